@@ -1,0 +1,67 @@
+# LookThink: everything a newcomer types. Needs Python 3.11 or newer and make; uses uv where it is there.
+#
+#   make app     serve the page on port 7860 (GRADIO_SERVER_PORT and LOOKTHINK_HOME are honoured)
+#   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
+#   make test    the tests; PYTEST_ARGS adds options
+#   make check   ruff, mypy and the tests
+
+PYTHON := .venv/bin/python
+checksum = $(firstword $(shell cat $(1) | cksum))
+# A stamp is named after what the requirements say, so that an install happens again when, and only when, they change.
+RUN_STAMP := .venv/.run-$(call checksum,requirements.txt)
+DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt)
+HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
+
+export GRADIO_SERVER_PORT ?= 7860
+export GRADIO_ANALYTICS_ENABLED ?= False
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: app train pretrain test check clean
+.DELETE_ON_ERROR:
+
+app: $(RUN_STAMP)
+	$(PYTHON) app.py
+
+train: $(RUN_STAMP)
+	$(PYTHON) -m training train
+
+pretrain: $(RUN_STAMP)
+	$(PYTHON) -m training pretrain
+
+test: $(DEV_STAMP)
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+check: $(DEV_STAMP)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP): | $(PYTHON)
+	$(call install,-r requirements.txt)
+	@rm -f .venv/.run-* && touch $@
+
+$(DEV_STAMP): | $(PYTHON)
+	$(call install,-r requirements.txt -r requirements-dev.txt)
+	@rm -f .venv/.dev-* .venv/.run-* && touch $@ $(RUN_STAMP)
+
+ifeq ($(HAS_UV),yes)
+install = uv pip install --python $(PYTHON) $(1)
+else
+install = $(PYTHON) -m pip install --disable-pip-version-check $(1)
+endif
+
+# The first Python that is new enough: the machine's own, else one with its version in its name, else one uv knows.
+$(PYTHON):
+	@found=; for name in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	    if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$name; break; fi; \
+	done; \
+	rm -rf .venv; \
+	if [ "$(HAS_UV)" = yes ]; then uv venv --quiet --python "$${found:-3.12}" .venv; \
+	elif [ -z "$$found" ]; then echo "error: Python 3.11 or newer is needed, and none was found" >&2; exit 1; \
+	else $$found -m venv .venv || { rm -rf .venv; \
+	    echo "error: $$found cannot make a virtual environment; install its venv module (Debian: python3-venv), or uv" >&2; exit 1; }; \
+	fi

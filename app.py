@@ -1,0 +1,150 @@
+"""The app: `python app.py` serves the page on port 7860 (`GRADIO_SERVER_PORT`, `LOOKTHINK_HOME` are honoured).
+
+It composes: settings, engine and adapters from `inference`, the grader and the problems from `training`, and the
+tabs. Nothing imports it but tests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from inference.adapters import available_adapters
+from inference.errors import UserError
+from inference.images import limit_decoding
+from inference.settings import Settings, load_settings
+
+UPLOAD_SECONDS = 3600
+"""Uploads are deleted when they are older than this."""
+_CLEANING_SECONDS = 300
+_EXAMPLE_SEED = 11
+
+
+def prepare(settings: Settings) -> None:
+    """Before Gradio is imported: no analytics, uploads in the home folder, and none left there by an earlier run."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    uploads = settings.home / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    _delete_old_files(uploads)
+    limit_decoding(settings.limits)
+
+
+def build_app(settings: Settings, engine: Any = None) -> Any:
+    """The page as a `gr.Blocks`, with the engine loaded (unless given) and its adapters added."""
+    import gradio as gr
+
+    from inference.ui.page import build_page
+
+    service = _make_service(settings, engine)
+    with gr.Blocks(
+        title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
+    ) as blocks:
+        build_page(service)
+    return blocks.queue(max_size=64)
+
+
+def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
+    """Serve the page; `options` go to Gradio."""
+    from starlette.middleware import Middleware
+
+    from inference.guard import SecurityHeaders
+    from inference.ui import theme
+
+    return blocks.launch(
+        theme=theme.theme(),
+        css_paths=theme.CSS_PATHS,
+        head=theme.head(),
+        max_file_size=int(settings.limits.max_upload_mb * 1e6),
+        enable_monitoring=False,
+        run_history=False,
+        show_error=False,
+        strict_cors=True,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        share=False,
+        footer_links=[],
+        state_session_capacity=256,
+        app_kwargs={"middleware": [Middleware(SecurityHeaders)]},
+        **options,
+    )
+
+
+def main() -> int:
+    """Run the app until it is interrupted; 1 if the settings or files are wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx", "httpx2", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        settings = load_settings()
+        prepare(settings)
+        blocks = build_app(settings)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    launch(blocks, settings)
+    return 0
+
+
+def _make_service(settings: Settings, engine: Any) -> Any:
+    """The engine with its adapters, and what comes from the training side as plain callables."""
+    from inference.engine import Engine
+    from inference.ui.service import Service
+
+    engine = engine or Engine.load(settings.base)
+    records = available_adapters(settings)
+    for name in list(records):
+        try:
+            engine.add_adapter(name, records[name].path)
+        except UserError as error:
+            if settings.adapter is not None and records[name].path == Path(settings.adapter):
+                raise
+            logging.getLogger(__name__).warning("left out: %s", error)
+            del records[name]
+    served = next(iter(records)) if settings.adapter is not None else None
+    return Service(settings, engine, records, served, _grade, _new_problem, _examples())
+
+
+def _grade(expected: str, completion: str) -> Any:
+    """The grader that training uses, for the last answer a completion states; the format is judged apart."""
+    from training.grading import grade_lenient
+
+    return grade_lenient(f"<answer>{expected}</answer>", completion)
+
+
+def _new_problem() -> Any:
+    """A problem from the test side, never seen in training."""
+    from inference.ui.service import Example
+    from training.problems import make_problem
+
+    problem = make_problem(random.Random(), "test")
+    return Example(problem.image, problem.problem, problem.answer)
+
+
+def _examples() -> list[Any]:
+    """One problem of each kind from the train side, always the same ones."""
+    from inference.ui.service import Example
+    from training.problems import make_problem
+    from training.templates import KINDS, TEMPLATES
+
+    rng = random.Random(_EXAMPLE_SEED)
+    problems = [make_problem(rng, "train", rng.choice([t for t in TEMPLATES if t.kind == kind])) for kind in KINDS]
+    return [Example(problem.image, problem.problem, problem.answer) for problem in problems]
+
+
+def _delete_old_files(folder: Path) -> None:
+    """What a run that ended badly left behind."""
+    oldest = time.time() - UPLOAD_SECONDS
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

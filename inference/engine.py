@@ -1,0 +1,156 @@
+"""One base model, many adapters: a batch of rows, each with its own adapter, decoded together and streamed.
+
+engine = Engine.load("inference/starter")
+engine.add_adapter("tuned", Path("inference/starter/adapter"))
+rows = [Row(image, "How many circles?"), Row(image, "How many circles?", adapter="tuned")]
+for updates in engine.stream(rows):
+    for index, text in updates:
+        print(index, text)
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from inference.batch import Batch, Prompt
+from inference.decode import Decode
+from inference.encoding import ImageEncoder
+from inference.errors import UserError
+from inference.lora import Adapter, read_adapter, route_linears
+from inference.rows import Completion, Row
+from inference.tokens import Tokens
+
+__all__ = ["Completion", "Decode", "Engine", "Row"]
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl")
+"""Model types whose positions and picture features the engine knows."""
+_LANGUAGE_MODEL = "model.language_model"
+
+
+class Engine:
+    """A base model on a device, with the adapters it can serve. Safe to use from several threads."""
+
+    def __init__(self, model: Any, processor: Any, base_name: str) -> None:
+        """Takes the model over: its linear layers are replaced by ones that know adapters."""
+        self.base_name = base_name
+        self.num_parameters = model.num_parameters()
+        self.device: torch.device = model.device
+        self.lock = threading.Lock()
+        """Held for one step of a decode, or to encode pictures."""
+        self.tokens = Tokens(processor, model.config, model.generation_config)
+        self._model = model.eval().requires_grad_(False)
+        self._router = route_linears(model.get_submodule(_LANGUAGE_MODEL), _LANGUAGE_MODEL)
+        self._encoder = ImageEncoder(model, processor.image_processor)
+        self._adapters: dict[str, Adapter] = {}
+        self._max_length = model.config.get_text_config().max_position_embeddings
+
+    @classmethod
+    def load(cls, base: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Engine:
+        """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
+
+        Raises `UserError` if there is no such base or it is of a family that the engine does not know.
+        """
+        model: Any
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+        try:
+            family = AutoConfig.from_pretrained(base).model_type
+            if family in FAMILIES:
+                processor = AutoProcessor.from_pretrained(base)
+                model = AutoModelForImageTextToText.from_pretrained(
+                    base, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+                )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"The base {base} cannot be loaded: {reason} Name a folder that holds a model in safetensors with its "
+                "processor, or a Hub id that this machine can reach."
+            ) from error
+        if family not in FAMILIES:
+            raise UserError(f"The base {base} is a {family}; choose one of the families {', '.join(FAMILIES)}.")
+        return cls(model.to(device), processor, str(base))
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters held, in the order they came."""
+        return tuple(self._adapters)
+
+    @property
+    def num_image_encodings(self) -> int:
+        """Pictures that went through the vision tower so far."""
+        return self._encoder.num_encodings
+
+    def add_adapter(self, name: str, path: str | Path) -> None:
+        """Hold the LoRA at `path` under `name`, in the place of an earlier one of that name.
+
+        Decodes that run already go on with the one they began with. Raises `UserError` if it cannot be served.
+        """
+        self._adapters[name] = read_adapter(Path(path), self._model, self.base_name)
+
+    def remove_adapter(self, name: str) -> None:
+        """Forget an adapter; decodes that use it go on."""
+        self._adapter(name)
+        del self._adapters[name]
+
+    def stream(self, rows: Sequence[Row], stop: threading.Event | None = None) -> Decode:
+        """Begin to complete the rows together; iterate the result. Raises `UserError` at once for a row it refuses."""
+        started = time.perf_counter()
+        for row in rows:
+            _check(row)
+        adapters = [self._adapter(row.adapter) if row.adapter is not None else None for row in rows]
+        with self.lock, torch.inference_mode():
+            images = self._encoder.encode([row.image for row in rows])
+        prompts = []
+        for row, image, adapter in zip(rows, images, adapters, strict=True):
+            ids = tuple(self.tokens.prompt_ids(row, len(image.features)))
+            self._check_length(row, len(ids))
+            prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
+        return Decode(self, prompts, stop, started)
+
+    def generate(self, rows: Sequence[Row], stop: threading.Event | None = None) -> list[Completion]:
+        """Complete the rows together; one completion per row, in order."""
+        decode = self.stream(rows, stop)
+        for _ in decode:
+            pass
+        return decode.completions
+
+    def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
+        """The tensors of a decode."""
+        return Batch(self._model, self._router, self.tokens.vocabulary, prompts)
+
+    def _adapter(self, name: str) -> Adapter:
+        adapter = self._adapters.get(name)
+        if adapter is None:
+            raise UserError(f"There is no adapter {name!r}; the engine holds {', '.join(self.adapters) or 'none'}.")
+        return adapter
+
+    def _check_length(self, row: Row, num_prompt_tokens: int) -> None:
+        if num_prompt_tokens + row.max_new_tokens > self._max_length:
+            raise UserError(
+                f"Picture and question take {num_prompt_tokens:,} tokens; with up to {row.max_new_tokens:,} for the "
+                f"completion that is more than the model's {self._max_length:,}. Shorten the question or lower the "
+                "length."
+            )
+
+
+def _check(row: Row) -> None:
+    """The row's numbers are ones a decode can use."""
+    if not 1 <= row.max_new_tokens:
+        raise UserError(f"max_new_tokens is {row.max_new_tokens}; ask for at least 1.")
+    if not 0 <= row.min_new_tokens <= row.max_new_tokens:
+        raise UserError(f"min_new_tokens is {row.min_new_tokens}; it lies from 0 to max_new_tokens.")
+    if not (math.isfinite(row.temperature) and row.temperature >= 0):
+        raise UserError(f"The temperature is {row.temperature}; it must be 0 (greedy) or more.")
+    if not 0 <= row.seed < 2**63:
+        raise UserError(f"The seed is {row.seed}; it must be a whole number from 0 to 2^63 - 1.")
+    if row.image.mode != "RGB":
+        raise UserError(f"The picture is in mode {row.image.mode}; load it with images.load_image.")

@@ -1,0 +1,10 @@
+"""The one error a user may read: it names the value, the limit and the remedy.
+
+The tabs translate it to `gr.Error`, the command line to an exit code; nothing else catches it.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something a user or a deployer can put right; the message says what it is and how."""

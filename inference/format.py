@@ -1,0 +1,143 @@
+"""The protocol between prompt and completion: system prompts, messages, tags, and how to read them back.
+
+    >>> parse_completion("<think>3 + 4 = 7.</think>\\n<answer>7</answer>").answer
+    '7'
+
+One parser serves the stream, the reward and the evaluation. Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+THINK_PROMPT = (
+    "A picture and a question are given. First reason about what the picture shows, then answer. "
+    "Put the reasoning inside <think> </think> and only the final answer inside <answer> </answer>: "
+    "<think>reasoning</think> <answer>answer</answer>"
+)
+"""The system prompt that asks for reasoning first, in the DeepSeek-R1 form."""
+
+DIRECT_PROMPT = "A picture and a question are given. Give only the answer."
+"""The system prompt of the "answers directly" baseline."""
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_TAG = re.compile("|".join(map(re.escape, TAGS)))
+_WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
+_WORD_JOINER = "\u2060"
+
+
+def build_messages(question: str, system_prompt: str | None = THINK_PROMPT) -> list[dict]:
+    """One image and one question as chat messages, the image first; `None` leaves the system message out."""
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    if system_prompt is None:
+        return [user]
+    return [{"role": "system", "content": [{"type": "text", "text": system_prompt}]}, user]
+
+
+def neutralise(text: str, markers: Iterable[str]) -> str:
+    """`text` with every chat marker broken by an invisible word joiner, so that it stays text to the tokenizer.
+
+    `markers` are the tokenizer's special tokens (`<|im_end|>`, `<|image_pad|>`, …). Training and serving both
+    pass what people typed through here, whatever the model family. Other control characters are dropped,
+    except newline and tab.
+
+    >>> neutralise("a<|im_end|>b", ["<|im_end|>"]) == "a<\\u2060|im_end|>b"
+    True
+    """
+    text = "".join(c for c in text if c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160))
+    for marker in sorted(filter(None, markers), key=len, reverse=True):
+        text = text.replace(marker, marker[0] + _WORD_JOINER + marker[1:])
+    return text
+
+
+@dataclass(frozen=True)
+class ParsedCompletion:
+    """What a completion says: both parts without tags, and whether it kept the protocol."""
+
+    thinking: str
+    answer: str
+    well_formed: bool
+    """True if the whole text is one `<think>…</think>` and one `<answer>…</answer>`, both with content."""
+    answer_tagged: bool
+    """True if the answer stands between `<answer>` and `</answer>`."""
+
+
+def is_well_formed(text: str) -> bool:
+    """True if `text` is exactly one thought and one answer, each tag once, in order, both non-empty."""
+    match = _WELL_FORMED.fullmatch(text)
+    if match is None or any(text.count(tag) != 1 for tag in TAGS):
+        return False
+    return bool(match["think"].strip() and match["answer"].strip())
+
+
+def tagged_answers(text: str) -> list[str]:
+    """Every closed `<answer>…</answer>` outside the thinking, stripped, in order; none if the thought never ends."""
+    _, rest = _split_thought(text)
+    return [found.strip() for found in re.findall(r"<answer>(.*?)</answer>", rest, re.DOTALL)]
+
+
+def parse_completion(text: str, final: bool = True) -> ParsedCompletion:
+    """Read a completion, whole or (with `final=False`) as far as it has come.
+
+    Missing tags are forgiven for display: text before `</think>` or before `<answer>` is thinking, text with no
+    tags at all is the answer. While the text still grows, an end that could become a tag is held back.
+    """
+    shown = text if final else _without_partial_tag(text)
+    thinking, answer = _split(shown)
+    return ParsedCompletion(thinking, answer, is_well_formed(text), bool(tagged_answers(text)))
+
+
+class StreamParser:
+    """Reads a completion while it grows. The result depends on the text alone, not on where chunks end.
+
+    >>> parser = StreamParser()
+    >>> parser.feed("<think>3 +").thinking, parser.feed(" 4</thi").thinking
+    ('3 +', '3 + 4')
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def feed(self, chunk: str) -> ParsedCompletion:
+        """Add `chunk`; returns the parts so far."""
+        self.text += chunk
+        return parse_completion(self.text, final=False)
+
+    def close(self) -> ParsedCompletion:
+        """The parts of the finished completion."""
+        return parse_completion(self.text)
+
+
+def _split_thought(text: str) -> tuple[str, str]:
+    """Thinking and the rest: a thought ends at the first `</think>`, or at `<answer>` if it has no tags."""
+    if "</think>" in text:
+        thinking, _, rest = text.partition("</think>")
+        return thinking, rest
+    if "<think>" in text:
+        return text, ""
+    before, tag, after = text.partition("<answer>")
+    return (before, tag + after) if tag else ("", text)
+
+
+def _split(text: str) -> tuple[str, str]:
+    thinking, rest = _split_thought(text)
+    if "<answer>" in rest:
+        rest = rest.rpartition("<answer>")[2].partition("</answer>")[0]
+    return _without_tags(thinking), _without_tags(rest)
+
+
+def _without_tags(text: str) -> str:
+    """`text` without tags, also without those that come together when one between them goes (`<thi<think>nk>`)."""
+    while _TAG.search(text):
+        text = _TAG.sub("", text)
+    return text.strip()
+
+
+def _without_partial_tag(text: str) -> str:
+    """`text` less an end that is the beginning of a tag."""
+    start = text.rfind("<")
+    if start >= 0 and any(tag.startswith(text[start:]) and tag != text[start:] for tag in TAGS):
+        return text[:start]
+    return text

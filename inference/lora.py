@@ -1,0 +1,173 @@
+"""Many LoRA adapters over one base, each row of a batch with its own.
+
+The language model's linear layers become `RoutedLinear`: the base result, and for each run of neighbouring rows
+with the same adapter that adapter's low-rank term, y[rows] += scaling * (x[rows] Aᵀ) Bᵀ. Rows of the base get
+the base's own result. Nothing is merged, so no weight ever changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
+from inference.errors import UserError
+
+_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
+_PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva", "lora_ga")
+_UNSUPPORTED = ("use_dora", "use_bdlora", "lora_bias", "alpha_pattern", "modules_to_save", "trainable_token_indices",
+                "target_parameters", "layer_replication", "alora_invocation_tokens", "fan_in_fan_out")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One layer's low-rank term: A transposed (in, r), B transposed (r, out), and what scales it."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+
+
+Adapter = dict[str, Factors]
+"""An adapter: module name of a linear layer to its factors."""
+Routes = dict[str, tuple[tuple[int, int, Factors], ...]]
+"""For one batch: module name to (first row, end row, factors) of each run of rows."""
+
+
+class Router:
+    """Holds the routes of the forward that runs now; shared by all `RoutedLinear` of a model."""
+
+    def __init__(self) -> None:
+        self.routes: Routes = {}
+
+
+class RoutedLinear(nn.Linear):
+    """A linear layer that adds each row's own adapter. Takes over the weight of the layer it replaces."""
+
+    def __init__(self, linear: nn.Linear, name: str, router: Router) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.name, self.router = name, router
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (torch's name)
+        """(B, T, in) to (B, T, out)."""
+        output = F.linear(input, self.weight, self.bias)
+        for start, end, factors in self.router.routes.get(self.name, ()):
+            x, y = input[start:end].flatten(0, -2), output[start:end].view(-1, self.out_features)
+            y.addmm_(x @ factors.a, factors.b, alpha=factors.scaling)
+        return output
+
+
+def route_linears(root: nn.Module, prefix: str) -> Router:
+    """Replace every linear layer under `root` by a `RoutedLinear`; its name is `prefix` and its path in `root`."""
+    router = Router()
+    for name, module in list(root.named_modules()):
+        if type(module) is nn.Linear:
+            parent, _, child = name.rpartition(".")
+            setattr(root.get_submodule(parent), child, RoutedLinear(module, f"{prefix}.{name}", router))
+    return router
+
+
+def make_routes(adapters: Sequence[Adapter | None]) -> Routes:
+    """The routes of a batch, one adapter (or `None`) per row; rows of one adapter should stand together."""
+    routes: dict[str, list[tuple[int, int, Factors]]] = {}
+    start = 0
+    for _, group in itertools.groupby(adapters, key=id):
+        rows = list(group)
+        for name, factors in (rows[0] or {}).items():
+            routes.setdefault(name, []).append((start, start + len(rows), factors))
+        start += len(rows)
+    return {name: tuple(runs) for name, runs in routes.items()}
+
+
+def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
+    """The LoRA in `folder`, checked against the model it is to stand on; safetensors only, never pickle.
+
+    Raises `UserError` if a file is missing or broken, if the adapter is of another base, or if it is more than
+    a plain LoRA on the language model's linear layers.
+    """
+    config = _read_config(folder)
+    _check_config(config, folder, base_name)
+    tensors = _read_tensors(folder)
+    layers = {m.name: m for m in model.modules() if isinstance(m, RoutedLinear)}
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        if match is None or match["module"] not in layers:
+            raise UserError(
+                f"The adapter {folder.name} changes {key!r}, but this engine takes LoRA on the linear layers of the "
+                "language model only. Train it with target modules there, and none in the vision tower."
+            )
+        pairs.setdefault(match["module"], {})[match["side"]] = tensor
+    return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
+
+
+def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
+    if pair.keys() != {"A", "B"}:
+        raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
+    rank = pair["A"].shape[0]
+    if pair["A"].shape != (rank, layer.in_features) or pair["B"].shape != (layer.out_features, rank):
+        raise UserError(
+            f"The adapter {folder.name} does not fit this base: {name} is {layer.in_features} → {layer.out_features}, "
+            f"its LoRA {tuple(pair['A'].shape)} and {tuple(pair['B'].shape)}. Use an adapter trained on this base."
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in pair.values()):
+        raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training broke down.")
+    a, b = (pair[side].to(layer.weight.device, layer.weight.dtype).t().contiguous() for side in "AB")
+    return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is no adapter: {CONFIG_FILE} is missing. Give the folder that PEFT saved it in.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{CONFIG_FILE} of the adapter {folder.name} is not JSON ({error}). Save it again.") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or "lora_alpha" not in config:
+        raise UserError(f"The adapter {folder.name} is not a PEFT LoRA (peft_type LORA). Only LoRA can be served.")
+    return config
+
+
+def _check_config(config: dict, folder: Path, base_name: str) -> None:
+    extras = [key for key in _UNSUPPORTED if config.get(key)]
+    if config.get("bias", "none") != "none":
+        extras.append("bias")
+    if config.get("init_lora_weights", True) not in _PLAIN_INIT:
+        extras.append("init_lora_weights")
+    if extras:
+        named = ", ".join(f"{key}={config[key]!r}" for key in extras)
+        raise UserError(f"The adapter {folder.name} uses {named}; only plain LoRA can be served row by row.")
+    trained_on = config.get("base_model_name_or_path")
+    if trained_on and Path(trained_on).name != Path(base_name).name:
+        raise UserError(
+            f"The adapter {folder.name} was trained on {trained_on}, but this engine serves {base_name}. Serve that "
+            f"base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one under another name."
+        )
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
+        )
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the file is untrusted, and safetensors raises several kinds
+        raise UserError(f"{path} cannot be read as safetensors ({error}). Copy it anew.") from error
+    if not tensors:
+        raise UserError(f"{WEIGHTS_FILE} of the adapter {folder.name} is empty. Save it again.")
+    return tensors

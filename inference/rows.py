@@ -1,0 +1,54 @@
+"""What goes into the engine and what comes out: a row and its completion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from inference.format import THINK_PROMPT
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion to make: a picture, a question and how to decode."""
+
+    image: Image.Image = field(repr=False)
+    """RGB, as `images.load_image` gives it."""
+    question: str
+    system_prompt: str | None = THINK_PROMPT
+    adapter: str | None = None
+    """Name of an adapter the engine holds; `None` is the base."""
+    max_new_tokens: int = 512
+    min_new_tokens: int = 0
+    """The completion cannot end before this many tokens; benchmarks force equal lengths with it."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+    """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
+    prefix: str = ""
+    """The completion's beginning, given: a forced `<think>`, or the text so far for Continue."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What became of a row, finished or (from `Decode.completions` meanwhile) as far as it has come."""
+
+    text: str
+    """The row's prefix and the new text, without special tokens."""
+    token_ids: tuple[int, ...] = field(repr=False)
+    """The new tokens; the last one is an end token if the completion ended by itself."""
+    num_tokens: int
+    seconds: float
+    """From the start of the decode, picture processing included, to the row's last token."""
+    first_token_seconds: float
+    """From the start of the decode to the row's first new token; 0 before there is one."""
+    truncated: bool
+    """True if the token limit cut it off."""
+    stopped: bool
+    """True if a stop cut it off."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens over seconds, time to first token included."""
+        return self.num_tokens / self.seconds if self.seconds else 0.0

@@ -1,0 +1,24 @@
+"""From logits to the next token: greedy, or sampled by each row's own seed."""
+
+from __future__ import annotations
+
+import torch
+
+
+def row_noise(seed: int, length: int) -> torch.Tensor:
+    """One uniform number in [0, 1) per position of a completion, (length,) float64, from the row's seed alone.
+
+    A longer row begins with the same numbers, so that Continue goes on as if the limit had been higher.
+    """
+    return torch.rand(length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sample(logits: torch.Tensor, temperature: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Next tokens (B,) for logits (B, V), temperatures (B,) above 0 and uniform noise (B,): the token whose share
+    of the cumulative distribution holds the noise. Tokens at -inf are never drawn.
+
+    >>> sample(torch.tensor([[0.0, 0.0, -torch.inf]]), torch.tensor([1.0]), torch.tensor([0.7])).tolist()
+    [1]
+    """
+    shares = torch.softmax(logits.float() / temperature[:, None], dim=-1).double().cumsum(dim=-1)  # (B, V)
+    return torch.searchsorted(shares, noise[:, None].double() * shares[:, -1:], right=True)[:, 0]

@@ -1,0 +1,120 @@
+"""Between text and token ids: prompts in the model's own chat template, and new tokens back to text.
+
+What people typed is text to the tokenizer, never structure: its chat markers are broken (`format.neutralise`).
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import Any
+
+from inference.errors import UserError
+from inference.format import build_messages, neutralise
+from inference.rows import Row
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that steer a decode."""
+
+    image: int
+    pad: int
+    ends: frozenset[int]
+    """Any of these ends a completion."""
+    suppressed: tuple[int, ...]
+    """Never generated: picture, video and padding tokens, and rows of the embedding that no token has."""
+
+
+class Tokens:
+    """The tokenizer of a processor, as the engine uses it."""
+
+    def __init__(self, processor: Any, config: Any, generation_config: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.vocabulary = _read_vocabulary(self.tokenizer, config, generation_config)
+        added = self.tokenizer.added_tokens_decoder.values()
+        self.markers = frozenset(self.tokenizer.all_special_tokens) | {t.content for t in added if t.special}
+        self._special_ids = frozenset(self.tokenizer.convert_tokens_to_ids(list(self.markers)))
+        self._image_marker = self.tokenizer.convert_ids_to_tokens(self.vocabulary.image)
+        self._bytes: dict[int, bytes] = {}
+
+    def prompt_ids(self, row: Row, num_image_tokens: int) -> list[int]:
+        """The row's prompt with its picture's tokens, the assistant's turn opened and the prefix begun."""
+        messages = build_messages(self.safe_text(row.question), row.system_prompt)
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert text.count(self._image_marker) == 1, "the chat template must place the picture once"
+        text = text.replace(self._image_marker, self._image_marker * num_image_tokens)
+        return self._encode(text) + self.prefix_ids(row)
+
+    def prefix_ids(self, row: Row) -> list[int]:
+        """The tokens of the completion's given beginning."""
+        return self._encode(self.safe_text(row.prefix)) if row.prefix else []
+
+    def safe_text(self, text: str) -> str:
+        """`text` without chat markers, control characters and halves of surrogate pairs."""
+        return neutralise(text.encode("utf-8", "replace").decode("utf-8"), self.markers)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 bytes of one token, which may end or begin within a character; none for special tokens."""
+        found = self._bytes.get(token_id)
+        if found is None:
+            found = self._bytes[token_id] = self._look_up(token_id)
+        return found
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def _look_up(self, token_id: int) -> bytes:
+        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        if token is None or token_id in self._special_ids:
+            return b""
+        if token_id in self.tokenizer.added_tokens_decoder:
+            return token.encode("utf-8")
+        return bytes(_BYTE_OF[character] for character in token)
+
+
+class TextStream:
+    """Turns one row's tokens into text as they come; half a character is held back until it is whole."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.text = ""
+
+    def feed(self, token_id: int) -> str:
+        """The new text that this token completes."""
+        return self._add(self._decoder.decode(self._tokens.token_bytes(token_id)))
+
+    def close(self) -> str:
+        """What was held back: a replacement character if the text ends within a character."""
+        return self._add(self._decoder.decode(b"", final=True))
+
+    def _add(self, new: str) -> str:
+        self.text += new
+        return new
+
+
+def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Vocabulary:
+    ends = generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
+    ends |= {tokenizer.eos_token_id} - {None}
+    if not ends:
+        raise UserError("The base names no end token: set eos_token_id in its generation_config.json.")
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    suppressed = {getattr(config, name, None) for name in names} | {tokenizer.pad_token_id}
+    suppressed |= {tokenizer.get_vocab().get("<|vision_pad|>")}
+    suppressed |= set(range(len(tokenizer), config.get_text_config().vocab_size))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
+    never = {token for token in suppressed if token is not None} - ends
+    return Vocabulary(config.image_token_id, pad, frozenset(ends), tuple(sorted(never)))
+
+
+def _byte_of_characters() -> dict[str, int]:
+    """Byte-level BPE writes a byte as a printable character: itself, or one from U+0100 on, in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_of_characters()

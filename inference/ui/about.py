@@ -1,0 +1,86 @@
+"""The About tab: what answers here, how good it is, what it is not for, and how to ask it from a program."""
+
+from __future__ import annotations
+
+import html
+
+import gradio as gr
+
+from inference.adapters import AdapterRecord
+from inference.ui.header import base_title
+from inference.ui.service import Service
+
+STARTER = """
+<h2>The model</h2>
+<p>The starter is a Qwen2.5-VL in every part, made very small and trained from nothing on drawn pictures of four
+kinds: handwritten digits, bar charts, rectangles and triangles with labels, coloured shapes. It exists so that
+everything here works on any machine, with no account and no download. It knows nothing else: of a photograph, or of
+another question, it says something that means nothing.</p>
+"""
+OTHER = """
+<h2>The model</h2>
+<p>The base is an instruct model that can look and reason. The adapter was trained with GRPO: the model wrote several
+completions for each problem, and those that kept the format and were right were reinforced.</p>
+"""
+LIMITS = """
+<h2>Limits</h2>
+<p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
+picture can steer the model. Do not use it where a mistake does harm.</p>
+<h2>Privacy</h2>
+<p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from elsewhere.</p>
+<h2>Licences</h2>
+<p>LookThink and its starter are under Apache-2.0. The handwritten digits are those that ship with scikit-learn
+(Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
+"""
+PROGRAM = '''from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")
+result = client.predict(
+    image=handle_file("chart.png"),
+    question="How high is bar B?",
+    expected_answer="7",
+    api_name="/ask",
+)
+print(result["answer"], result["verdict"])'''
+
+
+def build_about(service: Service) -> None:
+    """The tab's contents."""
+    with gr.Column(elem_classes="lt-about"):
+        model = STARTER if service.settings.is_starter else OTHER
+        gr.HTML(f"{model}<p>{html.escape(service.settings.base_reason)}</p>", js_on_load=None)
+        gr.HTML(_scores_html(service), js_on_load=None)
+        gr.HTML(LIMITS, js_on_load=None)
+        gr.HTML(
+            "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take image, "
+            "question, expected_answer, adapter, max_new_tokens, temperature and seed.</p>"
+            f'<pre tabindex="0"><code>{html.escape(PROGRAM)}</code></pre>',
+            js_on_load=None,
+        )
+
+
+def _scores_html(service: Service) -> str:
+    """A row for each adapter with an evaluation beside it."""
+    rows = "".join(_score_row(record) for record in service.records.values() if record.test_accuracy is not None)
+    if not rows:
+        return "<h2>Scores</h2><p>No scores are recorded beside the adapter that is served.</p>"
+    return (
+        f"<h2>Scores</h2><p>On problems never seen in training, with {base_title(service)} as the base; the last "
+        'answer stated counts.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores"><table><thead><tr>'
+        "<th>Adapter</th><th>Right with it</th><th>Base alone</th><th>Problems</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _score_row(record: AdapterRecord) -> str:
+    cells = [
+        html.escape(record.name),
+        _percent(record.test_accuracy),
+        _percent(record.base_accuracy),
+        f"{record.num_rows:,}" if record.num_rows else "not recorded",
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _percent(share: float | None) -> str:
+    return "not recorded" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,78 @@
+"""The Compare tab: the same question to the base and to the fine-tuned model, in one batch, side by side."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from inference.errors import UserError
+from inference.ui.ask import EVENT
+from inference.ui.differences import describe
+from inference.ui.exchange import Exchange
+from inference.ui.inputs import Inputs
+from inference.ui.line import Job
+from inference.ui.panel import Panel
+from inference.ui.service import BASE_ONLY, Prompt, Service
+from inference.ui.view import State, View
+
+NO_ADAPTER = (
+    "There is no fine-tuned model yet, so there is nothing to compare the base with. Train one with make train; "
+    "its adapter then answers here."
+)
+BASE_HINT = "The model as it came. Both get the same picture, question and seed, in one batch."
+TUNED_HINT = "The same model with the adapter that training made."
+
+
+def build_compare(service: Service) -> Inputs:
+    """The tab's contents and what its buttons do; returns its inputs."""
+    with gr.Row(elem_classes="lt-columns"):
+        with gr.Column(scale=5, min_width=300, elem_classes="lt-left"):
+            inputs = Inputs(service, "compare", "Compare", base_alone=False)
+        with gr.Column(scale=8, min_width=300, elem_classes="lt-right"):
+            with gr.Row(elem_classes="lt-pair"):
+                with gr.Column(min_width=240, elem_classes="lt-card"):
+                    base = Panel("compare-base", "Base", BASE_HINT)
+                with gr.Column(min_width=240, elem_classes="lt-card"):
+                    tuned = Panel("compare-tuned", "Fine-tuned", TUNED_HINT if service.records else NO_ADAPTER)
+            words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
+    exchange = Exchange(service, [base, tuned], inputs.run, inputs.stop)
+
+    def compare(
+        picture: str | None,
+        question: str | None,
+        expected: str | None,
+        adapter: str | None,
+        temperature: float | None,
+        length: float | None,
+        seed: float | None,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        def start() -> tuple[Job, str]:
+            prompt = service.read_prompt(picture, question, expected, adapter, temperature, length, seed)
+            return submit_pair(service, prompt), prompt.expected
+
+        for views, updates in exchange.run(start, request):
+            yield [*updates, _words_html(*views)]
+
+    inputs.run.click(compare, inputs.prompt, [*exchange.outputs, words], **EVENT)
+    inputs.wire(exchange, [words], [""])
+    return inputs
+
+
+def submit_pair(service: Service, prompt: Prompt) -> Job:
+    """Base and fine-tuned model with the same prompt, as one batch in the line."""
+    if not service.records:
+        raise UserError(NO_ADAPTER)
+    if prompt.adapter is None:
+        raise UserError(f"{BASE_ONLY!r} is no adapter: Compare sets one beside the base. Choose one under More.")
+    return service.line.submit([prompt.row(None), prompt.row(prompt.adapter)])
+
+
+def _words_html(base: View, tuned: View) -> str:
+    """The sentences on the differences, once both have ended and neither failed."""
+    if base.is_running or tuned.is_running or State.FAILED in (base.state, tuned.state):
+        return ""
+    return f'<p class="lt-difference">{html.escape(describe(base, tuned))}</p>'

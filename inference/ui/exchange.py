@@ -1,0 +1,84 @@
+"""A question on its way from a tab to the engine and back: who runs what, Stop, and the panels as they fill."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from inference.errors import UserError
+from inference.ui.line import Job
+from inference.ui.panel import Panel
+from inference.ui.service import Service
+from inference.ui.stream import failed, watch
+from inference.ui.view import State, View
+
+Start = Callable[[], tuple[Job, str]]
+"""Reads the inputs and takes a place in the line; gives the job and the expected answer. May raise `UserError`."""
+
+
+class Exchange:
+    """The running jobs of one tab, by browser session, and the buttons that belong to them."""
+
+    def __init__(self, service: Service, panels: Sequence[Panel], run: gr.Button, stop: gr.Button) -> None:
+        self._service, self._panels = service, tuple(panels)
+        self._jobs: dict[str, Job] = {}
+        self.outputs = [component for panel in panels for component in panel.components] + [run, stop]
+
+    def is_running(self, request: gr.Request) -> bool:
+        """True if this browser session waits for an answer in this tab."""
+        return _key(request) in self._jobs
+
+    def stop(self, request: gr.Request) -> None:
+        """Stop what this browser session runs, if anything."""
+        job = self._jobs.get(_key(request))
+        if job is not None:
+            job.stop()
+
+    def clear(self) -> list[Any]:
+        """Updates for `outputs` that empty the panels."""
+        return self._updates([View()] * len(self._panels), None)
+
+    def run(
+        self, start: Start, request: gr.Request, earlier: View | None = None
+    ) -> Iterator[tuple[list[View], list[Any]]]:
+        """Views and updates for `outputs`, as often as a page can show them; a failure ends them with `gr.Error`."""
+        first = View(State.WAITING, text=earlier.text if earlier else "")
+        before = [first] * len(self._panels)
+        yield before, self._updates(before, None)
+        key = _key(request)
+        try:
+            job, expected = start()
+            self.stop(request)
+            self._jobs[key] = job
+            try:
+                for views in watch(job, expected, self._service.grade, earlier):
+                    yield views, self._updates(views, before)
+                    before = views
+            finally:
+                if self._jobs.get(key) is job:
+                    del self._jobs[key]
+        except Exception as error:  # whatever it was, the page must not go on waiting
+            view = failed(error, earlier)
+            yield [view] * len(self._panels), self._updates([view] * len(self._panels), None)
+            raise gr.Error(html.escape(view.message), title=error_title(error), print_exception=False) from None
+
+    def _updates(self, views: Sequence[View], before: Sequence[View] | None) -> list[Any]:
+        updates: list[Any] = []
+        for i, panel in enumerate(self._panels):
+            updates += panel.updates(views[i], before[i] if before else None)
+        running = any(view.is_running for view in views)
+        if before is not None and running == any(view.is_running for view in before):
+            return [*updates, gr.skip(), gr.skip()]
+        return [*updates, gr.update(interactive=not running), gr.update(interactive=running)]
+
+
+def error_title(error: Exception) -> str:
+    """The heading of the toast."""
+    return "This cannot be asked" if isinstance(error, UserError) else "Something broke"
+
+
+def _key(request: gr.Request) -> str:
+    return request.session_hash or ""

@@ -1,0 +1,65 @@
+"""The top of the page: the name, which base and adapter answer, and on the starter what it can and cannot do."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from inference.ui.service import Service
+
+MARK = (
+    '<svg class="lt-mark" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'
+    '<path d="M3 16c4-6.5 8.3-9.7 13-9.7S25 9.500 29 16c-4 6.500-8.300 9.700-13 9.700S7 22.500 3 16z" '
+    'fill="none" stroke="currentColor" stroke-width="2.400" stroke-linejoin="round"/>'
+    '<circle cx="16" cy="16" r="4.600" fill="currentColor"/></svg>'
+)
+
+
+def header_html(service: Service) -> str:
+    """Name and motto left, what answers right."""
+    facts = [("base", base_title(service)), ("adapter", _adapter_title(service))]
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return (
+        f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
+        f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
+        '<div class="lt-ready"><dt>state</dt><dd><span class="lt-dot" aria-hidden="true"></span>ready</dd></div>'
+        "</dl></header>"
+    )
+
+
+def notice_html(service: Service) -> str:
+    """What a visitor must know of the base that answers; empty unless it is the starter."""
+    if not service.settings.is_starter:
+        return ""
+    return (
+        '<aside class="lt-notice" aria-label="About the model that answers">'
+        f"<p><strong>The starter answers here, a model of only {_millions(service)} parameters.</strong> "
+        "It can read handwritten digits, bar charts, labelled rectangles and triangles, and coloured shapes. "
+        "Photographs and other questions are beyond it. "
+        f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
+    )
+
+
+def base_title(service: Service) -> str:
+    """The base's name and size."""
+    name = "starter" if service.settings.is_starter else _short(service.engine.base_name)
+    return f"{html.escape(name)} <span>{_millions(service)}</span>"
+
+
+def _adapter_title(service: Service) -> str:
+    """The served adapter's name, with its scores where they were measured."""
+    if service.served is None:
+        return "none yet"
+    record = service.records[service.served]
+    scores = f" <span>{html.escape(record.scores)}</span>" if record.scores else ""
+    return f"{html.escape(record.name)}{scores}"
+
+
+def _millions(service: Service) -> str:
+    count = service.engine.num_parameters
+    return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
+
+
+def _short(base: str) -> str:
+    """A Hub id as it is, a folder by its name."""
+    return Path(base).name if Path(base).is_absolute() else base

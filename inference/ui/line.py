@@ -1,0 +1,170 @@
+"""The line in front of the engine: one decode at a time, in the order asked, on a thread of its own.
+
+    line = Line(engine)
+    job = line.submit([Row(image, "How many?")])
+    while not job.wait(0.06):
+        print(job.ahead, job.progress()[0].text)
+
+The page looks at a job when it likes, which never slows a decode down; `stop` works for a job that waits, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from inference.engine import Engine
+from inference.errors import UserError
+from inference.format import parse_completion
+from inference.rows import Completion, Row
+
+MAX_WAITING = 24
+"""Jobs that may wait; each keeps a thread of the server."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one row has come."""
+
+    text: str
+    """The row's prefix and all new text."""
+    num_tokens: int = 0
+    seconds: float = 0.0
+    thought_tokens: int = 0
+    """New tokens when the answer began; 0 while there is none, or when nothing was thought before it."""
+    thought_seconds: float = 0.0
+    completion: Completion | None = None
+    """Set once the row has ended."""
+
+
+class Job:
+    """Rows on their way; made by `Line.submit`."""
+
+    def __init__(self, line: Line, rows: Sequence[Row]) -> None:
+        self.rows = tuple(rows)
+        self.error: BaseException | None = None
+        self._line = line
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._progress = [Progress(row.prefix) for row in rows]
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs are served before this one, the one being served included."""
+        return self._line.ahead_of(self)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    def stop(self) -> None:
+        """End the decode within a step, or leave the line."""
+        self._stop.set()
+        if self._line.leave(self):
+            self._end()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """True as soon as the job has ended, False if it has not after `seconds`."""
+        return self._ended.wait(seconds)
+
+    def progress(self) -> list[Progress]:
+        """A snapshot, one entry a row."""
+        return list(self._progress)
+
+    def run(self, engine: Engine) -> None:
+        """Decode to the end; called by the line's thread."""
+        try:
+            self._decode(engine)
+        except Exception as error:  # raised again where the page or the client waits for it
+            self.error = error
+        finally:
+            self._end()
+
+    def _decode(self, engine: Engine) -> None:
+        decode = engine.stream(self.rows, self._stop)
+        for updates in decode:
+            texts = dict(updates)
+            for i, completion in enumerate(decode.completions):
+                self._note(i, texts.get(i, ""), completion)
+        for i, completion in enumerate(decode.completions):
+            if self._progress[i].completion is None:
+                self._finish(i, completion)
+
+    def _note(self, i: int, text: str, completion: Completion) -> None:
+        """One more step of row `i`; a step that brought it no token came after its end."""
+        before = self._progress[i]
+        if before.completion is not None:
+            return
+        if completion.num_tokens == before.num_tokens and not text:
+            self._finish(i, completion)
+            return
+        new = replace(
+            before, text=before.text + text, num_tokens=completion.num_tokens, seconds=completion.seconds
+        )
+        if text and not before.thought_seconds and _thought_ends(new.text):
+            new = replace(new, thought_tokens=new.num_tokens, thought_seconds=new.seconds)
+        self._progress[i] = new
+
+    def _finish(self, i: int, completion: Completion) -> None:
+        self._progress[i] = replace(
+            self._progress[i],
+            text=completion.text,
+            num_tokens=completion.num_tokens,
+            seconds=completion.seconds,
+            completion=completion,
+        )
+
+    def _end(self) -> None:
+        self._ended.set()
+
+
+class Line:
+    """First come, first served. One line stands before one engine and lives as long as the app."""
+
+    def __init__(self, engine: Engine, max_waiting: int = MAX_WAITING) -> None:
+        self._engine, self._max_waiting = engine, max_waiting
+        self._jobs: deque[Job] = deque()
+        """The job being served, then those that wait."""
+        self._changed = threading.Condition()
+        threading.Thread(target=self._serve, name="engine-line", daemon=True).start()
+
+    def submit(self, rows: Sequence[Row]) -> Job:
+        """Take a place; a `UserError` if too many wait."""
+        with self._changed:
+            if len(self._jobs) > self._max_waiting:
+                raise UserError(f"{self._max_waiting} questions are waiting already; try again in a minute.")
+            job = Job(self, rows)
+            self._jobs.append(job)
+            self._changed.notify_all()
+        return job
+
+    def ahead_of(self, job: Job) -> int:
+        """The place of a job: 0 while it is served, and after that."""
+        with self._changed:
+            return self._jobs.index(job) if job in self._jobs else 0
+
+    def leave(self, job: Job) -> bool:
+        """Take a waiting job out; False if it is being served or has been."""
+        with self._changed:
+            if job not in self._jobs or self._jobs[0] is job:
+                return False
+            self._jobs.remove(job)
+            return True
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                while not self._jobs:
+                    self._changed.wait()
+                job = self._jobs[0]
+            job.run(self._engine)
+            with self._changed:
+                self._jobs.popleft()
+
+
+def _thought_ends(text: str) -> bool:
+    """True once something was thought and an answer has begun."""
+    parsed = parse_completion(text, final=False)
+    return bool(parsed.thinking and parsed.answer)

@@ -1,0 +1,47 @@
+"""The page: header, notice and tabs."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from inference.ui.about import build_about
+from inference.ui.ask import build_ask
+from inference.ui.compare import build_compare
+from inference.ui.endpoints import build_endpoints
+from inference.ui.header import header_html, notice_html
+from inference.ui.inputs import Inputs
+from inference.ui.service import Service
+
+
+_TAKE_OVER = """(...values) => {
+  const entered = '%s', left = window.lookthinkTab || 'ask', half = values.length / 2;
+  window.lookthinkTab = entered;
+  return entered === left ? values.slice(0, half) : values.slice(half);
+}"""
+"""Runs in the page: its values are the fields of the tab entered, then those of the other one."""
+
+
+def build_page(service: Service) -> None:
+    """Everything inside the app's `gr.Blocks`."""
+    gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
+    notice = notice_html(service)
+    if notice:
+        gr.HTML(notice, js_on_load=None)
+    with gr.Tabs(elem_id="lt-tabs"):
+        with gr.Tab("Ask", id="ask") as ask_tab:
+            ask = build_ask(service)
+        with gr.Tab("Compare", id="compare") as compare_tab:
+            compare = build_compare(service)
+        with gr.Tab("About", id="about"):
+            build_about(service)
+    _share(ask_tab, ask, compare_tab, compare)
+    build_endpoints(service)
+
+
+def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -> None:
+    """Ask and Compare show the same picture and question: the one entered takes over from the one left."""
+    for tab, name, fields, others in (
+        (ask_tab, "ask", ask.shared, compare.shared),
+        (compare_tab, "compare", compare.shared, ask.shared),
+    ):
+        tab.select(None, [*fields, *others], fields, js=_TAKE_OVER % name, api_visibility="private")

@@ -1,0 +1,113 @@
+"""The shared look: one accent, one type family that every machine has, paper by day and slate by night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+from gradio.themes.utils import colors, fonts, sizes
+
+HERE = Path(__file__).parent
+CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
+SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")]
+MONO = [fonts.Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")]
+
+ACCENT = colors.Color(
+    name="ink",
+    c50="#eef3ff",
+    c100="#dde7ff",
+    c200="#bfd0ff",
+    c300="#9ab4ff",
+    c400="#7896fa",
+    c500="#4a6ee0",
+    c600="#3156c6",
+    c700="#28479f",
+    c800="#233c80",
+    c900="#1f3466",
+    c950="#141f3d",
+)
+GREY = colors.Color(
+    name="paper",
+    c50="#faf9f7",
+    c100="#f3f2ee",
+    c200="#e6e4de",
+    c300="#d3d0c8",
+    c400="#a3a098",
+    c500="#6f6c65",
+    c600="#57554f",
+    c700="#3d3c39",
+    c800="#282827",
+    c900="#1d1d1d",
+    c950="#141414",
+)
+
+
+def head() -> str:
+    """The page's script, inline: nothing is loaded from elsewhere."""
+    return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's base theme in our colours; what it cannot say stands in the style sheets."""
+    base = gr.themes.Base(
+        primary_hue=ACCENT,
+        secondary_hue=ACCENT,
+        neutral_hue=GREY,
+        font=SANS,
+        font_mono=MONO,
+        text_size=sizes.text_md,
+        spacing_size=sizes.spacing_md,
+        radius_size=sizes.radius_lg,
+    )
+    return base.set(
+        body_background_fill="#f6f5f1",
+        body_background_fill_dark="#151617",
+        body_text_color="#1f2023",
+        body_text_color_dark="#ececea",
+        body_text_color_subdued="#5d5b55",
+        body_text_color_subdued_dark="#a9a8a3",
+        background_fill_primary="#ffffff",
+        background_fill_primary_dark="#1e2022",
+        background_fill_secondary="#f6f5f1",
+        background_fill_secondary_dark="#26282b",
+        border_color_primary="#dedbd3",
+        border_color_primary_dark="#34373b",
+        color_accent_soft="#eef3ff",
+        color_accent_soft_dark="#232c45",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1e2022",
+        block_border_width="1px",
+        block_border_width_dark="1px",
+        block_shadow="none",
+        block_title_text_weight="600",
+        block_label_text_color="#5d5b55",
+        block_label_text_color_dark="#a9a8a3",
+        block_info_text_color="#5d5b55",
+        block_info_text_color_dark="#a9a8a3",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#191b1d",
+        input_border_color="#c9c6bd",
+        input_border_color_dark="#43474c",
+        input_border_width="1px",
+        input_border_width_dark="1px",
+        input_placeholder_color="#716e67",
+        input_placeholder_color_dark="#94938e",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_300",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_200",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#101a36",
+        button_secondary_background_fill="transparent",
+        button_secondary_background_fill_dark="transparent",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_hover_dark="#2a2d30",
+        button_secondary_border_color="#c9c6bd",
+        button_secondary_border_color_dark="#43474c",
+        button_secondary_text_color="#1f2023",
+        button_secondary_text_color_dark="#ececea",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_300",
+    )

@@ -1,0 +1,104 @@
+"""The engine on the starter: time to the first token, speed of one row, cost of Compare; transformers beside it."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from inference.engine import Engine, Row
+from inference.format import build_messages
+from inference.settings import STARTER
+from tests.benchmarks.table import Measurement, median_ratio, seconds_of
+from tests.samples import problems, random_adapter
+
+NUM_TOKENS = 200
+"""Every completion is forced to this length."""
+
+
+def measure() -> Iterator[Measurement]:
+    """All of the engine's lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = STARTER / "adapter"
+        adapter = own if own.is_dir() else random_adapter(Path(folder) / "adapter")
+        engine = Engine.load(STARTER)
+        engine.add_adapter("tuned", adapter)
+        yield _first_token(engine)
+        yield from _speed(engine, adapter)
+        yield _batch(engine)
+
+
+def _first_token(engine: Engine) -> Measurement:
+    """New pictures each time, so that their encoding counts."""
+    waits = []
+    for problem in problems(8, seed=1):
+        row = Row(problem.image.convert("RGB"), problem.problem, adapter="tuned", max_new_tokens=1)
+        waits.append(engine.generate([row])[0].first_token_seconds)
+    wait = statistics.median(waits[1:])
+    return Measurement("first token, new picture", f"{wait:.3f} s", "at most 0.5 s", f"first of all {waits[0]:.3f} s")
+
+
+def _speed(engine: Engine, adapter: Path) -> Iterator[Measurement]:
+    base, tuned = _row(None), _row("tuned")
+    names = ("base", "adapter", "both", "transformers' base", "transformers' adapter")
+    model, inputs = _peer(adapter, base)
+    actions: list[Callable[[], object]] = [
+        lambda: engine.generate([base]),
+        lambda: engine.generate([tuned]),
+        lambda: engine.generate([base, tuned]),
+        lambda: _generate(model, inputs, "__base__"),
+        lambda: _generate(model, inputs, "tuned"),
+    ]
+    seconds = dict(zip(names, seconds_of(*actions)))
+    for name in ("base", "adapter"):
+        ratio = median_ratio(seconds[f"transformers' {name}"], seconds[name])
+        speed = NUM_TOKENS / statistics.median(seconds[name])
+        peer = NUM_TOKENS / statistics.median(seconds[f"transformers' {name}"])
+        note = f"transformers' generate {peer:.0f}: {ratio:.2f} times as fast"
+        yield Measurement(f"one row, {name}", f"{speed:.0f} tokens/s", "at least 150 tokens/s", note)
+    both = median_ratio(seconds["both"], seconds["adapter"])
+    yield Measurement("Compare, both sides", f"{both:.2f} of the adapter side alone", "at most 1.4", "equal lengths")
+
+
+def _batch(engine: Engine) -> Measurement:
+    """Rows of an evaluation: other pictures and questions, half of them with the adapter."""
+    rows = [
+        Row(
+            p.image.convert("RGB"),
+            p.problem,
+            adapter=("tuned" if i % 2 else None),
+            max_new_tokens=60,
+            min_new_tokens=60,
+        )
+        for i, p in enumerate(problems(64, seed=2))
+    ]
+    [seconds] = seconds_of(lambda: engine.generate(rows), repeats=2)
+    return Measurement(
+        "64 rows, half adapter", f"{64 * 60 / min(seconds):.0f} tokens/s", "", "60 tokens each, prefill included"
+    )
+
+
+def _row(adapter: str | None) -> Row:
+    problem = problems(1)[0]
+    image = problem.image.convert("RGB")
+    return Row(image, problem.problem, adapter=adapter, max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)
+
+
+def _peer(adapter: Path, row: Row) -> tuple[Any, Any]:
+    """The same model and adapter in transformers and PEFT, and the row as their input."""
+    model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(STARTER)
+    text = processor.apply_chat_template(build_messages(row.question), add_generation_prompt=True)
+    tuned = PeftModel.from_pretrained(model, adapter, "tuned").eval()
+    return tuned, processor(text=[text], images=[row.image], return_tensors="pt")
+
+
+def _generate(model: Any, inputs: Any, adapter: str) -> None:
+    length = {"max_new_tokens": NUM_TOKENS, "min_new_tokens": NUM_TOKENS}
+    model.generate(**inputs, **length, do_sample=False, adapter_names=[adapter])

@@ -1,0 +1,49 @@
+"""A measurement, and many of them as a table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the table."""
+
+    name: str
+    value: str
+    """With its unit."""
+    goal: str = ""
+    """What the product is to reach, on two idle cores."""
+    note: str = ""
+
+
+def seconds_of(*actions: Callable[[], object], repeats: int = 5) -> list[list[float]]:
+    """Seconds each action took, `repeats` times, after one unmeasured round; the actions take turns, so that what
+    else the machine does meets all of them alike."""
+    for action in actions:
+        action()
+    rounds = [[_timed(action) for action in actions] for _ in range(repeats)]
+    return [list(column) for column in zip(*rounds)]
+
+
+def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def table(measurements: Sequence[Measurement]) -> str:
+    """Markdown, with the columns aligned."""
+    lines = [("measured", "value", "goal", "note"), *((m.name, m.value, m.goal, m.note) for m in measurements)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in lines]
+    rule = " | ".join("-" * width for width in widths)
+    return "\n".join(f"| {line} |" for line in (cells[0], rule, *cells[1:]))
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started

@@ -1,0 +1,33 @@
+"""Things that several tests and benchmarks need: the starter's place, random adapters, test-side problems."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForImageTextToText
+
+from training.problems import Problem, iterate_problems
+
+STARTER = Path(__file__).parents[1] / "inference" / "starter"
+LANGUAGE_LINEARS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
+
+
+def random_adapter(folder: Path, seed: int = 0, strength: float = 0.2, base: Path = STARTER, **config) -> Path:
+    """Save a LoRA with random non-zero weights on the language model of `base`, as PEFT saves it; returns `folder`."""
+    torch.manual_seed(seed)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+    config = {"r": 8, "lora_alpha": 16, "target_modules": LANGUAGE_LINEARS} | config
+    tuned = get_peft_model(model, LoraConfig(**config))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=strength * parameter.shape[1] ** -0.5)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+def problems(num: int, seed: int = 0, split: str = "test") -> list[Problem]:
+    """The first `num` problems of a side."""
+    return list(itertools.islice(iterate_problems(split, seed), num))

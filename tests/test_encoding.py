@@ -1,0 +1,66 @@
+"""A picture is processed and encoded once, however many rows and questions use it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inference import encoding
+from inference.encoding import content_key
+from inference.engine import Engine, Row
+
+
+@pytest.fixture
+def pictures() -> list[Image.Image]:
+    """New to the engine in each test."""
+    noise = np.random.default_rng().integers(0, 256, (4, 84, 84, 3), dtype=np.uint8)
+    return [Image.fromarray(pixels) for pixels in noise]
+
+
+def rows(images: list[Image.Image], question: str = "How many?") -> list[Row]:
+    return [Row(image, question, max_new_tokens=2) for image in images]
+
+
+def test_one_encoding_for_all_rows_and_follow_up_questions(engine: Engine, pictures) -> None:
+    one, two = pictures[:2]
+    before = engine.num_image_encodings
+    engine.generate(rows([one, one, two, one]))
+    assert engine.num_image_encodings == before + 2
+    engine.generate(rows([two, one], "And how many are red?"))
+    engine.generate(rows([one.copy()]))  # the same pixels in another object
+    assert engine.num_image_encodings == before + 2
+
+
+def test_the_cache_is_bounded_and_forgets_the_oldest(engine: Engine, pictures, monkeypatch) -> None:
+    one, two, three = pictures[:3]
+    size = 25 * 192 * 4  # tokens x width x bytes of float32, for the starter
+    monkeypatch.setattr(encoding, "CACHE_BYTES", 2 * size)
+    engine.generate(rows([one, two]))
+    engine.generate(rows([one]))
+    engine.generate(rows([three]))  # two was used least recently
+    before = engine.num_image_encodings
+    engine.generate(rows([one, three]))
+    assert engine.num_image_encodings == before
+    engine.generate(rows([two]))
+    assert engine.num_image_encodings == before + 1
+
+
+def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictures, monkeypatch) -> None:
+    encoder = encoding.ImageEncoder(engine._model, engine.tokens.processor.image_processor)
+    alone = encoding.ImageEncoder(engine._model, engine.tokens.processor.image_processor)
+    with torch.inference_mode():
+        together = encoder.encode(pictures)
+        monkeypatch.setattr(encoding, "BATCH_PATCHES", 1)
+        apart = alone.encode(pictures)
+    assert encoder.num_encodings == alone.num_encodings == len(pictures)
+    for a, b in zip(together, apart):
+        torch.testing.assert_close(a.features, b.features, atol=1e-4, rtol=1e-4)
+        assert torch.equal(a.grid, b.grid)
+
+
+def test_shape_counts_not_bytes_alone() -> None:
+    wide, tall = Image.new("RGB", (30, 20)), Image.new("RGB", (20, 30))
+    assert wide.tobytes() == tall.tobytes() and content_key(wide) != content_key(tall)
+    assert content_key(wide) == content_key(wide.copy())

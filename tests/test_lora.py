@@ -1,0 +1,129 @@
+"""Adapters: the low-rank term of each row's own, and folders that are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from inference.engine import Engine
+from inference.errors import UserError
+from inference.lora import Factors, RoutedLinear, Router, make_routes
+from tests.samples import random_adapter
+
+
+def factors(seed: int, rank: int) -> Factors:
+    generator = torch.Generator().manual_seed(seed)
+    return Factors(torch.randn(6, rank, generator=generator), torch.randn(rank, 5, generator=generator), 0.5 + seed)
+
+
+ADAPTERS = (None, {"one": factors(0, 2)}, {"one": factors(1, 3), "two": factors(2, 1)}, {"two": factors(3, 4)})
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=7), st.integers(1, 3), st.booleans())
+def test_each_row_gets_its_own_term_and_the_base_stays_exact(choice: list[int], length: int, bias: bool) -> None:
+    linear, router = nn.Linear(6, 5, bias=bias), Router()
+    x = torch.randn(len(choice), length, 6)
+    router.routes = make_routes([ADAPTERS[i] for i in choice])
+    with torch.no_grad():
+        base = linear(x)
+        for name in ("one", "two", "three"):
+            y = RoutedLinear(linear, name, router)(x)
+            for row, i in enumerate(choice):
+                own = (ADAPTERS[i] or {}).get(name)
+                if own is None:
+                    assert torch.equal(y[row], base[row])
+                else:
+                    expected = base[row] + own.scaling * (x[row] @ own.a @ own.b)
+                    torch.testing.assert_close(y[row], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_neighbouring_rows_of_one_adapter_make_one_run() -> None:
+    one, two = ADAPTERS[1], ADAPTERS[2]
+    assert [(start, end) for start, end, _ in make_routes([None, one, one, two])["one"]] == [(1, 3), (3, 4)]
+    assert make_routes([None, None]) == {}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_adapter(tmp_path_factory.mktemp("adapters") / "good")
+
+
+@pytest.fixture
+def folder(good: Path, tmp_path: Path) -> Path:
+    """A copy of a good adapter, to spoil."""
+    return Path(shutil.copytree(good, tmp_path / "spoiled"))
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+
+
+def only_pickle(folder: Path) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(tensors, folder / "adapter_model.bin")
+
+
+def half_a_pair(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in tensors.items() if not k.endswith("layers.0.mlp.up_proj.lora_A.weight")}
+
+
+def renamed(tensors: dict[str, torch.Tensor], old: str, new: str) -> dict[str, torch.Tensor]:
+    return {k.replace(old, new): v for k, v in tensors.items()}
+
+
+SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
+    "config is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
+    "another method": (lambda f: change_config(f, peft_type="IA3"), "not a PEFT LoRA"),
+    "pickle alone": (only_pickle, "pickled weights .* are never read"),
+    "weights cut": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"), "cannot be read"),
+    "no weights in it": (lambda f: change_tensors(f, lambda t: {}), "empty"),
+    "another base": (lambda f: change_config(f, base_model_name_or_path="a/b"), "trained on a/b.*serves .*starter"),
+    "DoRA": (lambda f: change_config(f, use_dora=True), "use_dora=True"),
+    "biases": (lambda f: change_config(f, bias="all"), "bias='all'"),
+    "whole modules": (lambda f: change_config(f, modules_to_save=["lm_head"]), "modules_to_save"),
+    "PiSSA changes the base": (lambda f: change_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa'"),
+    "vision tower": (lambda f: change_tensors(f, lambda t: renamed(t, "language_model", "visual")), "model.visual"),
+    "more layers": (lambda f: change_tensors(f, lambda t: renamed(t, "layers.3", "layers.99")), "layers.99"),
+    "half a pair": (lambda f: change_tensors(f, half_a_pair), "half of the LoRA pair of .*layers.0.mlp.up_proj"),
+    "another width": (lambda f: change_tensors(f, lambda t: {k: v[:, :-1].contiguous() for k, v in t.items()}), "does not fit"),
+    "NaN": (lambda f: change_tensors(f, lambda t: {k: v * torch.nan for k, v in t.items()}), "NaN"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_a_folder_that_cannot_be_served_is_refused(engine: Engine, folder: Path, spoil: str) -> None:
+    before = engine.adapters
+    spoiling, message = SPOILS[spoil]
+    spoiling(folder)
+    with pytest.raises(UserError, match=message):
+        engine.add_adapter("spoiled", folder)
+    assert engine.adapters == before
+
+
+def test_adapters_come_and_go(engine: Engine, good: Path) -> None:
+    before = engine.adapters
+    engine.add_adapter("mine", good)
+    assert engine.adapters == (*before, "mine")
+    engine.add_adapter("mine", good)  # in the place of the first
+    assert engine.adapters == (*before, "mine")
+    engine.remove_adapter("mine")
+    assert engine.adapters == before
+    with pytest.raises(UserError, match="no adapter 'mine'"):
+        engine.remove_adapter("mine")

@@ -1,0 +1,42 @@
+"""The command line: `python -m training pretrain | train | evaluate`, each with `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from inference.errors import UserError
+
+COMMANDS = {
+    "pretrain": "make the starter model",
+    "train": "post-train an adapter with GRPO",
+    "evaluate": "score a base and an adapter on held-out problems",
+}
+"""Each is a module of this package with `add_arguments(parser)` and `main(args) -> int`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 2 for wrong input, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser("python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        if argv[:1] == [name]:  # the others stay unimported: they are slow to load
+            module = importlib.import_module(f"training.{name}")
+            module.add_arguments(command)
+    args = parser.parse_args(argv)
+    try:
+        return module.main(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
