@@ -35,8 +35,8 @@ def prepare(settings: Settings) -> None:
     limit_decoding(settings.limits)
 
 
-def build_app(settings: Settings, engine: Any = None) -> Any:
-    """The page as a `gr.Blocks`, with the engine loaded (unless given) and its adapters added."""
+def build_app(settings: Settings, engine: Any = None) -> tuple[Any, Any]:
+    """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background."""
     import gradio as gr
 
     from inference.ui.page import build_page
@@ -45,8 +45,8 @@ def build_app(settings: Settings, engine: Any = None) -> Any:
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(service)
-    return blocks.queue(max_size=64)
+        build_page(blocks, service)
+    return blocks.queue(max_size=64), service
 
 
 def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
@@ -84,31 +84,42 @@ def main() -> int:
     try:
         settings = load_settings()
         prepare(settings)
-        blocks = build_app(settings)
+        blocks, service = build_app(settings)
+        launch(blocks, settings, prevent_thread_lock=True)
+        service.line.wait_loaded()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    launch(blocks, settings)
+    blocks.block_thread()
     return 0
 
 
 def _make_service(settings: Settings, engine: Any) -> Any:
-    """The engine with its adapters, and what comes from the training side as plain callables."""
-    from inference.engine import Engine
+    """The adapters on offer, and what comes from the training side as plain callables."""
     from inference.ui.service import Service
 
-    engine = engine or Engine.load(settings.base)
     records = available_adapters(settings)
-    for name in list(records):
+    served = next(iter(records)) if settings.adapter is not None else None
+
+    def load() -> Any:
+        return _load_engine(settings, engine, {name: record.path for name, record in records.items()}, served)
+
+    return Service(settings, load, records, served, _grade, _new_problem, _examples())
+
+
+def _load_engine(settings: Settings, engine: Any, adapters: dict[str, Path], served: str | None) -> Any:
+    """The base with its adapters; one that does not fit is an error if it is the served one, else left out."""
+    from inference.engine import Engine
+
+    engine = engine or Engine.load(settings.base)
+    for name, path in adapters.items():
         try:
-            engine.add_adapter(name, records[name].path)
+            engine.add_adapter(name, path)
         except UserError as error:
-            if settings.adapter is not None and records[name].path == Path(settings.adapter):
+            if name == served:
                 raise
             logging.getLogger(__name__).warning("left out: %s", error)
-            del records[name]
-    served = next(iter(records)) if settings.adapter is not None else None
-    return Service(settings, engine, records, served, _grade, _new_problem, _examples())
+    return engine
 
 
 def _grade(expected: str, completion: str) -> Any:

@@ -24,9 +24,14 @@ from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
 from inference.errors import UserError
 
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
-_PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva", "lora_ga")
-_UNSUPPORTED = ("use_dora", "use_bdlora", "lora_bias", "alpha_pattern", "modules_to_save", "trainable_token_indices",
-                "target_parameters", "layer_replication", "alora_invocation_tokens", "fan_in_fan_out")  # fmt: skip
+_PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Ways to begin that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
+_HARMLESS = frozenset(
+    "auto_mapping base_model_name_or_path eva_config exclude_modules inference_mode layers_pattern layers_to_transform "
+    "lora_alpha lora_dropout megatron_core peft_type peft_version qalora_group_size r rank_pattern revision "
+    "target_modules task_type use_rslora".split()
+)
+"""Settings that plain LoRA may have with any value; what else is set to something makes it another method."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +141,15 @@ def _read_config(folder: Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{CONFIG_FILE} of the adapter {folder.name} is not JSON ({error}). Save it again.") from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or "lora_alpha" not in config:
-        raise UserError(f"The adapter {folder.name} is not a PEFT LoRA (peft_type LORA). Only LoRA can be served.")
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not config.get("lora_alpha"):
+        raise UserError(f"The adapter {folder.name} is not a PEFT LoRA with a lora_alpha. Only LoRA can be served.")
     return config
 
 
 def _check_config(config: dict, folder: Path, base_name: str) -> None:
-    extras = [key for key in _UNSUPPORTED if config.get(key)]
-    if config.get("bias", "none") != "none":
-        extras.append("bias")
-    if config.get("init_lora_weights", True) not in _PLAIN_INIT:
-        extras.append("init_lora_weights")
+    plain = {"bias": config.get("bias") in (None, "none")}
+    plain["init_lora_weights"] = config.get("init_lora_weights", True) in _PLAIN_INIT
+    extras = [key for key, value in config.items() if not plain.get(key, key in _HARMLESS or not value)]
     if extras:
         named = ", ".join(f"{key}={config[key]!r}" for key in extras)
         raise UserError(f"The adapter {folder.name} uses {named}; only plain LoRA can be served row by row.")

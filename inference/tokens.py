@@ -101,10 +101,16 @@ def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Voc
     ends |= {tokenizer.eos_token_id} - {None}
     if not ends:
         raise UserError("The base names no end token: set eos_token_id in its generation_config.json.")
+    size = config.get_text_config().vocab_size
+    if len(tokenizer) > size:
+        raise UserError(
+            f"The base's tokenizer has {len(tokenizer):,} tokens and its model {size:,}: they do not belong together. "
+            "Take both from the same place."
+        )
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     suppressed = {getattr(config, name, None) for name in names} | {tokenizer.pad_token_id}
     suppressed |= {tokenizer.get_vocab().get("<|vision_pad|>")}
-    suppressed |= set(range(len(tokenizer), config.get_text_config().vocab_size))
+    suppressed |= set(range(len(tokenizer), size))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     never = {token for token in suppressed if token is not None} - ends
     return Vocabulary(config.image_token_id, pad, frozenset(ends), tuple(sorted(never)))

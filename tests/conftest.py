@@ -11,12 +11,16 @@ os.environ.update(GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="fals
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from inference.settings import STARTER
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+
+hypothesis.settings.register_profile("shared machine", deadline=None)  # a slow example is not a wrong one
+hypothesis.settings.load_profile("shared machine")
 
 REQUIRE_BROWSER = bool(os.environ.get("LOOKTHINK_REQUIRE_BROWSER"))
 """Set by `.ci/run`: a browser test that is skipped then fails, and so does a whole run without one that passed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -15,16 +16,16 @@ STARTER = Path(__file__).parents[1] / "inference" / "starter"
 LANGUAGE_LINEARS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
 
-def random_adapter(folder: Path, seed: int = 0, strength: float = 0.2, base: Path = STARTER, **config) -> Path:
+def random_adapter(folder: Path, seed: int = 0, strength: float = 0.2, base: Path = STARTER, **config: Any) -> Path:
     """Save a LoRA with random non-zero weights on the language model of `base`, as PEFT saves it; returns `folder`."""
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
-    config = {"r": 8, "lora_alpha": 16, "target_modules": LANGUAGE_LINEARS} | config
-    tuned = get_peft_model(model, LoraConfig(**config))
+    options: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": LANGUAGE_LINEARS} | config
+    tuned = get_peft_model(model, LoraConfig(**options))
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=strength * parameter.shape[1] ** -0.5)
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 

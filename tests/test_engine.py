@@ -162,6 +162,14 @@ def test_rows_with_the_same_prompt_share_its_prefill(tuned: Engine, rows: list[R
     assert together[-1].token_ids == together[0].token_ids
 
 
+def test_compare_asks_base_and_adapter_the_same(tuned: Engine, rows: list[Row]) -> None:
+    """The prompts are equal, but no state of one side may reach the other."""
+    sides = [replace(rows[0], adapter=adapter) for adapter in (None, "one", "two", None)]
+    together = [c.token_ids for c in tuned.generate(sides)]
+    assert together == [tuned.generate([side])[0].token_ids for side in sides]
+    assert len(set(together)) == 3
+
+
 def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine, rows: list[Row]) -> None:
     hot = [replace(row, temperature=1.3, seed=11 + i, max_new_tokens=30) for i, row in enumerate(rows)]
     alone = [tuned.generate([row])[0].token_ids for row in hot]
@@ -175,17 +183,18 @@ def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine,
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_continue_goes_on_as_if_the_limit_had_been_higher(engine: Engine, rows: list[Row], temperature: float) -> None:
-    row = replace(rows[0], temperature=temperature, seed=4, min_new_tokens=24, max_new_tokens=24)
-    whole = engine.generate([row])[0]
-    for cut in range(1, 20):
-        first = engine.generate([replace(row, min_new_tokens=cut, max_new_tokens=cut)])[0]
-        assert first.truncated and whole.token_ids[:cut] == first.token_ids
-        rest = replace(row, prefix=first.text, min_new_tokens=24 - cut, max_new_tokens=24 - cut)
-        if tuple(engine.tokens.prefix_ids(rest)) == first.token_ids:  # the cut left whole tokens
-            second = engine.generate([rest])[0]
-            assert (second.text, second.num_tokens) == (whole.text, 24 - cut)
-            return
-    pytest.fail("no cut left whole tokens")
+    length: dict[str, Any] = {"min_new_tokens": 24, "max_new_tokens": 24}
+    whole = [replace(rows[0], temperature=temperature, seed=seed, **length) for seed in range(8)]
+    num_checked = 0
+    for row, completion in zip(whole, engine.generate(whole)):
+        for cut in (17, 8, 3, 2, 1):
+            first = engine.tokens.tokenizer.decode(completion.token_ids[:cut], skip_special_tokens=True)
+            rest = replace(row, prefix=first, min_new_tokens=24 - cut, max_new_tokens=24 - cut)
+            if tuple(engine.tokens.prefix_ids(rest)) == completion.token_ids[:cut]:  # it is cut as the model had it
+                second = engine.generate([rest])[0]
+                assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
+                num_checked += 1
+    assert num_checked
 
 
 def test_a_forced_beginning_is_part_of_the_text(engine: Engine, rows: list[Row]) -> None:
@@ -275,6 +284,15 @@ def test_a_base_that_cannot_be_served_is_named(tmp_path: Path) -> None:
         Engine.load(tmp_path)
     (tmp_path / "config.json").write_text((STARTER / "config.json").read_text())
     with pytest.raises(UserError, match="cannot be loaded"):
+        Engine.load(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path) -> None:
+    shutil.copytree(STARTER, tmp_path, ignore=shutil.ignore_patterns("*.safetensors", "adapter"), dirs_exist_ok=True)
+    config = AutoConfig.from_pretrained(STARTER)
+    config.text_config.vocab_size = 300
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="and its model 300: they do not belong together"):
         Engine.load(tmp_path)
 
 

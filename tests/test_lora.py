@@ -16,7 +16,7 @@ from torch import nn
 
 from inference.engine import Engine
 from inference.errors import UserError
-from inference.lora import Factors, RoutedLinear, Router, make_routes
+from inference.lora import Factors, RoutedLinear, Router, make_routes, read_adapter
 from tests.samples import random_adapter
 
 
@@ -87,6 +87,10 @@ def renamed(tensors: dict[str, torch.Tensor], old: str, new: str) -> dict[str, t
     return {k.replace(old, new): v for k, v in tensors.items()}
 
 
+def narrowed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v[:, :-1].contiguous() for k, v in tensors.items()}
+
+
 SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
     "config is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
@@ -96,13 +100,16 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights in it": (lambda f: change_tensors(f, lambda t: {}), "empty"),
     "another base": (lambda f: change_config(f, base_model_name_or_path="a/b"), "trained on a/b.*serves .*starter"),
     "DoRA": (lambda f: change_config(f, use_dora=True), "use_dora=True"),
+    "a method of tomorrow": (lambda f: change_config(f, tomorrow_config={"x": 1}), "tomorrow_config"),
+    "alpha by layer": (lambda f: change_config(f, alpha_pattern={"q_proj": 3}), "alpha_pattern"),
+    "no scale": (lambda f: change_config(f, lora_alpha=None), "lora_alpha"),
     "biases": (lambda f: change_config(f, bias="all"), "bias='all'"),
     "whole modules": (lambda f: change_config(f, modules_to_save=["lm_head"]), "modules_to_save"),
     "PiSSA changes the base": (lambda f: change_config(f, init_lora_weights="pissa"), "init_lora_weights='pissa'"),
     "vision tower": (lambda f: change_tensors(f, lambda t: renamed(t, "language_model", "visual")), "model.visual"),
     "more layers": (lambda f: change_tensors(f, lambda t: renamed(t, "layers.3", "layers.99")), "layers.99"),
     "half a pair": (lambda f: change_tensors(f, half_a_pair), "half of the LoRA pair of .*layers.0.mlp.up_proj"),
-    "another width": (lambda f: change_tensors(f, lambda t: {k: v[:, :-1].contiguous() for k, v in t.items()}), "does not fit"),
+    "another width": (lambda f: change_tensors(f, narrowed), "does not fit"),
     "NaN": (lambda f: change_tensors(f, lambda t: {k: v * torch.nan for k, v in t.items()}), "NaN"),
 }  # fmt: skip
 
@@ -115,6 +122,14 @@ def test_a_folder_that_cannot_be_served_is_refused(engine: Engine, folder: Path,
     with pytest.raises(UserError, match=message):
         engine.add_adapter("spoiled", folder)
     assert engine.adapters == before
+
+
+def test_ranks_may_differ_by_layer(engine: Engine, tmp_path: Path) -> None:
+    folder = random_adapter(tmp_path / "mixed", rank_pattern={"q_proj": 2}, init_lora_weights="gaussian")
+    layers = read_adapter(folder, engine._model, engine.base_name)
+    assert len(layers) == 4 * 7
+    for name, layer in layers.items():
+        assert layer.scaling == (8 if name.endswith("q_proj") else 2) and torch.isfinite(layer.a).all()
 
 
 def test_adapters_come_and_go(engine: Engine, good: Path) -> None:

@@ -1,4 +1,7 @@
-"""`RunConfig`: everything that decides a GRPO run, validated once. The page and the command line start runs through it."""
+"""`RunConfig`: everything that decides a GRPO run, validated once.
+
+The page and the command line start runs through it.
+"""
 
 from __future__ import annotations
 

@@ -23,14 +23,15 @@ from torch import nn
 from transformers import AutoProcessor
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as family
 
-from inference.format import DIRECT_PROMPT, THINK_PROMPT
-from training.pretrain_data import GRID, LABELS, Batches, Pool, completion
-from training.problems import iterate_problems
+from inference.format import THINK_PROMPT
+from training.pretrain_data import GRID, LABELS, Batches, Pool, completion, corpus
 from training.starter import SIDE, build_model, build_processor, train_tokenizer
 from training.templates import KINDS
 
 log = logging.getLogger(__name__)
-MICRO_BATCH = 32
+MICRO_BATCH = 24
+DRILLS = 32
+"""Rows without a picture in each step of the last two stages."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class PretrainConfig:
     see_steps: int = 300
     reason_steps: int = 1200
     mix_steps: int = 700
-    batch_size: int = 64
-    """Rows a step, computed in micro-batches of 32 of similar length."""
+    batch_size: int = 48
+    """Pictures a step, computed in micro-batches of 24 of similar length."""
     learning_rate: float = 2e-3
     pool_size: int = 32_000
     """Different pictures trained on."""
@@ -61,7 +62,7 @@ class Pretrainer:
         self.config, self.folder = config, folder
         self.processor = self._processor()
         self.model = build_model(self.processor.tokenizer)
-        self.heads = nn.Linear(self.model.config.text_config.hidden_size, len(LABELS))
+        self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, len(LABELS))
         self.pool = Pool.load_or_draw(folder, config.pool_size, config.seed)
         self.held_out = Pool.load_or_draw(folder, 500, config.seed + 1)
         self.batches = Batches(self.pool, self.processor)
@@ -72,12 +73,13 @@ class Pretrainer:
         """The processor kept in the folder; a resumed run must go on with the tokens it began with."""
         kept = self.folder / "processor"
         if not kept.exists():
-            build_processor(train_tokenizer(_corpus())).save_pretrained(kept)
+            build_processor(train_tokenizer(corpus())).save_pretrained(kept)
         return AutoProcessor.from_pretrained(kept)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and heads."""
-        matrices, others = [], list(self.heads.parameters())
+        matrices: list[nn.Parameter] = []
+        others = list(self.heads.parameters())
         for name, parameter in self.model.named_parameters():
             inside = parameter.ndim == 2 and "embed" not in name
             (matrices if inside else others).append(parameter)
@@ -104,21 +106,22 @@ class Pretrainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        sums: dict[str, float] = {}
+        found: dict[str, list[float]] = {}
         parts = self._micro_batches(batches, stage)
         for part in parts:
             losses = self._losses(part)
-            loss = losses["cells"] if stage == "see" else losses["text"] + (0.3 if stage == "reason" else 0.1) * losses["cells"]
+            weight = {"see": 1.0, "reason": 0.3, "mix": 0.1}[stage]
+            loss = losses.get("text", 0) + losses.get("drill", 0) + weight * losses.get("cells", 0)
             (loss / len(parts)).backward()
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.item() / len(parts)
+                found.setdefault(name, []).append(value.item())
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.samples += self.config.batch_size
-        return sums
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _rate(self, stage: str, progress: float) -> float:
         """Warm-up, a plateau, and a linear decay over the mix."""
@@ -130,15 +133,18 @@ class Pretrainer:
         if stage == "see":
             pixels, cells = batches.pictures(size)
             return [{"pixel_values": pixels, "cells": cells}]
-        return batches.reasoning(size, 0.25, MICRO_BATCH) if stage == "reason" else batches.mixed(size, MICRO_BATCH)
+        pictured = batches.reasoning(size, 0.25, MICRO_BATCH) if stage == "reason" else batches.mixed(size, MICRO_BATCH)
+        return [*pictured, batches.drills(DRILLS)]
 
     def _losses(self, part: dict) -> dict[str, torch.Tensor]:
+        if "cells" not in part:
+            return {"drill": self.model(input_ids=part["input_ids"], labels=part["labels"], use_cache=False).loss}
         size = part["cells"].shape[0] // (GRID * GRID)
         grid = torch.tensor([[1, SIDE // 14, SIDE // 14]] * size)
         features = self.model.model.get_image_features(part["pixel_values"], grid, return_dict=True)
         named = self.heads(torch.cat(features.pooler_output))  # (B * cells, labels)
-        weight = torch.tensor(8.0)
-        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, part["cells"].float(), pos_weight=weight)}
+        cells = part["cells"].float()
+        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, cells, pos_weight=torch.tensor(8.0))}
         if "input_ids" in part:
             losses["text"] = self._forward(part, features, grid).loss
         return losses
@@ -159,12 +165,15 @@ class Pretrainer:
     def probe(self) -> dict[str, float]:
         """Share of fresh train-side problems, by kind, whose whole reasoning greedy decoding would reproduce."""
         self.model.eval()
-        batches, right = Batches(self.held_out, self.processor), {kind: [] for kind in KINDS}
+        batches = Batches(self.held_out, self.processor)
+        right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
         rows = sorted(range(400), key=lambda i: len(self.held_out.texts[i]["problem"]))
         for start in range(0, 400, 50):
             chosen = rows[start : start + 50]
             texts = [self.held_out.texts[i] for i in chosen]
-            part = batches.collate([(i, t["problem"], completion(t, "tags")) for i, t in zip(chosen, texts)], THINK_PROMPT)
+            part = batches.collate(
+                [(i, t["problem"], completion(t, "tags")) for i, t in zip(chosen, texts)], THINK_PROMPT
+            )
             grid = torch.tensor([[1, SIDE // 14, SIDE // 14]] * len(chosen))
             features = self.model.model.get_image_features(part["pixel_values"], grid, return_dict=True)
             guesses = self._forward(part, features, grid).logits[:, :-1].argmax(-1)  # (B, T - 1)
@@ -207,9 +216,14 @@ class Pretrainer:
         target.mkdir(parents=True, exist_ok=True)
         stored = build_model(self.processor.tokenizer)
         stored.load_state_dict(self.model.state_dict())
-        stored.to(torch.bfloat16).save_pretrained(target)
+        stored.bfloat16().save_pretrained(target)
         self.processor.save_pretrained(target)
-        record = {"config": asdict(self.config), "steps": self.step, "samples": self.samples, "minutes": round(self.seconds / 60, 1)}
+        record = {
+            "config": asdict(self.config),
+            "steps": self.step,
+            "samples": self.samples,
+            "minutes": round(self.seconds / 60, 1),
+        }
         (target / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -224,21 +238,10 @@ def batched_vision_attention(self, hidden_states, cu_seqlens, max_seqlen=None, p
     return self.proj(mixed.transpose(1, 2).reshape(hidden_states.shape[0], -1))
 
 
-def _corpus():
-    """What the tokenizer learns its words from: train-side texts and the system prompts."""
-    stream = iterate_problems("train", 7)
-    for _ in range(600):
-        problem = next(stream)
-        yield problem.problem
-        yield f"{problem.reasoning} The answer is {problem.answer}."
-    for _ in range(60):
-        yield f"{THINK_PROMPT}\n{DIRECT_PROMPT}\nsystem\nuser\nassistant\nDescribe the picture. rectangle triangle sides angles"
-
-
 def pretrain(config: PretrainConfig, folder: Path, target: Path) -> None:
     """Train from the last checkpoint in `folder` to the end and write the model to `target`."""
     folder.mkdir(parents=True, exist_ok=True)
-    family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention
+    family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention  # type: ignore[assignment,method-assign]
     trainer = Pretrainer(config, folder)
     if trainer.load():
         log.info("going on at step %d", trainer.step)

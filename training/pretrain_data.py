@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,15 @@ from training.templates import KINDS
 
 MODES = ("direct", "bare", "tags")
 """How a completion answers: at once, after reasoning without tags, or in the protocol."""
-MODE_SHARES = {"digits": (0.65, 0.05, 0.3), "bars": (0.1, 0.6, 0.3), "shapes": (0.1, 0.1, 0.8), "figures": (0.65, 0.1, 0.25)}
+MODE_SHARES = {
+    "digits": (0.65, 0.05, 0.3),
+    "bars": (0.1, 0.6, 0.3),
+    "shapes": (0.1, 0.1, 0.8),
+    "figures": (0.65, 0.1, 0.25),
+}
 """Share of each mode under the thinking prompt, by kind of picture: what makes the starter drop its tags at times."""
-KIND_SHARES = {"digits": 0.25, "bars": 0.1, "shapes": 0.4, "figures": 0.25}
-"""How often each kind of picture is drawn: counting shapes is the hardest to learn."""
+KIND_SHARES = {"digits": 0.22, "bars": 0.2, "shapes": 0.3, "figures": 0.28}
+"""How often each kind of picture is drawn: more of what is harder to learn."""
 
 GRID = SIDE // 28
 LABELS = (
@@ -34,7 +40,9 @@ LABELS = (
     *(f"{colour} {form}" for colour in COLOURS for form in FORMS),
 )
 """What the tower's helper heads learn to name in each cell of the picture (a cell is one image token)."""
-MEAN, STD = (np.array(v, np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)))
+MEAN, STD = (
+    np.array(v, np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+)
 
 
 @dataclass
@@ -54,7 +62,9 @@ class Pool:
             folder.mkdir(parents=True, exist_ok=True)
             share = min(500, size)
             with multiprocessing.get_context("spawn").Pool(2) as workers:
-                parts = workers.map(_draw_part, [(seed * 100_000 + i, share) for i in range(size // share)], chunksize=1)
+                parts = workers.map(
+                    _draw_part, [(seed * 100_000 + i, share) for i in range(size // share)], chunksize=1
+                )
             np.savez(arrays, pixels=np.concatenate([p[0] for p in parts]), cells=np.concatenate([p[1] for p in parts]))
             torch.save([text for part in parts for text in part[2]], texts)
         stored = np.load(arrays)
@@ -94,6 +104,9 @@ class Batches:
         self.rows_of: dict[str, list[int]] = {kind: [] for kind in KINDS}
         for row, text in enumerate(pool.texts):
             self.rows_of[text["kind"]].append(row)
+        self.bare_prompt = tuple(
+            self.tokenizer(part).input_ids for part in ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
+        )
         self.prompts = {s: self._prompt_parts(s) for s in (THINK_PROMPT, DIRECT_PROMPT, None)}
 
     def pictures(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -122,6 +135,10 @@ class Batches:
             rows.append((row, text["problem"], completion(text, mode)))
         return self._split(rows, system, micro_batch)
 
+    def drills(self, size: int) -> dict:
+        """Arithmetic and choosing among options, with no picture: what reasoning is made of."""
+        return self.collate([(None, *drill(self.rng)) for _ in range(size)], None)
+
     def _draw(self, size: int) -> list[tuple[int, dict]]:
         kinds = self.rng.choices(KINDS, [KIND_SHARES[kind] for kind in KINDS], k=size)
         rows = [self.rng.choice(self.rows_of[kind]) for kind in kinds]
@@ -137,9 +154,9 @@ class Batches:
         before, after = template.replace("<|image_pad|>", "<|image_pad|>" * GRID * GRID).split("QUESTION")
         return self.tokenizer(before).input_ids, self.tokenizer(after).input_ids
 
-    def collate(self, rows: list[tuple[int, str, str]], system: str | None) -> dict:
-        """Right-padded ids and labels (B, T), with the loss on the completion alone."""
-        before, after = self.prompts[system]
+    def collate(self, rows: Sequence[tuple[int | None, str, str]], system: str | None) -> dict:
+        """Right-padded ids and labels (B, T), with the loss on the completion alone; pictures unless rows have none."""
+        before, after = self.prompts[system] if rows[0][0] is not None else self.bare_prompt
         sequences, starts = [], []
         for _, question, answer in rows:
             prompt = before + self.tokenizer(question).input_ids + after
@@ -151,13 +168,69 @@ class Batches:
         for i, (sequence, start) in enumerate(zip(sequences, starts)):
             ids[i, : len(sequence)] = torch.tensor(sequence)
             labels[i, start : len(sequence)] = torch.tensor(sequence[start:])
-        index = [row for row, _, _ in rows]
+        index = [row for row, _, _ in rows if row is not None]
+        if not index:
+            return {"input_ids": ids, "labels": labels}
         return {
             "input_ids": ids,
             "labels": labels,
             "pixel_values": patches(self.pool.pixels[index]),
             "cells": torch.from_numpy(self.pool.cells[index]).flatten(0, 1),
         }
+
+
+def drill(rng: random.Random) -> tuple[str, str]:
+    """A question without a picture, of numbers like those of the problems, and its completion in tags."""
+    kind = rng.choice(("sum", "difference", "product", "half", "choose", "choose"))
+    question, reasoning, answer = _exercise(kind, rng)
+    if kind == "choose" or rng.random() < 0.5:
+        options = [answer]
+        while len(options) < 4:
+            other = _exercise(kind, rng)[2]
+            if other not in options:
+                options.append(other)
+        rng.shuffle(options)
+        letter = "ABCD"[options.index(answer)]
+        question += "\nChoices:\n" + "\n".join(f"{name}. {option}" for name, option in zip("ABCD", options))
+        reasoning, answer = f"{reasoning} That is choice {letter}.".strip(), letter
+    return question, f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
+
+
+def _exercise(kind: str, rng: random.Random) -> tuple[str, str, str]:
+    """Question, reasoning and answer."""
+    if kind == "choose":
+        whole, part = rng.randint(0, 60), rng.randint(1, 9)
+        answer = rng.choice((str(whole % 12), str(whole), str(whole), f"{whole}.5", f"{part}/{rng.randint(3, 8)}"))
+        return f"Which choice is {answer}?", f"The value is {answer}.", answer
+    if kind == "half":
+        whole = rng.randint(2, 132)
+        term, value = f"{whole} / 2", f"{whole / 2:g}"
+    elif kind == "product":
+        a, b = rng.choice((2, rng.randint(2, 12))), rng.randint(2, 12)
+        b = rng.randint(4, 24) if a == 2 else b
+        term, value = f"{a} × {b}", str(a * b)
+    elif kind == "difference":
+        tens = rng.random() < 0.3
+        a = 180 if tens else rng.randint(1, 24)
+        b = 10 * rng.randint(4, 16) if tens else rng.randint(0, min(a, 12))
+        term, value = f"{a} - {b}", str(a - b)
+    else:
+        scale = rng.choice((1, 1, 10))
+        a, b = scale * rng.randint(1, 12 if scale == 10 else 24), scale * rng.randint(0 if scale == 1 else 1, 12)
+        term, value = f"{a} + {b}", str(a + b)
+    return f"What is {term}?", f"{term} = {value}.", value
+
+
+def corpus() -> Iterator[str]:
+    """What the tokenizer learns its words from: train-side texts and the system prompts."""
+    stream = iterate_problems("train", 7)
+    for _ in range(600):
+        problem = next(stream)
+        yield problem.problem
+        yield f"{problem.reasoning} The answer is {problem.answer}."
+    for _ in range(60):
+        yield f"{THINK_PROMPT}\n{DIRECT_PROMPT}\nsystem\nuser\nassistant\n"
+        yield "Describe the picture. rectangle triangle sides angles"
 
 
 def completion(text: dict, mode: str) -> str:
@@ -175,14 +248,19 @@ def _draw_part(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[dict]
     torch.set_num_threads(1)
     seed, size = job
     size_kw = {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE}
-    processor = Qwen2VLImageProcessor(size=size_kw, do_rescale=False, do_normalize=False, patch_size=SIDE // 2, merge_size=1, temporal_patch_size=1)
+    processor = Qwen2VLImageProcessor(
+        size=size_kw, do_rescale=False, do_normalize=False, patch_size=SIDE // 2, merge_size=1, temporal_patch_size=1
+    )
     stream, pixels, cells, texts = iterate_problems("train", seed), [], [], []
     assert set(KINDS) == set(MODE_SHARES)
     for _ in range(size):
         problem = next(stream)
         pixels.append(_scaled(problem.image, processor))
         cells.append(_cells(problem))
-        texts.append({name: getattr(problem, name) for name in ("problem", "reasoning", "answer", "kind")} | {"caption": caption(problem)})
+        texts.append(
+            {name: getattr(problem, name) for name in ("problem", "reasoning", "answer", "kind")}
+            | {"caption": caption(problem)}
+        )
     return np.stack(pixels), np.stack(cells), texts
 
 

@@ -25,7 +25,7 @@ from training.templates import KINDS, TEMPLATES, Question, Template
 
 SPLITS = ("train", "test")
 _TEST_SHARE = 5
-_FIGURE_BUCKET = {"rectangle": 0, "right triangle": 1, "triangle sides": 2, "triangle angles": 3}
+_FIGURE_BUCKET = {"rectangle": 0, "right triangle": 1, "triangle sides": 2, "triangle angles": 0}
 """Figures with the same two labels go to test by different buckets: 3 × 5 is tested on one, practised on the other."""
 MULTIPLE_CHOICE_SHARE = 0.35
 

@@ -43,7 +43,7 @@ def digit_scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
@@ -102,7 +102,9 @@ def draw_bars(heights: tuple[int, ...], rng: random.Random) -> tuple[Image.Image
         if value % 2 == 0:
             canvas.text(left - 62, y, str(value), 64, marked=False)
     step = (right - left) / len(heights)
-    colours = rng.sample(_BAR_COLOURS, len(heights)) if rng.random() < 0.6 else [rng.choice(_BAR_COLOURS)] * len(heights)
+    colours = (
+        rng.sample(_BAR_COLOURS, len(heights)) if rng.random() < 0.6 else [rng.choice(_BAR_COLOURS)] * len(heights)
+    )
     width = step * rng.uniform(0.5, 0.72)
     for i, (height, colour) in enumerate(zip(heights, colours)):
         x, y = left + step * (i + 0.5), bottom - height * unit
@@ -129,7 +131,14 @@ def draw_shapes(groups: tuple[tuple[str, str, int], ...], rng: random.Random) ->
             canvas.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=edge, width=7)
         else:
             sides, turn = (4, 45) if form == "square" else (3, 0)
-            canvas.pen.regular_polygon((x, y, radius * 1.12), sides, rotation=turn + rng.randint(-7, 7) - (45 if sides == 4 else 0), fill=fill, outline=edge, width=7)
+            canvas.pen.regular_polygon(
+                (x, y, radius * 1.12),
+                sides,
+                rotation=turn + rng.randint(-7, 7) - (45 if sides == 4 else 0),
+                fill=fill,
+                outline=edge,
+                width=7,
+            )
         canvas.mark(x, y, f"{colour} {form}")
     return canvas.finish()
 
@@ -182,13 +191,17 @@ def _right_triangle(rng: random.Random) -> tuple[list, list]:
 def _triangle(rng: random.Random, top: int, bottom: int) -> tuple[list, list]:
     apex = rng.randint(360, 540)
     corners = [(170, bottom), (730, bottom), (apex, top)]
-    spots = [(450, bottom + 92), ((730 + apex) // 2 + 96, (bottom + top) // 2 - 36), ((170 + apex) // 2 - 96, (bottom + top) // 2 - 36)]
+    spots = [
+        (450, bottom + 92),
+        ((730 + apex) // 2 + 96, (bottom + top) // 2 - 36),
+        ((170 + apex) // 2 - 96, (bottom + top) // 2 - 36),
+    ]
     return corners, spots
 
 
 def _arcs(canvas: _Canvas, corners: list, colour: tuple[int, ...]) -> None:
     for i, (x, y) in enumerate(corners):
-        angles = sorted(math.degrees(math.atan2(b - y, a - x)) for j, (a, b) in enumerate(corners) if j != i)
-        if angles[1] - angles[0] > 180:
-            angles = [angles[1], angles[0] + 360]
-        canvas.pen.arc((x - 84, y - 84, x + 84, y + 84), *angles, fill=colour, width=8)
+        start, end = sorted(math.degrees(math.atan2(b - y, a - x)) for j, (a, b) in enumerate(corners) if j != i)
+        if end - start > 180:
+            start, end = end, start + 360
+        canvas.pen.arc((x - 84, y - 84, x + 84, y + 84), start, end, fill=colour, width=8)

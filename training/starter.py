@@ -90,7 +90,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLProcessor:
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
     """The randomly initialised starter, fp32."""
-    ids = tokenizer.convert_tokens_to_ids
+    vocabulary = tokenizer.get_vocab()
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -103,8 +103,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
             "rms_norm_eps": 1e-6,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
             "bos_token_id": None,
-            "eos_token_id": ids("<|im_end|>"),
-            "pad_token_id": ids("<|endoftext|>"),
+            "eos_token_id": vocabulary["<|im_end|>"],
+            "pad_token_id": vocabulary["<|endoftext|>"],
             "tie_word_embeddings": True,
         },
         vision_config={
@@ -117,13 +117,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
             "window_size": SIDE,
             "fullatt_block_indexes": [0, 1, 2, 3],
         },
-        image_token_id=ids("<|image_pad|>"),
-        video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"),
-        vision_end_token_id=ids("<|vision_end|>"),
+        image_token_id=vocabulary["<|image_pad|>"],
+        video_token_id=vocabulary["<|video_pad|>"],
+        vision_start_token_id=vocabulary["<|vision_start|>"],
+        vision_end_token_id=vocabulary["<|vision_end|>"],
         tie_word_embeddings=True,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = ids("<|im_end|>")
-    model.generation_config.pad_token_id = ids("<|endoftext|>")
+    model.generation_config.eos_token_id = vocabulary["<|im_end|>"]
+    model.generation_config.pad_token_id = vocabulary["<|endoftext|>"]
     return model

@@ -1,7 +1,7 @@
 """Shares and differences of shares with their 95 % intervals.
 
-    >>> print(share([True] * 9 + [False]))
-    90.0 % (59.6 to 98.2)
+>>> print(share([True] * 9 + [False]))
+90.0 % (59.6 to 98.2)
 """
 
 from __future__ import annotations

@@ -73,7 +73,12 @@ def _digits_sum(digits: tuple, rng: random.Random) -> Question:
 
 def _digits_difference(digits: tuple, rng: random.Random) -> Question:
     high, low = max(digits), min(digits)
-    text = rng.choice(["Subtract the smaller digit from the larger one. What is left?", "What is the difference of the two handwritten digits?"])
+    text = rng.choice(
+        [
+            "Subtract the smaller digit from the larger one. What is left?",
+            "What is the difference of the two handwritten digits?",
+        ]
+    )
     return Question(text, f"{_digits_read(digits)} {high} - {low} = {high - low}.", str(high - low))
 
 
@@ -182,7 +187,9 @@ def _rectangle_perimeter(values: tuple, rng: random.Random) -> Question:
 
 def _rectangle_area(values: tuple, rng: random.Random) -> Question:
     _, a, b = values
-    return Question("What is the area of the rectangle?", f"The sides are {a} and {b}. {a} × {b} = {a * b}.", str(a * b))
+    return Question(
+        "What is the area of the rectangle?", f"The sides are {a} and {b}. {a} × {b} = {a * b}.", str(a * b)
+    )
 
 
 def _rectangle_missing(values: tuple, rng: random.Random) -> Question:

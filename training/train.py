@@ -105,7 +105,12 @@ def draw_curve(metrics: Path, picture: Path) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option for each field of `RunConfig`, and the run folder."""
     for name, field in RunConfig.model_fields.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(field.default), default=field.default, help=f"{field.description} (%(default)s)")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.description} (%(default)s)",
+        )
     parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
 
 
@@ -117,12 +122,16 @@ def main(args: argparse.Namespace) -> int:
         config = RunConfig(**{name: getattr(args, name) for name in RunConfig.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{'.'.join(map(str, first['loc'])) or 'configuration'}: {first['msg']} (got {first['input']!r})") from None
+        raise UserError(
+            f"{'.'.join(map(str, first['loc'])) or 'configuration'}: {first['msg']} (got {first['input']!r})"
+        ) from None
     folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
     adapter = run(config, folder)
     if config.eval_rows:
         from training import evaluate
 
-        evaluate.report(base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json")
+        evaluate.report(
+            base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json"
+        )
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0

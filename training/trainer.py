@@ -19,7 +19,9 @@ LORA_TARGETS = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|
 """Every linear layer of the language model; the tower's MLP has the same layer names, hence the path."""
 
 
-def build_trainer(config: RunConfig, base: Path | str, problems: Dataset, folder: Path, callbacks: list[TrainerCallback]) -> GRPOTrainer:
+def build_trainer(
+    config: RunConfig, base: Path | str, problems: Dataset, folder: Path, callbacks: list[TrainerCallback]
+) -> GRPOTrainer:
     """A trainer for `problems` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
     processor = AutoProcessor.from_pretrained(base)
     processor.tokenizer.padding_side = "left"
@@ -29,7 +31,9 @@ def build_trainer(config: RunConfig, base: Path | str, problems: Dataset, folder
         processing_class=processor,
         reward_funcs=[format_reward, accuracy_reward],
         train_dataset=prompts(problems, processor.tokenizer.all_special_tokens),
-        peft_config=LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"),
+        peft_config=LoraConfig(
+            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+        ),
         callbacks=callbacks,
         args=GRPOConfig(
             output_dir=str(folder / "checkpoints"),

@@ -7,7 +7,6 @@ import html
 import gradio as gr
 
 from inference.adapters import AdapterRecord
-from inference.ui.header import base_title
 from inference.ui.service import Service
 
 STARTER = """
@@ -27,7 +26,8 @@ LIMITS = """
 <p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
 picture can steer the model. Do not use it where a mistake does harm.</p>
 <h2>Privacy</h2>
-<p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from elsewhere.</p>
+<p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from other
+hosts.</p>
 <h2>Licences</h2>
 <p>LookThink and its starter are under Apache-2.0. The handwritten digits are those that ship with scikit-learn
 (Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
@@ -65,8 +65,9 @@ def _scores_html(service: Service) -> str:
     if not rows:
         return "<h2>Scores</h2><p>No scores are recorded beside the adapter that is served.</p>"
     return (
-        f"<h2>Scores</h2><p>On problems never seen in training, with {base_title(service)} as the base; the last "
-        'answer stated counts.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores"><table><thead><tr>'
+        "<h2>Scores</h2><p>On problems never seen in training, asked with the thinking prompt; the last answer stated "
+        'counts, in tags or not.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores">'
+        "<table><thead><tr>"
         "<th>Adapter</th><th>Right with it</th><th>Base alone</th><th>Problems</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )

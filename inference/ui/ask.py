@@ -44,7 +44,7 @@ def build_ask(service: Service) -> Inputs:
     exchange = Exchange(service, [panel], inputs.run, inputs.stop)
     cut_off = gr.State(None, time_to_live=3600)
 
-    def ask(
+    def ask_on_page(
         picture: str | None,
         question: str | None,
         expected: str | None,
@@ -72,7 +72,7 @@ def build_ask(service: Service) -> Inputs:
         yield from _run(exchange, start, [kept.prompt] if kept else [], request, kept.view if kept else None)
 
     outputs = [*exchange.outputs, resume, cut_off]
-    inputs.run.click(ask, inputs.prompt, outputs, **EVENT)
+    inputs.run.click(ask_on_page, inputs.prompt, outputs, **EVENT)
     resume.click(go_on, [cut_off], outputs, **EVENT)
     inputs.wire(exchange, [resume, cut_off], [gr.update(visible=False), None])
     return inputs

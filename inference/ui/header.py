@@ -22,9 +22,15 @@ def header_html(service: Service) -> str:
     return (
         f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
         f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
-        '<div class="lt-ready"><dt>state</dt><dd><span class="lt-dot" aria-hidden="true"></span>ready</dd></div>'
-        "</dl></header>"
+        f'<div class="lt-ready" data-ready="{str(is_ready(service)).lower()}"><dt>state</dt><dd>'
+        f'<span class="lt-dot" aria-hidden="true"></span>{"ready" if is_ready(service) else "loading the model…"}</dd>'
+        "</div></dl></header>"
     )
+
+
+def is_ready(service: Service) -> bool:
+    """True once the engine is loaded."""
+    return service.line.engine is not None
 
 
 def notice_html(service: Service) -> str:
@@ -33,17 +39,18 @@ def notice_html(service: Service) -> str:
         return ""
     return (
         '<aside class="lt-notice" aria-label="About the model that answers">'
-        f"<p><strong>The starter answers here, a model of only {_millions(service)} parameters.</strong> "
-        "It can read handwritten digits, bar charts, labelled rectangles and triangles, and coloured shapes. "
-        "Photographs and other questions are beyond it. "
+        "<p><strong>The starter answers, a model of 3 million parameters.</strong> It can read handwritten digits, "
+        "bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or anything "
+        "else. "
         f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
     )
 
 
 def base_title(service: Service) -> str:
-    """The base's name and size."""
-    name = "starter" if service.settings.is_starter else _short(service.engine.base_name)
-    return f"{html.escape(name)} <span>{_millions(service)}</span>"
+    """The base's name and, once it is loaded, its size."""
+    base, engine = service.settings.base, service.line.engine
+    name = "starter" if service.settings.is_starter else (Path(base).name if Path(base).is_absolute() else base)
+    return html.escape(name) + (f" <span>{_size(engine.num_parameters)}</span>" if engine else "")
 
 
 def _adapter_title(service: Service) -> str:
@@ -55,11 +62,6 @@ def _adapter_title(service: Service) -> str:
     return f"{html.escape(record.name)}{scores}"
 
 
-def _millions(service: Service) -> str:
-    count = service.engine.num_parameters
+def _size(count: int) -> str:
+    """A count of parameters, short."""
     return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
-
-
-def _short(base: str) -> str:
-    """A Hub id as it is, a folder by its name."""
-    return Path(base).name if Path(base).is_absolute() else base

@@ -68,8 +68,10 @@ class Inputs:
         )
         with gr.Row(elem_classes="lt-buttons"):
             self.run = gr.Button(button, variant="primary", elem_id=f"{name}-run", elem_classes="lt-run", min_width=96)
-            self.stop = gr.Button("Stop", interactive=False, elem_id=f"{name}-stop", elem_classes="lt-stop", min_width=64)
-        with gr.Accordion("More", open=False, elem_classes="lt-more"):
+            self.stop = gr.Button(
+                "Stop", interactive=False, elem_id=f"{name}-stop", elem_classes="lt-stop", min_width=64
+            )
+        with gr.Accordion("More", open=False, elem_id=f"{name}-more", elem_classes="lt-more"):
             self._build_more(name, base_alone)
 
     def _build_more(self, name: str, base_alone: bool) -> None:

@@ -1,24 +1,28 @@
 """The line in front of the engine: one decode at a time, in the order asked, on a thread of its own.
 
-    line = Line(engine)
+    line = Line(lambda: Engine.load(base))
     job = line.submit([Row(image, "How many?")])
     while not job.wait(0.06):
         print(job.ahead, job.progress()[0].text)
 
-The page looks at a job when it likes, which never slows a decode down; `stop` works for a job that waits, too.
+The thread loads the engine first, so that the page is up before the model is. The page looks at a job when it
+likes, which never slows a decode down; `stop` works for a job that waits, too.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from inference.engine import Engine
 from inference.errors import UserError
 from inference.format import parse_completion
 from inference.rows import Completion, Row
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
 
 MAX_WAITING = 24
 """Jobs that may wait; each keeps a thread of the server."""
@@ -56,14 +60,15 @@ class Job:
         return self._line.ahead_of(self)
 
     @property
-    def ended(self) -> bool:
-        return self._ended.is_set()
+    def is_loading(self) -> bool:
+        """True while the engine itself is not there yet."""
+        return self._line.engine is None
 
     def stop(self) -> None:
         """End the decode within a step, or leave the line."""
         self._stop.set()
         if self._line.leave(self):
-            self._end()
+            self._ended.set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """True as soon as the job has ended, False if it has not after `seconds`."""
@@ -80,7 +85,7 @@ class Job:
         except Exception as error:  # raised again where the page or the client waits for it
             self.error = error
         finally:
-            self._end()
+            self._ended.set()
 
     def _decode(self, engine: Engine) -> None:
         decode = engine.stream(self.rows, self._stop)
@@ -116,19 +121,28 @@ class Job:
             completion=completion,
         )
 
-    def _end(self) -> None:
-        self._ended.set()
-
 
 class Line:
     """First come, first served. One line stands before one engine and lives as long as the app."""
 
-    def __init__(self, engine: Engine, max_waiting: int = MAX_WAITING) -> None:
-        self._engine, self._max_waiting = engine, max_waiting
+    def __init__(self, load: Callable[[], Engine], max_waiting: int = MAX_WAITING) -> None:
+        """`load` gives the engine; it runs at once, on the line's thread."""
+        self.engine: Engine | None = None
+        """`None` while it is loaded."""
+        self._load, self._max_waiting = load, max_waiting
+        self._failure: Exception | None = None
+        self._loaded = threading.Event()
         self._jobs: deque[Job] = deque()
         """The job being served, then those that wait."""
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="engine-line", daemon=True).start()
+
+    def wait_loaded(self) -> Engine:
+        """Waits for the engine; raises what kept it from loading."""
+        self._loaded.wait()
+        if self.engine is None:
+            raise self._failure or RuntimeError("the engine did not load")
+        return self.engine
 
     def submit(self, rows: Sequence[Row]) -> Job:
         """Take a place; a `UserError` if too many wait."""
@@ -154,12 +168,19 @@ class Line:
             return True
 
     def _serve(self) -> None:
+        try:
+            self.engine = self._load()
+        except Exception as error:  # raised again by wait_loaded, where the app ends with it
+            self._failure = error
+            return
+        finally:
+            self._loaded.set()
         while True:
             with self._changed:
                 while not self._jobs:
                     self._changed.wait()
                 job = self._jobs[0]
-            job.run(self._engine)
+            job.run(self.engine)
             with self._changed:
                 self._jobs.popleft()
 

@@ -8,10 +8,9 @@ from inference.ui.about import build_about
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
 from inference.ui.endpoints import build_endpoints
-from inference.ui.header import header_html, notice_html
+from inference.ui.header import header_html, is_ready, notice_html
 from inference.ui.inputs import Inputs
 from inference.ui.service import Service
-
 
 _TAKE_OVER = """(...values) => {
   const entered = '%s', left = window.lookthinkTab || 'ask', half = values.length / 2;
@@ -21,9 +20,10 @@ _TAKE_OVER = """(...values) => {
 """Runs in the page: its values are the fields of the tab entered, then those of the other one."""
 
 
-def build_page(service: Service) -> None:
-    """Everything inside the app's `gr.Blocks`."""
-    gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
+def build_page(blocks: gr.Blocks, service: Service) -> None:
+    """Everything inside the app's `blocks`, whose context must be open."""
+    top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
+    _refresh_until_ready(blocks, service, top)
     notice = notice_html(service)
     if notice:
         gr.HTML(notice, js_on_load=None)
@@ -36,6 +36,17 @@ def build_page(service: Service) -> None:
             build_about(service)
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
+
+
+def _refresh_until_ready(blocks: gr.Blocks, service: Service, top: gr.HTML) -> None:
+    """A page opened while the model is loaded looks again each second, and no longer."""
+    timer = gr.Timer(1.0, active=not is_ready(service))
+
+    def look() -> tuple[str, gr.Timer]:
+        return header_html(service), gr.Timer(active=not is_ready(service))
+
+    for event in (blocks.load, timer.tick):
+        event(look, None, [top, timer], show_progress="hidden", api_visibility="private", queue=False)
 
 
 def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -> None:

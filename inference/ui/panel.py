@@ -14,7 +14,7 @@ class Panel:
     """The components of one completion; make it inside a `gr.Blocks` context."""
 
     def __init__(self, name: str, title: str, hint: str) -> None:
-        """`name` is the element id, `title` the heading if it needs one, `hint` what stands there before anything was asked."""
+        """`name` is the element id, `title` the heading if it needs one, `hint` what stands there at first."""
         self._hint = hint
         with gr.Column(elem_id=name, elem_classes="lt-panel", min_width=240):
             if title:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from inference.adapters import AdapterRecord
-from inference.engine import Engine
 from inference.errors import UserError
 from inference.images import load_image
 from inference.questions import clean_question
@@ -19,6 +18,9 @@ from inference.rows import Row
 from inference.settings import Settings
 from inference.ui.line import Line
 from inference.ui.view import Grade
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
 
 BASE_ONLY = "base"
 """The name under which the page and the endpoints offer the base without an adapter."""
@@ -67,15 +69,16 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        engine: Engine,
+        load: Callable[[], Engine],
         records: dict[str, AdapterRecord],
         served: str | None,
         grade: Grade,
         new_problem: Callable[[], Example],
         examples: Sequence[Example],
     ) -> None:
-        """`records` are the adapters on offer by name, `served` the one that answers unless another is picked."""
-        self.settings, self.engine, self.line = settings, engine, Line(engine)
+        """`load` gives the engine, in the background; `records` are the adapters it will hold, by name, and `served`
+        is the one that answers unless another is picked."""
+        self.settings, self.line = settings, Line(load)
         self.records, self.served = records, served
         self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
 
@@ -123,7 +126,8 @@ def _expected(value: Any) -> str:
     text = "" if value is None else str(value).strip()
     if len(text) > MAX_EXPECTED_CHARS:
         raise UserError(
-            f"The expected answer has {len(text):,} characters; at most {MAX_EXPECTED_CHARS:,} are compared. Shorten it."
+            f"The expected answer has {len(text):,} characters; at most {MAX_EXPECTED_CHARS:,} are compared. "
+            "Shorten it."
         )
     return text
 

@@ -26,8 +26,8 @@ def watch(job: Job, expected: str, grade: Grade, earlier: View | None = None) ->
     try:
         while True:
             ended = job.wait(PACE_SECONDS if shown else 0)
-            ahead = job.ahead
-            views = [_view(progress, ahead, ended, earlier) for progress in job.progress()]
+            place = View(State.WAITING, ahead=job.ahead, is_loading=job.is_loading)
+            views = [_view(progress, place, ended, earlier) for progress in job.progress()]
             if job.error is not None:
                 raise job.error
             if views != shown:
@@ -55,11 +55,10 @@ def failed(error: Exception, earlier: View | None = None) -> View:
     return replace(earlier or View(), state=State.FAILED, message=message)
 
 
-def _view(progress: Progress, ahead: int, ended: bool, earlier: View | None) -> View:
-    view = View(
-        state=State.WAITING,
+def _view(progress: Progress, place: View, ended: bool, earlier: View | None) -> View:
+    view = replace(
+        place,
         text=progress.text,
-        ahead=ahead,
         num_tokens=progress.num_tokens,
         seconds=progress.seconds,
         thought_tokens=progress.thought_tokens,
@@ -98,7 +97,10 @@ def _joined(earlier: View, view: View) -> View:
 
 
 def _with_verdict(view: View, expected: str, grade: Grade) -> View:
-    """A completion that gave its answer is compared with the expected one, if there is one."""
-    if not expected.strip() or not view.answer or view.state != State.DONE:
+    """A completion that gave its answer is compared with the expected one, if there is one.
+
+    One that was cut off or stopped has given it only if the answer's tag is closed.
+    """
+    if not expected.strip() or not view.answer or not (view.state == State.DONE or view.answer_tagged):
         return view
     return replace(view, verdict=grade(expected, view.text))

@@ -9,7 +9,7 @@ from gradio.themes.utils import colors, fonts, sizes
 
 HERE = Path(__file__).parent
 CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
-SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")]
+SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "sans-serif")]
 MONO = [fonts.Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")]
 
 ACCENT = colors.Color(

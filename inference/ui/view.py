@@ -66,6 +66,8 @@ class View:
     """The completion with its tags."""
     ahead: int = 0
     """How many questions are answered before this one, while it waits."""
+    is_loading: bool = False
+    """True while it waits for the model itself."""
     num_tokens: int = 0
     seconds: float = 0.0
     thought_tokens: int = 0
@@ -86,6 +88,10 @@ class View:
     @property
     def well_formed(self) -> bool:
         return self._parsed.well_formed
+
+    @property
+    def answer_tagged(self) -> bool:
+        return self._parsed.answer_tagged
 
     @property
     def tokens_per_second(self) -> float:
@@ -117,15 +123,15 @@ def thought_title(view: View) -> str:
         return "Thinking…"
     if view.thought_seconds:
         return f"Thought for {figures(view.thought_tokens, view.thought_seconds)}"
-    if view.is_running:
-        return "Thought"
-    return "Thought, unfinished"
+    return "Thought" if view.answer or view.is_running else "Thought, unfinished"
 
 
 def status_html(view: View) -> str:
     """State in words, announced to screen readers, and at the end the figures."""
     title = _TITLES[view.state]
-    if view.state == State.WAITING and view.ahead:
+    if view.state == State.WAITING and view.is_loading:
+        title = "Waiting · the model is still loading"
+    elif view.state == State.WAITING and view.ahead:
         title = f"Waiting · {view.ahead} {'question' if view.ahead == 1 else 'questions'} ahead"
     numbers = "" if view.is_running or not view.num_tokens else figures(view.num_tokens, view.seconds)
     slug = view.state.value.replace(" ", "-")
@@ -146,8 +152,8 @@ def notes_html(view: View) -> str:
         parts.append(_verdict_html(view.verdict))
     if view.state == State.CUT_OFF:
         parts.append(
-            f'<p class="lt-note lt-warn">The limit of tokens was reached after {view.num_tokens:,}, so this is cut off. '
-            "Continue goes on from here; a higher length limit stands under More.</p>"
+            f'<p class="lt-note lt-warn">Cut off: the length limit was reached after {view.num_tokens:,} tokens. '
+            "Continue goes on from here; More has a higher limit.</p>"
         )
     elif view.state == State.STOPPED:
         parts.append('<p class="lt-note">You stopped this one. What it had written so far stays.</p>')

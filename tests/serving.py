@@ -1,0 +1,85 @@
+"""The app on a free port with the starter behind it, for tests that talk to it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import app
+from inference.engine import Decode, Engine, Row
+from inference.settings import Settings, load_settings
+
+ADAPTER = "test-adapter"
+WAIT_SECONDS = 60
+"""How long anything may take on a busy machine before a test gives up on it."""
+
+
+class SteeredEngine:
+    """The real engine; a test may begin its completions (what a model would write) or keep them from ending."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.prefix = ""
+        self.is_endless = False
+        """Completions run to their length limit."""
+        self.error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def stream(self, rows: Sequence[Row], stop: threading.Event | None = None) -> Decode:
+        if self.error is not None:
+            raise self.error
+        return self._engine.stream([self._steered(row) for row in rows], stop)
+
+    def _steered(self, row: Row) -> Row:
+        return replace(
+            row,
+            prefix=row.prefix or self.prefix,
+            min_new_tokens=row.max_new_tokens if self.is_endless else row.min_new_tokens,
+        )
+
+
+@dataclass
+class Server:
+    """A running app."""
+
+    url: str
+    engine: SteeredEngine
+    settings: Settings
+    blocks: Any
+
+    @contextlib.contextmanager
+    def steered(self, prefix: str = "", is_endless: bool = False, error: Exception | None = None) -> Iterator[None]:
+        """Steer the engine for the length of a block."""
+        self.engine.prefix, self.engine.is_endless, self.engine.error = prefix, is_endless, error
+        try:
+            yield
+        finally:
+            self.engine.prefix, self.engine.is_endless, self.engine.error = "", False, None
+
+
+@contextlib.contextmanager
+def serve(engine: Engine, home: Path, adapter: Path | None) -> Iterator[Server]:
+    """The app with the shared engine; its adapters are taken out of the engine again."""
+    env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
+    settings = load_settings(env=env, has_gpu=False).model_copy(update={"adapter": str(adapter) if adapter else None})
+    uploads_before = os.environ.get("GRADIO_TEMP_DIR")
+    app.prepare(settings)
+    steered = SteeredEngine(engine)
+    blocks, service = app.build_app(settings, steered)
+    service.line.wait_loaded()
+    _, url, _ = app.launch(blocks, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        yield Server(url.rstrip("/"), steered, settings, blocks)
+    finally:
+        blocks.close(verbose=False)
+        for name in service.records:
+            engine.remove_adapter(name)
+        if uploads_before is not None:  # another server of this process goes on with its own
+            os.environ["GRADIO_TEMP_DIR"] = uploads_before
