@@ -172,7 +172,7 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Serve
     page.page.wait_for_selector("#ask-panel .lt-answer .katex")
     page.page.locator("#ask-panel .lt-thought > button").click()
     page.page.wait_for_selector("#ask-panel .lt-thinking .katex")
-    assert "<img src=x" in page.text("#ask-panel .lt-thinking")
+    assert "<img src=x" in page.text("#ask-panel .lt-thinking .md")
     assert page.page.locator("#ask-panel :is(.lt-thinking, .lt-answer) :is(img, script, a, iframe)").count() == 0
     assert page.page.evaluate("window.hurt") is None
 
@@ -181,7 +181,7 @@ def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
     page = visit()
     page.take_example()
     page.set_length(1024)
-    with server.steered(prefix="<think>", is_endless=True):
+    with server.steered(prefix="<think>First", is_endless=True):
         page.page.click("#ask-run")
         page.wait_state("thinking")
         page.page.click("#ask-stop")
@@ -194,14 +194,14 @@ def test_cut_off_is_said_and_continue_goes_on(visit: Any, server: Server) -> Non
     page = visit()
     page.take_example()
     page.set_length(6)
-    with server.steered(prefix="<think>", is_endless=True):
+    with server.steered(prefix="<think>First", is_endless=True):
         page.page.click("#ask-run")
         page.wait_state("cut-off")
         assert "after 6 tokens" in page.text("#ask-panel .lt-notes")
-        before = page.text("#ask-panel .lt-thinking")
+        before = page.text("#ask-panel .lt-thinking .md")
         page.page.click("#ask-continue")
         page.wait_notes("after 12 tokens")
-    assert page.text("#ask-panel .lt-thinking").startswith(before.strip()[:3])
+    assert page.text("#ask-panel .lt-thinking .md").startswith(before.strip()[:5])
 
 
 def test_compare_shows_both_sides_and_the_difference(visit: Any) -> None:
@@ -260,7 +260,7 @@ def test_the_keyboard_is_enough(visit: Any, server: Server) -> None:
     page.page.wait_for_selector("#ask-picture img")
     page.set_length(1024)
     page.page.locator("#ask-question textarea").focus()
-    with server.steered(prefix="<think>", is_endless=True):
+    with server.steered(prefix="<think>First", is_endless=True):
         page.page.keyboard.press("Control+Enter")
         page.wait_state("thinking")
         page.page.keyboard.press("Escape")

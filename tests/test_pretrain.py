@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from training.pretrain import PretrainConfig, Pretrainer, pretrain
+from training.pretrain import pretrain
+from training.pretrainer import PretrainConfig, Pretrainer
 
 CONFIG = PretrainConfig(see_steps=2, reason_steps=2, mix_steps=2, batch_size=4, pool_size=24, checkpoint_steps=3)
 
@@ -48,3 +49,15 @@ def test_stages_follow_each_other() -> None:
         place = trainer.stage()
         seen.append(place and place[0])
     assert seen == ["see", "see", "reason", "reason", "mix", "mix", None]
+
+
+@pytest.mark.slow
+def test_a_run_can_begin_with_a_trained_starter(finished, tmp_path) -> None:
+    folder, target = finished
+    for name in ("pool-24-1.npz", "pool-24-1.pt", "pool-500-2.npz", "pool-500-2.pt"):
+        (tmp_path / name).symlink_to(folder / name)
+    warm = Pretrainer(CONFIG, tmp_path, start_from=target)
+    stored = AutoModelForImageTextToText.from_pretrained(target, use_safetensors=True).state_dict()
+    name = "model.visual.blocks.0.mlp.up_proj.weight"
+    assert torch.equal(warm.model.state_dict()[name].to(torch.bfloat16), stored[name])
+    assert warm.step == 0

@@ -77,7 +77,7 @@ def save_adapter(model, folder: Path, base_name: str) -> None:
     """The adapter alone, safetensors, naming its base by id and not by a path of this machine."""
     for peft_config in model.peft_config.values():
         peft_config.base_model_name_or_path = base_name
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
 
 

@@ -82,12 +82,6 @@ def _run(
     exchange: Exchange, start: Start, prompts: list[Prompt], request: gr.Request, earlier: View | None
 ) -> Iterator[list[Any]]:
     """Updates for the panel, the buttons, Continue and what it needs."""
-    first = True
     for views, updates in exchange.run(start, request, earlier):
-        if views[0].state == State.CUT_OFF:
-            yield [*updates, gr.update(visible=True), CutOff(prompts[0], views[0])]
-        elif first:
-            yield [*updates, gr.update(visible=False), None]
-        else:
-            yield [*updates, gr.skip(), gr.skip()]
-        first = False
+        is_cut_off = views[0].state == State.CUT_OFF
+        yield [*updates, gr.update(visible=is_cut_off), CutOff(prompts[0], views[0]) if is_cut_off else None]

@@ -15,6 +15,8 @@ from inference.ui.service import Service
 from inference.ui.stream import failed, watch
 from inference.ui.view import State, View
 
+FOLDING_FRAMES = 8
+"""Updates in which a thought that began or ended is opened or folded; after them it is the user's."""
 Start = Callable[[], tuple[Job, str]]
 """Reads the inputs and takes a place in the line; gives the job and the expected answer. May raise `UserError`."""
 
@@ -40,7 +42,7 @@ class Exchange:
 
     def clear(self) -> list[Any]:
         """Updates for `outputs` that empty the panels."""
-        return self._updates([View()] * len(self._panels), None)
+        return self._updates([View()] * len(self._panels), fold=True)
 
     def run(
         self, start: Start, request: gr.Request, earlier: View | None = None
@@ -51,29 +53,26 @@ class Exchange:
         self._jobs[key] = job = None
         try:
             waiting = [View(State.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
-            yield waiting, self._updates(waiting, None)
+            yield waiting, self._updates(waiting, fold=True)
             job, expected = start()
             self._jobs[key] = job
-            before: list[View] | None = None  # the first update is whole: what another event did meanwhile is undone
+            shape, frames = "", 0
             for views in watch(job, expected, self._service.grade, earlier):
-                yield views, self._updates(views, before)
-                before = views
+                before, shape = shape, str([(bool(view.thinking), bool(view.answer)) for view in views])
+                frames = 0 if shape != before else frames + 1
+                yield views, self._updates(views, fold=frames < FOLDING_FRAMES)
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
-            yield [view] * len(self._panels), self._updates([view] * len(self._panels), None)
+            yield [view] * len(self._panels), self._updates([view] * len(self._panels), fold=True)
             raise gr.Error(html.escape(view.message), title=error_title(error), print_exception=False) from None
         finally:
             if self._jobs.get(key) is job:
                 self._jobs.pop(key, None)
 
-    def _updates(self, views: Sequence[View], before: Sequence[View] | None) -> list[Any]:
-        updates: list[Any] = []
-        for i, panel in enumerate(self._panels):
-            updates += panel.updates(views[i], before[i] if before else None)
+    def _updates(self, views: Sequence[View], fold: bool) -> list[Any]:
         running = any(view.is_running for view in views)
-        if before is not None and running == any(view.is_running for view in before):
-            return [*updates, gr.skip(), gr.skip()]
-        return [*updates, gr.update(interactive=not running), gr.update(interactive=running)]
+        panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view, fold)]
+        return [*panels, gr.update(interactive=not running), gr.update(interactive=running)]
 
 
 def error_title(error: Exception) -> str:

@@ -89,26 +89,25 @@ class Job:
 
     def _decode(self, engine: Engine) -> None:
         decode = engine.stream(self.rows, self._stop)
-        for updates in decode:
-            texts = dict(updates)
+        for _ in decode:
             for i, completion in enumerate(decode.completions):
-                self._note(i, texts.get(i, ""), completion)
+                self._note(i, completion)
         for i, completion in enumerate(decode.completions):
             if self._progress[i].completion is None:
                 self._finish(i, completion)
 
-    def _note(self, i: int, text: str, completion: Completion) -> None:
-        """One more step of row `i`; a step that brought it no token came after its end."""
+    def _note(self, i: int, completion: Completion) -> None:
+        """One more step of row `i`; a step that brought it nothing came after its end."""
         before = self._progress[i]
         if before.completion is not None:
             return
-        if completion.num_tokens == before.num_tokens and not text:
+        if (completion.num_tokens, completion.text) == (before.num_tokens, before.text):
             self._finish(i, completion)
             return
         new = replace(
-            before, text=before.text + text, num_tokens=completion.num_tokens, seconds=completion.seconds
+            before, text=completion.text, num_tokens=completion.num_tokens, seconds=completion.seconds
         )
-        if text and not before.thought_seconds and _thought_ends(new.text):
+        if not before.thought_seconds and new.text != before.text and _thought_ends(new.text):
             new = replace(new, thought_tokens=new.num_tokens, thought_seconds=new.seconds)
         self._progress[i] = new
 

@@ -35,7 +35,7 @@
     const before = seen.get(panel) || now;
     const running = ['waiting', 'thinking', 'answering'].includes(now.state);
     now.revealed = before.revealed && now.state !== 'waiting' && now.state !== 'idle';
-    const thought = panel.querySelector('.lt-thinking');
+    const thought = panel.querySelector('.block.lt-thinking');
     if (thought && now.state === 'thinking') {
       const gap = thought.scrollHeight - thought.scrollTop - thought.clientHeight;
       if (gap < 80 || before.state !== now.state) thought.scrollTop = thought.scrollHeight;
@@ -43,16 +43,16 @@
     if (before.state !== now.state && now.state === 'waiting' && panel.id !== 'compare-tuned') reveal(panel);
     if (!now.revealed && before.state !== now.state && (now.state === 'answering' || !running) && now.state !== 'idle') {
       now.revealed = true;
-      setTimeout(() => reveal(panel.querySelector('.lt-answer')), 60);
+      setTimeout(() => reveal(panel.querySelector('.block.lt-answer')), 60);
     }
     seen.set(panel, now);
   };
 
   // Gradio leaves these without a name or out of reach of the keyboard.
   const name = () => {
-    document.querySelectorAll('.lt-thinking:not([tabindex])').forEach((element) => {
+    document.querySelectorAll('.block.lt-thinking:not([tabindex])').forEach((element) => {
       element.tabIndex = 0;
-      element.setAttribute('role', 'region');
+      element.setAttribute('role', 'group');
       element.setAttribute('aria-label', 'Thinking');
     });
   };

@@ -28,17 +28,22 @@ class Panel:
             self.notes = gr.HTML(js_on_load=None)
         self.components = [self.status, self.thought, self.thinking, self.answer, self.notes]
 
-    def updates(self, view: View, before: View | None) -> list[Any]:
-        """What turns the page from `before` (`None`: whatever it shows) into `view`, in the order of `components`."""
-        new = self._contents(view)
-        old = self._contents(before) if before is not None else [None] * len(new)
-        changed = [value if value != earlier else gr.skip() for value, earlier in zip(new, old)]
-        changed[1] = self._thought_update(view, before)
-        return changed
+    def updates(self, view: View, fold: bool) -> list[Any]:
+        """The whole panel as `view` has it, in the order of `components`.
 
-    def _contents(self, view: View) -> list[str]:
-        thinking = markup.render(view.thinking)
-        return [status_html(view), thought_title(view), thinking, self._answer(view), notes_html(view)]
+        Whole, because the page skips updates that come faster than it draws. With `fold` the thought is opened (while
+        there is no answer) or folded; without, it stays as the user left it.
+        """
+        thought: dict[str, Any] = {"visible": bool(view.thinking), "label": thought_title(view)}
+        if fold:
+            thought["open"] = not view.answer
+        return [
+            status_html(view),
+            gr.update(**thought),
+            markup.render(view.thinking),
+            self._answer(view),
+            notes_html(view),
+        ]
 
     def _answer(self, view: View) -> str:
         if view.state == State.IDLE:
@@ -47,14 +52,3 @@ class Panel:
             return markup.render_answer(view.answer)
         missing = empty_answer(view)
         return f'<p class="lt-hint">{missing}</p>' if missing else ""
-
-    def _thought_update(self, view: View, before: View | None) -> Any:
-        """The thought opens when it begins and folds when the answer does; between, it stays as the user left it."""
-        change: dict[str, Any] = {}
-        if before is None or bool(before.thinking) != bool(view.thinking):
-            change = {"visible": bool(view.thinking), "open": not view.answer}
-        elif view.answer and not before.answer:
-            change = {"open": False}
-        if view.thinking and (change or before is None or thought_title(before) != thought_title(view)):
-            change["label"] = thought_title(view)
-        return gr.update(**change) if change else gr.skip()
