@@ -75,6 +75,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def pillows_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no app had lowered it in this process."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1024**3 // 12)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("as_file", [False, True])
 def test_refused_with_a_clear_message(name: str, as_file: bool, tmp_path: Path) -> None:
