@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from tests.serving import WAIT_SECONDS, SteeredEngine
 from training.grading import grade_lenient
 
 OURS = re.compile(r"</?(?:p|strong|code|pre)>|<br>|<p class=\"lt-short\">")
-INLINE, DISPLAY = ((d["left"], d["right"]) for d in LATEX_DELIMITERS)
+INLINE, DISPLAY = ((str(d["left"]), str(d["right"])) for d in LATEX_DELIMITERS)
 IMAGE = Image.new("RGB", (112, 112), "white")
 THOUGHT = "<think>3 + 4 = 7.</think> <answer>7</answer>"
 
@@ -63,7 +63,12 @@ def test_no_text_becomes_markup_of_its_own(text: str) -> None:
 @pytest.mark.parametrize("unit", ["$", "\\[", "`", "**a", "$a", "\\(", "```\n"])
 def test_hostile_lengths_are_rendered_in_time(unit: str) -> None:
     done = threading.Event()
-    threading.Thread(target=lambda: (render(unit * 20_000), done.set()), daemon=True).start()
+
+    def work() -> None:
+        render(unit * 20_000)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
     assert done.wait(30)
 
 
@@ -161,7 +166,7 @@ def test_a_full_line_refuses(engine: Engine) -> None:
 
 def test_what_breaks_a_decode_is_handed_on_and_the_line_goes_on(engine: Engine) -> None:
     steered = SteeredEngine(engine)
-    line = Line(lambda: steered)
+    line = Line(lambda: cast(Engine, steered))
     steered.error = UserError("no")
     with pytest.raises(UserError, match="no"):
         list(watch(line.submit(rows()), "", grade_lenient))
