@@ -90,8 +90,14 @@ class Visit:
     def set_length(self, tokens: int, tab: str = "ask") -> None:
         self.open_more(tab)
         field = self.page.locator(f"#{tab}-length input[type=number]")
-        field.fill(str(tokens))
-        field.press("Tab")
+        slider = self.page.locator(f"#{tab}-length input[type=range]")
+        for _ in range(20):  # on a busy machine an update of the page that was under way can undo what was typed
+            field.fill(str(tokens))
+            field.press("Tab")
+            self.page.wait_for_timeout(300)
+            if field.input_value() == slider.input_value() == str(tokens):
+                return
+        raise AssertionError(f"the length stays at {slider.input_value()}, not {tokens}")
 
     def wait_state(self, *states: str, panel: str = "ask-panel") -> str:
         wanted = ", ".join(f"#{panel} .lt-status[data-state={state}]" for state in states)

@@ -102,7 +102,7 @@ class Pretrainer:
         for part in parts:
             losses = self._losses(part)
             weight = {"see": 1.0, "reason": 0.3, "mix": 0.1}[stage]
-            loss = losses.get("text", 0) + losses.get("drill", 0) + weight * losses.get("cells", 0)
+            loss = torch.stack([value * (weight if name == "cells" else 1.0) for name, value in losses.items()]).sum()
             (loss / len(parts)).backward()
             for name, value in losses.items():
                 found.setdefault(name, []).append(value.item())

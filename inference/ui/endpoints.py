@@ -12,8 +12,8 @@ import gradio as gr
 
 from inference.errors import UserError
 from inference.ui.compare import submit_pair
-from inference.ui.inputs import Picture
 from inference.ui.line import Job
+from inference.ui.picture import Picture
 from inference.ui.service import Service
 from inference.ui.stream import failed, watch
 from inference.ui.view import State, View

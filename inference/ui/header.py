@@ -39,9 +39,9 @@ def notice_html(service: Service) -> str:
         return ""
     return (
         '<aside class="lt-notice" aria-label="About the model that answers">'
-        "<p><strong>The starter answers, a model of about 3 million parameters.</strong> It can read handwritten digits, "
-        "bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or anything "
-        "else. "
+        "<p><strong>The starter answers, a model of about 3 million parameters.</strong> It can read handwritten "
+        "digits, bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or "
+        "anything else. "
         f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
     )
 

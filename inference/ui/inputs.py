@@ -6,33 +6,13 @@ import html
 from typing import Any
 
 import gradio as gr
-from gradio_client.utils import is_http_url_like
 
 from inference.errors import UserError
 from inference.images import load_image
 from inference.ui.examples import EXAMPLES_JS, examples_html
 from inference.ui.exchange import Exchange
+from inference.ui.picture import Picture
 from inference.ui.service import BASE_ONLY, MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
-
-
-class Picture(gr.Image):
-    """An image input that hands over the uploaded file untouched: `load_image` alone decides what is a picture."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the upload."""
-        if payload is None or payload.path is None:
-            if payload is not None:
-                raise gr.Error("Send the picture as an uploaded file.", print_exception=False)
-            return None
-        return payload.path
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        """As Gradio does it, but nothing is fetched from an address that a client names."""
-        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
-            raise gr.Error("Pictures are not fetched from addresses; upload the file.", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 class Inputs:

@@ -1,0 +1,28 @@
+"""The image input. In a module of its own because Gradio writes a stub (.pyi) beside each component class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio_client.utils import is_http_url_like
+
+
+class Picture(gr.Image):
+    """An image input that hands over the uploaded file untouched: `load_image` alone decides what is a picture."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        """The path of the upload."""
+        if payload is None or payload.path is None:
+            if payload is not None:
+                raise gr.Error("Send the picture as an uploaded file.", print_exception=False)
+            return None
+        return payload.path
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+        """As Gradio does it, but nothing is fetched from an address that a client names."""
+        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("Pictures are not fetched from addresses; upload the file.", print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
