@@ -1,46 +1,228 @@
 """`RunConfig`: everything that decides a GRPO run, validated once.
 
-The page and the command line start runs through it.
+    >>> load_config("a100", {"max_steps": 200}).num_generations
+    8
+
+A configuration is a profile, then a YAML file, then single values, each going before the last. The page, the command
+line and a remote job start runs through it. Standard library, pydantic and YAML only.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inference.errors import UserError
+from training.data_config import RECIPE_DATA, DataConfig
+
+REPORTERS = ("tensorboard", "trackio", "wandb")
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class RunConfig(BaseModel):
-    """One GRPO run on the starter problems; the defaults are what `make train` runs."""
+    """One GRPO run. The defaults are the profile `starter`, which is what `make train` runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: str = Field("starter", description="the profile that the other values started from")
     base: str = Field("starter", description="local folder or Hub id of the base; `starter` is the shipped one")
-    max_steps: int = Field(150, ge=1, description="optimizer steps")
+    base_revision: str | None = Field(None, description="branch, tag or commit of a base on the Hub")
+    start_adapter: str | None = Field(None, description="folder of an adapter to train on from; a fresh LoRA if not given")
+    data: DataConfig = Field(default_factory=DataConfig, description="where the problems come from")
+
+    max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
+    num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
     prompts_per_step: int = Field(8, ge=1, description="different prompts in a step")
     num_generations: int = Field(8, ge=2, description="completions of one prompt (the size of a group)")
-    max_completion_length: int = Field(96, ge=1, le=4096, description="tokens a completion may have")
+    micro_batch_size: int = Field(64, ge=1, description="completions in one forward and backward pass of a device")
+    max_completion_length: int = Field(96, ge=1, le=32_768, description="tokens a completion may have")
     temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature of the rollouts")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate; decays linearly after the warm-up")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of the rollouts; 1 samples from everything")
+
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate")
+    lr_schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="after the warm-up")
     warmup_steps: int = Field(10, ge=0, description="steps until the peak learning rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty; 0 needs no reference model")
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="how token losses are averaged")
+
     lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA matrices")
     lora_alpha: int = Field(32, ge=1, description="LoRA scale times rank")
-    format_weight: float = Field(0.5, ge=0, description="weight of `format_reward`")
-    accuracy_weight: float = Field(1.0, ge=0, description="weight of `accuracy_reward`")
-    seed: int = Field(0, ge=0, description="seeds problems, sampling and LoRA weights")
-    eval_rows: int = Field(480, ge=0, description="held-out problems for the evaluation at the end; 0 skips it")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="share of LoRA inputs dropped in training")
+    lora_modules: tuple[str, ...] = Field(ALL_LINEAR, description="names of the adapted layers of the language model")
 
-    @model_validator(mode="after")
-    def _has_a_reward(self) -> RunConfig:
-        if self.format_weight == self.accuracy_weight == 0:
-            raise ValueError("format_weight and accuracy_weight are both 0; give at least one reward a weight above 0")
-        return self
+    rewards: dict[str, float] = Field(
+        default_factory=lambda: {"format_reward": 0.5, "accuracy_reward": 1.0},
+        description="reward functions, ours or `module:function`, and their weights",
+    )
+    skip_zero_signal: bool = Field(True, description="leave completions with advantage 0 out of the loss's passes")
+    resample_rounds: int = Field(
+        0, ge=0, le=8, description="how often groups without signal are replaced by new prompts, at most, in a step"
+    )
+    curriculum: str | None = Field(
+        None, description="JSON of `audit --with-model`: train from high pass rates to low, leaving out 0 and 1"
+    )
+
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory, for time")
+    vllm: Literal["off", "colocate", "server"] = Field("off", description="let vLLM make the rollouts")
+    vllm_url: str = Field("http://127.0.0.1:8000", description="the vLLM server's address, in server mode")
+
+    save_steps: int = Field(25, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
+        ("tensorboard",), description="where live figures go, besides the run folder"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seeds order, sampling and LoRA weights")
+    eval_rows: int = Field(480, ge=0, description="test rows for the evaluation at the end; 0 skips it")
+    choose_checkpoint: bool = Field(
+        False, description="at the end take the kept checkpoint that is best on the validation rows, not the last"
+    )
 
     @property
     def completions_per_step(self) -> int:
         return self.prompts_per_step * self.num_generations
 
-    def write(self, folder: Path) -> None:
-        """Keep the configuration in the run folder."""
-        (folder / "config.json").write_text(self.model_dump_json(indent=2) + "\n")
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        for problem in (self._rewards_problem(), self._batch_problem(), self._other_problem()):
+            if problem:
+                raise ValueError(problem)
+        return self
+
+    def _rewards_problem(self) -> str | None:
+        if any(weight < 0 for weight in self.rewards.values()):
+            return f"rewards has a weight below 0 ({self.rewards}); give 0 or more"
+        if not any(self.rewards.values()):
+            return f"no reward has a weight above 0 ({self.rewards}); give at least one, as in `accuracy_reward: 1.0`"
+        return None
+
+    def _batch_problem(self) -> str | None:
+        size, total = self.micro_batch_size, self.completions_per_step
+        if total % size and size < total:
+            fits = [n for n in range(1, total + 1) if total % n == 0]
+            return (
+                f"micro_batch_size {size} does not divide the {total} completions of a step "
+                f"(prompts_per_step {self.prompts_per_step} × num_generations {self.num_generations}); "
+                f"give one of {', '.join(map(str, fits))}"
+            )
+        return None
+
+    def _other_problem(self) -> str | None:
+        if self.max_steps and self.warmup_steps >= self.max_steps:
+            return (
+                f"warmup_steps {self.warmup_steps} is not below max_steps {self.max_steps}: the learning rate would "
+                "never reach its peak; lower warmup_steps"
+            )
+        if not self.lora_modules or any(not re.fullmatch(r"\w+", name) for name in self.lora_modules):
+            return f"lora_modules is {self.lora_modules}; give names of layers, such as q_proj v_proj"
+        if self.base_revision and self.base == "starter":
+            return f"base_revision is {self.base_revision!r}, but the starter has no revisions; leave it out"
+        if self.vllm != "off" and self.resample_rounds:
+            return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
+        if self.choose_checkpoint and not self.data.validation_rows:
+            return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
+        if self.choose_checkpoint and self.keep_checkpoints < 2:
+            return f"choose_checkpoint has one checkpoint to choose from (keep_checkpoints {self.keep_checkpoints}); keep 2"
+        return None
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "starter": {"max_steps": 150, "data": {"train_rows": 1200, "test_rows": 480}},
+    "recipe": {
+        "base": "Qwen/Qwen2.5-VL-3B-Instruct",
+        "data": RECIPE_DATA,
+        "prompts_per_step": 1,
+        "num_generations": 2,
+        "micro_batch_size": 2,
+        "max_completion_length": 1024,
+        "learning_rate": 1e-5,
+        "warmup_steps": 0,
+        "lora_rank": 8,
+        "lora_alpha": 32,
+        "lora_dropout": 0.1,
+        "lora_modules": ("q_proj", "v_proj"),
+        "rewards": {"format_reward": 1.0, "accuracy_reward": 1.0},
+        "gradient_checkpointing": True,
+        "save_steps": 10,
+        "seed": 42,
+    },
+    "a100": {
+        "base": "Qwen/Qwen2.5-VL-3B-Instruct",
+        "data": {
+            "dataset": RECIPE_DATA["dataset"],
+            "test_share": 0.05,
+            "validation_rows": 200,
+            "max_pixels": 401_408,
+            "max_prompt_tokens": 1024,
+        },
+        "micro_batch_size": 8,
+        "max_completion_length": 768,
+        "learning_rate": 2e-5,
+        "lr_schedule": "cosine",
+        "lora_rank": 32,
+        "lora_alpha": 64,
+        "save_steps": 20,
+        "choose_checkpoint": True,
+    },
+}
+"""Values that differ from `RunConfig`'s defaults. `recipe` is the cookbook's run exactly; `a100` fits one 80 GB card."""
+
+
+def load_config(profile: str | None = None, values: Mapping[str, Any] | None = None, file: Path | None = None) -> RunConfig:
+    """The configuration of a profile, changed by a YAML file, changed by single values (`data` may be partial).
+
+    Raises `UserError` that names the value, what is wrong with it, and what to give instead.
+    """
+    written = _read_yaml(file) if file else {}
+    values = dict(values or {})
+    name = profile or values.get("profile") or written.get("profile") or "starter"
+    if name not in PROFILES:
+        raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
+    merged: dict[str, Any] = {}
+    for layer in (PROFILES[name], written, values):
+        data = {**merged.get("data", {}), **_mapping(layer.get("data", {}))}
+        merged |= {**layer, "data": data}
+    try:
+        return RunConfig(**(merged | {"profile": name}))
+    except ValidationError as error:
+        raise UserError(explain(error, file)) from None
+
+
+def explain(error: ValidationError, file: Path | None = None) -> str:
+    """The first thing wrong, in one line."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = sorted(DataConfig.model_fields if place.startswith("data.") else RunConfig.model_fields)
+        text = f"{place} is not a setting; there are {', '.join(known)}"
+    elif first["type"] == "value_error":
+        text = f"{place + ': ' if place else ''}{first['ctx']['error']}"
+    else:
+        text = f"{place} is {first['input']!r}: {first['msg']}"
+    return f"{file}: {text}" if file else text
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, DataConfig):
+        return value.model_dump(exclude_unset=True)
+    if not isinstance(value, Mapping):
+        raise UserError(f"data is {value!r}; give settings, such as `dataset: owner/name` on a line of its own")
+    return dict(value)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"the configuration {file} cannot be read ({error.strerror}); give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"the configuration {file} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"the configuration {file} is not a list of `name: value` lines")
+    return found

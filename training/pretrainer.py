@@ -17,7 +17,7 @@ from training.starter import SIDE, build_model, build_processor, train_tokenizer
 from training.templates import KINDS
 
 MICRO_BATCH = 24
-DRILLS = 32
+DRILLS = 16
 """Rows without a picture in each step of the last two stages."""
 
 
@@ -52,7 +52,7 @@ class Pretrainer:
         if start_from is not None:
             trained = AutoModelForImageTextToText.from_pretrained(start_from, dtype="float32", use_safetensors=True)
             self.model.load_state_dict(trained.state_dict())
-        self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, len(LABELS))
+        self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, 4 * len(LABELS))
         self.pool = Pool.load_or_draw(folder, config.pool_size, config.seed)
         self.held_out = Pool.load_or_draw(folder, 500, config.seed + 1)
         self.batches = Batches(self.pool, self.processor)
@@ -133,9 +133,9 @@ class Pretrainer:
         size = part["cells"].shape[0] // (GRID * GRID)
         grid = torch.tensor([[1, SIDE // 14, SIDE // 14]] * size)
         features = self.model.model.get_image_features(part["pixel_values"], grid, return_dict=True)
-        named = self.heads(torch.cat(features.pooler_output))  # (B * cells, labels)
+        named = self.heads(torch.cat(features.pooler_output))  # (B * cells, 4 * labels)
         cells = part["cells"].float()
-        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, cells, pos_weight=torch.tensor(8.0))}
+        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, cells, pos_weight=torch.tensor(16.0))}
         if "input_ids" in part:
             losses["text"] = self._forward(part, features, grid).loss
         return losses

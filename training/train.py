@@ -1,79 +1,140 @@
 """A GRPO run from start to adapter: `python -m training train`.
 
-Trains a LoRA adapter on the starter problems' train side, shows the rewards as they move, evaluates base and
-adapter on held-out problems, and leaves a run folder: `config.json`, `metrics.jsonl`, `rewards.png`,
-`evaluation.json` and `adapter/`.
+    python -m training train --profile recipe --folder runs/first
+    python -m training train --resume runs/first
+
+Trains a LoRA adapter, shows the rewards as they move, evaluates base and adapter on held-out rows, and keeps
+everything in a run folder (`training.run_folder`). A run that was stopped or killed goes on with `--resume`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 import transformers
-from tqdm import tqdm
-from transformers import TrainerCallback
 
 from inference.errors import UserError
-from inference.settings import STARTER, load_settings
-from training.config import RunConfig
-from training.problems import load_problems
+from inference.settings import load_settings
+from training.callbacks import Recorder, Stop
+from training.config import RunConfig, load_config
+from training.config_options import add_config_options, config_values
+from training.curve import draw_curve
+from training.data import Splits, load_rows
+from training.failures import INTERRUPTED, RunFailed, explain_failure
+from training.run_folder import RunFolder, step_of
 from training.trainer import build_trainer
 
-METRICS = ("reward", "rewards/format_reward/mean", "rewards/accuracy_reward/mean")
+log = logging.getLogger(__name__)
 
 
-class Progress(TrainerCallback):
-    """Writes `metrics.jsonl` and shows step, remaining time and rewards."""
+def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
+    """Train as `config` says, keep everything in the folder `path`, and return the adapter's folder.
 
-    def __init__(self, folder: Path, max_steps: int) -> None:
-        self.file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self.bar = tqdm(total=max_steps, unit="step", dynamic_ncols=True)
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        """One line a step."""
-        if not logs or "reward" not in logs:
-            return
-        self.file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-        self.file.flush()
-        reward, form, accuracy = (logs[name] for name in METRICS)
-        self.bar.set_postfix_str(
-            f"reward {reward:.2f} format {form:.2f} accuracy {accuracy:.2f} "
-            f"{logs['completions/mean_length']:.0f} tokens, no signal in {logs['frac_reward_zero_std']:.0%} of groups"
-        )
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Close the bar and the file."""
-        self.bar.close()
-        self.file.close()
+    With `resume` the run in `path` goes on from its newest whole checkpoint. Raises `UserError` for wrong input, and
+    `RunFailed`, with the exit status, for a run that ended early; the folder then says how it stands.
+    """
+    folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
+    with folder.locked(), Stop() as stop, _logged(folder):
+        if resume and folder.status().get("status") == "succeeded":
+            raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
+        folder.set_status("running")
+        try:
+            done = _train(config, folder, stop)
+        except (Exception, KeyboardInterrupt) as error:
+            raise _failed(error, config, folder) from error
+        if not done:
+            reason = f"stopped at step {_last_step(folder)}; go on with --resume {path}"
+            folder.set_status("interrupted", reason, _last_step(folder))
+            raise RunFailed(reason, INTERRUPTED)
+        folder.set_status("succeeded", step=_last_step(folder))
+    return folder.adapter
 
 
-def run(config: RunConfig, folder: Path) -> Path:
-    """Train as `config` says, keep everything in `folder`, and return the adapter's folder."""
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"the run folder {folder} is not empty; name another one, or delete it first")
-    folder.mkdir(parents=True, exist_ok=True)
-    config.write(folder)
+def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
+    """Train to the end and write the adapter; false if it was stopped before."""
     transformers.set_seed(config.seed)
-    print(f"drawing {config.max_steps * config.prompts_per_step} problems …", flush=True)
-    problems = load_problems("train", config.max_steps * config.prompts_per_step, seed=1_000_000 + config.seed)
-    base = STARTER if config.base == "starter" else config.base
-    trainer = build_trainer(config, base, problems, folder, [Progress(folder, config.max_steps)])
+    folder.add_versions(_hardware())
+    checkpoint = folder.newest_checkpoint()
+    folder.rewind(step_of(checkpoint) if checkpoint else 0)
+    rows = _rows(config)
+    trainer = build_trainer(config, rows.train, folder, [Recorder(folder, stop, config.keep_checkpoints)])
     trainer.remove_callback(transformers.PrinterCallback)
     started = time.monotonic()
-    trainer.train()
-    minutes = (time.monotonic() - started) / 60
-    print(f"trained {config.max_steps} steps in {minutes:.1f} minutes")
-    adapter = folder / "adapter"
-    save_adapter(trainer.model, adapter, config.base)
-    draw_curve(folder / "metrics.jsonl", folder / "rewards.png")
-    return adapter
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.agreed() and trainer.state.global_step < trainer.state.max_steps:
+        return False
+    log.info("trained to step %d in %.1f minutes", trainer.state.global_step, (time.monotonic() - started) / 60)
+    if trainer.accelerator.is_main_process:
+        save_adapter(trainer.accelerator.unwrap_model(trainer.model), folder.adapter, config.base)
+        draw_curve(folder.history(), folder.path / "rewards.png")
+    trainer.accelerator.wait_for_everyone()
+    return True
 
 
-def save_adapter(model, folder: Path, base_name: str) -> None:
+def _rows(config: RunConfig) -> Splits:
+    rows = load_rows(config.data, _processor(config), progress=True)
+    print(f"{len(rows.train):,} train rows; {rows.dropped}", flush=True)
+    return rows
+
+
+def _processor(config: RunConfig) -> Any:
+    """The base's processor where the limit on prompts needs one."""
+    if config.data.max_prompt_tokens is None:
+        return None
+    from inference.settings import STARTER
+
+    base = str(STARTER) if config.base == "starter" else config.base
+    return transformers.AutoProcessor.from_pretrained(base, revision=config.base_revision)
+
+
+def _failed(error: BaseException, config: RunConfig, folder: RunFolder) -> BaseException:
+    """What to raise for an error: an explained failure where there is a remedy; the folder's status is set."""
+    explained = None if isinstance(error, UserError) else explain_failure(error, config, folder.path)
+    stopped = isinstance(error, KeyboardInterrupt)
+    reason = "interrupted at once, without a checkpoint of the last steps" if stopped else str(explained or error)
+    log.error("%s", reason, exc_info=explained is None and not isinstance(error, UserError | KeyboardInterrupt))
+    try:
+        folder.set_status("interrupted" if stopped else "failed", reason, _last_step(folder))
+    except OSError as full:  # a full disk must not hide why the run ended
+        log.error("the status cannot be written: %s", full)
+    return explained or error
+
+
+def _last_step(folder: RunFolder) -> int:
+    checkpoint = folder.newest_checkpoint()
+    return step_of(checkpoint) if checkpoint else 0
+
+
+def _hardware() -> dict[str, Any]:
+    if not torch.cuda.is_available():
+        return {"gpu": None}
+    return {"gpu": torch.cuda.get_device_name(0), "num_gpus": torch.cuda.device_count(), "cuda": torch.version.cuda}
+
+
+class _logged:
+    """Adds the run's log file for as long as it runs."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.handler = logging.FileHandler(folder.log, encoding="utf-8")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self.handler)
+        logging.getLogger("training").setLevel(logging.INFO)
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger().removeHandler(self.handler)
+        self.handler.close()
+
+
+def save_adapter(model: Any, folder: Path, base_name: str) -> None:
     """The adapter alone, safetensors, naming its base by id and not by a path of this machine."""
     for peft_config in model.peft_config.values():
         peft_config.base_model_name_or_path = base_name
@@ -81,57 +142,32 @@ def save_adapter(model, folder: Path, base_name: str) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def draw_curve(metrics: Path, picture: Path) -> None:
-    """The rewards by step as a PNG: each step pale, the mean of the ten around it strong."""
-    from matplotlib.figure import Figure
-
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    steps = [row["step"] for row in rows]
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    names = {METRICS[1]: ("format", "#2a78d6"), METRICS[2]: ("accuracy (strict)", "#e08a1e")}
-    for key, (label, colour) in names.items():
-        values = [row[key] for row in rows]
-        smooth = [sum(values[max(0, i - 5) : i + 5]) / len(values[max(0, i - 5) : i + 5]) for i in range(len(values))]
-        axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
-        axes.plot(steps, smooth, color=colour, linewidth=2, label=label)
-    axes.set(xlabel="step", ylabel="mean reward of the step's completions", ylim=(0, 1.02))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right", frameon=False)
-    figure.savefig(picture, dpi=110)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option for each field of `RunConfig`, and the run folder."""
-    for name, field in RunConfig.model_fields.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=type(field.default),
-            default=field.default,
-            help=f"{field.description} (%(default)s)",
-        )
+    """One option for each setting, the run folder, and the folder to resume."""
+    add_config_options(parser)
     parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in this folder")
 
 
 def main(args: argparse.Namespace) -> int:
     """Train, evaluate, and say where everything is."""
-    from pydantic import ValidationError
-
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    values = config_values(args)
+    if args.resume and (values or args.folder or args.config or args.profile):
+        raise UserError("--resume goes on with a run as it was configured; leave the other options out")
+    folder = args.resume or args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    if args.resume:
+        config = RunFolder.open(folder)[1]
+    else:
+        config = load_config(args.profile, values, args.config)
     try:
-        config = RunConfig(**{name: getattr(args, name) for name in RunConfig.model_fields})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(
-            f"{'.'.join(map(str, first['loc'])) or 'configuration'}: {first['msg']} (got {first['input']!r})"
-        ) from None
-    folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    adapter = run(config, folder)
+        adapter = run(config, folder, resume=bool(args.resume))
+    except RunFailed as failure:
+        print(f"run folder: {folder}\nended early: {failure}", flush=True)
+        return failure.status
     if config.eval_rows:
         from training import evaluate
 
-        evaluate.report(
-            base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json"
-        )
+        evaluate.report(base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json")
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0

@@ -1,73 +1,208 @@
-"""TRL's `GRPOTrainer` for a vision-language model: LoRA on the language model only, the vision tower frozen."""
+"""TRL's `GRPOTrainer` for a vision-language model, and the few methods that differ: no waste, and everything on record."""
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
-from transformers import AutoProcessor, TrainerCallback
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
+from inference.errors import UserError
 from inference.format import build_messages, neutralise
+from inference.settings import STARTER
 from training.config import RunConfig
-from training.rewards import accuracy_reward, format_reward
+from training.lora import lora_targets, stop_tower_gradient
+from training.rewards import load_reward
+from training.rollouts import RolloutWriter
+from training.run_folder import RunFolder
 
-LORA_TARGETS = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Every linear layer of the language model; the tower's MLP has the same layer names, hence the path."""
+
+class RunTrainer(GRPOTrainer):
+    """Records every rollout, and leaves completions that carry no signal out of the loss's passes."""
+
+    def __init__(self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.writer = writer
+        self.skip_zero_signal = skip_zero_signal
+        stop_tower_gradient(self.model)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        lengths = output["completion_mask"].sum(1)  # (B,)
+        last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
+        ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
+        lengths, ended = (self.accelerator.gather(t).tolist() for t in (lengths, ended))
+        if self.accelerator.is_main_process:
+            self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
+        return output
+
+    def _compute_loss(self, model, inputs):
+        """TRL's loss, computed on the rows with an advantage alone, and scaled to what it is on all of them.
+
+        A row whose advantage is 0 adds nothing to the policy's gradient. The mean over rows (`grpo`, `dr_grpo`) or over
+        tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
+        """
+        if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
+            return super()._compute_loss(model, inputs)
+        kept = self._rows_to_keep(inputs["advantages"])
+        total = len(inputs["advantages"])
+        self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
+        if len(kept) == total:
+            return super()._compute_loss(model, inputs)
+        part = select_rows(inputs, kept)
+        scale = 1.0
+        if self.loss_type in ("grpo", "dr_grpo"):
+            scale = len(kept) / total
+        elif self.loss_type == "bnpo":
+            scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
+        return super()._compute_loss(model, part) * scale
+
+    def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
+        """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
+        rows = advantages.nonzero()[:, 0].tolist()
+        wanted = torch.tensor([max(1, len(rows))], device=advantages.device)
+        wanted = int(self.accelerator.gather(wanted).max())
+        others = [i for i in range(len(advantages)) if i not in set(rows)]
+        return sorted(rows + others[: wanted - len(rows)])
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None in checkpoints: the card is written when an adapter is published."""
+
+
+def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    """Some rows of a loss batch, pictures with them, trimmed to their own longest prompt and completion."""
+    total = len(inputs["advantages"])
+    split = split_pixel_values_by_grid(inputs)
+    picked: dict[str, Any] = {}
+    for name, value in split.items():
+        if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == total:
+            picked[name] = value[rows]
+        elif isinstance(value, list) and len(value) == total:
+            picked[name] = [value[i] for i in rows]
+        else:
+            picked[name] = value  # a figure of the whole batch
+    before = inputs["prompt_mask"].shape[1]
+    first = before - int(picked["prompt_mask"].sum(1).max())
+    last = int(picked["completion_mask"].sum(1).max())
+    for name, value in picked.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            picked[name] = value[:, first:]
+        elif name in ("token_type_ids", "mm_token_type_ids"):
+            picked[name] = value[:, first : before + last]
+        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.shape[1] == inputs["completion_mask"].shape[1]:
+            picked[name] = value[:, :last] if name != "image_grid_thw" else value
+    return unsplit_pixel_values_by_grid(picked)
 
 
 def build_trainer(
-    config: RunConfig, base: Path | str, problems: Dataset, folder: Path, callbacks: list[TrainerCallback]
-) -> GRPOTrainer:
-    """A trainer for `problems` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
-    processor = AutoProcessor.from_pretrained(base)
+    config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]
+) -> RunTrainer:
+    """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
+    base = str(STARTER) if config.base == "starter" else config.base
+    processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
     processor.tokenizer.padding_side = "left"
     on_gpu = torch.cuda.is_available()
-    trainer = GRPOTrainer(
-        model=str(base),
-        processing_class=processor,
-        reward_funcs=[format_reward, accuracy_reward],
-        train_dataset=prompts(problems, processor.tokenizer.all_special_tokens),
-        peft_config=LoraConfig(
-            r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
-        ),
-        callbacks=callbacks,
-        args=GRPOConfig(
-            output_dir=str(folder / "checkpoints"),
-            max_steps=config.max_steps,
-            per_device_train_batch_size=config.completions_per_step,
-            num_generations=config.num_generations,
-            max_completion_length=config.max_completion_length,
-            temperature=config.temperature,
-            learning_rate=config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            lr_scheduler_type="linear",
-            beta=config.beta,
-            reward_weights=[config.format_weight, config.accuracy_weight],
-            seed=config.seed,
-            use_cpu=not on_gpu,
-            bf16=on_gpu,
-            model_init_kwargs={"dtype": "bfloat16" if on_gpu else "float32", "use_safetensors": True},
-            gradient_checkpointing=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=on_gpu,
-        ),
+    bf16 = config.precision == "bf16" or config.precision == "auto" and on_gpu
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
-    return trainer
+    names = list(config.rewards)
+    return RunTrainer(
+        model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
+        processing_class=processor,
+        reward_funcs=[load_reward(name) for name in names],
+        train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
+        peft_config=None if config.start_adapter else lora_config(config, model),
+        callbacks=callbacks,
+        args=grpo_config(config, folder.path, on_gpu, bf16),
+        writer=RolloutWriter(folder),
+        skip_zero_signal=config.skip_zero_signal,
+    )
 
 
-def prompts(problems: Dataset, markers: list[str]) -> Dataset:
-    """Problems as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
+def lora_config(config: RunConfig, model: Any) -> LoraConfig:
+    """LoRA on the language model alone."""
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=lora_targets(model, config.lora_modules),
+        task_type="CAUSAL_LM",
+    )
 
-    def row(problem: dict[str, Any]) -> dict[str, Any]:
-        messages = build_messages(neutralise(problem["problem"], markers))
+
+def load_adapter(model: Any, folder: str) -> PeftModel:
+    """The model with the adapter to train on from; safetensors only."""
+    path = Path(folder).expanduser()
+    if not (path / "adapter_model.safetensors").is_file():
+        raise UserError(f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder")
+    try:
+        return PeftModel.from_pretrained(model, str(path), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise UserError(f"start_adapter {folder} does not fit this base ({said}); name one made for it") from None
+
+
+def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
+    """TRL's arguments. All completions of a step are generated together, and trained on in micro-batches."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.completions_per_step % processes:
+        raise UserError(
+            f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
+            f"make prompts_per_step × num_generations a multiple of {processes}"
+        )
+    share = config.completions_per_step // processes
+    micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    return GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=config.max_steps or -1,
+        num_train_epochs=config.num_epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        steps_per_generation=share // micro,
+        num_generations=config.num_generations,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        lr_scheduler_type=config.lr_schedule,
+        max_grad_norm=config.max_grad_norm,
+        beta=config.beta,
+        loss_type=config.loss_type,
+        reward_weights=list(config.rewards.values()),
+        seed=config.seed,
+        use_cpu=not on_gpu,
+        bf16=bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        use_vllm=config.vllm != "off",
+        vllm_mode=config.vllm if config.vllm != "off" else "colocate",
+        vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=None,  # old checkpoints go when a newer one is signed, not before
+        report_to=list(config.report_to) or "none",
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+    )
+
+
+def prompts(rows: Dataset, markers: list[str]) -> Dataset:
+    """Rows as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
+
+    def row(problem: str) -> dict[str, Any]:
+        messages = build_messages(neutralise(problem, markers))
         return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
 
-    unneeded = [name for name in problems.column_names if name not in ("image", "solution")]
-    return problems.map(row, remove_columns=unneeded)
+    unneeded = [name for name in rows.column_names if name not in ("image", "solution")]
+    return rows.map(row, input_columns=["problem"], remove_columns=unneeded)

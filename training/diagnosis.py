@@ -1,0 +1,221 @@
+"""A run's history in plain language: what is going wrong, by which figures, and what to do about it.
+
+    >>> stuck = [{"step": s, "rewards/format_reward/mean": 0.0} for s in range(1, 41)]
+    >>> [finding.name for finding in diagnose(stuck)]
+    ['format stuck']
+
+The history is `metrics.jsonl`: a dictionary a step, with TRL's names. Nothing here knows the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WINDOW = 20
+"""Steps that a judgement looks at: the last ones against the first ones or the best ones."""
+FORMAT, ACCURACY = "rewards/format_reward/mean", "rewards/accuracy_reward/mean"
+
+History = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: a short name, what was seen with its figures, and what to change."""
+
+    name: str
+    seen: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.seen} {self.remedy}"
+
+
+def diagnose(history: History) -> list[Finding]:
+    """Everything wrong with a run as it stands; empty while it goes well or is too young to tell."""
+    return [finding for check in CHECKS if (finding := check(history)) is not None]
+
+
+def _values(history: History, key: str) -> list[float]:
+    """The finite values of a metric, in order of the steps."""
+    found = (row.get(key) for row in history)
+    return [float(v) for v in found if isinstance(v, int | float) and math.isfinite(v)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _recent(history: History, key: str) -> float | None:
+    """The mean over the last steps; `None` before there are enough of them."""
+    values = _values(history, key)
+    return _mean(values[-WINDOW:]) if len(values) >= WINDOW else None
+
+
+def _not_finite(history: History) -> Finding | None:
+    for row in history:
+        for key in ("loss", "grad_norm"):
+            value = row.get(key)
+            if isinstance(value, float) and not math.isfinite(value):
+                return Finding(
+                    "not a number",
+                    f"{key} was {value} at step {row.get('step')}.",
+                    "Lower learning_rate, and resume from the last checkpoint before that step.",
+                )
+    return None
+
+
+def _no_signal(history: History) -> Finding | None:
+    share = _recent(history, "frac_reward_zero_std")
+    if share is None or share < 0.8:
+        return None
+    accuracy = _recent(history, ACCURACY)
+    seen = f"every completion in {_percent(share)} of groups got the same reward over the last {WINDOW} steps"
+    if accuracy is not None and accuracy > 0.85:
+        return Finding(
+            "no signal",
+            f"{seen}: the problems are too easy (accuracy {_percent(accuracy)}).",
+            "Stop here, or give harder problems; `audit --with-model` shows which have a pass rate between 0 and 1.",
+        )
+    if accuracy is not None and accuracy < 0.15:
+        return Finding(
+            "no signal",
+            f"{seen}: the problems are too hard (accuracy {_percent(accuracy)}).",
+            "Give easier problems first (curriculum), more completions a group (num_generations), or a stronger base.",
+        )
+    return Finding(
+        "no signal",
+        f"{seen}: the problems are too easy or too hard, or the completions too alike.",
+        "Raise num_generations or temperature, or leave out what the base always or never solves (curriculum).",
+    )
+
+
+def _cut_off(history: History) -> Finding | None:
+    share = _recent(history, "completions/clipped_ratio")
+    if share is None or share < 0.25:
+        return None
+    return Finding(
+        "cut off",
+        f"{_percent(share)} of completions were cut off at the length limit over the last {WINDOW} steps; they cannot score.",
+        "Raise max_completion_length, or add length_reward so that shorter ones pay.",
+    )
+
+
+def _format_stuck(history: History) -> Finding | None:
+    form = _recent(history, FORMAT)
+    if form is None or form > 0.02:
+        return None
+    return Finding(
+        "format stuck",
+        f"the format reward is {form:.3f} over the last {WINDOW} steps: the model never writes the tags, "
+        "so there is nothing to reinforce.",
+        "Add soft_format_reward (partial credit), raise temperature, or begin with an adapter that knows the tags.",
+    )
+
+
+def _accuracy_stuck(history: History) -> Finding | None:
+    accuracy = _recent(history, ACCURACY)
+    if accuracy is None or accuracy > 0.01:
+        return None
+    return Finding(
+        "never right",
+        f"accuracy is {accuracy:.3f} over the last {WINDOW} steps.",
+        "Look at the rollouts' reasons: golds that cannot be verified (run the audit), or problems out of reach.",
+    )
+
+
+def _only_tags(history: History) -> Finding | None:
+    form, accuracy = _values(history, FORMAT), _values(history, ACCURACY)
+    if min(len(form), len(accuracy)) < 3 * WINDOW or _mean(form[-WINDOW:]) < 0.9:
+        return None
+    # from where the tags were learnt: before that, strict accuracy rises with them
+    learnt = next(i for i in range(len(form)) if _mean(form[i : i + WINDOW]) >= 0.9)
+    before, after = _mean(accuracy[learnt : learnt + WINDOW]), _mean(accuracy[-WINDOW:])
+    if len(accuracy) - learnt < 2 * WINDOW or after >= before + 0.02 or after > 0.85:
+        return None
+    return Finding(
+        "only the tags",
+        f"format is {_percent(_mean(form[-WINDOW:]))}, but accuracy went from {_percent(before)} to {_percent(after)} since it was learnt.",
+        "Compare lenient accuracy in the evaluation; lower format_reward's weight, or check what the base can see.",
+    )
+
+
+def _collapse(history: History) -> Finding | None:
+    rewards = _values(history, "reward")
+    if len(rewards) < 2 * WINDOW:
+        return None
+    means = [_mean(rewards[i : i + WINDOW]) for i in range(len(rewards) - WINDOW + 1)]
+    best = max(range(len(means)), key=means.__getitem__)
+    spread = max(means) - min(0.0, min(means))
+    if means[-1] >= means[best] - 0.3 * spread or spread <= 0:
+        return None
+    steps = [row.get("step", i + 1) for i, row in enumerate(history) if row.get("reward") is not None]
+    return Finding(
+        "reward collapse",
+        f"the reward fell from {means[best]:.2f} (steps {steps[best]} to {steps[best + WINDOW - 1]}) to {means[-1]:.2f}.",
+        "Resume from a checkpoint of those steps with a lower learning_rate, or with beta above 0.",
+    )
+
+
+def _shrinking(history: History) -> Finding | None:
+    lengths = _values(history, "completions/mean_length")
+    if len(lengths) < 2 * WINDOW:
+        return None
+    before, after = _mean(lengths[:WINDOW]), _mean(lengths[-WINDOW:])
+    accuracy = _values(history, ACCURACY)
+    better = len(accuracy) >= 2 * WINDOW and _mean(accuracy[-WINDOW:]) > _mean(accuracy[:WINDOW]) + 0.05
+    if after > 0.5 * before or better:
+        return None
+    return Finding(
+        "shrinking completions",
+        f"the mean length fell from {before:.0f} to {after:.0f} tokens, and accuracy did not gain by it.",
+        "The model is dropping its reasoning: check for a length penalty, and read the rollouts.",
+    )
+
+
+def _entropy(history: History) -> Finding | None:
+    entropy = _values(history, "entropy")
+    if len(entropy) < 2 * WINDOW:
+        return None
+    before, after = _mean(entropy[:WINDOW]), _mean(entropy[-WINDOW:])
+    if after > 0.2 * before or after > 0.1:
+        return None
+    if (accuracy := _recent(history, ACCURACY)) is not None and accuracy > 0.85:
+        return None
+    return Finding(
+        "entropy collapse",
+        f"the entropy of the completions fell from {before:.3f} to {after:.3f} nats a token: "
+        "they have become all alike.",
+        "Raise temperature or beta, lower learning_rate, or resume from an earlier checkpoint.",
+    )
+
+
+def _frozen(history: History) -> Finding | None:
+    norms, share = _values(history, "grad_norm"), _recent(history, "frac_reward_zero_std")
+    if len(norms) < WINDOW or max(norms[-WINDOW:]) > 0 or (share is not None and share > 0.99):
+        return None
+    return Finding(
+        "nothing is trained",
+        f"the gradient was 0 in the last {WINDOW} steps although groups differ in reward.",
+        "No trainable weight is reached: check lora_modules against the model's layer names.",
+    )
+
+
+CHECKS: tuple[Callable[[History], Finding | None], ...] = (
+    _not_finite,
+    _frozen,
+    _format_stuck,
+    _accuracy_stuck,
+    _no_signal,
+    _cut_off,
+    _collapse,
+    _only_tags,
+    _shrinking,
+    _entropy,
+)

@@ -1,0 +1,48 @@
+"""Where LoRA goes: linear layers of the language model, never of the vision tower; and a tower without a backward pass."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from inference.errors import UserError
+
+TOWERS = ("visual", "vision_tower", "vision_model", "connector", "multi_modal_projector")
+"""What the families call the parts that see."""
+
+
+def lora_targets(model: nn.Module, layers: Sequence[str]) -> str:
+    """A pattern over module names for PEFT: the named linear layers inside the model's text decoder.
+
+    The vision tower often has layers of the same names (`gate_proj`), so the decoder is found first.
+    """
+    decoder = model.get_decoder()  # type: ignore[operator]
+    path = next(name for name, module in model.named_modules() if module is decoder)
+    linear = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
+    if missing := [name for name in layers if name not in linear]:
+        raise UserError(
+            f"lora_modules has {', '.join(missing)}, which this model's language model has not; "
+            f"it has {', '.join(sorted(linear))}"
+        )
+    return rf".*\b{re.escape(path.rpartition('.')[2])}\b.*\.({'|'.join(layers)})"
+
+
+def stop_tower_gradient(model: nn.Module) -> list[str]:
+    """Run the frozen parts that see without recording a graph; returns their names.
+
+    With gradient checkpointing, PEFT makes embeddings require gradients, and the frozen tower would get a full backward.
+    """
+    stopped: list[str] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{done}.") for done in stopped)
+        if name.rpartition(".")[2] not in TOWERS or inside:
+            continue
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            continue
+        module.forward = torch.no_grad()(functools.partial(type(module).forward, module))
+        stopped.append(name)
+    return stopped

@@ -1,0 +1,77 @@
+"""Keeps every rollout of a run: one line a group in `rollouts.jsonl`, and each picture once, named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from training.rewards import completion_text
+from training.run_folder import RunFolder, append_line
+
+REASON_SUFFIX = " reason"
+"""A reward function logs why it gave what it gave in an extra column of its name and this."""
+
+
+class RolloutWriter:
+    """Writes the groups of a step from TRL's own logs, which hold the gathered batch of all processes in order."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def write(
+        self, step: int, logs: Mapping[str, Any], group_size: int, num_tokens: Sequence[int], ended: Sequence[bool]
+    ) -> None:
+        """One line for each group; `num_tokens` and `ended` (an end token came) are by completion, in the logs' order."""
+        texts = [completion_text(completion) for completion in logs["completion"]]
+        rewards = {name: list(values) for name, values in logs["rewards"].items()}
+        reasons = {n.removesuffix(REASON_SUFFIX): list(v) for n, v in logs["extra"].items() if n.endswith(REASON_SUFFIX)}
+        advantages, images = list(logs["advantages"]), list(logs["images"])
+        prompts = list(logs["prompt"])
+        for first in range(0, len(texts), group_size):
+            completions = [
+                {
+                    "text": texts[i],
+                    "num_tokens": num_tokens[i],
+                    "truncated": not ended[i],
+                    "rewards": {name: _number(values[i]) for name, values in rewards.items()},
+                    "reasons": {name: values[i] for name, values in reasons.items() if i < len(values)},
+                    "advantage": round(advantages[i], 5),
+                }
+                for i in range(first, min(first + group_size, len(texts)))
+            ]
+            picture = self._keep(images[first]) if first < len(images) else None
+            line = {"step": step, "prompt": question_of(prompts[first]), "image": picture, "completions": completions}
+            append_line(self.folder.rollouts, line)
+
+    def _keep(self, pictures: Sequence[Image.Image] | None) -> str | None:
+        """The name of the file that holds a row's picture."""
+        if not pictures:
+            return None
+        picture = pictures[0].convert("RGB")
+        name = f"{picture_hash(picture)}.jpg"
+        path = self.folder.images / name
+        if not path.exists():
+            part = Path(f"{path}.part")
+            picture.save(part, "JPEG", quality=85)
+            part.replace(path)
+        return name
+
+
+def picture_hash(picture: Image.Image) -> str:
+    """Names a picture by its size and pixels: 32 hexadecimal digits."""
+    return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).hexdigest()
+
+
+def question_of(prompt: Sequence[Mapping[str, Any]]) -> str:
+    """The user's text in a prompt of messages."""
+    content = prompt[-1].get("content") or ""
+    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content if p.get("type") == "text")
+
+
+def _number(value: float | None) -> float | None:
+    """A reward as JSON knows it: a reward function that had nothing to say gave NaN."""
+    return None if value is None or value != value else round(value, 6)

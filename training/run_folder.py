@@ -1,0 +1,208 @@
+"""A run's folder of plain files, written so that a kill at any moment leaves a folder that resumes.
+
+    config.json          the configuration, whole
+    versions.json        of Python, the libraries and the hardware, at each start
+    status.json          how the run stands, and why
+    metrics.jsonl        one line a step
+    rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
+    images/<hash>.jpg    each picture once
+    checkpoints/         checkpoint-<step>, whole where it holds the file `complete.json`, which is written last
+    adapter/             the result, with evaluation.json
+    train.log, rewards.png, tensorboard/
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from inference.errors import UserError
+from training.config import RunConfig
+
+MARKER = "complete.json"
+RECORDS = ("metrics.jsonl", "rollouts.jsonl")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "math-verify", "latex2sympy2-extended")
+Status = Literal["running", "succeeded", "failed", "interrupted"]
+
+
+class RunFolder:
+    """Paths, records and checkpoints of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.adapter = path / "adapter"
+        self.metrics = path / "metrics.jsonl"
+        self.rollouts = path / "rollouts.jsonl"
+        self.images = path / "images"
+        self.log = path / "train.log"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """A new run's folder; refuses one that already holds something."""
+        if path.exists() and not path.is_dir():
+            raise UserError(f"the run folder {path} is a file; name another one")
+        if path.exists() and any(path.iterdir()):
+            remedy = "resume it with --resume" if (path / "config.json").exists() else "name another one"
+            raise UserError(f"the run folder {path} is not empty; {remedy}, or delete it first")
+        folder = cls(path)
+        for each in (folder.checkpoints, folder.images):
+            each.mkdir(parents=True, exist_ok=True)
+        write_whole(path / "config.json", config.model_dump_json(indent=2))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunConfig]:
+        """An existing run's folder and its configuration; refuses to go on under another `config` than its own."""
+        stored_path = path / "config.json"
+        if not stored_path.exists():
+            raise UserError(f"{path} is not a run folder (it has no config.json); name one, or start a new run")
+        try:
+            stored = RunConfig.model_validate_json(stored_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{stored_path} cannot be read: {error}; start a new run") from None
+        if config is not None and config != stored:
+            changed = differences(stored, config)
+            raise UserError(
+                f"the run in {path} was started with another configuration ({'; '.join(changed)}); "
+                "resume it without these settings, or start a new run"
+            )
+        return cls(path), stored
+
+    def newest_checkpoint(self) -> Path | None:
+        """The last whole checkpoint; `None` if there is none yet."""
+        whole = [path for path in self.checkpoints.glob("checkpoint-*") if is_whole(path)]
+        return max(whole, key=step_of, default=None)
+
+    def mark_whole(self, checkpoint: Path, keep: int) -> None:
+        """Sign a checkpoint that has been written to the end, then delete those beyond the newest `keep`."""
+        files = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
+        for name in files:
+            _sync(checkpoint / name)
+        write_whole(checkpoint / MARKER, json.dumps({"step": step_of(checkpoint), "files": files}, indent=1))
+        whole = sorted((p for p in self.checkpoints.glob("checkpoint-*") if is_whole(p)), key=step_of)
+        for old in whole[:-keep]:
+            (old / MARKER).unlink()  # first, so that a kill half-way leaves it unsigned
+            shutil.rmtree(old)
+
+    def rewind(self, step: int) -> None:
+        """Make the records those of a run that has just finished `step`: drop later lines and unsigned checkpoints."""
+        for name in RECORDS:
+            path = self.path / name
+            kept = [line for line, row in _lines(path) if row.get("step", 0) <= step]
+            write_whole(path, "".join(kept))
+        for path in self.checkpoints.glob("checkpoint-*"):
+            if not is_whole(path):
+                shutil.rmtree(path)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The metrics, one dictionary a step; a half-written last line is left out."""
+        return [row for _, row in _lines(self.metrics)]
+
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """The rollouts, one dictionary a group."""
+        return (row for _, row in _lines(self.rollouts))
+
+    def set_status(self, status: Status, reason: str = "", step: int | None = None) -> None:
+        """How the run stands, in one word, and why, in a sentence."""
+        record = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
+        write_whole(self.path / "status.json", json.dumps(record, indent=1))
+
+    def status(self) -> dict[str, Any]:
+        """What `set_status` wrote last."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def add_versions(self, hardware: dict[str, Any]) -> None:
+        """Note with what this start of the run works."""
+        path = self.path / "versions.json"
+        starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        found = {name: metadata.version(name) for name in LIBRARIES}
+        here = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()}
+        write_whole(path, json.dumps([*starts, {"time": time.time(), **here, **hardware, **found}], indent=1))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: a second trainer on it is refused; the lock ends with the process."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is training in {self.path}; wait for it to end, stop it, or name another folder"
+                ) from None
+            yield
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """True if the checkpoint is signed and every file has the size it was signed with."""
+    try:
+        files = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]
+        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name; -1 if it has none."""
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a kill, finds the old text or the new, never half of one."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    """Add one JSON line, and hand it to the system at once."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def differences(stored: RunConfig, other: RunConfig) -> list[str]:
+    """What two configurations differ in, as `name: stored, not other`."""
+    one, two = (_flat(config.model_dump(mode="json")) for config in (stored, other))
+    return [f"{name}: {one.get(name)!r}, not {two.get(name)!r}" for name in one | two if one.get(name) != two.get(name)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each whole line of a JSONL file, as text and as data."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # the line that a kill cut short
+            if line.endswith("\n") and isinstance(row, dict):
+                yield line, row
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
