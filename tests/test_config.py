@@ -1,43 +1,120 @@
-"""A run's configuration is checked where it enters."""
+"""`RunConfig`, the profiles, files and options: what is accepted, what is refused and how it is said."""
 
-import json
+import argparse
+import math
 
 import pytest
-from pydantic import ValidationError
 
-from training.config import RunConfig
+from inference.errors import UserError
+from training.config import PROFILES, RunConfig, load_config
+from training.config_options import add_config_options, config_values
 
 
-def test_defaults_are_a_whole_configuration() -> None:
-    config = RunConfig()
-    assert config.base == "starter"
-    assert config.completions_per_step == config.prompts_per_step * config.num_generations
+def options(*words: str) -> dict:
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    return config_values(parser.parse_args(words))
+
+
+def test_the_recipe_is_the_recipe() -> None:
+    recipe = load_config("recipe")
+    assert recipe.base == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert (recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout, recipe.lora_modules) == (
+        8,
+        32,
+        0.1,
+        ("q_proj", "v_proj"),
+    )
+    assert (recipe.learning_rate, recipe.num_epochs, recipe.max_steps) == (1e-5, 1.0, 0)
+    assert (recipe.completions_per_step, recipe.num_generations, recipe.max_completion_length) == (2, 2, 1024)
+    assert (recipe.data.dataset, recipe.data.split) == ("lmms-lab/multimodal-open-r1-8k-verified", "train[:5%]")
+    assert (recipe.data.test_share, recipe.data.seed, recipe.data.validation_rows) == (0.2, 42, 200)
+    assert recipe.rewards == {"format_reward": 1.0, "accuracy_reward": 1.0}
+    assert recipe.save_steps == 10
+
+
+def test_the_a100_has_groups_of_8_and_64_completions_a_step() -> None:
+    a100 = load_config("a100")
+    assert a100.num_generations == 8 and a100.completions_per_step >= 64
+    assert a100.data.max_pixels < load_config("recipe").data.max_pixels
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_profile_survives_being_written(name: str) -> None:
+    config = load_config(name)
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.profile == name
+
+
+def test_a_value_goes_before_the_file_and_the_file_before_the_profile(tmp_path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("profile: recipe\nlearning_rate: 2e-5\nlora_rank: 4\ndata:\n  test_share: 0.1\n")
+    config = load_config(None, {"lora_rank": 2, "data": {"seed": 7}}, file)
+    assert (config.profile, config.learning_rate, config.lora_rank) == ("recipe", 2e-5, 2)
+    assert (config.data.test_share, config.data.seed, config.data.split) == (0.1, 7, "train[:5%]")
+
+
+def test_every_setting_is_an_option() -> None:
+    values = options(
+        *("--learning-rate", "1e-4", "--lora-modules", "[q_proj, v_proj]", "--report-to", "[]"),
+        *("--rewards", "{accuracy_reward: 1, soft_format_reward: 0.2}", "--gradient-checkpointing", "true"),
+        *("--dataset", "owner/name", "--data-split", "train[:10%]", "--data-columns", "{problem: question}"),
+    )
+    config = load_config(None, values | {"data": {**values["data"], "train_rows": None, "test_rows": None}})
+    assert math.isclose(config.learning_rate, 1e-4)
+    assert config.lora_modules == ("q_proj", "v_proj") and config.report_to == ()
+    assert config.rewards == {"accuracy_reward": 1.0, "soft_format_reward": 0.2}
+    assert config.gradient_checkpointing is True
+    assert (config.data.dataset, config.data.split) == ("owner/name", "train[:10%]")
+    assert config.data.columns == {"problem": "question"}
+
+
+def test_without_options_nothing_is_changed() -> None:
+    assert options() == {}
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("values", "said"),
     [
-        ("max_steps", 0),
-        ("num_generations", 1),
-        ("temperature", 0),
-        ("learning_rate", -1e-3),
-        ("max_completion_length", 10_000),
-        ("lora_rank", 0),
-        ("seed", -1),
-        ("no_such_field", 1),
+        ({"num_generations": 1}, "num_generations is 1"),
+        ({"temperature": 0}, "temperature is 0"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
+        ({"rewards": {}}, "give at least one"),
+        ({"rewards": {"format_reward": 0}}, "give at least one"),
+        ({"rewards": {"format_reward": -1}}, "below 0"),
+        ({"micro_batch_size": 7}, "give one of 1, 2, 4, 8, 16, 32, 64"),
+        ({"warmup_steps": 150}, "lower warmup_steps"),
+        ({"lora_modules": ()}, "give names of layers"),
+        ({"lora_modules": ("a|b",)}, "give names of layers"),
+        ({"base_revision": "main"}, "has no revisions"),
+        ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
+        ({"choose_checkpoint": True}, "data.validation_rows is 0"),
+        ({"choose_checkpoint": True, "keep_checkpoints": 1, "data": {"validation_rows": 9}}, "keep 2"),
+        ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
+        ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
+        ({"data": "owner/name"}, "on a line of its own"),
+        ({"profile": "h100"}, "there is no profile 'h100'; there are starter"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(ValidationError, match=field):
-        RunConfig.model_validate({field: value})
+def test_what_is_impossible_is_refused_with_the_remedy(values: dict, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(None, values)
+    assert said in str(caught.value)
 
 
-def test_a_run_needs_a_reward() -> None:
-    with pytest.raises(ValidationError, match="at least one reward"):
-        RunConfig(format_weight=0, accuracy_weight=0)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("- a\n- b\n", "is not a list of"), ("a: [", "is not YAML"), ("learning_rate: 7\n", "learning_rate is 7")],
+)
+def test_a_bad_file_is_named(text: str, said: str, tmp_path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(None, None, file)
+    assert said in str(caught.value) and "run.yaml" in str(caught.value)
 
 
-def test_the_configuration_is_kept(tmp_path) -> None:
-    config = RunConfig(max_steps=3, seed=5)
-    config.write(tmp_path)
-    assert RunConfig.model_validate(json.loads((tmp_path / "config.json").read_text())) == config
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(UserError, match="none.yaml cannot be read"):
+        load_config(None, None, tmp_path / "none.yaml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ class RolloutWriter:
     def write(
         self, step: int, logs: Mapping[str, Any], group_size: int, num_tokens: Sequence[int], ended: Sequence[bool]
     ) -> None:
-        """One line for each group; `num_tokens` and `ended` (an end token came) are by completion, in the logs' order."""
-        texts = [completion_text(completion) for completion in logs["completion"]]
-        rewards = {name: list(values) for name, values in logs["rewards"].items()}
-        reasons = {n.removesuffix(REASON_SUFFIX): list(v) for n, v in logs["extra"].items() if n.endswith(REASON_SUFFIX)}
-        advantages, images = list(logs["advantages"]), list(logs["images"])
-        prompts = list(logs["prompt"])
+        """One line for each group of the newest batch; `num_tokens` and `ended` (an end token came) are by completion."""
+        size = len(num_tokens)  # the logs may hold an earlier batch too
+        texts = [completion_text(completion) for completion in _last(logs["completion"], size)]
+        rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
+        extra = {name: _last(values, size) for name, values in logs["extra"].items()}
+        reasons = {name.removesuffix(REASON_SUFFIX): extra[name] for name in extra if name.endswith(REASON_SUFFIX)}
+        advantages, images, prompts = (_last(logs[name], size) for name in ("advantages", "images", "prompt"))
         for first in range(0, len(texts), group_size):
             completions = [
                 {
@@ -59,6 +60,10 @@ class RolloutWriter:
             picture.save(part, "JPEG", quality=85)
             part.replace(path)
         return name
+
+
+def _last(values: Iterable[Any], size: int) -> list[Any]:
+    return list(values)[-size:]
 
 
 def picture_hash(picture: Image.Image) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.errors import UserError
 from inference.format import build_messages, neutralise
 from inference.settings import STARTER
 from training.config import RunConfig
+from training.loss_batch import replace_groups, select_rows
 from training.lora import lora_targets, stop_tower_gradient
 from training.rewards import load_reward
 from training.rollouts import RolloutWriter
@@ -25,15 +26,37 @@ from training.run_folder import RunFolder
 
 
 class RunTrainer(GRPOTrainer):
-    """Records every rollout, and leaves completions that carry no signal out of the loss's passes."""
+    """Records every rollout, replaces groups without signal, and leaves completions without one out of the loss's passes."""
 
-    def __init__(self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
+        self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = self._generate_and_record(inputs)
+        if not self.model.training:
+            return output
+        for attempt in range(self.resample_rounds):
+            groups = output["advantages"].view(-1, self.num_generations)
+            dead = (groups == 0).all(1).nonzero()[:, 0].tolist()
+            if not dead:
+                break
+            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
+            output = replace_groups(output, fresh, dead, self.num_generations, self._tokenizer.pad_token_id)
+        return output
+
+    def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
+        """Rows of the dataset drawn anew, each as often as a group needs it; a resumed run draws the same."""
+        rng = random.Random(f"{self.args.seed}-{self.state.global_step}-{attempt}")
+        rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
+        return [dict(row) for row in rows for _ in range(self.num_generations)]
+
+    def _generate_and_record(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
@@ -76,31 +99,6 @@ class RunTrainer(GRPOTrainer):
         """None in checkpoints: the card is written when an adapter is published."""
 
 
-def select_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-    """Some rows of a loss batch, pictures with them, trimmed to their own longest prompt and completion."""
-    total = len(inputs["advantages"])
-    split = split_pixel_values_by_grid(inputs)
-    picked: dict[str, Any] = {}
-    for name, value in split.items():
-        if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == total:
-            picked[name] = value[rows]
-        elif isinstance(value, list) and len(value) == total:
-            picked[name] = [value[i] for i in rows]
-        else:
-            picked[name] = value  # a figure of the whole batch
-    before = inputs["prompt_mask"].shape[1]
-    first = before - int(picked["prompt_mask"].sum(1).max())
-    last = int(picked["completion_mask"].sum(1).max())
-    for name, value in picked.items():
-        if name in ("prompt_ids", "prompt_mask"):
-            picked[name] = value[:, first:]
-        elif name in ("token_type_ids", "mm_token_type_ids"):
-            picked[name] = value[:, first : before + last]
-        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.shape[1] == inputs["completion_mask"].shape[1]:
-            picked[name] = value[:, :last] if name != "image_grid_thw" else value
-    return unsplit_pixel_values_by_grid(picked)
-
-
 def build_trainer(
     config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]
 ) -> RunTrainer:
@@ -124,6 +122,7 @@ def build_trainer(
         args=grpo_config(config, folder.path, on_gpu, bf16),
         writer=RolloutWriter(folder),
         skip_zero_signal=config.skip_zero_signal,
+        resample_rounds=config.resample_rounds,
     )
 
 
@@ -158,6 +157,8 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
             f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
             f"make prompts_per_step × num_generations a multiple of {processes}"
         )
+    if processes > 1 and config.resample_rounds:
+        raise UserError(f"resample_rounds is {config.resample_rounds} on {processes} processes; resampling needs one")
     share = config.completions_per_step // processes
     micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")

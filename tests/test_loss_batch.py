@@ -1,0 +1,73 @@
+"""Rows of a loss batch: selected, replaced, and trimmed to what is not padding."""
+
+import torch
+
+from training.loss_batch import replace_groups, select_rows
+
+PAD = 0
+
+
+def batch(prompts: list[list[int]], completions: list[list[int]], advantages: list[float], patches: list[int]) -> dict:
+    """A batch as TRL makes it, with `patches[i]` rows of pixels for row i, all of value i."""
+
+    def padded(rows: list[list[int]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(map(len, rows))
+        fill = [[PAD] * (width - len(r)) for r in rows]
+        ids = [f + r if left else r + f for f, r in zip(fill, rows)]
+        ones = [[0] * len(f) + [1] * len(r) if left else [1] * len(r) + [0] * len(f) for f, r in zip(fill, rows)]
+        return torch.tensor(ids), torch.tensor(ones)
+
+    prompt_ids, prompt_mask = padded(prompts, True)
+    completion_ids, completion_mask = padded(completions, False)
+    return {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion_ids,
+        "completion_mask": completion_mask,
+        "mm_token_type_ids": torch.cat([prompt_mask * 2, completion_mask * 3], 1),
+        "advantages": torch.tensor(advantages),
+        "num_items_in_batch": completion_mask.sum(),
+        "pixel_values": torch.cat([torch.full((n, 4), float(p[0])) for n, p in zip(patches, prompts)]),
+        "image_grid_thw": torch.tensor([[1, 1, n] for n in patches]),
+        "num_images": [1] * len(patches),
+    }
+
+
+FIRST = batch(
+    [[11, 11, 11], [11, 11, 11], [12], [12]],
+    [[1, 2, 3, 4], [1], [5, 6], [7]],
+    [0.0, 0.0, 1.0, -1.0],
+    [2, 2, 3, 3],
+)
+
+
+def test_selected_rows_are_trimmed_and_keep_their_pictures() -> None:
+    part = select_rows(FIRST, [2, 3])
+    assert part["prompt_ids"].tolist() == [[12], [12]]
+    assert part["completion_ids"].tolist() == [[5, 6], [7, PAD]]
+    assert part["mm_token_type_ids"].tolist() == [[2, 3, 3], [2, 3, 0]]
+    assert part["pixel_values"].shape == (6, 4) and set(part["pixel_values"].flatten().tolist()) == {12.0}
+    assert part["image_grid_thw"].tolist() == [[1, 1, 3]] * 2 and part["num_images"] == [1, 1]
+    assert part["num_items_in_batch"] == FIRST["num_items_in_batch"]  # the loss is still divided by all tokens
+
+
+def test_a_dead_group_is_replaced_by_one_with_a_signal() -> None:
+    fresh = batch(
+        [[13, 13], [13, 13], [14, 14, 14, 14, 14], [14, 14, 14, 14, 14]],
+        [[9], [9], [8, 8, 8, 8, 8, 8], [8]],
+        [0.0, 0.0, 0.5, -0.5],
+        [1, 1, 4, 4],
+    )
+    merged = replace_groups(FIRST, fresh, [0], 2, PAD)
+    assert merged["prompt_ids"].tolist() == [[14] * 5, [14] * 5, [PAD] * 4 + [12], [PAD] * 4 + [12]]
+    assert merged["completion_ids"].tolist() == [[8] * 6, [8] + [PAD] * 5, [5, 6] + [PAD] * 4, [7] + [PAD] * 5]
+    assert merged["advantages"].tolist() == [0.5, -0.5, 1.0, -1.0]
+    assert merged["image_grid_thw"].tolist() == [[1, 1, 4], [1, 1, 4], [1, 1, 3], [1, 1, 3]]
+    assert merged["pixel_values"][:, 0].tolist() == [14.0] * 8 + [12.0] * 6
+    assert merged["num_items_in_batch"] == 6 + 1 + 2 + 1
+    assert FIRST["advantages"].tolist() == [0.0, 0.0, 1.0, -1.0]  # the old batch is left alone
+
+
+def test_nothing_better_leaves_the_batch_as_it_is() -> None:
+    fresh = batch([[13]] * 2, [[9], [9]], [0.0, 0.0], [1, 1])
+    assert replace_groups(FIRST, fresh, [0], 2, PAD) is FIRST

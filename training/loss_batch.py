@@ -1,0 +1,98 @@
+"""Rows of the batch that TRL's loss is computed on: some of them alone, or some groups replaced by others.
+
+A batch is a dictionary of tensors (B, …), left-padded prompts and right-padded completions, pictures of all rows in one
+tensor, and lists of B entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+Batch = dict[str, Any]
+_WHOLE = ("token_type_ids", "mm_token_type_ids")
+"""Over prompt and completion; the others are over one of them."""
+
+
+def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Some rows, with their pictures, trimmed to their own longest prompt and completion."""
+    split = split_pixel_values_by_grid(batch)
+    size = len(batch["advantages"])
+    picked: Batch = {}
+    for name, value in split.items():
+        if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
+            picked[name] = value[list(rows)]
+        elif isinstance(value, list) and len(value) == size:
+            picked[name] = [value[i] for i in rows]
+        else:
+            picked[name] = value  # a figure of the whole batch
+    return unsplit_pixel_values_by_grid(_trim(picked))
+
+
+def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size: int, pad_token_id: int) -> Batch:
+    """`batch` with its `groups` replaced by those groups of `fresh` that carry a signal, as far as there are any.
+
+    `fresh` holds a candidate for each. The number of tokens that the loss divides by is counted anew.
+    """
+    alive = (fresh["advantages"].view(-1, group_size) != 0).any(1).nonzero()[:, 0].tolist()
+    if not alive:
+        return batch
+    places = {group: new for group, new in zip(groups, alive)}
+    size, new_size = len(batch["advantages"]), len(fresh["advantages"])
+    old, new = split_pixel_values_by_grid(batch), split_pixel_values_by_grid(fresh)
+    prompt, completion = (max(b[f"{n}_ids"].shape[1] for b in (old, new)) for n in ("prompt", "completion"))
+    old, new = (_pad(part, prompt, completion, pad_token_id) for part in (old, new))
+    merged = dict(old)
+    for name, value in old.items():
+        if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
+            merged[name] = value.clone()
+        elif isinstance(value, list) and len(value) == size:
+            merged[name] = list(value)
+        else:
+            continue
+        assert len(new[name]) == new_size, name
+        for group, candidate in places.items():
+            for i in range(group_size):
+                merged[name][group * group_size + i] = new[name][candidate * group_size + i]
+    merged["num_items_in_batch"] = merged["completion_mask"].sum()
+    return unsplit_pixel_values_by_grid(_trim(merged))
+
+
+def _trim(batch: Batch) -> Batch:
+    """Without the columns that are padding in every row."""
+    width = batch["prompt_mask"].shape[1]
+    first = width - int(batch["prompt_mask"].sum(1).max())
+    last = int(batch["completion_mask"].sum(1).max())
+    trimmed = dict(batch)
+    for name, value in batch.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            trimmed[name] = value[:, first:]
+        elif name in _WHOLE:
+            trimmed[name] = value[:, first : width + last]
+        elif _is_over_completion(name, value, batch):
+            trimmed[name] = value[:, :last]
+    return trimmed
+
+
+def _pad(batch: Batch, prompt: int, completion: int, pad_token_id: int) -> Batch:
+    """With padding to these widths."""
+    left = prompt - batch["prompt_ids"].shape[1]
+    right = completion - batch["completion_ids"].shape[1]
+    padded = dict(batch)
+    for name, value in batch.items():
+        fill = pad_token_id if name in ("prompt_ids", "completion_ids") else 0
+        if name in ("prompt_ids", "prompt_mask"):
+            padded[name] = torch.nn.functional.pad(value, (left, 0), value=fill)
+        elif name in _WHOLE:
+            padded[name] = torch.nn.functional.pad(value, (left, right), value=fill)
+        elif _is_over_completion(name, value, batch):
+            padded[name] = torch.nn.functional.pad(value, (0, right), value=fill)
+    return padded
+
+
+def _is_over_completion(name: str, value: Any, batch: Batch) -> bool:
+    named = name.startswith("completion_") or name.endswith("_logps") or name in ("tool_mask", "importance_sampling_ratio")
+    return named and isinstance(value, torch.Tensor) and value.shape == batch["completion_mask"].shape
