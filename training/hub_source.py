@@ -69,7 +69,11 @@ class HubSource:
 def resolve_commit(name: str, revision: str | None) -> str:
     """The commit behind a branch, a tag or the beginning of a commit; from the cache where the Hub is not reached."""
     try:
-        return str(huggingface_hub.HfApi().dataset_info(name, revision=revision).sha)
+        api = huggingface_hub.HfApi()
+        info = api.dataset_info(name, revision=revision)
+        if info.gated:  # what the Hub says of a gated dataset anybody may read; its files not
+            api.auth_check(name, repo_type="dataset")
+        return str(info.sha)
     except hub_errors.GatedRepoError as error:
         raise UserError(
             f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
@@ -126,7 +130,9 @@ def _builder(config: DataConfig, commit: str) -> Any:
 
 def _check_files(builder: Any, name: str) -> None:
     """Plain data of this repository and nothing else, though its card could name addresses anywhere."""
-    kind = type(builder).__module__.split(".")[-1]
+    packaged = "datasets.packaged_modules."
+    modules = [cls.__module__ for cls in type(builder).__mro__]  # the class itself may be made for this dataset
+    kind = next((name.split(".")[2] for name in modules if name.startswith(packaged)), type(builder).__name__)
     if kind not in FORMATS:
         raise UserError(
             f"The dataset {name} is read by `{kind}`, which is not one of {', '.join(FORMATS)}. Convert it to Parquet."
