@@ -1,4 +1,4 @@
-"""The real Hub clients of this process, pointed at a server of `tests.hub_server`: fixtures to import."""
+"""The real Hub clients of this process, pointed at a server of `tests.hub_server`: fixtures."""
 
 from __future__ import annotations
 
