@@ -15,6 +15,9 @@ import hypothesis
 import pytest
 
 from inference.settings import STARTER
+from tests.hub_client import hub, hub_client, hub_url
+
+__all__ = ["hub", "hub_client", "hub_url"]  # fixtures: a local Hub, and the real clients pointed at it
 
 if TYPE_CHECKING:
     from inference.engine import Engine

@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = sorted([*ROOT.glob("*.py"), *(ROOT / "inference").rglob("*.py"), *(ROOT / "training").rglob("*.py")])
 EVERYTHING = sorted([*PRODUCT, *(ROOT / "tests").rglob("*.py")])
 
-WITHOUT_TORCH = ("format", "config", "runs", "grading", "access")
+WITHOUT_TORCH = ("format", "config", "data_config", "runs", "grading", "access")
 """Modules (of either side) that are used where torch is not wanted."""
 TRL_PLACES = ("training/trainer.py", "training/train.py")
 HUB_PLACES = (
     "inference/adapters.py",
     "training/access.py",
-    "training/data.py",
     "training/deploy.py",
+    "training/hub_source.py",
     "training/launcher.py",
     "training/publish.py",
 )

@@ -1,4 +1,4 @@
-"""The command line: `python -m training pretrain | train | evaluate`, each with `--help`."""
+"""The command line: `python -m training pretrain | audit | train | evaluate`, each with `--help`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inference.errors import UserError
 
 COMMANDS = {
     "pretrain": "make the starter model",
+    "audit": "what a dataset is worth, before money is spent on it",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
 }

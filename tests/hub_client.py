@@ -1,0 +1,97 @@
+"""The real Hub clients of this process, pointed at a server of `tests.hub_server`: fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.hub_repos import Hub
+from tests.hub_server import serve
+
+__all__ = ["Client", "hub", "hub_client", "hub_url", "point"]
+
+
+@pytest.fixture
+def hub() -> Hub:
+    """An empty Hub."""
+    return Hub()
+
+
+@pytest.fixture
+def hub_url(hub: Hub) -> Iterator[str]:
+    """The address of `hub` while it is served."""
+    with serve(hub) as url:
+        yield url
+
+
+@dataclass(frozen=True)
+class Client:
+    """The Hub's clients of this process, as they stand in one test."""
+
+    url: str
+    cache: Path
+    _patch: pytest.MonkeyPatch
+
+    def go_offline(self) -> None:
+        """As with HF_HUB_OFFLINE=1."""
+        import datasets
+        import huggingface_hub
+
+        self._patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        self._patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+    def log_in(self, token: str) -> None:
+        """As with HF_TOKEN."""
+        self._patch.setenv("HF_TOKEN", token)
+
+
+def point(patch: pytest.MonkeyPatch, url: str, cache: Path) -> Client:
+    """Point `huggingface_hub` and `datasets` at `url`, online, with an empty cache.
+
+    Both read HF_ENDPOINT and the cache's place once, on import; these are all the names that they keep them under.
+    """
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import hf_api
+    from huggingface_hub.hf_file_system import HfFileSystem
+
+    hub_names = {
+        "ENDPOINT": url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_URL_HOSTS": huggingface_hub.constants.HF_URL_HOSTS | {"127.0.0.1"},
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_CACHE": str(cache / "hub"),
+        "HF_TOKEN_PATH": str(cache / "token"),
+        "HF_HUB_ETAG_TIMEOUT": 60,
+        "HF_HUB_DOWNLOAD_TIMEOUT": 60,
+    }
+    datasets_names = {
+        "HF_ENDPOINT": url,
+        "HUB_DATASETS_URL": url + "/datasets/{repo_id}/resolve/{revision}/{path}",
+        "HF_HUB_OFFLINE": False,
+        "HF_UPDATE_DOWNLOAD_COUNTS": False,
+        "HF_CACHE_HOME": str(cache),
+        "HF_DATASETS_CACHE": cache / "datasets",
+        "DOWNLOADED_DATASETS_PATH": cache / "datasets" / "downloads",
+        "EXTRACTED_DATASETS_PATH": cache / "datasets" / "downloads" / "extracted",
+    }
+    for name, value in hub_names.items():
+        patch.setattr(huggingface_hub.constants, name, value)
+    for name, value in datasets_names.items():
+        patch.setattr(datasets.config, name, value)
+    patch.setattr(hf_api.api, "endpoint", url)
+    patch.delenv("HF_TOKEN", raising=False)
+    HfFileSystem.clear_instance_cache()  # it remembers what it listed at another address
+    return Client(url, cache, patch)
+
+
+@pytest.fixture
+def hub_client(hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """`huggingface_hub` and `datasets` of this process, talking to `hub`."""
+    from huggingface_hub.hf_file_system import HfFileSystem
+
+    yield point(monkeypatch, hub_url, tmp_path / "huggingface")
+    HfFileSystem.clear_instance_cache()

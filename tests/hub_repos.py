@@ -1,0 +1,73 @@
+"""The repositories of a Hub in memory: each a line of commits, a commit a mapping of paths to bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Files = dict[str, bytes]
+
+
+@dataclass
+class Repo:
+    """A repository: its commits, and the names that point at them."""
+
+    kind: str
+    """`dataset` or `model`."""
+    id: str
+    gated: bool = False
+    """Anybody sees that it is there; only readers get its files."""
+    private: bool = False
+    """Only readers see it."""
+    readers: set[str] = field(default_factory=set)
+    """Names of users who may read a gated or private repository."""
+    commits: dict[str, Files] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    """Branches and tags to commits."""
+
+    def commit(self, files: Mapping[str, bytes | None], branch: str = "main") -> str:
+        """Add, replace or (with `None`) delete files on a branch; returns the new commit."""
+        tree = dict(self.commits.get(self.refs.get(branch, ""), {}))
+        for path, data in files.items():
+            if data is None:
+                tree.pop(path, None)
+            else:
+                tree[path] = data
+        content = repr((self.id, len(self.commits), sorted((p, blob_id(d)) for p, d in tree.items())))
+        sha = hashlib.sha1(content.encode()).hexdigest()
+        self.commits[sha] = tree
+        self.refs[branch] = sha
+        return sha
+
+    def resolve(self, revision: str) -> str | None:
+        """The commit of a branch, a tag, a commit or its first seven or more digits."""
+        if revision in self.refs:
+            return self.refs[revision]
+        if not re.fullmatch("[0-9a-f]{7,40}", revision):
+            return None
+        return next((sha for sha in self.commits if sha.startswith(revision)), None)
+
+
+@dataclass
+class Hub:
+    """All repositories, the tokens it knows, and what it was asked."""
+
+    repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Tokens to the names of their users."""
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """Method and path of every request so far."""
+    failure: int | None = None
+    """A status with which everything is answered from now on."""
+
+    def repo(self, kind: str, id: str, **options: Any) -> Repo:
+        """The repository of that name, made if there is none."""
+        return self.repos.setdefault((kind, id), Repo(kind, id, **options))
+
+
+def blob_id(data: bytes) -> str:
+    """The id that git gives a file of this content; the Hub's ETag."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
