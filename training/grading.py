@@ -3,38 +3,39 @@
     >>> grade("<think>3 + 4 = 7.</think> <answer>7</answer>", "<think>It is 7.</think> <answer>7.0</answer>").correct
     True
 
-The reward, the evaluation and the badge in the page all use it. Choice letters, numbers and words are compared
-here; mathematics goes to math-verify in a worker process (`training.math_worker`). No torch.
+The reward, the evaluation and the badge in the page all use it. Letters, numbers, names, points, sets and words are
+compared exactly in this process (`training.comparison`); mathematics goes to math-verify in a pool of killable
+processes (`training.grading_pool`). No torch.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 
 from inference.format import TAGS, tagged_answers
-from training.math_worker import MathTimeout, math_equal
+from training.answer_parsing import parse
+from training.answer_text import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
+from training.answers import KINDS, Formula
+from training.comparison import compare
+from training.grading_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
 
-MAX_ANSWER_CHARS = 400
-"""A longer gold or answer is not compared as mathematics."""
-MAX_NESTING = 12
-"""Brackets deeper than this are not compared as mathematics."""
-_TOLERANCE = Fraction(1, 10**6)
-"""Relative difference below which two numbers are equal, unless both are whole."""
+MAX_SHOWN_CHARS = 200
+"""Of an answer, in a `Grade`."""
+MAX_TAGS = 16
+"""A completion with more answer tags than this has no single answer."""
+_MAX_STATED_CHARS = 4000
+"""The last answer is looked for in this much of a completion's end."""
 
-_INTEGER = r"\d{1,3}(?:,\d{3})+|\d+"
-_DECIMAL = rf"(?:{_INTEGER})?\.\d+|(?:{_INTEGER})\.?"
-_NUMBER = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:(?P<top>{_INTEGER})\s*/\s*(?P<bottom>{_INTEGER})|(?P<decimal>{_DECIMAL}))(?![\d/^])\s*(?P<unit>.*)"
-)
-_UNIT = re.compile(r"%|°|(?:[a-zµ]+\.?(?:\^?[23²³])?)(?:\s*/\s*[a-z]+|(?:\s+[a-z]+){1,2})?|[€$£]")
-_CHOICE = re.compile(r"(?:(?:choice|option|answer)\s+)?\(?([A-H])(?:\)|[.:](?=\s|$)|$)(?:\s.*)?", re.DOTALL)
 _ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?\s*(.+)", re.IGNORECASE | re.DOTALL)
+_INTEGER = r"\d{1,3}(?:,\d{3})+|\d+"
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
-_HEDGE = re.compile(r"(?<![\\a-z])(?:or|and|to|either|maybe|not)(?![a-z])", re.IGNORECASE)
-_SEVERAL = re.compile(r"[$;|]|\\boxed")
-"""What only an answer with several formulas in it still has after `_bare`, unless the gold has it too."""
+_TOO_LARGE = re.compile(r"[0-9]{4}\s*[)}]*\s*!|\^\s*[{(]*\s*-?[0-9]{4}|binom\s*\{\s*[0-9]{4}|(?:\^\s*[{(]*\s*[0-9.]+\s*){3}")
+"""A factorial, power or binomial that would take sympy minutes."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,22 @@ class Grade:
 
     correct: bool
     gold: str
+    """The expected answer as it was read: without tags, dollar signs and other dress."""
     answer: str
+    """The completion's answer, likewise; empty if it has none."""
     rule: str
+
+
+class _NeedsMathematics(Exception):
+    """The fast path cannot decide."""
 
 
 def grade(solution: str, completion: str) -> Grade:
     """Strict: the completion's answer must stand in its `<answer>` tags, once (or several times the same)."""
     gold = gold_answer(solution)
-    answers = tagged_answers(completion)
-    if not answers:
-        return Grade(False, gold, "", "no answer in tags")
-    if len(set(answers)) > 1:
-        return Grade(False, gold, answers[-1], "several different answers")
+    answers, fault = _strict_answers(completion)
+    if fault:
+        return Grade(False, _shown(gold), _shown(answers[-1]) if answers else "", fault)
     return grade_answer(gold, answers[0])
 
 
@@ -64,20 +69,65 @@ def grade_lenient(solution: str, completion: str) -> Grade:
 
 
 def grade_answer(gold: str, answer: str) -> Grade:
-    """Compare two bare answers; the gold decides how: as a choice letter, a number, words, or mathematics.
+    """Compare two bare answers; the gold decides how: as a choice letter, a number, a set, words, mathematics, …
 
     >>> grade_answer("1/2", "0.5")
     Grade(correct=True, gold='1/2', answer='0.5', rule='equal numbers')
+
+    Never raises on any text. What cannot be compared within the limits is wrong, and the rule says why.
     """
-    correct, rule = _compare(_bare(gold), _bare(answer))
-    return Grade(correct, gold.strip(), answer.strip(), rule)
+    return _grade_clean(gold, answer, may_wait=True)
+
+
+def grade_many(pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+    """`grade` of every pair of solution and completion, in order; the mathematics of several side by side.
+
+    >>> [verdict.correct for verdict in grade_many([("7", "<answer>7</answer>"), ("7", "<answer>8</answer>")])]
+    [True, False]
+    """
+    grades: dict[tuple[str, str], Grade] = {}
+    waiting: dict[tuple[str, str], tuple[str, str]] = {}
+    for pair in dict.fromkeys(pairs):
+        gold = gold_answer(pair[0])
+        answers, fault = _strict_answers(pair[1])
+        try:
+            grades[pair] = grade(*pair) if fault else _grade_clean(gold, answers[0], may_wait=False)
+        except _NeedsMathematics:
+            waiting[pair] = (gold, answers[0])
+    if waiting:
+        with ThreadPoolExecutor(min(num_workers(), len(waiting)), thread_name_prefix="grading") as threads:
+            grades.update(zip(waiting, threads.map(lambda answers: grade_answer(*answers), waiting.values())))
+    return [grades[pair] for pair in pairs]
+
+
+def answer_kind(gold: str) -> str:
+    """What kind of answer a gold is: `choice`, `number`, `formula`, `words`, … (`training.answers.KINDS`)."""
+    return KINDS[type(parse(clean(gold)))] if len(gold.strip()) <= MAX_ANSWER_CHARS else "words"
+
+
+def is_verifiable(gold: str) -> bool:
+    """Whether a right answer in other words could be told from a wrong one: for a formula, that it can be read.
+
+    >>> is_verifiable("\\\\frac{1}{"), is_verifiable("\\\\frac{\\\\pi}{2}")
+    (False, True)
+    """
+    text = gold.strip()
+    if not text or len(text) > MAX_ANSWER_CHARS:
+        return False
+    read = parse(clean(text))
+    if not isinstance(read, Formula):
+        return True
+    try:
+        return _Mathematics(may_wait=True)(read.text, f"({read.text})", "equal")
+    except MathLimit:
+        return False
 
 
 def gold_answer(solution: str) -> str:
     """The gold answer: between the solution's last answer tags, else in its last `\\boxed{}`, else all of it."""
-    tagged = tagged_answers(solution) or re.findall(r"<answer>(.*?)</answer>", solution, re.DOTALL)
-    if tagged:
-        return tagged[-1].strip()
+    before, closing, _ = solution.rpartition("</answer>")
+    if closing and "<answer>" in before:
+        return before.rpartition("<answer>")[2].strip()
     return boxed(solution) or solution.strip()
 
 
@@ -87,14 +137,14 @@ def last_answer(text: str) -> str:
     >>> last_answer("There are 3 circles. 3 + 1 = 4.")
     '4'
     """
-    tagged = tagged_answers(text)
+    tagged, _ = _strict_answers(text)
     if tagged:
         return tagged[-1]
     scope = text.rpartition("</think>")[2].strip() or text
     scope = scope.rpartition("<answer>")[2]
     for tag in TAGS:
         scope = scope.replace(tag, " ")
-    scope = scope.strip()
+    scope = scope.strip()[-_MAX_STATED_CHARS:]
     stated = _ANSWER_IS.split(scope)
     if len(stated) > 1 and stated[-2].strip():
         scope = stated[-2].strip()
@@ -107,130 +157,54 @@ def last_answer(text: str) -> str:
     return values[-1] if values else scope
 
 
-def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{…}` of `text`, braces balanced; `None` if there is none."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for i in range(start + len("\\boxed"), len(text)):
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[start + len("\\boxed{") : i].strip()
-    return None
+def _strict_answers(completion: str) -> tuple[list[str], str]:
+    """The tagged answers after the thought, and what keeps them from being one answer ("" if nothing does)."""
+    rest = completion.partition("</think>")[2] if "</think>" in completion else completion
+    opened, closed = rest.count("<answer>"), rest.count("</answer>")
+    if max(opened, closed) > MAX_TAGS:
+        return [], "several different answers"
+    answers = tagged_answers(completion)
+    if not answers:
+        return [], "an answer tag is not closed" if opened > closed else "no answer in tags"
+    if opened != closed:
+        return answers, "an answer tag is not closed" if opened > closed else "an answer tag is not opened"
+    return answers, "several different answers" if len(set(answers)) > 1 else ""
 
 
-def _compare(gold: str, answer: str) -> tuple[bool, str]:
-    """Whether two bare answers are the same, and the rule that decided."""
-    if not answer:
-        return False, "no answer"
-    if not gold:
-        return False, "no expected answer"
-    if re.fullmatch("[A-H]", gold):
-        letter = _choice(answer)
-        return letter == gold, "same choice" if letter == gold else "different choice"
-    wanted, given = _number(gold), _number(answer)
-    if wanted and given:
-        equal = _same_number(wanted, given)
-        return equal, "equal numbers" if equal else "different numbers"
-    if _words(gold) == _words(answer):
-        return True, "same words"
-    if not _is_mathematics(gold) or _HEDGE.search(answer) or set(_SEVERAL.findall(answer)) - set(gold):
-        return False, "different answers"
-    return _compare_mathematics(gold, answer)
-
-
-def _compare_mathematics(gold: str, answer: str) -> tuple[bool, str]:
-    """By math-verify. In a chain `12 + 12 = 24` every side must equal the gold, so that `23 = 24` does not pass."""
-    for text in (gold, answer):
-        if len(text) > MAX_ANSWER_CHARS or _nesting(text) > MAX_NESTING:
-            return False, "too long to compare"
-    sides = [answer] if "=" in gold else [side.strip() for side in answer.split("=")]
-    sides = [side for i, side in enumerate(sides) if i or len(sides) == 1 or not re.fullmatch(r"[a-zA-Z ]+", side)]
+def _grade_clean(gold: str, answer: str, may_wait: bool) -> Grade:
+    gold, answer = gold.strip(), answer.strip()
+    shown = _shown(gold), _shown(answer)
+    if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
+        same = gold == answer
+        return Grade(same, *shown, "same words" if same else "too long to compare")
     try:
-        equal = all(math_equal(gold, side) for side in sides)
-    except MathTimeout:
-        return False, "took too long to compare"
-    return equal, "equal mathematics" if equal else "different mathematics"
+        correct, rule = compare(clean(gold), clean(answer), _Mathematics(may_wait))
+        return Grade(correct, *shown, rule)
+    except MathLimit as limit:
+        level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
+        _log.log(level, "graded as wrong, %s: gold %r, answer %r", limit, *shown)
+        return Grade(False, *shown, str(limit))
 
 
-def _bare(text: str) -> str:
-    """An answer without what only dresses it: dollar signs, `\\boxed`, `\\text`, LaTeX spacing, a final full stop."""
-    text = text.strip()
-    text = (boxed(text) if text.count("\\boxed{") == 1 else None) or text
-    text = re.sub(r"\\\(|\\\)|\\\[|\\\]|\\left(?![a-z])|\\right(?![a-z])|\\[,;!]", "", text)
-    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r" \1/\2 ", text)
-    for dressed, plain in (("−", "-"), ("^\\circ", "°"), ("^{\\circ}", "°"), ("\\%", "%"), ("{,}", ",")):
-        text = text.replace(dressed, plain)
-    if len(text) > 1 and text[0] == text[-1] == "$":
-        text = text.strip("$")
-    text = re.sub(r"\s+", " ", text).strip().strip("*").strip()
-    return text[:-1].rstrip() if text.endswith(".") and len(text) > 1 else text
+def _shown(answer: str) -> str:
+    """An answer as a user reads it: without its dress, on one line, of bounded length."""
+    text = clean(answer) if len(answer) <= MAX_ANSWER_CHARS else " ".join(answer[: 2 * MAX_SHOWN_CHARS].split())
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
 
 
-def _choice(answer: str) -> str | None:
-    """The letter an answer chooses: `B`, `b`, `(B)`, `B. 24`, `Option B`; `None` if it is none, or "A or B"."""
-    answer = answer.upper() if len(answer.strip("().:")) == 1 else answer
-    match = _CHOICE.fullmatch(re.sub(r"^(choice|option|answer)\b", lambda m: m[0].lower(), answer, flags=re.IGNORECASE))
-    return match[1] if match and not _HEDGE.match(answer[match.end(1) :].strip()) else None
+class _Mathematics:
+    """Asks the pool; all questions of one grading share its time limit."""
 
+    def __init__(self, may_wait: bool) -> None:
+        self._may_wait = may_wait
+        self._budget = Budget()
 
-def _number(text: str) -> tuple[Fraction, str] | None:
-    """The exact value and the unit of a number; `None` if `text` is not one number."""
-    text = re.sub(r"^[a-zA-Z]\s*=\s*", "", text)
-    text = re.sub(r"^([-+]?)\s*[€$£]\s*(?=\d)", r"\1", text)
-    match = _NUMBER.fullmatch(text)
-    if match is None or len(text) > 60:
-        return None
-    unit = match["unit"].strip().lower()
-    if unit and not _UNIT.fullmatch(unit) or _HEDGE.search(unit):
-        return None
-    sign = -1 if match["sign"] == "-" else 1
-    if match["decimal"]:
-        return sign * Fraction(match["decimal"].replace(",", "").rstrip(".")), _unit_name(unit)
-    top, bottom = (int(match[name].replace(",", "")) for name in ("top", "bottom"))
-    return (sign * Fraction(top, bottom), _unit_name(unit)) if bottom else None
-
-
-def _unit_name(unit: str) -> str:
-    unit = unit.replace("^", "").replace("²", "2").replace("³", "3").rstrip(".")
-    return "°" if unit in ("degree", "degrees", "deg") else unit
-
-
-def _same_number(gold: tuple[Fraction, str], answer: tuple[Fraction, str]) -> bool:
-    """Equal values; a unit may be left out or added, not changed; 50 % is 0.5 as well as 50."""
-    (wanted, gold_unit), (given, unit) = gold, answer
-    if _close(wanted, given):
-        return not gold_unit or not unit or gold_unit == unit or _is_plural(gold_unit, unit)
-    if (gold_unit == "%") != (unit == "%"):
-        return _close(wanted / 100 if gold_unit == "%" else wanted, given / 100 if unit == "%" else given)
-    return False
-
-
-def _close(wanted: Fraction, given: Fraction) -> bool:
-    if wanted.denominator == given.denominator == 1:
-        return wanted == given
-    return abs(wanted - given) <= _TOLERANCE * abs(wanted)
-
-
-def _is_plural(one: str, other: str) -> bool:
-    return one + "s" == other or other + "s" == one
-
-
-def _words(text: str) -> str:
-    """Words to compare: lower case, no article, no punctuation at the ends."""
-    return re.sub(r"^(?:the|an?)\s+", "", text.lower().strip(" .,;:!?\"'")).strip()
-
-
-def _is_mathematics(text: str) -> bool:
-    """True for what math-verify can judge: it has a digit, an operator, a LaTeX command, or is one letter."""
-    return bool(re.search(r"\d|[+*/=^√π<>]|\\[a-z]+", text)) or len(text) == 1
-
-
-def _nesting(text: str) -> int:
-    depth = deepest = 0
-    for c in text:
-        depth += (c in "([{") - (c in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
+    def __call__(self, gold: str, answer: str, relation: str) -> bool:
+        for text in (gold, answer):
+            if nesting(text) > MAX_NESTING:
+                raise MathLimit("too deep to compare")
+            if _TOO_LARGE.search(text):
+                raise MathLimit("too large to compare")
+        if not self._may_wait:
+            raise _NeedsMathematics
+        return math_equal(gold, answer, relation, self._budget)

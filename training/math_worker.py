@@ -1,143 +1,124 @@
-"""math-verify in a process of its own, which is killed when a comparison takes too long.
+"""math-verify, as a process of its own: `training.grading_pool` starts it, asks it, and kills it at a limit.
 
-    >>> math_equal("2\\\\sqrt{3}", "\\\\sqrt{12}")
-    True
+Each line on standard input is a JSON list `[gold, answer, relation]`; each line on standard output is the reply as a
+JSON string. Started by hand, `python -m training.math_worker`, it answers what is typed:
 
-math-verify's own time limits work on a process's main thread only, and some inputs (`9^{9^{9}}`) outlast them. So one
-worker process compares, one pair at a time, whichever thread asks; run as a module, this file is that worker.
+    ["2\\\\sqrt{3}", "\\\\sqrt{12}", "equal"]   ->   "yes"
+
+The formulas come with exact fractions in place of decimals (`training.latex`): math-verify would round these.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
 import os
-import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
+from typing import Any
 
-TIME_LIMIT_SECONDS = 5.0
-"""Wall-clock limit of one comparison; then the worker is killed and the pair counts as different."""
-START_LIMIT_SECONDS = 120.0
-"""Wall-clock limit of starting the worker."""
-MEMORY_LIMIT_BYTES = 2 * 1024**3
-"""Address space of the worker."""
-_INNER_LIMIT_SECONDS = 2
-_ROOT = Path(__file__).resolve().parent.parent
+MEMORY_LIMIT_BYTES = 1024**3
+"""Address space of the process."""
+CPU_LIMIT_SECONDS = 5
+"""The kernel ends the process when one comparison has used this much, even if nobody is left to kill it."""
+
+RELATIONS = ("equal", "multiple", "positive multiple")
+YES, NO = "yes", "no"
+NO_GOLD = "the expected answer cannot be read as mathematics"
+NO_ANSWER = "the answer cannot be read as mathematics"
+NO_MEMORY = "comparing took too much memory"
 
 
-class MathTimeout(Exception):
-    """A comparison ran into a limit (time or memory)."""
+def compare(gold: str, answer: str, relation: str) -> str:
+    """`YES`, `NO`, or why there is no verdict.
 
-
-@functools.lru_cache(maxsize=10_000)
-def math_equal(gold: str, answer: str) -> bool:
-    """True if the two are the same mathematics (LaTeX or plain, without dollar signs).
-
-    Raises `MathTimeout` if the comparison was cut off; `RuntimeError` if the worker cannot start.
+    `relation` is what must hold: `equal`; `multiple` (one is a constant other than 0 times the other, as the two
+    sides' differences of one equation are); `positive multiple` (the same for inequalities).
     """
-    return _worker.ask(gold, answer)
+    wanted, given = read(gold), read(answer)
+    if wanted is None or given is None:
+        return NO_GOLD if wanted is None else NO_ANSWER
+    return YES if _holds(wanted, given, relation) else NO
 
 
-class _Worker:
-    """Starts the worker when first asked, and again after a kill or a fork."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._owner = 0
-
-    def ask(self, gold: str, answer: str) -> bool:
-        with self._lock:
-            process = self._running()
-            reply = self._exchange(process, json.dumps([gold, answer]), TIME_LIMIT_SECONDS)
-            if reply not in ("true", "false"):
-                self._drop()
-                raise MathTimeout(f"comparing took over {TIME_LIMIT_SECONDS:g} s or {MEMORY_LIMIT_BYTES >> 20} MiB")
-            return reply == "true"
-
-    def close(self) -> None:
-        with self._lock:
-            self._drop()
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process and self._owner == os.getpid() and self._process.poll() is None:
-            return self._process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "training.math_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_ROOT,
-            text=True,
-        )
-        self._owner = os.getpid()
-        if self._exchange(self._process, "", START_LIMIT_SECONDS) != "ready":
-            self._drop()
-            raise RuntimeError("the grading worker did not start: `python -m training.math_worker` shows why")
-        return self._process
-
-    @staticmethod
-    def _exchange(process: subprocess.Popen[str], message: str, limit_seconds: float) -> str:
-        """Send a line if there is one; the worker's line, or "" if it died or was killed at the limit."""
-        assert process.stdin and process.stdout
-        timer = threading.Timer(limit_seconds, process.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            if message:
-                process.stdin.write(message + "\n")
-                process.stdin.flush()
-            return process.stdout.readline().strip()
-        except BrokenPipeError:
-            return ""
-        finally:
-            timer.cancel()
-
-    def _drop(self) -> None:
-        if self._process and self._owner == os.getpid():
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]
-        self._process = None
-
-
-_worker = _Worker()
-atexit.register(_worker.close)
-
-
-def _compare(gold: str, answer: str) -> bool:
-    """The comparison itself, inside the worker."""
-    from math_verify import parse, verify
+def _holds(wanted: Any, given: Any, relation: str) -> bool:
+    from math_verify import verify
 
     try:
-        wanted, given = (parse(f"${text}$", parsing_timeout=_INNER_LIMIT_SECONDS) for text in (gold, answer))
-        return bool(wanted and given and verify(wanted, given, timeout_seconds=_INNER_LIMIT_SECONDS))
+        if relation == "equal":
+            return bool(verify([wanted], [given], timeout_seconds=None))
+        ratio = (wanted.doit() / given.doit()).simplify()
+        is_constant = bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
+        return is_constant and (relation == "multiple" or bool(ratio.is_positive))
     except MemoryError:
         raise
     except Exception:  # model output can be anything, and sympy raises nearly anything on it
         return False
 
 
+@functools.lru_cache(maxsize=2048)
+def read(text: str) -> Any:
+    """`text` as a sympy expression; `None` if it cannot be read."""
+    from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+    from math_verify.grader import should_treat_as_complex
+
+    kept = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
+    try:
+        latex = normalize_latex(text, kept)
+        return latex2sympy(latex, is_real=not should_treat_as_complex(latex), normalization_config=None)
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+
+
 def main() -> None:
-    """Answer each line `[gold, answer]` on standard input with `true` or `false`, until it ends."""
+    """Answer line after line until the input ends or the process that started this one is gone."""
     import logging
 
-    import math_verify  # noqa: F401  the slow import comes before "ready", outside the time limit
+    import math_verify  # noqa: F401  if it is missing, the pool must hear of it
 
-    with contextlib.suppress(ImportError, ValueError, OSError):  # no resource module on Windows; macOS may refuse
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     logging.disable(logging.CRITICAL)
-    print("ready", flush=True)
+    print(json.dumps(compare("2\\sqrt{3}", "\\sqrt{12}", "equal")), flush=True)  # imports all; the pool waits for it
+    limit = _limit_memory()
     for line in sys.stdin:
-        print(json.dumps(_compare(*json.loads(line))), flush=True)
+        limit()
+        try:
+            reply = compare(*json.loads(line))
+        except MemoryError:
+            print(json.dumps(NO_MEMORY), flush=True)
+            os._exit(1)  # what is left of the memory may not be enough for the next comparison
+        print(json.dumps(reply), flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """End with the process that started this one, also when it is killed and another holds the pipe open."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _limit_memory() -> Any:
+    """Limit this process's memory; returns what to call before each comparison, which limits its CPU time."""
+    try:
+        import resource
+    except ImportError:  # Windows: the pool's wall-clock limit is all there is
+        return lambda: None
+    with contextlib.suppress(ValueError, OSError):  # macOS may refuse
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+
+    def limit() -> None:
+        used = time.process_time()
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + CPU_LIMIT_SECONDS, hard))
+
+    return limit
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""Takes the dress off an answer: dollar signs, `\\boxed`, LaTeX spacing, markdown, Unicode signs, a final full stop.
+
+    >>> clean("**$\\\\boxed{\\\\dfrac{1}{2}}$**.")
+    '\\\\frac{1}{2}'
+
+The text is model output. Callers cap its length first (`MAX_ANSWER_CHARS`), so that no expression here can run long.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_ANSWER_CHARS = 400
+"""A longer gold or answer is compared letter by letter only."""
+MAX_NESTING = 12
+"""Mathematics with deeper brackets is not compared."""
+MONEY = "\ue000"
+"""Stands for a dollar sign that means money while those that mean mathematics are taken away."""
+
+_SIGNS: dict[str, str] = {
+    **dict.fromkeys("−‐‑‒–﹣－", "-"),
+    **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\ufe0f", ""),
+    **dict.fromkeys("‘’′", "'"),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("·⋅∙", "\\cdot "),
+    **dict.fromkeys("⁄∕÷", "/"),
+    **dict.fromkeys("˚º", "°"),
+    **{"×": "\\times ", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx "},
+    **{"π": "\\pi ", "∞": "\\infty ", "±": "\\pm ", "√": "\\sqrt ", "∠": "\\angle ", "△": "\\triangle "},
+    **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "∥": "\\parallel ", "⊥": "\\perp "},
+    **{"⟂": "\\perp ", "⟨": "\\langle ", "⟩": "\\rangle ", "≅": "\\cong ", "∼": "\\sim ", "∶": ":", "…": "..."},
+    **{"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅕": " 1/5", "⅛": " 1/8", "⅜": " 3/8"},
+    **{"α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "θ": "\\theta ", "φ": "\\phi ", "λ": "\\lambda "},
+    **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94) if chr(0xFF01 + i) != "－"},
+}
+_TRANSLATION = str.maketrans(_SIGNS)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|normal)?|math(?:rm|bf|it|sf)|operatorname|mbox|emph|boldsymbol)\s*\{([^{}]*)\}"
+)
+_DRESS: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern), plain)
+    for pattern, plain in [
+        (r"(?<=[0-9])(?:\\[,!:; ]|[\u2009\u202f\u00a0]|\{,\})(?=[0-9]{3}(?![0-9]))", ","),
+        (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?", ""),
+        (r"\\(?:displaystyle|textstyle|limits|rm|bf|it)(?![a-zA-Z])", " "),
+        (r"\\q?quad(?![a-zA-Z])", " ; "),
+        (r"\\[,;:!> ]|~|[\u00a0\u2000-\u200a\u202f\u3000]", " "),
+        (r"\{,\}", ","),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\frac\s*([0-9])\s*([0-9])", r"\\frac{\1}{\2}"),
+        (r"\\leq(?:slant)?(?![a-zA-Z])|\\leqq(?![a-zA-Z])|<=", r"\\le "),
+        (r"\\geq(?:slant)?(?![a-zA-Z])|\\geqq(?![a-zA-Z])|>=", r"\\ge "),
+        (r"\\neq(?![a-zA-Z])|!=", r"\\ne "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})|\\degrees?(?![a-zA-Z])|\^\s*\{?°\}?", "°"),
+        (r"\\%", "%"),
+        (r"\\colon(?![a-zA-Z])", ":"),
+        (r"(?<![\w)*])\*\*([^*]+)\*\*(?![\w(*])", r"\1"),
+        (r"\*\*", "^"),
+        (r"`", ""),
+        (r"[\s\x00-\x1f\x7f-\x9f]+", " "),
+    ]
+]
+
+
+def clean(text: str) -> str:
+    """`text` (at most `MAX_ANSWER_CHARS` long) without what only dresses it; spaces single, ends bare."""
+    text = text.strip()
+    if text.count("\\boxed{") == 1:
+        inside = boxed(text)
+        text = text if inside is None else inside
+    text = re.sub(r"[⁰¹²³⁴-⁹⁻⁺]+", lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub(r"[₀-₉]+", lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
+    text = _without_math_signs(text.translate(_TRANSLATION))
+    for _ in range(2):  # one inside another
+        text = _TEXT.sub(r" \1 ", text)
+    for pattern, plain in _DRESS:
+        text = pattern.sub(plain, text)
+    text = text.replace(MONEY, "$").strip().strip("*_").strip()
+    return text[:-1].rstrip() if text[-1:] in (".", "。", ",", ";") and text[-3:] != "..." else text
+
+
+def _without_math_signs(text: str) -> str:
+    """Dollar signs that only say "mathematics" go, as do `\\(`, `\\)`, `\\[`, `\\]`; money keeps its sign."""
+    text = re.sub(r"\\\(|\\\)|\\\[|\\\]", "$", text.replace("\\$", MONEY)).replace("$$", "$")
+    signs = text.count("$")
+    if signs == 0:
+        return text
+    before_number = len(re.findall(r"\$(?=\s?\.?[0-9])", text))
+    if before_number == signs and (signs == 1 or not text.endswith("$")):
+        return text.replace("$", MONEY)
+    return re.sub(r"\$\s*\$", " ; ", text.strip("$")).replace("$", "")
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last `\\boxed{…}` of `text`, braces balanced; `None` if there is none."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth = 0
+    for i in range(start + len("\\boxed"), len(text)):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return text[start + len("\\boxed{") : i].strip()
+    return None
+
+
+def nesting(text: str) -> int:
+    """How deep the brackets of `text` go."""
+    depth = deepest = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        deepest = max(deepest, depth)
+    return deepest

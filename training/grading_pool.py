@@ -1,0 +1,247 @@
+"""A pool of processes that do the grader's mathematics, each killed and replaced when a comparison runs too long.
+
+    >>> math_equal("2\\\\sqrt{3}", "\\\\sqrt{12}")
+    True
+
+math-verify's own time limits work on a process's main thread only, and some inputs (`9^{9^{9}}`) outlast them. Here any
+thread may ask, also after a fork. Two processes start with the first question, more (up to one for each CPU, at most
+eight) when all are busy; they end with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from training import math_worker
+
+TIME_LIMIT_SECONDS = 2.0
+"""Wall-clock limit of the mathematics of one grading."""
+START_LIMIT_SECONDS = 120.0
+"""Wall-clock limit of starting a worker."""
+MAX_REMEMBERED = 20_000
+NO_TIME = "comparing took too long"
+BROKEN = "comparing broke the process that did it"
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class MathLimit(Exception):
+    """A comparison ran into a limit; the message says which, in words a user may read."""
+
+
+class Unreadable(MathLimit):
+    """A formula is none that math-verify can read."""
+
+
+class Budget:
+    """The seconds that the comparisons of one grading may take together."""
+
+    def __init__(self) -> None:
+        self.left_seconds = TIME_LIMIT_SECONDS
+
+
+def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget | None = None) -> bool:
+    """True if `relation` (see `math_worker.compare`) holds between two formulas, without dollar signs.
+
+    The wait for a free worker does not count in `budget`. Raises `MathLimit` if the comparison was cut off,
+    `Unreadable` if a formula cannot be read, and `RuntimeError` if no worker can start.
+    """
+    question = (gold, answer, relation)
+    reply = _remembered.get(question)
+    if reply is None:
+        reply = _the_pool().ask(list(question), budget or Budget())
+        if reply in (math_worker.YES, math_worker.NO, math_worker.NO_GOLD, math_worker.NO_ANSWER):
+            if len(_remembered) >= MAX_REMEMBERED:
+                _remembered.clear()
+            _remembered[question] = reply
+    if reply in (math_worker.NO_GOLD, math_worker.NO_ANSWER):
+        raise Unreadable(reply)
+    if reply not in (math_worker.YES, math_worker.NO):
+        raise MathLimit(reply)
+    return reply == math_worker.YES
+
+
+def num_workers() -> int:
+    """How many workers the pool may have: one for each CPU of this process, at least 2, at most 8."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(8, cpus))
+
+
+class Pool:
+    """Workers that are free, busy or starting. `ask` may be called from any thread."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._changed = threading.Condition()
+        self._free: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._starting = 0
+        self._failure = ""
+        self._is_closed = False
+
+    def ask(self, question: list[str], budget: Budget) -> str:
+        """The reply of a free worker; `NO_TIME` or another reason if there was none, and then a new worker starts."""
+        if budget.left_seconds <= 0:
+            return NO_TIME
+        worker = self._take()
+        started = time.monotonic()
+        reply = worker.ask(question, budget.left_seconds)
+        budget.left_seconds -= time.monotonic() - started
+        with self._changed:
+            if worker.is_alive() and reply != NO_TIME:
+                self._free.append(worker)
+                self._changed.notify()
+                return reply
+            self._all.discard(worker)
+            self._start_one()
+        worker.kill()
+        return reply
+
+    def process_ids(self) -> list[int]:
+        """The workers there are now."""
+        with self._changed:
+            return sorted(worker.process.pid for worker in self._all)
+
+    def close(self) -> None:
+        """Kill every worker; one that is still starting ends by itself."""
+        with self._changed:
+            self._is_closed = True
+            workers = list(self._all)
+            self._changed.notify_all()
+        for worker in workers:
+            worker.kill()
+
+    def _take(self) -> _Worker:
+        with self._changed:
+            while True:
+                while self._free:
+                    worker = self._free.pop()
+                    if worker.is_alive():
+                        return worker
+                    self._all.discard(worker)
+                if self._is_closed or (self._failure and not self._all and not self._starting):
+                    failure, self._failure = self._failure or "the pool is closed", ""
+                    raise RuntimeError(f"no grading worker ({failure}): `python -m training.math_worker` shows why")
+                wanted = 2 if not self._all and not self._starting else 1
+                for _ in range(wanted):
+                    self._start_one()
+                self._changed.wait()
+
+    def _start_one(self) -> None:
+        """Start a worker in the background, if there may be one more; the lock is held."""
+        if not self._is_closed and len(self._all) + self._starting < self.size:
+            self._starting += 1
+            threading.Thread(target=self._start, name="grading-start", daemon=True).start()
+
+    def _start(self) -> None:
+        worker, failure = None, ""
+        try:
+            worker = _Worker()
+            reply = worker.reply(START_LIMIT_SECONDS)
+            failure = "" if reply == math_worker.YES else reply
+        except OSError as error:
+            failure = str(error)
+        with self._changed:
+            self._starting -= 1
+            if worker and not failure and not self._is_closed:
+                self._all.add(worker)
+                self._free.append(worker)
+                worker = None
+            else:
+                self._failure = failure or self._failure
+            self._changed.notify_all()
+        if worker:
+            worker.kill()
+
+
+class _Worker:
+    """One process of `training.math_worker`, and a thread that reads its replies."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "training.math_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=_ROOT,
+            start_new_session=True,  # a signal to this process's group must not fail what is being graded
+        )
+        self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="grading-replies", daemon=True).start()
+
+    def ask(self, question: list[str], limit_seconds: float) -> str:
+        """The worker's reply, `NO_TIME`, or `BROKEN`."""
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            return BROKEN
+        return self.reply(limit_seconds)
+
+    def reply(self, limit_seconds: float) -> str:
+        """The next reply, waited for at most this long."""
+        try:
+            return self._replies.get(timeout=max(0.0, limit_seconds))
+        except queue.Empty:
+            return NO_TIME
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End the process, whatever it does, and wait until it has."""
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()  # type: ignore[union-attr]
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # a process that is killed may leave half a line
+                    self._replies.put(json.loads(line))
+        self._replies.put(BROKEN)
+
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+_remembered: dict[tuple[str, str, str], str] = {}
+_inherited: list[Pool] = []
+
+
+def _the_pool() -> Pool:
+    """This process's pool, made when first asked for."""
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = Pool(num_workers())
+        return _pool
+
+
+def _close() -> None:
+    if _pool:
+        _pool.close()
+
+
+def _forget() -> None:
+    """In a forked child: the parent's workers are the parent's. Kept, so that nothing of them is closed or waited for."""
+    global _pool, _lock
+    if _pool:
+        _inherited.append(_pool)
+    _pool, _lock = None, threading.Lock()
+
+
+atexit.register(_close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
