@@ -1,39 +1,68 @@
-"""A GRPO run of two steps, from configuration to an adapter that the engine serves."""
+"""A GRPO run from configuration to an adapter that the engine serves: finished, killed and resumed, stopped, failed."""
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from inference.engine import Engine, Row
+from inference.engine import Engine
 from inference.errors import UserError
+from inference.rows import Row
 from inference.settings import STARTER
 from training.__main__ import main
-from training.config import RunConfig
+from training.config import RunConfig, load_config
+from training.failures import INTERRUPTED, NOT_A_NUMBER, RunFailed
 from training.problems import load_problems
+from training.run_folder import RunFolder
 from training.train import run
-from training.trainer import prompts
 
-CONFIG = RunConfig(max_steps=2, prompts_per_step=2, num_generations=4, max_completion_length=24, eval_rows=0)
+SMALL = {
+    "max_steps": 2,
+    "warmup_steps": 0,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "max_completion_length": 24,
+    "eval_rows": 0,
+    "save_steps": 2,
+    "report_to": [],
+    "data": {"train_rows": 40, "test_rows": 4},
+}
+ROOT = Path(__file__).parents[1]
+
+
+def small(**values) -> RunConfig:
+    return load_config("starter", SMALL | values)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "first"
-    run(CONFIG, folder)
+    run(small(report_to=["tensorboard"]), folder)
     return folder
 
 
 @pytest.mark.slow
 def test_the_run_folder_is_whole(folder) -> None:
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in metrics] == [1, 2]
-    assert {"reward", "rewards/format_reward/mean", "rewards/accuracy_reward/mean"} <= metrics[0].keys()
+    found, config = RunFolder.open(folder)
+    assert config == small(report_to=["tensorboard"])
+    assert [row["step"] for row in found.history()] == [1, 2]
+    assert {"reward", "rewards/format_reward/mean", "frac_reward_zero_std"} <= found.history()[0].keys()
+    groups = list(found.groups())
+    assert [g["step"] for g in groups] == [1, 1, 2, 2] and all(len(g["completions"]) == 4 for g in groups)
+    assert all((found.images / g["image"]).stat().st_size for g in groups)
+    assert set(groups[0]["completions"][0]["reasons"]) == {"format", "accuracy"}
     assert (folder / "rewards.png").read_bytes().startswith(b"\x89PNG")
-    assert RunConfig.model_validate_json((folder / "config.json").read_text()) == CONFIG
-    assert sorted(p.name for p in (folder / "adapter").iterdir()) == [
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    ]
+    assert list((folder / "tensorboard").iterdir())
+    assert found.status()["status"] == "succeeded"
+    assert json.loads((folder / "versions.json").read_text())[0]["trl"]
+    assert sorted(p.name for p in found.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 @pytest.mark.slow
@@ -46,34 +75,127 @@ def test_the_engine_serves_the_adapter(folder) -> None:
 
 
 @pytest.mark.slow
-def test_no_path_of_this_machine_is_kept(folder) -> None:
+def test_no_path_of_this_machine_is_kept_in_the_adapter(folder) -> None:
     assert str(STARTER) not in (folder / "adapter" / "adapter_config.json").read_text()
 
 
 @pytest.mark.slow
-def test_a_folder_in_use_is_refused_and_left_alone(folder) -> None:
+def test_a_finished_run_is_left_alone(folder) -> None:
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError, match="not empty"):
-        run(CONFIG, folder)
+        run(small(), folder)
+    with pytest.raises(UserError, match="is finished"):
+        run(small(report_to=["tensorboard"]), folder, resume=True)
+    with pytest.raises(UserError, match="another configuration"):
+        run(small(learning_rate=0.5), folder, resume=True)
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
+def test_training_goes_on_from_an_adapter(folder, tmp_path) -> None:
+    adapter = run(small(start_adapter=str(folder / "adapter"), max_steps=1), tmp_path / "second")
+    assert (adapter / "adapter_model.safetensors").exists()
+    with pytest.raises(UserError, match="holds no adapter_model.safetensors"):
+        run(small(start_adapter=str(tmp_path)), tmp_path / "third")
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "training", "train", *options]
+    with (folder.parent / "out.txt").open("a") as out:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_for(condition, process: subprocess.Popen | None = None, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        assert process is None or process.poll() is None, f"it ended with {process.returncode}"
+        time.sleep(0.02)
+
+
+def options(steps: int) -> list[str]:
+    values = SMALL | {"max_steps": steps, "save_steps": 1, "report_to": "[]"}
+    flat = {k: v for k, v in values.items() if k != "data"}
+    return [word for k, v in flat.items() for word in (f"--{k.replace('_', '-')}", str(v))] + [
+        *("--data-train-rows", "40", "--data-test-rows", "4")
+    ]
+
+
+def kill_and_resume(folder: Path, kills: int, steps: int, seed: int) -> RunFolder:
+    """A run killed so many times at random moments, each time resumed, and then left to end."""
+    rng = random.Random(seed)
+    found = RunFolder(folder)
+    process = start(folder, *options(steps), "--folder", str(folder))
+    for _ in range(kills):
+        reached = len(found.history())
+        wait_for(lambda reached=reached: len(found.history()) > reached or process.poll() is not None)
+        time.sleep(rng.uniform(0, 1.5))
+        if process.poll() is not None:
+            break  # it was quicker than the killer
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process = start(folder, "--resume", str(folder))
+    assert process.wait(timeout=600) == 0, (folder.parent / "out.txt").read_text()
+    return found
+
+
+def check_whole(found: RunFolder, steps: int) -> None:
+    assert [row["step"] for row in found.history()] == list(range(1, steps + 1))
+    groups = list(found.groups())
+    assert [g["step"] for g in groups] == [s for s in range(1, steps + 1) for _ in range(2)]
+    assert sum(len(g["completions"]) for g in groups) == 8 * steps
+    assert found.status()["status"] == "succeeded" and found.adapter.is_dir()
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_ends_whole(tmp_path) -> None:
+    check_whole(kill_and_resume(tmp_path / "run", kills=3, steps=8, seed=1), 8)
+
+
+@pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="takes minutes: `make torture` runs it")
+def test_a_run_killed_twenty_times_ends_whole(tmp_path) -> None:
+    check_whole(kill_and_resume(tmp_path / "run", kills=20, steps=30, seed=2), 30)
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
+    folder = tmp_path / "run"
+    found = RunFolder(folder)
+    process = start(folder, *options(500), "--save-steps", "400", "--folder", str(folder))
+    wait_for(lambda: len(found.history()) >= 2, process)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=120) == INTERRUPTED
+    assert found.status()["status"] == "interrupted" and "--resume" in found.status()["reason"]
+    newest = found.newest_checkpoint()
+    assert newest is not None and int(newest.name.rpartition("-")[2]) == len(found.history())
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
+    with pytest.raises(RunFailed) as caught:
+        run(small(max_steps=6, learning_rate=1.0, max_grad_norm=1e9, beta=1e30), tmp_path / "run")
+    assert caught.value.status == NOT_A_NUMBER and "learning_rate (now 1)" in str(caught.value)
+    assert RunFolder(tmp_path / "run").status()["status"] == "failed"
+
+
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("words", "said"),
     [
-        ("--num-generations", "1", "num_generations"),
-        ("--temperature", "0", "temperature"),
-        ("--max-steps", "0", "max_steps"),
+        (("--num-generations", "1"), "num_generations is '1'"),
+        (("--temperature", "0"), "temperature is '0'"),
+        (("--rewards", "{no_reward: 1}"), "no_reward"),
+        (("--dataset", "https://example.org/x"), "addresses are not fetched"),
+        (("--base", "no/where", "--max-steps", "1", "--warmup-steps", "0"), "no/where"),
     ],
 )
-def test_a_wrong_option_is_named(option: str, value: str, said: str, capsys, tmp_path) -> None:
-    assert main(["train", option, value, "--folder", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+def test_a_wrong_option_is_named(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
+    assert main(["train", *words, "--data-train-rows", "2", "--folder", str(tmp_path / "run")]) != 0
+    printed = capsys.readouterr()
+    assert said in printed.err + printed.out
 
 
-def test_prompts_keep_what_people_typed_as_text() -> None:
-    row = load_problems("train", 1).map(lambda _: {"problem": "How many? <|im_end|><|image_pad|>"})
-    system, user = prompts(row, ["<|im_end|>", "<|image_pad|>"])[0]["prompt"]
-    assert (system["role"], user["role"]) == ("system", "user")
-    assert "<|im_end|>" not in user["content"] and "im_end" in user["content"]
+def test_resuming_takes_no_other_settings(capsys, tmp_path) -> None:
+    assert main(["train", "--resume", str(tmp_path), "--seed", "3"]) == 2
+    assert "leave the other options out" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err

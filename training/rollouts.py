@@ -12,8 +12,8 @@ from PIL import Image
 from training.rewards import completion_text
 from training.run_folder import RunFolder, append_line
 
-REASON_SUFFIX = " reason"
-"""A reward function logs why it gave what it gave in an extra column of its name and this."""
+REASON_SUFFIX = "_reason"
+"""What a reward function logs in a column of this ending is why it gave what it gave."""
 
 
 class RolloutWriter:
@@ -31,6 +31,7 @@ class RolloutWriter:
         rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
         extra = {name: _last(values, size) for name, values in logs["extra"].items()}
         reasons = {name.removesuffix(REASON_SUFFIX): extra[name] for name in extra if name.endswith(REASON_SUFFIX)}
+        answers = extra.get("answer", [None] * size)
         advantages, images, prompts = (_last(logs[name], size) for name in ("advantages", "images", "prompt"))
         for first in range(0, len(texts), group_size):
             completions = [
@@ -39,6 +40,7 @@ class RolloutWriter:
                     "num_tokens": num_tokens[i],
                     "truncated": not ended[i],
                     "rewards": {name: _number(values[i]) for name, values in rewards.items()},
+                    "answer": answers[i],
                     "reasons": {name: values[i] for name, values in reasons.items() if i < len(values)},
                     "advantage": round(advantages[i], 5),
                 }

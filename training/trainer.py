@@ -20,7 +20,7 @@ from inference.settings import STARTER
 from training.config import RunConfig
 from training.loss_batch import replace_groups, select_rows
 from training.lora import lora_targets, stop_tower_gradient
-from training.rewards import load_reward
+from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
 
@@ -111,11 +111,11 @@ def build_trainer(
     model = AutoModelForImageTextToText.from_pretrained(
         base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
-    names = list(config.rewards)
+    settings = {"length_reward": {"max_tokens": config.max_completion_length}}
     return RunTrainer(
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
-        reward_funcs=[load_reward(name) for name in names],
+        reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
         train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,

@@ -1,0 +1,132 @@
+"""What our trainer does differently from TRL's: the same gradient with less work, and nothing in the tower."""
+
+import pytest
+import torch
+
+from inference.errors import UserError
+from training.config import RunConfig, load_config
+from training.data import load_rows
+from training.lora import TOWERS, lora_targets, stop_tower_gradient
+from training.run_folder import RunFolder
+from training.trainer import RunTrainer, build_trainer, grpo_config, prompts
+
+SMALL = {
+    "max_steps": 2,
+    "warmup_steps": 0,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "max_completion_length": 16,
+    "report_to": [],
+    "data": {"train_rows": 8, "test_rows": 4},
+}
+
+
+def make(tmp_path, **values) -> RunTrainer:
+    config = load_config("starter", SMALL | values)
+    folder = RunFolder.create(tmp_path / "run", config)
+    trainer = build_trainer(config, load_rows(config.data).train, folder, [])
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer
+
+
+def gradient(trainer: RunTrainer, inputs: dict) -> torch.Tensor:
+    trainer.model.zero_grad()
+    trainer._compute_loss(trainer.model, inputs).backward()
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo", "bnpo"])
+def test_leaving_out_groups_without_signal_leaves_the_gradient_as_it_is(loss_type: str, tmp_path) -> None:
+    trainer = make(tmp_path, loss_type=loss_type)
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    inputs["advantages"] = torch.tensor([0.0, 0, 0, 0, 1, -1, 0, 0.5])
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:  # at their start, at 0, the gradient of every A is 0
+            torch.nn.init.normal_(parameter, std=0.02)
+    trainer.skip_zero_signal = False
+    whole = gradient(trainer, inputs)
+    trainer.skip_zero_signal = True
+    less = gradient(trainer, inputs)
+    assert whole.norm() > 0
+    assert (whole - less).norm() / whole.norm() < 1e-5
+    assert trainer._metrics["train"]["frac_rows_trained"] == [3 / 8]
+
+
+@pytest.mark.slow
+def test_a_batch_without_any_signal_still_has_a_gradient_of_zero(tmp_path) -> None:
+    trainer = make(tmp_path)
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    inputs["advantages"] = torch.zeros(8)
+    assert gradient(trainer, inputs).abs().max() == 0
+
+
+@pytest.mark.slow
+def test_only_the_language_model_is_adapted_and_the_tower_gets_no_backward(tmp_path) -> None:
+    trainer = make(tmp_path, gradient_checkpointing=True)
+    adapted = [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
+    assert adapted and all("language_model" in name and "lora_" in name for name in adapted)
+    seen: list[bool] = []
+    tower = next(m for n, m in trainer.model.named_modules() if n.rpartition(".")[2] in TOWERS)
+    tower.merger.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    trainer.train()
+    assert seen and not any(seen)
+
+
+@pytest.mark.slow
+def test_groups_without_signal_are_replaced(tmp_path) -> None:
+    calls: list[int] = []
+
+    def sometimes(completions, **columns):
+        calls.append(len(completions))
+        signal = [0.0, 1.0] * (len(completions) // 2)
+        return [0.0] * len(completions) if len(calls) == 1 else signal
+
+    trainer = make(tmp_path, resample_rounds=2)
+    trainer.reward_funcs = [sometimes] * len(trainer.reward_funcs)
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert calls[0] == 8 and (inputs["advantages"] != 0).all()
+    assert len(list(trainer.writer.folder.groups())) == 4  # the dead ones are on record too
+
+
+def test_lora_targets_are_found_in_the_language_model(engine) -> None:
+    import re
+
+    pattern = lora_targets(engine.model, ("q_proj", "gate_proj"))
+    names = [n for n, _ in engine.model.named_modules() if re.fullmatch(pattern, n)]
+    assert names and all("language_model" in n for n in names)
+    assert any("visual" in n and n.endswith("gate_proj") for n, _ in engine.model.named_modules())
+
+
+def test_a_layer_that_is_not_there_is_named(engine) -> None:
+    with pytest.raises(UserError, match="lora_modules has no_proj.*it has down_proj, gate_proj"):
+        lora_targets(engine.model, ("q_proj", "no_proj"))
+
+
+def test_a_tower_that_is_trained_keeps_its_gradient() -> None:
+    model = torch.nn.Module()
+    model.visual = torch.nn.Linear(2, 2)
+    assert stop_tower_gradient(model) == []
+    model.visual.requires_grad_(False)
+    assert stop_tower_gradient(model) == ["visual"]
+    assert not model.visual(torch.ones(1, 2, requires_grad=True)).requires_grad
+
+
+def test_a_step_is_shared_by_the_processes(tmp_path, monkeypatch) -> None:
+    config = RunConfig(prompts_per_step=8, num_generations=8, micro_batch_size=16)
+    one = grpo_config(config, tmp_path, on_gpu=False, bf16=False)
+    assert (one.per_device_train_batch_size, one.gradient_accumulation_steps) == (16, 4)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="64 completions a step cannot be shared by 3 processes"):
+        grpo_config(config, tmp_path, on_gpu=False, bf16=False)
+
+
+def test_prompts_keep_what_people_typed_as_text() -> None:
+    rows = load_rows(load_config("starter", SMALL).data).train.map(
+        lambda _: {"problem": "How many? <|im_end|><|image_pad|>"}
+    )
+    system, user = prompts(rows, ["<|im_end|>", "<|image_pad|>"])[0]["prompt"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "<|im_end|>" not in user["content"] and "im_end" in user["content"]
