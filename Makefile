@@ -4,6 +4,7 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
+#   make torture a run killed twenty times at random moments, and resumed each time
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
@@ -16,7 +17,7 @@ export GRADIO_SERVER_PORT ?= 7860
 export GRADIO_ANALYTICS_ENABLED ?= False
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain test check clean
+.PHONY: app train pretrain test check torture clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -35,6 +36,9 @@ check: $(DEV_STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+torture: $(DEV_STAMP)
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_train.py -k twenty
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
