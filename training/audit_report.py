@@ -112,7 +112,7 @@ class AuditReport:
         unverified = self.num_kept - round(self.verified.value * self.num_kept)
         if unverified > MANY_UNVERIFIED * self.num_kept:
             found.append(
-                f"{unverified:,} of {self.num_kept:,} golds cannot be verified: their rows cost rollouts and never score."
+                f"{unverified:,} of {self.num_kept:,} golds cannot be verified: rollouts of these rows never score."
             )
         if self.rollouts and self.rollouts.zero_std.value > MANY_WITHOUT_SIGNAL:
             why = "too easy" if self.rollouts.always_right > self.rollouts.never_right else "too hard"
