@@ -11,8 +11,8 @@ from transformers import AutoProcessor
 
 from inference.errors import UserError
 from inference.settings import STARTER
-from tests.datasets_on_disk import shards, write_folder, write_lines
 from tests.datasets_on_disk import rows as some_rows
+from tests.datasets_on_disk import shards, write_folder, write_lines
 from tests.hub_client import Client
 from tests.hub_repos import Hub
 from training import __main__ as command_line

@@ -104,7 +104,14 @@ def test_it_needs_nothing_else() -> None:
 
 def test_what_it_shows() -> None:
     text = elements(render_page(report())).text
-    for shown in ("Audit of plain", "commit plain", "split train[:5%]", "90.0%", "A is the gold of 83%", "Gold: plain"):
+    for shown in (
+        "Audit of plain",
+        "commit plain",
+        "split train[:5%]",
+        "90.0 %",
+        "A is the gold of 83 %",
+        "Gold: plain",
+    ):
         assert shown in text, shown
     assert "an address, or a path that leads out of the dataset's folder" in text
     assert "10 rows repeat" not in text and "2 rows repeat another row" in text

@@ -15,6 +15,7 @@ from training.audit_rollouts import Projection, Rollouts
 from training.dropped import Drop, Dropped
 from training.statistics import share
 
+EMPTY = Drop("test", "test[1]", "no gold")
 ROLLOUTS = Rollouts(8, 4, 0.9, 0.95, 0.99, 0.2, 30.0, share([True] * 6 + [False] * 2), 0.7, 0.05, 16.0, "one card")
 
 
@@ -39,12 +40,12 @@ def test_json_has_everything_and_no_pictures() -> None:
     ("changes", "finding"),
     [
         ({"verified": share([True] * 7 + [False] * 3)}, "3 of 10 golds cannot be verified"),
-        ({"rollouts": ROLLOUTS}, "same reward in 75% of groups: the problems are too easy for this base"),
-        ({"rollouts": ROLLOUTS}, "20% of completions were cut off"),
-        ({"dropped": Dropped([Drop("test", "t[1]", "no gold")] * 5)}, "5 of 15 rows were dropped, 5 of them for “no gold”"),
+        ({"rollouts": ROLLOUTS}, "same reward in 75 % of groups: the problems are too easy for this base"),
+        ({"rollouts": ROLLOUTS}, "20 % of completions were cut off"),
+        ({"dropped": Dropped([EMPTY] * 5)}, "5 of 15 rows were dropped, 5 of them for “no gold”"),
         ({"dropped": Dropped([Drop("train", "t[1]", "also in test")])}, "1 rows were in two of the splits"),
         ({"duplicates": {"train": 3}}, "3 rows repeat another row"),
-        ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75% of the multiple choices"),
+        ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75 % of the multiple choices"),
     ],
 )  # fmt: skip
 def test_findings(changes: dict, finding: str) -> None:

@@ -117,11 +117,11 @@ class AuditReport:
         if self.rollouts and self.rollouts.zero_std.value > MANY_WITHOUT_SIGNAL:
             why = "too easy" if self.rollouts.always_right > self.rollouts.never_right else "too hard"
             found.append(
-                f"All completions got the same reward in {self.rollouts.zero_std.value:.0%} of groups: "
+                f"All completions got the same reward in {percent(self.rollouts.zero_std.value, 0)} of groups: "
                 f"the problems are {why} for this base, and such groups teach nothing."
             )
         if self.rollouts and self.rollouts.truncated_rate > 0.1:
-            found.append(f"{self.rollouts.truncated_rate:.0%} of completions were cut off; allow more tokens.")
+            found.append(f"{percent(self.rollouts.truncated_rate, 0)} of completions were cut off; allow more tokens.")
         total = self.num_kept + len(self.dropped)
         if len(self.dropped) > MANY_DROPPED * total:
             first, num = next(iter(self.dropped.counts().items()))
@@ -132,7 +132,9 @@ class AuditReport:
             found.append(f"{repeated:,} rows repeat another row of their split.")
         if self.letters and max(self.letters.values()) > 0.4 * sum(self.letters.values()) and len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
-            found.append(f"{letter} is the gold of {num / sum(self.letters.values()):.0%} of the multiple choices.")
+            found.append(
+                f"{letter} is the gold of {percent(num / sum(self.letters.values()), 0)} of the multiple choices."
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ class AuditReport:
 
     def _kind_cells(self) -> list[list[str]]:
         return [
-            [name, _n(k.rows), f"{k.rows / self.num_kept:.1%}", f"{k.verified / k.rows:.1%}"]
+            [name, _n(k.rows), percent(k.rows / self.num_kept), percent(k.verified / k.rows)]
             for name, k in self.kinds.items()
         ]
 
@@ -204,13 +206,13 @@ def rollout_cells(found: Rollouts) -> list[list[str]]:
     sample = f"{found.num_prompts} prompts × {found.num_generations}"
     return [
         ["sample", f"{sample}, temperature as in training"],
-        ["pass rate, answer in its tags", f"{found.pass_rate:.1%}"],
-        ["pass rate, last answer stated", f"{found.lenient_rate:.1%}"],
-        ["in the format", f"{found.format_rate:.1%}"],
+        ["pass rate, answer in its tags", percent(found.pass_rate)],
+        ["pass rate, last answer stated", percent(found.lenient_rate)],
+        ["in the format", percent(found.format_rate)],
         ["zero-std groups", str(found.zero_std)],
-        ["groups always right / never right", f"{found.always_right:.1%} / {found.never_right:.1%}"],
+        ["groups always right / never right", f"{percent(found.always_right)} / {percent(found.never_right)}"],
         ["tokens, mean", f"{found.mean_tokens:.0f}"],
-        ["cut off", f"{found.truncated_rate:.1%}"],
+        ["cut off", percent(found.truncated_rate)],
         ["speed", f"{found.completions_per_second:.2f} completions/s on {found.hardware}"],
     ]
 
@@ -229,6 +231,11 @@ def projection_cells(found: Projection) -> list[list[str]]:
         ["time", hours],
         ["price", "unknown" if found.dollars is None else f"${found.dollars:,.2f}"],
     ]
+
+
+def percent(part: float, digits: int = 1) -> str:
+    """A share as shown everywhere: `12.5 %`."""
+    return f"{100 * part:.{digits}f} %"
 
 
 def _n(number: int) -> str:
