@@ -37,7 +37,7 @@ def answers(split: datasets.Dataset) -> set[str]:
 def test_a_folder(tmp_path: Path) -> None:
     splits = load(write_folder(tmp_path / "set", 20), test_rows=5, validation_rows=3)
     sizes = {"train": 12, "validation": 3, "test": 5}
-    assert splits.about == {"dataset": str(tmp_path / "set"), "revision": None, "allotted": sizes, "kept": sizes}
+    assert splits.about == {"dataset": "set", "revision": None, "allotted": sizes, "kept": sizes}
     assert len(splits.dropped) == 0 and str(splits.dropped) == "dropped no row"
     names = ["image", "problem", "solution", "original_question", "original_answer", "row_id"]
     for split in (splits.train, splits.validation, splits.test):

@@ -13,7 +13,7 @@ from training.audit_rollouts import Projection, Rollouts
 from training.dropped import Dropped
 from training.statistics import Estimate
 
-MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL = 0.02, 0.05, 0.5
+MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL, MANY_CUT_OFF, MUCH_OF_ONE_LETTER = 0.02, 0.05, 0.5, 0.1, 0.4
 """Shares above which a finding says so."""
 
 
@@ -120,7 +120,7 @@ class AuditReport:
                 f"All completions got the same reward in {percent(self.rollouts.zero_std.value, 0)} of groups: "
                 f"the problems are {why} for this base, and such groups teach nothing."
             )
-        if self.rollouts and self.rollouts.truncated_rate > 0.1:
+        if self.rollouts and self.rollouts.truncated_rate > MANY_CUT_OFF:
             found.append(f"{percent(self.rollouts.truncated_rate, 0)} of completions were cut off; allow more tokens.")
         total = self.num_kept + len(self.dropped)
         if len(self.dropped) > MANY_DROPPED * total:
@@ -130,11 +130,11 @@ class AuditReport:
             found.append(f"{leaks:,} rows were in two of the splits; they were dropped, so that test stays unseen.")
         if repeated := sum(self.duplicates.values()):
             found.append(f"{repeated:,} rows repeat another row of their split.")
-        if self.letters and max(self.letters.values()) > 0.4 * sum(self.letters.values()) and len(self.letters) > 1:
+        if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
-            found.append(
-                f"{letter} is the gold of {percent(num / sum(self.letters.values()), 0)} of the multiple choices."
-            )
+            part = num / sum(self.letters.values())
+            if part > MUCH_OF_ONE_LETTER:
+                found.append(f"{letter} is the gold of {percent(part, 0)} of the multiple choices.")
         return found
 
     def to_json(self) -> dict[str, Any]:
