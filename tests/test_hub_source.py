@@ -137,8 +137,11 @@ def test_subsets(hub: Hub) -> None:
         ({"data.pkl": b"\x80\x04N."}, "cannot be loaded"),
         ({"notes.txt": b"one\ntwo\n"}, "is read by `text`.* Convert it to Parquet"),
         ({"data/train.parquet": b"PAR1 but not really PAR1"}, "cannot be read"),
-        ({"README.md": CARD.format("a", "http://127.0.0.1:9/x.parquet").encode()}, "cannot be loaded|not in its own"),
-        ({"README.md": b"---\nconfigs: [[\n---\n", "a.parquet": b""}, "cannot be loaded"),
+        (
+            {"README.md": CARD.format("a", "http://127.0.0.1:9/x.parquet").encode()},
+            "names data at .http://127.0.0.1:9/x.parquet., which is not in its own",
+        ),
+        ({"README.md": b"---\nconfigs: [[\n---\n", "a.parquet": b""}, "has a broken README.md"),
     ],
     ids=["no data", "a script", "a pickle", "text", "damaged", "foreign file", "broken card"],
 )
