@@ -78,34 +78,42 @@ def resolve_commit(name: str, revision: str | None) -> str:
         info = api.dataset_info(name, revision=revision)
         if info.gated:  # what the Hub says of a gated dataset anybody may read; its files not
             api.auth_check(name, repo_type="dataset")
-        with contextlib.suppress(
-            hub_errors.EntryNotFoundError
-        ):  # the cache then knows the branch's commit, file or not
+        # The cache then knows the branch's commit, for when the Hub is not reached, whether there is a card or not.
+        with contextlib.suppress(hub_errors.EntryNotFoundError):
             huggingface_hub.hf_hub_download(name, CARDS[0], repo_type="dataset", revision=revision)
         return str(info.sha)
-    except hub_errors.GatedRepoError as error:
-        raise UserError(
-            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
-            "the account that was let in (or run `hf auth login`)."
-        ) from error
-    except hub_errors.RevisionNotFoundError as error:
-        raise UserError(
-            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
-            "--revision out."
-        ) from error
-    except hub_errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"There is no dataset {name} on the Hub, or it is private. Check owner and name; for a private one set "
-            "HF_TOKEN to a token that may read it."
-        ) from error
-    except hub_errors.HFValidationError as error:
-        raise UserError(f"{name!r} is no dataset's id: {_said(error)}") from error
-    except (hub_errors.OfflineModeIsEnabled, hub_errors.HfHubHTTPError, OSError) as error:
+    except (hub_errors.HFValidationError, hub_errors.HfHubHTTPError, OSError) as error:
+        if refusal := _refusal(name, revision, error):
+            raise refusal from error
         return _cached_commit(name, revision, error)
     except Exception as error:  # the HTTP library's own errors share no base with Python's
         if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
             raise
         return _cached_commit(name, revision, error)
+
+
+def _refusal(name: str, revision: str | None, error: Exception) -> UserError | None:
+    """What to say when the Hub was reached and said no."""
+    if isinstance(error, hub_errors.GatedRepoError):
+        return UserError(
+            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
+            "the account that was let in (or run `hf auth login`)."
+        )
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return UserError(
+            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
+            "--revision out."
+        )
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return UserError(
+            f"There is no dataset {name} on the Hub, or it is private. Check owner and name; for a private one set "
+            "HF_TOKEN to a token that may read it."
+        )
+    if isinstance(error, hub_errors.HFValidationError):
+        return UserError(f"{name!r} is no dataset's id: {_said(error)} Write owner/name.")
+    if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return UserError(f"The Hub does not accept the token for {name}: {_said(error)} Set HF_TOKEN to a valid one.")
+    return None
 
 
 def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
