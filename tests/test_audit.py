@@ -52,12 +52,15 @@ def test_a_dataset_with_everything_wrong(tmp_path: Path) -> None:
 
 
 def test_golds_that_no_completion_can_match_are_named(tmp_path: Path) -> None:
-    """An answer inside an unclosed thought, say, is one that the grader never finds."""
-    lines = [{"file_name": f"{i}.png", "problem": f"{i}?", "solution": s} for i, s in enumerate(["7", "<think>", "8"])]
+    """One that cannot stand between answer tags, say."""
+    lines = [
+        {"file_name": f"{i}.png", "problem": f"{i}?", "solution": s}
+        for i, s in enumerate(["7", "red</answer> cat", "8"])
+    ]
     folder = write_folder(tmp_path / "set", 3)
     write_lines(folder / "metadata.jsonl", lines)
     found = audit(settings(folder, test_share=0))
-    assert [gold.gold for gold in found.unverified] == ["<think>"]
+    assert [gold.gold for gold in found.unverified] == ["red</answer> cat"]
     assert found.verified.value == pytest.approx(2 / 3)
     assert "1 of 3 golds cannot be verified" in found.text()
 

@@ -107,7 +107,7 @@ def test_what_it_shows() -> None:
     assert "Audit of plain" in text and "commit plain · split train[:5%]" in text
     assert "90.0 %" in text and "A is the gold of 83 %" in text and "Gold: plain" in text
     assert "an address, or a path that leads out of the dataset's folder" in text
-    assert "10 rows repeat" not in text and "2 rows repeat another row" in text
+    assert "Rows that repeat another one of their split: 2." in text
 
 
 def test_long_texts_and_lists_are_cut() -> None:
@@ -119,4 +119,4 @@ def test_long_texts_and_lists_are_cut() -> None:
 
 def test_no_examples_no_cards() -> None:
     found = elements(render_page(report(examples=[], unverified=[], dropped=Dropped())))
-    assert "article" not in found.tags and "Examples" not in found.text and "cannot be verified" not in found.text
+    assert "article" not in found.tags and "Examples" not in found.text and "Golds that cannot" not in found.text

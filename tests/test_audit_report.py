@@ -43,8 +43,8 @@ def test_json_has_everything_and_no_pictures() -> None:
         ({"rollouts": ROLLOUTS}, "same reward in 75 % of groups: the problems are too easy for this base"),
         ({"rollouts": ROLLOUTS}, "20 % of completions were cut off"),
         ({"dropped": Dropped([EMPTY] * 5)}, "5 of 15 rows were dropped, 5 of them for “no gold”"),
-        ({"dropped": Dropped([Drop("train", "t[1]", "also in test")])}, "1 rows were in two of the splits"),
-        ({"duplicates": {"train": 3}}, "3 rows repeat another row"),
+        ({"dropped": Dropped([Drop("train", "t[1]", "also in test")])}, "Rows that were in two of the splits: 1."),
+        ({"duplicates": {"train": 3}}, "Rows that repeat another one of their split: 3."),
         ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75 % of the multiple choices"),
     ],
 )  # fmt: skip

@@ -127,9 +127,11 @@ class AuditReport:
             first, num = next(iter(self.dropped.counts().items()))
             found.append(f"{len(self.dropped):,} of {total:,} rows were dropped, {num:,} of them for “{first}”.")
         if leaks := sum(self.leaks.values()):
-            found.append(f"{leaks:,} rows were in two of the splits; they were dropped, so that test stays unseen.")
+            found.append(
+                f"Rows that were in two of the splits: {leaks:,}. They were dropped, so that test stays unseen."
+            )
         if repeated := sum(self.duplicates.values()):
-            found.append(f"{repeated:,} rows repeat another row of their split.")
+            found.append(f"Rows that repeat another one of their split: {repeated:,}.")
         if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
             part = num / sum(self.letters.values())
