@@ -17,8 +17,8 @@ def test_the_recipes_rows_are_exactly_its_rows() -> None:
     allotment = allot(read_data_config(**RECIPE_DATA), {"train": 7_689})
     assert allotment.sizes == {"train": 307, "validation": 200, "test": 77}
     theirs = datasets.Dataset.from_dict({"at": range(384)}).train_test_split(test_size=0.2, seed=42)
-    assert [at for _, at in allotment.places["train"]] == theirs["train"]["at"]
-    assert [at for _, at in allotment.places["test"]] == theirs["test"]["at"]
+    assert [at for _, at in allotment.places["train"]] == list(theirs["train"]["at"])
+    assert [at for _, at in allotment.places["test"]] == list(theirs["test"]["at"])
     assert min(at for _, at in allotment.places["validation"]) >= 384
 
 

@@ -87,6 +87,9 @@ def test_who_may_read(hub: Hub, hub_client: Client) -> None:
     hub_client.log_in("hf_bob")
     with pytest.raises(UserError, match="is gated"):
         source()
+    hub_client.log_in("hf_unknown")
+    with pytest.raises(UserError, match="does not accept the token.*Set HF_TOKEN to a valid one"):
+        source()
     hub_client.log_in("hf_ann")
     assert source().sizes == {"train": 4}
 
@@ -119,6 +122,9 @@ configs:
 """
 
 
+FOREIGN = CARD.format("a", "http://127.0.0.1:9/x.parquet").encode()
+
+
 def test_subsets(hub: Hub) -> None:
     card = CARD.format("easy", "easy/*.parquet").removesuffix("---\n")
     card += CARD.format("hard", "hard/*.parquet").removeprefix("---\nconfigs:\n")
@@ -137,8 +143,8 @@ def test_subsets(hub: Hub) -> None:
         ({"data.pkl": b"\x80\x04N."}, "cannot be loaded"),
         ({"notes.txt": b"one\ntwo\n"}, "is read by `text`.* Convert it to Parquet"),
         ({"data/train.parquet": b"PAR1 but not really PAR1"}, "cannot be read"),
-        ({"README.md": CARD.format("a", "http://127.0.0.1:9/x.parquet").encode()}, "cannot be loaded|not in its own"),
-        ({"README.md": b"---\nconfigs: [[\n---\n", "a.parquet": b""}, "cannot be loaded"),
+        ({"README.md": FOREIGN}, "names data at 'http://127.0.0.1:9/x.parquet', which is not in its own repository"),
+        ({"README.md": b"---\nconfigs: [[\n---\n", "a.parquet": b""}, "has a broken README.md"),
     ],
     ids=["no data", "a script", "a pickle", "text", "damaged", "foreign file", "broken card"],
 )

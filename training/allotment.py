@@ -103,7 +103,13 @@ def _cut(places: Sequence[Place], config: DataConfig) -> tuple[list[Place], list
     if len(places) < 2:
         raise UserError(f"{config.split} has {len(places)} row; train and test need one each. Take a larger slice.")
     numbers = Dataset.from_dict({"at": list(range(len(places)))})
-    cut = numbers.train_test_split(test_size=size, seed=config.seed)
+    try:
+        cut = numbers.train_test_split(test_size=size, seed=config.seed)
+    except ValueError as error:
+        raise UserError(
+            f"test_share is {config.test_share} of {len(places)} rows, which leaves train or test empty. "
+            "Ask for another share, or for a larger slice."
+        ) from error
     return [places[i] for i in cut["train"]["at"]], [places[i] for i in cut["test"]["at"]]
 
 

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from inference.errors import UserError
 from inference.settings import STARTER
 from training.audit_page import render_page
-from training.audit_report import AuditReport
 from training.audit_rollouts import Plan, project, read_measured_run, sample_rollouts
 from training.audit_rows import audit
 from training.data import load_rows

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.audit_report import AuditReport, Example
+from training.audit_report import AuditReport, Example, percent
 from training.cells import REASONS
 
 MAX_TEXT_CHARS = 2_000
@@ -86,13 +86,13 @@ def _tiles(report: AuditReport) -> str:
     tiles = {
         "rows kept": f"{report.num_kept:,}",
         "rows dropped": f"{len(report.dropped):,}",
-        "golds that can be verified": f"{report.verified.value:.1%}",
+        "golds that can be verified": percent(report.verified.value),
     }
     if report.prompts:
         tiles["prompt tokens, median"] = f"{report.prompts['prompt'].median:,}"
     if report.rollouts:
-        tiles["base pass rate"] = f"{report.rollouts.pass_rate:.1%}"
-        tiles["groups without signal"] = f"{report.rollouts.zero_std.value:.0%}"
+        tiles["base pass rate"] = percent(report.rollouts.pass_rate)
+        tiles["groups without signal"] = percent(report.rollouts.zero_std.value, 0)
     return "<dl class=tiles>" + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in tiles.items()) + "</dl>"
 
 
@@ -117,7 +117,7 @@ def _table(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]]) 
         shown = [escape(cell) for cell in line]
         if "share" in headings:
             at = list(headings).index("share")
-            shown[at] += f'<span class=bar style="--share:{shown[at]}"></span>'
+            shown[at] += f'<span class=bar style="--share:{shown[at].replace(" ", "")}"></span>'
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in shown) + "</tr>")
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     return f'<div class=scroll tabindex=0 role=region aria-label="{escape(title)}">{table}</div>'

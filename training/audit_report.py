@@ -13,7 +13,7 @@ from training.audit_rollouts import Projection, Rollouts
 from training.dropped import Dropped
 from training.statistics import Estimate
 
-MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL = 0.02, 0.05, 0.5
+MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL, MANY_CUT_OFF, MUCH_OF_ONE_LETTER = 0.02, 0.05, 0.5, 0.1, 0.4
 """Shares above which a finding says so."""
 
 
@@ -112,27 +112,31 @@ class AuditReport:
         unverified = self.num_kept - round(self.verified.value * self.num_kept)
         if unverified > MANY_UNVERIFIED * self.num_kept:
             found.append(
-                f"{unverified:,} of {self.num_kept:,} golds cannot be verified: their rows cost rollouts and never score."
+                f"{unverified:,} of {self.num_kept:,} golds cannot be verified: rollouts of these rows never score."
             )
         if self.rollouts and self.rollouts.zero_std.value > MANY_WITHOUT_SIGNAL:
             why = "too easy" if self.rollouts.always_right > self.rollouts.never_right else "too hard"
             found.append(
-                f"All completions got the same reward in {self.rollouts.zero_std.value:.0%} of groups: "
+                f"All completions got the same reward in {percent(self.rollouts.zero_std.value, 0)} of groups: "
                 f"the problems are {why} for this base, and such groups teach nothing."
             )
-        if self.rollouts and self.rollouts.truncated_rate > 0.1:
-            found.append(f"{self.rollouts.truncated_rate:.0%} of completions were cut off; allow more tokens.")
+        if self.rollouts and self.rollouts.truncated_rate > MANY_CUT_OFF:
+            found.append(f"{percent(self.rollouts.truncated_rate, 0)} of completions were cut off; allow more tokens.")
         total = self.num_kept + len(self.dropped)
         if len(self.dropped) > MANY_DROPPED * total:
             first, num = next(iter(self.dropped.counts().items()))
             found.append(f"{len(self.dropped):,} of {total:,} rows were dropped, {num:,} of them for “{first}”.")
         if leaks := sum(self.leaks.values()):
-            found.append(f"{leaks:,} rows were in two of the splits; they were dropped, so that test stays unseen.")
+            found.append(
+                f"Rows that were in two of the splits: {leaks:,}. They were dropped, so that test stays unseen."
+            )
         if repeated := sum(self.duplicates.values()):
-            found.append(f"{repeated:,} rows repeat another row of their split.")
-        if self.letters and max(self.letters.values()) > 0.4 * sum(self.letters.values()) and len(self.letters) > 1:
+            found.append(f"Rows that repeat another one of their split: {repeated:,}.")
+        if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
-            found.append(f"{letter} is the gold of {num / sum(self.letters.values()):.0%} of the multiple choices.")
+            part = num / sum(self.letters.values())
+            if part > MUCH_OF_ONE_LETTER:
+                found.append(f"{letter} is the gold of {percent(part, 0)} of the multiple choices.")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -184,7 +188,7 @@ class AuditReport:
 
     def _kind_cells(self) -> list[list[str]]:
         return [
-            [name, _n(k.rows), f"{k.rows / self.num_kept:.1%}", f"{k.verified / k.rows:.1%}"]
+            [name, _n(k.rows), percent(k.rows / self.num_kept), percent(k.verified / k.rows)]
             for name, k in self.kinds.items()
         ]
 
@@ -204,13 +208,13 @@ def rollout_cells(found: Rollouts) -> list[list[str]]:
     sample = f"{found.num_prompts} prompts × {found.num_generations}"
     return [
         ["sample", f"{sample}, temperature as in training"],
-        ["pass rate, answer in its tags", f"{found.pass_rate:.1%}"],
-        ["pass rate, last answer stated", f"{found.lenient_rate:.1%}"],
-        ["in the format", f"{found.format_rate:.1%}"],
+        ["pass rate, answer in its tags", percent(found.pass_rate)],
+        ["pass rate, last answer stated", percent(found.lenient_rate)],
+        ["in the format", percent(found.format_rate)],
         ["zero-std groups", str(found.zero_std)],
-        ["groups always right / never right", f"{found.always_right:.1%} / {found.never_right:.1%}"],
+        ["groups always right / never right", f"{percent(found.always_right)} / {percent(found.never_right)}"],
         ["tokens, mean", f"{found.mean_tokens:.0f}"],
-        ["cut off", f"{found.truncated_rate:.1%}"],
+        ["cut off", percent(found.truncated_rate)],
         ["speed", f"{found.completions_per_second:.2f} completions/s on {found.hardware}"],
     ]
 
@@ -229,6 +233,11 @@ def projection_cells(found: Projection) -> list[list[str]]:
         ["time", hours],
         ["price", "unknown" if found.dollars is None else f"${found.dollars:,.2f}"],
     ]
+
+
+def percent(part: float, digits: int = 1) -> str:
+    """A share as shown everywhere: `12.5 %`."""
+    return f"{100 * part:.{digits}f} %"
 
 
 def _n(number: int) -> str:

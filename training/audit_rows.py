@@ -47,8 +47,9 @@ def audit(
     sizer = PromptSizer(processor) if processor is not None else None
     prompts = {i: sizer.measure(r["problem"], r["width"], r["height"]) for i, r in rows.items()} if sizer else None
     golds = _grade_golds(rows, progress)
+    settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
     return AuditReport(
-        about=prepared.about | {"split": config.split, "seed": config.seed, "config": config.model_dump()},
+        about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
         kept={role: len(prepared.roles[role]) for role in ROLES},
         dropped=prepared.dropped,
         kinds=_kinds(golds),

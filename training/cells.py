@@ -201,7 +201,11 @@ def _problem(cell: Any) -> str:
 
 def _solution(cell: Any) -> str:
     """The solution as text; a number is text too (`24`), a truth value or a list is not."""
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float) or (isinstance(cell, float) and cell != cell):
+    if (
+        isinstance(cell, bool)
+        or not isinstance(cell, str | int | float)
+        or (isinstance(cell, float) and not math.isfinite(cell))
+    ):
         raise Refusal("no gold", "empty" if cell is None else _type(cell))
     if isinstance(cell, str) and len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")

@@ -6,6 +6,7 @@ opened, and nothing outside the repository is fetched.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import yaml
 from huggingface_hub import errors as hub_errors
 
 from inference.errors import UserError
@@ -23,6 +25,8 @@ FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cach
 """Builders of `datasets` that read plain data; `cache` is what it has on disk already."""
 BATCH_ROWS = 16
 """Rows held at once."""
+CARDS = ("README.md", ".huggingface.yaml")
+"""Where a repository says which of its files belong to which split."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -33,6 +37,7 @@ class HubSource:
         self.name = config.dataset
         self.revision: str | None = resolve_commit(config.dataset, config.revision)
         self._root = _cache_of(config.dataset)
+        _check_cards(self.name, self.revision)
         builder = _builder(config, self.revision)
         self.identity = f"{self.name}@{self.revision}/{builder.config.name}"
         _check_files(builder, self.name)
@@ -47,7 +52,7 @@ class HubSource:
             raise
         except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
             raise UserError(
-                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {_first_line(error)} "
+                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {_said(error)} "
                 "If the download broke off, try again; else name another revision, or tell its owner."
             ) from error
         self.sizes = {split: len(dataset) for split, dataset in self._datasets.items()}
@@ -73,30 +78,42 @@ def resolve_commit(name: str, revision: str | None) -> str:
         info = api.dataset_info(name, revision=revision)
         if info.gated:  # what the Hub says of a gated dataset anybody may read; its files not
             api.auth_check(name, repo_type="dataset")
+        # The cache then knows the branch's commit, for when the Hub is not reached, whether there is a card or not.
+        with contextlib.suppress(hub_errors.EntryNotFoundError):
+            huggingface_hub.hf_hub_download(name, CARDS[0], repo_type="dataset", revision=revision)
         return str(info.sha)
-    except hub_errors.GatedRepoError as error:
-        raise UserError(
-            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
-            "the account that was let in (or run `hf auth login`)."
-        ) from error
-    except hub_errors.RevisionNotFoundError as error:
-        raise UserError(
-            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
-            "--revision out."
-        ) from error
-    except hub_errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"There is no dataset {name} on the Hub, or it is private. Check owner and name; for a private one set "
-            "HF_TOKEN to a token that may read it."
-        ) from error
-    except hub_errors.HFValidationError as error:
-        raise UserError(f"{name!r} is no dataset's id: {_first_line(error)}") from error
-    except (hub_errors.OfflineModeIsEnabled, hub_errors.HfHubHTTPError, OSError) as error:
+    except (hub_errors.HFValidationError, hub_errors.HfHubHTTPError, OSError) as error:
+        if refusal := _refusal(name, revision, error):
+            raise refusal from error
         return _cached_commit(name, revision, error)
     except Exception as error:  # the HTTP library's own errors share no base with Python's
         if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
             raise
         return _cached_commit(name, revision, error)
+
+
+def _refusal(name: str, revision: str | None, error: Exception) -> UserError | None:
+    """What to say when the Hub was reached and said no."""
+    if isinstance(error, hub_errors.GatedRepoError):
+        return UserError(
+            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
+            "the account that was let in (or run `hf auth login`)."
+        )
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return UserError(
+            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
+            "--revision out."
+        )
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return UserError(
+            f"There is no dataset {name} on the Hub, or it is private. Check owner and name; for a private one set "
+            "HF_TOKEN to a token that may read it."
+        )
+    if isinstance(error, hub_errors.HFValidationError):
+        return UserError(f"{name!r} is no dataset's id: {_said(error)} Write owner/name.")
+    if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return UserError(f"The Hub does not accept the token for {name}: {_said(error)} Set HF_TOKEN to a valid one.")
+    return None
 
 
 def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
@@ -106,10 +123,45 @@ def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
     reference = _cache_of(name) / "refs" / (revision or "main")
     if not reference.resolve().is_relative_to(_cache_of(name).resolve()) or not reference.is_file():
         raise UserError(
-            f"The Hub cannot be reached ({_first_line(error)}) and the cache holds no {revision or 'main'} of {name}. "
+            f"The Hub cannot be reached ({_said(error)}) and the cache holds no {revision or 'main'} of {name}. "
             "Connect this machine, or load the dataset once where it is connected."
         ) from error
     return reference.read_text(encoding="utf-8").strip()
+
+
+def _check_cards(name: str, commit: str) -> None:
+    """Before `datasets` resolves them: a card that names data outside of its repository is refused."""
+    for filename in CARDS:
+        try:
+            path = huggingface_hub.hf_hub_download(name, filename, repo_type="dataset", revision=commit)
+        except (hub_errors.HfHubHTTPError, OSError):  # it has none; that the Hub is not reached comes out later
+            continue
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        if filename.endswith(".md"):
+            header = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
+            text = header[1] if header else ""
+        try:
+            card = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"The dataset {name} has a broken {filename}: {_said(error)}") from error
+        configs = card.get("configs") if isinstance(card, dict) else None
+        if foreign := next((text for text in _texts(configs) if "://" in text), None):
+            raise UserError(
+                f"The dataset {name} names data at {foreign[:120]!r}, which is not in its own repository; only its own "
+                "files are read."
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in lists and mappings within each other, each list once, though an alias may repeat it."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | dict) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _builder(config: DataConfig, commit: str) -> Any:
@@ -117,7 +169,7 @@ def _builder(config: DataConfig, commit: str) -> Any:
         builder = datasets.load_dataset_builder(config.dataset, config.subset, revision=commit)
     except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
         raise UserError(
-            f"The dataset {config.dataset} at {commit[:12]} cannot be loaded: {_first_line(error)} "
+            f"The dataset {config.dataset} at {commit[:12]} cannot be loaded: {_said(error)} "
             "It must hold Parquet, JSON, CSV or pictures; several subsets need --subset."
         ) from error
     if builder.hash != commit:  # `datasets` falls back to the latest version in its cache, whatever was asked for
@@ -152,6 +204,6 @@ def _cache_of(name: str) -> Path:
     return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _said(error: Exception) -> str:
+    line = (" ".join(str(error).split()) or type(error).__name__)[:300]
     return line if line.endswith(".") else f"{line}."
