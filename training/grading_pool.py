@@ -25,8 +25,8 @@ from training import math_worker
 
 TIME_LIMIT_SECONDS = 2.0
 """Wall-clock limit of the mathematics of one grading."""
-START_LIMIT_SECONDS = 120.0
-"""Wall-clock limit of starting a worker."""
+START_LIMIT_SECONDS = 300.0
+"""Wall-clock limit of starting a worker: a second or two, but not on a machine that does much else."""
 MAX_REMEMBERED = 20_000
 NO_TIME = "comparing took too long"
 BROKEN = "comparing broke the process that did it"
@@ -235,7 +235,7 @@ def _close() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the parent's workers are the parent's. Kept, so that nothing of them is closed or waited for."""
+    """In a forked child: the parent's workers stay the parent's, and are kept, so that nothing of them is closed."""
     global _pool, _lock
     if _pool:
         _inherited.append(_pool)
