@@ -140,7 +140,8 @@ budget = grading_pool.Budget()
 budget.left_seconds = 100.0
 assert grading_pool.math_equal("x+1", "1+x", budget=budget)
 if "busy" in sys.argv:
-    threading.Thread(target=grading_pool.math_equal, args=("1", "9^{9^9}"), kwargs={"budget": budget}, daemon=True).start()
+    nasty = ("1", "9^{9^9}", "equal", budget)
+    threading.Thread(target=grading_pool.math_equal, args=nasty, daemon=True).start()
     time.sleep(1)
 print(*grading_pool._the_pool().process_ids(), flush=True)
 if "wait" in sys.argv:

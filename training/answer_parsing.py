@@ -31,6 +31,7 @@ _OTHER_CHOICE = re.compile(
     r"\(?\b[A-H][.:)](?=\s|$)|(?:\b(?:or|and|no|wait|actually|also|maybe)\b|[,;/&])\s*\(?[A-H]\b"
 )
 _LEAD = re.compile(r"([^0-9=<>:;$]{1,160}?)\s+(?:is|are|equals|was|will be|measures)(?:\s+equal to)?\s*:?\s+(.+)")
+_DENIAL = re.compile(r"\b(?:none|never|nothing|wrong|incorrect|false|doubt|unlike|isn't|cannot|can't)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"([A-Za-z][a-z]{2,}(?: [a-z]{2,}){0,4})\s*:\s*(.+)")
 _LEADING = re.compile(r"(?:therefore|thus|hence|so|finally|then)\b,?\s+", re.IGNORECASE)
 _NAME = (
@@ -98,16 +99,21 @@ def is_formula(text: str) -> bool:
         return False
     if re.search(r"[A-Za-z]{4}|[^\x00-\x7f°€£¥¢]", _FUNCTIONS.sub(" ", text)):
         return False
-    return bool(re.search(r"[0-9+*/^]|\\[a-zA-Z]", text)) or bool(re.fullmatch(r"[A-Za-z]", text))
+    return bool(re.search(r"[0-9+*/^|]|-\s*[a-zA-Z(]|\\[a-zA-Z]", text)) or bool(re.fullmatch(r"[A-Za-z]", text))
 
 
 def _sentence(text: str) -> Answer | None:
     """What a sentence says after its `is`, or after `Answer:`."""
     match = _LEAD.fullmatch(text) or _LABELLED.fullmatch(text)
-    if match is None or HEDGE.search(re.sub(r"\b(?:and|to|between)\b", "", match[1])):
+    if match is None or not _is_plain_lead(match[1]):
         return None
     said = parse(match[2])
     return Words(said.text, words(match[1])) if isinstance(said, Words) else said
+
+
+def _is_plain_lead(text: str) -> bool:
+    """Whether what stands before an answer ("The sum of a and b") neither hedges nor denies it."""
+    return not _DENIAL.search(text) and not HEDGE.search(re.sub(r"\b(?:and|to|between)\b", "", text))
 
 
 def _list(text: str) -> Answer | None:
@@ -143,10 +149,11 @@ def _related(text: str) -> Answer | None:
 
 
 def _equality(sides: list[str]) -> Answer:
-    if len(sides) == 2 and _NAMES.fullmatch(sides[1]) and not _NAMES.fullmatch(sides[0]):
-        sides = sides[::-1]
+    named = [bool(_NAMES.fullmatch(side)) and _is_plain_lead(side) for side in sides]
+    if len(sides) == 2 and named == [False, True]:
+        sides, named = sides[::-1], named[::-1]
     name = ""
-    if _NAMES.fullmatch(sides[0]):
+    if named[0]:
         name, sides = re.sub(r"\s", "", sides[0]), sides[1:]
     return Equality(name, tuple(parse(side) for side in sides), tuple(sides))
 

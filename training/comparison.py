@@ -26,7 +26,7 @@ from training.answers import (
     Values,
     Words,
 )
-from training.figure_names import same_label
+from training.figure_names import same_label, same_name
 from training.latex import to_latex
 from training.numerals import read_number
 from training.units import NO_UNIT, PERCENT, Unit, same_dimension, same_quantity
@@ -66,7 +66,8 @@ def compare(gold: str, answer: str, equal: Equal) -> tuple[bool, str]:
         said = _truth(answer)
         return said == words(gold), "same words" if said == words(gold) else "different words"
     given = parse(answer)
-    if (gold == answer or (words(gold) and words(gold) == words(answer))) and not isinstance(wanted, Quantity):
+    in_words = isinstance(wanted, Words | Label) and words(gold) and words(gold) == words(answer)
+    if (gold == answer or in_words) and not isinstance(wanted, Quantity):
         return True, agree if isinstance(wanted, Label | Values | Sequence | Ratio) else "same words"
     if isinstance(given, Values) and not isinstance(wanted, Values | Sequence | Relation):
         return False, "several values where one is expected"
@@ -165,7 +166,7 @@ class _Comparison:
         is_value = bool(gold.name) or not any(re.search("[A-Za-z]", text) for text in gold.texts)
         if not isinstance(answer, Equality):
             return is_value and self.same(gold.sides[-1], answer)
-        if is_value and (answer.name or not gold.name) and _same_name(gold.name, answer.name):
+        if is_value and (answer.name or not gold.name) and same_name(gold.name, answer.name):
             return all(self.same(gold.sides[-1], side) for side in answer.sides)
         if gold.name and answer.name and all(isinstance(e.sides[-1], Quantity) for e in (gold, answer)):
             return False
@@ -193,7 +194,7 @@ class _Comparison:
         round_ = {"\\langle": "(", "\\rangle": ")"}
         if any(round_.get(g, g) != round_.get(a, a) for g, a in zip(_ends(gold), _ends(answer))):
             return False
-        if len(gold.items) != len(answer.items) or not _same_name(gold.name, answer.name):
+        if len(gold.items) != len(answer.items) or not same_name(gold.name, answer.name):
             return False
         return all(self.same(g, a) for g, a in zip(gold.items, answer.items))
 
@@ -246,14 +247,3 @@ def _scaled(text: str, factor: Fraction) -> str:
 
 def _ends(sequence: Sequence) -> tuple[str, str]:
     return sequence.opening, sequence.closing
-
-
-def _same_name(gold: str, answer: str) -> bool:
-    """Whether two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
-
-    Words ("perimeter", "Area of ABC") are not compared.
-    """
-    plain = [re.sub(r"^m(?=\\)|\\(?:angle|overline|triangle|measuredangle)|[{}]", "", name) for name in (gold, answer)]
-    if not all(plain) or any(re.fullmatch(r"[A-Za-z]*[a-z]{2,}[A-Za-z]*", name) for name in plain):
-        return True
-    return plain[0] == plain[1] or (plain[0].isupper() and plain[0] == plain[1][::-1])

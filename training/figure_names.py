@@ -64,3 +64,14 @@ def same_label(gold: Label, answer: Label) -> bool:
         return one == other[::-1]
     turns = [other[i:] + other[:i] for i in range(len(other))]
     return one in turns or one[::-1] in turns
+
+
+def same_name(gold: str, answer: str) -> bool:
+    """Whether two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
+
+    Words ("perimeter", "Area of ABC") are not compared.
+    """
+    plain = [re.sub(r"^m(?=\\)|\\(?:angle|overline|triangle|measuredangle)|[{}]", "", name) for name in (gold, answer)]
+    if not all(plain) or any(re.fullmatch(r"[A-Za-z]*[a-z]{2,}[A-Za-z]*", name) for name in plain):
+        return True
+    return plain[0] == plain[1] or (plain[0].isupper() and plain[0] == plain[1][::-1])

@@ -45,16 +45,13 @@ def _mix(rng: random.Random, count: int) -> list[tuple[str, str]]:
         wrong = 0 if is_right else 1
         if kind < 50:
             letter = rng.choice("ABCD")
-            gold, answer = (
-                letter,
-                rng.choice(["{}", "{}.", "({})", "{}. 24"]).format("ABCDA"["ABCD".index(letter) + wrong]),
-            )
+            given = "ABCDA"["ABCD".index(letter) + wrong]
+            gold, answer = letter, rng.choice(["{}", "{}.", "({})", "{}. 24"]).format(given)
         elif kind < 75:
             gold, answer = str(value), rng.choice(["{}", "${}$", "x = {}"]).format(value + wrong)
         elif kind < 90:
-            gold, answer = rng.choice(
-                [(f"{value}/4", f"{value / 4 + wrong}"), (f"{value / 100}", f"{value + wrong}/100")]
-            )
+            quarters, hundredths = (f"{value}/4", f"{value / 4 + wrong}"), (f"{value / 100}", f"{value + wrong}/100")
+            gold, answer = rng.choice([quarters, hundredths])
         elif kind < 95:
             gold, answer = f"{value} cm", f"The perimeter is {value + wrong} centimetres."
         else:
