@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 from training.answer_splitting import closing_of, split_list, split_relation, split_top
-from training.answers import Answer, Choice, Equality, Formula, Label, Ratio, Relation, Sequence, Values, Words
+from training.answers import Answer, Choice, Equality, Formula, Ratio, Relation, Sequence, Values, Words
+from training.figure_names import read_label
 from training.numerals import read_number
 from training.units import NO_UNIT, find_unit
 
@@ -26,8 +27,11 @@ _CHOICE = re.compile(
     r"(?:\(([A-Ha-h])\)|\[([A-Ha-h])\]|([A-Ha-h])(?=[.:)]|\s+[-–—]\s|$))[.:)]?(?:\s+[-–—]\s+|\s+|$)(.*)",
     re.IGNORECASE,
 )
-_OTHER_CHOICE = re.compile(r"\(?\b[A-H][.:)](?=\s|$)|(?:\b(?:or|and|no|wait|actually|also|maybe)\b|[,;/&])\s*\(?[A-H]\b")
+_OTHER_CHOICE = re.compile(
+    r"\(?\b[A-H][.:)](?=\s|$)|(?:\b(?:or|and|no|wait|actually|also|maybe)\b|[,;/&])\s*\(?[A-H]\b"
+)
 _LEAD = re.compile(r"([^0-9=<>:;$]{1,160}?)\s+(?:is|are|equals|was|will be|measures)(?:\s+equal to)?\s*:?\s+(.+)")
+_DENIAL = re.compile(r"\b(?:none|never|nothing|wrong|incorrect|false|doubt|unlike|isn't|cannot|can't)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"([A-Za-z][a-z]{2,}(?: [a-z]{2,}){0,4})\s*:\s*(.+)")
 _LEADING = re.compile(r"(?:therefore|thus|hence|so|finally|then)\b,?\s+", re.IGNORECASE)
 _NAME = (
@@ -35,27 +39,17 @@ _NAME = (
     r"\{?(?!\\(?:pi|infty|sqrt|frac)(?![a-z]))(?:\\?[A-Za-z]{1,12})\}?"
     r"(?:_\{?[A-Za-z0-9]+\}?)?'{0,2}(?:\s*\((?:[A-Za-z0-9]|-[0-9])\))?"
 )
-_NAMES = re.compile(rf"{_NAME}(?:\s*[-+]\s*{_NAME}){{0,3}}|\([a-z](?:, ?[a-z]){{1,3}}\)|(?:[A-Za-z]{{2,}} ){{1,8}}[A-Za-z]+")
-_POINT = r"[A-Z](?:'{1,2}|_\{?[0-9]\}?)?"
-_FIGURES = {
-    **dict.fromkeys(["segment", "line segment", "side", "chord", "edge", "diagonal", "\\overline", "\\bar"], "segment"),
-    **dict.fromkeys(["diameter", "radius", "hypotenuse", "leg"], "segment"),
-    **dict.fromkeys(["line", "\\overleftrightarrow"], "line"),
-    **dict.fromkeys(["ray", "\\overrightarrow"], "ray"),
-    **dict.fromkeys(["vector", "\\vec"], "ray"),
-    **dict.fromkeys(["arc", "\\widehat", "\\wideparen", "\\overset{\\frown}"], "arc"),
-    **dict.fromkeys(["angle", "\\angle", "m\\angle", "m \\angle", "\\measuredangle"], "angle"),
-    **dict.fromkeys(["triangle", "\\triangle", "\\Delta"], "triangle"),
-    **dict.fromkeys(["point", "vertex"], "point"),
-    **dict.fromkeys(["quadrilateral", "polygon", "pentagon", "hexagon"], "polygon"),
-    **dict.fromkeys(["square", "rectangle", "rhombus", "kite", "parallelogram", "trapezoid", "trapezium"], "polygon"),
-}
-_LABEL = re.compile(
-    rf"(?:((?i:{'|'.join(re.escape(f) for f in sorted(_FIGURES, key=len, reverse=True))}))\s*)?"
-    rf"\{{?((?:{_POINT}){{1,8}}|[0-9])\}}?"
+_NAMES = re.compile(
+    rf"{_NAME}(?:\s*[-+]\s*{_NAME}){{0,3}}|\([a-z](?:, ?[a-z]){{1,3}}\)|(?:[A-Za-z]{{2,}} ){{1,8}}[A-Za-z]+"
 )
-_NO_FORMULA = re.compile(r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|\\(?:cong|sim|in|to|boxed)(?![a-z])")
-_FUNCTIONS = re.compile(r"\\(?:begin|end)\{[a-z]+\}|\\[a-zA-Z]+|(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|exp|gcd|lcm)(?![a-z])")
+_NO_FORMULA = re.compile(
+    r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|"
+    r"\\(?:cong|sim|in|to|boxed)(?![a-z])"
+)
+_FUNCTIONS = re.compile(
+    r"\\(?:begin|end)\{[a-z]+\}|\\[a-zA-Z]+|"
+    r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|exp|gcd|lcm)(?![a-z])"
+)
 _RATIO_WORDS = re.compile(r"([0-9]+) to ([0-9]+)")
 MAX_ITEMS = 16
 """A longer list is not compared."""
@@ -68,7 +62,7 @@ def parse(text: str) -> Answer:
         return Choice(choice_letter(text) or text)
     return (
         read_number(text)
-        or _label(text)
+        or read_label(text)
         or _sentence(text)
         or _list(text)
         or _related(text)
@@ -105,30 +99,21 @@ def is_formula(text: str) -> bool:
         return False
     if re.search(r"[A-Za-z]{4}|[^\x00-\x7f°€£¥¢]", _FUNCTIONS.sub(" ", text)):
         return False
-    return bool(re.search(r"[0-9+*/^]|\\[a-zA-Z]", text)) or bool(re.fullmatch(r"[A-Za-z]", text))
-
-
-def _label(text: str) -> Label | None:
-    """The name of a figure; capital letters that repeat (`SAS`) and Roman numerals name none."""
-    match = _LABEL.fullmatch(text)
-    if match is None:
-        return None
-    points = tuple(re.findall(rf"{_POINT}|[0-9]", match[2]))
-    figure = _FIGURES.get(match[1]) or _FIGURES[match[1].lower()] if match[1] else ""
-    if len(set(points)) < len(points) or (not figure and (len(points) < 2 or set(points) <= set("IVX"))):
-        return None
-    if points[0].isdigit() and figure not in ("angle", "line"):
-        return None
-    return Label(figure, points)
+    return bool(re.search(r"[0-9+*/^|]|-\s*[a-zA-Z(]|\\[a-zA-Z]", text)) or bool(re.fullmatch(r"[A-Za-z]", text))
 
 
 def _sentence(text: str) -> Answer | None:
     """What a sentence says after its `is`, or after `Answer:`."""
     match = _LEAD.fullmatch(text) or _LABELLED.fullmatch(text)
-    if match is None or HEDGE.search(re.sub(r"\b(?:and|to|between)\b", "", match[1])):
+    if match is None or not _is_plain_lead(match[1]):
         return None
     said = parse(match[2])
     return Words(said.text, words(match[1])) if isinstance(said, Words) else said
+
+
+def _is_plain_lead(text: str) -> bool:
+    """Whether what stands before an answer ("The sum of a and b") neither hedges nor denies it."""
+    return not _DENIAL.search(text) and not HEDGE.search(re.sub(r"\b(?:and|to|between)\b", "", text))
 
 
 def _list(text: str) -> Answer | None:
@@ -164,10 +149,11 @@ def _related(text: str) -> Answer | None:
 
 
 def _equality(sides: list[str]) -> Answer:
-    if len(sides) == 2 and _NAMES.fullmatch(sides[1]) and not _NAMES.fullmatch(sides[0]):
-        sides = sides[::-1]
+    named = [bool(_NAMES.fullmatch(side)) and _is_plain_lead(side) for side in sides]
+    if len(sides) == 2 and named == [False, True]:
+        sides, named = sides[::-1], named[::-1]
     name = ""
-    if _NAMES.fullmatch(sides[0]):
+    if named[0]:
         name, sides = re.sub(r"\s", "", sides[0]), sides[1:]
     return Equality(name, tuple(parse(side) for side in sides), tuple(sides))
 

@@ -1,7 +1,7 @@
 """Cuts an answer where nothing brackets it: at commas, at "and" and "or", at signs of relation.
 
-    >>> split_list("(1, 2), (3, 4) and 1,234")
-    ['(1, 2)', '(3, 4)', '1,234']
+>>> split_list("(1, 2), (3, 4) and 1,234")
+['(1, 2)', '(3, 4)', '1,234']
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 
 _LIST = re.compile(
-    r"\s*[,;]\s*(?:(?:and|or)(?![a-z])\s*)?|\s*(?<![\\a-z])(?:and|or)(?![a-z])\s*|\s*\\cup(?![a-z])\s*|\s*\\(?:lor|vee)(?![a-z])\s*",
+    r"\s*[,;]\s*(?:(?:and|or)(?![a-z])\s*)?|\s*(?<![\\a-z])(?:and|or)(?![a-z])\s*|"
+    r"\s*\\(?:cup|lor|vee)(?![a-z])\s*|\s+\|\s+",
     re.IGNORECASE,
 )
 _THOUSANDS = re.compile(r"(?<![0-9,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
-_RELATION = re.compile(
-    r"\s*(=|<|>|\\(?:le|ge|ne|in|parallel|perp|approx|cong|sim|equiv|mid|to)(?![a-zA-Z]))\s*"
-)
+_RELATION = re.compile(r"\s*(=|<|>|\\(?:le|ge|ne|in|parallel|perp|approx|cong|sim|equiv|mid|to)(?![a-zA-Z]))\s*")
 
 
 def split_top(text: str, separator: str | re.Pattern[str]) -> list[str]:

@@ -110,3 +110,19 @@ KINDS: dict[type, str] = {
     Relation: "inequality",
 }
 """What a report calls each kind."""
+
+
+def formulas(answer: Answer) -> list[str]:
+    """The formulas in an answer: the texts that math-verify must be able to read."""
+    match answer:
+        case Formula():
+            return [answer.text]
+        case Sequence() | Values():
+            return [text for item in answer.items for text in formulas(item) if "\\infty" not in text]
+        case Equality():
+            return [text for side in answer.sides for text in formulas(side)]
+        case Relation() if answer.operator not in ("\\parallel", "\\perp"):
+            return [answer.left, answer.right]
+        case Ratio():
+            return list(answer.terms)
+    return []

@@ -13,13 +13,26 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from training.answer_parsing import choice_letter, parse, words
-from training.answers import Answer, Choice, Equality, Formula, Label, Quantity, Ratio, Relation, Sequence, Values, Words
+from training.answers import (
+    Answer,
+    Choice,
+    Equality,
+    Formula,
+    Label,
+    Quantity,
+    Ratio,
+    Relation,
+    Sequence,
+    Values,
+    Words,
+)
+from training.figure_names import same_label, same_name
 from training.latex import to_latex
 from training.numerals import read_number
 from training.units import NO_UNIT, PERCENT, Unit, same_dimension, same_quantity
 
 Equal = Callable[[str, str, str], bool]
-"""`equal(gold, answer, relation)` for two formulas in LaTeX; `relation` is `equal`, `multiple` or `positive multiple`."""
+"""`equal(gold, answer, relation)` for two formulas in LaTeX; the relations are those of `math_worker.compare`."""
 
 RULES: dict[type, tuple[str, str]] = {
     Choice: ("same choice", "different choice"),
@@ -53,7 +66,8 @@ def compare(gold: str, answer: str, equal: Equal) -> tuple[bool, str]:
         said = _truth(answer)
         return said == words(gold), "same words" if said == words(gold) else "different words"
     given = parse(answer)
-    if words(gold) == words(answer) and not isinstance(wanted, Quantity):
+    in_words = isinstance(wanted, Words | Label) and words(gold) and words(gold) == words(answer)
+    if (gold == answer or in_words) and not isinstance(wanted, Quantity):
         return True, agree if isinstance(wanted, Label | Values | Sequence | Ratio) else "same words"
     if isinstance(given, Values) and not isinstance(wanted, Values | Sequence | Relation):
         return False, "several values where one is expected"
@@ -112,7 +126,7 @@ class _Comparison:
             case (Relation(), Relation()):
                 return self._same_relation(gold, answer)
             case (Label(), Label()):
-                return _same_label(gold, answer)
+                return same_label(gold, answer)
             case (Label(), Choice()):
                 return gold.points == (answer.letter,)
             case (Formula(), Label()):
@@ -152,7 +166,7 @@ class _Comparison:
         is_value = bool(gold.name) or not any(re.search("[A-Za-z]", text) for text in gold.texts)
         if not isinstance(answer, Equality):
             return is_value and self.same(gold.sides[-1], answer)
-        if is_value and (answer.name or not gold.name) and _same_name(gold.name, answer.name):
+        if is_value and (answer.name or not gold.name) and same_name(gold.name, answer.name):
             return all(self.same(gold.sides[-1], side) for side in answer.sides)
         if gold.name and answer.name and all(isinstance(e.sides[-1], Quantity) for e in (gold, answer)):
             return False
@@ -170,9 +184,7 @@ class _Comparison:
         if gold.operator != answer.operator:
             return False
         if gold.operator in ("\\parallel", "\\perp"):
-            return self._same_values(
-                (parse(gold.left), parse(gold.right)), (parse(answer.left), parse(answer.right))
-            )
+            return self._same_values((parse(gold.left), parse(gold.right)), (parse(answer.left), parse(answer.right)))
         relation = "multiple" if gold.operator == "\\ne" else "positive multiple"
         wanted, given = (to_latex(f"({r.left})-({r.right})") for r in (gold, answer))
         return self._equal(wanted, given, relation)
@@ -182,7 +194,7 @@ class _Comparison:
         round_ = {"\\langle": "(", "\\rangle": ")"}
         if any(round_.get(g, g) != round_.get(a, a) for g, a in zip(_ends(gold), _ends(answer))):
             return False
-        if len(gold.items) != len(answer.items) or not _same_name(gold.name, answer.name):
+        if len(gold.items) != len(answer.items) or not same_name(gold.name, answer.name):
             return False
         return all(self.same(g, a) for g, a in zip(gold.items, answer.items))
 
@@ -235,36 +247,3 @@ def _scaled(text: str, factor: Fraction) -> str:
 
 def _ends(sequence: Sequence) -> tuple[str, str]:
     return sequence.opening, sequence.closing
-
-
-def _same_name(gold: str, answer: str) -> bool:
-    """Whether two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
-
-    Words ("perimeter", "Area of ABC") are not compared.
-    """
-    plain = [re.sub(r"^m(?=\\)|\\(?:angle|overline|triangle|measuredangle)|[{}]", "", name) for name in (gold, answer)]
-    if not all(plain) or any(re.fullmatch(r"[A-Za-z]*[a-z]{2,}[A-Za-z]*", name) for name in plain):
-        return True
-    return plain[0] == plain[1] or (plain[0].isupper() and plain[0] == plain[1][::-1])
-
-
-def _same_label(gold: Label, answer: Label) -> bool:
-    """Whether two names name one figure.
-
-    `AB` and `BA` are one segment but two rays; an angle has its vertex in the middle; a triangle's corners stand in
-    any order; a polygon's may start anywhere and run either way. What the figure is may be left out, not changed.
-    """
-    if gold.figure and answer.figure and gold.figure != answer.figure:
-        return False
-    one, other = gold.points, answer.points
-    figures = {gold.figure, answer.figure}
-    if one == other:
-        return True
-    if len(one) != len(other) or "ray" in figures:
-        return False
-    if "triangle" in figures:
-        return set(one) == set(other)
-    if len(one) <= 3:
-        return one == other[::-1]
-    turns = [other[i:] + other[:i] for i in range(len(other))]
-    return one in turns or one[::-1] in turns

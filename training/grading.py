@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from inference.format import TAGS, tagged_answers
 from training.answer_parsing import parse
 from training.answer_text import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
-from training.answers import KINDS, Formula
+from training.answers import KINDS, formulas
 from training.comparison import compare
 from training.grading_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
+from training.latex import to_latex
 
 MAX_SHOWN_CHARS = 200
 """Of an answer, in a `Grade`."""
@@ -33,7 +34,9 @@ _MAX_STATED_CHARS = 4000
 _ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _INTEGER = r"\d{1,3}(?:,\d{3})+|\d+"
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
-_TOO_LARGE = re.compile(r"[0-9]{4}\s*[)}]*\s*!|\^\s*[{(]*\s*-?[0-9]{4}|binom\s*\{\s*[0-9]{4}|(?:\^\s*[{(]*\s*[0-9.]+\s*){3}")
+_TOO_LARGE = re.compile(
+    r"[0-9]{4}\s*[)}]*\s*!|\^\s*[{(]*\s*-?[0-9]{4}|binom\s*\{\s*[0-9]{4}|(?:\^\s*[{(]*\s*[0-9.]+\s*){3}"
+)
 """A factorial, power or binomial that would take sympy minutes."""
 _log = logging.getLogger(__name__)
 
@@ -102,23 +105,24 @@ def grade_many(pairs: Sequence[tuple[str, str]]) -> list[Grade]:
 
 def answer_kind(gold: str) -> str:
     """What kind of answer a gold is: `choice`, `number`, `formula`, `words`, … (`training.answers.KINDS`)."""
-    return KINDS[type(parse(clean(gold)))] if len(gold.strip()) <= MAX_ANSWER_CHARS else "words"
+    text = gold.strip()
+    if len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
+        return "words"
+    return KINDS[type(parse(clean(text)))]
 
 
 def is_verifiable(gold: str) -> bool:
-    """Whether a right answer in other words could be told from a wrong one: for a formula, that it can be read.
+    """Whether a right answer in other words could be told from a wrong one: that math-verify can read its formulas.
 
     >>> is_verifiable("\\\\frac{1}{"), is_verifiable("\\\\frac{\\\\pi}{2}")
     (False, True)
     """
     text = gold.strip()
-    if not text or len(text) > MAX_ANSWER_CHARS:
+    if not text or len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
         return False
-    read = parse(clean(text))
-    if not isinstance(read, Formula):
-        return True
+    mathematics = _Mathematics(may_wait=True)
     try:
-        return _Mathematics(may_wait=True)(read.text, f"({read.text})", "equal")
+        return all(mathematics(latex, f"({latex})", "equal") for latex in map(to_latex, formulas(parse(clean(text)))))
     except MathLimit:
         return False
 
@@ -177,8 +181,11 @@ def _grade_clean(gold: str, answer: str, may_wait: bool) -> Grade:
     if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
         same = gold == answer
         return Grade(same, *shown, "same words" if same else "too long to compare")
+    gold, answer = clean(gold), clean(answer)
     try:
-        correct, rule = compare(clean(gold), clean(answer), _Mathematics(may_wait))
+        if max(nesting(gold), nesting(answer)) > MAX_NESTING and gold != answer:
+            raise MathLimit("too deep to compare")
+        correct, rule = compare(gold, answer, _Mathematics(may_wait))
         return Grade(correct, *shown, rule)
     except MathLimit as limit:
         level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
@@ -200,11 +207,8 @@ class _Mathematics:
         self._budget = Budget()
 
     def __call__(self, gold: str, answer: str, relation: str) -> bool:
-        for text in (gold, answer):
-            if nesting(text) > MAX_NESTING:
-                raise MathLimit("too deep to compare")
-            if _TOO_LARGE.search(text):
-                raise MathLimit("too large to compare")
+        if _TOO_LARGE.search(gold) or _TOO_LARGE.search(answer):
+            raise MathLimit("too large to compare")
         if not self._may_wait:
             raise _NeedsMathematics
         return math_equal(gold, answer, relation, self._budget)

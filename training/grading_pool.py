@@ -11,27 +11,18 @@ eight) when all are busy; they end with this process, however it ends.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import json
 import os
-import queue
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 from training import math_worker
+from training.math_process import NO_TIME, MathProcess
 
 TIME_LIMIT_SECONDS = 2.0
 """Wall-clock limit of the mathematics of one grading."""
-START_LIMIT_SECONDS = 120.0
-"""Wall-clock limit of starting a worker."""
+START_LIMIT_SECONDS = 300.0
+"""Wall-clock limit of starting a worker: a second or two, but not on a machine that does much else."""
 MAX_REMEMBERED = 20_000
-NO_TIME = "comparing took too long"
-BROKEN = "comparing broke the process that did it"
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 class MathLimit(Exception):
@@ -59,7 +50,7 @@ def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget |
     reply = _remembered.get(question)
     if reply is None:
         reply = _the_pool().ask(list(question), budget or Budget())
-        if reply in (math_worker.YES, math_worker.NO, math_worker.NO_GOLD, math_worker.NO_ANSWER):
+        if reply in math_worker.VERDICTS:
             if len(_remembered) >= MAX_REMEMBERED:
                 _remembered.clear()
             _remembered[question] = reply
@@ -82,8 +73,8 @@ class Pool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._changed = threading.Condition()
-        self._free: list[_Worker] = []
-        self._all: set[_Worker] = set()
+        self._free: list[MathProcess] = []
+        self._all: set[MathProcess] = set()
         self._starting = 0
         self._failure = ""
         self._is_closed = False
@@ -97,7 +88,7 @@ class Pool:
         reply = worker.ask(question, budget.left_seconds)
         budget.left_seconds -= time.monotonic() - started
         with self._changed:
-            if worker.is_alive() and reply != NO_TIME:
+            if reply in math_worker.VERDICTS:
                 self._free.append(worker)
                 self._changed.notify()
                 return reply
@@ -120,7 +111,7 @@ class Pool:
         for worker in workers:
             worker.kill()
 
-    def _take(self) -> _Worker:
+    def _take(self) -> MathProcess:
         with self._changed:
             while True:
                 while self._free:
@@ -143,13 +134,18 @@ class Pool:
             threading.Thread(target=self._start, name="grading-start", daemon=True).start()
 
     def _start(self) -> None:
-        worker, failure = None, ""
+        worker, failure = None, "starting it failed"
         try:
-            worker = _Worker()
+            worker = MathProcess()
             reply = worker.reply(START_LIMIT_SECONDS)
             failure = "" if reply == math_worker.YES else reply
         except OSError as error:
             failure = str(error)
+        finally:
+            self._enlist(worker, failure)
+
+    def _enlist(self, worker: MathProcess | None, failure: str) -> None:
+        """Add a worker that is ready, or note why there is none, and wake those who wait."""
         with self._changed:
             self._starting -= 1
             if worker and not failure and not self._is_closed:
@@ -161,57 +157,6 @@ class Pool:
             self._changed.notify_all()
         if worker:
             worker.kill()
-
-
-class _Worker:
-    """One process of `training.math_worker`, and a thread that reads its replies."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "training.math_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_ROOT,
-            start_new_session=True,  # a signal to this process's group must not fail what is being graded
-        )
-        self._replies: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="grading-replies", daemon=True).start()
-
-    def ask(self, question: list[str], limit_seconds: float) -> str:
-        """The worker's reply, `NO_TIME`, or `BROKEN`."""
-        assert self.process.stdin
-        try:
-            self.process.stdin.write(json.dumps(question).encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError:
-            return BROKEN
-        return self.reply(limit_seconds)
-
-    def reply(self, limit_seconds: float) -> str:
-        """The next reply, waited for at most this long."""
-        try:
-            return self._replies.get(timeout=max(0.0, limit_seconds))
-        except queue.Empty:
-            return NO_TIME
-
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        """End the process, whatever it does, and wait until it has."""
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()  # type: ignore[union-attr]
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        with self.process.stdout as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError):  # a process that is killed may leave half a line
-                    self._replies.put(json.loads(line))
-        self._replies.put(BROKEN)
 
 
 _lock = threading.Lock()
@@ -235,7 +180,7 @@ def _close() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the parent's workers are the parent's. Kept, so that nothing of them is closed or waited for."""
+    """In a forked child: the parent's workers stay the parent's, and are kept, so that nothing of them is closed."""
     global _pool, _lock
     if _pool:
         _inherited.append(_pool)

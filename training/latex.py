@@ -18,7 +18,9 @@ def to_latex(text: str) -> str:
     text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^\s*(-?[0-9]+)", r"^{\1}", text)
     text = re.sub(r"(?<![\\a-zA-Z])(pi|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![a-z])", r"\\\1 ", text)
-    return text.replace("*", "\\cdot ")
+    text = text.replace("*", "\\cdot ")
+    text = re.sub(r"\)\s*\(", r") \\cdot (", text)  # side by side, numbers would be read as mixed: 1 + 3 for (1)(3)
+    return re.sub(r"(?<![_^{0-9.a-zA-Z])([0-9]+)\s*\(", r"\1 \\cdot (", text)
 
 
 def _fraction(match: re.Match[str]) -> str:

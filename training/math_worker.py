@@ -28,6 +28,8 @@ RELATIONS = ("equal", "multiple", "positive multiple")
 YES, NO = "yes", "no"
 NO_GOLD = "the expected answer cannot be read as mathematics"
 NO_ANSWER = "the answer cannot be read as mathematics"
+VERDICTS = (YES, NO, NO_GOLD, NO_ANSWER)
+"""The replies after which the process goes on."""
 NO_MEMORY = "comparing took too much memory"
 
 
@@ -62,12 +64,18 @@ def _holds(wanted: Any, given: Any, relation: str) -> bool:
 def read(text: str) -> Any:
     """`text` as a sympy expression; `None` if it cannot be read."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from math_verify.grader import should_treat_as_complex
 
     kept = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
     try:
         latex = normalize_latex(text, kept)
-        return latex2sympy(latex, is_real=not should_treat_as_complex(latex), normalization_config=None)
+        return latex2sympy(
+            latex,
+            is_real=not should_treat_as_complex(latex),
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),  # R is not r
+        )
     except MemoryError:
         raise
     except Exception:  # as above

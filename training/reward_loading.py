@@ -1,7 +1,7 @@
 """Reward functions by name: the project's own, or a user's from `module:function`.
 
-    >>> load_reward("format_reward")(["7"])
-    [0.0]
+>>> load_reward("format_reward")(["7"])
+[0.0]
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def _rewards(returned: Any, name: str, num_completions: int) -> list[float | Non
         raise UserError(f"the reward {name!r} returned {type(returned).__name__!r}; return a list of numbers or None")
     if len(returned) != num_completions:
         raise UserError(
-            f"the reward {name!r} returned {len(returned)} rewards for {num_completions} completions; return one for each"
+            f"the reward {name!r} returned {len(returned)} rewards for {num_completions} completions; "
+            "return one for each"
         )
     for reward in returned:
         is_number = isinstance(reward, int | float) and math.isfinite(reward)

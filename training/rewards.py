@@ -84,8 +84,12 @@ def format_fault(text: str) -> str:
     places = [text.index(tag) for tag in TAGS]
     if places != sorted(places):
         return "the tags are out of order"
-    before, between, after = text[: places[0]], text[places[1] + len(TAGS[1]) : places[2]], text[places[3] + len(TAGS[3]) :]
-    for part, where in ((before, "before the thought"), (between, "between thought and answer"), (after, "at the end")):
+    outside = {
+        "before the thought": text[: places[0]],
+        "between thought and answer": text[places[1] + len(TAGS[1]) : places[2]],
+        "after the answer": text[places[3] + len(TAGS[3]) :],
+    }
+    for where, part in outside.items():
         if part.strip():
             return f"text {where}"
     return "" if is_well_formed(text) else "an empty thought or answer"

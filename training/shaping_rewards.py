@@ -1,7 +1,7 @@
 """Rewards that shape rather than judge; each can be switched on with a weight beside format and accuracy.
 
-    >>> soft_format_reward(["<think>3 + 4 = 7.</think> 7"])
-    [0.5]
+>>> soft_format_reward(["<think>3 + 4 = 7.</think> 7"])
+[0.5]
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def repetition_reward(
     log_extra: LogExtra | None = None,
     **columns: Any,
 ) -> list[float | None]:
-    """0.0 for a completion that never repeats itself, down to almost `-max_penalty` for one that says one thing over and over.
+    """0.0 for a completion that never repeats itself, down to almost `-max_penalty` for one that does nothing else.
 
     The share of n-grams that occurred before, times `-max_penalty`: `-max_penalty * (1 - distinct / all)`, the
     n-gram penalty of the paper that `length_reward` names (appendix C.2), here over words.
     """
     if ngram_words < 1 or max_penalty < 0:
-        raise ValueError(f"ngram_words is {ngram_words} and max_penalty {max_penalty:g}; give at least 1 and at least 0")
+        raise ValueError(f"ngram_words is {ngram_words}, max_penalty {max_penalty:g}; give at least 1 and at least 0")
     shares = [_repeated(completion_text(completion).lower().split(), ngram_words) for completion in completions]
     if log_extra:
         log_extra("repetition_reason", [f"{share:.0%} of {ngram_words}-word runs repeat" for share in shares])

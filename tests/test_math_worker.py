@@ -1,0 +1,50 @@
+"""What math-verify is asked and what it replies, in this process; and that the process of its own does the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.latex import to_latex
+from training.math_worker import NO, NO_ANSWER, NO_GOLD, YES, compare
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "relation", "reply"),
+    [
+        ("2\\sqrt{3}", "\\sqrt{12}", "equal", YES),
+        ("2\\sqrt{3}", "\\sqrt{11}", "equal", NO),
+        ("1/3", "0.333333", "equal", NO),
+        ("sqrt(2)", "1.414214", "equal", NO),
+        ("2pi", "6.283185307179586", "equal", NO),
+        ("0.5x", "x/2", "equal", YES),
+        ("(1)(3)", "3", "equal", YES),
+        ("2(3)", "6", "equal", YES),
+        ("x - 1", "2x - 2", "multiple", YES),
+        ("x - 1", "1 - x", "multiple", YES),
+        ("x - 1", "1 - x", "positive multiple", NO),
+        ("x - 1", "3x - 3", "positive multiple", YES),
+        ("x - 1", "x^2 - x", "multiple", NO),
+        ("x - 1", "0", "multiple", NO),
+        ("0", "x - 1", "multiple", NO),
+        ("\\frac{1}{", "1", "equal", NO_GOLD),
+        ("1", "\\frac{1}{", "equal", NO_ANSWER),
+    ],
+)
+def test_replies(gold: str, answer: str, relation: str, reply: str) -> None:
+    assert compare(to_latex(gold), to_latex(answer), relation) == reply
+
+
+def test_the_process_replies_line_by_line() -> None:
+    questions = [["x+1", "1+x", "equal"], ["x+1", "x", "equal"]]
+    lines = "".join(json.dumps(question) + "\n" for question in questions)
+    command = [sys.executable, "-m", "training.math_worker"]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, timeout=400)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [YES, YES, NO]  # the first says it is ready
+    assert done.returncode == 0
