@@ -9,7 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Rollouts:
     never_right: float
     seconds: float
     hardware: str
+    pass_rates: dict[str, float] = field(default_factory=dict)
+    """Share of right completions by row id, which a curriculum orders the rows by."""
 
     @property
     def completions_per_second(self) -> float:
@@ -141,10 +143,13 @@ def sample_rollouts(
             graded.append((strict, lenient, form, completion.truncated, completion.num_tokens))
         if progress:
             progress(len(asked))
-    return _summary(graded, plan.num_generations, time.perf_counter() - started)
+    names = rows["row_id"] if "row_id" in rows.column_names else [str(i) for i in range(len(rows))]
+    return _summary(graded, plan.num_generations, time.perf_counter() - started, list(names))
 
 
-def _summary(graded: Sequence[tuple[bool, bool, bool, bool, int]], size: int, seconds: float) -> Rollouts:
+def _summary(
+    graded: Sequence[tuple[bool, bool, bool, bool, int]], size: int, seconds: float, names: Sequence[str]
+) -> Rollouts:
     groups = [graded[i : i + size] for i in range(0, len(graded), size)]
     strict, lenient, form, truncated, tokens = zip(*graded)
     rights = [sum(rollout[0] for rollout in group) for group in groups]
@@ -161,6 +166,7 @@ def _summary(graded: Sequence[tuple[bool, bool, bool, bool, int]], size: int, se
         never_right=rights.count(0) / len(groups),
         seconds=seconds,
         hardware=hardware_name(),
+        pass_rates={name: round(right / size, 4) for name, right in zip(names, rights, strict=True)},
     )
 
 
@@ -186,13 +192,14 @@ def project(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps | None) -> P
 
 
 def read_measured_run(folder: Path) -> MeasuredSteps:
-    """The steps of a run folder: `step_time` in its `metrics.jsonl`, size and `hardware` in its `config.json`."""
+    """The steps of a run folder: times in `metrics.jsonl`, their size in `config.json`, hardware in `versions.json`."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        hardware = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]["hardware"]
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [json.loads(line).get("step_time") for line in lines if line.strip()]
         completions = int(config["prompts_per_step"]) * int(config["num_generations"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"--measured-run is {folder}, which is no run folder with config.json and metrics.jsonl "
             f"({type(error).__name__}: {error}). Name the folder of a run."
@@ -203,5 +210,4 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
             f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS}; "
             f"at least {MIN_STEPS} are needed. Let it run a little longer."
         )
-    hardware = str(config.get("hardware") or "hardware that it does not name")
     return MeasuredSteps(statistics.median(seconds), len(seconds), completions, hardware)

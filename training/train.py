@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,11 @@ from inference.settings import load_settings
 from training.callbacks import Recorder, Stop
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
+from training.curriculum import order_by_difficulty
 from training.curve import draw_curve
-from training.data import Splits, load_rows
+from training.data import load_rows
 from training.failures import INTERRUPTED, RunFailed, explain_failure
+from training.hardware import hardware_name
 from training.run_folder import RunFolder, step_of
 from training.trainer import build_trainer
 
@@ -63,8 +64,8 @@ def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
     folder.add_versions(_hardware())
     checkpoint = folder.newest_checkpoint()
     folder.rewind(step_of(checkpoint) if checkpoint else 0)
-    rows = _rows(config)
-    trainer = build_trainer(config, rows.train, folder, [Recorder(folder, stop, config.keep_checkpoints)])
+    rows = _train_rows(config)
+    trainer = build_trainer(config, rows, folder, [Recorder(folder, stop, config.keep_checkpoints)])
     trainer.remove_callback(transformers.PrinterCallback)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -78,9 +79,10 @@ def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
     return True
 
 
-def _rows(config: RunConfig) -> Splits:
-    rows = load_rows(config.data, _processor(config), progress=True)
-    print(f"{len(rows.train):,} train rows; {rows.dropped}", flush=True)
+def _train_rows(config: RunConfig) -> Any:
+    splits = load_rows(config.data, _processor(config), progress=True)
+    rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
+    print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
     return rows
 
 
@@ -113,9 +115,8 @@ def _last_step(folder: RunFolder) -> int:
 
 
 def _hardware() -> dict[str, Any]:
-    if not torch.cuda.is_available():
-        return {"gpu": None}
-    return {"gpu": torch.cuda.get_device_name(0), "num_gpus": torch.cuda.device_count(), "cuda": torch.version.cuda}
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}
 
 
 class _logged:

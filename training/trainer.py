@@ -180,6 +180,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         beta=config.beta,
         loss_type=config.loss_type,
         reward_weights=list(config.rewards.values()),
+        shuffle_dataset=config.curriculum is None,
         seed=config.seed,
         use_cpu=not on_gpu,
         bf16=bf16,
