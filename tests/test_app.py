@@ -130,6 +130,7 @@ def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, pict
 
 def _png_of(width: int, height: int) -> bytes:
     """A PNG whose header claims this size, with no pixels behind it."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -13,7 +13,7 @@ from tests.serving import Server
 __all__ = ["browser", "server", "visit"]
 pytestmark = MARKS
 HOSTILE = (
-    "<think>Look: <img src=x onerror=\"window.hurt=1\"> ![x](http://outside.example/x.png) and \\(a<b\\) **so** "
+    '<think>Look: <img src=x onerror="window.hurt=1"> ![x](http://outside.example/x.png) and \\(a<b\\) **so** '
     "<script>window.hurt=1</script> \\(\\href{javascript:window.hurt=1}{x}\\)</think> <answer>$\\frac{3}{4}$</answer>"
 )
 

@@ -128,7 +128,7 @@ def kill_and_resume(folder: Path, kills: int, steps: int, seed: int) -> RunFolde
     process = start(folder, *options(steps), "--folder", str(folder))
     for _ in range(kills):
         reached = len(found.history())
-        wait_for(lambda reached=reached: len(found.history()) > reached or process.poll() is not None)
+        wait_for(lambda r=reached, p=process: len(found.history()) > r or p.poll() is not None)
         time.sleep(rng.uniform(0, 1.5))
         if process.poll() is not None:
             break  # it was quicker than the killer

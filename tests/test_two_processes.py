@@ -1,4 +1,4 @@
-"""Two processes share a step: given the same rollouts as one, they come to the same gradient, rewards and advantages."""
+"""Two processes share a step: given the same rollouts as one, they come to one gradient, rewards and advantages."""
 
 import json
 import os

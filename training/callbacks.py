@@ -21,7 +21,7 @@ SHOWN = {"reward": "reward", "rewards/format_reward/mean": "format", "rewards/ac
 
 
 class Stop:
-    """Asked for by SIGTERM or Ctrl-C; taken at the end of a step, on every process at once. A second one is not waited for."""
+    """Asked for by SIGTERM or Ctrl-C, taken at the end of a step on every process; the second is obeyed at once."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -32,7 +32,9 @@ class RunConfig(BaseModel):
     profile: str = Field("starter", description="the profile that the other values started from")
     base: str = Field("starter", description="local folder or Hub id of the base; `starter` is the shipped one")
     base_revision: str | None = Field(None, description="branch, tag or commit of a base on the Hub")
-    start_adapter: str | None = Field(None, description="folder of an adapter to train on from; a fresh LoRA if not given")
+    start_adapter: str | None = Field(
+        None, description="folder of an adapter to train on from; a fresh LoRA if not given"
+    )
     data: DataConfig = Field(default_factory=DataConfig, description="where the problems come from")
 
     max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
@@ -128,7 +130,7 @@ class RunConfig(BaseModel):
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
         if self.choose_checkpoint and self.keep_checkpoints < 2:
-            return f"choose_checkpoint has one checkpoint to choose from (keep_checkpoints {self.keep_checkpoints}); keep 2"
+            return "choose_checkpoint has one checkpoint to choose from (keep_checkpoints is 1); keep 2"
         return None
 
 
@@ -171,10 +173,12 @@ PROFILES: dict[str, dict[str, Any]] = {
         "choose_checkpoint": True,
     },
 }
-"""Values that differ from `RunConfig`'s defaults. `recipe` is the cookbook's run exactly; `a100` fits one 80 GB card."""
+"""Values that differ from `RunConfig`'s defaults. `recipe` is the cookbook's exactly; `a100` is for one 80 GB card."""
 
 
-def load_config(profile: str | None = None, values: Mapping[str, Any] | None = None, file: Path | None = None) -> RunConfig:
+def load_config(
+    profile: str | None = None, values: Mapping[str, Any] | None = None, file: Path | None = None
+) -> RunConfig:
     """The configuration of a profile, changed by a YAML file, changed by single values (`data` may be partial).
 
     Raises `UserError` that names the value, what is wrong with it, and what to give instead.

@@ -53,7 +53,7 @@ def _add(parser: Any, option: str, destination: str, field: Any) -> None:
 
 
 def _value(name: str, given: str) -> Any:
-    """Lists and mappings are written as in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; the rest is checked later."""
+    """Lists and mappings are in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; the rest is checked later."""
     if not given.strip().startswith(("[", "{")):
         return (given,) if name in ("lora_modules", "report_to") else given
     try:

@@ -14,7 +14,7 @@ from inference.errors import UserError
 
 
 def order_by_difficulty(rows: Any, file: Path) -> Any:
-    """`rows` (a `datasets.Dataset` with `row_id`) by falling pass rate, then those that were not measured, in their order.
+    """`rows` (a `datasets.Dataset` with `row_id`) by falling pass rate, then those not measured, in their order.
 
     Rows with a pass rate of 0 or 1 are left out. Raises `UserError` where the file has no pass rates of these rows.
     """

@@ -102,7 +102,7 @@ def _cut_off(history: History) -> Finding | None:
         return None
     return Finding(
         "cut off",
-        f"{_percent(share)} of completions were cut off at the length limit over the last {WINDOW} steps; they cannot score.",
+        f"{_percent(share)} of completions hit the length limit over the last {WINDOW} steps and were cut off.",
         "Raise max_completion_length, or add length_reward so that shorter ones pay.",
     )
 
@@ -141,7 +141,8 @@ def _only_tags(history: History) -> Finding | None:
         return None
     return Finding(
         "only the tags",
-        f"format is {_percent(_mean(form[-WINDOW:]))}, but accuracy went from {_percent(before)} to {_percent(after)} since it was learnt.",
+        f"format is {_percent(_mean(form[-WINDOW:]))}, but since it was learnt accuracy "
+        f"went from {_percent(before)} to {_percent(after)}.",
         "Compare lenient accuracy in the evaluation; lower format_reward's weight, or check what the base can see.",
     )
 
@@ -158,7 +159,8 @@ def _collapse(history: History) -> Finding | None:
     steps = [row.get("step", i + 1) for i, row in enumerate(history) if row.get("reward") is not None]
     return Finding(
         "reward collapse",
-        f"the reward fell from {means[best]:.2f} (steps {steps[best]} to {steps[best + WINDOW - 1]}) to {means[-1]:.2f}.",
+        f"the reward fell from {means[best]:.2f} (steps {steps[best]} to {steps[best + WINDOW - 1]}) "
+        f"to {means[-1]:.2f}.",
         "Resume from a checkpoint of those steps with a lower learning_rate, or with beta above 0.",
     )
 

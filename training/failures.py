@@ -1,7 +1,7 @@
 """What ends a run early, in words: what happened, what to change, and the exit status that says so.
 
-    >>> print(explain_failure(MemoryError(), RunConfig(), Path("run")).status)
-    3
+>>> print(explain_failure(MemoryError(), RunConfig(), Path("run")).status)
+3
 """
 
 from __future__ import annotations

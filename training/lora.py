@@ -1,4 +1,4 @@
-"""Where LoRA goes: linear layers of the language model, never of the vision tower; and a tower without a backward pass."""
+"""Where LoRA goes: linear layers of the language model, never of the tower; and a tower without a backward pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lora_targets(model: nn.Module, layers: Sequence[str]) -> str:
 def stop_tower_gradient(model: nn.Module) -> list[str]:
     """Run the frozen parts that see without recording a graph; returns their names.
 
-    With gradient checkpointing, PEFT makes embeddings require gradients, and the frozen tower would get a full backward.
+    With gradient checkpointing, PEFT makes embeddings require gradients, and the frozen tower gets a full backward.
     """
     stopped: list[str] = []
     for name, module in model.named_modules():

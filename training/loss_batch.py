@@ -94,5 +94,7 @@ def _pad(batch: Batch, prompt: int, completion: int, pad_token_id: int) -> Batch
 
 
 def _is_over_completion(name: str, value: Any, batch: Batch) -> bool:
-    named = name.startswith("completion_") or name.endswith("_logps") or name in ("tool_mask", "importance_sampling_ratio")
+    named = (
+        name.startswith("completion_") or name.endswith("_logps") or name in ("tool_mask", "importance_sampling_ratio")
+    )
     return named and isinstance(value, torch.Tensor) and value.shape == batch["completion_mask"].shape

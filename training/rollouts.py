@@ -25,7 +25,7 @@ class RolloutWriter:
     def write(
         self, step: int, logs: Mapping[str, Any], group_size: int, num_tokens: Sequence[int], ended: Sequence[bool]
     ) -> None:
-        """One line for each group of the newest batch; `num_tokens` and `ended` (an end token came) are by completion."""
+        """One line for each group of the newest batch; `num_tokens` and `ended` (by an end token) are by completion."""
         size = len(num_tokens)  # the logs may hold an earlier batch too
         texts = [completion_text(completion) for completion in _last(logs["completion"], size)]
         rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
@@ -76,7 +76,9 @@ def picture_hash(picture: Image.Image) -> str:
 def question_of(prompt: Sequence[Mapping[str, Any]]) -> str:
     """The user's text in a prompt of messages."""
     content = prompt[-1].get("content") or ""
-    return content if isinstance(content, str) else "".join(p.get("text", "") for p in content if p.get("type") == "text")
+    return (
+        content if isinstance(content, str) else "".join(p.get("text", "") for p in content if p.get("type") == "text")
+    )
 
 
 def _number(value: float | None) -> float | None:

@@ -10,7 +10,6 @@ everything in a run folder (`training.run_folder`). A run that was stopped or ki
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
 from pathlib import Path
@@ -169,6 +168,8 @@ def main(args: argparse.Namespace) -> int:
     if config.eval_rows:
         from training import evaluate
 
-        evaluate.report(base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json")
+        evaluate.report(
+            base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json"
+        )
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0

@@ -1,4 +1,4 @@
-"""TRL's `GRPOTrainer` for a vision-language model, and the few methods that differ: no waste, and everything on record."""
+"""TRL's `GRPOTrainer` for a vision-language model, and the few methods that differ: no waste, all on record."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from inference.errors import UserError
 from inference.format import build_messages, neutralise
 from inference.settings import STARTER
 from training.config import RunConfig
-from training.loss_batch import replace_groups, select_rows
 from training.lora import lora_targets, stop_tower_gradient
+from training.loss_batch import replace_groups, select_rows
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
 
 
 class RunTrainer(GRPOTrainer):
-    """Records every rollout, replaces groups without signal, and leaves completions without one out of the loss's passes."""
+    """Records every rollout, and does not train on completions without a signal."""
 
     def __init__(
         self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
@@ -99,9 +99,7 @@ class RunTrainer(GRPOTrainer):
         """None in checkpoints: the card is written when an adapter is published."""
 
 
-def build_trainer(
-    config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]
-) -> RunTrainer:
+def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
     base = str(STARTER) if config.base == "starter" else config.base
     processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
@@ -141,7 +139,9 @@ def load_adapter(model: Any, folder: str) -> PeftModel:
     """The model with the adapter to train on from; safetensors only."""
     path = Path(folder).expanduser()
     if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder")
+        raise UserError(
+            f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder"
+        )
     try:
         return PeftModel.from_pretrained(model, str(path), is_trainable=True)
     except (RuntimeError, ValueError) as error:

@@ -32,7 +32,7 @@ hosts.</p>
 <p>LookThink and its starter are under Apache-2.0. The handwritten digits are those that ship with scikit-learn
 (Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
 """
-PROGRAM = '''from gradio_client import Client, handle_file
+PROGRAM = """from gradio_client import Client, handle_file
 
 client = Client("http://127.0.0.1:7860")
 result = client.predict(
@@ -41,7 +41,7 @@ result = client.predict(
     expected_answer="7",
     api_name="/ask",
 )
-print(result["answer"], result["verdict"])'''
+print(result["answer"], result["verdict"])"""
 
 
 def build_about(service: Service) -> None:

@@ -1,7 +1,7 @@
 """The endpoints for `gradio_client`: `/ask` and `/compare`. Their names, parameters and results stay as they are.
 
-    client = Client("http://127.0.0.1:7860")
-    client.predict(image=handle_file("chart.png"), question="How high is bar B?", api_name="/ask")["answer"]
+client = Client("http://127.0.0.1:7860")
+client.predict(image=handle_file("chart.png"), question="How high is bar B?", api_name="/ask")["answer"]
 """
 
 from __future__ import annotations

@@ -34,9 +34,7 @@ class Inputs:
             alt_text="The picture you ask about",
         )
         with gr.Row(elem_classes="lt-try"):
-            self.examples = gr.HTML(
-                examples_html(service.examples), js_on_load=EXAMPLES_JS, elem_id=f"{name}-examples"
-            )
+            self.examples = gr.HTML(examples_html(service.examples), js_on_load=EXAMPLES_JS, elem_id=f"{name}-examples")
             self.new = gr.Button("New problem", size="sm", elem_id=f"{name}-new", elem_classes="lt-new", min_width=80)
         self.question = gr.Textbox(
             label="Question",

@@ -104,9 +104,7 @@ class Job:
         if (completion.num_tokens, completion.text) == (before.num_tokens, before.text):
             self._finish(i, completion)
             return
-        new = replace(
-            before, text=completion.text, num_tokens=completion.num_tokens, seconds=completion.seconds
-        )
+        new = replace(before, text=completion.text, num_tokens=completion.num_tokens, seconds=completion.seconds)
         if not before.thought_seconds and new.text != before.text and _thought_ends(new.text):
             new = replace(new, thought_tokens=new.num_tokens, thought_seconds=new.seconds)
         self._progress[i] = new
