@@ -69,6 +69,19 @@ def test_one_that_runs_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -
     assert order == ["plain", "nasty"]
 
 
+def test_what_was_cut_off_is_tried_again_only_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading_pool, "TIME_LIMIT_SECONDS", 0.5)
+    spent = []
+    for retry_seconds in (600.0, 0.0):
+        monkeypatch.setattr(grading_pool, "RETRY_SECONDS", retry_seconds)
+        for _ in range(2):
+            budget = Budget()
+            with pytest.raises(MathLimit, match=grading_pool.NO_TIME):
+                math_equal("x+4", f"9^{{9^9}}+{retry_seconds}", budget=budget)
+            spent.append(budget.left_seconds < 0.1)
+    assert spent == [True, False, True, True]
+
+
 def test_a_grading_whose_time_is_spent_asks_no_more() -> None:
     budget = Budget()
     budget.left_seconds = 0.0
