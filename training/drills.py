@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from training.templates import choose, lettered
+
 
 def drill(rng: random.Random) -> tuple[str, str]:
     """A question without a picture, of numbers like those of the problems, and its completion in tags."""
@@ -16,9 +18,9 @@ def drill(rng: random.Random) -> tuple[str, str]:
             if other not in options:
                 options.append(other)
         rng.shuffle(options)
-        letter = "ABCD"[options.index(answer)]
-        question += "\nChoices:\n" + "\n".join(f"{name}. {option}" for name, option in zip("ABCD", options))
-        reasoning, answer = f"{reasoning} That is choice {letter}.".strip(), letter
+        question = lettered(question, options)
+        answer, found = choose(options, answer)
+        reasoning = f"{reasoning} {found}"
     return question, f"<think>{reasoning}</think>\n<answer>{answer}</answer>"
 
 
@@ -38,10 +40,10 @@ def _exercise(kind: str, rng: random.Random) -> tuple[str, str, str]:
     elif kind == "difference":
         tens = rng.random() < 0.3
         a = 180 if tens else rng.randint(1, 24)
-        b = 10 * rng.randint(4, 16) if tens else rng.randint(0, min(a, 12))
+        b = 5 * rng.randint(8, 32) if tens else rng.randint(0, min(a, 12))
         term, value = f"{a} - {b}", str(a - b)
     else:
-        scale = rng.choice((1, 1, 10))
-        a, b = scale * rng.randint(1, 12 if scale == 10 else 24), scale * rng.randint(0 if scale == 1 else 1, 12)
+        scale = rng.choice((1, 1, 5))
+        a, b = scale * rng.randint(1, 24), scale * rng.randint(0 if scale == 1 else 4, 12 if scale == 1 else 24)
         term, value = f"{a} + {b}", str(a + b)
     return f"What is {term}?", f"{term} = {value}.", value

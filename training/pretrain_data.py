@@ -40,7 +40,7 @@ LABELS = (
     *(f"top {h}" for h in range(1, 10)),
     *(f"{colour} {form}" for colour in COLOURS for form in FORMS),
 )
-"""What the tower's helper heads learn to name in each cell of the picture (a cell is one image token)."""
+"""What the tower's helper heads learn to name in each quarter of a cell (a cell is one image token, 2 × 2 patches)."""
 MEAN, STD = (
     np.array(v, np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 )
@@ -48,7 +48,7 @@ MEAN, STD = (
 
 @dataclass
 class Pool:
-    """`size` problems: pixels (N, SIDE, SIDE, 3) uint8, cells (N, GRID * GRID, labels) bool, and their texts."""
+    """`size` problems: pixels (N, SIDE, SIDE, 3) uint8, cells (N, GRID * GRID, 4 * labels) bool, and their texts."""
 
     pixels: np.ndarray
     cells: np.ndarray
@@ -111,7 +111,7 @@ class Batches:
         self.prompts = {s: self._prompt_parts(s) for s in (THINK_PROMPT, DIRECT_PROMPT, None)}
 
     def pictures(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches and cell labels (B * cells, labels) alone."""
+        """Patches and cell labels (B * cells, 4 * labels) alone."""
         rows = [self.rng.randrange(len(self.pool.texts)) for _ in range(size)]
         return patches(self.pool.pixels[rows]), torch.from_numpy(self.pool.cells[rows]).flatten(0, 1)
 
@@ -232,8 +232,8 @@ def _scaled(image: Image.Image, processor) -> np.ndarray:
 
 
 def _cells(problem: Problem) -> np.ndarray:
-    cells = np.zeros((GRID * GRID, len(LABELS)), bool)
+    cells = np.zeros((GRID, GRID, 2, 2, len(LABELS)), bool)
     for mark in problem.marks:
-        x, y = (min(GRID - 1, max(0, int(v * GRID))) for v in (mark.x, mark.y))
-        cells[y * GRID + x, LABELS.index(mark.label)] = True
-    return cells
+        x, y = (min(2 * GRID - 1, max(0, int(v * 2 * GRID))) for v in (mark.x, mark.y))
+        cells[y // 2, x // 2, y % 2, x % 2, LABELS.index(mark.label)] = True
+    return cells.reshape(GRID * GRID, 4 * len(LABELS))

@@ -17,17 +17,17 @@ from training.starter import SIDE, build_model, build_processor, train_tokenizer
 from training.templates import KINDS
 
 MICRO_BATCH = 24
-DRILLS = 32
+DRILLS = 16
 """Rows without a picture in each step of the last two stages."""
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How long and how fast. The shipped starter had these steps; its card says what else changed on the way."""
+    """How long and how fast. The shipped starter was made in two goes; its card says which."""
 
     see_steps: int = 300
-    reason_steps: int = 900
-    mix_steps: int = 700
+    reason_steps: int = 2000
+    mix_steps: int = 600
     batch_size: int = 48
     """Pictures a step, computed in micro-batches of 24 of similar length."""
     learning_rate: float = 2e-3
@@ -52,7 +52,7 @@ class Pretrainer:
         if start_from is not None:
             trained = AutoModelForImageTextToText.from_pretrained(start_from, dtype="float32", use_safetensors=True)
             self.model.load_state_dict(trained.state_dict())
-        self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, len(LABELS))
+        self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, 4 * len(LABELS))
         self.pool = Pool.load_or_draw(folder, config.pool_size, config.seed)
         self.held_out = Pool.load_or_draw(folder, 500, config.seed + 1)
         self.batches = Batches(self.pool, self.processor)
@@ -115,9 +115,10 @@ class Pretrainer:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _rate(self, stage: str, progress: float) -> float:
-        """Warm-up, a plateau, and a linear decay over the mix."""
+        """Warm-up, a plateau, half of it from the middle of `reason` on, and a linear decay over the mix."""
         warm = min(1.0, (self.step + 1) / 100)
-        return warm if stage != "mix" else max(0.02, 1.0 - progress)
+        half = 0.5 if stage == "mix" or stage == "reason" and progress >= 0.5 else 1.0
+        return warm * half if stage != "mix" else half * max(0.04, 1.0 - progress)
 
     def _micro_batches(self, batches: Batches, stage: str) -> list[dict]:
         size = self.config.batch_size
@@ -133,9 +134,9 @@ class Pretrainer:
         size = part["cells"].shape[0] // (GRID * GRID)
         grid = torch.tensor([[1, SIDE // 14, SIDE // 14]] * size)
         features = self.model.model.get_image_features(part["pixel_values"], grid, return_dict=True)
-        named = self.heads(torch.cat(features.pooler_output))  # (B * cells, labels)
+        named = self.heads(torch.cat(features.pooler_output))  # (B * cells, 4 * labels)
         cells = part["cells"].float()
-        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, cells, pos_weight=torch.tensor(8.0))}
+        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(named, cells, pos_weight=torch.tensor(16.0))}
         if "input_ids" in part:
             losses["text"] = self._forward(part, features, grid).loss
         return losses

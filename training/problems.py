@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image
 
 from training.scenes import COLOURS, FORMS, Mark, digit_scans, draw_bars, draw_digits, draw_figure, draw_shapes
-from training.templates import KINDS, TEMPLATES, Question, Template
+from training.templates import KINDS, TEMPLATES, Question, Template, choose, lettered
 
 SPLITS = ("train", "test")
 _TEST_SHARE = 5
@@ -81,9 +81,9 @@ def make_problem(rng: random.Random, split: str = "train", template: Template | 
     image, marks = draw(template.kind, values, asked, split, rng)
     problem, answer, reasoning = asked.text, asked.answer, asked.reasoning
     if options:
-        letter = "ABCD"[options.index(asked.answer)]
-        problem += "\nChoices:\n" + "\n".join(f"{name}. {option}" for name, option in zip("ABCD", options))
-        answer, reasoning = letter, f"{reasoning} That is choice {letter}."
+        problem = lettered(problem, options)
+        answer, found = choose(options, asked.answer)
+        reasoning = f"{reasoning} {found}"
     return Problem(
         image=image,
         problem=problem,
@@ -174,7 +174,7 @@ def _sample_shapes(template: Template, rng: random.Random) -> tuple:
 
 def _sample_figure(template: Template, rng: random.Random) -> tuple:
     if template.figure == "triangle angles":
-        first, second = 10 * rng.randint(2, 12), 10 * rng.randint(2, 12)
+        first, second = 5 * rng.randint(4, 24), 5 * rng.randint(4, 24)
         return (template.figure, first, second, 180 - first - second)
     count = 3 if template.figure == "triangle sides" else 2
     return (template.figure, *(rng.randint(2, 12) for _ in range(count)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 KINDS = ("digits", "bars", "shapes", "figures")
+LETTERS = "ABCD"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ def _sum_steps(numbers: list[int]) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def choose(options: Sequence[str], answer: str) -> tuple[str, str]:
+    """The letter of `answer` among lettered options, and the reasoning: each is read until one fits."""
+    place = options.index(answer)
+    read = " ".join(f"{letter} is {option}." for letter, option in zip(LETTERS, options[: place + 1]))
+    return LETTERS[place], f"{read} That is choice {LETTERS[place]}."
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """The question with its options, one a line."""
+    return f"{question}\nChoices:\n" + "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options))
 
 
 # Handwritten digits
