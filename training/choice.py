@@ -1,4 +1,4 @@
-"""Which checkpoint of a run becomes its adapter: the last, or the best on the validation rows, never on the test rows."""
+"""Which checkpoint of a run becomes its adapter, where it is chosen: the best on validation rows, not on test rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from inference.engine import Engine
 from inference.settings import STARTER
+from training.conditions import ADAPTER_THINKING
 from training.config import RunConfig
-from training.evaluate import CONDITIONS, evaluate
 from training.run_folder import RunFolder, is_whole, step_of, write_whole
+from training.scoring import evaluate
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-TUNED = "adapter-thinking"
 log = logging.getLogger(__name__)
 
 
@@ -26,13 +26,11 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
     """
     engine = Engine.load(STARTER if config.base == "starter" else config.base)
     scores: dict[int, float] = {}
-    condition = [c for c in CONDITIONS if c.name == TUNED]
+    limit = max(256, config.max_completion_length)
     for checkpoint in sorted(filter(is_whole, folder.checkpoints.glob("checkpoint-*")), key=step_of):
         engine.add_adapter("candidate", checkpoint)
-        found = evaluate(
-            engine, rows, condition, adapter="candidate", max_new_tokens=config.max_completion_length, seed=config.seed
-        )
-        scores[step_of(checkpoint)] = found.estimate(TUNED, "lenient").value
+        found = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
+        scores[step_of(checkpoint)] = found.estimate(ADAPTER_THINKING.name, "lenient").value
         log.info(
             "checkpoint %d: %.1f %% on %d validation rows",
             step_of(checkpoint),

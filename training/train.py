@@ -32,8 +32,9 @@ from training.curve import draw_curve
 from training.data import Splits, load_rows
 from training.failures import INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
+from training.reward_loading import load_reward
 from training.run_folder import RunFolder, Status, step_of
-from training.trainer import build_trainer
+from training.trainer import build_trainer, check_base
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
     processes (`accelerate launch`) the first keeps the folder.
     """
     folder = RunFolder(path)
+    check_base(config)
+    for name in config.rewards:
+        load_reward(name)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
         if is_main_process():
@@ -195,10 +199,15 @@ def main(args: argparse.Namespace) -> int:
         print(f"run folder: {folder}\nended early: {failure}", flush=True)
         return failure.status
     if config.eval_rows and is_main_process():
-        from training import evaluate
+        from training.evaluate import report
 
-        evaluate.report(
-            base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json"
+        report(
+            config.base,
+            adapter,
+            config.eval_rows,
+            data=None if config.data.is_starter else config.data,
+            max_new_tokens=max(256, config.max_completion_length),
+            target=adapter / "evaluation.json",
         )
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from inference.errors import UserError
@@ -97,6 +97,20 @@ class RunTrainer(GRPOTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None in checkpoints: the card is written when an adapter is published."""
+
+
+def check_base(config: RunConfig) -> None:
+    """Raise `UserError` if there is no such base, before anything large is read."""
+    base = str(STARTER) if config.base == "starter" else config.base
+    try:
+        AutoConfig.from_pretrained(base, revision=config.base_revision)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        revision = f" at revision {config.base_revision}" if config.base_revision else ""
+        raise UserError(
+            f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model in safetensors "
+            "with its processor, or a Hub id that this machine can reach (with HF_TOKEN set, if it is gated)"
+        ) from error
 
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
