@@ -108,8 +108,8 @@ def check_base(config: RunConfig) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         revision = f" at revision {config.base_revision}" if config.base_revision else ""
         raise UserError(
-            f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model in safetensors "
-            "with its processor, or a Hub id that this machine can reach (with HF_TOKEN set, if it is gated)"
+            f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model "
+            "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN set, if it is gated)"
         ) from error
 
 
