@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
     start_adapter: str | None = Field(
         None, description="folder of an adapter to train on from; a fresh LoRA if not given"
     )
-    data: DataConfig = Field(default_factory=DataConfig, description="where the problems come from")
+    data: DataConfig = Field(default_factory=lambda: DataConfig(), description="where the problems come from")
 
     max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")

@@ -19,7 +19,7 @@ _WHOLE = ("token_type_ids", "mm_token_type_ids")
 
 def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     """Some rows, with their pictures, trimmed to their own longest prompt and completion."""
-    split = split_pixel_values_by_grid(batch)
+    split: Batch = split_pixel_values_by_grid(batch)
     size = len(batch["advantages"])
     picked: Batch = {}
     for name, value in split.items():
@@ -42,7 +42,8 @@ def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size
         return batch
     places = {group: new for group, new in zip(groups, alive)}
     size, new_size = len(batch["advantages"]), len(fresh["advantages"])
-    old, new = split_pixel_values_by_grid(batch), split_pixel_values_by_grid(fresh)
+    old: Batch = split_pixel_values_by_grid(batch)
+    new: Batch = split_pixel_values_by_grid(fresh)
     prompt, completion = (max(b[f"{n}_ids"].shape[1] for b in (old, new)) for n in ("prompt", "completion"))
     old, new = (_pad(part, prompt, completion, pad_token_id) for part in (old, new))
     merged = dict(old)

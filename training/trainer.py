@@ -32,6 +32,9 @@ class RunTrainer(GRPOTrainer):
         self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.model: Any
+        self.train_dataset: Any
+        self.num_generations: int
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
         self.resample_rounds = resample_rounds
@@ -47,7 +50,7 @@ class RunTrainer(GRPOTrainer):
             if not dead:
                 break
             fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
-            output = replace_groups(output, fresh, dead, self.num_generations, self._tokenizer.pad_token_id)
+            output = replace_groups(output, fresh, dead, self.num_generations, int(self._tokenizer.pad_token_id))
         return output
 
     def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
@@ -90,8 +93,8 @@ class RunTrainer(GRPOTrainer):
     def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
         rows = advantages.nonzero()[:, 0].tolist()
-        wanted = torch.tensor([max(1, len(rows))], device=advantages.device)
-        wanted = int(self.accelerator.gather(wanted).max())
+        here = torch.tensor([max(1, len(rows))], device=advantages.device)
+        wanted = int(self.accelerator.gather(here).max())
         others = [i for i in range(len(advantages)) if i not in set(rows)]
         return sorted(rows + others[: wanted - len(rows)])
 
@@ -109,7 +112,7 @@ def check_base(config: RunConfig) -> None:
         revision = f" at revision {config.base_revision}" if config.base_revision else ""
         raise UserError(
             f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model "
-            "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN set, if it is gated)"
+            "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN, if it is gated)"
         ) from error
 
 
