@@ -35,20 +35,18 @@ NASTY = {
 
 
 @pytest.mark.parametrize("formula", NASTY.values(), ids=NASTY)
-def test_a_nasty_formula_is_wrong_with_a_reason_and_the_next_is_graded(
-    formula: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nasty_formula_is_wrong_with_a_reason_and_the_next_is_graded(formula: str) -> None:
     """Once as an answer, and once past the checks that keep most of them from the workers."""
     verdict = grade_answer("x+1", formula)
     assert not verdict.correct and verdict.rule
+    assert math_equal(f"x+{len(formula)}", f"{len(formula)}+x", budget=patient())  # now a worker is free
     started = time.monotonic()
     try:
         assert not math_equal("x+1", formula)
     except MathLimit as limit:
         assert str(limit)
-    assert time.monotonic() - started < 100  # two seconds, and the start of a worker on a busy machine
-    monkeypatch.setattr(grading_pool, "TIME_LIMIT_SECONDS", 100.0)
-    assert math_equal("x+2", "2+x")
+    assert time.monotonic() - started < 10  # two seconds, on a machine that may be busy
+    assert math_equal("x+2", f"{len(formula)}+x-{len(formula) - 2}", budget=patient())
 
 
 def test_one_that_runs_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +142,7 @@ if child == 0:
     os._exit(0 if is_right and apart else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert grade_answer("x+3", "3+x").correct
-assert grading_pool._the_pool().process_ids()[:1] == mine[:1]
+assert set(mine) <= set(grading_pool._the_pool().process_ids())
 """
 LEAVE = """
 import sys, threading, time
