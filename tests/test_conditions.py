@@ -13,7 +13,10 @@ from training.conditions import CONDITIONS, GROUPS, choose_conditions
     [
         (["main"], ["base-direct", "base-thinking", "adapter-thinking"]),
         (["adapter-thinking", "base-direct"], ["base-direct", "adapter-thinking"]),
-        (["main", "base-direct", "sampled"], [*GROUPS["main"][:2], "base-sampled", "adapter-thinking", "adapter-sampled"]),
+        (
+            ["main", "base-direct", "sampled"],
+            [*GROUPS["main"][:2], "base-sampled", "adapter-thinking", "adapter-sampled"],
+        ),
         (["all"], [condition.name for condition in CONDITIONS]),
     ],
 )

@@ -35,7 +35,7 @@ def test_base_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "evaluation.json"
     assert run(*BASE_ONLY, "--output", target, "--completions") == 0
     data = read(target)
-    known = {"num_rows": 2, "seed": 0, "max_new_tokens": 8, "batch_size": 2, "num_samples": 1}
+    known: dict[str, Any] = {"num_rows": 2, "seed": 0, "max_new_tokens": 8, "batch_size": 2, "num_samples": 1}
     known |= {"base": "starter", "adapter": None, "dataset": "starter", "role": "test"}
     assert {name: data["about"][name] for name in known} == known
     assert len(data["completions"]["base-thinking"]) == 2

@@ -54,7 +54,10 @@ def test_most_frequent_train_answer(tmp_path: Path) -> None:
         row["solution"] = "6" if i in (0, 1, 12) else "5"
         row["image"] = f"{i}.png"
         (tmp_path / f"{i}.png").write_bytes(datasets_on_disk.picture(i))
-    files = [datasets_on_disk.write_lines(tmp_path / f"{n}.jsonl", some) for n, some in (("train", rows[:12]), ("test", rows[12:]))]
+    files = [
+        datasets_on_disk.write_lines(tmp_path / f"{n}.jsonl", some)
+        for n, some in (("train", rows[:12]), ("test", rows[12:]))
+    ]
     config = read_data_config(dataset=str(files[0].parent), test_split="test")
     found = load_held_out(config, "test")
     assert len(found.rows) == 4
