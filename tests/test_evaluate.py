@@ -54,12 +54,11 @@ def test_killed_and_given_again(
     """Ctrl-C after two batches, then the same command: it says so, decodes the rest, and the report is the same."""
     options = [*FAST, "--conditions", "main", "--plots", "none"]
     assert run(*options, "--output", tmp_path / "whole.json") == 0
-    monkeypatch.setattr(evaluation_report, "evaluate", stopping_after(2))
     killed = tmp_path / "killed.json"
-    assert run(*options, "--output", killed) == 130
+    with monkeypatch.context() as stopped:
+        stopped.setattr(evaluation_report, "evaluate", stopping_after(2))
+        assert run(*options, "--output", killed) == 130
     assert not killed.exists() and len(list(tmp_path.glob("killed.*.parts.jsonl"))) == 1
-    monkeypatch.undo()
-    monkeypatch.setenv("LOOKTHINK_HOME", str(tmp_path / "home"))
     capsys.readouterr()
     assert run(*options, "--seed", 1, "--output", killed) == 0
     assert "starting anew" in (said := capsys.readouterr().err) and "another rows, another settings" in said
