@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,8 @@ def _accuracy(report: Report) -> Any:
     for measure, shift in (("strict", 0.14), ("lenient", -0.14)):
         shown = [(i, name) for i, name in enumerate(names) if measure == "lenient" or name not in DIRECT]
         _points(axes, [i + shift for i, _ in shown], [report.estimate(n, measure) for _, n in shown], measure)
-    for name, estimate in report.baselines.items():
-        axes.axvline(100 * estimate.value, color="#888888", linewidth=1, linestyle=":")
-        where = (100 * estimate.value, len(names) - 0.4)
-        axes.annotate(f" {name}", where, fontsize=6, color="#666666", rotation=90, va="bottom", annotation_clip=False)
+    for (name, estimate), style in zip(report.baselines.items(), itertools.cycle((":", "--", "-."))):
+        axes.axvline(100 * estimate.value, color="#777777", linewidth=1, linestyle=style, label=name)
     axes.set(xlabel=f"right, % of {len(report.kinds):,} rows, with 95 % intervals", xlim=(0, 100))
     _legend(figure, axes)
     return figure

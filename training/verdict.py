@@ -38,15 +38,23 @@ def _what_changed(
         return f"It got worse: on the same {rows} lenient accuracy fell by {_size(lenient)}{although}"
     unmoved = f"lenient accuracy did not ({_points(lenient)}; {rows} {_could_show(smallest)})"
     if strict.is_up:
-        return f"It learnt the tags, not to reason: strict accuracy rose by {_size(strict)}, {unmoved}"
+        return f"{_tags(strict, lenient)}: strict accuracy rose by {_size(strict)}, {unmoved}"
     if strict.is_down:
         return f"It got worse at stating its answer in the tags: strict accuracy fell by {_size(strict)}, {unmoved}"
     if form.is_up:
-        return f"It learnt the tags, not to reason: the format rose by {_size(form)}, {unmoved}"
+        return f"{_tags(form, lenient)}: the format rose by {_size(form)}, {unmoved}"
     if form.is_down:
         return f"It got worse at the tags: the format fell by {_size(form)}, {unmoved}"
     changed = f"lenient accuracy changed by {_points(lenient)}"
     return f"{rows} cannot tell: {changed}, and so many rows {_could_show(smallest)}"
+
+
+def _tags(risen: PairedDifference, lenient: PairedDifference) -> str:
+    """What may be said of reasoning where the tags came and lenient accuracy did not move: that it was not learnt only
+    if the tags rose by more than lenient accuracy can have."""
+    if risen.low > lenient.high:
+        return "It learnt the tags, not to reason"
+    return f"It learnt the tags, and {lenient.num_rows:,} rows cannot tell whether also to reason"
 
 
 def _size(difference: PairedDifference) -> str:
