@@ -156,7 +156,7 @@ def draw_figure(
     outline = tuple(int(c * 0.75) for c in tint)
     dx, dy = rng.randint(-16, 16), rng.randint(-16, 16)
     if apart:
-        dy = rng.choice((-18, -17, 17, 18))
+        dy = 17 + dy % 2 if dy > 0 else -17 - dy % 2
     if figure == "rectangle":
         corners, spots = _rectangle(labels, rng)
     elif figure == "right triangle":
