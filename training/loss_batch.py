@@ -44,7 +44,7 @@ def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size
     size, new_size = len(batch["advantages"]), len(fresh["advantages"])
     old, new = split_pixel_values_by_grid(batch), split_pixel_values_by_grid(fresh)
     prompt, completion = (max(b[f"{n}_ids"].shape[1] for b in (old, new)) for n in ("prompt", "completion"))
-    old, new = (_pad(part, prompt, completion, pad_token_id) for part in (old, new))
+    old, new = (_pad(part, prompt, completion, pad_token_id) for part in _even_tiles(old, new))
     merged = dict(old)
     for name, value in old.items():
         if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
@@ -91,6 +91,27 @@ def _pad(batch: Batch, prompt: int, completion: int, pad_token_id: int) -> Batch
         elif _is_over_completion(name, value, batch):
             padded[name] = torch.nn.functional.pad(value, (0, right), value=fill)
     return padded
+
+
+def _even_tiles(*batches: Batch) -> list[Batch]:
+    """Batches of pictures in tiles, (1, tiles, …) in a list or (B, tiles, …), with as many tiles in each.
+
+    SmolVLM's processor fills up with blank tiles to the most of a batch, and its model leaves them out again.
+    """
+    if "pixel_attention_mask" not in batches[0]:
+        return list(batches)
+    most = max(batch["pixel_attention_mask"].shape[1] for batch in batches)
+    return [
+        batch
+        | {"pixel_attention_mask": _more_tiles(batch["pixel_attention_mask"], most)}
+        | {"pixel_values": [_more_tiles(pixels, most) for pixels in batch["pixel_values"]]}
+        for batch in batches
+    ]
+
+
+def _more_tiles(tiles: torch.Tensor, number: int) -> torch.Tensor:
+    blank = tiles.new_zeros(len(tiles), number - tiles.shape[1], *tiles.shape[2:])
+    return torch.cat([tiles, blank], dim=1)
 
 
 def _is_over_completion(name: str, value: Any, batch: Batch) -> bool:

@@ -29,7 +29,7 @@ from training.data import load_rows
 from training.failures import INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
 from training.run_folder import RunFolder, step_of
-from training.trainer import build_trainer
+from training.trainer import build_trainer, check_base
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
 def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
     """Train to the end and write the adapter; false if it was stopped before."""
     transformers.set_seed(config.seed)
+    check_base(config)
     folder.add_versions(_hardware())
     checkpoint = folder.newest_checkpoint()
     folder.rewind(step_of(checkpoint) if checkpoint else 0)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from inference.errors import UserError
+from inference.families import check_family
 from inference.format import build_messages, neutralise
 from inference.settings import STARTER
+from inference.tokens import chat_markers
 from training.config import RunConfig
 from training.lora import lora_targets, stop_tower_gradient
 from training.loss_batch import replace_groups, select_rows
@@ -99,6 +102,13 @@ class RunTrainer(GRPOTrainer):
         """None in checkpoints: the card is written when an adapter is published."""
 
 
+def check_base(config: RunConfig) -> None:
+    """Raises `UserError` for a base of a family that the engine could not serve, before anything else is loaded."""
+    if config.base != "starter":
+        found, _ = PreTrainedConfig.get_config_dict(config.base, revision=config.base_revision)
+        check_family(config.base, found.get("model_type"))
+
+
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
     base = str(STARTER) if config.base == "starter" else config.base
@@ -114,7 +124,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
+        train_dataset=prompts(rows, chat_markers(processor.tokenizer)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
@@ -199,7 +209,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
     )
 
 
-def prompts(rows: Dataset, markers: list[str]) -> Dataset:
+def prompts(rows: Dataset, markers: Iterable[str]) -> Dataset:
     """Rows as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
 
     def row(problem: str) -> dict[str, Any]:
