@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
 
-from inference.encoding import ImageEncoding
+from inference.families import Family, ImageEncoding
 from inference.lora import Adapter, Router, make_routes
 from inference.rows import Row
 from inference.sampling import row_noise, sample
@@ -39,8 +39,10 @@ class Batch:
     Prompts are padded on the left to a common length T. Rows with the same prompt are prefilled once.
     """
 
-    def __init__(self, model: Any, router: Router, vocabulary: Vocabulary, prompts: Sequence[Prompt]) -> None:
-        self._model, self._router, self._vocabulary = model, router, vocabulary
+    def __init__(
+        self, model: Any, family: Family, router: Router, vocabulary: Vocabulary, prompts: Sequence[Prompt]
+    ) -> None:
+        self._model, self._family, self._router, self._vocabulary = model, family, router, vocabulary
         self._device = model.device
         self._prompts = list(prompts)
         self._cache = DynamicCache(config=model.config)
@@ -56,7 +58,7 @@ class Batch:
         for prompt in self._prompts:
             first_of.setdefault(prompt.key, len(first_of))
         distinct = list({prompt.key: prompt for prompt in self._prompts}.values())
-        ids, mask, positions = self._pad(distinct)  # (B, T), (B, T), (3, B, T)
+        ids, mask, positions = self._pad(distinct)  # (B, T), (B, T), (…, B, T)
         self._router.routes = make_routes([prompt.adapter for prompt in distinct])
         logits = self._model(
             input_ids=ids,
@@ -64,10 +66,10 @@ class Batch:
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            mm_encoder_outputs={"image": _tower_output([prompt.image.features for prompt in distinct])},
+            mm_encoder_outputs={"image": _tower_output([prompt.image for prompt in distinct])},
             logits_to_keep=1,
         ).logits[:, -1]  # (B, V)
-        self._positions = positions.amax(dim=(0, 2)) + 1  # (B,)
+        self._positions = self._family.next_positions(positions)  # (…, B, 1)
         longest = max(prompt.row.max_new_tokens for prompt in self._prompts)
         room = mask.new_ones(len(mask), longest)
         self._mask = torch.cat([mask, room], dim=1)[:, None, None, :]  # (B, 1, 1, T + longest)
@@ -84,11 +86,10 @@ class Batch:
         self._router.routes = self._routes
         self._length += 1
         mask = None if self._is_dense else self._mask[..., : self._length]
-        positions = (self._positions + (self._num_steps - 1)).expand(3, -1)[:, :, None]  # (3, B, 1)
         logits = self._model(
             input_ids=self._tokens[:, None],
-            attention_mask={"full_attention": mask},
-            position_ids=positions,
+            attention_mask=self._family.step_mask(mask),
+            position_ids=self._positions + (self._num_steps - 1),
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]  # (B, V)
@@ -140,25 +141,31 @@ class Batch:
 
     def _select_state(self, index: torch.Tensor) -> None:
         self._cache.batch_select_indices(index)
-        self._mask, self._positions = self._mask[index], self._positions[index]
+        self._mask, self._positions = self._mask[index], self._positions[..., index, :]
 
     def _pad(self, prompts: list[Prompt]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Left-padded ids (B, T), their mask (B, T, bool), and positions in three axes (3, B, T)."""
+        """Left-padded ids (B, T), their mask (B, T, bool), and positions as the family counts them (…, B, T)."""
         longest = max(len(prompt.ids) for prompt in prompts)
         ids = torch.full((len(prompts), longest), self._vocabulary.pad)
         mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
         for i, prompt in enumerate(prompts):
             ids[i, longest - len(prompt.ids) :] = torch.tensor(prompt.ids)
             mask[i, longest - len(prompt.ids) :] = True
-        positions, _ = self._model.model.get_rope_index(
-            ids,
-            mm_token_type_ids=(ids == self._vocabulary.image).int(),
-            image_grid_thw=torch.stack([prompt.image.grid for prompt in prompts]),
-            attention_mask=mask,
-        )
+        images = [prompt.image for prompt in prompts]
+        positions = self._family.positions(ids, mask, self._vocabulary.image, images)
         return ids.to(self._device), mask.to(self._device), positions.to(self._device)
 
 
-def _tower_output(features: list[torch.Tensor]) -> BaseModelOutputWithPooling:
-    """Pictures' features (N, hidden) in the shape that the tower hands them over."""
-    return BaseModelOutputWithPooling(pooler_output=tuple(features))  # type: ignore[arg-type]  # so in transformers
+@dataclass
+class _TowerOutput(ModelOutput):
+    """Pictures' features in the shape that the towers hand them over."""
+
+    pooler_output: tuple[torch.Tensor, ...] | None = None
+    """By picture: (N, hidden)."""
+    deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
+    """By layer and picture: (N, hidden)."""
+
+
+def _tower_output(images: list[ImageEncoding]) -> _TowerOutput:
+    deep = list(zip(*(image.deep_features for image in images), strict=True))
+    return _TowerOutput(tuple(image.features for image in images), deep or None)

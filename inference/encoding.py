@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image
+
+from inference.families import Family, ImageEncoding
 
 CACHE_BYTES = 512 * 2**20
 """Features kept, in bytes; a picture of 1,280 tokens takes 5 MB in a 3B model."""
@@ -17,22 +17,11 @@ BATCH_PATCHES = 16_384
 """Patches that go through the tower at once."""
 
 
-@dataclass(frozen=True)
-class ImageEncoding:
-    """A picture as the language model takes it."""
-
-    features: torch.Tensor
-    """(N, hidden), one row per image token."""
-    grid: torch.Tensor
-    """(3,) patches in time, height and width, on the CPU."""
-
-
 class ImageEncoder:
     """Encodes pictures and remembers the most recently used ones by content."""
 
-    def __init__(self, model: Any, image_processor: Any) -> None:
-        self._model = model
-        self._image_processor = image_processor
+    def __init__(self, family: Family) -> None:
+        self._family = family
         self._cache: OrderedDict[bytes, ImageEncoding] = OrderedDict()
         self.num_encodings = 0
         """Pictures that went through the tower so far."""
@@ -56,27 +45,26 @@ class ImageEncoder:
     def _run(self, images: Iterable[Image.Image]) -> list[ImageEncoding]:
         encodings: list[ImageEncoding] = []
         batch: list[Any] = []
+        num_patches = 0
         for image in images:
-            inputs = self._image_processor(images=[image], return_tensors="pt")
-            if batch and sum(len(b["pixel_values"]) for b in batch) + len(inputs["pixel_values"]) > BATCH_PATCHES:
+            inputs = self._family.process(image)
+            added = self._family.num_patches(inputs)
+            if batch and num_patches + added > BATCH_PATCHES:
                 encodings += self._tower(batch)
-                batch = []
+                batch, num_patches = [], 0
             batch.append(inputs)
+            num_patches += added
         return encodings + (self._tower(batch) if batch else [])
 
     def _tower(self, batch: list[Any]) -> list[ImageEncoding]:
-        device = self._model.device
-        pixels = torch.cat([inputs["pixel_values"] for inputs in batch]).to(device)  # (patches, patch values)
-        grids = torch.cat([inputs["image_grid_thw"] for inputs in batch])  # (images, 3)
-        outputs = self._model.get_image_features(pixels, grids.to(device), return_dict=True)
         self.num_encodings += len(batch)
-        return [ImageEncoding(f.clone(), g) for f, g in zip(outputs.pooler_output, grids, strict=True)]
+        return self._family.encode(batch)
 
     def _forget(self) -> None:
         """Drop the least recently used until the rest fits."""
-        size = sum(e.features.nbytes for e in self._cache.values())
+        size = sum(encoding.nbytes for encoding in self._cache.values())
         while size > CACHE_BYTES and len(self._cache) > 1:
-            size -= self._cache.popitem(last=False)[1].features.nbytes
+            size -= self._cache.popitem(last=False)[1].nbytes
 
 
 def content_key(image: Image.Image) -> bytes:

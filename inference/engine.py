@@ -19,21 +19,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
 from inference.batch import Batch, Prompt
 from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
+from inference.families import check_family, make_family
 from inference.lora import Adapter, read_adapter, route_linears
 from inference.rows import Completion, Row
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
-
-FAMILIES = ("qwen2_vl", "qwen2_5_vl")
-"""Model types whose positions and picture features the engine knows."""
-_LANGUAGE_MODEL = "model.language_model"
 
 
 class Engine:
@@ -48,8 +45,9 @@ class Engine:
         """Held for one step of a decode, or to encode pictures."""
         self.tokens = Tokens(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
-        self._router = route_linears(model.get_submodule(_LANGUAGE_MODEL), _LANGUAGE_MODEL)
-        self._encoder = ImageEncoder(model, processor.image_processor)
+        self._family = make_family(model, processor)
+        self._router = route_linears(model, model.get_decoder())
+        self._encoder = ImageEncoder(self._family)
         self._adapters: dict[str, Adapter] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings
 
@@ -59,24 +57,23 @@ class Engine:
 
         Raises `UserError` if there is no such base or it is of a family that the engine does not know.
         """
-        model: Any
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
         try:
-            family = AutoConfig.from_pretrained(base).model_type
-            if family in FAMILIES:
-                processor = AutoProcessor.from_pretrained(base)
-                model = AutoModelForImageTextToText.from_pretrained(
-                    base, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
-                )
+            check_family(str(base), PreTrainedConfig.get_config_dict(base)[0].get("model_type"))
+            processor = AutoProcessor.from_pretrained(base)
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                base, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+            )
+        except UserError:
+            raise
+        except ImportError as error:
+            raise UserError(f"The base {base} cannot be loaded on this machine: {_reason(error)}") from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"The base {base} cannot be loaded: {reason} Name a folder that holds a model in safetensors with its "
-                "processor, or a Hub id that this machine can reach."
+                f"The base {base} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
+                "with its processor, or a Hub id that this machine can reach."
             ) from error
-        if family not in FAMILIES:
-            raise UserError(f"The base {base} is a {family}; choose one of the families {', '.join(FAMILIES)}.")
         return cls(model.to(device), processor, str(base))
 
     @property
@@ -111,7 +108,7 @@ class Engine:
             images = self._encoder.encode([row.image for row in rows])
         prompts = []
         for row, image, adapter in zip(rows, images, adapters, strict=True):
-            ids = tuple(self.tokens.prompt_ids(row, len(image.features)))
+            ids = tuple(self.tokens.prompt_ids(row, image.placeholder))
             self._check_length(row, len(ids))
             prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
         return Decode(self, prompts, stop, started)
@@ -125,7 +122,7 @@ class Engine:
 
     def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
         """The tensors of a decode."""
-        return Batch(self._model, self._router, self.tokens.vocabulary, prompts)
+        return Batch(self._model, self._family, self._router, self.tokens.vocabulary, prompts)
 
     def _adapter(self, name: str) -> Adapter:
         adapter = self._adapters.get(name)
@@ -140,6 +137,11 @@ class Engine:
                 f"completion that is more than the model's {self._max_length:,}. Shorten the question or lower the "
                 "length."
             )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
 
 
 def _check(row: Row) -> None:

@@ -74,13 +74,14 @@ class RoutedLinear(nn.Linear):
         return output
 
 
-def route_linears(root: nn.Module, prefix: str) -> Router:
-    """Replace every linear layer under `root` by a `RoutedLinear`; its name is `prefix` and its path in `root`."""
+def route_linears(model: nn.Module, decoder: nn.Module) -> Router:
+    """Replace every linear layer under `decoder`, a part of `model`, by a `RoutedLinear` named by its path there."""
     router = Router()
-    for name, module in list(root.named_modules()):
+    prefix = next(name for name, module in model.named_modules() if module is decoder)
+    for name, module in list(decoder.named_modules(prefix=prefix)):
         if type(module) is nn.Linear:
             parent, _, child = name.rpartition(".")
-            setattr(root.get_submodule(parent), child, RoutedLinear(module, f"{prefix}.{name}", router))
+            setattr(model.get_submodule(parent), child, RoutedLinear(module, name, router))
     return router
 
 

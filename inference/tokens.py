@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.errors import UserError
-from inference.format import build_messages, neutralise
+from inference.format import THINK_PROMPT, build_messages, neutralise
 from inference.rows import Row
 
 
@@ -33,19 +33,16 @@ class Tokens:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.vocabulary = _read_vocabulary(self.tokenizer, config, generation_config)
-        added = self.tokenizer.added_tokens_decoder.values()
-        self.markers = frozenset(self.tokenizer.all_special_tokens) | {t.content for t in added if t.special}
+        self.markers = chat_markers(self.tokenizer)
         self._special_ids = frozenset(self.tokenizer.convert_tokens_to_ids(list(self.markers)))
         self._image_marker = self.tokenizer.convert_ids_to_tokens(self.vocabulary.image)
         self._bytes: dict[int, bytes] = {}
+        self._check_template()
 
-    def prompt_ids(self, row: Row, num_image_tokens: int) -> list[int]:
-        """The row's prompt with its picture's tokens, the assistant's turn opened and the prefix begun."""
-        messages = build_messages(self.safe_text(row.question), row.system_prompt)
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        assert text.count(self._image_marker) == 1, "the chat template must place the picture once"
-        text = text.replace(self._image_marker, self._image_marker * num_image_tokens)
-        return self._encode(text) + self.prefix_ids(row)
+    def prompt_ids(self, row: Row, placeholder: str) -> list[int]:
+        """The row's prompt with its picture's `placeholder`, the assistant's turn opened and the prefix begun."""
+        text = self._prompt(self.safe_text(row.question), row.system_prompt)
+        return self._encode(text.replace(self._image_marker, placeholder)) + self.prefix_ids(row)
 
     def prefix_ids(self, row: Row) -> list[int]:
         """The tokens of the completion's given beginning."""
@@ -62,6 +59,23 @@ class Tokens:
             found = self._bytes[token_id] = self._look_up(token_id)
         return found
 
+    def _prompt(self, question: str, system_prompt: str | None) -> str:
+        messages = build_messages(question, system_prompt)
+        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _check_template(self) -> None:
+        """The chat template takes each kind of prompt, and places the picture once."""
+        for system_prompt in (None, THINK_PROMPT):
+            try:
+                places = self._prompt("?", system_prompt).count(self._image_marker)
+            except Exception as error:  # the template is a program of the base's own, and may raise anything
+                raise UserError(f"The base's chat template cannot be used: {error} Use an instruct model.") from error
+            if places != 1:
+                raise UserError(
+                    f"The base's chat template writes {self._image_marker} {places} times for one picture; it has to "
+                    "be once. Choose an instruct model."
+                )
+
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
@@ -72,6 +86,12 @@ class Tokens:
         if token_id in self.tokenizer.added_tokens_decoder:
             return token.encode("utf-8")
         return bytes(_BYTE_OF[character] for character in token)
+
+
+def chat_markers(tokenizer: Any) -> frozenset[str]:
+    """The special tokens of a tokenizer, which no typed text may contain (see `format.neutralise`)."""
+    added = tokenizer.added_tokens_decoder.values()
+    return frozenset(tokenizer.all_special_tokens) | {token.content for token in added if token.special}
 
 
 class TextStream:
@@ -101,6 +121,13 @@ def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Voc
     ends |= {tokenizer.eos_token_id} - {None}
     if not ends:
         raise UserError("The base names no end token: set eos_token_id in its generation_config.json.")
+    vocabulary = tokenizer.get_vocab()
+    letters = set().union(*(vocabulary.keys() - tokenizer.get_added_vocab().keys()))
+    if not letters <= _BYTE_OF.keys():
+        raise UserError(
+            f"The base's tokenizer has tokens with {min(letters - _BYTE_OF.keys())!r}: it is not a byte-level BPE, the "
+            "only kind whose text can be streamed here. Choose another base."
+        )
     size = config.get_text_config().vocab_size
     if len(tokenizer) > size:
         raise UserError(
@@ -109,7 +136,7 @@ def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Voc
         )
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     suppressed = {getattr(config, name, None) for name in names} | {tokenizer.pad_token_id}
-    suppressed |= {tokenizer.get_vocab().get("<|vision_pad|>")}
+    suppressed |= {vocabulary.get("<|vision_pad|>")}
     suppressed |= set(range(len(tokenizer), size))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     never = {token for token in suppressed if token is not None} - ends

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 from training.problems import Problem, iterate_problems
 
 STARTER = Path(__file__).parents[1] / "inference" / "starter"
-LANGUAGE_LINEARS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
+LANGUAGE_LINEARS = r"model\.(language|text)_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
 
 def random_adapter(folder: Path, seed: int = 0, strength: float = 0.5, base: Path = STARTER, **config: Any) -> Path:

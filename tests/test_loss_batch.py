@@ -1,6 +1,8 @@
 """Rows of a loss batch: selected, replaced, and trimmed to what is not padding."""
 
 import torch
+from trl.trainer.utils import split_pixel_values_by_grid as split
+from trl.trainer.utils import unsplit_pixel_values_by_grid as unsplit
 
 from training.loss_batch import replace_groups, select_rows
 
@@ -42,7 +44,7 @@ FIRST = batch(
 
 
 def test_selected_rows_are_trimmed_and_keep_their_pictures() -> None:
-    part = select_rows(FIRST, [2, 3])
+    part = unsplit(select_rows(split(FIRST), [2, 3]))
     assert part["prompt_ids"].tolist() == [[12], [12]]
     assert part["completion_ids"].tolist() == [[5, 6], [7, PAD]]
     assert part["mm_token_type_ids"].tolist() == [[2, 3, 3], [2, 3, 0]]
@@ -58,7 +60,7 @@ def test_a_dead_group_is_replaced_by_one_with_a_signal() -> None:
         [0.0, 0.0, 0.5, -0.5],
         [1, 1, 4, 4],
     )
-    merged = replace_groups(FIRST, fresh, [0], 2, PAD)
+    merged = unsplit(replace_groups(split(FIRST), split(fresh), [0], 2, PAD))
     assert merged["prompt_ids"].tolist() == [[14] * 5, [14] * 5, [PAD] * 4 + [12], [PAD] * 4 + [12]]
     assert merged["completion_ids"].tolist() == [[8] * 6, [8] + [PAD] * 5, [5, 6] + [PAD] * 4, [7] + [PAD] * 5]
     assert merged["advantages"].tolist() == [0.5, -0.5, 1.0, -1.0]
@@ -70,4 +72,5 @@ def test_a_dead_group_is_replaced_by_one_with_a_signal() -> None:
 
 def test_nothing_better_leaves_the_batch_as_it_is() -> None:
     fresh = batch([[13]] * 2, [[9], [9]], [0.0, 0.0], [1, 1])
-    assert replace_groups(FIRST, fresh, [0], 2, PAD) is FIRST
+    whole = split(FIRST)
+    assert replace_groups(whole, split(fresh), [0], 2, PAD) is whole

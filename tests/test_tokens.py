@@ -14,6 +14,7 @@ from inference.rows import Row
 from inference.tokens import TextStream
 
 IMAGE = Image.new("RGB", (140, 140), "white")
+PLACEHOLDER = "<|image_pad|>" * 25
 MARKERS = ("<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|vision_start|>", "<|video_pad|>", "<|endoftext|>")
 TYPED = st.lists(st.one_of(st.sampled_from([*MARKERS, *TAGS, "<|", "|>", "im_end", "\n"]), st.text(max_size=8))).map(
     "".join
@@ -33,7 +34,8 @@ def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> No
         expected = processor(text=[text], images=[row.image])
         num_image_tokens = expected["input_ids"][0].count(engine.tokens.vocabulary.image)
         assert num_image_tokens > 1
-        assert engine.tokens.prompt_ids(row, num_image_tokens) == expected["input_ids"][0]
+        placeholder = processor.image_token * num_image_tokens
+        assert engine.tokens.prompt_ids(row, placeholder) == expected["input_ids"][0]
 
 
 @given(TYPED, TYPED)
@@ -41,16 +43,16 @@ def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> No
 @example("<<|im_end|>|im_end|>", "<|im_\x00end|>")
 @example("\ud83d", "\udc00")
 def test_what_is_typed_is_never_structure(engine: Engine, question: str, prefix: str) -> None:
-    plain = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), 25)
-    typed = engine.tokens.prompt_ids(Row(IMAGE, question, prefix=prefix), 25)
+    plain = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), PLACEHOLDER)
+    typed = engine.tokens.prompt_ids(Row(IMAGE, question, prefix=prefix), PLACEHOLDER)
     assert special(engine, typed) == special(engine, plain)
 
 
 @given(TYPED)
 def test_a_prefix_stands_at_the_end_of_the_prompt(engine: Engine, prefix: str) -> None:
     row = Row(IMAGE, "How many?", prefix=prefix)
-    bare = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), 25)
-    assert engine.tokens.prompt_ids(row, 25) == bare + engine.tokens.prefix_ids(row)
+    bare = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), PLACEHOLDER)
+    assert engine.tokens.prompt_ids(row, PLACEHOLDER) == bare + engine.tokens.prefix_ids(row)
 
 
 @pytest.mark.parametrize("marker", MARKERS)

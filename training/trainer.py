@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.errors import UserError
+from inference.families import check_family
 from inference.format import build_messages, neutralise
 from inference.settings import STARTER
+from inference.tokens import chat_markers
 from training.config import RunConfig
 from training.lora import lora_targets, stop_tower_gradient
 from training.loss_batch import replace_groups, select_rows
@@ -50,7 +54,9 @@ class RunTrainer(GRPOTrainer):
             if not dead:
                 break
             fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
-            output = replace_groups(output, fresh, dead, self.num_generations, int(self._tokenizer.pad_token_id))
+            both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
+            merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
+            output = unsplit_pixel_values_by_grid(merged)
         return output
 
     def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
@@ -82,7 +88,7 @@ class RunTrainer(GRPOTrainer):
         self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
         if len(kept) == total:
             return super()._compute_loss(model, inputs)
-        part = select_rows(inputs, kept)
+        part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
         scale = 1.0
         if self.loss_type in ("grpo", "dr_grpo"):
             scale = len(kept) / total
@@ -103,10 +109,10 @@ class RunTrainer(GRPOTrainer):
 
 
 def check_base(config: RunConfig) -> None:
-    """Raise `UserError` if there is no such base, before anything large is read."""
+    """Raise `UserError` if there is no such base or the engine could not serve it, before anything large is read."""
     base = str(STARTER) if config.base == "starter" else config.base
     try:
-        AutoConfig.from_pretrained(base, revision=config.base_revision)
+        found, _ = PreTrainedConfig.get_config_dict(base, revision=config.base_revision)
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         revision = f" at revision {config.base_revision}" if config.base_revision else ""
@@ -114,6 +120,7 @@ def check_base(config: RunConfig) -> None:
             f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model "
             "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN, if it is gated)"
         ) from error
+    check_family(config.base, found.get("model_type"))
 
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
@@ -131,7 +138,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
+        train_dataset=prompts(rows, chat_markers(processor.tokenizer)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
@@ -216,7 +223,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
     )
 
 
-def prompts(rows: Dataset, markers: list[str]) -> Dataset:
+def prompts(rows: Dataset, markers: Iterable[str]) -> Dataset:
     """Rows as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
 
     def row(problem: str) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""A GRPO run on a tiny model of each family: its language model alone learns, and the engine serves what it made."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from inference.engine import Engine, Row
+from inference.errors import UserError
+from tests.datasets_on_disk import picture, rows, write_lines
+from tests.tiny_models import build_tiny
+from training import train
+from training.config import RunConfig, load_config
+from training.lora import TOWERS
+from training.run_folder import RunFolder
+from training.train import run
+from training.trainer import RunTrainer, build_trainer
+
+_no_words = pytest.mark.skipif(
+    importlib.util.find_spec("num2words") is None, reason="the processor of SmolVLM2 needs the package num2words"
+)
+TRAINED = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "idefics3", pytest.param("smolvlm", marks=_no_words)]
+SIZES = [(90, 90), (180, 60), (60, 150)]
+"""Of the pictures: unlike numbers of patches and of tiles in one batch."""
+SMALL: dict[str, Any] = {
+    "max_steps": 2,
+    "warmup_steps": 0,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "max_completion_length": 6,
+    "lora_modules": ["q_proj", "v_proj", "o_proj"],
+    "learning_rate": 0.01,
+    "rewards": {"tests.test_train_families:planned_reward": 1.0},
+    "resample_rounds": 1,
+    "gradient_checkpointing": True,
+    "eval_rows": 0,
+    "report_to": [],
+}
+PLAN = [[0, 0, 0, 0, 0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0]]
+"""Rewards by call: a dead group that is replaced by another, and in the second step one that is left out."""
+_calls: list[int] = []
+
+
+def planned_reward(completions: list[Any], **columns: Any) -> list[float]:
+    _calls.append(len(completions))
+    return [float(reward) for reward in PLAN[len(_calls) - 1]]
+
+
+def folder_of_pictures(folder: Path, num: int = 8) -> Path:
+    """A dataset with pictures of several shapes."""
+    folder.mkdir()
+    lines = []
+    for i, row in enumerate(rows(num)):
+        Image.open(io.BytesIO(picture(i, SIZES[i % 3]))).save(folder / f"{i}.png")
+        lines.append({"file_name": f"{i}.png"} | {k: v for k, v in row.items() if k != "image"})
+    write_lines(folder / "metadata.jsonl", lines)
+    return folder
+
+
+def tower_outputs(trainer: RunTrainer) -> list[bool]:
+    """Filled as the model runs: whether what a linear layer of the tower puts out would get a gradient."""
+    seen: list[bool] = []
+    for name, module in trainer.model.named_modules():
+        if isinstance(module, nn.Linear) and any(part in TOWERS for part in name.split(".")):
+            module.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", TRAINED)
+def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monkeypatch) -> None:
+    base = build_tiny(family, tmp_path / "base")
+    data = {"dataset": str(folder_of_pictures(tmp_path / "data")), "test_rows": 0}
+    config = load_config("starter", SMALL | {"base": str(base), "data": data})
+    seen: list[list[bool]] = []
+
+    def watched(*args: Any) -> RunTrainer:
+        trainer = build_trainer(*args)
+        seen.append(tower_outputs(trainer))
+        return trainer
+
+    monkeypatch.setattr(train, "build_trainer", watched)
+    _calls.clear()
+    adapter = run(config, tmp_path / "run")
+    assert _calls == [len(rewards) for rewards in PLAN]
+    assert seen[0] and not any(seen[0])
+    history = RunFolder(tmp_path / "run").history()
+    assert [row["step"] for row in history] == [1, 2]
+    assert all(row["grad_norm"] > 0 for row in history)
+    assert [row["frac_rows_trained"] for row in history] == [1.0, 0.5]
+
+    weights = load_file(adapter / "adapter_model.safetensors")
+    assert all(".language_model." in name or ".text_model." in name for name in weights)
+    assert not any(part in TOWERS for name in weights for part in name.split("."))
+    learnt = [name for name, tensor in weights.items() if "lora_B" in name and tensor.abs().max() > 0]
+    assert len(learnt) == len(SMALL["lora_modules"]) * 3  # of every layer
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+
+    engine = Engine.load(base)
+    engine.add_adapter("new", adapter)
+    asked = [Row(Image.new("RGB", SIZES[0], "red"), "How many?", adapter=a, max_new_tokens=8) for a in (None, "new")]
+    assert all(completion.num_tokens >= 1 for completion in engine.generate(asked))
+
+
+@pytest.mark.slow
+def test_a_family_that_cannot_be_served_is_not_trained(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "gemma3"}')
+    config = RunConfig(base=str(tmp_path / "base"))
+    with pytest.raises(UserError, match="is a gemma3; choose one of the families"):
+        run(config, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").status()["status"] == "failed"
