@@ -94,15 +94,15 @@ def test_groups_without_signal_are_replaced(tmp_path) -> None:
 def test_lora_targets_are_found_in_the_language_model(engine) -> None:
     import re
 
-    pattern = lora_targets(engine.model, ("q_proj", "gate_proj"))
-    names = [n for n, _ in engine.model.named_modules() if re.fullmatch(pattern, n)]
+    pattern = lora_targets(engine._model, ("q_proj", "gate_proj"))
+    names = [n for n, _ in engine._model.named_modules() if re.fullmatch(pattern, n)]
     assert names and all("language_model" in n for n in names)
-    assert any("visual" in n and n.endswith("gate_proj") for n, _ in engine.model.named_modules())
+    assert any("visual" in n and n.endswith("gate_proj") for n, _ in engine._model.named_modules())
 
 
 def test_a_layer_that_is_not_there_is_named(engine) -> None:
     with pytest.raises(UserError, match="lora_modules has no_proj.*it has down_proj, gate_proj"):
-        lora_targets(engine.model, ("q_proj", "no_proj"))
+        lora_targets(engine._model, ("q_proj", "no_proj"))
 
 
 def test_a_tower_that_is_trained_keeps_its_gradient() -> None:
