@@ -46,7 +46,7 @@ class Engine:
         self.tokens = Tokens(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
         self._family = make_family(model, processor)
-        self._router = route_linears(model, model.get_decoder())
+        self._router = route_linears(model)
         self._encoder = ImageEncoder(self._family)
         self._adapters: dict[str, Adapter] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings

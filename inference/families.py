@@ -1,9 +1,9 @@
 """What differs between families of models: how a picture is encoded and stands in a prompt, and how positions count.
 
-    family = make_family(model, processor)
-    inputs = family.process(image)  # on the CPU
-    encoding = family.encode([inputs])[0]
-    encoding.placeholder  # the text that takes the place of the picture's marker
+family = make_family(model, processor)
+inputs = family.process(image)  # on the CPU
+encoding = family.encode([inputs])[0]
+encoding.placeholder  # the text that takes the place of the picture's marker
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ class QwenVL(Family):
         encodings = []
         for i, (features, grid) in enumerate(zip(outputs.pooler_output, grids, strict=True)):
             deep = tuple(layer[i].clone() for layer in layers)
-            encodings.append(
-                ImageEncoding(features.clone(), self._processor.image_token * len(features), deep, grid)
-            )
+            encodings.append(ImageEncoding(features.clone(), self._processor.image_token * len(features), deep, grid))
         return encodings
 
     def positions(
@@ -172,4 +170,7 @@ def make_family(model: Any, processor: Any) -> Family:
 def check_family(base: str, model_type: str | None) -> None:
     """Raises `UserError` for a base of a family that cannot be served."""
     if model_type not in FAMILIES:
-        raise UserError(f"The base {base} is a {model_type}; choose one of the families {', '.join(FAMILIES)}.")
+        raise UserError(
+            f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "
+            f"{', '.join(FAMILIES)}."
+        )

@@ -24,6 +24,8 @@ from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
 from inference.errors import UserError
 
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
+_EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
+"""How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to begin that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
 _HARMLESS = frozenset(
@@ -74,11 +76,16 @@ class RoutedLinear(nn.Linear):
         return output
 
 
-def route_linears(model: nn.Module, decoder: nn.Module) -> Router:
-    """Replace every linear layer under `decoder`, a part of `model`, by a `RoutedLinear` named by its path there."""
-    router = Router()
-    prefix = next(name for name, module in model.named_modules() if module is decoder)
-    for name, module in list(decoder.named_modules(prefix=prefix)):
+def decoder_path(model: nn.Module) -> str:
+    """Where in `model` its language model is, such as `model.language_model`."""
+    decoder = model.get_decoder()  # type: ignore[operator]
+    return next(name for name, module in model.named_modules() if module is decoder)
+
+
+def route_linears(model: nn.Module) -> Router:
+    """Replace every linear layer of the language model by a `RoutedLinear`, named by its path in `model`."""
+    router, path = Router(), decoder_path(model)
+    for name, module in list(model.get_submodule(path).named_modules(prefix=path)):
         if type(module) is nn.Linear:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, RoutedLinear(module, name, router))
@@ -110,12 +117,13 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         match = _KEY.fullmatch(key)
-        if match is None or match["module"] not in layers:
+        name = _EARLIER_NAME.sub(rf"{decoder_path(model)}.\1", match["module"]) if match else None
+        if match is None or name not in layers:
             raise UserError(
                 f"The adapter {folder.name} changes {key!r}, but this engine takes LoRA on the linear layers of the "
                 "language model only. Train it with target modules there, and none in the vision tower."
             )
-        pairs.setdefault(match["module"], {})[match["side"]] = tensor
+        pairs.setdefault(name, {})[match["side"]] = tensor
     return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
 
 

@@ -69,7 +69,9 @@ class Tokens:
             try:
                 places = self._prompt("?", system_prompt).count(self._image_marker)
             except Exception as error:  # the template is a program of the base's own, and may raise anything
-                raise UserError(f"The base's chat template cannot be used: {error} Use an instruct model.") from error
+                raise UserError(
+                    f"The base's chat template cannot be used: {error} Choose an instruct model."
+                ) from error
             if places != 1:
                 raise UserError(
                     f"The base's chat template writes {self._image_marker} {places} times for one picture; it has to "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,12 @@ from transformers import AutoModelForImageTextToText
 
 from inference.engine import Engine, Row
 from inference.errors import UserError
-from inference.families import FAMILIES, check_family
+from inference.families import check_family
 from inference.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from inference.tokens import TextStream
 from tests.samples import problems, random_adapter
-from tests.tiny_models import build_tiny
+from tests.tiny_models import TINY, build_tiny, needs_num2words
 
-_no_words = pytest.mark.skipif(
-    importlib.util.find_spec("num2words") is None, reason="the processor of SmolVLM2 needs the package num2words"
-)
-SERVED = [pytest.param(name, marks=_no_words if name == "smolvlm" else ()) for name in FAMILIES]
 SIZES = [(140, 140), (260, 90), (64, 200), (140, 140)]
 """Of the rows' pictures: patches and tiles of several shapes, and one small."""
 
@@ -54,7 +49,7 @@ class Served:
         return made[0, inputs.input_ids.shape[1] :].tolist()
 
 
-@pytest.fixture(scope="module", params=SERVED)
+@pytest.fixture(scope="module", params=TINY)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     return Served(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -116,12 +111,21 @@ def test_a_stream_says_what_the_tokenizer_says(served: Served) -> None:
 
 
 def test_an_adapter_on_the_tower_is_refused(served: Served, tmp_path: Path) -> None:
-    tower = r".*(visual|vision_model).*(qkv|q_proj)"
-    folder = random_adapter(tmp_path / "tower", base=served.base, target_modules=tower)
+    folder = random_adapter(
+        tmp_path / "tower", base=served.base, target_modules=r".*(visual|vision_model).*(qkv|q_proj)"
+    )
     with pytest.raises(UserError, match="linear layers of the language model only"):
         served.engine.add_adapter("tower", folder)
 
 
 def test_a_family_that_is_not_served_is_named() -> None:
-    with pytest.raises(UserError, match="some/base is a gemma3; choose one of the families qwen2_vl, .*idefics3"):
+    with pytest.raises(UserError, match="some/base is of the family gemma3, .*one of the families qwen2_vl, .*idefics3"):
         check_family("some/base", "gemma3")
+
+
+@needs_num2words
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = build_tiny("smolvlm", tmp_path / "base")
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    with pytest.raises(UserError, match="cannot be loaded on this machine: Package `num2words` is required"):
+        Engine.load(base)

@@ -124,6 +124,20 @@ def test_a_folder_that_cannot_be_served_is_refused(engine: Engine, folder: Path,
     assert engine.adapters == before
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_adapter_of_the_cookbook_recipe_is_served(engine: Engine, tmp_path: Path, earlier: bool) -> None:
+    """LoRA on all `q_proj` and `v_proj`, with the names that today's transformers gives or those before 4.52."""
+    recipe = {"r": 8, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+    folder = random_adapter(tmp_path / "cookbook", task_type="CAUSAL_LM", **recipe)
+    expected = read_adapter(folder, engine._model, engine.base_name)
+    assert len(expected) == 4 * 2
+    if earlier:
+        change_tensors(folder, lambda t: renamed(t, "model.language_model.layers", "model.layers"))
+    found = read_adapter(folder, engine._model, engine.base_name)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name].b, expected[name].b) for name in found)
+
+
 def test_ranks_may_differ_by_layer(engine: Engine, tmp_path: Path) -> None:
     folder = random_adapter(tmp_path / "mixed", rank_pattern={"q_proj": 2}, init_lora_weights="gaussian")
     layers = read_adapter(folder, engine._model, engine.base_name)

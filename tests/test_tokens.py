@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
+from transformers import AutoConfig, AutoProcessor, GenerationConfig, PreTrainedTokenizerFast
 
 from inference.engine import Engine
+from inference.errors import UserError
 from inference.format import TAGS, build_messages
 from inference.rows import Row
-from inference.tokens import TextStream
+from inference.settings import STARTER
+from inference.tokens import TextStream, Tokens
 
 IMAGE = Image.new("RGB", (140, 140), "white")
 PLACEHOLDER = "<|image_pad|>" * 25
@@ -99,3 +103,28 @@ def test_no_picture_padding_or_absent_token_is_ever_generated(engine: Engine) ->
     hot = Row(IMAGE, "?", temperature=50.0, seed=3, max_new_tokens=300, min_new_tokens=300)
     made = torch.tensor(engine.generate([hot])[0].token_ids)
     assert len(made.unique()) > 100 and not torch.isin(made, torch.tensor(vocabulary.suppressed)).any()
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (None, "chat template cannot be used"),
+        ("{{ raise_exception('System role not supported') }}", "System role not supported"),
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "writes <.image_pad.> 0 times"),
+        ("<|image_pad|><|image_pad|>", "2 times"),
+    ],
+)
+def test_a_base_without_a_usable_chat_template_is_refused(template: str | None, message: str) -> None:
+    processor = AutoProcessor.from_pretrained(STARTER)
+    processor.chat_template = template
+    with pytest.raises(UserError, match=f"(?s){message}.*Choose an instruct model"):
+        Tokens(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))
+
+
+def test_a_tokenizer_that_is_not_byte_level_is_refused() -> None:
+    """As those of Llama 2 and Gemma are: a space is written as U+2581."""
+    processor = AutoProcessor.from_pretrained(STARTER)
+    letters = tokenizers.Tokenizer(tokenizers.models.BPE({"\u2581": 0, "a": 1, "\u2581a": 2}, [("\u2581", "a")]))
+    processor.tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="</s>")
+    with pytest.raises(UserError, match="tokens with '\u2581': it is not a byte-level BPE"):
+        Tokens(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from inference.errors import UserError
+from inference.lora import decoder_path
 
 TOWERS = ("visual", "vision_tower", "vision_model", "connector", "multi_modal_projector")
 """What the families call the parts that see."""
@@ -20,9 +21,9 @@ def lora_targets(model: nn.Module, layers: Sequence[str]) -> str:
 
     The vision tower often has layers of the same names (`gate_proj`), so the decoder is found first.
     """
-    decoder = model.get_decoder()  # type: ignore[operator]
-    path = next(name for name, module in model.named_modules() if module is decoder)
-    linear = {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
+    path = decoder_path(model)
+    modules = model.get_submodule(path).named_modules()
+    linear = {name.rpartition(".")[2] for name, module in modules if isinstance(module, nn.Linear)}
     if missing := [name for name in layers if name not in linear]:
         raise UserError(
             f"lora_modules has {', '.join(missing)}, which this model's language model has not; "
