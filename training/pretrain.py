@@ -30,8 +30,18 @@ def pretrain(config: PretrainConfig, folder: Path, target: Path, start_from: Pat
     Without a checkpoint the weights are random, or those of the starter in `start_from`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    usual = family.Qwen2_5_VLVisionAttention.forward
     family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention  # type: ignore[assignment,method-assign]
-    trainer = Pretrainer(config, folder, start_from)
+    try:
+        trainer = Pretrainer(config, folder, start_from)
+        _train(trainer, config)
+    finally:
+        family.Qwen2_5_VLVisionAttention.forward = usual  # type: ignore[method-assign]
+    trainer.export(target)
+
+
+def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
+    """The steps that are left."""
     if trainer.load():
         log.info("going on at step %d", trainer.step)
     total = sum(steps for _, steps in config.stages)
@@ -48,7 +58,6 @@ def pretrain(config: PretrainConfig, folder: Path, target: Path, start_from: Pat
         if place[0] != "see" and trainer.step % 250 == 0:
             log.info("reasoning reproduced: %s", trainer.probe())
     trainer.save()
-    trainer.export(target)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

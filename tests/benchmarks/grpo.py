@@ -1,8 +1,8 @@
 """GRPO steps: completions a second of our trainer, of the recipe's settings, and of TRL's defaults at our batch.
 
 One model (the starter), one machine, one run: every completion has the same forced length, and rewards are random, so
-that no group is without signal and nothing is skipped. The gain by skipped groups needs real rewards: see a run's metrics
-(`frac_rows_trained`).
+that no group is without signal and nothing is skipped. The gain by skipped groups needs real rewards: see
+`frac_rows_trained` in the metrics of a run.
 """
 
 from __future__ import annotations
