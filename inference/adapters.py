@@ -18,6 +18,8 @@ from inference.settings import Settings
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 RECORD_FILE = "evaluation.json"
+BASE_NAME = "base"
+"""What the page and the endpoints call the base without an adapter; no adapter may have that name."""
 _TUNED, _BASE = "adapter-thinking", "base-thinking"
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,8 @@ def read_record(folder: Path) -> AdapterRecord:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder} is no adapter: {name} is missing. Name the folder that PEFT saved it in.")
+    if _name(folder) == BASE_NAME:
+        raise UserError(f"The adapter {folder} is called {BASE_NAME}, which stands for no adapter; rename its folder.")
     base = _read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
     evaluation = _read_json(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else {}
     return AdapterRecord(

@@ -16,7 +16,7 @@ STARTER = Path(__file__).parents[1] / "inference" / "starter"
 LANGUAGE_LINEARS = r"model\.(language|text)_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
 
-def random_adapter(folder: Path, seed: int = 0, strength: float = 0.2, base: Path = STARTER, **config: Any) -> Path:
+def random_adapter(folder: Path, seed: int = 0, strength: float = 0.5, base: Path = STARTER, **config: Any) -> Path:
     """Save a LoRA with random non-zero weights on the language model of `base`, as PEFT saves it; returns `folder`."""
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)

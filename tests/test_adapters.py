@@ -109,3 +109,8 @@ def test_the_shipped_adapter_has_its_scores() -> None:
     record = read_record(STARTER / "adapter")
     assert record.name == "starter-adapter" and record.base and Path(record.base).name == "starter"
     assert record.test_accuracy is not None and record.base_accuracy is not None
+
+
+def test_no_adapter_takes_the_name_of_the_base(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="called base.*rename its folder"):
+        read_record(make_folder(tmp_path / "base"))

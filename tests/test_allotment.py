@@ -13,7 +13,7 @@ from training.data_config import RECIPE_DATA, read_data_config
 
 
 def test_the_recipes_rows_are_exactly_its_rows() -> None:
-    """7,689 rows are what the dataset has (about 7.7k); the numbers and the order must be those of `datasets`."""
+    """About 7.7k rows, as many as give the recipe's 384 at 5 %; numbers and order must be those of `datasets`."""
     allotment = allot(read_data_config(**RECIPE_DATA), {"train": 7_689})
     assert allotment.sizes == {"train": 307, "validation": 200, "test": 77}
     theirs = datasets.Dataset.from_dict({"at": range(384)}).train_test_split(test_size=0.2, seed=42)

@@ -109,7 +109,7 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ]
     assert run(*sizes, "--with-model", "--dollars-per-hour", "2.5", "--output", str(output)) == 0
     data = json.loads(output.read_text(encoding="utf-8"))
-    assert data["rollouts"]["num_prompts"] == 2 and data["rollouts"]["truncated_rate"] > 0
+    assert data["rollouts"]["num_prompts"] == 2 and 0 < data["rollouts"]["mean_tokens"] <= 4
     assert data["projection"]["num_steps"] == 1 and data["projection"]["dollars"] == "unknown"
     assert "unknown (no run of this kind was measured here" in capsys.readouterr().out
 

@@ -110,6 +110,7 @@ def test_requirements_are_pinned_and_all_of_them_used() -> None:
         "accelerate": "transformers' Trainer asks for it",
         "huggingface-hub": "transformers, datasets and peft load through it; pinned so that they agree",
         "latex2sympy2-extended": "math-verify parses with it; pinned so that verdicts do not change",
+        "tensorboard": "transformers' Trainer writes live figures through it",
         "torchvision": "the processor of Qwen2.5-VL needs it",
     }
     used = set().union(*map(roots, PRODUCT))

@@ -1,187 +1,198 @@
-"""Evaluation: the statistics against known figures, the report, and a run on the starter."""
+"""`python -m training evaluate` from its options to its files, on the starter."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inference.engine import Engine
+from inference.adapters import read_record
 from inference.errors import UserError
-from inference.format import DIRECT_PROMPT, THINK_PROMPT
-from inference.rows import Completion, Row
+from tests import datasets_on_disk
+from tests.samples import STARTER
 from training import __main__ as command_line
 from training import evaluate as module
-from training.evaluate import CONDITIONS, Condition, evaluate, majority_baselines
-from training.grading import gold_answer
-from training.report import Outcome, Report
-from training.statistics import paired_difference, share
+from training import evaluation_report
+from training.config import load_config
+from training.evaluation_fingerprint import model_digest, rows_digest
+from training.run_folder import RunFolder
+
+FAST = ["--rows", "2", "--max-new-tokens", "8", "--batch-size", "2"]
+BASE_ONLY = [*FAST, "--conditions", "base-thinking", "--adapter", "none"]
 
 
-def outcomes(*right: bool) -> list[Outcome]:
-    return [Outcome(True, hit, hit, 10, False, "text") for hit in right]
+def run(*options: Any) -> int:
+    return command_line.main(["evaluate", *map(str, options)])
 
 
-@pytest.mark.parametrize(
-    ("hits", "num", "low", "high"),
-    [(9, 10, 0.5958, 0.9821), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (240, 480, 0.4554, 0.5446)],
-)
-def test_share_has_wilsons_interval(hits: int, num: int, low: float, high: float) -> None:
-    estimate = share([True] * hits + [False] * (num - hits))
-    assert (round(estimate.low, 4), round(estimate.high, 4)) == (low, high)
-    assert estimate.value == hits / num
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_paired_difference_counts_what_changed() -> None:
-    before = [True] * 50 + [False] * 50
-    after = [True] * 45 + [False] * 5 + [True] * 35 + [False] * 15  # 35 gained, 5 lost
-    estimate = paired_difference(after, before)
-    a, b = 36 / 102, 6 / 102
-    half = 1.959964 * math.sqrt((a + b - (a - b) ** 2) / 102)
-    assert estimate.value == pytest.approx(0.30)
-    assert (estimate.low, estimate.high) == pytest.approx((a - b - half, a - b + half))
-    assert estimate.low > 0.18
-
-
-def test_paired_difference_is_antisymmetric_and_never_without_width() -> None:
-    one, other = [True, True, False, True], [False, True, True, False]
-    forth, back = paired_difference(one, other), paired_difference(other, one)
-    assert (forth.value, forth.low, forth.high) == pytest.approx((-back.value, -back.high, -back.low))
-    all_changed = paired_difference([True] * 100, [False] * 100)
-    assert 0.9 < all_changed.low < 1.0 == all_changed.high == all_changed.value
-
-
-@pytest.mark.parametrize(("after", "before"), [([], []), ([True], [True, False])])
-def test_paired_difference_needs_the_same_rows(after: list[bool], before: list[bool]) -> None:
-    with pytest.raises(ValueError, match="same rows"):
-        paired_difference(after, before)
-
-
-def test_report_by_kind_and_differences() -> None:
-    kinds = ["bars", "bars", "shapes", "shapes"]
-    before, after = outcomes(True, False, False, False), outcomes(True, True, True, False)
-    report = Report(kinds, {"base-thinking": before, "adapter-thinking": after}, {"num_rows": 4})
-    assert report.kind_names == ["bars", "shapes"]
-    assert report.estimate("base-thinking", "strict", "bars").value == 0.5
-    assert report.difference("strict").value == 0.5
-    data = json.loads(json.dumps(report.to_json()))
-    assert data["differences"]["lenient"]["shapes"]["value"] == 0.5
-    assert data["conditions"]["adapter-thinking"]["overall"]["mean_tokens"] == 10
-    assert "completions" not in data
-    assert len(report.to_json(completions=True)["completions"]["base-thinking"]) == 4
-    text = report.markdown()
-    assert "| adapter-thinking |" in text and "+50.0" in text and "| bars" in text
-
-
-def test_report_of_one_condition_has_no_difference() -> None:
-    report = Report(["all"], {"base-thinking": outcomes(True)})
-    assert not report.has_difference and "differences" not in report.to_json()
-    assert "less base" not in report.markdown()
-
-
-class Oracle:
-    """Answers rows from a list of solutions by their pictures' place in the batch; keeps what it was asked."""
-
-    def __init__(self, solutions: list[str]) -> None:
-        self.solutions = solutions
-        self.asked: list[Row] = []
-        self.sizes: list[int] = []
-
-    def generate(self, rows: list[Row]) -> list[Completion]:
-        """Right with the adapter and where the picture is not blank; else it says "x"."""
-        first = sum(self.sizes) % len(self.solutions)
-        self.asked += rows
-        self.sizes.append(len(rows))
-        golds = self.solutions[first : first + len(rows)]
-        texts = [s if row.adapter else "x" for row, s in zip(rows, golds)]
-        return [Completion(row.prefix + text, (), 5, 1.0, 0.1, False, False) for row, text in zip(rows, texts)]
-
-
-def test_each_condition_asks_in_its_way(problems: Any) -> None:
-    oracle: Any = Oracle(problems["solution"])
-    report = evaluate(oracle, problems, adapter="tuned", seed=3, batch_size=len(problems))
-    assert list(report.outcomes) == [c.name for c in CONDITIONS]
-    asked = {c.name: oracle.asked[i * len(problems) : (i + 1) * len(problems)] for i, c in enumerate(CONDITIONS)}
-    assert {row.system_prompt for row in asked["base-direct"]} == {DIRECT_PROMPT}
-    assert {row.system_prompt for row in asked["base-thinking"]} == {THINK_PROMPT}
-    assert {row.temperature for row in asked["base-sampled"]} == {1.0}
-    assert len({row.seed for row in asked["base-sampled"]}) == len(problems)
-    assert {row.prefix for row in asked["base-forced"]} == {"<think>"}
-    assert {row.image.getcolors() == [(448 * 448, (255, 255, 255))] for row in asked["base-blank"]} == {True}
-    assert {row.adapter for row in asked["adapter-thinking"]} == {"tuned"}
-    assert {row.adapter for row in asked["base-thinking"]} == {None}
-    assert report.estimate("adapter-thinking", "strict").value == 1
-    assert report.estimate("base-thinking", "lenient").value == 0
-    assert report.difference("format").value == 1
-
-
-def test_without_an_adapter_its_conditions_are_left_out(problems: Any) -> None:
-    oracle: Any = Oracle(problems["solution"])
-    report = evaluate(oracle, problems, batch_size=5, conditions=[CONDITIONS[1], Condition("tuned", tuned=True)])
-    assert list(report.outcomes) == ["base-thinking"]
-    assert oracle.sizes == [5, 5, 2]
-    with pytest.raises(UserError, match="0 conditions"):
-        evaluate(oracle, problems, [Condition("tuned", tuned=True)])
-
-
-def test_majority_baselines(problems: Any) -> None:
-    baselines = majority_baselines(problems, num_samples=50)
-    assert all(0 <= e.value <= 0.6 and e.num_rows == len(problems) for e in baselines.values())
-    letters = [gold_answer(s) == "A" for s, p in zip(problems["solution"], problems["problem"]) if "Choices" in p]
-    assert baselines["majority by template, choices apart"].value * len(problems) >= sum(letters)
-
-
-def test_the_starter_is_evaluated_the_same_twice(engine: Engine, problems: Any) -> None:
-    rows = problems.select(range(3))
-    conditions = [c for c in CONDITIONS if c.name in ("base-thinking", "base-sampled", "base-forced", "base-blank")]
-    told: list[tuple[int, int]] = []
-
-    def tell(done: int, total: int, seconds: float) -> None:
-        told.append((done, total))
-
-    one, other = (evaluate(engine, rows, conditions, max_new_tokens=24, progress=tell) for _ in range(2))
-    assert one.outcomes == other.outcomes
-    assert told[-1] == (12, 12)
-    assert all(o.text.startswith("<think>") for o in one.outcomes["base-forced"])
-    assert {o.num_tokens for found in one.outcomes.values() for o in found} <= set(range(1, 25))
-
-
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_base_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "evaluation.json"
-    options = ["--rows", "2", "--max-new-tokens", "8", "--conditions", "base-thinking", "--adapter", "none"]
-    assert command_line.main(["evaluate", *options, "--output", str(target), "--completions"]) == 0
-    data = json.loads(target.read_text(encoding="utf-8"))
-    assert data["about"] | {"seconds": 0} == {
-        "num_rows": 2,
-        "seed": 0,
-        "max_new_tokens": 8,
-        "seconds": 0,
-        "base": "starter",
-        "adapter": None,
-        "split": "test",
-    }
+    assert run(*BASE_ONLY, "--output", target, "--completions") == 0
+    data = read(target)
+    known: dict[str, Any] = {"num_rows": 2, "seed": 0, "max_new_tokens": 8, "batch_size": 2, "num_samples": 1}
+    known |= {"base": "starter", "adapter": None, "dataset": "starter", "role": "test"}
+    assert {name: data["about"][name] for name in known} == known
     assert len(data["completions"]["base-thinking"]) == 2
+    assert str(tmp_path) not in target.read_text(encoding="utf-8"), "a path of this machine is in the record"
     output = capsys.readouterr()
-    assert "| base-thinking |" in output.out and "2/2 completions" in output.err
+    assert "| base-thinking |" in output.out and "2/2" in output.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "evaluation-accuracy.png",
+        "evaluation.json",
+    ], "its parts are gone when it is whole"
+
+
+def test_killed_and_given_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after two batches, then the same command: it says so, decodes the rest, and the report is the same."""
+    options = [*FAST, "--conditions", "main", "--plots", "none"]
+    assert run(*options, "--output", tmp_path / "whole.json") == 0
+    killed = tmp_path / "killed.json"
+    with monkeypatch.context() as stopped:
+        stopped.setattr(evaluation_report, "evaluate", stopping_after(2))
+        assert run(*options, "--output", killed) == 130
+    assert not killed.exists() and len(list(tmp_path.glob("killed.*.parts.jsonl"))) == 1
+    capsys.readouterr()
+    assert run(*options, "--seed", 1, "--output", killed) == 0
+    assert "starting anew" in (said := capsys.readouterr().err) and "another rows, another settings" in said
+    other = read(killed)
+    assert run(*options, "--output", killed) == 0
+    said = capsys.readouterr().err
+    assert "4 completions are done" in said and "an earlier report is kept as killed.1.json" in said
+    assert read(tmp_path / "killed.1.json") == other
+    whole, resumed = read(tmp_path / "whole.json"), read(killed)
+    for each in (whole, resumed):
+        each["about"].pop("seconds")
+    assert resumed == whole
+    assert not list(tmp_path.glob("*.parts.jsonl"))
+
+
+def stopping_after(num: int) -> Any:
+    """`evaluate` that is interrupted after so many batches."""
+
+    def stopped(*args: Any, **options: Any) -> Any:
+        calls = 0
+
+        def progress(done: int, total: int, seconds: float) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == num:
+                raise KeyboardInterrupt
+
+        return module.evaluate(*args, **(options | {"progress": progress}))
+
+    return stopped
+
+
+def test_a_dataset_and_a_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = datasets_on_disk.write_folder(tmp_path / "pictures", 12)
+    target = tmp_path / "evaluation.json"
+    data = ["--dataset", folder, "--data-validation-rows", 3, "--data-test-rows", 2]
+    assert run(*BASE_ONLY, *data, "--role", "validation", "--output", target) == 0
+    found = read(target)
+    assert found["about"]["dataset"] == "pictures" and found["about"]["role"] == "validation"
+    assert found["about"]["num_rows"] == 2 and "most frequent train answer of its kind" in found["baselines"]
+    assert run(*BASE_ONLY, "--dataset", folder, "--role", "validation") == 2
+    assert "give --data-validation-rows" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> RunFolder:
+    """A run's folder with the starter's adapter for its own."""
+    data = {"train_rows": 4, "test_rows": 3, "validation_rows": 2, "seed": 5}
+    folder = RunFolder.create(tmp_path / "run", load_config("starter", {"data": data, "max_completion_length": 12}))
+    folder.adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder.adapter / name).write_bytes((STARTER / "adapter" / name).read_bytes())
+    return folder
+
+
+def test_a_run_is_evaluated_where_it_is(finished_run: RunFolder) -> None:
+    assert run("--run", finished_run.path, "--conditions", "main") == 0
+    found = read(finished_run.adapter / "evaluation.json")
+    assert found["about"]["num_rows"] == 3 and found["about"]["max_new_tokens"] == 12
+    assert found["verdict"].endswith(".")
+    record = read_record(finished_run.adapter)
+    assert record.num_rows == 3 and record.test_accuracy is not None and record.base_accuracy is not None
+    assert (finished_run.path / "evaluation-accuracy.png").is_file()
+    assert (finished_run.path / "evaluation-differences.png").is_file()
+    assert run("--run", finished_run.path, "--conditions", "main", "--role", "validation", "--plots", "none") == 0
+    assert read(finished_run.path / "evaluation-validation.json")["about"]["num_rows"] == 2
+    assert read(finished_run.adapter / "evaluation.json") == found, "the page's scores are those of test rows"
+
+
+def test_a_report_with_more_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "evaluation.json"
+    two = [*FAST, "--adapter", "none", "--plots", "none", "--output", target, "--conditions"]
+    assert run(*two, "base-thinking", "base-direct") == 0
+    first = read(target)
+    assert run(*two, "base-thinking") == 0
+    assert "kept as evaluation.1.json" in capsys.readouterr().err
+    assert read(tmp_path / "evaluation.1.json") == first
+    assert run(*two, "base-thinking", "base-direct") == 0
+    assert "kept" not in capsys.readouterr().err, "it has all that stood there"
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["evaluation.1.json", "evaluation.json"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--rows", "0"], "--rows is 0"),
+        (["--samples", "0"], "--samples is 0"),
+        (["--samples", "4", "--conditions", "main"], "no condition is sampled"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--temperature", "0"], "temperature of sampling is 0"),
+        (["--conditions", "base-dreaming"], "no condition 'base-dreaming'; choose from base-direct"),
+        (["--conditions", "adapter-thinking", "--adapter", "none"], "adapter-thinking needs an adapter"),
+        (["--role", "train"], "--role is train"),
         (["--output", "no/such/folder/x.json"], "no folder"),
+        (["--output", "."], "which is a folder"),
+        (["--plots", "no/such/folder"], "--plots is no/such/folder, but there is no folder"),
         (["--base", "no/such/model", "--rows", "1"], "no/such/model"),
+        (["--adapter", "no/such/adapter", "--rows", "1"], "no/such/adapter"),
+        (["--dataset", "no/such/folder/x.jsonl"], "no/such/folder/x.jsonl"),
+        (["--data-seed", "many"], "seed is 'many'"),
+        (["--run", "no/such/run"], "no/such/run is not a run folder"),
     ],
 )
 def test_wrong_options_end_with_a_message(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(["evaluate", *options]) == 2
+    assert run(*options) == 2
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [[], ["fly"], ["evaluate", "--split", "validation"]])
+def test_an_adapter_for_another_base_is_named_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((STARTER / "adapter" / name).read_bytes())
+    config = read(tmp_path / "adapter_config.json") | {"base_model_name_or_path": "Qwen/Qwen2.5-VL-3B-Instruct"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    assert run("--rows", "1", "--adapter", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "trained on Qwen/Qwen2.5-VL-3B-Instruct" in said and "starter" in said
+
+
+def test_a_run_that_cannot_be_evaluated(finished_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--run", finished_run.path, "--data-seed", 3) == 2
+    assert "takes the data from the run; leave --data-seed out" in capsys.readouterr().err
+    (finished_run.adapter / "adapter_config.json").unlink()
+    finished_run.set_status("interrupted")
+    assert run("--run", finished_run.path) == 2
+    assert "has no adapter yet (it is interrupted); finish it with train --resume" in capsys.readouterr().err
+
+
+def test_a_base_at_a_revision_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder.create(tmp_path / "run", load_config("starter", {"base": "owner/model", "base_revision": "abc"}))
+    assert run("--run", folder.path) == 2
+    assert "was on revision abc of owner/model; download that revision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["evaluate", "--split", "train"]])
 def test_wrong_commands_show_the_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command_line.main(argv)
@@ -189,5 +200,22 @@ def test_wrong_commands_show_the_usage(argv: list[str], capsys: pytest.CaptureFi
 
 
 def test_a_path_of_this_machine_stays_out_of_the_record(tmp_path: Path) -> None:
-    assert module._shown_name(str(tmp_path)) == tmp_path.name
-    assert module._shown_name("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert evaluation_report._shown_name(str(tmp_path)) == tmp_path.name
+    assert evaluation_report._shown_name("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+def test_fingerprints_tell_models_and_rows_apart(tmp_path: Path, problems: Any) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((STARTER / "adapter" / name).read_bytes())
+    assert model_digest(tmp_path) == model_digest(STARTER / "adapter"), "an evaluation beside it is no part of it"
+    weights = bytearray((tmp_path / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "adapter_model.safetensors").write_bytes(weights)
+    assert model_digest(tmp_path) != model_digest(STARTER / "adapter")
+    digests = {rows_digest(problems.select(some)) for some in ([0, 1], [1, 0], [0], [0, 1])}
+    assert len(digests) == 3
+
+
+def test_a_plan_is_checked_when_it_is_made() -> None:
+    with pytest.raises(UserError, match="--batch-size is 0"):
+        module.Plan(batch_size=0)

@@ -119,7 +119,7 @@ def test_an_adapter_on_the_tower_is_refused(served: Served, tmp_path: Path) -> N
 
 
 def test_a_family_that_is_not_served_is_named() -> None:
-    with pytest.raises(UserError, match="some/base is of the family gemma3, .* families qwen2_vl, .*idefics3"):
+    with pytest.raises(UserError, match="some/base is of the family gemma3, .*families qwen2_vl, .*idefics3"):
         check_family("some/base", "gemma3")
 
 

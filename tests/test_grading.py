@@ -44,13 +44,13 @@ def test_the_table_is_large() -> None:
     assert sum(map(len, RIGHT.values())) >= 150 and sum(map(len, WRONG.values())) >= 150
 
 
-@pytest.mark.parametrize(("gold", "answer"), rows(RIGHT))
+@pytest.mark.parametrize(("gold", "answer"), list(rows(RIGHT)))
 def test_right(gold: str, answer: str) -> None:
     verdict = grade_answer(gold, answer)
     assert verdict.correct, verdict
 
 
-@pytest.mark.parametrize(("gold", "answer"), rows(WRONG))
+@pytest.mark.parametrize(("gold", "answer"), list(rows(WRONG)))
 def test_wrong(gold: str, answer: str) -> None:
     verdict = grade_answer(gold, answer)
     assert not verdict.correct, verdict

@@ -35,20 +35,18 @@ NASTY = {
 
 
 @pytest.mark.parametrize("formula", NASTY.values(), ids=NASTY)
-def test_a_nasty_formula_is_wrong_with_a_reason_and_the_next_is_graded(
-    formula: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nasty_formula_is_wrong_with_a_reason_and_the_next_is_graded(formula: str) -> None:
     """Once as an answer, and once past the checks that keep most of them from the workers."""
     verdict = grade_answer("x+1", formula)
     assert not verdict.correct and verdict.rule
+    assert math_equal(f"x+{len(formula)}", f"{len(formula)}+x", budget=patient())  # now a worker is free
     started = time.monotonic()
     try:
         assert not math_equal("x+1", formula)
     except MathLimit as limit:
         assert str(limit)
-    assert time.monotonic() - started < 100  # two seconds, and the start of a worker on a busy machine
-    monkeypatch.setattr(grading_pool, "TIME_LIMIT_SECONDS", 100.0)
-    assert math_equal("x+2", "2+x")
+    assert time.monotonic() - started < 10  # two seconds, on a machine that may be busy
+    assert math_equal("x+2", f"{len(formula)}+x-{len(formula) - 2}", budget=patient())
 
 
 def test_one_that_runs_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +65,19 @@ def test_one_that_runs_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -
     order.append("plain")
     thread.join(200)
     assert order == ["plain", "nasty"]
+
+
+def test_what_was_cut_off_is_tried_again_only_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading_pool, "TIME_LIMIT_SECONDS", 0.5)
+    spent = []
+    for retry_seconds in (600.0, 0.0):
+        monkeypatch.setattr(grading_pool, "RETRY_SECONDS", retry_seconds)
+        for _ in range(2):
+            budget = Budget()
+            with pytest.raises(MathLimit, match=grading_pool.NO_TIME):
+                math_equal("x+4", f"9^{{9^9}}+{retry_seconds}", budget=budget)
+            spent.append(budget.left_seconds < 0.1)
+    assert spent == [True, False, True, True]
 
 
 def test_a_grading_whose_time_is_spent_asks_no_more() -> None:
@@ -131,7 +142,7 @@ if child == 0:
     os._exit(0 if is_right and apart else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert grade_answer("x+3", "3+x").correct
-assert grading_pool._the_pool().process_ids()[:1] == mine[:1]
+assert set(mine) <= set(grading_pool._the_pool().process_ids())
 """
 LEAVE = """
 import sys, threading, time

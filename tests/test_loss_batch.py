@@ -1,6 +1,8 @@
 """Rows of a loss batch: selected, replaced, and trimmed to what is not padding."""
 
 import torch
+from trl.trainer.utils import split_pixel_values_by_grid as split
+from trl.trainer.utils import unsplit_pixel_values_by_grid as unsplit
 
 from training.loss_batch import replace_groups, select_rows
 
@@ -42,7 +44,7 @@ FIRST = batch(
 
 
 def test_selected_rows_are_trimmed_and_keep_their_pictures() -> None:
-    part = select_rows(FIRST, [2, 3])
+    part = unsplit(select_rows(split(FIRST), [2, 3]))
     assert part["prompt_ids"].tolist() == [[12], [12]]
     assert part["completion_ids"].tolist() == [[5, 6], [7, PAD]]
     assert part["mm_token_type_ids"].tolist() == [[2, 3, 3], [2, 3, 0]]
@@ -58,7 +60,7 @@ def test_a_dead_group_is_replaced_by_one_with_a_signal() -> None:
         [0.0, 0.0, 0.5, -0.5],
         [1, 1, 4, 4],
     )
-    merged = replace_groups(FIRST, fresh, [0], 2, PAD)
+    merged = unsplit(replace_groups(split(FIRST), split(fresh), [0], 2, PAD))
     assert merged["prompt_ids"].tolist() == [[14] * 5, [14] * 5, [PAD] * 4 + [12], [PAD] * 4 + [12]]
     assert merged["completion_ids"].tolist() == [[8] * 6, [8] + [PAD] * 5, [5, 6] + [PAD] * 4, [7] + [PAD] * 5]
     assert merged["advantages"].tolist() == [0.5, -0.5, 1.0, -1.0]
@@ -70,7 +72,8 @@ def test_a_dead_group_is_replaced_by_one_with_a_signal() -> None:
 
 def test_nothing_better_leaves_the_batch_as_it_is() -> None:
     fresh = batch([[13]] * 2, [[9], [9]], [0.0, 0.0], [1, 1])
-    assert replace_groups(FIRST, fresh, [0], 2, PAD) is FIRST
+    whole = split(FIRST)
+    assert replace_groups(whole, split(fresh), [0], 2, PAD) is whole
 
 
 def tiled(prompts: list[list[int]], advantages: list[float], tiles: list[int], most: int) -> dict:
@@ -85,7 +88,7 @@ def tiled(prompts: list[list[int]], advantages: list[float], tiles: list[int], m
 
 
 def test_selected_rows_keep_their_tiles() -> None:
-    part = select_rows(tiled([[11], [12], [13]], [0.0, 1.0, -1.0], [3, 1, 2], 3), [1, 2])
+    part = unsplit(select_rows(tiled([[11], [12], [13]], [0.0, 1.0, -1.0], [3, 1, 2], 3), [1, 2]))
     assert part["pixel_values"].shape == (2, 3, 3, 2, 2)
     assert part["pixel_values"][:, :, 0, 0, 0].tolist() == [[12, 0, 0], [13, 13, 0]]
     assert torch.equal(part["pixel_attention_mask"], (part["pixel_values"][:, :, 0] != 0).long())
@@ -94,8 +97,8 @@ def test_selected_rows_keep_their_tiles() -> None:
 def test_a_group_with_more_tiles_or_fewer_takes_the_place_of_another() -> None:
     one, other = [[11], [11], [12], [12]], [[14], [14]]
     few, many = tiled(one, [0.0, 0.0, 1.0, -1.0], [2, 2, 1, 1], 2), tiled(other, [0.5, -0.5], [5, 5], 5)
-    merged = replace_groups(few, many, [0], 2, PAD)
+    merged = unsplit(replace_groups(split(few), split(many), [0], 2, PAD))
     assert merged["pixel_values"][:, :, 0, 0, 0].tolist() == [[14] * 5] * 2 + [[12, 0, 0, 0, 0]] * 2
     assert torch.equal(merged["pixel_attention_mask"], (merged["pixel_values"][:, :, 0] != 0).long())
-    merged = replace_groups(many, tiled([[13], [13]], [1.0, -1.0], [1, 1], 1), [0], 2, PAD)
+    merged = unsplit(replace_groups(split(many), split(tiled([[13], [13]], [1.0, -1.0], [1, 1], 1)), [0], 2, PAD))
     assert merged["pixel_values"][:, :, 0, 0, 0].tolist() == [[13, 0, 0, 0, 0]] * 2

@@ -14,6 +14,7 @@ from training.grading import grade, grade_answer
 from training.problems import (
     MULTIPLE_CHOICE_SHARE,
     Problem,
+    draw,
     iterate_problems,
     load_problems,
     make_problem,
@@ -21,7 +22,7 @@ from training.problems import (
     split_of,
 )
 from training.scenes import SIZE, digit_scans
-from training.templates import KINDS, TEMPLATES, Template
+from training.templates import KINDS, TEMPLATES, Question, Template
 
 HUB_COLUMNS = ["image", "problem", "solution", "original_question", "original_answer"]
 
@@ -177,3 +178,17 @@ def test_options_are_possible_for_the_stated_perimeter() -> None:
 def number(text: str) -> float:
     top, _, bottom = text.partition("/")
     return float(top) / float(bottom or 1)
+
+
+def test_a_rectangle_with_a_hidden_side_is_drawn_where_no_train_picture_is() -> None:
+    """Both splits show such a rectangle with the same one label; the picture must differ all the same."""
+
+    def places(split: str) -> set[tuple[float, ...]]:
+        rng = random.Random(split)
+        asked = Question("", "", "", hidden=1)
+        drawn = [draw("figures", ("rectangle", 3, 5), asked, split, rng) for _ in range(150)]
+        return {tuple(mark.y for mark in marks) for _, marks in drawn}
+
+    train, test = places("train"), places("test")
+    assert len(train) > 20 and len(test) >= 4
+    assert not train & test

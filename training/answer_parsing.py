@@ -50,6 +50,7 @@ _FUNCTIONS = re.compile(
     r"\\(?:begin|end)\{[a-z]+\}|\\[a-zA-Z]+|"
     r"(?<![a-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|sqrt|exp|gcd|lcm)(?![a-z])"
 )
+_MATHEMATICAL = re.compile(r"[0-9+*/^|]|-\s*[a-zA-Z(]|\\[a-zA-Z]|(?:sin|cos|tan|log|ln|exp|sqrt)\s*\(")
 _RATIO_WORDS = re.compile(r"([0-9]+) to ([0-9]+)")
 MAX_ITEMS = 16
 """A longer list is not compared."""
@@ -84,6 +85,8 @@ def choice_letter(text: str) -> str | None:
     letter, rest = next(filter(None, match.groups()[:3])).upper(), match[4]
     if re.match(r"(?:or|and|not|nor)\b", rest) or _OTHER_CHOICE.search(rest):
         return None
+    if re.match(r"[a-z] |[A-Z] [-–—] [A-Za-z]$", text):  # `a - 1` and `A - B` subtract
+        return None
     return letter
 
 
@@ -99,7 +102,7 @@ def is_formula(text: str) -> bool:
         return False
     if re.search(r"[A-Za-z]{4}|[^\x00-\x7f°€£¥¢]", _FUNCTIONS.sub(" ", text)):
         return False
-    return bool(re.search(r"[0-9+*/^|]|-\s*[a-zA-Z(]|\\[a-zA-Z]", text)) or bool(re.fullmatch(r"[A-Za-z]", text))
+    return bool(_MATHEMATICAL.search(text) or re.fullmatch(r"[A-Za-z]", text))
 
 
 def _sentence(text: str) -> Answer | None:

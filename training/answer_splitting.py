@@ -33,7 +33,8 @@ def split_list(text: str) -> list[str]:
     """The items of a list; the comma of `1,234` separates nothing."""
     guarded = _THOUSANDS.sub(lambda m: m[0].replace(",", "\ue001"), text)
     parts = [part.replace("\ue001", ",") for part in split_top(guarded, _LIST)]
-    parts = parts[1:] if parts[0].lower() == "either" else parts
+    if len(parts) > 1:
+        parts[0] = re.sub(r"^either\s+", "", parts[0], flags=re.IGNORECASE)
     return parts if all(parts) else [text]
 
 

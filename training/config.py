@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.errors import UserError
-from training.data_config import RECIPE_DATA, DataConfig
+from training.data_config import RECIPE_DATA, DataConfig, read_data_config
 
 REPORTERS = ("tensorboard", "trackio", "wandb")
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
     start_adapter: str | None = Field(
         None, description="folder of an adapter to train on from; a fresh LoRA if not given"
     )
-    data: DataConfig = Field(default_factory=DataConfig, description="where the problems come from")
+    data: DataConfig = Field(default_factory=lambda: read_data_config(), description="where the problems come from")
 
     max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")

@@ -11,6 +11,7 @@ eight) when all are busy; they end with this process, however it ends.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ TIME_LIMIT_SECONDS = 2.0
 START_LIMIT_SECONDS = 300.0
 """Wall-clock limit of starting a worker: a second or two, but not on a machine that does much else."""
 MAX_REMEMBERED = 20_000
+RETRY_SECONDS = 60.0
+"""A comparison that was cut off is tried again only after this: the same completion comes to several rewards."""
 
 
 class MathLimit(Exception):
@@ -47,13 +50,12 @@ def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget |
     `Unreadable` if a formula cannot be read, and `RuntimeError` if no worker can start.
     """
     question = (gold, answer, relation)
-    reply = _remembered.get(question)
-    if reply is None:
+    reply, until = _remembered.get(question, ("", 0.0))
+    if until <= time.monotonic():
         reply = _the_pool().ask(list(question), budget or Budget())
-        if reply in math_worker.VERDICTS:
-            if len(_remembered) >= MAX_REMEMBERED:
-                _remembered.clear()
-            _remembered[question] = reply
+        if len(_remembered) >= MAX_REMEMBERED:
+            _remembered.clear()
+        _remembered[question] = reply, math.inf if reply in math_worker.VERDICTS else time.monotonic() + RETRY_SECONDS
     if reply in (math_worker.NO_GOLD, math_worker.NO_ANSWER):
         raise Unreadable(reply)
     if reply not in (math_worker.YES, math_worker.NO):
@@ -161,7 +163,8 @@ class Pool:
 
 _lock = threading.Lock()
 _pool: Pool | None = None
-_remembered: dict[tuple[str, str, str], str] = {}
+_remembered: dict[tuple[str, str, str], tuple[str, float]] = {}
+"""Replies, and until when (on the monotonic clock) each holds."""
 _inherited: list[Pool] = []
 
 

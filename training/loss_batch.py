@@ -1,7 +1,7 @@
 """Rows of the batch that TRL's loss is computed on: some of them alone, or some groups replaced by others.
 
-A batch is a dictionary of tensors (B, …), left-padded prompts and right-padded completions, pictures of all rows in one
-tensor, and lists of B entries.
+A batch is a dictionary of tensors (B, …), left-padded prompts and right-padded completions, and lists of B entries: the
+pictures are split by row, as TRL's `split_pixel_values_by_grid` does it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 Batch = dict[str, Any]
 _WHOLE = ("token_type_ids", "mm_token_type_ids")
@@ -19,17 +18,16 @@ _WHOLE = ("token_type_ids", "mm_token_type_ids")
 
 def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
     """Some rows, with their pictures, trimmed to their own longest prompt and completion."""
-    split = split_pixel_values_by_grid(batch)
     size = len(batch["advantages"])
     picked: Batch = {}
-    for name, value in split.items():
+    for name, value in batch.items():
         if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
             picked[name] = value[list(rows)]
         elif isinstance(value, list) and len(value) == size:
             picked[name] = [value[i] for i in rows]
         else:
             picked[name] = value  # a figure of the whole batch
-    return unsplit_pixel_values_by_grid(_trim(picked))
+    return _trim(picked)
 
 
 def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size: int, pad_token_id: int) -> Batch:
@@ -42,9 +40,8 @@ def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size
         return batch
     places = {group: new for group, new in zip(groups, alive)}
     size, new_size = len(batch["advantages"]), len(fresh["advantages"])
-    old, new = split_pixel_values_by_grid(batch), split_pixel_values_by_grid(fresh)
-    prompt, completion = (max(b[f"{n}_ids"].shape[1] for b in (old, new)) for n in ("prompt", "completion"))
-    old, new = (_pad(part, prompt, completion, pad_token_id) for part in _even_tiles(old, new))
+    prompt, completion = (max(b[f"{n}_ids"].shape[1] for b in (batch, fresh)) for n in ("prompt", "completion"))
+    old, new = (_pad(part, prompt, completion, pad_token_id) for part in _even_tiles(batch, fresh))
     merged = dict(old)
     for name, value in old.items():
         if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
@@ -58,7 +55,7 @@ def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size
             for i in range(group_size):
                 merged[name][group * group_size + i] = new[name][candidate * group_size + i]
     merged["num_items_in_batch"] = merged["completion_mask"].sum()
-    return unsplit_pixel_values_by_grid(_trim(merged))
+    return _trim(merged)
 
 
 def _trim(batch: Batch) -> Batch:

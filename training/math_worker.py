@@ -10,6 +10,7 @@ The formulas come with exact fractions in place of decimals (`training.latex`): 
 
 from __future__ import annotations
 
+import cmath
 import contextlib
 import functools
 import json
@@ -17,6 +18,8 @@ import os
 import sys
 import threading
 import time
+import zlib
+from fractions import Fraction
 from typing import Any
 
 MEMORY_LIMIT_BYTES = 1024**3
@@ -31,6 +34,8 @@ NO_ANSWER = "the answer cannot be read as mathematics"
 VERDICTS = (YES, NO, NO_GOLD, NO_ANSWER)
 """The replies after which the process goes on."""
 NO_MEMORY = "comparing took too much memory"
+_PRECISION = 1e-9
+"""Values that differ by more (relatively, above 1) belong to different formulas; others are left to algebra."""
 
 
 def compare(gold: str, answer: str, relation: str) -> str:
@@ -42,22 +47,68 @@ def compare(gold: str, answer: str, relation: str) -> str:
     wanted, given = read(gold), read(answer)
     if wanted is None or given is None:
         return NO_GOLD if wanted is None else NO_ANSWER
+    if _differ(gold, answer, relation):
+        return NO
     return YES if _holds(wanted, given, relation) else NO
 
 
+def _differ(gold: str, answer: str, relation: str) -> bool:
+    """True if numbers put for the variables already show it: most wrong answers need no algebra."""
+    wanted, given = values(gold), values(answer)
+    if wanted is None or given is None:
+        return False
+    if relation == "equal":
+        return any(abs(a - b) > _PRECISION * max(1, abs(a), abs(b)) for a, b in zip(wanted, given))
+    (a, c), (b, d) = wanted, given  # a/b and c/d, the ratios at two places, across
+    return abs(a * d - c * b) > _PRECISION * max(1, abs(a * d), abs(c * b))
+
+
 def _holds(wanted: Any, given: Any, relation: str) -> bool:
+    """By expansion where that shows it at once, else by math-verify (`equal`) or simplification of the ratio."""
     from math_verify import verify
 
     try:
         if relation == "equal":
-            return bool(verify([wanted], [given], timeout_seconds=None))
-        ratio = (wanted.doit() / given.doit()).simplify()
+            return _cancels(wanted, given) or bool(verify([wanted], [given], timeout_seconds=None))
+        wanted, given = wanted.doit(), given.doit()
+        ratio = (wanted / given).subs(_places(wanted / given)[0])
+        if (wanted - ratio * given).expand() != 0:
+            ratio = (wanted / given).simplify()
         is_constant = bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
         return is_constant and (relation == "multiple" or bool(ratio.is_positive))
     except MemoryError:
         raise
     except Exception:  # model output can be anything, and sympy raises nearly anything on it
         return False
+
+
+def _cancels(wanted: Any, given: Any) -> bool:
+    """Whether the difference expands to nothing; not proof of the contrary."""
+    try:
+        return bool((wanted - given).doit().expand() == 0)
+    except MemoryError:
+        raise
+    except Exception:  # as above; not everything can be subtracted
+        return False
+
+
+@functools.lru_cache(maxsize=2048)
+def values(text: str) -> tuple[complex, complex] | None:
+    """The value of a formula at two places, which are the same for the same variables; `None` if it has none."""
+    try:
+        expression = read(text).doit()
+        numbers = [complex(expression.subs(place).evalf(30)) for place in _places(expression)]
+    except MemoryError:
+        raise
+    except Exception:  # as above; sets and matrices come here too
+        return None
+    return (numbers[0], numbers[1]) if all(map(cmath.isfinite, numbers)) else None
+
+
+def _places(expression: Any) -> list[dict[Any, Fraction]]:
+    """Two positive numbers for each variable, by its name."""
+    codes = {symbol: zlib.crc32(str(symbol).encode()) for symbol in expression.free_symbols}
+    return [{symbol: Fraction(code % size + 11, 37) for symbol, code in codes.items()} for size in (89, 97)]
 
 
 @functools.lru_cache(maxsize=2048)

@@ -104,6 +104,9 @@ def _in_words(text: str) -> Quantity | None:
     if second is not None and first >= 20 and first % 10 == 0 and 0 < second < 10:
         first, rest = first + second, match[3]
     else:
-        rest = text[len(match[1]) :].lstrip("- ")
+        rest = text[len(match[1]) :]
+    following = re.match(r"-|\s*([a-z]+)", rest or "", re.IGNORECASE)
+    if following and (following[1] or "").lower() in ("", *_SPELLED):  # a hyphen, or another number
+        return None
     unit = find_unit(rest or "")
     return Quantity(Fraction(first), unit) if unit is not None else None

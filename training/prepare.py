@@ -39,7 +39,8 @@ FACTS = ("width", "height", "original_pixels", "picture_digest", "row_digest")
 WORKERS = min(4, os.cpu_count() or 1)
 _FLUSH_ROWS, _FLUSH_BYTES = 64, 32 * 2**20
 _STALE_SECONDS = 24 * 3600
-In, Out = TypeVar("In"), TypeVar("Out")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)

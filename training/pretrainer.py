@@ -23,11 +23,11 @@ DRILLS = 16
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How long and how fast. The shipped starter had these steps; its card says what else changed on the way."""
+    """How long and how fast. The shipped starter was made in two goes; its card says which."""
 
     see_steps: int = 300
-    reason_steps: int = 900
-    mix_steps: int = 700
+    reason_steps: int = 2000
+    mix_steps: int = 600
     batch_size: int = 48
     """Pictures a step, computed in micro-batches of 24 of similar length."""
     learning_rate: float = 2e-3
@@ -115,9 +115,10 @@ class Pretrainer:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _rate(self, stage: str, progress: float) -> float:
-        """Warm-up, a plateau, and a linear decay over the mix."""
+        """Warm-up, a plateau, half of it from the middle of `reason` on, and a linear decay over the mix."""
         warm = min(1.0, (self.step + 1) / 100)
-        return warm if stage != "mix" else max(0.02, 1.0 - progress)
+        half = 0.5 if stage == "mix" or stage == "reason" and progress >= 0.5 else 1.0
+        return warm * half if stage != "mix" else half * max(0.04, 1.0 - progress)
 
     def _micro_batches(self, batches: Batches, stage: str) -> list[dict]:
         size = self.config.batch_size

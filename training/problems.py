@@ -6,8 +6,9 @@
 
 Four kinds of picture, each with several question templates. What a picture shows (its values) decides by a hash
 whether it belongs to train or to test, and the scans of handwriting are split too, so that the two sides share
-neither a picture nor the values behind one. The wrong options of a multiple choice are drawn like its right one:
-without the picture there is nothing to choose by.
+neither a picture nor the values behind one. The values of a figure are what it is and its labels: a rectangle of 3 by 5
+in test means that no rectangle of 3 by 5 is in train, whereas a right triangle of 3 and 5 is. The wrong options of a
+multiple choice are drawn like its right one: without the picture there is nothing to choose by.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def draw(kind: str, values: tuple, asked: Question, split: str, rng: random.Rand
         return draw_shapes(values, rng)
     unit = "°" if values[0] == "triangle angles" else ""
     labels = tuple("?" if i == asked.hidden else f"{v}{unit}" for i, v in enumerate(values[1:]))
-    return draw_figure(values[0], labels, rng)
+    # with one of two sides hidden, rectangles of both splits show the same label
+    return draw_figure(values[0], labels, rng, apart=split == "test" and values[0] == "rectangle" and "?" in labels)
 
 
 def iterate_problems(split: str, seed: int) -> Iterator[Problem]:

@@ -143,13 +143,20 @@ def draw_shapes(groups: tuple[tuple[str, str, int], ...], rng: random.Random) ->
     return canvas.finish()
 
 
-def draw_figure(figure: str, labels: tuple[str, ...], rng: random.Random) -> tuple[Image.Image, list[Mark]]:
-    """A rectangle or triangle with its labels: (width, height), (base, height), three sides or three angles."""
+def draw_figure(
+    figure: str, labels: tuple[str, ...], rng: random.Random, apart: bool = False
+) -> tuple[Image.Image, list[Mark]]:
+    """A rectangle or triangle with its labels: (width, height), (base, height), three sides or three angles.
+
+    `apart` puts it a little higher or lower than others can be, so that no other picture is the same.
+    """
     canvas = _Canvas(rng)
     tint = rng.choice(list(COLOURS.values()))
     fill = tuple(int(255 - (255 - c) * 0.22) for c in tint)
     outline = tuple(int(c * 0.75) for c in tint)
     dx, dy = rng.randint(-16, 16), rng.randint(-16, 16)
+    if apart:
+        dy = 17 + dy % 2 if dy > 0 else -17 - dy % 2
     if figure == "rectangle":
         corners, spots = _rectangle(labels, rng)
     elif figure == "right triangle":

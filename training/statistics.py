@@ -1,4 +1,4 @@
-"""Shares and differences of shares with their 95 % intervals.
+"""Shares and paired differences of shares with their 95 % intervals, and what k samples of a row are worth.
 
 >>> print(share([True] * 9 + [False]))
 90.0 % (59.6 to 98.2)
@@ -13,6 +13,11 @@ from typing import Any
 
 Z = 1.959964
 """Of the normal distribution, for two-sided 95 %."""
+Z_POWER = 0.841621
+"""Of the normal distribution, for a power of 80 %."""
+ALPHA = 0.05
+MIN_CHANGED = 6
+"""With fewer rows changed, all in one direction, the exact test cannot go below `ALPHA`: 2 / 2⁵ is 0.0625."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,69 @@ def share(hits: Sequence[bool]) -> Estimate:
     if n == 0:
         raise ValueError("a share of no rows was asked for; give at least 1 row")
     p = sum(hits) / n
-    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
+    return Estimate(p, *_wilson(p, n), n)
 
 
-def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> Estimate:
+def mean_share(shares: Sequence[float], num_samples: int) -> Estimate:
+    """The mean of one share for each row, each from `num_samples` completions of that row.
+
+    Completions of one row are not independent, so the interval is Wilson's with the effective number of completions
+    n' = p(1 - p) / (s² / n), for n rows whose shares have the variance s² (Korn and Graubard 1998; Dean and Pagano
+    2015): n where rows are right always or never, n · num_samples at most.
+    """
+    n = len(shares)
+    if n == 0:
+        raise ValueError("a mean share of no rows was asked for; give at least 1 row")
+    p = sum(shares) / n
+    between = sum((value - p) ** 2 for value in shares) / n
+    effective: float = n * num_samples if between < 1e-12 and 0 < p < 1 else n
+    if between >= 1e-12:
+        effective = min(n * num_samples, max(n, p * (1 - p) * n / between))
+    low, high = _wilson(p, effective)
+    return Estimate(p, low, high, n)
+
+
+def pass_at_k(num_right: int, num_samples: int, k: int) -> float:
+    """The chance that at least one of k samples is right, estimated without bias from `num_right` of `num_samples`:
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021, "Evaluating Large Language Models Trained on Code", equation 1).
+
+    >>> pass_at_k(1, 4, 2)
+    0.5
+    """
+    if not (1 <= k <= num_samples and 0 <= num_right <= num_samples):
+        raise ValueError(f"pass@{k} of {num_right} right in {num_samples} samples; k is 1 to {num_samples}")
+    return 1 - math.comb(num_samples - num_right, k) / math.comb(num_samples, k)
+
+
+@dataclass(frozen=True)
+class PairedDifference(Estimate):
+    """A difference of two shares on the same rows, with what it comes from."""
+
+    gained: int
+    """Rows that fail before and pass after."""
+    lost: int
+    """Rows that pass before and fail after."""
+    p_value: float
+    """Of the exact McNemar test."""
+
+    @property
+    def is_up(self) -> bool:
+        """Clearly above zero: by the interval and by the exact test."""
+        return self.low > 0 and self.p_value < ALPHA
+
+    @property
+    def is_down(self) -> bool:
+        """Clearly below zero, likewise."""
+        return self.high < 0 and self.p_value < ALPHA
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {"p_value": float(f"{self.p_value:.4g}")}
+
+
+def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDifference:
     """How much larger the share of true ones is in `after` than in `before`, the same rows in the same order.
 
     The interval is Bonett and Price's (2012) adjusted Wald interval for paired proportions: with `gained` and `lost`
@@ -56,4 +118,51 @@ def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> Estimate
     lost = sum(b and not a for a, b in zip(after, before))
     a, b = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = Z * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
-    return Estimate((gained - lost) / n, max(-1.0, a - b - half), min(1.0, a - b + half), n)
+    low, high = max(-1.0, a - b - half), min(1.0, a - b + half)
+    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, mcnemar(gained, lost))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The two-sided p-value of the exact McNemar test: of rows that changed, as many should be gained as lost.
+
+    It is min(1, 2 · P(X ≤ min(gained, lost))) for X binomial with gained + lost trials and chance 1/2.
+
+    >>> mcnemar(9, 1)
+    0.021484375
+    """
+    changed = gained + lost
+    tail = sum(math.comb(changed, i) for i in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**changed)
+
+
+def smallest_difference(num_rows: int, changed: float) -> float | None:
+    """The smallest paired difference that so many rows show with a power of 80 % at a two-sided level of 5 %.
+
+    `changed` is the share of rows that pass in one condition and fail in the other, gained and lost together. Connor
+    (1987, Biometrics 43, 207–211) has the rows that McNemar's test needs for a difference d with a share c changed:
+    n = (z · sqrt(c) + z' · sqrt(c - d²))² / d², z = 1.96, z' = 0.84. This solves it for d. No difference is larger
+    than the share changed, so c is at least d: a difference beyond what was seen to change would change more. The
+    exact test also needs `MIN_CHANGED` rows. `None` if no difference could have been shown.
+
+    >>> round(smallest_difference(155, 0.2), 3)
+    0.1
+    """
+
+    def is_shown(d: float) -> bool:
+        c = max(changed, d)
+        return d * math.sqrt(num_rows) >= Z * math.sqrt(c) + Z_POWER * math.sqrt(c - d * d)
+
+    if num_rows < MIN_CHANGED or not is_shown(1.0):
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_shown(middle) else (middle, high)
+    return max(high, MIN_CHANGED / num_rows)
+
+
+def _wilson(p: float, n: float) -> tuple[float, float]:
+    """Wilson's score interval of a share p of n."""
+    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))

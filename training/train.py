@@ -11,24 +11,29 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from accelerate import PartialState
 
 from inference.errors import UserError
 from inference.settings import load_settings
 from training.callbacks import Recorder, Stop
+from training.choice import choose_checkpoint
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
 from training.curriculum import order_by_difficulty
 from training.curve import draw_curve
-from training.data import load_rows
+from training.data import Splits, load_rows
 from training.failures import INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
-from training.run_folder import RunFolder, step_of
+from training.reward_loading import load_reward
+from training.run_folder import RunFolder, Status, step_of
 from training.trainer import build_trainer, check_base
 
 log = logging.getLogger(__name__)
@@ -38,52 +43,79 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
     """Train as `config` says, keep everything in the folder `path`, and return the adapter's folder.
 
     With `resume` the run in `path` goes on from its newest whole checkpoint. Raises `UserError` for wrong input, and
-    `RunFailed`, with the exit status, for a run that ended early; the folder then says how it stands.
+    `RunFailed`, with the exit status, for a run that ended early; the folder then says how it stands. Of several
+    processes (`accelerate launch`) the first keeps the folder.
     """
-    folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
-    with folder.locked(), Stop() as stop, _logged(folder):
-        if resume and folder.status().get("status") == "succeeded":
-            raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
-        folder.set_status("running")
+    folder = RunFolder(path)
+    check_base(config)
+    for name in config.rewards:
+        load_reward(name)
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop())
+        if is_main_process():
+            folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
+            stack.enter_context(folder.locked())
+            stack.enter_context(_logged(folder))
+            if resume and folder.status().get("status") == "succeeded":
+                raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
+            folder.set_status("running")
         try:
             done = _train(config, folder, stop)
         except (Exception, KeyboardInterrupt) as error:
             raise _failed(error, config, folder) from error
         if not done:
             reason = f"stopped at step {_last_step(folder)}; go on with --resume {path}"
-            folder.set_status("interrupted", reason, _last_step(folder))
+            _set_status(folder, "interrupted", reason)
             raise RunFailed(reason, INTERRUPTED)
-        folder.set_status("succeeded", step=_last_step(folder))
+        _set_status(folder, "succeeded")
     return folder.adapter
+
+
+def is_main_process() -> bool:
+    """True in the process that keeps the records: the only one, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
     """Train to the end and write the adapter; false if it was stopped before."""
     transformers.set_seed(config.seed)
-    check_base(config)
-    folder.add_versions(_hardware())
     checkpoint = folder.newest_checkpoint()
-    folder.rewind(step_of(checkpoint) if checkpoint else 0)
-    rows = _train_rows(config)
-    trainer = build_trainer(config, rows, folder, [Recorder(folder, stop, config.keep_checkpoints)])
+    if is_main_process():
+        folder.add_versions(_hardware())
+        folder.rewind(step_of(checkpoint) if checkpoint else 0)
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
+        splits = load_rows(config.data, _processor(config), progress=is_main_process())
+    trainer = build_trainer(
+        config, _train_rows(config, splits), folder, [Recorder(folder, stop, config.keep_checkpoints)]
+    )
     trainer.remove_callback(transformers.PrinterCallback)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.agreed() and trainer.state.global_step < trainer.state.max_steps:
         return False
     log.info("trained to step %d in %.1f minutes", trainer.state.global_step, (time.monotonic() - started) / 60)
-    if trainer.accelerator.is_main_process:
+    if is_main_process():
         save_adapter(trainer.accelerator.unwrap_model(trainer.model), folder.adapter, config.base)
         draw_curve(folder.history(), folder.path / "rewards.png")
-    trainer.accelerator.wait_for_everyone()
+        del trainer
+        if config.choose_checkpoint:
+            step = choose_checkpoint(config, folder, splits.validation)
+            print(
+                f"checkpoint {step} is the best of those kept on {len(splits.validation)} validation rows", flush=True
+            )
     return True
 
 
-def _train_rows(config: RunConfig) -> Any:
-    splits = load_rows(config.data, _processor(config), progress=True)
+def _train_rows(config: RunConfig, splits: Splits) -> Any:
     rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
-    print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
+    if is_main_process():
+        print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
     return rows
+
+
+def _set_status(folder: RunFolder, status: Status, reason: str = "") -> None:
+    if is_main_process():
+        folder.set_status(status, reason, _last_step(folder))
 
 
 def _processor(config: RunConfig) -> Any:
@@ -103,7 +135,7 @@ def _failed(error: BaseException, config: RunConfig, folder: RunFolder) -> BaseE
     reason = "interrupted at once, without a checkpoint of the last steps" if stopped else str(explained or error)
     log.error("%s", reason, exc_info=explained is None and not isinstance(error, UserError | KeyboardInterrupt))
     try:
-        folder.set_status("interrupted" if stopped else "failed", reason, _last_step(folder))
+        _set_status(folder, "interrupted" if stopped else "failed", reason)
     except OSError as full:  # a full disk must not hide why the run ended
         log.error("the status cannot be written: %s", full)
     return explained or error
@@ -166,11 +198,16 @@ def main(args: argparse.Namespace) -> int:
     except RunFailed as failure:
         print(f"run folder: {folder}\nended early: {failure}", flush=True)
         return failure.status
-    if config.eval_rows:
-        from training import evaluate
+    if config.eval_rows and is_main_process():
+        from training.evaluate import report
 
-        evaluate.report(
-            base=config.base, adapter=adapter, num_rows=config.eval_rows, target=adapter / "evaluation.json"
+        report(
+            config.base,
+            adapter,
+            config.eval_rows,
+            data=None if config.data.is_starter else config.data,
+            max_new_tokens=max(256, config.max_completion_length),
+            target=adapter / "evaluation.json",
         )
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0

@@ -14,6 +14,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.errors import UserError
 from inference.families import check_family
@@ -35,6 +36,9 @@ class RunTrainer(GRPOTrainer):
         self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.model: Any
+        self.train_dataset: Any
+        self.num_generations: int
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
         self.resample_rounds = resample_rounds
@@ -50,7 +54,9 @@ class RunTrainer(GRPOTrainer):
             if not dead:
                 break
             fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
-            output = replace_groups(output, fresh, dead, self.num_generations, self._tokenizer.pad_token_id)
+            both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
+            merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
+            output = unsplit_pixel_values_by_grid(merged)
         return output
 
     def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
@@ -82,7 +88,7 @@ class RunTrainer(GRPOTrainer):
         self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
         if len(kept) == total:
             return super()._compute_loss(model, inputs)
-        part = select_rows(inputs, kept)
+        part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
         scale = 1.0
         if self.loss_type in ("grpo", "dr_grpo"):
             scale = len(kept) / total
@@ -93,8 +99,8 @@ class RunTrainer(GRPOTrainer):
     def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
         rows = advantages.nonzero()[:, 0].tolist()
-        wanted = torch.tensor([max(1, len(rows))], device=advantages.device)
-        wanted = int(self.accelerator.gather(wanted).max())
+        here = torch.tensor([max(1, len(rows))], device=advantages.device)
+        wanted = int(self.accelerator.gather(here).max())
         others = [i for i in range(len(advantages)) if i not in set(rows)]
         return sorted(rows + others[: wanted - len(rows)])
 
@@ -103,10 +109,18 @@ class RunTrainer(GRPOTrainer):
 
 
 def check_base(config: RunConfig) -> None:
-    """Raises `UserError` for a base of a family that the engine could not serve, before anything else is loaded."""
-    if config.base != "starter":
-        found, _ = PreTrainedConfig.get_config_dict(config.base, revision=config.base_revision)
-        check_family(config.base, found.get("model_type"))
+    """Raise `UserError` if there is no such base or the engine could not serve it, before anything large is read."""
+    base = str(STARTER) if config.base == "starter" else config.base
+    try:
+        found, _ = PreTrainedConfig.get_config_dict(base, revision=config.base_revision)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        revision = f" at revision {config.base_revision}" if config.base_revision else ""
+        raise UserError(
+            f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model "
+            "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN, if it is gated)"
+        ) from error
+    check_family(config.base, found.get("model_type"))
 
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from inference.adapters import BASE_NAME
 from inference.errors import UserError
 from inference.ui.ask import EVENT
 from inference.ui.differences import describe
@@ -15,7 +16,7 @@ from inference.ui.exchange import Exchange
 from inference.ui.inputs import Inputs
 from inference.ui.line import Job
 from inference.ui.panel import Panel
-from inference.ui.service import BASE_ONLY, Prompt, Service
+from inference.ui.service import Prompt, Service
 from inference.ui.view import State, View
 
 NO_ADAPTER = (
@@ -67,7 +68,7 @@ def submit_pair(service: Service, prompt: Prompt) -> Job:
     if not service.records:
         raise UserError(NO_ADAPTER)
     if prompt.adapter is None:
-        raise UserError(f"{BASE_ONLY!r} is no adapter: Compare sets one beside the base. Choose one under More.")
+        raise UserError(f"{BASE_NAME!r} is no adapter: Compare sets one beside the base. Choose one under More.")
     return service.line.submit([prompt.row(None), prompt.row(prompt.adapter)])
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import gradio as gr
 
+from inference.adapters import BASE_NAME
 from inference.errors import UserError
 from inference.images import load_image
 from inference.ui.examples import EXAMPLES_JS, examples_html
 from inference.ui.exchange import Exchange
 from inference.ui.picture import Picture
-from inference.ui.service import BASE_ONLY, MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
+from inference.ui.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
 
 
 class Inputs:
@@ -62,7 +63,7 @@ class Inputs:
         )
         self.adapter = gr.Dropdown(
             choices if base_alone else choices[:-1],
-            value=self._service.served or (BASE_ONLY if base_alone else None),
+            value=self._service.served or (BASE_NAME if base_alone else None),
             label="Adapter",
             elem_id=f"{name}-adapter",
         )

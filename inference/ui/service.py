@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from inference.adapters import AdapterRecord
+from inference.adapters import BASE_NAME, AdapterRecord
 from inference.errors import UserError
 from inference.images import load_image
 from inference.questions import clean_question
@@ -22,8 +22,6 @@ from inference.ui.view import Grade
 if TYPE_CHECKING:
     from inference.engine import Engine
 
-BASE_ONLY = "base"
-"""The name under which the page and the endpoints offer the base without an adapter."""
 MAX_EXPECTED_CHARS = 1_000
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
@@ -85,7 +83,7 @@ class Service:
     @property
     def choices(self) -> list[tuple[str, str]]:
         """What the adapter dropdown offers: (label, name)."""
-        return [(name, name) for name in self.records] + [("none: the base alone", BASE_ONLY)]
+        return [(name, name) for name in self.records] + [("none: the base alone", BASE_NAME)]
 
     def read_prompt(
         self,
@@ -114,10 +112,10 @@ class Service:
         """The adapter of that name; `None` or empty is the served one, `base` is none."""
         if name is None or name == "":
             return self.served
-        if name == BASE_ONLY:
+        if name == BASE_NAME:
             return None
         if name not in self.records:
-            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*self.records, BASE_ONLY])}.")
+            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*self.records, BASE_NAME])}.")
         return name
 
 
