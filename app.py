@@ -53,9 +53,10 @@ def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio."""
     from starlette.middleware import Middleware
 
-    from inference.guard import SecurityHeaders
+    from inference.guard import SecurityHeaders, keep_words_out_of_the_log
     from inference.ui import theme
 
+    keep_words_out_of_the_log()
     return blocks.launch(
         theme=theme.theme(),
         css_paths=theme.CSS_PATHS,
