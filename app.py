@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,12 @@ _EXAMPLE_SEED = 11
 
 
 def prepare(settings: Settings) -> None:
-    """Before Gradio is imported: no analytics, uploads in the home folder, and none left there by an earlier run."""
+    """Before Gradio is imported: no analytics, and uploads in the home folder, where none grows old."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     uploads = settings.home / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    _delete_old_files(uploads)
+    threading.Thread(target=_keep_deleting_old_files, args=(uploads,), name="uploads", daemon=True).start()
     limit_decoding(settings.limits)
 
 
@@ -53,9 +54,10 @@ def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio."""
     from starlette.middleware import Middleware
 
-    from inference.guard import SecurityHeaders
+    from inference.guard import SecurityHeaders, keep_words_out_of_the_log
     from inference.ui import theme
 
+    keep_words_out_of_the_log()
     return blocks.launch(
         theme=theme.theme(),
         css_paths=theme.CSS_PATHS,
@@ -149,8 +151,18 @@ def _examples() -> list[Any]:
     return [Example(problem.image, problem.problem, problem.answer) for problem in problems]
 
 
+def _keep_deleting_old_files(folder: Path) -> None:
+    """Look every few minutes, as Gradio forgets at its end what was uploaded to it."""
+    while True:
+        try:
+            _delete_old_files(folder)
+        except OSError as error:  # something vanished meanwhile; the next look finds the rest
+            logging.getLogger(__name__).warning("cleaning the uploads: %s", type(error).__name__)
+        time.sleep(_CLEANING_SECONDS)
+
+
 def _delete_old_files(folder: Path) -> None:
-    """What a run that ended badly left behind."""
+    """Whichever run left them."""
     oldest = time.time() - UPLOAD_SECONDS
     for path in folder.rglob("*"):
         if path.is_file() and path.stat().st_mtime < oldest:

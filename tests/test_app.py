@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,6 +240,28 @@ def test_uploads_are_deleted_when_they_are_old(server: Server, client: Client, p
     assert set(uploads.rglob(picture.name)) == kept
     delete_files_created_by_app(server.blocks, 0)
     assert not set(uploads.rglob(picture.name))
+
+
+def test_uploads_of_an_earlier_run_are_deleted_once_they_are_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_CLEANING_SECONDS", 0.05)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(tmp_path / "home")}
+    settings = load_settings(env=env, has_gpu=False)
+    young, turning_old = (settings.home / "uploads" / name / "picture.png" for name in ("young", "old"))
+    for path in (young, turning_old):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"left by an earlier run")
+    app.prepare(settings)
+    time.sleep(0.3)
+    assert turning_old.exists()
+    an_hour_ago = time.time() - app.UPLOAD_SECONDS - 1
+    os.utime(turning_old, (an_hour_ago, an_hour_ago))
+    deadline = time.monotonic() + WAIT_SECONDS
+    while turning_old.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert young.exists() and not turning_old.exists()
 
 
 def test_questions_asked_together_are_answered_in_turn(server: Server, picture: Path) -> None:

@@ -74,6 +74,6 @@ def submit_pair(service: Service, prompt: Prompt) -> Job:
 
 def _words_html(base: View, tuned: View) -> str:
     """The sentences on the differences, once both have ended and neither failed."""
-    if base.is_running or tuned.is_running or State.FAILED in (base.state, tuned.state):
+    if base.is_running or tuned.is_running or {State.FAILED, State.IDLE} & {base.state, tuned.state}:
         return ""
     return f'<p class="lt-difference">{html.escape(describe(base, tuned))}</p>'

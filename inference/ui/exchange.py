@@ -21,24 +21,54 @@ Start = Callable[[], tuple[Job, str]]
 """Reads the inputs and takes a place in the line; gives the job and the expected answer. May raise `UserError`."""
 
 
+class _Run:
+    """One press of a button, from the reading of the inputs to the last update."""
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+        """`None` while the inputs are read."""
+        self._is_stopped = False
+        self.is_dismissed = False
+        """True if its picture has gone, so that nothing of it is to stay on the page."""
+
+    def stop(self) -> None:
+        """Stop the job, or the one that is about to come."""
+        self._is_stopped = True
+        if self._job is not None:
+            self._job.stop()
+
+    def take(self, job: Job) -> None:
+        """The inputs are read and this is the job; whichever of this and `stop` is later sees the other."""
+        self._job = job
+        if self._is_stopped:
+            job.stop()
+
+
 class Exchange:
     """The running jobs of one tab, by browser session, and the buttons that belong to them."""
 
     def __init__(self, service: Service, panels: Sequence[Panel], run: gr.Button, stop: gr.Button) -> None:
         self._service, self._panels = service, tuple(panels)
-        self._jobs: dict[str, Job | None] = {}
-        """`None` while the inputs are read."""
+        self._runs: dict[str, _Run] = {}
         self.outputs = [component for panel in panels for component in panel.components] + [run, stop]
 
     def is_running(self, request: gr.Request) -> bool:
         """True if this browser session waits for an answer in this tab."""
-        return _key(request) in self._jobs
+        return _key(request) in self._runs
 
     def stop(self, request: gr.Request) -> None:
         """Stop what this browser session runs, if anything."""
-        job = self._jobs.get(_key(request))
-        if job is not None:
-            job.stop()
+        run = self._runs.get(_key(request))
+        if run is not None:
+            run.stop()
+
+    def dismiss(self, request: gr.Request) -> bool:
+        """Stop it and let the panels end up empty; False if nothing runs."""
+        run = self._runs.get(_key(request))
+        if run is not None:
+            run.is_dismissed = True
+            run.stop()
+        return run is not None
 
     def clear(self) -> list[Any]:
         """Updates for `outputs` that empty the panels."""
@@ -50,24 +80,28 @@ class Exchange:
         """Views and updates for `outputs`, as often as a page can show them; a failure ends them with `gr.Error`."""
         key = _key(request)
         self.stop(request)
-        self._jobs[key] = job = None
+        self._runs[key] = run = _Run()
         try:
             waiting = [View(State.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
             yield waiting, self._updates(waiting, fold=True)
             job, expected = start()
-            self._jobs[key] = job
+            run.take(job)
             shape, frames = "", 0
             for views in watch(job, expected, self._service.grade, earlier):
                 before, shape = shape, str([(bool(view.thinking), bool(view.answer)) for view in views])
                 frames = 0 if shape != before else frames + 1
+                if run.is_dismissed:
+                    break
                 yield views, self._updates(views, fold=frames < FOLDING_FRAMES)
+            if run.is_dismissed:
+                yield [View()] * len(self._panels), self.clear()
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
             yield [view] * len(self._panels), self._updates([view] * len(self._panels), fold=True)
             raise gr.Error(html.escape(view.message), title=error_title(error), print_exception=False) from None
         finally:
-            if self._jobs.get(key) is job:
-                self._jobs.pop(key, None)
+            if self._runs.get(key) is run:
+                self._runs.pop(key, None)
 
     def _updates(self, views: Sequence[View], fold: bool) -> list[Any]:
         running = any(view.is_running for view in views)

@@ -116,9 +116,9 @@ class Inputs:
             return _filled(service.new_problem())
 
         def changed(path: str | None, request: gr.Request) -> list[Any]:
-            rest = [gr.skip()] * (len(exchange.outputs) + len(extra))
-            if not exchange.is_running(request):
-                rest = [*exchange.clear(), *emptied]
+            rest = [*exchange.clear(), *emptied]
+            if exchange.dismiss(request):  # what runs empties the panels itself when it has ended
+                rest = [gr.skip()] * len(rest)
             return [check_picture(service, path), *rest]
 
         self.stop.click(exchange.stop, queue=False, **hidden)

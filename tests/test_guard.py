@@ -1,0 +1,130 @@
+"""What the log may hold of what a client sends: never its words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from inference.engine import Engine
+from inference.guard import frames
+from tests.serving import WAIT_SECONDS, Server, serve
+
+MARK = "SECRET-of-a-client"
+"""In every malformed request."""
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(engine, tmp_path_factory.mktemp("guard") / "home", None) as running:
+        yield running
+
+
+def _file(path: Any = f"/tmp/{MARK}.png", **more: Any) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
+
+
+MALFORMED: dict[str, list[Any]] = {
+    "too few values": [None, MARK],
+    "no values but one": [MARK],
+    "words for a picture": [MARK, "q", None, None, 4, 0, 0],
+    "a list for a picture": [[MARK], "q", None, None, 4, 0, 0],
+    "a picture without a path": [{"meta": {"_type": "gradio.FileData"}, "orig_name": MARK}, "q", None, None, 4, 0, 0],
+    "a path that is a list": [_file([MARK]), "q", None, None, 4, 0, 0],
+    "a path outside the uploads": [_file(), "q", None, None, 4, 0, 0],
+    "a path without a file mark": [{"path": f"/tmp/{MARK}.png"}, "q", None, None, 4, 0, 0],
+    "an address": [_file(url=f"http://127.0.0.1:9/{MARK}.png"), "q", None, None, 4, 0, 0],
+    "an object for a question": [None, {"q": MARK}, None, None, 4, 0, 0],
+    "words for numbers": [None, "q", None, None, MARK, MARK, MARK],
+    "a file for a question": [None, _file(), None, None, 4, 0, 0],
+    "too many values": [None, "q", None, None, 4, 0, 0, MARK],
+}
+
+
+def _post_everywhere(url: str, data: list[Any], endpoints: dict[str, int]) -> None:
+    """Send `data` to every door that takes values, and wait until each has been dealt with."""
+    alone = httpx.Limits(max_keepalive_connections=0)  # the server hangs up where a request broke it
+    with httpx.Client(base_url=f"{url}/gradio_api", timeout=WAIT_SECONDS, limits=alone) as http:
+        for name, index in endpoints.items():
+            answer = http.post(f"/call/{name}", json={"data": data})
+            if answer.status_code == 200:
+                http.get(f"/call/{name}/{answer.json()['event_id']}")
+            session = uuid.uuid4().hex
+            body = {"data": data, "fn_index": index, "session_hash": session}
+            if http.post("/queue/join", json=body).status_code == 200:
+                http.get("/queue/data", params={"session_hash": session})
+            http.post(f"/run/{name}", json={"data": data})
+            http.post(f"/call/v2/{name}", json={"image": data[0], "question": MARK, "unknown": data})
+
+
+@pytest.fixture(scope="module")
+def endpoints(server: Server) -> dict[str, int]:
+    """The endpoints by name, with the index that the queue knows them by."""
+    found = {str(fn.api_name): index for index, fn in server.blocks.fns.items()}
+    return {name: found[name] for name in ("ask", "compare")}
+
+
+@pytest.mark.parametrize("shape", MALFORMED)
+def test_no_word_of_a_malformed_request_is_logged(
+    server: Server,
+    endpoints: dict[str, int],
+    shape: str,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    _post_everywhere(server.url, MALFORMED[shape], endpoints)
+    output = "".join(capfd.readouterr()) + caplog.text
+    assert MARK not in output
+
+
+def test_what_gradio_fails_with_is_logged_without_its_words(
+    server: Server, endpoints: dict[str, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _post_everywhere(server.url, [None, MARK], endpoints)
+    output = "".join(capfd.readouterr())
+    assert "ValueError" in output and "validate_inputs" in output
+
+
+@pytest.mark.parametrize("body", [f'{{"data": ["{MARK}"', json.dumps({"data": MARK}), json.dumps([MARK]), MARK, ""])
+def test_no_word_of_a_body_that_is_no_request_is_logged(
+    server: Server, body: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("call/ask", "call/v2/ask", "queue/join", "run/ask", f"call/{MARK}"):
+        httpx.post(
+            f"{server.url}/gradio_api/{path}",
+            content=body,
+            headers={"content-type": "application/json"},
+            timeout=WAIT_SECONDS,
+        )
+    output = "".join(capfd.readouterr())
+    assert MARK not in output + "".join(r.getMessage() for r in caplog.records if r.name != "httpx")
+
+
+@pytest.mark.parametrize("logger", ["uvicorn.error", "asyncio"])
+def test_an_error_that_a_server_logs_keeps_its_type_and_frames(
+    server: Server, logger: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        raise KeyError(MARK)
+    except KeyError:
+        logging.getLogger(logger).error("Exception in ASGI application", exc_info=True)
+    assert "KeyError" in caplog.text and "test_guard.py" in caplog.text
+    assert MARK not in caplog.text
+
+
+def test_frames_name_the_error_and_what_caused_it() -> None:
+    try:
+        try:
+            raise KeyError(MARK)
+        except KeyError as cause:
+            raise ValueError(MARK) from cause
+    except ValueError as error:
+        text = frames(error)
+    assert text.index("KeyError") < text.index("ValueError")
+    assert "test_frames_name_the_error" in text and MARK not in text
