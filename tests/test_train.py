@@ -184,6 +184,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
         (("--num-generations", "1"), "num_generations is '1'"),
         (("--temperature", "0"), "temperature is '0'"),
         (("--rewards", "{no_reward: 1}"), "no_reward"),
+        (("--report-to", "wandb"), "which is not installed; pip install wandb"),
         (("--dataset", "https://example.org/x"), "addresses are not fetched"),
         (("--base", "no/where", "--max-steps", "1", "--warmup-steps", "0"), "no/where"),
     ],

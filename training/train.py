@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
     """
     folder = RunFolder(path)
     check_base(config)
-    for name in config.rewards:
-        load_reward(name)
+    check_tools(config)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
         if is_main_process():
@@ -69,6 +69,18 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
             raise RunFailed(reason, INTERRUPTED)
         _set_status(folder, "succeeded")
     return folder.adapter
+
+
+def check_tools(config: RunConfig) -> None:
+    """Raise `UserError` if a reward function or a place for live figures is not there."""
+    for name in config.rewards:
+        load_reward(name)
+    missing = [name for name in config.report_to if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
+            "or leave it out"
+        )
 
 
 def is_main_process() -> bool:
