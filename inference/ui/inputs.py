@@ -117,10 +117,15 @@ class Inputs:
 
         def changed(path: str | None, request: gr.Request) -> list[Any]:
             rest = [*exchange.clear(), *emptied]
-            if exchange.dismiss(request):  # what runs empties the panels itself when it has ended
+            if exchange.is_running(request):  # it empties the panels itself if dismissed; a change of tabs is none
                 rest = [gr.skip()] * len(rest)
             return [check_picture(service, path), *rest]
 
+        def drop(request: gr.Request) -> None:
+            exchange.dismiss(request)
+
+        for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear):
+            replaced(drop, None, None, queue=False, **hidden)
         self.stop.click(exchange.stop, queue=False, **hidden)
         self.examples.select(take_example, None, fields, **hidden)
         self.new.click(take_new, None, fields, **hidden)

@@ -1,0 +1,28 @@
+"""The inputs in a real browser: what runs goes with its picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.browsing import MARKS, browser, server, visit
+from tests.serving import Server
+
+__all__ = ["browser", "server", "visit"]
+pytestmark = MARKS
+
+
+def test_a_new_picture_ends_what_runs_and_another_tab_does_not(visit: Any, server: Server) -> None:
+    page = visit()
+    page.take_example()
+    page.set_length(1024)
+    with server.steered(prefix="<think>First", is_endless=True):
+        page.page.click("#ask-run")
+        page.wait_state("thinking")
+        page.page.get_by_role("tab", name="Compare").click()
+        page.page.wait_for_selector("#compare-picture img")
+        page.page.get_by_role("tab", name="Ask").click()
+        page.page.wait_for_timeout(600)
+        assert page.wait_state("thinking", "idle", "stopped") == "thinking"
+        page.take_example(1)
+        page.wait_state("idle")
+    assert page.page.locator("#ask-run").is_enabled() and page.page.locator("#ask-stop").is_disabled()
