@@ -126,6 +126,8 @@ class Inputs:
 
         for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear):
             replaced(drop, None, None, queue=False, **hidden)
+        for own in (self.picture.upload, self.picture.clear):  # what was expected was of another
+            own(lambda: "", None, self.expected, queue=False, **hidden)
         self.stop.click(exchange.stop, queue=False, **hidden)
         self.examples.select(take_example, None, fields, **hidden)
         self.new.click(take_new, None, fields, **hidden)
