@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,18 @@ def test_the_run_folder_is_whole(folder) -> None:
     assert found.status()["status"] == "succeeded"
     assert json.loads((folder / "versions.json").read_text())[0]["trl"]
     assert sorted(p.name for p in found.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_its_last_step_is_not_trained_further(folder, tmp_path) -> None:
+    """Its steps (2) are no whole number of epochs (of 20): transformers alone would train one more."""
+    killed = RunFolder(Path(shutil.copytree(folder, tmp_path / "killed")))
+    shutil.rmtree(killed.adapter)
+    killed.set_status("running")
+    run(small(report_to=["tensorboard"]), killed.path, resume=True)
+    assert [row["step"] for row in killed.history()] == [1, 2]
+    weights = "adapter/adapter_model.safetensors"
+    assert (killed.path / weights).read_bytes() == (folder / weights).read_bytes()
 
 
 @pytest.mark.slow

@@ -100,9 +100,9 @@ class Pool:
         return reply
 
     def process_ids(self) -> list[int]:
-        """The workers there are now."""
+        """The workers that are alive now."""
         with self._changed:
-            return sorted(worker.process.pid for worker in self._all)
+            return sorted(worker.process.pid for worker in self._all if worker.is_alive())
 
     def close(self) -> None:
         """Kill every worker; one that is still starting ends by itself."""

@@ -154,6 +154,12 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
+def is_at_the_end(checkpoint: Path) -> bool:
+    """True if no step is left after this checkpoint, by the trainer's own record in it."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return int(state["global_step"]) >= int(state["max_steps"])
+
+
 def step_of(checkpoint: Path) -> int:
     """The step in a checkpoint's name; -1 if it has none."""
     number = checkpoint.name.rpartition("-")[2]

@@ -25,7 +25,7 @@ from accelerate import PartialState
 from inference.errors import UserError
 from inference.settings import load_settings
 from training.callbacks import Recorder, Stop
-from training.choice import choose_checkpoint
+from training.choice import choose_checkpoint, take_adapter
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
 from training.curriculum import order_by_difficulty
@@ -34,7 +34,7 @@ from training.data import Splits, load_rows
 from training.failures import INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
 from training.reward_loading import load_reward
-from training.run_folder import RunFolder, Status, step_of
+from training.run_folder import RunFolder, Status, is_at_the_end, step_of
 from training.trainer import build_trainer, check_base
 
 log = logging.getLogger(__name__)
@@ -97,25 +97,31 @@ def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
         folder.rewind(step_of(checkpoint) if checkpoint else 0)
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
         splits = load_rows(config.data, _processor(config), progress=is_main_process())
-    trainer = build_trainer(
-        config, _train_rows(config, splits), folder, [Recorder(folder, stop, config.keep_checkpoints)]
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.agreed() and trainer.state.global_step < trainer.state.max_steps:
-        return False
-    log.info("trained to step %d in %.1f minutes", trainer.state.global_step, (time.monotonic() - started) / 60)
+    if checkpoint is None or not is_at_the_end(checkpoint):  # else it was killed after its last step
+        if not _train_on(config, folder, stop, _train_rows(config, splits), checkpoint):
+            return False
     if is_main_process():
-        save_adapter(trainer.accelerator.unwrap_model(trainer.model), folder.adapter, config.base)
+        last = folder.newest_checkpoint()
+        assert last is not None, "the last step is always saved"
+        take_adapter(last, folder.adapter, config.base)
         draw_curve(folder.history(), folder.path / "rewards.png")
-        del trainer
         if config.choose_checkpoint:
             step = choose_checkpoint(config, folder, splits.validation)
             print(
                 f"checkpoint {step} is the best of those kept on {len(splits.validation)} validation rows", flush=True
             )
     return True
+
+
+def _train_on(config: RunConfig, folder: RunFolder, stop: Stop, rows: Any, checkpoint: Path | None) -> bool:
+    """The steps that are left; false if it was stopped before the last."""
+    trainer = build_trainer(config, rows, folder, [Recorder(folder, stop, config.keep_checkpoints)])
+    trainer.remove_callback(transformers.PrinterCallback)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    log.info("at step %d after %.1f minutes", state.global_step, (time.monotonic() - started) / 60)
+    return not (stop.agreed() and state.global_step < state.max_steps)
 
 
 def _train_rows(config: RunConfig, splits: Splits) -> Any:
@@ -179,19 +185,16 @@ class _logged:
         self.handler.close()
 
 
-def save_adapter(model: Any, folder: Path, base_name: str) -> None:
-    """The adapter alone, safetensors, naming its base by id and not by a path of this machine."""
-    for peft_config in model.peft_config.values():
-        peft_config.base_model_name_or_path = base_name
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option for each setting, the run folder, and the folder to resume."""
     add_config_options(parser)
     parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in this folder")
+
+
+def _lacks_evaluation(folder: Path) -> bool:
+    """True for a run that is trained to its end, but whose evaluation was cut off."""
+    return RunFolder(folder).status().get("status") == "succeeded" and not (folder / "adapter/evaluation.json").exists()
 
 
 def main(args: argparse.Namespace) -> int:
@@ -206,7 +209,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         config = load_config(args.profile, values, args.config)
     try:
-        adapter = run(config, folder, resume=bool(args.resume))
+        adapter = folder / "adapter" if _lacks_evaluation(folder) else run(config, folder, resume=bool(args.resume))
     except RunFailed as failure:
         print(f"run folder: {folder}\nended early: {failure}", flush=True)
         return failure.status
