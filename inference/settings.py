@@ -22,8 +22,15 @@ from inference.errors import UserError
 STARTER = Path(__file__).parent / "starter"
 """The embedded model; its adapter, if there is one, is in the folder `adapter`."""
 SPACE_YAML = Path(__file__).parents[1] / "space.yaml"
+STARTER_NAME = "starter"
+"""What a configuration calls the embedded model."""
 DEFAULT_HOME = "~/.cache/lookthink"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+
+
+def base_source(base: str) -> str:
+    """Where the base that a configuration names is loaded from: a folder here, or its Hub id."""
+    return str(STARTER) if base == STARTER_NAME else base
 
 
 class _Strict(BaseModel):
@@ -139,7 +146,7 @@ def _choose_adapter(base: str, named: _Model, override: str) -> str | None:
 
 
 def _check_base(key: str, value: str) -> str:
-    if value == "starter":
+    if value == STARTER_NAME:
         return str(STARTER)
     folder = Path(value).expanduser()
     if folder.is_dir():

@@ -4,8 +4,9 @@ from collections import deque
 
 from PIL import Image
 
+from inference.encoding import content_key
 from training.config import RunConfig
-from training.rollouts import RolloutWriter, picture_hash
+from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
 
 
@@ -51,5 +52,5 @@ def test_a_picture_is_kept_once(tmp_path) -> None:
     red = Image.new("RGB", (8, 8), "red")
     for step in (1, 2):
         RolloutWriter(folder).write(step, logs([red] * 2, 2), 2, [1, 1], [True, True])
-    assert [p.name for p in folder.images.iterdir()] == [f"{picture_hash(red)}.jpg"]
+    assert [p.name for p in folder.images.iterdir()] == [f"{content_key(red).hex()}.jpg"]
     assert len(list(folder.groups())) == 2

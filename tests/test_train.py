@@ -208,6 +208,15 @@ def test_a_wrong_option_is_named(words: tuple[str, ...], said: str, capsys, tmp_
     assert said in printed.err + printed.out
 
 
+@pytest.mark.slow
+def test_a_new_run_is_not_put_on_a_finished_one(folder, capsys) -> None:
+    """It has no evaluation yet, which only --resume makes up for."""
+    before = sorted(folder.rglob("*"))
+    assert main(["train", "--folder", str(folder)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_resuming_takes_no_other_settings(capsys, tmp_path) -> None:
     assert main(["train", "--resume", str(tmp_path), "--seed", "3"]) == 2
     assert "leave the other options out" in capsys.readouterr().err

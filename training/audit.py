@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from inference.errors import UserError
-from inference.settings import STARTER
+from inference.settings import base_source
 from training.audit_page import render_page
 from training.audit_rollouts import Plan, project, read_measured_run, sample_rollouts
 from training.audit_rows import audit
@@ -119,7 +119,7 @@ def _load(base: str | None, with_model: bool) -> tuple[Any, Any]:
     """The engine, if completions are wanted, and the processor that counts tokens, if a base is named."""
     if base is None:
         return None, None
-    path = STARTER if base == "starter" else base
+    path = base_source(base)
     if with_model:
         from inference.engine import Engine
 

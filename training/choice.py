@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.engine import Engine
-from inference.settings import STARTER
+from inference.settings import base_source
 from training.conditions import ADAPTER_THINKING
 from training.config import RunConfig
 from training.run_folder import RunFolder, is_whole, step_of, write_whole
@@ -24,7 +24,7 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
 
     Among equals the later one is taken. Every score is kept in `validation.json`.
     """
-    engine = Engine.load(STARTER if config.base == "starter" else config.base)
+    engine = Engine.load(base_source(config.base))
     scores: dict[int, float] = {}
     limit = max(256, config.max_completion_length)
     for checkpoint in sorted(filter(is_whole, folder.checkpoints.glob("checkpoint-*")), key=step_of):

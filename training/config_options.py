@@ -22,10 +22,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     for name, field in RunConfig.model_fields.items():
         if name not in ("profile", "data"):
             _add(parser, name, name, field)
-    group = parser.add_argument_group("data")
+    add_data_options(parser, "data")
+
+
+def add_data_options(parser: argparse.ArgumentParser, title: str) -> None:
+    """`--dataset`, and `--data-…` for each other setting of the data."""
+    group = parser.add_argument_group(title)
     for name, field in DataConfig.model_fields.items():
-        option = name if name == "dataset" else _PREFIX + name
-        _add(group, option, _PREFIX + name, field)
+        _add(group, name if name == "dataset" else _PREFIX + name, _PREFIX + name, field)
 
 
 def config_values(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from inference.errors import UserError
 from inference.settings import STARTER
 from training.conditions import CONDITIONS, GROUPS, choose_conditions
 from training.config import RunConfig
-from training.config_options import config_values
-from training.data_config import DataConfig, read_data_config
+from training.config_options import add_data_options, config_values
+from training.data_config import read_data_config
 from training.evaluation_report import Outputs, Plan
 from training.held_out import ROLES
 from training.report import COMPARED
@@ -42,11 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     plots = "folder for the pictures (that of --output; the run's folder); `none` for none"
     parser.add_argument("--plots", metavar="FOLDER", help=plots)
     parser.add_argument("--completions", action="store_true", help="keep every completion in the JSON")
-    group = parser.add_argument_group("data (the starter problems unless one of these is given)")
-    for name, field in DataConfig.model_fields.items():
-        option = name if name == "dataset" else f"data-{name.replace('_', '-')}"
-        help_text = (field.description or "").replace("%", "%%")
-        group.add_argument(f"--{option}", dest=_DATA + name, metavar="VALUE", help=help_text)
+    add_data_options(parser, "data (the starter problems unless one of these is given)")
 
 
 def read_options(args: argparse.Namespace) -> tuple[Plan, Outputs]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from inference.engine import Engine
 from inference.errors import UserError
-from inference.settings import STARTER
+from inference.settings import base_source
 from training.conditions import CONDITIONS, Condition
 from training.data_config import DataConfig
 from training.evaluation_fingerprint import model_digest, rows_digest
@@ -100,7 +100,7 @@ def make_report(plan: Plan, outputs: Outputs) -> Report:
     What can be wrong with the data is found before the model loads. Raises `UserError`.
     """
     held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed)
-    engine = Engine.load(STARTER if plan.base == "starter" else plan.base)
+    engine = Engine.load(base_source(plan.base))
     if plan.adapter:
         engine.add_adapter(ADAPTER_NAME, plan.adapter)
     if plan.data and plan.data.max_prompt_tokens is not None:
@@ -146,7 +146,7 @@ def _fingerprint(plan: Plan, held_out: HeldOut, engine: Engine) -> dict[str, Any
     import torch
 
     return {
-        "base": model_digest(STARTER if plan.base == "starter" else plan.base),
+        "base": model_digest(base_source(plan.base)),
         "adapter": model_digest(plan.adapter) if plan.adapter else None,
         "rows": rows_digest(held_out.rows),
         "settings": {name: getattr(plan, name) for name in ("seed", "max_new_tokens", "batch_size")},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from inference.encoding import content_key
 from training.rewards import completion_text
 from training.run_folder import RunFolder, append_line
 
@@ -47,7 +47,8 @@ class RolloutWriter:
                 for i in range(first, min(first + group_size, len(texts)))
             ]
             picture = self._keep(images[first]) if first < len(images) else None
-            line = {"step": step, "prompt": question_of(prompts[first]), "image": picture, "completions": completions}
+            question = completion_text(prompts[first])  # the last message's text
+            line = {"step": step, "prompt": question, "image": picture, "completions": completions}
             append_line(self.folder.rollouts, line)
 
     def _keep(self, pictures: Sequence[Image.Image] | None) -> str | None:
@@ -55,7 +56,7 @@ class RolloutWriter:
         if not pictures:
             return None
         picture = pictures[0].convert("RGB")
-        name = f"{picture_hash(picture)}.jpg"
+        name = f"{content_key(picture).hex()}.jpg"
         path = self.folder.images / name
         if not path.exists():
             part = Path(f"{path}.part")
@@ -66,19 +67,6 @@ class RolloutWriter:
 
 def _last(values: Iterable[Any], size: int) -> list[Any]:
     return list(values)[-size:]
-
-
-def picture_hash(picture: Image.Image) -> str:
-    """Names a picture by its size and pixels: 32 hexadecimal digits."""
-    return hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16).hexdigest()
-
-
-def question_of(prompt: Sequence[Mapping[str, Any]]) -> str:
-    """The user's text in a prompt of messages."""
-    content = prompt[-1].get("content") or ""
-    return (
-        content if isinstance(content, str) else "".join(p.get("text", "") for p in content if p.get("type") == "text")
-    )
 
 
 def _number(value: float | None) -> float | None:

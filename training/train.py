@@ -23,7 +23,7 @@ import transformers
 from accelerate import PartialState
 
 from inference.errors import UserError
-from inference.settings import load_settings
+from inference.settings import base_source, load_settings
 from training.callbacks import Recorder, Stop
 from training.choice import choose_checkpoint, take_adapter
 from training.config import RunConfig, load_config
@@ -140,10 +140,7 @@ def _processor(config: RunConfig) -> Any:
     """The base's processor where the limit on prompts needs one."""
     if config.data.max_prompt_tokens is None:
         return None
-    from inference.settings import STARTER
-
-    base = str(STARTER) if config.base == "starter" else config.base
-    return transformers.AutoProcessor.from_pretrained(base, revision=config.base_revision)
+    return transformers.AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
 
 
 def _failed(error: BaseException, config: RunConfig, folder: RunFolder) -> BaseException:
@@ -209,7 +206,8 @@ def main(args: argparse.Namespace) -> int:
     else:
         config = load_config(args.profile, values, args.config)
     try:
-        adapter = folder / "adapter" if _lacks_evaluation(folder) else run(config, folder, resume=bool(args.resume))
+        made_before = args.resume and config.eval_rows and _lacks_evaluation(folder)
+        adapter = folder / "adapter" if made_before else run(config, folder, resume=bool(args.resume))
     except RunFailed as failure:
         print(f"run folder: {folder}\nended early: {failure}", flush=True)
         return failure.status

@@ -19,7 +19,7 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 from inference.errors import UserError
 from inference.families import check_family
 from inference.format import build_messages, neutralise
-from inference.settings import STARTER
+from inference.settings import base_source
 from inference.tokens import chat_markers
 from training.config import RunConfig
 from training.lora import lora_targets, stop_tower_gradient
@@ -110,7 +110,7 @@ class RunTrainer(GRPOTrainer):
 
 def check_base(config: RunConfig) -> None:
     """Raise `UserError` if there is no such base or the engine could not serve it, before anything large is read."""
-    base = str(STARTER) if config.base == "starter" else config.base
+    base = base_source(config.base)
     try:
         found, _ = PreTrainedConfig.get_config_dict(base, revision=config.base_revision)
     except (OSError, ValueError) as error:
@@ -125,7 +125,7 @@ def check_base(config: RunConfig) -> None:
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
-    base = str(STARTER) if config.base == "starter" else config.base
+    base = base_source(config.base)
     processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
     processor.tokenizer.padding_side = "left"
     on_gpu = torch.cuda.is_available()
