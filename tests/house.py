@@ -1,4 +1,4 @@
-"""The table of README.md with one line for each file: `python -m tests.house` writes it, `tests/test_house.py` checks it.
+"""The table of README.md with one line for each file: `python -m tests.house` writes it, its test checks it.
 
 A Python file's line is the first sentence of its docstring; the lines of other files are kept as they stand.
 """
@@ -18,9 +18,8 @@ OF_MANY = {"tests/test_*.py", "tests/benchmarks/"}
 
 
 def table(readme: str) -> str:
-    """The table as the files say it should be: Python files in the order of their folders, the others where they were."""
-    rows = rows(readme)
-    kept = {name: job for name, job in rows.items() if not name.endswith(".py") or name in OF_MANY}
+    """The table as the files say it should be: Python files by folder, the others where they were."""
+    kept = {name: job for name, job in rows(readme).items() if not name.endswith(".py") or name in OF_MANY}
     found = dict(python_files())
     order = ["app.py", "space.yaml", *_folder("inference", found, kept), *_folder("training", found, kept)]
     order += _folder("tests", found, kept)
