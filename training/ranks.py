@@ -45,9 +45,9 @@ def wait_for_all() -> None:
         connect().wait_for_everyone()
 
 
-def any_of(value: bool) -> bool:
-    """True in every process if it is true in any."""
-    return bool(_gathered(float(value)).max().item())
+def any_process(*mine: bool) -> list[bool]:
+    """Which of these hold on any of the processes; each of them has to ask."""
+    return [bool(value) for value in _gathered(*map(float, mine)).amax(0)]
 
 
 def check_checkpoint(path: Path, step: int) -> None:
@@ -55,7 +55,7 @@ def check_checkpoint(path: Path, step: int) -> None:
 
     `step` is that of the newest whole checkpoint this process sees in the run folder `path`, 0 for none.
     """
-    steps = _gathered(float(step)).tolist()
+    steps = _gathered(float(step))[:, 0].tolist()
     if len(set(steps)) > 1:
         raise UserError(
             f"the processes do not see the same checkpoints in {path}: the newest is at step "
@@ -68,12 +68,12 @@ def _is_connected() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _gathered(value: float) -> torch.Tensor:
-    """The value of each process, in the order of their ranks.  # (world size,)"""
+def _gathered(*values: float) -> torch.Tensor:
+    """The values of each process, in the order of their ranks.  # (world size, values)"""
+    mine = torch.tensor(values)
     if not _is_connected():
-        return torch.tensor([value])
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    mine = torch.tensor([value], device=device)
+        return mine[None]
+    mine = mine.to("cuda" if torch.cuda.is_available() else "cpu")
     everyone = [torch.zeros_like(mine) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(everyone, mine)
-    return torch.cat(everyone).cpu()
+    return torch.stack(everyone).cpu()
