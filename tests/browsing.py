@@ -99,6 +99,19 @@ class Visit:
                 return
         raise AssertionError(f"the length stays at {slider.input_value()}, not {tokens}")
 
+    def press_run(self, tab: str = "ask") -> None:
+        """Run without scrolling; again if the page was still busy with the end of the run before."""
+        from playwright.sync_api import TimeoutError
+
+        for _ in range(20):
+            try:
+                with self.page.expect_request("**/queue/join*", timeout=2000):
+                    self.page.evaluate(f"document.querySelector('#{tab}-run').click()")
+                return
+            except TimeoutError:
+                continue
+        raise AssertionError(f"#{tab}-run starts nothing")
+
     def wait_state(self, *states: str, panel: str = "ask-panel") -> str:
         wanted = ", ".join(f"#{panel} .lt-status[data-state={state}]" for state in states)
         self.page.wait_for_selector(wanted, state="attached")
