@@ -62,10 +62,7 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Serve
 
 def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
     page = visit()
-    page.take_example()
-    page.set_length(1024)
-    with server.steered(prefix="<think>First", is_endless=True):
-        page.page.click("#ask-run")
+    with page.endless(server):
         page.wait_state("thinking")
         page.page.click("#ask-stop")
         assert page.wait_state("stopped", *ENDED) == "stopped"
@@ -75,10 +72,7 @@ def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
 
 def test_cut_off_is_said_and_continue_goes_on(visit: Any, server: Server) -> None:
     page = visit()
-    page.take_example()
-    page.set_length(6)
-    with server.steered(prefix="<think>First", is_endless=True):
-        page.page.click("#ask-run")
+    with page.endless(server, length=6):
         page.wait_state("cut-off")
         assert "after 6 tokens" in page.text("#ask-panel .lt-notes")
         before = page.text("#ask-panel .lt-thinking .md")

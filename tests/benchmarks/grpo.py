@@ -1,8 +1,9 @@
 """GRPO steps: completions a second of our trainer, of the recipe's settings, and of TRL's defaults at our batch.
 
 One model (the starter), one machine, one run, rounds in which the sides take turns. Every completion has the same
-forced length, and rewards are random, so that no group is without signal and nothing is skipped; all of that is checked. The
-gain by skipped groups needs real rewards: see `frac_rows_trained` in the metrics of a run. Everything is in fp32.
+forced length, and rewards are random, so that no group is without signal and nothing is skipped; all of that is
+checked. The gain by skipped groups needs real rewards: see `frac_rows_trained` in the metrics of a run. Everything is
+in fp32.
 """
 
 from __future__ import annotations
