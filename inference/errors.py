@@ -1,6 +1,7 @@
 """The one error a user may read: it names the value, the limit and the remedy.
 
-The tabs translate it to `gr.Error`, the command line to an exit code; nothing else catches it.
+The tabs show it in the panel it belongs to, endpoints answer with `gr.Error`, the command line ends with an exit code;
+nothing else catches it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     >>> parse_completion("<think>3 + 4 = 7.</think>\\n<answer>7</answer>").answer
     '7'
 
-One parser serves the stream, the reward and the evaluation. Standard library only.
+One parser serves the stream, the reward and the evaluation. Standard library only. Reading takes time in proportion to
+the text, whatever is in it: a model can be led to write nothing but tags.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ DIRECT_PROMPT = "A picture and a question are given. Give only the answer."
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
+_PIECE = re.compile(r"[^>]*>|[^>]+")
 _WORD_JOINER = "\u2060"
 
 
@@ -66,16 +68,21 @@ class ParsedCompletion:
 
 def is_well_formed(text: str) -> bool:
     """True if `text` is exactly one thought and one answer, each tag once, in order, both non-empty."""
-    match = _WELL_FORMED.fullmatch(text)
-    if match is None or any(text.count(tag) != 1 for tag in TAGS):
+    if any(text.count(tag) != 1 for tag in TAGS):  # first, so that the pattern has one place to try for each tag
         return False
-    return bool(match["think"].strip() and match["answer"].strip())
+    match = _WELL_FORMED.fullmatch(text)
+    return match is not None and bool(match["think"].strip() and match["answer"].strip())
 
 
 def tagged_answers(text: str) -> list[str]:
     """Every closed `<answer>…</answer>` outside the thinking, stripped, in order; none if the thought never ends."""
     _, rest = _split_thought(text)
-    return [found.strip() for found in re.findall(r"<answer>(.*?)</answer>", rest, re.DOTALL)]
+    answers = []
+    for closed in rest.split("</answer>")[:-1]:
+        _, tag, answer = closed.partition("<answer>")
+        if tag:
+            answers.append(answer.strip())
+    return answers
 
 
 def parse_completion(text: str, final: bool = True) -> ParsedCompletion:
@@ -130,9 +137,14 @@ def _split(text: str) -> tuple[str, str]:
 
 def _without_tags(text: str) -> str:
     """`text` without tags, also without those that come together when one between them goes (`<thi<think>nk>`)."""
-    while _TAG.search(text):
-        text = _TAG.sub("", text)
-    return text.strip()
+    if not _TAG.search(text):
+        return text.strip()
+    kept: list[str] = []  # characters without a tag among them; a tag can only come about where the next ">" is added
+    for piece in _PIECE.findall(text):
+        kept += piece
+        tag = next((tag for tag in TAGS if "".join(kept[-len(tag) :]) == tag), "")
+        del kept[len(kept) - len(tag) :]
+    return "".join(kept).strip()
 
 
 def _without_partial_tag(text: str) -> str:

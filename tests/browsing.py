@@ -5,6 +5,7 @@ Needs Debian's Chromium (`/usr/bin/chromium`, or what CHROMIUM names).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -98,6 +99,28 @@ class Visit:
             if field.input_value() == slider.input_value() == str(tokens):
                 return
         raise AssertionError(f"the length stays at {slider.input_value()}, not {tokens}")
+
+    @contextlib.contextmanager
+    def endless(self, server: Server, length: int = 1024) -> Iterator[None]:
+        """For the length of a block: an example is asked, and its thought runs to `length` tokens."""
+        self.take_example()
+        self.set_length(length)
+        with server.steered(prefix="<think>First", is_endless=True):
+            self.page.click("#ask-run")
+            yield
+
+    def press_run(self, tab: str = "ask") -> None:
+        """Run without scrolling; again if the page was still busy with the end of the run before."""
+        from playwright.sync_api import TimeoutError
+
+        for _ in range(20):
+            try:
+                with self.page.expect_request("**/queue/join*", timeout=2000):
+                    self.page.evaluate(f"document.querySelector('#{tab}-run').click()")
+                return
+            except TimeoutError:
+                continue
+        raise AssertionError(f"#{tab}-run starts nothing")
 
     def wait_state(self, *states: str, panel: str = "ask-panel") -> str:
         wanted = ", ".join(f"#{panel} .lt-status[data-state={state}]" for state in states)

@@ -13,6 +13,15 @@ from transformers import AutoModelForImageTextToText
 from training.problems import Problem, iterate_problems
 
 STARTER = Path(__file__).parents[1] / "inference" / "starter"
+SMALL_RUN: dict[str, Any] = {
+    "max_steps": 2,
+    "warmup_steps": 0,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "report_to": [],
+}
+"""Settings of a GRPO run of seconds; a test adds the length of its completions and its data."""
 LANGUAGE_LINEARS = r"model\.(language|text)_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -148,3 +152,90 @@ def test_typed_markers_stay_text(before: str, after: str) -> None:
 
 def test_control_characters_are_dropped() -> None:
     assert neutralise("a\x00b\x1b[31m\n\tc\x9f", []) == "ab[31m\n\tc"
+
+
+def plain_tagged_answers(text: str) -> list[str]:
+    """The definition: an opening tag, then as little as possible, then a closing one."""
+    if "</think>" in text:
+        text = text.partition("</think>")[2]
+    elif "<think>" in text:
+        return []
+    return [answer.strip() for answer in re.findall("<answer>(.*?)</answer>", text, re.DOTALL)]
+
+
+def plain_is_well_formed(text: str) -> bool:
+    """The definition: the pattern, each tag once, and something in both parts."""
+    pattern = r"\s*<think>(.+?)</think>\s*<answer>(.+?)</answer>\s*"
+    match = re.fullmatch(pattern, text, re.DOTALL)
+    return match is not None and all(text.count(tag) == 1 for tag in TAGS) and all(map(str.strip, match.groups()))
+
+
+def plain_without_tags(text: str) -> str:
+    """The definition: take every tag out, until there is none."""
+    while (less := re.sub("</?(think|answer)>", "", text)) != text:
+        text = less
+    return text.strip()
+
+
+SOUP = st.lists(st.one_of(PIECES, st.sampled_from(TAGS)), max_size=40).map("".join)
+ONE_OF_EACH = st.lists(st.sampled_from(["", " ", "\n", "7", "\x1f", "<"]), min_size=5, max_size=5).map(
+    lambda between: between[0] + "".join(tag + text for tag, text in zip(TAGS, between[1:]))
+)
+
+
+@given(st.one_of(SOUP, ONE_OF_EACH))
+def test_reading_is_what_its_definition_says(text: str) -> None:
+    assert tagged_answers(text) == plain_tagged_answers(text)
+    assert is_well_formed(text) == plain_is_well_formed(text)
+
+
+@given(SOUP)
+@example("<thi<think>nk></an<ans</think>wer>swer>7")
+def test_a_part_is_the_text_less_every_tag(text: str) -> None:
+    thought = text.replace("</think>", "")
+    assert parse_completion(f"{thought}</think>7").thinking == plain_without_tags(thought)
+
+
+@pytest.mark.parametrize("read", [tagged_answers, is_well_formed, parse_completion])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<answer>",
+        "</answer>",
+        "<think>",
+        "</think>",
+        "</think><answer>",
+        "<think></think><answer>",
+        "<answer>7</answer>",
+        "".join(TAGS),
+        "</think> ",
+    ],
+)
+@pytest.mark.parametrize("start", ["", "<think>a</think>", "<answer>"])
+def test_eight_times_the_tags_take_about_eight_times_as_long(
+    unit: str, start: str, read: Callable[[str], object]
+) -> None:
+    assert growth(read, *(start + unit * count for count in (1000, 8000))) < 24
+
+
+@pytest.mark.parametrize("unit", [("<thi", "nk>"), ("</ans", "wer>")])
+def test_eight_times_the_nesting_takes_about_eight_times_as_long(unit: tuple[str, str]) -> None:
+    nested = [unit[0] * count + "<think>" + unit[1] * count + "</think>7" for count in (1000, 8000)]
+    assert parse_completion(nested[0]).thinking == ""
+    assert growth(parse_completion, *nested) < 24
+
+
+def growth(read: Callable[[str], object], short: str, long: str) -> float:
+    """How many times as much of this thread's CPU time `long` takes: about 8 if linear, 64 if quadratic.
+
+    The best of a few rounds each, and eight readings of the short text to one of the long, so that both are as likely
+    to be held up.
+    """
+
+    def seconds(text: str, repeats: int) -> float:
+        started = time.thread_time()
+        for _ in range(repeats):
+            read(text)
+        return time.thread_time() - started
+
+    return 8 * min(seconds(long, 1) for _ in range(5)) / min(seconds(short, 8) for _ in range(5))

@@ -62,10 +62,7 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Serve
 
 def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
     page = visit()
-    page.take_example()
-    page.set_length(1024)
-    with server.steered(prefix="<think>First", is_endless=True):
-        page.page.click("#ask-run")
+    with page.endless(server):
         page.wait_state("thinking")
         page.page.click("#ask-stop")
         assert page.wait_state("stopped", *ENDED) == "stopped"
@@ -75,10 +72,7 @@ def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
 
 def test_cut_off_is_said_and_continue_goes_on(visit: Any, server: Server) -> None:
     page = visit()
-    page.take_example()
-    page.set_length(6)
-    with server.steered(prefix="<think>First", is_endless=True):
-        page.page.click("#ask-run")
+    with page.endless(server, length=6):
         page.wait_state("cut-off")
         assert "after 6 tokens" in page.text("#ask-panel .lt-notes")
         before = page.text("#ask-panel .lt-thinking .md")
@@ -130,6 +124,14 @@ def test_asking_nothing_says_what_is_missing(visit: Any) -> None:
     page.page.click("#ask-run")
     page.wait_state("failed")
     assert "There is no picture" in page.text("#ask-panel .lt-notes")
+    page.page.wait_for_timeout(300)
+    assert page.page.get_by_text("There is no picture").count() == 1, "it is said in one place"
+    page.page.get_by_role("tab", name="Compare").click()
+    page.page.click("#compare-run")
+    page.wait_state("failed", panel="compare-base")
+    page.wait_state("failed", panel="compare-tuned")
+    assert page.page.locator("#lt-tabs [role=alert]:visible").count() == 1
+    page.page.get_by_role("tab", name="Ask").click()
     page.take_example()
     page.page.fill("#ask-question textarea", " ")
     page.page.click("#ask-run")
@@ -157,15 +159,54 @@ def test_the_keyboard_is_enough(visit: Any, server: Server) -> None:
     assert "Ask" in seen
 
 
+def in_sight(selector: str) -> str:
+    """JavaScript: true if something matches and all that does is wholly in the window."""
+    return (
+        f"(() => {{ const all = [...document.querySelectorAll({selector!r})].map(e => e.getBoundingClientRect());"
+        " return all.length > 0 && all.every(box => box.height && box.top >= 0 && box.bottom <= innerHeight); })()"
+    )
+
+
 def test_on_a_phone_the_answer_comes_into_sight(visit: Any, server: Server) -> None:
     page = visit(PHONE)
     page.take_example()
     page.page.evaluate("scrollTo(0, 0)")
     with server.steered(prefix="<think>" + "So it goes on. " * 20 + "</think> <answer>24</answer>"):
-        page.page.evaluate("document.querySelector('#ask-run').click()")
+        page.press_run()
         page.wait_state(*ENDED)
-    page.page.wait_for_function(
-        "(() => { const box = document.querySelector('#ask-panel .lt-short').getBoundingClientRect();"
-        " return box.top >= 0 && box.bottom <= innerHeight; })()"
-    )
+    page.page.wait_for_function(in_sight("#ask-panel .lt-short"))
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    with server.steered(prefix="<think>First", is_endless=True):
+        page.press_run()
+        page.wait_state("thinking")
+        page.page.evaluate("scrollTo(0, 0)")
+        page.page.mouse.wheel(0, 1)
+        page.page.wait_for_timeout(300)
+        page.page.evaluate("document.querySelector('#ask-stop').click()")
+        page.wait_state("stopped", *ENDED)
+    page.page.wait_for_timeout(600)
+    assert page.page.evaluate("scrollY") <= 1, "who scrolls meanwhile is left alone"
+
+
+def test_on_a_phone_both_answers_of_compare_come_into_sight(visit: Any, server: Server) -> None:
+    page = visit(PHONE)
+    page.page.get_by_role("tab", name="Compare").click()
+    page.take_example(1, tab="compare")
+    page.set_length(4, tab="compare")
+
+    def compare(answer: str) -> None:
+        page.page.evaluate("scrollTo(0, 0)")
+        with server.steered(prefix="<think>" + "So it goes on. " * 20 + f"</think> <answer>{answer}</answer>"):
+            page.press_run("compare")
+            page.wait_state("thinking", "answering", *ENDED, panel="compare-tuned")
+            page.page.wait_for_function("!document.querySelector('#compare-run').disabled")
+
+    compare("24")
+    page.page.wait_for_function(in_sight(":is(#compare-base, #compare-tuned) .lt-short"))
+    for words in (40, 200):  # two that do not fit beside each other, and one that is longer than the window
+        compare("Bar A is the lower one. " * words)
+        page.page.wait_for_function(
+            "(() => { const box = document.querySelector('#compare-tuned .lt-answer').getBoundingClientRect();"
+            " return box.top >= 0 && Math.min(box.bottom, box.top + innerHeight / 2) <= innerHeight; })()"
+        )
     assert page.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

@@ -16,10 +16,7 @@ pytestmark = MARKS
 
 def test_a_new_picture_ends_what_runs_and_another_tab_does_not(visit: Any, server: Server) -> None:
     page = visit()
-    page.take_example()
-    page.set_length(1024)
-    with server.steered(prefix="<think>First", is_endless=True):
-        page.page.click("#ask-run")
+    with page.endless(server):
         page.wait_state("thinking")
         page.page.get_by_role("tab", name="Compare").click()
         page.page.wait_for_selector("#compare-picture img")

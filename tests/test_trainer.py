@@ -4,22 +4,14 @@ import pytest
 import torch
 
 from inference.errors import UserError
+from tests.samples import SMALL_RUN
 from training.config import RunConfig, load_config
 from training.data import load_rows
 from training.lora import TOWERS, lora_targets, stop_tower_gradient
 from training.run_folder import RunFolder
 from training.trainer import RunTrainer, build_trainer, grpo_config, prompts
 
-SMALL = {
-    "max_steps": 2,
-    "warmup_steps": 0,
-    "prompts_per_step": 2,
-    "num_generations": 4,
-    "micro_batch_size": 8,
-    "max_completion_length": 16,
-    "report_to": [],
-    "data": {"train_rows": 8, "test_rows": 4},
-}
+SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}
 
 
 def make(tmp_path, **values) -> RunTrainer:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from inference.errors import UserError
 from inference.ui.line import Job
 from inference.ui.panel import Panel
 from inference.ui.service import Service
@@ -77,7 +76,7 @@ class Exchange:
     def run(
         self, start: Start, request: gr.Request, earlier: View | None = None
     ) -> Iterator[tuple[list[View], list[Any]]]:
-        """Views and updates for `outputs`, as often as a page can show them; a failure ends them with `gr.Error`."""
+        """Views and updates for `outputs`, as often as a page can show them; a failure is the last view."""
         key = _key(request)
         self.stop(request)
         self._runs[key] = run = _Run()
@@ -97,8 +96,8 @@ class Exchange:
                 yield [View()] * len(self._panels), self.clear()
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
-            yield [view] * len(self._panels), self._updates([view] * len(self._panels), fold=True)
-            raise gr.Error(html.escape(view.message), title=error_title(error), print_exception=False) from None
+            views = [view, *[replace(view, message="")] * (len(self._panels) - 1)]  # said once, in the first panel
+            yield views, self._updates(views, fold=True)
         finally:
             if self._runs.get(key) is run:
                 self._runs.pop(key, None)
@@ -107,11 +106,6 @@ class Exchange:
         running = any(view.is_running for view in views)
         panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view, fold)]
         return [*panels, gr.update(interactive=not running), gr.update(interactive=running)]
-
-
-def error_title(error: Exception) -> str:
-    """The heading of the toast."""
-    return "This cannot be asked" if isinstance(error, UserError) else "Something broke"
 
 
 def _key(request: gr.Request) -> str:

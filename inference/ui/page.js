@@ -19,33 +19,59 @@
     }
   }, true);
 
-  // The part of the completion that grows stays in sight: the panel when it starts, then the answer.
-  const reveal = (element) => {
-    if (!visible(element)) return;
-    const box = element.getBoundingClientRect();
-    if (box.top >= 0 && box.bottom <= innerHeight) return;
-    const block = box.height > innerHeight * 0.8 ? 'start' : 'nearest';
-    element.scrollIntoView({ block, behavior: calm.matches ? 'auto' : 'smooth' });
+  // The part of the completion that grows stays in sight: the panel when it starts, then the answer. Whoever scrolls
+  // meanwhile is left alone.
+  const RUNNING = ['waiting', 'thinking', 'answering'];
+  const stateOf = (panel) => panel.querySelector('.lt-status')?.dataset.state ?? 'idle';
+  const around = (elements) => {
+    const boxes = elements.filter(visible).map((element) => element.getBoundingClientRect());
+    return { top: Math.min(...boxes.map((box) => box.top)), bottom: Math.max(...boxes.map((box) => box.bottom)) };
+  };
+  const MARGIN = 12;
+  const fits = (box) => box.bottom - box.top <= innerHeight - 2 * MARGIN;
+  // Scrolls as little as needed; what is too long to fit is shown from its beginning.
+  const reveal = (...elements) => {
+    if (!elements.some(visible)) return;
+    const { top, bottom } = around(elements);
+    if (top >= 0 && bottom <= innerHeight) return;
+    const isBelow = bottom > innerHeight && fits({ top, bottom });
+    scrollBy({ top: isBelow ? bottom - innerHeight + MARGIN : top - MARGIN, behavior: calm.matches ? 'auto' : 'smooth' });
+  };
+  // The most that fits: all answers of the tab with what is said of them, all answers, the answer of this panel.
+  const revealAnswers = (panel) => {
+    if (!visible(panel)) return;
+    const panels = [...document.querySelectorAll('.lt-panel')].filter(
+      (one) => visible(one) && !['idle', 'waiting', 'thinking'].includes(stateOf(one)));
+    const answers = panels.map((one) => one.querySelector('.block.lt-answer'));
+    const notes = panels.map((one) => one.querySelector('.lt-notes'));
+    const own = panel.querySelector('.lt-notes .lt-bad[role="alert"]') || panel.querySelector('.block.lt-answer');
+    const choices = [[...answers, ...notes], answers].filter((some) => some.some(visible) && fits(around(some)));
+    reveal(...(choices[0] || [own]));
+  };
+  let isLed = true;
+  for (const hand of ['wheel', 'touchmove']) document.addEventListener(hand, () => { isLed = false; }, { passive: true });
+  const settle = (panel, state) => {
+    // A thought folds and notes come with the end of a completion: once now, and once when that has been drawn.
+    const look = () => { if (isLed && stateOf(panel) === state) revealAnswers(panel); };
+    for (const wait of [60, 350]) setTimeout(look, wait);
   };
   const seen = new WeakMap();
   const follow = (panel) => {
-    const status = panel.querySelector('.lt-status');
-    if (!status) return;
-    const now = { state: status.dataset.state, revealed: false };
-    const before = seen.get(panel) || now;
-    const running = ['waiting', 'thinking', 'answering'].includes(now.state);
-    now.revealed = before.revealed && now.state !== 'waiting' && now.state !== 'idle';
+    const state = stateOf(panel);
+    const before = seen.get(panel) ?? state;
+    seen.set(panel, state);
     const thought = panel.querySelector('.block.lt-thinking');
-    if (thought && now.state === 'thinking') {
+    if (thought && state === 'thinking') {
       const gap = thought.scrollHeight - thought.scrollTop - thought.clientHeight;
-      if (gap < 80 || before.state !== now.state) thought.scrollTop = thought.scrollHeight;
+      if (gap < 80 || before !== state) thought.scrollTop = thought.scrollHeight;
     }
-    if (before.state !== now.state && now.state === 'waiting' && panel.id !== 'compare-tuned') reveal(panel);
-    if (!now.revealed && before.state !== now.state && (now.state === 'answering' || !running) && now.state !== 'idle') {
-      now.revealed = true;
-      setTimeout(() => reveal(panel.querySelector('.block.lt-answer')), 60);
+    if (before === state || state === 'idle') return;
+    if (!RUNNING.includes(before)) isLed = true;
+    if (state === 'waiting') {
+      if (panel.id !== 'compare-tuned') reveal(panel);
+    } else if (state === 'answering' || !RUNNING.includes(state)) {
+      settle(panel, state);
     }
-    seen.set(panel, now);
   };
 
   // Gradio leaves these without a name or out of reach of the keyboard.

@@ -75,7 +75,7 @@ class View:
     thought_seconds: float = 0.0
     verdict: Verdict | None = None
     message: str = ""
-    """Why it failed, in words for the user."""
+    """Why it failed, in words for the user; empty where they stand elsewhere."""
 
     @property
     def thinking(self) -> str:
@@ -143,7 +143,7 @@ def status_html(view: View) -> str:
 
 def notes_html(view: View) -> str:
     """Below the answer: verdict, format check, and what to do about a completion that did not end by itself."""
-    if view.is_running or view.state == State.IDLE:
+    if view.is_running or view.state == State.IDLE or view.state == State.FAILED and not view.message:
         return ""
     if view.state == State.FAILED:
         return f'<div class="lt-notes"><p class="lt-note lt-bad" role="alert">{html.escape(view.message)}</p></div>'

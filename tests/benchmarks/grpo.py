@@ -1,24 +1,29 @@
 """GRPO steps: completions a second of our trainer, of the recipe's settings, and of TRL's defaults at our batch.
 
-One model (the starter), one machine, one run: every completion has the same forced length, and rewards are random, so
-that no group is without signal and nothing is skipped. The gain by skipped groups needs real rewards: see
-`frac_rows_trained` in the metrics of a run.
+One model (the starter), one machine, one run, rounds in which the sides take turns. Every completion has the same
+forced length, and rewards are random, so that no group is without signal and nothing is skipped; all of that is
+checked. The gain by skipped groups needs real rewards: see `frac_rows_trained` in the metrics of a run. Everything is
+in fp32.
 """
 
 from __future__ import annotations
 
 import random
+import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from inference.settings import STARTER
-from tests.benchmarks.table import Measurement
+from tests.benchmarks.table import Measurement, median_ratio
 from training.config import RunConfig, load_config
 from training.data import load_rows
 from training.run_folder import RunFolder
@@ -26,11 +31,13 @@ from training.trainer import build_trainer, lora_config, prompts
 
 LENGTH = 64
 """Tokens of every completion."""
-FORCED = {"min_new_tokens": LENGTH, "max_new_tokens": LENGTH}
+ROUNDS = 5
+NUM_STEPS = {"ours": 3, "recipe": 15, "defaults": 3}
+"""Steps on the clock in one round; one more goes before them."""
 
 
 class _Clock(TrainerCallback):
-    """Seconds of the steps after the first."""
+    """When steps ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -39,9 +46,25 @@ class _Clock(TrainerCallback):
         """A step is over."""
         self.ends.append(time.perf_counter())
 
-    @property
-    def step_seconds(self) -> float:
-        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+
+@dataclass
+class _Side:
+    """A trainer that can be asked for a round at a time."""
+
+    trainer: GRPOTrainer
+    clock: _Clock
+    completions_per_step: int
+    seconds: list[float] = field(default_factory=list)
+    """Seconds for one completion, by round."""
+
+    def run(self) -> float:
+        """One round; returns completions a second."""
+        self.clock.ends.clear()
+        self.trainer.train()
+        _check(self.trainer.state.log_history)
+        first, *_, last = self.clock.ends
+        self.seconds.append((last - first) / (len(self.clock.ends) - 1) / self.completions_per_step)
+        return 1 / self.seconds[-1]
 
 
 def random_reward(completions: list[Any], **columns: Any) -> list[float]:
@@ -49,69 +72,93 @@ def random_reward(completions: list[Any], **columns: Any) -> list[float]:
     return [random.random() for _ in completions]
 
 
-def measure() -> Iterator[Measurement]:
+def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
     """The three sides on the same rows; ours has the settings of the profile `starter`."""
-    base = {"max_completion_length": LENGTH, "report_to": [], "warmup_steps": 0, "save_steps": 1000}
-    ours = load_config("starter", {**base, "max_steps": 5})
-    recipe = load_config("starter", {**base, "max_steps": 25, "prompts_per_step": 1, "num_generations": 2})
-    speeds = {"ours": _ours(ours), "recipe": _trl(recipe), "defaults": _trl(ours)}
-    unit = "completions/s"
-    yield Measurement("GRPO, our trainer", f"{speeds['ours']:.1f} {unit}", "", f"64 a step, {LENGTH} tokens each")
-    times = speeds["ours"] / speeds["recipe"]
-    note = f"2 a step, TRL's trainer; ours is {times:.1f} times as fast"
-    yield Measurement("GRPO, the recipe's batch", f"{speeds['recipe']:.1f} {unit}", "", note)
-    times = speeds["ours"] / speeds["defaults"]
-    note = f"64 a step, checkpointing on; ours is {times:.2f} times as fast"
-    yield Measurement("GRPO, TRL's defaults", f"{speeds['defaults']:.1f} {unit}", "", note)
-
-
-def _ours(config: RunConfig) -> float:
-    clock = _Clock()
+    config = load_config("starter", {"max_completion_length": LENGTH, "data": {"train_rows": 64, "test_rows": 4}})
+    recipe = load_config("recipe")
     with tempfile.TemporaryDirectory() as home:
         rows = load_rows(config.data, home=Path(home)).train
-        trainer = build_trainer(config, rows, RunFolder.create(Path(home) / "run", config), [clock])
-        trainer.reward_funcs = [random_reward] * len(trainer.reward_funcs)
-        return _completions_a_second(trainer, clock, config.completions_per_step)
+        sides = {
+            "ours": _ours(config, rows, Path(home)),
+            "recipe": _trl(recipe, rows, home, learning_rate=recipe.learning_rate),
+            "defaults": _trl(config, rows, home),
+        }
+        for number in range(1, rounds + 1):
+            speeds = ", ".join(f"{name} {side.run():.1f}" for name, side in sides.items())
+            print(f"GRPO, round {number} of {rounds}: {speeds} completions/s", file=sys.stderr, flush=True)
+    yield _line("GRPO, our trainer", sides["ours"], f"64 a step; every side: {LENGTH} tokens each, nothing skipped")
+    for name, title, what in (
+        ("recipe", "GRPO, the recipe's settings", "2 a step, its LoRA, TRL's trainer"),
+        ("defaults", "GRPO, TRL's defaults", "64 a step, our LoRA, TRL's trainer"),
+    ):
+        ratios = [theirs / ours for theirs, ours in zip(sides[name].seconds, sides["ours"].seconds)]
+        times = median_ratio(sides[name].seconds, sides["ours"].seconds)
+        note = f"{what}; ours is {times:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+        yield _line(title, sides[name], note)
 
 
-def _trl(config: RunConfig) -> float:
-    """TRL's own trainer with its defaults (gradient checkpointing on), at the configuration's batch."""
+def _line(title: str, side: _Side, note: str) -> Measurement:
+    return Measurement(title, f"{1 / statistics.median(side.seconds):.1f} completions/s", "", note)
+
+
+def _ours(config: RunConfig, rows: Dataset, home: Path) -> _Side:
+    clock = _Clock()
+    values = {"max_steps": NUM_STEPS["ours"] + 1, "warmup_steps": 0, "report_to": (), "save_steps": 1000}
+    config = config.model_copy(update=values)
+    trainer = build_trainer(config, rows, RunFolder.create(home / "run", config), [clock])
+    trainer.reward_funcs = [random_reward] * len(trainer.reward_funcs)
+    return _side(trainer, clock, config)
+
+
+def _trl(config: RunConfig, rows: Dataset, home: str, **values: Any) -> _Side:
+    """TRL's own trainer with its defaults (gradient checkpointing on, say), at the configuration's batch and LoRA."""
     clock = _Clock()
     processor = AutoProcessor.from_pretrained(STARTER)
     processor.tokenizer.padding_side = "left"
     model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype="float32")
-    with tempfile.TemporaryDirectory() as home:
-        rows = load_rows(config.data, home=Path(home)).train
-        args = GRPOConfig(
-            output_dir=home,
-            max_steps=config.max_steps,
-            per_device_train_batch_size=config.completions_per_step,
-            num_generations=config.num_generations,
-            max_completion_length=LENGTH,
-            learning_rate=config.learning_rate,
-            use_cpu=True,
-            bf16=False,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
-        trainer = GRPOTrainer(
-            model=model,
-            processing_class=processor,
-            reward_funcs=[random_reward],
-            train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
-            peft_config=lora_config(config, model),
-            callbacks=[clock],
-            args=args,
-        )
-        return _completions_a_second(trainer, clock, config.completions_per_step)
+    args = GRPOConfig(
+        output_dir=home,
+        max_steps=NUM_STEPS["recipe" if config.profile == "recipe" else "defaults"] + 1,
+        per_device_train_batch_size=config.completions_per_step,
+        num_generations=config.num_generations,
+        max_completion_length=LENGTH,
+        use_cpu=True,
+        bf16=False,  # like ours; on a CPU it would be slower
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **values,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        processing_class=processor,
+        reward_funcs=[random_reward],
+        train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
+        peft_config=lora_config(config, model),
+        callbacks=[clock],
+        args=args,
+    )
+    return _side(trainer, clock, config)
 
 
-def _completions_a_second(trainer: GRPOTrainer, clock: _Clock, completions_per_step: int) -> float:
+def _side(trainer: GRPOTrainer, clock: _Clock, config: RunConfig) -> _Side:
     trainer.remove_callback(PrinterCallback)
-    for name, value in FORCED.items():
-        setattr(trainer.generation_config, name, value)
-    trainer.generation_kwargs.update(FORCED)
-    trainer.train()
-    return completions_per_step / clock.step_seconds
+    trainer.generation_config.min_new_tokens = trainer.generation_kwargs["min_new_tokens"] = LENGTH
+    return _Side(trainer, clock, config.completions_per_step)
+
+
+def _check(history: list[dict[str, Any]]) -> None:
+    """Raise `RuntimeError` if a step was not the work that the table says."""
+    wanted = {
+        "completions/min_length": LENGTH,
+        "completions/max_length": LENGTH,
+        "frac_reward_zero_std": 0,
+        "frac_rows_trained": 1,  # ours alone has it
+    }
+    for row in history:
+        for name in wanted.keys() & row.keys():
+            if row[name] != wanted[name]:
+                raise RuntimeError(f"{name} was {row[name]}, not {wanted[name]}: the sides did not do the same work")
+    if not any("completions/min_length" in row for row in history):
+        raise RuntimeError("the steps left no figures to check")
