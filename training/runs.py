@@ -76,14 +76,18 @@ class RunStore:
         self.keep_copy(record)
         return record
 
+    def exists(self) -> bool:
+        """False while no run was ever asked for here."""
+        return self._database.path.exists() or self.folder.is_dir()
+
     def list(self) -> list[RunRecord]:
         """Every run, the one asked for last first."""
-        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall())
+        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
         return [self._record(row) for row in rows]
 
     def get(self, run_id: str) -> RunRecord:
         """One run; raises `UserError` if there is none of this name."""
-        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
+        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
         if row is None:
             raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
         return self._record(row)
@@ -105,7 +109,9 @@ class RunStore:
         done = self.transition(record, "cancelled", reason="withdrawn from the queue", ended_at=now)
         return done or self.withdraw(run_id)
 
-    def queue_again(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
+    def queue_again(
+        self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None
+    ) -> RunRecord:
         """Put a run that ended early at the end of the queue, to go on from its newest checkpoint.
 
         Budgets that are given replace its own. Raises `UserError` where the budget is used up.
@@ -202,7 +208,7 @@ class RunStore:
     @property
     def notice(self) -> str | None:
         """Something that happened to the records and that their owner should know, until it is dismissed."""
-        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone())
+        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
         return row["text"] if row else None
 
     def say(self, text: str | None) -> None:
@@ -255,17 +261,17 @@ class RunStore:
         row = self._do(change)
         return None if row is None else self._record(row)
 
-    def _do(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _do(self, action: Callable[[sqlite3.Connection], _T], write: bool = True) -> _T:
         """One transaction; a corrupt database is set aside and made anew from the run folders first."""
         try:
             if not self._is_checked:
                 self._database.check()
                 self._is_checked = True
-            with self._database.transaction() as connection:
+            with self._database.transaction(write) as connection:
                 return action(connection)
         except Corrupt:
             self._rebuild()
-            with self._database.transaction() as connection:
+            with self._database.transaction(write) as connection:
                 return action(connection)
 
     def _rebuild(self) -> None:
