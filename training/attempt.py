@@ -3,9 +3,9 @@
     python -m training.attempt HOME ID LAUNCH
 
 The launcher starts it. It claims the run in the records first, so that a start that was given up trains nothing. While
-it lives it writes `process.json` (who it is, for how long); when the trainer ends it writes `exit.json`: the exit status and
-the reason in words, for whoever looks, as only a parent could learn it from the system. A process that is killed leaves
-none.
+it lives it writes `process.json` (who it is, for how long); when the trainer ends it writes `exit.json`: the exit
+status and the reason in words, for whoever looks, as only a parent could learn it from the system. A process that is
+killed leaves none.
 """
 
 from __future__ import annotations

@@ -99,9 +99,8 @@ class RunDatabase:
                 return None
             except Corrupt as error:
                 log.error("%s is corrupt: %s", self.path, error)
-            target = self.path.with_name(
-                f"{NAME}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6}"
-            )
+            when = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6:06}"
+            target = self.path.with_name(f"{NAME}.corrupt-{when}")
             for suffix in ("-wal", "-shm"):
                 side = self.path.with_name(NAME + suffix)
                 if side.exists():

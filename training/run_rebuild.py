@@ -78,7 +78,7 @@ def record_of(folder: Path) -> RunRecord | None:
     process, launch = process_of(folder), (read_json(folder / PROCESS) or {}).get("launch")
     if process is not None and is_alive(process) and isinstance(launch, str):
         status: Any = record.status if record.status in ("running", "stopping") else "running"
-        identity = {"pid": process.pid, "pid_created": process.created, "boot_id": process.boot_id}
+        identity: dict[str, Any] = {"pid": process.pid, "pid_created": process.created, "boot_id": process.boot_id}
         record = replace(record, status=status, reason="", launch=launch, **identity)
     return record
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
 import shutil
 import sqlite3
@@ -35,8 +34,8 @@ TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
 """As the new `number` of a record: behind every other."""
+Records = list[RunRecord]
 _T = TypeVar("_T")
-_ID = re.compile(r"\w[\w.-]*")
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +79,7 @@ class RunStore:
         """False while no run was ever asked for here."""
         return self._database.path.exists() or self.folder.is_dir()
 
-    def list(self) -> list[RunRecord]:
+    def list(self) -> Records:
         """Every run, the one asked for last first."""
         rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
         return [self._record(row) for row in rows]
@@ -96,7 +95,7 @@ class RunStore:
         """The run that is starting, running or stopping."""
         return next((record for record in self.list() if record.is_active), None)
 
-    def queue(self) -> list[RunRecord]:
+    def queue(self) -> Records:
         """The runs that wait, the next one first."""
         return [record for record in reversed(self.list()) if record.status == "queued"]
 

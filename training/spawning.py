@@ -1,4 +1,4 @@
-"""The trainer's process: its command, its environment without secrets that it has no need of, its own session and log."""
+"""The trainer's process: its command, its own session and log, and an environment without secrets it has no need of."""
 
 from __future__ import annotations
 
@@ -64,5 +64,4 @@ def _needed(record: RunRecord) -> set[str]:
 
 def _uses_hub(config: RunConfig) -> bool:
     is_hub_base = config.base != STARTER_NAME and not Path(config.base).expanduser().exists()
-    is_hub_data = not config.data.is_starter and not Path(config.data.dataset).expanduser().exists()
-    return is_hub_base or is_hub_data or "trackio" in config.report_to
+    return is_hub_base or config.data.is_hub or "trackio" in config.report_to
