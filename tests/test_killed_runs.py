@@ -146,11 +146,12 @@ class Siege:
 
     def _look(self) -> None:
         """Two trainers at once, two active records, or an end that a living process belies."""
-        while not self._over.wait(0.05):
-            alive = [r for r in self.store.list() if is_alive(process_of(r.folder))]
+        while not self._over.wait(0.1):
+            records = self.store.list()
+            alive = [r for r in records if is_alive(process_of(r.folder))]
             if len(alive) > 1:
                 self.wrong.append(f"two trainers: {[r.id for r in alive]}")
-            if sum(r.is_active for r in self.store.list()) > 1:
+            if sum(r.is_active for r in records) > 1:
                 self.wrong.append("two active records")
             for record in alive:
                 now = self.store.get(record.id)
