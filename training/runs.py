@@ -1,0 +1,321 @@
+"""`RunStore`: what runs were asked for, how each stands, and how it ended.
+
+    store = RunStore(settings.home)
+    record = store.ask(config, asked_by="owner", max_hours=2)
+    store.list()
+
+Records are rows of `<home>/runs.sqlite3`, which any thread and any process may use at once: a change of status is a
+compare-and-set, and an index of the database allows one active run. What is needed to make a record anew is also in
+its run folder (`request.json`), so that the list survives the database. No torch, no Gradio.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from inference.errors import UserError
+from training.config import RunConfig
+from training.processes import Identity
+from training.run_database import Corrupt, RunDatabase
+from training.run_folder import RunFolder, write_whole
+from training.run_record import AS_BOOL, AS_JSON, COLUMNS, RESUMABLE, RunRecord, may_follow
+
+REQUEST = "request.json"
+TRASH = ".deleted-"
+"""A folder that is renamed to this and its id is being deleted."""
+LAST = "(SELECT MAX(number) + 1 FROM runs)"
+"""As the new `number` of a record: behind every other."""
+Records = list[RunRecord]
+_T = TypeVar("_T")
+log = logging.getLogger(__name__)
+
+
+class RunStore:
+    """The runs of one home folder. Every method may raise `UserError` where the home cannot be read or written."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.folder = home / "runs"
+        self._database = RunDatabase(home)
+        self._is_checked = False
+
+    def ask(
+        self,
+        config: RunConfig,
+        asked_by: str,
+        *,
+        promote: bool = False,
+        max_hours: float | None = None,
+        max_dollars: float | None = None,
+        dollars_per_hour: float | None = None,
+    ) -> RunRecord:
+        """Queue a run: make its folder and its record. It starts when a launcher comes to it.
+
+        `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
+        """
+        record = replace(
+            self._new_record(asked_by),
+            promote=promote,
+            max_hours=max_hours if max_hours is not None else config.max_hours,
+            max_dollars=max_dollars,
+            dollars_per_hour=dollars_per_hour,
+        )
+        check_budget(record)
+        config = with_budget(config, record)
+        record = replace(record, config=config.model_dump_json(), max_steps=config.max_steps or None)
+        self._make_folder(record, config)
+        self.add(record)
+        record = self.get(record.id)
+        self.keep_copy(record)
+        return record
+
+    def exists(self) -> bool:
+        """False while no run was ever asked for here."""
+        return self._database.path.exists() or self.folder.is_dir()
+
+    def list(self) -> Records:
+        """Every run, the one asked for last first."""
+        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
+        return [self._record(row) for row in rows]
+
+    def get(self, run_id: str) -> RunRecord:
+        """One run; raises `UserError` if there is none of this name."""
+        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
+        if row is None:
+            raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
+        return self._record(row)
+
+    def active(self) -> RunRecord | None:
+        """The run that is starting, running or stopping."""
+        return next((record for record in self.list() if record.is_active), None)
+
+    def queue(self) -> Records:
+        """The runs that wait, the next one first."""
+        return [record for record in reversed(self.list()) if record.status == "queued"]
+
+    def withdraw(self, run_id: str) -> RunRecord:
+        """Take a run that waits out of the queue; it stays on the list as cancelled and can be resumed."""
+        record = self.get(run_id)
+        if record.status != "queued":
+            raise UserError(f"run {run_id} is {record.status}, not queued; only a run that waits can be withdrawn")
+        now = time.time()
+        done = self.transition(record, "cancelled", reason="withdrawn from the queue", ended_at=now)
+        return done or self.withdraw(run_id)
+
+    def queue_again(
+        self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None
+    ) -> RunRecord:
+        """Put a run that ended early at the end of the queue, to go on from its newest checkpoint.
+
+        Budgets that are given replace its own. Raises `UserError` where the budget is used up.
+        """
+        record = self.get(run_id)
+        if record.status not in RESUMABLE:
+            raise UserError(f"run {run_id} is {record.status}; one that is {', '.join(RESUMABLE)} can be resumed")
+        changed = replace(
+            record, max_hours=max_hours or record.max_hours, max_dollars=max_dollars or record.max_dollars
+        )
+        check_budget(changed)
+        if changed.budget_hours is not None and changed.hours >= changed.budget_hours:
+            raise UserError(
+                f"run {run_id} has used {changed.hours:.2f} h, and its budget is {changed.budget_hours:.2f} h; "
+                "give a larger max_hours or max_dollars"
+            )
+        folder, config = RunFolder.open(record.folder)
+        wanted = with_budget(config, changed)
+        if wanted != config:
+            write_whole(folder.path / "config.json", wanted.model_dump_json(indent=2))
+        done = self.transition(
+            record,
+            "queued",
+            reason="",
+            config=wanted.model_dump_json(),
+            max_hours=changed.max_hours,
+            max_dollars=changed.max_dollars,
+            number=LAST,
+            deaths=0,
+            ended_at=None,
+        )
+        return done or self.queue_again(run_id, max_hours=max_hours, max_dollars=max_dollars)
+
+    def transition(self, record: RunRecord, status: str, **changes: Any) -> RunRecord | None:
+        """Change the status, and other fields, if the run still stands as `record` says; else `None`.
+
+        Raises `AssertionError` for a change that is never allowed. A second active run is refused with `None` too.
+        """
+        assert may_follow(record.status, status), f"{status} never follows {record.status}"
+        try:
+            changed = self._change(record, {"status": status, **changes})
+        except sqlite3.IntegrityError:
+            return None  # another run is active
+        if changed is not None:
+            self.keep_copy(changed)
+        return changed
+
+    def update(self, record: RunRecord, **changes: Any) -> RunRecord | None:
+        """Change fields other than the status if the run still stands as `record` says; else `None`."""
+        return self._change(record, changes)
+
+    def claim(self, run_id: str, launch: str, identity: Identity) -> bool:
+        """Asked by the trainer's process when it begins: may it? False if this start has been given up."""
+        record = self.get(run_id)
+        if record.launch != launch or record.status != "starting":
+            return False
+        now = time.time()
+        claimed = self.transition(
+            record,
+            "running",
+            pid=identity.pid,
+            pid_created=identity.created,
+            boot_id=identity.boot_id,
+            started_at=record.started_at or now,
+            heartbeat_at=now,
+        )
+        return claimed is not None
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run that is not active, with its folder and all that is in it."""
+        record = self.get(run_id)
+        if record.is_active:
+            raise UserError(f"run {run_id} is {record.status}; cancel it before you delete it")
+        trash = self.folder / f"{TRASH}{run_id}"
+        if record.folder.exists():
+            try:
+                record.folder.rename(trash)
+            except OSError as error:
+                raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
+        self.forget(run_id)
+        shutil.rmtree(trash, ignore_errors=True)  # what is left is deleted at the next `reconcile`
+
+    def forget(self, run_id: str) -> None:
+        """Delete a record that is not active, and leave its folder alone."""
+        self._do(lambda c: c.execute(f"DELETE FROM runs WHERE id = ? AND NOT {_IS_ACTIVE}", (run_id,)))
+
+    def add(self, record: RunRecord) -> bool:
+        """Insert a record; false if there is one of its id. Raises `sqlite3.IntegrityError` for a second active one."""
+        values = _row(record) | {"number": record.number or None}
+        marks = ", ".join("?" for _ in values)
+        insert = f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
+        return bool(self._do(lambda c: c.execute(insert, list(values.values())).rowcount))
+
+    @property
+    def notice(self) -> str | None:
+        """Something that happened to the records and that their owner should know, until it is dismissed."""
+        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
+        return row["text"] if row else None
+
+    def say(self, text: str | None) -> None:
+        """Set `notice`, or dismiss it with `None`."""
+        self._do(lambda c: c.execute("DELETE FROM notes WHERE name = 'notice'"))
+        if text is not None:
+            self._do(lambda c: c.execute("INSERT OR REPLACE INTO notes VALUES ('notice', ?)", (text,)))
+
+    def keep_copy(self, record: RunRecord) -> None:
+        """Write `request.json`; what cannot be written now is written at the next change."""
+        if not record.folder.is_dir():
+            return
+        try:
+            write_whole(record.folder / REQUEST, json.dumps(record.to_json(), indent=1))
+        except OSError as error:
+            log.warning("%s cannot be written: %s", record.folder / REQUEST, error.strerror)
+
+    def _new_record(self, asked_by: str) -> RunRecord:
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        return RunRecord(
+            id=run_id, folder=self.folder / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time()
+        )
+
+    def _make_folder(self, record: RunRecord, config: RunConfig) -> None:
+        """Under another name first: a folder of runs that has its own name is whole."""
+        new = self.folder / f".new-{record.id}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            RunFolder.create(new, config)
+            write_whole(new / REQUEST, json.dumps(record.to_json(), indent=1))
+            new.rename(record.folder)
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise UserError(
+                f"the run folder {record.folder} cannot be made ({error.strerror}); make room or make the folder "
+                "writable, or set LOOKTHINK_HOME to another one"
+            ) from error
+
+    def _change(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord | None:
+        """Compare-and-set on status and launch."""
+        values = {name: _cell(name, value) for name, value in changes.items()}
+        sets = ", ".join(f"{name} = ?" if value is not LAST else f"{name} = {LAST}" for name, value in values.items())
+        given = [value for value in values.values() if value is not LAST]
+        where = "WHERE id = ? AND status = ? AND launch = ?"
+
+        def change(c: sqlite3.Connection) -> sqlite3.Row | None:
+            done = c.execute(f"UPDATE runs SET {sets} {where}", [*given, record.id, record.status, record.launch])
+            return c.execute("SELECT * FROM runs WHERE id = ?", (record.id,)).fetchone() if done.rowcount else None
+
+        row = self._do(change)
+        return None if row is None else self._record(row)
+
+    def _do(self, action: Callable[[sqlite3.Connection], _T], write: bool = True) -> _T:
+        """One transaction; a corrupt database is set aside and made anew from the run folders first."""
+        try:
+            if not self._is_checked:
+                self._database.check()
+                self._is_checked = True
+            with self._database.transaction(write) as connection:
+                return action(connection)
+        except Corrupt:
+            self._rebuild()
+            with self._database.transaction(write) as connection:
+                return action(connection)
+
+    def _rebuild(self) -> None:
+        from training.run_rebuild import adopt_folders  # it fills stores, so it knows them
+
+        aside = self._database.set_aside()
+        if aside is None:
+            return  # another process was quicker
+        found = adopt_folders(self)
+        self.say(
+            f"The run records were corrupt. They were set aside as {aside.name} and made anew from the run folders: "
+            f"{len(found)} run{'' if len(found) == 1 else 's'}."
+        )
+
+    def _record(self, row: sqlite3.Row) -> RunRecord:
+        values = {name: row[name] for name in COLUMNS}
+        values |= {name: json.loads(values[name]) for name in AS_JSON}
+        values |= {name: bool(values[name]) for name in AS_BOOL}
+        return RunRecord(**values, folder=self.folder / row["id"])
+
+
+def check_budget(record: RunRecord) -> None:
+    """Raise `UserError` for a budget that cannot be kept."""
+    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
+        value = getattr(record, name)
+        if value is not None and not 0 < value < 1e6:
+            raise UserError(f"{name} is {value:g}; give a number above 0")
+    if record.max_dollars is not None and record.dollars_per_hour is None:
+        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
+
+
+def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
+    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    return config.model_copy(update={"max_hours": record.budget_hours})
+
+
+_IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    return {name: _cell(name, getattr(record, name)) for name in COLUMNS}
+
+
+def _cell(name: str, value: Any) -> Any:
+    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
