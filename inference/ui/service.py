@@ -76,7 +76,7 @@ class Service:
     ) -> None:
         """`load` gives the engine, in the background; `records` are the adapters it will hold, by name, and `served`
         is the one that answers unless another is picked."""
-        self.settings, self.line = settings, Line(load)
+        self.settings, self.line = settings, Line(load, settings.limits)
         self.records, self.served = records, served
         self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
 
