@@ -54,7 +54,8 @@ def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio."""
     from starlette.middleware import Middleware
 
-    from inference.guard import SecurityHeaders, keep_words_out_of_the_log
+    from inference.guard import SecurityHeaders
+    from inference.logs import keep_words_out_of_the_log
     from inference.ui import theme
 
     keep_words_out_of_the_log()

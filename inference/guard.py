@@ -1,11 +1,6 @@
-"""What keeps a page to itself: the headers of its answers, and a log without a word of what was sent."""
+"""What keeps a page to itself: the headers of its answers."""
 
 from __future__ import annotations
-
-import logging
-import sys
-import traceback
-from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,38 +37,3 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-def frames(error: BaseException) -> str:
-    """Type and frames of an exception and of what caused it, without the messages: these may quote a user.
-
-    >>> frames(KeyError("my question"))
-    'KeyError\\n'
-    """
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    before = f"{frames(cause)}then\n" if cause is not None else ""
-    return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}\n"
-
-
-def keep_words_out_of_the_log() -> None:
-    """Make what Gradio prints and its server logs of an exception its `frames`; for the whole process.
-
-    Gradio calls `traceback.print_exc` wherever a request fails, and its messages hold the values that were sent.
-    """
-    traceback.print_exc = _print_frames
-    for name in ("uvicorn.error", "asyncio", "gradio"):
-        logging.getLogger(name).addFilter(_without_message)
-
-
-def _print_frames(limit: int | None = None, file: Any = None, chain: bool = True) -> None:
-    """In place of `traceback.print_exc`."""
-    error = sys.exception()
-    if error is not None:
-        print(frames(error), end="", file=file or sys.stderr)
-
-
-def _without_message(record: logging.LogRecord) -> bool:
-    """A filter: a formatter takes `exc_text` as it is, if there is one."""
-    if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
-        record.exc_text = frames(record.exc_info[1])
-    return True

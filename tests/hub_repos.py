@@ -58,6 +58,8 @@ class Hub:
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     """Tokens to the names of their users."""
+    roles: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Users to the organisations that they are in, and their roles there."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request so far."""
     failure: int | None = None

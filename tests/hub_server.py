@@ -151,10 +151,11 @@ def resolve(hub: Hub, request: Request) -> Answer:
 
 
 def whoami(hub: Hub, request: Request) -> Answer:
-    """The user of a token."""
+    """The user of a token, with the organisations that the token lets one see."""
     if request.user is None:
         raise Refused(401, "", "Invalid credentials in Authorization header")
-    return as_json({"type": "user", "name": request.user, "fullname": request.user, "orgs": []})
+    orgs = [{"type": "org", "name": org, "roleInOrg": role} for org, role in hub.roles.get(request.user, {}).items()]
+    return as_json({"type": "user", "name": request.user, "fullname": request.user, "orgs": orgs})
 
 
 _ID = r"(?P<id>[\w.-]+/[\w.-]+)"

@@ -18,8 +18,8 @@ WITHOUT_TORCH = ("format", "config", "data_config", "runs", "grading", "access")
 TRL_PLACES = ("training/trainer.py", "training/train.py")
 HUB_PLACES = (
     "inference/adapters.py",
-    "training/access.py",
     "training/deploy.py",
+    "training/hub_identity.py",
     "training/hub_source.py",
     "training/launcher.py",
     "training/publish.py",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from inference.engine import Engine
-from inference.guard import frames
+from inference.logs import frames
 from tests.serving import WAIT_SECONDS, Server, serve
 
 MARK = "SECRET-of-a-client"

@@ -1,0 +1,95 @@
+"""The log: one line an event, as `key=value` or as JSON, and never a word of what a visitor sent.
+
+    set_up(as_json=True)
+    event("question_ended", state="done", num_tokens=163)
+    # {"time": "2026-11-22T14:30:00.123Z", "level": "info", "event": "question_ended", "state": "done", ...}
+
+`LOOKTHINK_LOG=json` turns JSON on. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import Any, TextIO
+
+VARIABLE = "LOOKTHINK_LOG"
+NOISY = ("httpx", "httpx2", "huggingface_hub")
+_events = logging.getLogger("lookthink")
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: str | int | float | bool | None) -> None:
+    """Log that something happened, with plain figures and names of ours; never with what a visitor wrote."""
+    words = " ".join([name, *(f"{key}={_short(value)}" for key, value in fields.items())])
+    _events.log(level, "%s", words, extra={"event": name, "fields": fields})
+
+
+def set_up(as_json: bool, stream: TextIO | None = None) -> None:
+    """Send the log of this process to `stream` (standard error unless given), in one form for all who write to it."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _JsonLines(logging.Formatter):
+    """A record as one JSON object: time (UTC), level, logger, message or event, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {"time": f"{at}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        name = getattr(record, "event", None)
+        if name is not None:
+            line |= {"event": name, **getattr(record, "fields", {})}
+        else:
+            line |= {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info and isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+            line["error"] = record.exc_text or frames(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def frames(error: BaseException) -> str:
+    """Type and frames of an exception and of what caused it, without the messages: these may quote a user.
+
+    >>> frames(KeyError("my question"))
+    'KeyError\\n'
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = f"{frames(cause)}then\n" if cause is not None else ""
+    return before + "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}\n"
+
+
+def keep_words_out_of_the_log() -> None:
+    """Make what Gradio prints and its server logs of an exception its `frames`; for the whole process.
+
+    Gradio calls `traceback.print_exc` wherever a request fails, and its messages hold the values that were sent.
+    """
+    traceback.print_exc = _print_frames
+    for name in ("uvicorn.error", "asyncio", "gradio"):
+        logging.getLogger(name).addFilter(_without_message)
+
+
+def _print_frames(limit: int | None = None, file: Any = None, chain: bool = True) -> None:
+    """In place of `traceback.print_exc`: to the log, or to `file` if given."""
+    error = sys.exception()
+    if error is not None:
+        print(frames(error), end="", file=file or sys.stderr)
+
+
+def _without_message(record: logging.LogRecord) -> bool:
+    """A filter: a formatter takes `exc_text` as it is, if there is one."""
+    if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+        record.exc_text = frames(record.exc_info[1])
+    return True
+
+
+def _short(value: Any) -> str:
+    """A value for `key=value`: numbers short, text with anything odd in it in quotes."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if text and text.isprintable() and not set(' ="') & set(text) else json.dumps(text, ensure_ascii=False)

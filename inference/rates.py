@@ -1,0 +1,80 @@
+"""How often: an allowance for each of many keys, that refills with time; memory is bounded however many keys come.
+
+    questions = RateLimit(60, seconds=60)
+    wait = questions.take("203.0.113.7")
+    if wait:
+        raise Busy(f"Ask again in {whole_seconds(wait)}.")
+
+Standard library only; safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+MAX_KEYS = 4_096
+"""Keys remembered at once; the one not seen for longest is forgotten first."""
+
+
+class RateLimit:
+    """A token bucket a key: `amount` at once, and `amount` more in each `seconds`."""
+
+    def __init__(
+        self, amount: float, seconds: float, max_keys: int = MAX_KEYS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` gives seconds; it must not go back."""
+        self.amount, self.seconds = float(amount), float(seconds)
+        self._max_keys, self._clock = max_keys, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """What a key had left, and when."""
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, key: str, cost: float = 1.0) -> float:
+        """Spend `cost` and return 0, or spend nothing and return the seconds until there is enough.
+
+        A cost above the whole allowance is taken once the allowance is full, and is paid off later.
+        """
+        with self._lock:
+            left, now = self._now(key)
+            missing = min(cost, self.amount) - left
+            if missing > 1e-9:
+                self._keep(key, left, now)
+                return missing * self.seconds / self.amount
+            self._keep(key, left - cost, now)
+            return 0.0
+
+    def give_back(self, key: str, cost: float = 1.0) -> None:
+        """Undo a `take` of that cost."""
+        with self._lock:
+            left, now = self._now(key)
+            self._keep(key, min(self.amount, left + cost), now)
+
+    def _now(self, key: str) -> tuple[float, float]:
+        now = self._clock()
+        left, then = self._left.get(key, (self.amount, now))
+        return min(self.amount, left + max(0.0, now - then) * self.amount / self.seconds), now
+
+    def _keep(self, key: str, left: float, now: float) -> None:
+        self._left[key] = (left, now)
+        self._left.move_to_end(key)
+        while len(self._left) > self._max_keys:
+            self._left.popitem(last=False)
+
+
+def whole_seconds(seconds: float) -> str:
+    """A time to wait, in words.
+
+    >>> whole_seconds(0.2), whole_seconds(61)
+    ('1 second', '2 minutes')
+    """
+    count, unit = math.ceil(seconds), "second"
+    if count > 60:
+        count, unit = math.ceil(seconds / 60), "minute"
+    return f"{max(1, count)} {unit}{'s' if count > 1 else ''}"
