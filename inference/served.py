@@ -22,8 +22,8 @@ from typing import Literal
 
 from inference.adapters import adapter_digest, adapter_name, resolve
 from inference.errors import UserError
-from inference.settings import Settings, load_settings
 from inference.served_file import FILE, Change, Entry, ServedFile, locked, read_or_set_aside, read_served, write_served
+from inference.settings import Settings, load_settings
 from inference.versions import now, problem_of, store_version, version_folder
 
 ANYTHING = "whatever is served"

@@ -39,7 +39,7 @@ class _Strict(BaseModel):
 class Entry(_Strict):
     """One adapter's time of being served."""
 
-    adapter: str | None = Field(None, pattern=_ONLY_NAME)
+    adapter: str | None = Field(default=None, pattern=_ONLY_NAME)
     """A version's name; `None` for what the settings name."""
     digest: str | None = None
     """Of its files when it was promoted."""
@@ -169,7 +169,7 @@ def _wait_for(lock: int, home: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > until:
                 raise UserError(
-                    f"Another process has been changing what {home} serves for {_LOCK_SECONDS:.0f} s; try again when it "
-                    "is done."
+                    f"Another process has been changing what {home} serves for {_LOCK_SECONDS:.0f} s; "
+                    "try again when it is done."
                 ) from None
         time.sleep(0.05)
