@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inference.adapters import available_adapters
 from inference.errors import UserError
 from inference.images import limit_decoding
 from inference.settings import Settings, load_settings
@@ -99,30 +98,23 @@ def main() -> int:
 
 def _make_service(settings: Settings, engine: Any) -> Any:
     """The adapters on offer, and what comes from the training side as plain callables."""
+    from inference.live import LiveAdapters
     from inference.ui.service import Service
 
-    records = available_adapters(settings)
-    served = next(iter(records)) if settings.adapter is not None else None
+    adapters = LiveAdapters(settings)
 
     def load() -> Any:
-        return _load_engine(settings, engine, {name: record.path for name, record in records.items()}, served)
+        loaded = engine or _load_engine(settings)
+        adapters.start(loaded)
+        return loaded
 
-    return Service(settings, load, records, served, _grade, _new_problem, _examples())
+    return Service(settings, load, adapters, _grade, _new_problem, _examples())
 
 
-def _load_engine(settings: Settings, engine: Any, adapters: dict[str, Path], served: str | None) -> Any:
-    """The base with its adapters; one that does not fit is an error if it is the served one, else left out."""
+def _load_engine(settings: Settings) -> Any:
     from inference.engine import Engine
 
-    engine = engine or Engine.load(settings.base)
-    for name, path in adapters.items():
-        try:
-            engine.add_adapter(name, path)
-        except UserError as error:
-            if name == served:
-                raise
-            logging.getLogger(__name__).warning("left out: %s", error)
-    return engine
+    return Engine.load(settings.base)
 
 
 def _grade(expected: str, completion: str) -> Any:

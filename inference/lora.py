@@ -19,10 +19,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
 from inference.errors import UserError
 
+MAX_WEIGHTS_BYTES = 8_000_000_000
+"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
 """How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
@@ -127,6 +130,23 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
     return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
 
 
+def check_adapter(folder: Path, base: str) -> None:
+    """Read the LoRA in `folder` against the base at a path or of a Hub id, without the base's weights.
+
+    Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The configuration of the base {base} cannot be read ({error}); is it on this machine?"
+        ) from error
+    with torch.device("meta"):  # layers with a shape and no memory; fp32, as it is set for all threads meanwhile
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    route_linears(model)
+    read_adapter(folder, model, base)
+
+
 def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
     if pair.keys() != {"A", "B"}:
         raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
@@ -176,6 +196,9 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
         )
+    if path.stat().st_size > MAX_WEIGHTS_BYTES:
+        size, most = path.stat().st_size / 1e9, MAX_WEIGHTS_BYTES / 1e9
+        raise UserError(f"{path} has {size:.1f} GB; an adapter has at most {most:.0f} GB. Lower its rank.")
     try:
         tensors = load_file(path)
     except Exception as error:  # the file is untrusted, and safetensors raises several kinds

@@ -53,6 +53,7 @@ class Server:
     engine: SteeredEngine
     settings: Settings
     blocks: Any
+    service: Any
 
     @contextlib.contextmanager
     def steered(self, prefix: str = "", is_endless: bool = False, error: Exception | None = None) -> Iterator[None]:
@@ -66,7 +67,7 @@ class Server:
 
 @contextlib.contextmanager
 def serve(engine: Engine, home: Path, adapter: Path | None) -> Iterator[Server]:
-    """The app with the shared engine; its adapters are taken out of the engine again."""
+    """The app with the shared engine, which keeps none of its adapters."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
     settings = load_settings(env=env, has_gpu=False).model_copy(update={"adapter": str(adapter) if adapter else None})
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
@@ -76,10 +77,9 @@ def serve(engine: Engine, home: Path, adapter: Path | None) -> Iterator[Server]:
     service.line.wait_loaded()
     _, url, _ = app.launch(blocks, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
-        yield Server(url.rstrip("/"), steered, settings, blocks)
+        yield Server(url.rstrip("/"), steered, settings, blocks, service)
     finally:
         blocks.close(verbose=False)
-        for name in service.records:
-            engine.remove_adapter(name)
+        service.adapters.stop()
         if uploads_before is not None:  # another server of this process goes on with its own
             os.environ["GRADIO_TEMP_DIR"] = uploads_before

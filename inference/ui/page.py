@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
-from inference.ui.about import build_about
+from inference.ui.about import build_about, scores_html
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
 from inference.ui.endpoints import build_endpoints
@@ -23,7 +25,6 @@ _TAKE_OVER = """(...values) => {
 def build_page(blocks: gr.Blocks, service: Service) -> None:
     """Everything inside the app's `blocks`, whose context must be open."""
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
-    _refresh_until_ready(blocks, service, top)
     notice = notice_html(service)
     if notice:
         gr.HTML(notice, js_on_load=None)
@@ -33,20 +34,31 @@ def build_page(blocks: gr.Blocks, service: Service) -> None:
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
         with gr.Tab("About", id="about"):
-            build_about(service)
+            scores = build_about(service)
+    _refresh(blocks, service, top, [ask, compare], scores)
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
 
 
-def _refresh_until_ready(blocks: gr.Blocks, service: Service, top: gr.HTML) -> None:
-    """A page opened while the model is loaded looks again each second, and no longer."""
+def _refresh(blocks: gr.Blocks, service: Service, top: gr.HTML, tabs: list[Inputs], scores: gr.HTML) -> None:
+    """What changes while the app runs: looked at when a page is opened and whenever it asks; each second, and no
+    longer, while the model is loaded."""
     timer = gr.Timer(1.0, active=not is_ready(service))
+    choices = [tab.adapter for tab in tabs]
 
-    def look() -> tuple[str, gr.Timer]:
-        return header_html(service), gr.Timer(active=not is_ready(service))
+    def look(*chosen: Any) -> list[Any]:
+        adapters = [tab.adapters_now(value) for tab, value in zip(tabs, chosen)]
+        return [header_html(service), gr.Timer(active=not is_ready(service)), scores_html(service), *adapters]
 
-    for event in (blocks.load, timer.tick):
-        event(look, None, [top, timer], show_progress="hidden", api_visibility="private", queue=False)
+    for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
+        event(
+            look,
+            choices,
+            [top, timer, scores, *choices],
+            show_progress="hidden",
+            api_visibility="private",
+            queue=False,
+        )
 
 
 def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -> None:
