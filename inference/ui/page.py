@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -22,8 +23,19 @@ _TAKE_OVER = """(...values) => {
 """Runs in the page: its values are the fields of the tab entered, then those of the other one."""
 
 
-def build_page(blocks: gr.Blocks, service: Service) -> None:
-    """Everything inside the app's `blocks`, whose context must be open."""
+class Tab(Protocol):
+    """A tab that the app adds."""
+
+    def leave_for(self, others: Sequence[gr.Tab]) -> None:
+        """Told once which the other tabs are."""
+        ...
+
+
+def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab] | None = None) -> None:
+    """Everything inside the app's `blocks`, whose context must be open.
+
+    `train` fills the tab Train, in its context; without it there is no such tab.
+    """
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
     notice = notice_html(service)
     if notice:
@@ -33,8 +45,14 @@ def build_page(blocks: gr.Blocks, service: Service) -> None:
             ask = build_ask(service)
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
-        with gr.Tab("About", id="about"):
+        trained = None
+        if train is not None:
+            with gr.Tab("Train", id="train") as train_tab:
+                trained = train(train_tab)
+        with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
+    if trained is not None:
+        trained.leave_for([ask_tab, compare_tab, about_tab])
     _refresh(blocks, service, top, [ask, compare], scores)
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
