@@ -1,4 +1,4 @@
-"""The command line: `python -m training pretrain | audit | train | evaluate`, each with `--help`."""
+"""The command line: `python -m training pretrain | audit | train | evaluate | runs | start | …`, each with `--help`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ COMMANDS = {
     "audit": "what a dataset is worth, before money is spent on it",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
+    "runs": "list the runs in the background",
+    "start": "queue a run in the background; it starts when no other is active",
+    "watch": "follow a run until it ends",
+    "cancel": "stop a run with a checkpoint, or take it out of the queue",
+    "resume": "let a run that ended early go on from its newest checkpoint",
+    "withdraw": "take a run out of the queue",
 }
-"""Each is a module of this package with `add_arguments(parser)` and `main(args) -> int`."""
+"""Each is a module of this package, or in `run_commands`, with `add_arguments(parser)` and `main(args) -> int`."""
+_OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         if argv[:1] == [name]:  # the others stay unimported: they are slow to load
-            module = importlib.import_module(f"training.{name}")
+            module = importlib.import_module("training.run_commands" if name in _OF_RUNS else f"training.{name}")
             module.add_arguments(command)
     args = parser.parse_args(argv)
     try:

@@ -56,16 +56,16 @@ class RunDatabase:
         self.path = home / NAME
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection that holds the write lock; what was done is kept unless an exception leaves the block.
+    def transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection (with the write lock, if `write`); what was done is kept unless an exception leaves the block.
 
         Raises `Corrupt` for a broken file, and `UserError` where the disk is full or the folder cannot be written to.
         """
         try:
             with closing(self._connect()) as connection:
-                connection.execute("BEGIN IMMEDIATE")
+                self._migrate(connection)
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
-                    self._migrate(connection)
                     yield connection
                 except BaseException:
                     if connection.in_transaction:
@@ -80,9 +80,13 @@ class RunDatabase:
             raise UserError(f"{self.home} cannot be used ({error.strerror}); {_WRITABLE}") from error
 
     def check(self) -> None:
-        """Read the whole file; raises `Corrupt` if something in it is broken."""
-        with self.transaction() as connection:
-            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        """Read the whole file; raises `Corrupt` if something in it is broken, or it has not our tables."""
+        try:
+            with self.transaction(write=False) as connection:
+                found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+                connection.execute("SELECT status, checkpoint_step FROM runs, notes LIMIT 1")
+        except sqlite3.OperationalError as error:
+            raise Corrupt(str(error)) from error
         if found != "ok":
             raise Corrupt(found)
 
@@ -95,7 +99,8 @@ class RunDatabase:
                 return None
             except Corrupt as error:
                 log.error("%s is corrupt: %s", self.path, error)
-            target = self.path.with_name(f"{NAME}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6}")
+            when = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6:06}"
+            target = self.path.with_name(f"{NAME}.corrupt-{when}")
             for suffix in ("-wal", "-shm"):
                 side = self.path.with_name(NAME + suffix)
                 if side.exists():
@@ -116,7 +121,11 @@ class RunDatabase:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        """Bring the tables up to date, each migration whole or not at all."""
+        if _version(connection) == len(MIGRATIONS):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        version = _version(connection)  # as another process may have been quicker
         if version > len(MIGRATIONS):
             raise UserError(
                 f"{self.path} was written by a newer LookThink (version {version} of its tables, this one knows "
@@ -126,6 +135,7 @@ class RunDatabase:
             for statement in script.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
 
     def _explained(self, error: sqlite3.DatabaseError) -> Exception:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -141,6 +151,10 @@ class RunDatabase:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return UserError(f"{self.path} has been in use by another process for {BUSY_SECONDS:.0f} s; try again")
         return error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 _WRITABLE = "make the folder writable for this user, or set LOOKTHINK_HOME to one that is"

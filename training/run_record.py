@@ -109,8 +109,10 @@ class RunRecord:
     @property
     def budget_hours(self) -> float | None:
         """The hours that both budgets leave it, counted from its first start."""
-        of_dollars = None if self.max_dollars is None or not self.dollars_per_hour else (
-            self.max_dollars / self.dollars_per_hour
+        of_dollars = (
+            None
+            if self.max_dollars is None or not self.dollars_per_hour
+            else (self.max_dollars / self.dollars_per_hour)
         )
         return min((limit for limit in (self.max_hours, of_dollars) if limit is not None), default=None)
 

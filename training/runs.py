@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
 import shutil
 import sqlite3
@@ -35,8 +34,8 @@ TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
 """As the new `number` of a record: behind every other."""
+Records = list[RunRecord]
 _T = TypeVar("_T")
-_ID = re.compile(r"\w[\w.-]*")
 log = logging.getLogger(__name__)
 
 
@@ -76,14 +75,18 @@ class RunStore:
         self.keep_copy(record)
         return record
 
-    def list(self) -> list[RunRecord]:
+    def exists(self) -> bool:
+        """False while no run was ever asked for here."""
+        return self._database.path.exists() or self.folder.is_dir()
+
+    def list(self) -> Records:
         """Every run, the one asked for last first."""
-        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall())
+        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
         return [self._record(row) for row in rows]
 
     def get(self, run_id: str) -> RunRecord:
         """One run; raises `UserError` if there is none of this name."""
-        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone())
+        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
         if row is None:
             raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
         return self._record(row)
@@ -92,7 +95,7 @@ class RunStore:
         """The run that is starting, running or stopping."""
         return next((record for record in self.list() if record.is_active), None)
 
-    def queue(self) -> list[RunRecord]:
+    def queue(self) -> Records:
         """The runs that wait, the next one first."""
         return [record for record in reversed(self.list()) if record.status == "queued"]
 
@@ -105,7 +108,9 @@ class RunStore:
         done = self.transition(record, "cancelled", reason="withdrawn from the queue", ended_at=now)
         return done or self.withdraw(run_id)
 
-    def queue_again(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
+    def queue_again(
+        self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None
+    ) -> RunRecord:
         """Put a run that ended early at the end of the queue, to go on from its newest checkpoint.
 
         Budgets that are given replace its own. Raises `UserError` where the budget is used up.
@@ -202,7 +207,7 @@ class RunStore:
     @property
     def notice(self) -> str | None:
         """Something that happened to the records and that their owner should know, until it is dismissed."""
-        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone())
+        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
         return row["text"] if row else None
 
     def say(self, text: str | None) -> None:
@@ -255,17 +260,17 @@ class RunStore:
         row = self._do(change)
         return None if row is None else self._record(row)
 
-    def _do(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _do(self, action: Callable[[sqlite3.Connection], _T], write: bool = True) -> _T:
         """One transaction; a corrupt database is set aside and made anew from the run folders first."""
         try:
             if not self._is_checked:
                 self._database.check()
                 self._is_checked = True
-            with self._database.transaction() as connection:
+            with self._database.transaction(write) as connection:
                 return action(connection)
         except Corrupt:
             self._rebuild()
-            with self._database.transaction() as connection:
+            with self._database.transaction(write) as connection:
                 return action(connection)
 
     def _rebuild(self) -> None:
