@@ -35,8 +35,11 @@ def prepare(settings: Settings) -> None:
     limit_decoding(settings.limits)
 
 
-def build_app(settings: Settings, engine: Any = None) -> tuple[Any, Any]:
-    """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background."""
+def build_app(settings: Settings, engine: Any = None, side: Any = None) -> tuple[Any, Any]:
+    """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background.
+
+    `side` is what stands behind the tab Train (`training.ui.side`); without it there is no such tab.
+    """
     import gradio as gr
 
     from inference.ui.page import build_page
@@ -45,11 +48,11 @@ def build_app(settings: Settings, engine: Any = None) -> tuple[Any, Any]:
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(blocks, service)
+        build_page(blocks, service, side and (lambda tab: side.build(tab, service.adapters.look)))
     return blocks.queue(max_size=64), service
 
 
-def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
+def launch(blocks: Any, settings: Settings, side: Any = None, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio."""
     from starlette.middleware import Middleware
 
@@ -60,7 +63,7 @@ def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
     keep_words_out_of_the_log()
     return blocks.launch(
         theme=theme.theme(),
-        css_paths=theme.CSS_PATHS,
+        css_paths=[*theme.CSS_PATHS, *(side.css_paths if side else [])],
         head=theme.head(),
         max_file_size=int(settings.limits.max_upload_mb * 1e6),
         enable_monitoring=False,
@@ -73,7 +76,7 @@ def launch(blocks: Any, settings: Settings, **options: Any) -> Any:
         share=False,
         footer_links=[],
         state_session_capacity=256,
-        app_kwargs={"middleware": [Middleware(SecurityHeaders)]},
+        app_kwargs={"middleware": [Middleware(SecurityHeaders)], "routes": side.routes if side else []},
         **options,
     )
 
@@ -86,8 +89,15 @@ def main() -> int:
     try:
         settings = load_settings()
         prepare(settings)
-        blocks, service = build_app(settings)
-        launch(blocks, settings, prevent_thread_lock=True)
+        from training.access import Access
+        from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
+
+        access = Access(settings.home)
+        side = TrainSide(settings, access)
+        blocks, service = build_app(settings, side=side)
+        launch(blocks, settings, side, prevent_thread_lock=True)
+        access.announce()
+        side.watcher.start()
         service.line.wait_loaded()
     except UserError as error:
         print(error, file=sys.stderr)

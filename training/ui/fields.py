@@ -10,7 +10,8 @@ Nothing is checked here: `load_config` does that, for the page as for the comman
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin, Literal
+import math
+from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 import yaml
@@ -23,6 +24,21 @@ NOT_IN_FORM = ("profile", "start_adapter", "data")
 """The form has its own fields for these."""
 BUDGETS = ("max_hours",)
 """A budget belongs to the record of a run, which puts it into the configuration."""
+LABELS = {
+    "data.seed": "Seed of the data",
+    "lora_rank": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "lora_modules": "LoRA modules",
+    "lr_schedule": "Learning rate schedule",
+    "max_grad_norm": "Largest gradient norm",
+    "max_pixels": "Most pixels",
+    "num_epochs": "Passes over the data",
+    "top_p": "Top p",
+    "vllm": "vLLM",
+    "vllm_url": "Address of vLLM",
+}
+"""Where the name of a setting, in words, is not how people call it."""
 MAX_CHARS = 4_000
 _DATA = "data."
 
@@ -36,7 +52,7 @@ class Fields:
     def add(self, name: str, label: str = "", info: str = "") -> Any:
         """Make the component of a setting, filled from the profile `starter`."""
         field = _field(name)
-        label = label or name.removeprefix(_DATA).replace("_", " ").capitalize()
+        label = label or LABELS.get(name) or name.removeprefix(_DATA).replace("_", " ").capitalize()
         common: dict[str, Any] = {
             "label": label,
             "info": info or _sentence(field.description or ""),
@@ -87,6 +103,27 @@ def shown(name: str, config: RunConfig) -> Any:
         plain = list(value) if isinstance(value, tuple) else value
         return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).strip()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number_field(label: str, info: str, name: str) -> gr.Textbox:
+    """A field for a number that may be left empty; read it with `read_number`."""
+    return gr.Textbox(
+        "", label=label, info=info, max_lines=1, max_length=20, placeholder="none", elem_id=f"train-{name}"
+    )
+
+
+def read_number(name: str, value: Any) -> float | None:
+    """What was typed into a `number_field`; `None` for nothing. Raises `UserError` for what is no number."""
+    text = str("" if value is None else value).strip().removeprefix("$").replace(",", "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{name} is {text[:40]!r}; give a number such as 2.5, or leave it empty")
+    return number
 
 
 def _read(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What stands before the Train tab until its reader is known: a token's form off a Space, Hugging Face's button on one."""
+"""What stands before the Train tab until its reader is known: a form for the token, or Hugging Face's button."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from training.access import Caller
 from training.ui.desk import Desk
 from training.ui.guarded import HIDDEN
 
@@ -78,12 +77,13 @@ class Gate:
 
     def log_out_button(self) -> gr.Button | None:
         """Off a Space; on one, Hugging Face's own button logs out."""
-        return None if self._on_space else gr.Button("Log out", size="sm", elem_id="train-log-out", elem_classes="lt-small")
+        return (
+            None
+            if self._on_space
+            else gr.Button("Log out", size="sm", elem_id="train-log-out", elem_classes="lt-small")
+        )
 
     def wire_log_out(self, button: gr.Button | None, enter: Any, inputs: list[Any], outputs: list[Any]) -> None:
         """End the session, then look again as anybody: the gate stands there."""
         if button is not None:
             button.click(enter, inputs, outputs, js=_LOG_OUT_JS, **HIDDEN)
-
-
-__all__ = ["Caller", "Gate"]

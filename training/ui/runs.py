@@ -12,6 +12,7 @@ from training.access import Caller
 from training.run_record import RESUMABLE, RunRecord
 from training.ui.archive import Archive
 from training.ui.desk import Desk, Section
+from training.ui.fields import number_field, read_number
 from training.ui.guarded import HIDDEN
 from training.ui.plots import curves_plot
 from training.ui.runs_table import TABLE_JS, table_html
@@ -50,8 +51,8 @@ class RunsView:
             self.download = _button("Download", "download")
             self.delete = _button("Delete…", "delete")
         with gr.Row(elem_classes="lt-two", visible=False) as self.budget:
-            self.hours = gr.Number(None, label="New limit in hours", info="Empty leaves it.", elem_id="train-more-hours")
-            self.dollars = gr.Number(None, label="New limit in dollars", info="Empty leaves it.", elem_id="train-more-dollars")
+            self.hours = number_field("New limit in hours", "Empty leaves it.", "more-hours")
+            self.dollars = number_field("New limit in dollars", "Empty leaves it.", "more-dollars")
         with gr.Column(visible=False, elem_classes="lt-confirm", elem_id="train-confirm") as self.confirm:
             self.question = gr.HTML(js_on_load=None)
             with gr.Row(elem_classes="lt-actions"):
@@ -118,7 +119,8 @@ class RunsView:
         return self.refresh(caller, getattr(event, "ids", []), "")
 
     def _resume(self, caller: Caller, chosen: Any, doomed: Any, hours: Any, dollars: Any) -> list[Any]:
-        self._desk.launcher.resume(_one(chosen), max_hours=hours, max_dollars=dollars)
+        limits = {"max_hours": read_number("max_hours", hours), "max_dollars": read_number("max_dollars", dollars)}
+        self._desk.launcher.resume(_one(chosen), **limits)
         return self.refresh(caller, chosen, "")
 
     def _cancel(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
@@ -150,7 +152,9 @@ class RunsView:
         if len(records) < 2:
             return ""
         if len(records) > MAX_COMPARED:
-            return f'<p class="lt-note lt-warn">{len(records)} runs are chosen; at most {MAX_COMPARED} are compared.</p>'
+            return (
+                f'<p class="lt-note lt-warn">{len(records)} runs are chosen; at most {MAX_COMPARED} are compared.</p>'
+            )
         curves = {record.id: self._desk.snapshot(record).curves for record in records}
         plots = []
         for name in CURVES:
@@ -159,7 +163,7 @@ class RunsView:
                 plots.append(curves_plot(series, *COMPARED.get(name, (name, ""))))
         if not plots:
             return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'
-        return f'<h3 class="lt-group">Compared</h3><div class="lt-plots">{"".join(plots)}</div>'
+        return f'<h3 class="lt-group-title">Compared</h3><div class="lt-plots">{"".join(plots)}</div>'
 
 
 def build_runs(desk: Desk, archive: Archive) -> tuple[Section, RunsView]:

@@ -16,7 +16,7 @@ from training.estimate import Estimate, estimate_run
 from training.run_record import RunRecord
 from training.runs import check_budget
 from training.ui.desk import Desk, Section
-from training.ui.fields import Fields, all_names
+from training.ui.fields import Fields, all_names, number_field, read_number
 from training.ui.guarded import HIDDEN
 
 FRESH = "a fresh LoRA"
@@ -42,7 +42,15 @@ _GROUPS = {
     "Data": _DATA,
     "LoRA": _LORA,
     "Rewards and rollouts": ("rewards", "temperature", "top_p", "skip_zero_signal", "resample_rounds", "curriculum"),
-    "Optimiser": ("num_epochs", "micro_batch_size", "lr_schedule", "warmup_steps", "max_grad_norm", "beta", "loss_type"),
+    "Optimiser": (
+        "num_epochs",
+        "micro_batch_size",
+        "lr_schedule",
+        "warmup_steps",
+        "max_grad_norm",
+        "beta",
+        "loss_type",
+    ),
     "Machine": ("precision", "gradient_checkpointing", "vllm", "vllm_url"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
@@ -89,7 +97,7 @@ class StartForm:
                     self._fields.add(name, *MAIN[name])
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced", elem_classes="lt-more"):
             for title, group in ADVANCED.items():
-                gr.HTML(f'<h3 class="lt-group">{title}</h3>', js_on_load=None)
+                gr.HTML(f'<h3 class="lt-group-title">{title}</h3>', js_on_load=None)
                 for i in range(0, len(group), 2):
                     with gr.Row(elem_classes="lt-two"):
                         for name in group[i : i + 2]:
@@ -98,9 +106,9 @@ class StartForm:
     def _build_before(self) -> None:
         self.estimate = gr.HTML(js_on_load=None, elem_id="train-estimate")
         with gr.Row(elem_classes="lt-two"):
-            self.price = _number("An hour costs, in dollars", "Of this machine.", "price")
-            self.hours = _number("At most, in hours", "It stops at a checkpoint before.", "max-hours")
-            self.dollars = _number("At most, in dollars", "Needs what an hour costs.", "max-dollars")
+            self.price = number_field("Dollars per hour", "What this machine costs.", "price")
+            self.hours = number_field("Most hours", "It stops at a checkpoint before.", "max-hours")
+            self.dollars = number_field("Most dollars", "The same, by the price.", "max-dollars")
         self.promote = gr.Checkbox(
             False,
             label="Serve it by itself if it is better",
@@ -112,11 +120,11 @@ class StartForm:
 
     def _wire(self) -> None:
         guard = self._desk.guard
-        self.profile.input(guard(self._profile_chosen), self._form, [*self._fields.components.values(), self.estimate], **HIDDEN)
+        self.profile.input(
+            guard(self._profile_chosen), self._form, [*self._fields.components.values(), self.estimate], **HIDDEN
+        )
         for component in self._all[1:]:
-            component.input(
-                guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN
-            )
+            component.input(guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[Any]:
         config = load_config(profile if profile in PROFILES else None, {"profile": profile})
@@ -129,8 +137,8 @@ class StartForm:
     def _before_html(self, profile: str, origin: str, price: Any, hours: Any, dollars: Any, *values: Any) -> str:
         try:
             config = self._config(profile, origin, *values)
-            _check_budget(price, hours, dollars)
-            return _estimate_html(estimate_run(config, self._desk.store.list(), price or None))
+            per_hour, _, _ = _budget(price, hours, dollars)
+            return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour))
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
@@ -148,8 +156,9 @@ class StartForm:
 
     def start(self, caller: Caller, promote: bool, *sent: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
-        profile, origin, price, hours, dollars, *values = sent
-        config = self._config(profile, origin, *values)
+        profile, origin, *budget = sent[:5]
+        config = self._config(profile, origin, *sent[5:])
+        price, hours, dollars = _budget(*budget)
         record = self._desk.store.ask(
             config,
             caller.name,
@@ -180,14 +189,15 @@ def build_start(desk: Desk) -> tuple[Section, StartForm]:
     return Section(form.form[1:], [form.origin, form.estimate], form.refresh), form
 
 
-def _number(label: str, info: str, name: str) -> gr.Number:
-    return gr.Number(None, label=label, info=info, elem_id=f"train-{name}", min_width=120)
-
-
-def _check_budget(price: Any, hours: Any, dollars: Any) -> None:
-    """What the store would refuse, said before the button is pressed."""
-    record = RunRecord("", Path(), "", dollars_per_hour=price, max_hours=hours, max_dollars=dollars)
-    check_budget(record)
+def _budget(price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
+    """What was typed; what the store would refuse is said before the button is pressed."""
+    read = (
+        read_number("dollars_per_hour", price),
+        read_number("max_hours", hours),
+        read_number("max_dollars", dollars),
+    )
+    check_budget(RunRecord("", Path(), "", dollars_per_hour=read[0], max_hours=read[1], max_dollars=read[2]))
+    return read
 
 
 def _estimate_html(found: Estimate) -> str:

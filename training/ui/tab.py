@@ -45,7 +45,9 @@ class Train:
         self.gate = Gate(desk)
         with gr.Column(visible=False, elem_id="train-desk", elem_classes="lt-train") as self.column:
             self.notice = gr.HTML(js_on_load=None, elem_id="train-notice")
-            self.dismiss = gr.Button("Dismiss", size="sm", visible=False, elem_id="train-dismiss", elem_classes="lt-small")
+            self.dismiss = gr.Button(
+                "Dismiss", size="sm", visible=False, elem_id="train-dismiss", elem_classes="lt-small"
+            )
             with gr.Tabs(elem_id="train-tabs") as self.tabs:
                 self.sections: dict[str, Section] = {}
                 self.heads: dict[str, gr.Tab] = {}
@@ -70,7 +72,17 @@ class Train:
     @property
     def _outputs(self) -> list[Any]:
         sections = [part for section in self.sections.values() for part in section.outputs]
-        return [self.gate.column, self.column, self.tabs, self.timer, self.open, self.seen, self.notice, self.dismiss, *sections]
+        return [
+            self.gate.column,
+            self.column,
+            self.tabs,
+            self.timer,
+            self.open,
+            self.seen,
+            self.notice,
+            self.dismiss,
+            *sections,
+        ]
 
     def _wire(self, tab: gr.Tab) -> None:
         guard, inputs, outputs = self._desk.guard, self._inputs, self._outputs
@@ -92,7 +104,6 @@ class Train:
 
     def _enter(self, caller: Caller, opened: str, seen: Any, *sent: Any) -> list[Any]:
         """The first look shows every section; Watch is open while a run is active."""
-        self.gate.note(caller)
         first = opened not in self.sections
         opened = opened if not first else ("watch" if self._desk.store.active() else "start")
         return self._all(caller, opened, {} if first else seen, sent, list(self.sections), move=first)
