@@ -1,4 +1,4 @@
-"""The command line: `python -m training pretrain | audit | train | evaluate`, each with `--help`."""
+"""The command line: `python -m training pretrain | audit | train | evaluate | adapters | promote`, with `--help`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ COMMANDS = {
     "audit": "what a dataset is worth, before money is spent on it",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
+    "adapters": "list the adapters here, how each did, and which one is served",
+    "promote": "serve another adapter from now on, or again the one before",
 }
 """Each is a module of this package with `add_arguments(parser)` and `main(args) -> int`."""
 
