@@ -10,12 +10,10 @@ killed leaves none.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,16 +21,16 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from inference.errors import UserError
-from training.failures import INTERRUPTED, explain_failure
+from training.failures import INTERRUPTED, RunFailed
 from training.processes import Identity, boot_seconds, own_identity
-from training.run_ends import EXIT
+from training.run_ends import EXIT, WRONG_INPUT
 from training.run_folder import RunFolder
 from training.run_rebuild import PROCESS
 from training.runs import RunStore
+from training.stop import Stop, StopAsked
 
 BEAT_SECONDS = 2.0
 _RESERVED = 8192
@@ -42,7 +40,6 @@ _RESERVED = 8192
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainer on the run's folder; returns its exit status, 0 too where this start was given up."""
     home, run_id, launch = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, _stop)
     store = RunStore(Path(home))
     identity = own_identity()
     if not store.claim(run_id, launch, identity):
@@ -51,35 +48,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = store.get(run_id).folder
     with _Beat(folder, launch, identity) as beat:
         status, reason = _train(folder)
+        print(reason or "done", flush=True)
         beat.end(status, reason)
     return status
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Outside of the training loop, which has its own way to stop, a run stops at once."""
-    raise KeyboardInterrupt
-
-
-def _train(folder: Path) -> tuple[int, str]:
+def _train(path: Path) -> tuple[int, str]:
     """The trainer's exit status, and why it is not 0."""
-    try:
-        from training import train  # slow to load; what is wrong with it is a reason too
+    with Stop() as stop:
+        try:
+            from training.life import is_finished, run  # slow to load; what is wrong with it is a reason too
 
-        parser = argparse.ArgumentParser()
-        train.add_arguments(parser)
-        status = train.main(parser.parse_args(["--resume", str(folder)]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2, str(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED, "stopped at once, without a checkpoint of the last steps"
-    except Exception as error:  # whatever it is, the records are to say it
-        traceback.print_exc()
-        explained = explain_failure(error, RunFolder.open(folder)[1], folder)
-        if explained is not None:
-            return explained.status, str(explained)
-        return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
-    return status, "" if status == 0 else str(RunFolder(folder).status().get("reason", ""))
+            folder, config = RunFolder.open(path)
+            if not is_finished(folder, config):  # else it was killed between its last word and ours
+                run(config, path, resume=True, stop=stop)
+            return 0, ""
+        except StopAsked:
+            return INTERRUPTED, "stopped while starting"
+        except RunFailed as failure:
+            return failure.status, str(failure)
+        except UserError as error:
+            return WRONG_INPUT, str(error)
+        except Exception as error:  # a bug, or bad luck: the launcher tries again, and the log has all of it
+            traceback.print_exc()
+            return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
 
 
 class _Beat:

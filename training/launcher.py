@@ -34,6 +34,8 @@ from training.spawning import spawn
 
 MAX_DEATHS = 3
 """So many deaths in a row with no new checkpoint end a run."""
+_RESERVE_SECONDS = 5.0
+"""From here to the trainer: two looks and a signal."""
 _EXIT_SECONDS = 60.0
 """A process that has said how it ended is killed if it is still there after this."""
 log = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class LocalLauncher:
         seen = self.store.update(record, **facts)
         if seen is None:
             return  # another process was quicker
-        if seen.status == "running" and seen.budget_hours is not None and seen.hours >= seen.budget_hours:
+        if seen.status == "running" and _is_spent(seen):
             self._ask_to_stop(seen, "budget")
         elif seen.status == "stopping" and not seen.stop_sent:
             self._send_stop(seen, identity)
@@ -275,6 +277,12 @@ def _identity(record: RunRecord) -> Identity | None:
     if record.pid is None or record.pid_created is None or record.boot_id is None:
         return None
     return Identity(record.pid, record.pid_created, record.boot_id)
+
+
+def _is_spent(record: RunRecord) -> bool:
+    """True if another step and its checkpoint would exceed the budget; the trainer stops by its own count, too."""
+    reserve = run_ends.step_and_save_seconds(record.folder) + _RESERVE_SECONDS
+    return record.budget_hours is not None and record.hours + reserve / 3600 >= record.budget_hours
 
 
 def _hours(record: RunRecord) -> float:

@@ -1,6 +1,6 @@
 """The commands for runs in the background: `python -m training runs | start | watch | cancel | resume | withdraw`.
 
-    python -m training start --profile starter --max-hours 2
+    python -m training start --profile starter --max-hours 2 --promote
     python -m training runs
     python -m training watch 20261122-143000-a1b2
 
@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     elif command != "runs":
         parser.add_argument("id", help="of the run, as `runs` shows it")
     if command in ("start", "resume"):
-        parser.add_argument("--budget-hours", type=float, help="stop at a checkpoint before it has run for so long")
-        parser.add_argument("--budget-dollars", type=float, help="stop at a checkpoint before it has cost so much")
+        parser.add_argument("--max-dollars", type=float, help="stops at a checkpoint before it has cost so much")
+    if command == "resume":
+        parser.add_argument("--max-hours", type=float, help="its new budget, over all starts")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -69,8 +70,7 @@ def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
         config,
         asked_by=f"{getpass.getuser()} on the command line",
         promote=args.promote,
-        max_hours=args.budget_hours,
-        max_dollars=args.budget_dollars,
+        max_dollars=args.max_dollars,
         dollars_per_hour=args.dollars_per_hour,
     )
     launcher.reconcile()
@@ -92,7 +92,7 @@ def _cancel(launcher: LocalLauncher, args: argparse.Namespace) -> int:
 
 def _resume(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     launcher.reconcile()
-    return _say(launcher.resume(args.id, max_hours=args.budget_hours, max_dollars=args.budget_dollars))
+    return _say(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
 
 
 def _withdraw(launcher: LocalLauncher, args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.failures import INTERRUPTED
+from training.failures import BUDGET_SPENT, INTERRUPTED
 from training.processes import boot_id
 from training.run_folder import MARKER, RunFolder
 from training.run_rebuild import PROCESS, read_json
@@ -21,8 +21,7 @@ from training.run_record import RunRecord, RunStatus
 EXIT = "exit.json"
 OUTPUT = "output.log"
 """What the trainer's process prints, over all its starts."""
-BUDGET_USED = 76
-"""The trainer's exit status when it stopped before its budget was exceeded."""
+WRONG_INPUT = 2
 MIN_GRACE_SECONDS, MAX_GRACE_SECONDS = 30.0, 1800.0
 _TAIL_BYTES = 65_536
 _RECENT_STEPS = 20
@@ -47,8 +46,8 @@ def judge(record: RunRecord) -> End | None:
         return End("succeeded")
     if record.stop_for == "cancel" and status in (None, 1, INTERRUPTED):
         return End("cancelled", f"cancelled at step {_step(record)}{kept}")
-    if status == BUDGET_USED or record.stop_for == "budget" and status in (None, 1, INTERRUPTED):
-        return End("interrupted", reason if status == BUDGET_USED and reason else f"{_budget(record)} used up{kept}")
+    if status == BUDGET_SPENT or record.stop_for == "budget" and status in (None, 1, INTERRUPTED):
+        return End("interrupted", reason if status == BUDGET_SPENT and reason else f"{_budget(record)} used up{kept}")
     if status == INTERRUPTED:
         if record.boot_id != boot_id():
             return None  # the machine went down, and took it along
@@ -88,16 +87,17 @@ def progress(record: RunRecord) -> dict[str, Any]:
 
 def grace_seconds(folder: Path) -> float:
     """How long a stop may take: twice the longest recent step and the newest save, measured, and half a minute."""
-    times = [row.get("step_time") for row in last_rows(folder / "metrics.jsonl", _RECENT_STEPS)]
-    steps = [float(t) for t in times if isinstance(t, int | float) and 0 <= t < MAX_GRACE_SECONDS]
-    wanted = MIN_GRACE_SECONDS + 2 * (max(steps, default=0.0) + _save_seconds(folder))
-    return min(MAX_GRACE_SECONDS, wanted)
+    return min(MAX_GRACE_SECONDS, MIN_GRACE_SECONDS + 2 * step_and_save_seconds(folder))
+
+
+def step_and_save_seconds(folder: Path) -> float:
+    """How long a step and a checkpoint may take: the longest of the recent steps and the newest save, measured."""
+    return max(_recent_steps(folder), default=0.0) + _save_seconds(folder)
 
 
 def seconds_a_step(folder: Path) -> float | None:
     """The median of the newest steps; `None` before there is one."""
-    times = [row.get("step_time") for row in last_rows(folder / "metrics.jsonl", _RECENT_STEPS)]
-    steps = [float(t) for t in times if isinstance(t, int | float) and math.isfinite(t) and t >= 0]
+    steps = _recent_steps(folder)
     return statistics.median(steps) if steps else None
 
 
@@ -151,6 +151,12 @@ def _steps_in_all(record: RunRecord, row: dict[str, Any]) -> dict[str, int]:
     if not isinstance(epoch, int | float) or not 0 < epoch < 1e6:
         return {}
     return {"max_steps": max(row["step"], round(row["step"] * config.num_epochs / epoch))}
+
+
+def _recent_steps(folder: Path) -> list[float]:
+    """Seconds of the newest steps."""
+    times = [row.get("step_time") for row in last_rows(folder / "metrics.jsonl", _RECENT_STEPS)]
+    return [float(t) for t in times if isinstance(t, int | float) and 0 <= t < MAX_GRACE_SECONDS]
 
 
 def _save_seconds(folder: Path) -> float:

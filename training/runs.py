@@ -62,9 +62,12 @@ class RunStore:
 
         `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
         """
-        record = self._new_record(config, asked_by)
         record = replace(
-            record, promote=promote, max_hours=max_hours, max_dollars=max_dollars, dollars_per_hour=dollars_per_hour
+            self._new_record(asked_by),
+            promote=promote,
+            max_hours=max_hours if max_hours is not None else config.max_hours,
+            max_dollars=max_dollars,
+            dollars_per_hour=dollars_per_hour,
         )
         check_budget(record)
         config = with_budget(config, record)
@@ -225,7 +228,7 @@ class RunStore:
         except OSError as error:
             log.warning("%s cannot be written: %s", record.folder / REQUEST, error.strerror)
 
-    def _new_record(self, config: RunConfig, asked_by: str) -> RunRecord:
+    def _new_record(self, asked_by: str) -> RunRecord:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return RunRecord(
             id=run_id, folder=self.folder / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time()
@@ -303,8 +306,8 @@ def check_budget(record: RunRecord) -> None:
 
 
 def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
-    """The configuration with the tighter of its own budget and the record's, which the trainer keeps by itself."""
-    return config
+    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    return config.model_copy(update={"max_hours": record.budget_hours})
 
 
 _IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"

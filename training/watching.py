@@ -49,6 +49,8 @@ class Snapshot:
 
     status: str
     reason: str
+    stage: str
+    """What the trainer is doing, in words, as in "loading the model"; empty unless it runs."""
     step: int
     max_steps: int | None
     """`None` before the number of steps is known."""
@@ -83,6 +85,7 @@ class RunWatch:
         return Snapshot(
             status=record.status,
             reason=record.reason,
+            stage=self._stage(record),
             step=step,
             max_steps=max_steps,
             seconds_left=self._seconds_left(record, step, max_steps),
@@ -147,6 +150,12 @@ class RunWatch:
             self._first.append(kept)
         else:
             self._last = [*self._last, kept] if len(self._last) < 2 * _LAST_ROWS else [*self._last[_LAST_ROWS:], kept]
+
+    def _stage(self, record: RunRecord) -> str:
+        said = read_json(self.folder / "status.json") or {}
+        if record.status not in ("running", "stopping") or said.get("status") != "running":
+            return ""
+        return str(said.get("reason") or "")[:200]
 
     def _seconds_left(self, record: RunRecord, step: int, max_steps: int | None) -> float | None:
         if max_steps is None or not (record.is_active or record.status == "queued") or step >= max_steps:

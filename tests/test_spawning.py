@@ -1,0 +1,56 @@
+"""What the trainer's process is given: no secret that it has no need of."""
+
+from pathlib import Path
+
+import pytest
+
+from training.config import load_config
+from training.processes import MARK
+from training.run_record import RunRecord
+from training.spawning import environment
+
+SECRETS = {
+    "LOOKTHINK_ADMIN_TOKEN": "a",
+    "OAUTH_CLIENT_SECRET": "b",
+    "HF_TOKEN": "c",
+    "HUGGING_FACE_HUB_TOKEN": "d",
+    "WANDB_API_KEY": "e",
+    "AWS_SECRET_ACCESS_KEY": "f",
+    "DB_PASSWORD": "g",
+    "openai_api_key": "h",
+    "GITHUB_PAT": "i",
+    "SESSION_COOKIE": "j",
+}
+PLAIN = {"PATH": "/bin", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "KEYBOARD": "gb", "HF_HOME": "/h"}
+
+
+def given(**values) -> set[str]:
+    config = load_config("starter", values)
+    record = RunRecord(id="run", folder=Path("run"), config=config.model_dump_json(), launch="one")
+    found = environment(record, SECRETS | PLAIN)
+    assert found.items() >= PLAIN.items() and found[MARK] == "one"
+    return set(found) & set(SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("values", "needed"),
+    [
+        ({}, set()),
+        ({"data": {"dataset": "owner/name"}}, {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}),
+        ({"base": "owner/model"}, {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}),
+        ({"report_to": ["trackio"]}, {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}),
+        ({"report_to": ["wandb"]}, {"WANDB_API_KEY"}),
+    ],
+)
+def test_only_needed_secrets_reach_the_trainer(values: dict, needed: set[str]) -> None:
+    assert given(**values) == needed
+
+
+def test_files_of_this_machine_need_no_token(tmp_path) -> None:
+    (tmp_path / "data.jsonl").write_text("")
+    assert given(base=str(tmp_path), data={"dataset": str(tmp_path / "data.jsonl")}) == set()
+
+
+def test_a_configuration_that_cannot_be_read_gets_no_secret() -> None:
+    record = RunRecord(id="run", folder=Path("run"), config='{"gone": 1}', launch="one")
+    assert set(environment(record, SECRETS)) & set(SECRETS) == set()
