@@ -78,7 +78,7 @@ def plots_html(now: Snapshot) -> str:
 def findings_html(findings: Sequence[Finding], steps: int) -> str:
     """The diagnosis in words."""
     if not findings:
-        words = "Nothing is wrong so far." if steps else "The diagnosis begins with the first step."
+        words = "Nothing wrong was found." if steps else "The diagnosis begins with the first step."
         return f'<section class="lt-diagnosis"><h2>Diagnosis</h2><p class="lt-quiet">{words}</p></section>'
     items = "".join(
         f"<li><strong>{escape(finding.name.capitalize(), 100)}</strong><p>{_sentence(finding.seen)}</p>"
