@@ -1,7 +1,7 @@
 """The app: `python app.py` serves the page on port 7860 (`GRADIO_SERVER_PORT`, `LOOKTHINK_HOME` are honoured).
 
-It composes: settings, engine and adapters from `inference`, the grader and the problems from `training`, and the
-tabs. Nothing imports it but tests.
+It composes: settings, engine and adapters from `inference`, the grader, the problems and who may train from
+`training`, and the tabs. `LOOKTHINK_LOG=json` makes its log JSON lines. Nothing imports it but tests.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _EXAMPLE_SEED = 11
 def prepare(settings: Settings) -> None:
     """Before Gradio is imported: no analytics, and uploads in the home folder, where none grows old."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Gradio sums all past events up after each one, for a page of figures that is turned off here.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
+    # The server would believe X-Forwarded-For from any caller on this machine; who runs a proxy there may set this.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     uploads = settings.home / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
@@ -35,10 +40,10 @@ def prepare(settings: Settings) -> None:
     limit_decoding(settings.limits)
 
 
-def build_app(settings: Settings, engine: Any = None, side: Any = None) -> tuple[Any, Any]:
+def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, Any]:
     """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background.
 
-    `side` is what stands behind the tab Train (`training.ui.side`); without it there is no such tab.
+    `side` is what stands behind the tab Train (`training.ui.side`).
     """
     import gradio as gr
 
@@ -48,24 +53,23 @@ def build_app(settings: Settings, engine: Any = None, side: Any = None) -> tuple
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(blocks, service, side and (lambda tab: side.build(tab, service.adapters.look)))
+        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look))
     return blocks.queue(max_size=64), service
 
 
-def launch(blocks: Any, settings: Settings, side: Any = None, **options: Any) -> Any:
-    """Serve the page; `options` go to Gradio."""
-    from starlette.middleware import Middleware
-
-    from inference.guard import SecurityHeaders
-    from inference.logs import keep_words_out_of_the_log
+def launch(blocks: Any, service: Any, side: Any, **options: Any) -> Any:
+    """Serve the page; `options` go to Gradio. Gives what counts the streams that are open."""
+    from inference.logs import adopt_the_server, keep_words_out_of_the_log
+    from inference.presence import Streams
     from inference.ui import theme
 
+    streams = Streams()
     keep_words_out_of_the_log()
-    return blocks.launch(
+    blocks.launch(
         theme=theme.theme(),
-        css_paths=[*theme.CSS_PATHS, *(side.css_paths if side else [])],
+        css_paths=[*theme.CSS_PATHS, *side.css_paths],
         head=theme.head(),
-        max_file_size=int(settings.limits.max_upload_mb * 1e6),
+        max_file_size=int(service.settings.limits.max_upload_mb * 1e6),
         enable_monitoring=False,
         run_history=False,
         show_error=False,
@@ -76,33 +80,63 @@ def launch(blocks: Any, settings: Settings, side: Any = None, **options: Any) ->
         share=False,
         footer_links=[],
         state_session_capacity=256,
-        app_kwargs={"middleware": [Middleware(SecurityHeaders)], "routes": side.routes if side else []},
+        app_kwargs=_server_parts(service, side, streams),
         **options,
     )
+    adopt_the_server()
+    return streams
+
+
+def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
+    """What stands around Gradio's own routes: middleware, outermost first, and routes of ours."""
+    from starlette.middleware import Middleware
+
+    from inference.guard import BodyLimit, SecurityHeaders
+    from inference.health import health_route
+    from inference.presence import Presence
+    from inference.visitor_limits import VisitorLimits
+
+    limits = service.settings.limits
+    return {
+        "middleware": [
+            Middleware(SecurityHeaders),
+            Middleware(VisitorLimits, limits=limits, on_space=side.access.is_on_space),
+            Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
+            Middleware(Presence, left=service.line.left, streams=streams),
+        ],
+        "routes": [health_route(service.line, lambda: side.store.active() is not None), *side.routes],
+    }
 
 
 def main() -> int:
-    """Run the app until it is interrupted; 1 if the settings or files are wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpx2", "huggingface_hub"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    """Run the app until it is told to stop; 1 if the settings or files are wrong."""
+    from inference.logs import VARIABLE, event, set_up
+    from inference.shutdown import leave, shut_down, stop_signal
+    from training.access import Access
+
+    is_json = os.environ.get(VARIABLE, "").strip() == "json"
+    set_up(is_json)
     try:
         settings = load_settings()
+        access = Access(settings.home)
+        stop = stop_signal()
         prepare(settings)
-        from training.access import Access
         from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
 
-        access = Access(settings.home)
         side = TrainSide(settings, access)
-        blocks, service = build_app(settings, side=side)
-        launch(blocks, settings, side, prevent_thread_lock=True)
+        blocks, service = build_app(settings, side)
+        streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
+        event("serving", port=blocks.server_port)
         access.announce()
         side.watcher.start()
-        service.line.wait_loaded()
+        while service.line.wait_loaded(0.2) is None and not stop.is_set():
+            pass
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    blocks.block_thread()
+    stop.wait()
+    shut_down(blocks, service.line, streams)
+    leave(0)
     return 0
 
 

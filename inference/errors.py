@@ -8,3 +8,7 @@ from __future__ import annotations
 
 class UserError(ValueError):
     """Something a user or a deployer can put right; the message says what it is and how."""
+
+
+class Busy(UserError):
+    """Nothing is wrong but the moment: the same question can be asked again later."""

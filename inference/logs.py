@@ -28,10 +28,13 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: str | int | floa
 
 
 def set_up(as_json: bool, stream: TextIO | None = None) -> None:
-    """Send the log of this process to `stream` (standard error unless given), in one form for all who write to it."""
+    """Send the log of this process to `stream` (standard error unless given), in one form for all who write to it.
+
+    Where somebody has set the log up already, it stays as it is.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -73,11 +76,22 @@ def keep_words_out_of_the_log() -> None:
         logging.getLogger(name).addFilter(_without_message)
 
 
+def adopt_the_server() -> None:
+    """Let the server's log go where all else goes; call it once the server has set its own up."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
 def _print_frames(limit: int | None = None, file: Any = None, chain: bool = True) -> None:
     """In place of `traceback.print_exc`: to the log, or to `file` if given."""
     error = sys.exception()
-    if error is not None:
-        print(frames(error), end="", file=file or sys.stderr)
+    if error is None:
+        return
+    if file is not None:
+        print(frames(error), end="", file=file)
+    else:
+        logging.getLogger("gradio").error("A request failed.", exc_info=error)
 
 
 def _without_message(record: logging.LogRecord) -> bool:

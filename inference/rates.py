@@ -50,6 +50,12 @@ class RateLimit:
             self._keep(key, left - cost, now)
             return 0.0
 
+    def owe(self, key: str, cost: float) -> None:
+        """Spend `cost` in any case; what is missing is paid off before the next `take`."""
+        with self._lock:
+            left, now = self._now(key)
+            self._keep(key, left - cost, now)
+
     def give_back(self, key: str, cost: float = 1.0) -> None:
         """Undo a `take` of that cost."""
         with self._lock:

@@ -56,6 +56,24 @@ class Limits(_Strict):
     """Length limit of a completion unless the visitor sets one, in tokens."""
     max_new_tokens: int = Field(1_024, ge=1)
     """Highest length limit a visitor may set, in tokens."""
+    max_waiting: int = Field(24, ge=1, le=32)
+    """Questions that may wait in line, of all visitors; each keeps one of the server's 40 threads."""
+    questions_at_once: int = Field(8, ge=1)
+    """Questions of one visitor that may wait or be answered at a time."""
+    questions_per_minute: int = Field(120, ge=1)
+    """Questions of one visitor in a minute, refused ones included."""
+    max_request_kb: float = Field(1_000, ge=16, le=100_000)
+    """Largest body of a request that uploads no file, in kilobytes of 10^3 bytes."""
+    calls_per_minute: int = Field(600, ge=10)
+    """Requests with a body (questions, uploads, whatever a click sends) of one visitor in a minute."""
+    uploads_mb_per_hour: float = Field(500, gt=0)
+    """What one visitor may upload in an hour, in megabytes; uploads are deleted after an hour."""
+    all_uploads_mb_per_hour: float = Field(5_000, gt=0)
+    """What all visitors may upload in an hour, in megabytes: twice this bounds the disk they take."""
+    connections: int = Field(100, ge=4)
+    """Requests of one visitor that may be open at a time; an open page keeps one or two."""
+    all_connections: int = Field(600, ge=8)
+    """Requests of all visitors that may be open at a time."""
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> Self:

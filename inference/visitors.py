@@ -11,11 +11,25 @@ import hashlib
 import ipaddress
 import os
 import secrets
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 UNKNOWN = "unknown"
 """The visitor of a request without an address; all of them share one allowance."""
 _SALT = secrets.token_bytes(16)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asked a question."""
+
+    visitor: str = ""
+    """As `visitor_of` names them; empty for the app itself, which no limit holds."""
+    session: str = ""
+    """The open page, or the one call, that waits for the answer."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was asked, on the monotonic clock."""
 
 
 def is_on_space(env: Mapping[str, str] | None = None) -> bool:

@@ -13,8 +13,11 @@ from typing import Any
 import app
 from inference.engine import Decode, Engine, Row
 from inference.settings import Settings, load_settings
+from training.access import Access
+from training.ui.side import TrainSide
 
 ADAPTER = "test-adapter"
+ADMIN_TOKEN = "the admin token of the tests"
 WAIT_SECONDS = 60
 """How long anything may take on a busy machine before a test gives up on it."""
 
@@ -54,6 +57,7 @@ class Server:
     settings: Settings
     blocks: Any
     service: Any
+    access: Access
 
     @contextlib.contextmanager
     def steered(self, prefix: str = "", is_endless: bool = False, error: Exception | None = None) -> Iterator[None]:
@@ -66,18 +70,22 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(engine: Engine, home: Path, adapter: Path | None) -> Iterator[Server]:
-    """The app with the shared engine, which keeps none of its adapters."""
+def serve(engine: Engine, home: Path, adapter: Path | None, **limits: Any) -> Iterator[Server]:
+    """The app with the shared engine, which keeps none of its adapters. Nobody looks after runs, unless a test does."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
-    settings = load_settings(env=env, has_gpu=False).model_copy(update={"adapter": str(adapter) if adapter else None})
+    settings = load_settings(env=env, has_gpu=False)
+    changes = {"adapter": str(adapter) if adapter else None, "limits": settings.limits.model_copy(update=limits)}
+    settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
     app.prepare(settings)
     steered = SteeredEngine(engine)
-    blocks, service = app.build_app(settings, steered)
+    access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
+    side = TrainSide(settings, access)
+    blocks, service = app.build_app(settings, side, steered)
     service.line.wait_loaded()
-    _, url, _ = app.launch(blocks, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    app.launch(blocks, service, side, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
-        yield Server(url.rstrip("/"), steered, settings, blocks, service)
+        yield Server(blocks.local_url.rstrip("/"), steered, settings, blocks, service, access)
     finally:
         blocks.close(verbose=False)
         service.adapters.stop()

@@ -15,6 +15,7 @@ from PIL import Image
 from inference.engine import Engine
 from inference.errors import UserError
 from inference.rows import Row
+from inference.settings import DEFAULT_LIMITS
 from inference.ui.differences import describe
 from inference.ui.line import Line
 from inference.ui.markup import LATEX_DELIMITERS, SHORT_ANSWER_CHARS, render, render_answer
@@ -155,7 +156,7 @@ def test_stop_ends_a_decode_and_the_line_goes_on(engine: Engine) -> None:
 
 def test_a_full_line_refuses(engine: Engine) -> None:
     ready = threading.Event()
-    line = Line(lambda: (ready.wait(), engine)[1], max_waiting=2)
+    line = Line(lambda: (ready.wait(), engine)[1], DEFAULT_LIMITS.model_copy(update={"max_waiting": 2}))
     jobs = [line.submit(rows()) for _ in range(3)]
     assert jobs[0].is_loading
     with pytest.raises(UserError, match="2 questions are waiting"):

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from inference.errors import UserError
+from inference.ui.asking import asker_of
 from inference.ui.exchange import Exchange, Start
 from inference.ui.inputs import Inputs
 from inference.ui.line import Job
@@ -55,19 +56,24 @@ def build_ask(service: Service) -> Inputs:
         request: gr.Request,
     ) -> Iterator[list[Any]]:
         prompts: list[Prompt] = []
+        asker = asker_of(request)
 
         def start() -> tuple[Job, str]:
+            service.line.admit(asker)
             prompts.append(service.read_prompt(picture, question, expected, adapter, temperature, length, seed))
-            return service.line.submit([prompts[0].row(prompts[0].adapter)]), prompts[0].expected
+            return service.line.submit([prompts[0].row(prompts[0].adapter)], asker), prompts[0].expected
 
         yield from _run(exchange, start, prompts, request, None)
 
     def go_on(kept: CutOff | None, request: gr.Request) -> Iterator[list[Any]]:
+        asker = asker_of(request)
+
         def start() -> tuple[Job, str]:
+            service.line.admit(asker)
             if kept is None:
                 raise UserError("There is nothing to continue: it is no longer kept. Ask again.")
             row = kept.prompt.row(kept.prompt.adapter, prefix=kept.view.text)
-            return service.line.submit([row]), kept.prompt.expected
+            return service.line.submit([row], asker), kept.prompt.expected
 
         yield from _run(exchange, start, [kept.prompt] if kept else [], request, kept.view if kept else None)
 

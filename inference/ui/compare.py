@@ -11,6 +11,7 @@ import gradio as gr
 from inference.adapters import BASE_NAME
 from inference.errors import UserError
 from inference.ui.ask import EVENT
+from inference.ui.asking import asker_of
 from inference.ui.differences import describe
 from inference.ui.exchange import Exchange
 from inference.ui.inputs import Inputs
@@ -18,6 +19,7 @@ from inference.ui.line import Job
 from inference.ui.panel import Panel
 from inference.ui.service import Prompt, Service
 from inference.ui.view import State, View
+from inference.visitors import Asker
 
 NO_ADAPTER = (
     "There is no fine-tuned model yet, so there is nothing to compare the base with. Train one with make train; "
@@ -51,9 +53,12 @@ def build_compare(service: Service) -> Inputs:
         seed: float | None,
         request: gr.Request,
     ) -> Iterator[list[Any]]:
+        asker = asker_of(request)
+
         def start() -> tuple[Job, str]:
+            service.line.admit(asker)
             prompt = service.read_prompt(picture, question, expected, adapter, temperature, length, seed)
-            return submit_pair(service, prompt), prompt.expected
+            return submit_pair(service, prompt, asker), prompt.expected
 
         for views, updates in exchange.run(start, request):
             yield [*updates, _words_html(*views)]
@@ -63,13 +68,13 @@ def build_compare(service: Service) -> Inputs:
     return inputs
 
 
-def submit_pair(service: Service, prompt: Prompt) -> Job:
+def submit_pair(service: Service, prompt: Prompt, asker: Asker) -> Job:
     """Base and fine-tuned model with the same prompt, as one batch in the line."""
     if not service.records:
         raise UserError(NO_ADAPTER)
     if prompt.adapter is None:
         raise UserError(f"{BASE_NAME!r} is no adapter: Compare sets one beside the base. Choose one under More.")
-    return service.line.submit([prompt.row(None), prompt.row(prompt.adapter)])
+    return service.line.submit([prompt.row(None), prompt.row(prompt.adapter)], asker)
 
 
 def _words_html(base: View, tuned: View) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from inference.errors import UserError
+from inference.ui.asking import asker_of, error_title
 from inference.ui.compare import submit_pair
 from inference.ui.line import Job
 from inference.ui.picture import Picture
 from inference.ui.service import Service
 from inference.ui.stream import failed, watch
 from inference.ui.view import State, View
+from inference.visitors import Asker
 
 ASK_DOC = (
     "Asks one question about a picture. Returns a JSON object: thinking, answer, text (the completion with its tags), "
@@ -39,6 +40,7 @@ def build_endpoints(service: Service) -> None:
         ask_button, compare_button = gr.Button(), gr.Button()
 
     def ask(
+        request: gr.Request,
         image: Any,
         question: Any,
         expected_answer: Any = None,
@@ -47,9 +49,11 @@ def build_endpoints(service: Service) -> None:
         temperature: Any = None,
         seed: Any = None,
     ) -> dict[str, Any]:
-        return _guarded(_ask, service, image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
+        values = (image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
+        return _guarded(_ask, service, asker_of(request), *values)
 
     def compare(
+        request: gr.Request,
         image: Any,
         question: Any,
         expected_answer: Any = None,
@@ -58,7 +62,8 @@ def build_endpoints(service: Service) -> None:
         temperature: Any = None,
         seed: Any = None,
     ) -> dict[str, Any]:
-        return _guarded(_compare, service, image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
+        values = (image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
+        return _guarded(_compare, service, asker_of(request), *values)
 
     ask_button.click(ask, inputs, result, api_name="ask", api_description=ASK_DOC, concurrency_limit=8)
     compare_button.click(compare, inputs, result, api_name="compare", api_description=COMPARE_DOC, concurrency_limit=8)
@@ -77,15 +82,17 @@ def _components(service: Service) -> list[Any]:
     ]
 
 
-def _ask(service: Service, *values: Any) -> dict[str, Any]:
+def _ask(service: Service, asker: Asker, *values: Any) -> dict[str, Any]:
+    service.line.admit(asker)
     prompt = service.read_prompt(*values)
-    [view] = _result(service, service.line.submit([prompt.row(prompt.adapter)]), prompt.expected)
+    [view] = _result(service, service.line.submit([prompt.row(prompt.adapter)], asker), prompt.expected)
     return _as_json(view, prompt.adapter, prompt.temperature, prompt.seed)
 
 
-def _compare(service: Service, *values: Any) -> dict[str, Any]:
+def _compare(service: Service, asker: Asker, *values: Any) -> dict[str, Any]:
+    service.line.admit(asker)
     prompt = service.read_prompt(*values)
-    base, tuned = _result(service, submit_pair(service, prompt), prompt.expected)
+    base, tuned = _result(service, submit_pair(service, prompt, asker), prompt.expected)
     return {
         "base": _as_json(base, None, prompt.temperature, prompt.seed),
         "tuned": _as_json(tuned, prompt.adapter, prompt.temperature, prompt.seed),
@@ -123,5 +130,4 @@ def _guarded(work: Any, *values: Any) -> dict[str, Any]:
     try:
         return work(*values)
     except Exception as error:  # whatever it was, the client gets words, and the log no question
-        title = "This cannot be asked" if isinstance(error, UserError) else "Something broke"
-        raise gr.Error(failed(error).message, title=title, print_exception=False) from None
+        raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from inference.errors import UserError
+from inference.ui.asking import error_title
 from inference.ui.line import Job
 from inference.ui.panel import Panel
 from inference.ui.service import Service
@@ -107,11 +107,6 @@ class Exchange:
         running = any(view.is_running for view in views)
         panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view, fold)]
         return [*panels, gr.update(interactive=not running), gr.update(interactive=running)]
-
-
-def error_title(error: Exception) -> str:
-    """The heading of the toast."""
-    return "This cannot be asked" if isinstance(error, UserError) else "Something broke"
 
 
 def _key(request: gr.Request) -> str:

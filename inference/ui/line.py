@@ -6,149 +6,124 @@
         print(job.ahead, job.progress()[0].text)
 
 The thread loads the engine first, so that the page is up before the model is. The page looks at a job when it
-likes, which never slows a decode down; `stop` works for a job that waits, too.
+likes, which never slows a decode down; `stop` works for a job that waits, too. Nobody waits for a visitor who has
+gone: `left` takes out what a closed page asked.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from inference.errors import UserError
-from inference.format import parse_completion
-from inference.rows import Completion, Row
+from inference.errors import Busy
+from inference.rates import RateLimit, whole_seconds
+from inference.rows import Row
+from inference.settings import DEFAULT_LIMITS, Limits
+from inference.ui.job import Job, Progress
+from inference.visitors import Asker
 
 if TYPE_CHECKING:
     from inference.engine import Engine
 
-MAX_WAITING = 24
-"""Jobs that may wait; each keeps a thread of the server."""
+__all__ = ["Job", "Line", "LineState", "Progress"]
+
+MAX_LEFT = 1_024
+"""Closed pages remembered; a question is on its way for seconds only."""
+THE_APP = Asker()
+NOT_LOADED = "The model could not be loaded, so nothing can be answered; the app's log says why."
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far one row has come."""
+class LineState(StrEnum):
+    """Where the engine stands."""
 
-    text: str
-    """The row's prefix and all new text."""
-    num_tokens: int = 0
-    seconds: float = 0.0
-    thought_tokens: int = 0
-    """New tokens when the answer began; 0 while there is none, or when nothing was thought before it."""
-    thought_seconds: float = 0.0
-    completion: Completion | None = None
-    """Set once the row has ended."""
-
-
-class Job:
-    """Rows on their way; made by `Line.submit`."""
-
-    def __init__(self, line: Line, rows: Sequence[Row]) -> None:
-        self.rows = tuple(rows)
-        self.error: BaseException | None = None
-        self._line = line
-        self._stop = threading.Event()
-        self._ended = threading.Event()
-        self._progress = [Progress(row.prefix) for row in rows]
-
-    @property
-    def ahead(self) -> int:
-        """How many jobs are served before this one, the one being served included."""
-        return self._line.ahead_of(self)
-
-    @property
-    def is_loading(self) -> bool:
-        """True while the engine itself is not there yet."""
-        return self._line.engine is None
-
-    def stop(self) -> None:
-        """End the decode within a step, or leave the line."""
-        self._stop.set()
-        if self._line.leave(self):
-            self._ended.set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """True as soon as the job has ended, False if it has not after `seconds`."""
-        return self._ended.wait(seconds)
-
-    def progress(self) -> list[Progress]:
-        """A snapshot, one entry a row."""
-        return list(self._progress)
-
-    def run(self, engine: Engine) -> None:
-        """Decode to the end; called by the line's thread."""
-        try:
-            self._decode(engine)
-        except Exception as error:  # raised again where the page or the client waits for it
-            self.error = error
-        finally:
-            self._ended.set()
-
-    def _decode(self, engine: Engine) -> None:
-        decode = engine.stream(self.rows, self._stop)
-        for _ in decode:
-            for i, completion in enumerate(decode.completions):
-                self._note(i, completion)
-        for i, completion in enumerate(decode.completions):
-            if self._progress[i].completion is None:
-                self._finish(i, completion)
-
-    def _note(self, i: int, completion: Completion) -> None:
-        """One more step of row `i`; a step that brought it nothing came after its end."""
-        before = self._progress[i]
-        if before.completion is not None:
-            return
-        if (completion.num_tokens, completion.text) == (before.num_tokens, before.text):
-            self._finish(i, completion)
-            return
-        new = replace(before, text=completion.text, num_tokens=completion.num_tokens, seconds=completion.seconds)
-        if not before.thought_seconds and new.text != before.text and _thought_ends(new.text):
-            new = replace(new, thought_tokens=new.num_tokens, thought_seconds=new.seconds)
-        self._progress[i] = new
-
-    def _finish(self, i: int, completion: Completion) -> None:
-        self._progress[i] = replace(
-            self._progress[i],
-            text=completion.text,
-            num_tokens=completion.num_tokens,
-            seconds=completion.seconds,
-            completion=completion,
-        )
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPING = "stopping"
 
 
 class Line:
     """First come, first served. One line stands before one engine and lives as long as the app."""
 
-    def __init__(self, load: Callable[[], Engine], max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, load: Callable[[], Engine], limits: Limits = DEFAULT_LIMITS) -> None:
         """`load` gives the engine; it runs at once, on the line's thread."""
         self.engine: Engine | None = None
         """`None` while it is loaded."""
-        self._load, self._max_waiting = load, max_waiting
+        self._load, self._limits = load, limits
         self._failure: Exception | None = None
+        self._refusal: Busy | None = None
+        """Why nothing more is taken, once the app stops."""
         self._loaded = threading.Event()
+        self._rate = RateLimit(limits.questions_per_minute, 60)
         self._jobs: deque[Job] = deque()
         """The job being served, then those that wait."""
+        self._serving: Job | None = None
+        self._left: OrderedDict[str, float] = OrderedDict()
+        """When a session's page was closed."""
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="engine-line", daemon=True).start()
 
-    def wait_loaded(self) -> Engine:
-        """Waits for the engine; raises what kept it from loading."""
-        self._loaded.wait()
+    @property
+    def is_loading(self) -> bool:
+        """True while the engine is not there yet."""
+        return self.engine is None
+
+    @property
+    def state(self) -> LineState:
+        """Where the engine stands."""
+        if self._refusal is not None:
+            return LineState.STOPPING
+        if self._failure is not None:
+            return LineState.FAILED
+        return LineState.LOADING if self.engine is None else LineState.READY
+
+    @property
+    def num_waiting(self) -> int:
+        """Questions in line, the one being answered not included."""
+        return len(self._jobs) - (self._serving is not None)
+
+    @property
+    def is_answering(self) -> bool:
+        """True while a question is before the engine."""
+        return self._serving is not None
+
+    def wait_loaded(self, seconds: float | None = None) -> Engine | None:
+        """Waits for the engine; raises what kept it from loading. `None` if it takes longer than `seconds`."""
+        if not self._loaded.wait(seconds):
+            return None
         if self.engine is None:
             raise self._failure or RuntimeError("the engine did not load")
         return self.engine
 
-    def submit(self, rows: Sequence[Row]) -> Job:
-        """Take a place; a `UserError` if too many wait."""
+    def admit(self, asker: Asker) -> None:
+        """Raises `Busy` if a question would not be taken now; call it before the work of reading one.
+
+        It counts as a question of that visitor's minute, whether or not it is submitted in the end.
+        """
         with self._changed:
-            if len(self._jobs) > self._max_waiting:
-                raise UserError(f"{self._max_waiting} questions are waiting already; try again in a minute.")
-            job = Job(self, rows)
+            self._check_room(asker)
+        wait = self._rate.take(asker.visitor) if asker.visitor else 0.0
+        if wait:
+            raise Busy(
+                f"You have asked {self._limits.questions_per_minute} questions in a minute, which is the limit here; "
+                f"ask again in {whole_seconds(wait)}."
+            )
+
+    def submit(self, rows: Sequence[Row], asker: Asker = THE_APP) -> Job:
+        """Take a place; raises `Busy` if too many wait."""
+        with self._changed:
+            self._check_room(asker)
+            job = Job(self, rows, asker)
             self._jobs.append(job)
+            has_gone = self._left.get(asker.session, -math.inf) > asker.since
             self._changed.notify_all()
+        if has_gone:
+            job.stop()
         return job
 
     def ahead_of(self, job: Job) -> int:
@@ -159,16 +134,56 @@ class Line:
     def leave(self, job: Job) -> bool:
         """Take a waiting job out; False if it is being served or has been."""
         with self._changed:
-            if job not in self._jobs or self._jobs[0] is job:
+            if job not in self._jobs or job is self._serving:
                 return False
             self._jobs.remove(job)
             return True
+
+    def left(self, session: str) -> None:
+        """The page or call of that session has been closed: stop what it asked, and what it is about to."""
+        if not session:
+            return
+        with self._changed:
+            self._left[session] = time.monotonic()
+            self._left.move_to_end(session)
+            while len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+            jobs = [job for job in self._jobs if job.asker.session == session]
+        for job in jobs:
+            job.stop()
+
+    def close(self, reason: str) -> None:
+        """Take no more questions and end all there are; whoever waits reads the reason."""
+        self._refusal = Busy(reason)
+        self._end_all(self._refusal)
+
+    def _end_all(self, error: Busy) -> None:
+        with self._changed:
+            waiting = [job for job in self._jobs if job is not self._serving]
+            serving = self._serving
+        if serving is not None:
+            serving.stop(error)
+        for job in waiting:
+            job.stop(error)
+
+    def _check_room(self, asker: Asker) -> None:
+        """Raises `Busy`; the caller holds the lock."""
+        if self._refusal is not None:
+            raise self._refusal
+        if self._failure is not None:
+            raise Busy(NOT_LOADED)
+        if len(self._jobs) > self._limits.max_waiting:
+            raise Busy(f"{self._limits.max_waiting} questions are waiting already; try again in a minute.")
+        own = sum(job.asker.visitor == asker.visitor for job in self._jobs) if asker.visitor else 0
+        if own >= self._limits.questions_at_once:
+            raise Busy(f"{own} questions of yours are not answered yet; ask the next one when one of them is.")
 
     def _serve(self) -> None:
         try:
             self.engine = self._load()
         except Exception as error:  # raised again by wait_loaded, where the app ends with it
             self._failure = error
+            self._end_all(Busy(NOT_LOADED))
             return
         finally:
             self._loaded.set()
@@ -176,13 +191,8 @@ class Line:
             with self._changed:
                 while not self._jobs:
                     self._changed.wait()
-                job = self._jobs[0]
+                self._serving = job = self._jobs[0]
             job.run(self.engine)
             with self._changed:
-                self._jobs.popleft()
-
-
-def _thought_ends(text: str) -> bool:
-    """True once something was thought and an answer has begun."""
-    parsed = parse_completion(text, final=False)
-    return bool(parsed.thinking and parsed.answer)
+                self._jobs.remove(job)
+                self._serving = None

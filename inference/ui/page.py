@@ -31,10 +31,10 @@ class Tab(Protocol):
         ...
 
 
-def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab] | None = None) -> None:
+def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab]) -> None:
     """Everything inside the app's `blocks`, whose context must be open.
 
-    `train` fills the tab Train, in its context; without it there is no such tab.
+    `train` fills the tab Train, in its context.
     """
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
     notice = notice_html(service)
@@ -45,14 +45,11 @@ def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Ta
             ask = build_ask(service)
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
-        trained = None
-        if train is not None:
-            with gr.Tab("Train", id="train") as train_tab:
-                trained = train(train_tab)
+        with gr.Tab("Train", id="train") as train_tab:
+            trained = train(train_tab)
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
-    if trained is not None:
-        trained.leave_for([ask_tab, compare_tab, about_tab])
+    trained.leave_for([ask_tab, compare_tab, about_tab])
     _refresh(blocks, service, top, [ask, compare], scores)
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)

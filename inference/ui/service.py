@@ -81,7 +81,7 @@ class Service:
         examples: Sequence[Example],
     ) -> None:
         """`load` gives the engine, in the background, and starts `adapters` on it."""
-        self.settings, self.adapters, self.line = settings, adapters, Line(load)
+        self.settings, self.adapters, self.line = settings, adapters, Line(load, settings.limits)
         self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
 
     @property

@@ -77,7 +77,9 @@ def _button(act: str, adapter: str, label: str, name: str = "") -> str:
 def _origin(one: Version) -> str:
     parts = [_ORIGINS[one.origin]]
     if one.origin == "promoted" and one.promoted_at:
-        parts[0] += f" {escape(one.promoted_at, 40)}" + (f" by {escape(one.promoted_by, 200)}" if one.promoted_by else "")
+        parts[0] += f" {escape(one.promoted_at, 40)}" + (
+            f" by {escape(one.promoted_by, 200)}" if one.promoted_by else ""
+        )
     if one.run:
         parts.append(f"run {escape(one.run, 80)}")
     if one.is_before:
@@ -124,7 +126,14 @@ def _comparison(comparison: Mapping[str, Any]) -> str:
         _mapping(comparison.get(name)) for name in ("new_scores", "served_scores", "differences")
     )
     rows = [
-        (title, [_share(_mapping(new.get(name))), _share(_mapping(served.get(name))), _points(_mapping(differences.get(name)))])
+        (
+            title,
+            [
+                _share(_mapping(new.get(name))),
+                _share(_mapping(served.get(name))),
+                _points(_mapping(differences.get(name))),
+            ],
+        )
         for name, title in MEASURES.items()
         if differences.get(name)
     ]
@@ -143,7 +152,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequenc
     )
     return (
         f'<div class="lt-table" tabindex="0" role="group" aria-label="{title}"><table><caption>{title}</caption>'
-        f'<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

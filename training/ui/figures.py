@@ -1,7 +1,7 @@
 """Times and sums of money as people read them.
 
-    >>> duration(4000), dollars(0.1234), dollars(None)
-    ('1 h 07 min', '$0.12', None)
+>>> duration(4000), dollars(0.1234), dollars(None)
+('1 h 07 min', '$0.12', None)
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
     rest = f'<li class="lt-quiet">and {more} more, in rollouts.jsonl of the run folder</li>' if more > 0 else ""
     return (
         f'<details class="lt-group"{" open" if is_open else ""}><summary><span class="lt-group-step">'
-        f"Step {escape(group.get('step', '?'), 12)}</span><span class=\"lt-group-prompt\">{escape(prompt, 160)}</span>"
+        f'Step {escape(group.get("step", "?"), 12)}</span><span class="lt-group-prompt">{escape(prompt, 160)}</span>'
         f'<span class="lt-group-sum">{_summary(completions)}</span></summary><div class="lt-group-body">'
         f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{"" if _has_signal(group) else NO_SIGNAL}</div>'
         f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'

@@ -59,7 +59,7 @@ class RunsView:
                 self.sure = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-delete-sure")
                 self.keep = gr.Button("Keep it", size="sm", elem_id="train-keep")
         self.comparison = gr.HTML(js_on_load=None, elem_id="train-comparison")
-        self.ticket = gr.Textbox(visible="hidden", elem_id="train-ticket", show_label=False, container=False)
+        self.ticket = gr.Textbox(visible=False, elem_id="train-ticket", show_label=False, container=False)
         self._wire()
 
     @property

@@ -29,7 +29,8 @@ class TrainSide:
     css_paths = CSS_PATHS
 
     def __init__(self, settings: Settings, access: Access) -> None:
-        self._settings, self._access, self._archive = settings, access, Archive()
+        self.access = access
+        self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
         self.launcher = LocalLauncher(self.store)
         self.watcher = Watcher(self.launcher)
@@ -37,10 +38,10 @@ class TrainSide:
     @property
     def routes(self) -> list[Route]:
         """For the app's server: log-in and log-out, and the download of run folders."""
-        return [*access_routes(self._access), *self._archive.routes()]
+        return [*access_routes(self.access), *self._archive.routes()]
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
-        guard = Guard(self._access)
+        guard = Guard(self.access)
         desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
         return build_train(desk, self._archive, tab)

@@ -40,7 +40,7 @@ class Train:
     def __init__(self, desk: Desk, archive: Archive, tab: gr.Tab) -> None:
         self._desk = desk
         self.timer = gr.Timer(TICK_SECONDS, active=False)
-        self.open = gr.Textbox("", visible="hidden", elem_id="train-open", show_label=False, container=False)
+        self.open = gr.Textbox("", visible=False, elem_id="train-open", show_label=False, container=False)
         """Name of the section that is open; empty before the first look."""
         self.gate = Gate(desk)
         with gr.Column(visible=False, elem_id="train-desk", elem_classes="lt-train") as self.column:

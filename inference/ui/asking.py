@@ -1,0 +1,22 @@
+"""Who asks, as Gradio tells it to a handler, and how a refusal is headed."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from inference.errors import Busy, UserError
+from inference.visitors import Asker, is_on_space, visitor_of
+
+
+def asker_of(request: gr.Request) -> Asker:
+    """The visitor and the session of a call, as of now."""
+    peer = request.client.host if request.client else None
+    visitor = visitor_of(peer, request.headers.get("x-forwarded-for"), is_on_space())
+    return Asker(visitor, request.session_hash or "")
+
+
+def error_title(error: Exception) -> str:
+    """The heading of the toast."""
+    if isinstance(error, Busy):
+        return "Busy just now"
+    return "This cannot be asked" if isinstance(error, UserError) else "Something broke"
