@@ -32,7 +32,7 @@ def curves_plot(series: Mapping[str, Series], title: str, unit: str = "") -> str
     """
     lines = {name: _finite(points) for name, points in list(series.items())[:MAX_SERIES]}
     drawn = {name: points for name, points in lines.items() if points}
-    shown = [points[-1][1] for points in drawn.values()]
+    shown = [_drawn(points)[-1][1] for points in drawn.values()]
     now = f'<span class="lt-plot-now">{number(shown[0], unit)}</span>' if len(lines) == 1 and shown else ""
     caption = f'<figcaption><span class="lt-plot-title">{escape(title)}</span>{now}</figcaption>'
     if not drawn:
@@ -61,17 +61,17 @@ def number(value: float, unit: str = "") -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to five round numbers, the first at or below `low`, the last at or above `high`.
+    """Two to five round numbers, the first at or below `low`, the last at or above `high`.
 
     >>> ticks(0, 34.2)
-    [0.0, 20.0, 40.0]
+    [0.0, 10.0, 20.0, 30.0, 40.0]
     """
     if low == high:
         low, high = (low - abs(low), low + abs(low)) if low else (0.0, 1.0)
     power = 10.0 ** math.floor(math.log10(high - low))
     for step in (factor * power for factor in (0.2, 0.25, 0.5, 1, 2, 5)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first <= 3:
+        if last - first <= 4:
             return [i * step for i in range(first, last + 1)]
     return [low, high]
 
@@ -87,6 +87,11 @@ def _finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1e15
+
+
+def _drawn(points: Series) -> Series:
+    """The line that is drawn in full colour."""
+    return smooth(points) if len(points) >= SMOOTH_FROM else points
 
 
 def smooth(points: Series) -> list[tuple[float, float]]:
@@ -113,7 +118,7 @@ def _area(lines: Mapping[str, Series], unit: str, words: str) -> str:
     for index, points in enumerate(lines.values(), 1):
         if not points:
             continue
-        strong = smooth(points) if len(points) >= SMOOTH_FROM else points
+        strong = _drawn(points)
         if strong is not points and len(drawn) == 1:
             curves += f'<path class="lt-pale lt-s{index}" d="{frame.path(points)}"/>'
         curves += f'<path class="lt-s{index}" d="{frame.path(strong)}"/>'
@@ -159,7 +164,7 @@ def _legend(lines: Mapping[str, Series], unit: str) -> str:
     """Which line is which, and where it ends."""
     items = "".join(
         f'<li><i class="lt-key lt-s{index}"></i><span>{escape(name, 80)}</span>'
-        f"<b>{number(points[-1][1], unit) if points else 'no figures'}</b></li>"
+        f"<b>{number(_drawn(points)[-1][1], unit) if points else 'no figures'}</b></li>"
         for index, (name, points) in enumerate(lines.items(), 1)
     )
     return f'<ul class="lt-legend">{items}</ul>'
@@ -169,7 +174,7 @@ def _in_words(lines: Mapping[str, Series], title: str, unit: str) -> str:
     """The plot for who cannot see it, as an attribute."""
     told = []
     for name, points in lines.items():
-        values = [value for _, value in points]
+        values = [value for _, value in _drawn(points)]
         said = f"{number(values[-1], unit)} at step {points[-1][0]:.0f}"
         if len(points) > 1:
             said = f"from {number(values[0], unit)} at step {points[0][0]:.0f} to {said}, "

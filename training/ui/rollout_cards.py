@@ -19,7 +19,7 @@ from PIL import Image
 from training.ui.parts import escape
 
 MAX_GROUPS = 4
-"""Groups shown, the newest first."""
+"""Groups shown."""
 MAX_COMPLETIONS = 16
 """Completions shown of one group."""
 MAX_TEXT_CHARS = 4_000
@@ -27,13 +27,18 @@ MAX_TEXT_CHARS = 4_000
 PICTURE_PIXELS = 320
 """The longer side of a picture on the page."""
 MAX_PICTURE_BYTES = 20_000_000
+NO_SIGNAL = '<p class="lt-quiet">All got the same reward, so nothing is learnt from this group.</p>'
 NO_ROLLOUTS = '<p class="lt-quiet">The first completions come with the first step.</p>'
 
 
 def rollouts_html(groups: Sequence[Any]) -> str:
-    """The newest of the groups (as in `rollouts.jsonl`, the newest last), one under the other, the first unfolded."""
+    """The groups (as in `rollouts.jsonl`), the newest step first, and in a step those that something is learnt from.
+
+    One under the other; the first is unfolded.
+    """
     usable = [group for group in groups if isinstance(group, Mapping) and _completions(group)]
-    cards = [_group_html(group, is_open=not i) for i, group in enumerate(usable[::-1][:MAX_GROUPS])]
+    ordered = sorted(usable, key=lambda group: (-(_number(group.get("step")) or 0.0), not _has_signal(group)))
+    cards = [_group_html(group, is_open=not i) for i, group in enumerate(ordered[:MAX_GROUPS])]
     return f'<div class="lt-groups">{"".join(cards)}</div>' if cards else NO_ROLLOUTS
 
 
@@ -74,7 +79,7 @@ def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
         f'<details class="lt-group"{" open" if is_open else ""}><summary><span class="lt-group-step">'
         f'Step {escape(group.get("step", "?"), 12)}</span><span class="lt-group-prompt">{escape(prompt, 160)}</span>'
         f'<span class="lt-group-sum">{_summary(completions)}</span></summary><div class="lt-group-body">'
-        f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{_signal(completions)}</div>'
+        f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{"" if _has_signal(group) else NO_SIGNAL}</div>'
         f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'
     )
 
@@ -118,11 +123,9 @@ def _summary(completions: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(parts) or f"{len(completions)} completions"
 
 
-def _signal(completions: Sequence[Mapping[str, Any]]) -> str:
-    advantages = [_number(one.get("advantage")) for one in completions]
-    if any(advantages):
-        return ""
-    return '<p class="lt-quiet">All got the same reward, so nothing is learnt from this group.</p>'
+def _has_signal(group: Mapping[str, Any]) -> bool:
+    """True if some of its completions did better than others."""
+    return any(_number(one.get("advantage")) for one in _completions(group))
 
 
 def _completions(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ PLOTS = {
 STATES = {
     "queued": ("Waiting", "wait"),
     "starting": ("Starting", "busy"),
-    "running": ("Training", "busy"),
+    "running": ("Running", "busy"),
     "stopping": ("Stopping", "busy"),
     "succeeded": ("Done", "good"),
     "failed": ("Failed", "bad"),
@@ -35,6 +35,7 @@ STATES = {
 _WHEN_SILENT = {
     "queued": "It starts as soon as the runs before it have ended.",
     "starting": "The base and the data are being loaded; the first step follows.",
+    "running": "The trainer has begun.",
     "stopping": "It ends after the step it is in, with a checkpoint to go on from.",
     "succeeded": "Its adapter is under Adapters.",
     "cancelled": "It can be resumed under Runs.",
@@ -47,7 +48,6 @@ NO_RUNS = (
     '<div class="lt-empty"><h2>Nothing has been trained yet</h2><p>Choose what to train under Start. While it trains, '
     "its curves, what goes wrong and what the model writes can be watched here.</p></div>"
 )
-EVALUATED = "All steps are done. The adapter is being evaluated; the log below says how far that is."
 MAX_LOG_CHARS = 20_000
 
 
@@ -78,7 +78,7 @@ def plots_html(now: Snapshot) -> str:
 def findings_html(findings: Sequence[Finding], steps: int) -> str:
     """The diagnosis in words."""
     if not findings:
-        words = "Nothing is wrong so far." if steps else "The diagnosis begins with the first step."
+        words = "Nothing wrong was found." if steps else "The diagnosis begins with the first step."
         return f'<section class="lt-diagnosis"><h2>Diagnosis</h2><p class="lt-quiet">{words}</p></section>'
     items = "".join(
         f"<li><strong>{escape(finding.name.capitalize(), 100)}</strong><p>{_sentence(finding.seen)}</p>"
@@ -102,9 +102,11 @@ def _sentence(text: str) -> str:
 
 
 def _reason(now: Snapshot) -> str:
-    is_evaluated = now.status == "running" and now.max_steps and now.step >= now.max_steps
-    text = now.reason or (EVALUATED if is_evaluated else _WHEN_SILENT.get(now.status, ""))
-    return f'<p class="lt-run-reason">{escape(text[:1].upper() + text[1:])}</p>' if text else ""
+    """Why it stands so, and what the trainer is doing."""
+    reason = now.reason or ("" if now.stage else _WHEN_SILENT.get(now.status, ""))
+    parts = [_sentence(reason)] if reason else []
+    parts += [f"Now: {escape(now.stage)}."] if now.stage else []
+    return f'<p class="lt-run-reason">{" ".join(parts)}</p>' if parts else ""
 
 
 def _progress(now: Snapshot) -> str:
