@@ -108,7 +108,14 @@ def shown(name: str, config: RunConfig) -> Any:
 def number_field(label: str, info: str, name: str) -> gr.Textbox:
     """A field for a number that may be left empty; read it with `read_number`."""
     return gr.Textbox(
-        "", label=label, info=info, max_lines=1, max_length=20, placeholder="none", elem_id=f"train-{name}"
+        "",
+        label=label,
+        info=info,
+        max_lines=1,
+        max_length=20,
+        placeholder="none",
+        min_width=90,
+        elem_id=f"train-{name}",
     )
 
 
