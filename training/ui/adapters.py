@@ -34,7 +34,9 @@ element.addEventListener('click', (event) => {
   const fold = event.target.closest('summary')?.parentElement;
   if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
 });
-watch('value', () => element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); }));
+watch('value', () => {
+  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
+});
 """
 """What was unfolded stays so when the list is sent again. (A click comes before the change.)"""
 
