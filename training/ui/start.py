@@ -123,8 +123,9 @@ class StartForm:
         self.profile.input(
             guard(self._profile_chosen), self._form, [*self._fields.components.values(), self.estimate], **HIDDEN
         )
-        for component in self._all[1:]:
-            component.input(guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
+        typed = [component.input for component in self._all[1:]]
+        left = [c.blur for c in self._all[1:] if isinstance(c, gr.Textbox)]  # what is pasted is no input to Gradio
+        gr.on([*typed, *left], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[Any]:
         config = load_config(profile if profile in PROFILES else None, {"profile": profile})
