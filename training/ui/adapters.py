@@ -54,7 +54,7 @@ def build_adapters(desk: Desk) -> Section:
     options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
         part.submit(desk.guard(section.act, with_event=True), note, [done, *outputs], **options)
-    return Section(inputs=[note], outputs=outputs, refresh=section.refresh)
+    return Section(inputs=[note], outputs=outputs, refresh=section.refresh, skips=True)
 
 
 class _Adapters:
