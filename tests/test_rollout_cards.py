@@ -1,4 +1,4 @@
-"""Rollouts as HTML: what a file holds is taken by its type, escaped and cut; pictures come as small JPEGs or not at all."""
+"""Rollouts as HTML: what a file holds is taken by its type, escaped and cut; pictures are small JPEGs or left out."""
 
 import base64
 import io

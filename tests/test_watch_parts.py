@@ -1,4 +1,4 @@
-"""What Watch says of a run at a moment, and what the cards say of an adapter: all in words, all foreign text escaped."""
+"""What Watch says of a run, and what the cards say of an adapter: all in words, all foreign text escaped."""
 
 import json
 from pathlib import Path

@@ -13,28 +13,29 @@ from typing import Any
 import pytest
 
 from inference.engine import Engine
+from tests.browsing import LAPTOP, MARKS, PHONE, Visit, browser
+from tests.samples import random_adapter
+from tests.serving import ADMIN_TOKEN, Server, serve
 from training.config import load_config
 from training.launcher import LocalLauncher, Watcher
 from training.run_folder import append_line
 from training.run_record import RunRecord
 from training.runs import RunStore
-from tests.browsing import LAPTOP, MARKS, PHONE, Visit, browser
-from tests.samples import random_adapter
-from tests.serving import ADMIN_TOKEN, Server, serve
 
 __all__ = ["browser"]
 pytestmark = MARKS
 SHOTS = os.environ.get("LOOKTHINK_SHOTS")
-STEPS = 8
-RUN_SECONDS = 150
+STEPS = 6
+RUN_SECONDS = 400
+"""How long the run may take on a busy machine."""
 HOSTILE = '<img src="x" onerror="window.struck = 1">'
 """As a data set, a model, or whoever edits a file may write."""
 
 
 def small_run(store: RunStore) -> RunRecord:
-    """Eight steps of eight completions, and an evaluation on four rows."""
-    small = {"prompts_per_step": 2, "num_generations": 4, "micro_batch_size": 8, "max_completion_length": 48}
-    other = {"warmup_steps": 0, "save_steps": 4, "eval_rows": 4, "report_to": []}
+    """Six steps of eight completions, and an evaluation on four rows."""
+    small = {"prompts_per_step": 2, "num_generations": 4, "micro_batch_size": 8, "max_completion_length": 40}
+    other = {"warmup_steps": 0, "save_steps": 3, "eval_rows": 4, "report_to": []}
     data = {"train_rows": 40, "test_rows": 8}
     config = load_config("starter", {"max_steps": STEPS, "data": data, **small, **other})
     return store.ask(config, "admin", dollars_per_hour=2.5, max_dollars=1.0)
@@ -128,7 +129,7 @@ def watch(found: Seen) -> None:
             follow.uncheck()
             page.wait_for_timeout(500)
             found.held = (rollouts.first.inner_text(), "")
-        if len(found.reward) >= 4 and found.held[0] and not reloaded:
+        if len(found.reward) >= 3 and found.held[0] and not reloaded:
             found.held = (found.held[0], rollouts.first.inner_text())
             page.reload()
             page.get_by_role("tab", name="Train").click()

@@ -44,7 +44,8 @@ def serving_html(now: Serving, before: str | None) -> str:
         back = _button("roll back", before, f"Roll back to {escape(before, 120)}")
     return (
         '<section class="lt-serving" aria-label="What is served"><div><p class="lt-quiet">Served now</p>'
-        f'<h2>{escape(now.name or "The base alone", 120)}</h2><p class="lt-quiet">{told}</p></div>{back}</section>{warned}'
+        f'<h2>{escape(now.name or "The base alone", 120)}</h2><p class="lt-quiet">{told}</p></div>{back}</section>'
+        f"{warned}"
     )
 
 
@@ -71,7 +72,8 @@ def _version_html(one: Version, can_promote: bool) -> str:
 def _button(act: str, adapter: str, label: str, name: str = "") -> str:
     kind = "lt-act lt-primary" if act == "promote" else "lt-act"
     named = f' aria-label="{name}"' if name else ""
-    return f'<button type="button" class="{kind}" data-act="{act}" data-adapter="{escape(adapter, 200)}"{named}>{label}</button>'
+    data = f'data-act="{act}" data-adapter="{escape(adapter, 200)}"'
+    return f'<button type="button" class="{kind}" {data}{named}>{label}</button>'
 
 
 def _origin(one: Version) -> str:

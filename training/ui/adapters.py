@@ -34,7 +34,9 @@ element.addEventListener('click', (event) => {
   const fold = event.target.closest('summary')?.parentElement;
   if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
 });
-watch('value', () => element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); }));
+watch('value', () => {
+  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
+});
 """
 """What was unfolded stays so when the list is sent again. (A click comes before the change.)"""
 
@@ -52,7 +54,7 @@ def build_adapters(desk: Desk) -> Section:
     options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
         part.submit(desk.guard(section.act, with_event=True), note, [done, *outputs], **options)
-    return Section(inputs=[note], outputs=outputs, refresh=section.refresh)
+    return Section(inputs=[note], outputs=outputs, refresh=section.refresh, skips=True)
 
 
 class _Adapters:

@@ -39,6 +39,8 @@ class Section:
     outputs: Sequence[Any]
     refresh: Callable[..., Sequence[Any]]
     """`refresh(caller, *inputs) -> updates`, one for each of `outputs`."""
+    skips: bool = False
+    """True if it leaves out by itself what the page shows already (`training.ui.parts`)."""
 
 
 @dataclass

@@ -53,11 +53,10 @@ def number(value: float, unit: str = "") -> str:
         return f"{100 * value:.0f} %".replace("-0 %", "0 %")
     size = abs(value)
     decimals = 0 if size >= 100 or value == 0 else 1 if size >= 20 else 2 if size >= 0.1 else 3
-    if unit and size >= 20:
-        decimals = 0
-    if 0 < size < 0.0005:
-        return f"{value:.0e}" + (f" {escape(unit)}" if unit else "")
-    return f"{value:,.{decimals}f}" + (f" {escape(unit)}" if unit else "")
+    if unit:
+        decimals = 0 if size >= 20 or value == 0 else 1
+    text = f"{value:.0e}" if 0 < size < 0.0005 else f"{value:,.{decimals}f}"
+    return text.replace("-", "−" if text.startswith("-") else "-", 1) + (f" {escape(unit)}" if unit else "")
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -157,7 +156,7 @@ def _tick(mark: float, marks: Sequence[float], unit: str) -> str:
     decimals = min(9, max(0, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
     if step * 10**decimals % 1 > 1e-6:  # 0.25 needs two
         decimals += 1
-    return f"{mark:,.{decimals}f}"
+    return f"{mark:,.{decimals}f}".replace("-", "−")
 
 
 def _legend(lines: Mapping[str, Series], unit: str) -> str:

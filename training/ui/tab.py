@@ -159,7 +159,8 @@ class Train:
             if name not in names:
                 updates += [gr.skip()] * len(section.outputs)
                 continue
-            updates += _changed(name, section.refresh(caller, *values), seen)
+            refreshed = section.refresh(caller, *values)
+            updates += refreshed if section.skips else _changed(name, refreshed, seen)
         notices = _changed("notices", self._notices(), seen)
         busy = self._desk.is_busy()
         timer = gr.skip() if ticking and busy else gr.Timer(active=busy)

@@ -60,6 +60,7 @@ def build_watch(desk: Desk) -> Section:
         inputs=[chosen, follows, note],
         outputs=[chosen, status, plots, findings, details, rollouts, log, note],
         refresh=watch.refresh,
+        skips=True,
     )
     for changed in (chosen.input, follows.input):
         changed(desk.guard(watch.refresh), section.inputs, section.outputs, **HIDDEN)
