@@ -58,6 +58,12 @@ class Server:
     blocks: Any
     service: Any
     access: Access
+    admin_token: str = ADMIN_TOKEN
+
+    @property
+    def app(self) -> Any:
+        """What serves the page."""
+        return self.blocks.app
 
     @contextlib.contextmanager
     def steered(self, prefix: str = "", is_endless: bool = False, error: Exception | None = None) -> Iterator[None]:

@@ -157,7 +157,7 @@ def _filled(example: Example) -> list[Any]:
 
 def _example_index(event: gr.EventData, count: int) -> int:
     """Which example was clicked; a client can send anything."""
-    index = getattr(event, "index", None)
+    index = (event._data or {}).get("index") if isinstance(event._data, dict | None) else None
     if not isinstance(index, int) or not 0 <= index < count:
         raise gr.Error(f"There is no such example; choose 0 to {count - 1}.", print_exception=False)
     return index
