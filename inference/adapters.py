@@ -27,6 +27,8 @@ COMPARISON_FILE = "comparison.json"
 PROMOTION_FILE = "promotion.json"
 """In a promoted version: where it came from, its digest, who promoted it and when (`inference.versions`)."""
 MAX_JSON_BYTES = 16_000_000
+MAX_WEIGHTS_BYTES = 8_000_000_000
+"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 BASE_NAME = "base"
 """What the page and the endpoints call the base without an adapter; no adapter may have that name."""
 _TUNED, _BASE = "adapter-thinking", "base-thinking"
@@ -113,6 +115,14 @@ def read_record(folder: Path) -> AdapterRecord:
         base_accuracy=_accuracy(evaluation, _BASE),
         num_rows=_count(evaluation.get("about")),
     )
+
+
+def check_size(weights: Path) -> None:
+    """Raises `UserError` for a file of weights that is larger than any adapter's."""
+    size = weights.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        most = MAX_WEIGHTS_BYTES / 1e9
+        raise UserError(f"{weights} has {size / 1e9:.1f} GB; an adapter has at most {most:.0f} GB. Lower its rank.")
 
 
 def adapter_digest(folder: Path) -> str:

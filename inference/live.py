@@ -68,7 +68,7 @@ class LiveAdapters:
         self._state = _state(settings.home)
         self._offer = read_offer(settings)
         self._shelf: Shelf | None = None
-        self._ready, self._stopped = threading.Event(), threading.Event()
+        self._ready, self._stopped, self._looking = threading.Event(), threading.Event(), threading.Lock()
         _tell(self._offer)
 
     @property
@@ -109,14 +109,15 @@ class LiveAdapters:
 
     def look(self) -> bool:
         """Take up what has changed in the home folder; false if nothing has."""
-        state = _state(self._settings.home)
-        if state == self._state:
-            return False
-        try:
-            self._take(read_offer(self._settings))
-        except UserError as error:
-            _log.warning("the adapters stay as they were: %s", error)
-        self._state = state  # of before the reading: what has changed since then is found by the next look
+        with self._looking:
+            state = _state(self._settings.home)
+            if state == self._state:
+                return False
+            try:
+                self._take(read_offer(self._settings))
+            except UserError as error:
+                _log.warning("the adapters stay as they were: %s", error)
+            self._state = state  # of before the reading: what has changed since then is found by the next look
         return True
 
     def _take(self, offer: Offer) -> None:

@@ -7,6 +7,7 @@ the base's own result. Nothing is merged, so no weight ever changes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -21,11 +22,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
+from inference.adapters import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.errors import UserError
 
-MAX_WEIGHTS_BYTES = 8_000_000_000
-"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
 """How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
@@ -135,16 +134,20 @@ def check_adapter(folder: Path, base: str) -> None:
 
     Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
     """
+    read_adapter(folder, _skeleton(base), base)
+
+
+@functools.lru_cache(maxsize=1)
+def _skeleton(base: str) -> nn.Module:
+    """The base's layers with their shapes and no memory."""
     try:
         config = AutoConfig.from_pretrained(base)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"The configuration of the base {base} cannot be read ({error}); is it on this machine?"
-        ) from error
-    with torch.device("meta"):  # layers with a shape and no memory; fp32, as it is set for all threads meanwhile
+        raise UserError(f"The configuration of the base {base} cannot be read: {error}") from error
+    with torch.device("meta"):  # fp32, since it is set for all threads meanwhile, and that is what they have
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     route_linears(model)
-    read_adapter(folder, model, base)
+    return model
 
 
 def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
@@ -196,9 +199,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
         )
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        size, most = path.stat().st_size / 1e9, MAX_WEIGHTS_BYTES / 1e9
-        raise UserError(f"{path} has {size:.1f} GB; an adapter has at most {most:.0f} GB. Lower its rank.")
+    check_size(path)
     try:
         tensors = load_file(path)
     except Exception as error:  # the file is untrusted, and safetensors raises several kinds

@@ -28,6 +28,7 @@ from inference.adapters import (
     RECORD_FILE,
     WEIGHTS_FILE,
     adapter_digest,
+    check_size,
     promotion_of,
     read_record,
     same_base,
@@ -63,6 +64,7 @@ def store_version(home: Path, adapter: Path, base: str, by: str) -> Stored:
     may change meanwhile. Call it with `served.json` locked. Raises `UserError`, and leaves nothing behind then.
     """
     read_record(adapter)
+    check_size(adapter / WEIGHTS_FILE)
     adapters = home / "adapters"
     adapters.mkdir(parents=True, exist_ok=True)
     for left in adapters.glob(f"{_INCOMING}*"):  # of a promotion that was killed: the lock is ours
@@ -170,8 +172,9 @@ def _source_name(adapter: Path) -> str:
 def _run_of(adapter: Path) -> str | None:
     """The name of the run whose result it is."""
     adapter = adapter.absolute()
-    is_result = adapter.name == "adapter" and (adapter.parent / "metrics.jsonl").is_file()
-    return adapter.parent.name if is_result else promotion_of(adapter).get("run")
+    run = adapter.parent
+    is_result = adapter.name == "adapter" and (run.parent.name == "runs" or (run / "metrics.jsonl").is_file())
+    return run.name if is_result else promotion_of(adapter).get("run")
 
 
 def _copy_beside(adapter: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from inference.adapters import COMPARISON_FILE, CONFIG_FILE, read_beside
 from inference.errors import UserError
 from inference.served import promote, roll_back
 from inference.settings import load_settings
-from training.promotion import summary
+from training.promotion_rule import summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from inference.adapters import COMPARISON_FILE, WEIGHTS_FILE, adapter_digest, read_beside, same_base
 from inference.engine import Engine
 from inference.errors import UserError
-from inference.served import ServedMeanwhile, Serving, promote, serving
+from inference.served import ServedMeanwhile, Serving, serving
+from inference.served import promote as promote_version
 from inference.settings import Settings, base_source, load_settings
 from inference.versions import now
 from training.promotion_rows import ask_both, conditions, difference, figures, validation_rows
@@ -27,6 +28,10 @@ from training.scoring import Progress
 
 REQUEST_FILE = "request.json"
 """In the run folder: what was asked for when the run was; `promote` and `asked_by` are read here."""
+NO_ROWS = (
+    "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
+    "--data-validation-rows 200, or promote it by hand."
+)
 _ATTEMPTS = 3
 """So often it is compared anew because another adapter came to be served meanwhile."""
 
@@ -57,30 +62,26 @@ def compare_with_served(
         return _write(folder, about, None, f"It is an adapter of {config.base}, and {served} is served here.")
     rows = validation_rows(config)
     if rows is None:
-        return _write(
-            folder,
-            about,
-            None,
-            f"{config.data.dataset} has no validation rows as it is split, and test rows are not for choosing. Train "
-            "with --data-validation-rows 200, say, or promote it by hand.",
-        )
+        return _write(folder, about, None, NO_ROWS.format(config.data.dataset))
     about |= {"dataset": Path(config.data.dataset).name, "num_rows": len(rows), "conditions": conditions(config, rows)}
     if earlier and all(earlier.get(name) == about[name] for name in ("adapter", "served", "conditions")):
         return earlier
     engine = engine or Engine.load(base_source(config.base))
     sides = {"new": folder.adapter, "served": before.path}
     digests = {"new": about["adapter"], "served": about["served"]["digest"]}
-    sides_said = ask_both(engine, rows, sides, digests, about["conditions"], folder.adapter / COMPARISON_FILE, progress)
-    strict, lenient = (difference(*sides_said, measure) for measure in ("strict", "lenient"))
+    new, served_now = ask_both(
+        engine, rows, sides, digests, about["conditions"], folder.adapter / COMPARISON_FILE, progress
+    )
+    strict, lenient = (difference(new, served_now, measure) for measure in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
-    return _write(folder, about | figures(*sides_said), is_better(strict, lenient), why)
+    return _write(folder, about | figures(new, served_now), is_better(strict, lenient), why)
 
 
 def conclude(
     run_folder: Path,
-    promote_if_better: bool | None = None,
+    promote: bool | None = None,
     *,
     settings: Settings | None = None,
     engine: Engine | None = None,
@@ -91,10 +92,11 @@ def conclude(
 
     Whether it was asked for stands in `request.json` of the run folder unless given. What is in the way (a full disk,
     `LOOKTHINK_ADAPTER`, an adapter that is served since a moment ago) makes it wait with its numbers, and is told.
+    Raises `UserError` where nothing can be compared at all; the run has ended well nonetheless.
     """
     settings = settings or load_settings()
     request = _request(run_folder)
-    asked = request.get("promote") is True if promote_if_better is None else promote_if_better
+    asked = request.get("promote") is True if promote is None else promote
     for _ in range(_ATTEMPTS):
         found = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress)
         if found["decision"] == "promoted" or found["adapter"] == serving(settings).digest:
@@ -113,16 +115,11 @@ def conclude(
     return _decided(run_folder, found, "waits", "It waits: each time, another adapter had come to be served meanwhile.")
 
 
-def summary(comparison: dict[str, Any]) -> str:
-    """What the comparison found and what became of it, in a few sentences."""
-    return " ".join(str(comparison[name]) for name in ("reason", "outcome") if comparison.get(name))
-
-
 def _promote(run_folder: Path, found: dict[str, Any], settings: Settings, asked_by: Any) -> str | None:
     name = Path(run_folder).absolute().name
     by = f"{asked_by}, by the run {name}" if isinstance(asked_by, str) and asked_by else f"the run {name}"
     adapter, digest = RunFolder(run_folder).adapter, found["served"]["digest"]
-    return promote(settings.home, adapter, by[:200], settings=settings, instead_of=digest).name
+    return promote_version(settings.home, adapter, by[:200], settings=settings, instead_of=digest).name
 
 
 def _earlier(folder: RunFolder) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ for want of knowledge, not of rows that were lost. Where no row was gained and n
 
 from __future__ import annotations
 
+from typing import Any
+
 from training.statistics import PairedDifference
 
 
@@ -46,3 +48,8 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
         return f"{start} It is worse in {' and '.join(worse)} accuracy."
     reaches = "intervals reach" if len(below) > 1 else "interval reaches"
     return f"{start} In {' and '.join(below)} accuracy the {reaches} below zero: it is not surely better."
+
+
+def summary(comparison: dict[str, Any]) -> str:
+    """What the comparison found and what became of it, in a few sentences."""
+    return " ".join(str(comparison[name]) for name in ("reason", "outcome") if comparison.get(name))
