@@ -38,7 +38,7 @@ check: $(DEV_STAMP)
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_train.py -k twenty
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_train.py tests/test_killed_runs.py -k twenty
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,6 @@ from training.launcher import LocalLauncher, Watcher
 from training.runs import RunStore
 
 if __name__ == "__main__":
-    Watcher(LocalLauncher(RunStore(Path(sys.argv[1]))), every_seconds=1.0).start()
+    Watcher(LocalLauncher(RunStore(Path(sys.argv[1])))).start()
     while True:
         time.sleep(60)

@@ -67,8 +67,15 @@ class Siege:
         self.app = subprocess.Popen([sys.executable, "-m", "tests.run_keeper", str(self.home)], cwd=ROOT)
 
     def kill(self, who: str) -> None:
-        """At a random moment from now; the app is started again at once, as by whoever keeps a service up."""
-        time.sleep(self.rng.uniform(0, 12))
+        """At a random moment: of its start, or, one time in two, after a new step.
+
+        The app is started again at once, as by whoever keeps a service up.
+        """
+        if self.rng.random() < 0.5:
+            time.sleep(self.rng.uniform(0, 12))
+        else:
+            self._wait_for_a_step()
+            time.sleep(self.rng.uniform(0, 3))
         if who in ("app", "both"):
             self.app.kill()
         identity = self._trainer()
@@ -122,17 +129,29 @@ class Siege:
         alive = [process_of(record.folder) for record in self.store.list()]
         return next((identity for identity in alive if is_alive(identity)), None)
 
+    def _wait_for_a_step(self) -> None:
+        """Until the active run has made one more, or there is none or another."""
+        before = self.store.active()
+        if before is not None:
+            reached = len(RunFolder(before.folder).history())
+            self.wait_for(lambda: len(RunFolder(before.folder).history()) > reached or self._is_over(before), 400)
+
+    def _is_over(self, before: RunRecord) -> bool:
+        now = self.store.get(before.id)
+        return not now.is_active and now.status != "queued"
+
     def _is_noticed(self, before: RunRecord) -> bool:
         now = self.store.get(before.id)
         return now.launch != before.launch or not now.is_active
 
     def _look(self) -> None:
         """Two trainers at once, two active records, or an end that a living process belies."""
-        while not self._over.wait(0.05):
-            alive = [r for r in self.store.list() if is_alive(process_of(r.folder))]
+        while not self._over.wait(0.1):
+            records = self.store.list()
+            alive = [r for r in records if is_alive(process_of(r.folder))]
             if len(alive) > 1:
                 self.wrong.append(f"two trainers: {[r.id for r in alive]}")
-            if sum(r.is_active for r in self.store.list()) > 1:
+            if sum(r.is_active for r in records) > 1:
                 self.wrong.append("two active records")
             for record in alive:
                 now = self.store.get(record.id)
@@ -189,9 +208,9 @@ def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
         run, other = siege.store.ask(config(200), "the test"), siege.store.ask(config(1), "the test")
         for who in ("app", "trainer", "both"):
             siege.kill(who)
-        siege.wait_for(lambda: siege.store.get(run.id).step >= 1, 120)
+        siege.wait_for(lambda: siege.store.get(run.id).step >= 1, 400)
         launcher.cancel(run.id)
-        siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", 60)
+        siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", 200)
         cancelled, newest = siege.store.get(run.id), RunFolder(run.folder).newest_checkpoint()
         assert newest is not None and step_of(newest) == cancelled.step >= 1 and newest.name in cancelled.reason
         launcher.cancel(other.id)  # it is queued or has just begun

@@ -163,13 +163,13 @@ def test_a_process_whose_launcher_was_killed_is_waited_for(launcher) -> None:
 
 
 def test_cancelling_asks_then_kills_the_whole_group(launcher, monkeypatch) -> None:
-    monkeypatch.setattr(run_ends, "MIN_GRACE_SECONDS", 0.5)
     record, process = running(launcher.store, DEAF)
     assert process.stdout is not None and process.stdout.readline() == b"deaf\n"
     stopping = launcher.cancel(record.id)
     assert stopping.status == "stopping"
     launcher.reconcile()
     assert is_alive(identity_of(process.pid)) and launcher.cancel(record.id).status == "stopping"
+    monkeypatch.setattr(run_ends, "MIN_GRACE_SECONDS", 0.0)
     ended = end_of(launcher, record.id)
     assert ended.status == "cancelled" and process.wait(5) == -signal.SIGKILL
     with pytest.raises(UserError, match="is cancelled; there is nothing to cancel"):

@@ -91,7 +91,7 @@ def test_a_time_edited_into_nonsense_is_no_time(seconds, tmp_path) -> None:
 
 def test_progress_is_the_last_whole_line(tmp_path) -> None:
     record = record_in(tmp_path)
-    assert progress(record) == {}
+    assert progress(record) == {"step": 0, "metrics": {}}
     metrics = record.folder / "metrics.jsonl"
     append_line(metrics, {"step": 1, "reward": 0.5, "step_time": 2.0})
     append_line(metrics, {"step": 2, "reward": 0.75, "step_time": 3.0, "note": "text", "loss": float("nan")})

@@ -7,7 +7,7 @@ import pytest
 from training.config import load_config
 from training.processes import MARK
 from training.run_record import RunRecord
-from training.spawning import environment
+from training.spawning import environment, hide_secrets
 
 SECRETS = {
     "LOOKTHINK_ADMIN_TOKEN": "a",
@@ -49,6 +49,13 @@ def test_only_needed_secrets_reach_the_trainer(values: dict, needed: set[str]) -
 def test_files_of_this_machine_need_no_token(tmp_path) -> None:
     (tmp_path / "data.jsonl").write_text("")
     assert given(base=str(tmp_path), data={"dataset": str(tmp_path / "data.jsonl")}) == set()
+
+
+def test_secrets_are_hidden_where_something_printed_them(monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
+    monkeypatch.setenv("LOOKTHINK_ADMIN_TOKEN", "hf_abcdefghijkl")
+    monkeypatch.setenv("SHORT_KEY", "the")
+    assert hide_secrets("the tokens hf_abcdefgh and hf_abcdefghijkl") == "the tokens [secret] and [secret]"
 
 
 def test_a_configuration_that_cannot_be_read_gets_no_secret() -> None:

@@ -30,6 +30,7 @@ from training.run_ends import EXIT, WRONG_INPUT
 from training.run_folder import RunFolder
 from training.run_rebuild import PROCESS
 from training.runs import RunStore
+from training.spawning import hide_secrets
 from training.stop import Stop, StopAsked
 
 BEAT_SECONDS = 2.0
@@ -96,7 +97,7 @@ class _Beat:
 
     def end(self, status: int, reason: str) -> None:
         """Say how the trainer ended, in the room that was kept for it."""
-        said = self._word() | {"status": status, "reason": reason[:2000]}
+        said = self._word() | {"status": status, "reason": hide_secrets(reason)[:2000]}
         with self._part.open("r+", encoding="ascii") as file:
             file.write(json.dumps(said))
             file.truncate()

@@ -30,7 +30,7 @@ from training.run_folder import RunFolder, step_of
 from training.run_rebuild import adopt_folders, process_of, read_json, record_lost, running_by_hand, tidy
 from training.run_record import RunRecord
 from training.runs import RunStore
-from training.spawning import spawn
+from training.spawning import hide_secrets, spawn
 
 MAX_DEATHS = 3
 """So many deaths in a row with no new checkpoint end a run."""
@@ -93,14 +93,20 @@ class LocalLauncher:
         if not self.store.exists():
             return
         with _lock:
-            tidy(self.store)
-            adopt_folders(self.store)
-            record_lost(self.store)
+            self._see_to_folders()
             record = self.store.active()
             _reap(record.launch if record else None)
             if record is not None:
                 self._attend(record)
             self.start_next()
+
+    def _see_to_folders(self) -> None:
+        try:
+            tidy(self.store)
+            adopt_folders(self.store)
+            record_lost(self.store)
+        except OSError as error:  # a folder that changes or cannot be read must not hide how the active run stands
+            log.warning("the run folders in %s: %s", self.store.folder, error)
 
     def _attend(self, record: RunRecord) -> None:
         identity = _identity(record)
@@ -172,7 +178,7 @@ class LocalLauncher:
         if deaths < MAX_DEATHS:
             self._start(record, reason=f"it died and was started again from step {step}", **counted)
             return
-        words = run_ends.log_tail(record.folder, lines=12)[-1500:] or "nothing"
+        words = hide_secrets(run_ends.log_tail(record.folder, lines=12))[-1500:] or "nothing"
         reason = f"died {deaths} times in a row with no new checkpoint (step {step}). Its last words:\n{words}"
         self._end(record, run_ends.End("failed", reason), **counted)
 

@@ -53,6 +53,14 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     return kept | {MARK: record.launch, "PYTHONUNBUFFERED": "1", "TQDM_MININTERVAL": _BAR_SECONDS}
 
 
+def hide_secrets(text: str) -> str:
+    """A text without the values of this process's secrets, should something have printed one."""
+    values = (value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= 8)
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, "[secret]")
+    return text
+
+
 def _needed(record: RunRecord) -> set[str]:
     try:
         config = record.run_config

@@ -21,6 +21,7 @@ from training.diagnosis import Finding, diagnose
 from training.run_ends import last_rows, log_tail, progress, seconds_a_step
 from training.run_rebuild import read_json, record_of
 from training.run_record import RunRecord
+from training.spawning import hide_secrets
 
 CURVES = {
     "reward": "reward",
@@ -93,7 +94,7 @@ class RunWatch:
             cost_dollars=record.cost_dollars,
             curves={name: list(curve.points) for name, curve in self._curves.items() if curve.points},
             findings=diagnose([*self._first, *self._last]),
-            log=log_tail(self.folder),
+            log=hide_secrets(log_tail(self.folder)),
             groups=newest_groups(self.folder),
         )
 
