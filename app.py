@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inference.adapters import available_adapters
 from inference.errors import UserError
 from inference.images import limit_decoding
 from inference.settings import Settings, load_settings
@@ -41,8 +40,11 @@ def prepare(settings: Settings) -> None:
     limit_decoding(settings.limits)
 
 
-def build_app(settings: Settings, engine: Any = None) -> tuple[Any, Any]:
-    """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background."""
+def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, Any]:
+    """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background.
+
+    `side` is what stands behind the tab Train (`training.ui.side`).
+    """
     import gradio as gr
 
     from inference.ui.page import build_page
@@ -51,11 +53,11 @@ def build_app(settings: Settings, engine: Any = None) -> tuple[Any, Any]:
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(blocks, service)
+        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look))
     return blocks.queue(max_size=64), service
 
 
-def launch(blocks: Any, service: Any, access: Any, **options: Any) -> Any:
+def launch(blocks: Any, service: Any, side: Any, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio. Gives what counts the streams that are open."""
     from inference.logs import adopt_the_server, keep_words_out_of_the_log
     from inference.presence import Streams
@@ -65,7 +67,7 @@ def launch(blocks: Any, service: Any, access: Any, **options: Any) -> Any:
     keep_words_out_of_the_log()
     blocks.launch(
         theme=theme.theme(),
-        css_paths=theme.CSS_PATHS,
+        css_paths=[*theme.CSS_PATHS, *side.css_paths],
         head=theme.head(),
         max_file_size=int(service.settings.limits.max_upload_mb * 1e6),
         enable_monitoring=False,
@@ -78,14 +80,14 @@ def launch(blocks: Any, service: Any, access: Any, **options: Any) -> Any:
         share=False,
         footer_links=[],
         state_session_capacity=256,
-        app_kwargs=_server_parts(service, access, streams),
+        app_kwargs=_server_parts(service, side, streams),
         **options,
     )
     adopt_the_server()
     return streams
 
 
-def _server_parts(service: Any, access: Any, streams: Any) -> dict[str, Any]:
+def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
     """What stands around Gradio's own routes: middleware, outermost first, and routes of ours."""
     from starlette.middleware import Middleware
 
@@ -93,17 +95,16 @@ def _server_parts(service: Any, access: Any, streams: Any) -> dict[str, Any]:
     from inference.health import health_route
     from inference.presence import Presence
     from inference.visitor_limits import VisitorLimits
-    from training.access_routes import access_routes
 
     limits = service.settings.limits
     return {
         "middleware": [
             Middleware(SecurityHeaders),
-            Middleware(VisitorLimits, limits=limits, on_space=access.is_on_space),
+            Middleware(VisitorLimits, limits=limits, on_space=side.access.is_on_space),
             Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
             Middleware(Presence, left=service.line.left, streams=streams),
         ],
-        "routes": [health_route(service.line, lambda: False), *access_routes(access)],
+        "routes": [health_route(service.line, lambda: side.store.active() is not None), *side.routes],
     }
 
 
@@ -120,10 +121,14 @@ def main() -> int:
         access = Access(settings.home)
         stop = stop_signal()
         prepare(settings)
-        blocks, service = build_app(settings)
-        streams = launch(blocks, service, access, prevent_thread_lock=True, quiet=is_json)
+        from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
+
+        side = TrainSide(settings, access)
+        blocks, service = build_app(settings, side)
+        streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
+        side.watcher.start()
         while service.line.wait_loaded(0.2) is None and not stop.is_set():
             pass
     except UserError as error:
@@ -137,30 +142,23 @@ def main() -> int:
 
 def _make_service(settings: Settings, engine: Any) -> Any:
     """The adapters on offer, and what comes from the training side as plain callables."""
+    from inference.live import LiveAdapters
     from inference.ui.service import Service
 
-    records = available_adapters(settings)
-    served = next(iter(records)) if settings.adapter is not None else None
+    adapters = LiveAdapters(settings)
 
     def load() -> Any:
-        return _load_engine(settings, engine, {name: record.path for name, record in records.items()}, served)
+        loaded = engine or _load_engine(settings)
+        adapters.start(loaded)
+        return loaded
 
-    return Service(settings, load, records, served, _grade, _new_problem, _examples())
+    return Service(settings, load, adapters, _grade, _new_problem, _examples())
 
 
-def _load_engine(settings: Settings, engine: Any, adapters: dict[str, Path], served: str | None) -> Any:
-    """The base with its adapters; one that does not fit is an error if it is the served one, else left out."""
+def _load_engine(settings: Settings) -> Any:
     from inference.engine import Engine
 
-    engine = engine or Engine.load(settings.base)
-    for name, path in adapters.items():
-        try:
-            engine.add_adapter(name, path)
-        except UserError as error:
-            if name == served:
-                raise
-            logging.getLogger(__name__).warning("left out: %s", error)
-    return engine
+    return Engine.load(settings.base)
 
 
 def _grade(expected: str, completion: str) -> Any:

@@ -1,12 +1,16 @@
 """Which adapters this deployment can serve, and what is known of them: folders on this machine.
 
-The served one comes first, then those in `adapters/` of the home folder, then those that runs there have made.
+The served one comes first, then the one that the settings name, then those in `adapters/` of the home folder, then
+those that finished runs there have made. Which one is served: `inference.served`.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,13 @@ from inference.settings import Settings
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 RECORD_FILE = "evaluation.json"
+COMPARISON_FILE = "comparison.json"
+"""How a run's adapter did against the one that was served when the run ended (`training.promotion`)."""
+PROMOTION_FILE = "promotion.json"
+"""In a promoted version: where it came from, its digest, who promoted it and when (`inference.versions`)."""
+MAX_JSON_BYTES = 16_000_000
+MAX_WEIGHTS_BYTES = 8_000_000_000
+"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 BASE_NAME = "base"
 """What the page and the endpoints call the base without an adapter; no adapter may have that name."""
 _TUNED, _BASE = "adapter-thinking", "base-thinking"
@@ -48,26 +59,32 @@ class AdapterRecord:
         return f"test {100 * self.test_accuracy:.0f} %{base}"
 
 
-def available_adapters(settings: Settings) -> dict[str, AdapterRecord]:
-    """The adapters of the served base by name, the served one first. Raises `UserError` if that one is unusable.
+def available_adapters(settings: Settings, served: Path | None = None) -> dict[str, AdapterRecord]:
+    """The adapters of the served base by name: `served` (if given) first, then the one that the settings name.
 
-    Others that are incomplete or belong to another base are left out, with a line in the log.
+    Raises `UserError` if one of these two is unusable. Others that are incomplete or belong to another base are left
+    out, with a line in the log. A run whose adapter was promoted stands there once, as the promoted version.
     """
     records: dict[str, AdapterRecord] = {}
-    if settings.adapter is not None:
-        record = read_record(resolve(settings.adapter))
-        records[record.name] = record
-    for folder in _folders(settings.home):
+    for named in filter(None, (served, settings.adapter)):
+        record = read_record(resolve(str(named)))
+        records.setdefault(record.name, record)
+    for folder in adapter_folders(settings.home):
         try:
             record = read_record(folder)
         except UserError as error:
-            logger.warning("left out: %s", error)
+            _say_once(f"left out: {error}")
             continue
-        if record.base is not None and Path(record.base).name != Path(settings.base).name:
-            logger.info("left out: the adapter %s belongs to the base %s", record.name, record.base)
+        if not same_base(record.base, settings.base):
+            _say_once(f"left out: the adapter {record.name} belongs to the base {record.base}")
         elif records.setdefault(record.name, record) is not record and records[record.name].path != record.path:
-            logger.warning("left out: %s, since there is an adapter %s already", record.path, record.name)
+            _say_once(f"left out: {record.path}, since there is an adapter {record.name} already")
     return records
+
+
+def same_base(one: str | None, other: str) -> bool:
+    """True if two names may stand for one base: a path and an id are compared by their last part; `None` is any."""
+    return one is None or Path(one).name == Path(other).name
 
 
 def resolve(adapter: str) -> Path:
@@ -86,39 +103,124 @@ def read_record(folder: Path) -> AdapterRecord:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder} is no adapter: {name} is missing. Name the folder that PEFT saved it in.")
-    if _name(folder) == BASE_NAME:
+    if adapter_name(folder) == BASE_NAME:
         raise UserError(f"The adapter {folder} is called {BASE_NAME}, which stands for no adapter; rename its folder.")
     base = _read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
     evaluation = _read_json(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else {}
     return AdapterRecord(
-        name=_name(folder),
+        name=adapter_name(folder),
         path=folder,
         base=base if isinstance(base, str) and base else None,
         test_accuracy=_accuracy(evaluation, _TUNED),
         base_accuracy=_accuracy(evaluation, _BASE),
-        num_rows=(evaluation.get("about") or {}).get("num_rows"),
+        num_rows=_count(evaluation.get("about")),
     )
 
 
-def _name(folder: Path) -> str:
+def check_size(weights: Path) -> None:
+    """Raises `UserError` for a file of weights that is larger than any adapter's."""
+    size = weights.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        most = MAX_WEIGHTS_BYTES / 1e9
+        raise UserError(f"{weights} has {size / 1e9:.1f} GB; an adapter has at most {most:.0f} GB. Lower its rank.")
+
+
+def adapter_digest(folder: Path) -> str:
+    """64 hexadecimal digits of what the adapter is: its settings and its weights, and nothing that stands beside them.
+
+    Raises `UserError` if a file cannot be read.
+    """
+    try:
+        states = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
+        return _digest(folder, tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in states))
+    except OSError as error:
+        raise UserError(f"The adapter {folder} cannot be read ({error.strerror}). Save it again.") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(folder: Path, states: tuple[tuple[int, int, int], ...]) -> str:
+    """`states` change when the files do, so that files are read once."""
+    found = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        with (folder / name).open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
+def adapter_name(folder: Path) -> str:
     """The folder's name; a folder called `adapter` is named after what it belongs to."""
     folder = folder.absolute()
     return f"{folder.parent.name}-adapter" if folder.name == "adapter" else folder.name
 
 
-def _folders(home: Path) -> Iterator[Path]:
-    yield from sorted(path for path in home.glob("adapters/*") if path.is_dir())
-    yield from sorted(path.parent for path in home.glob(f"runs/*/adapter/{WEIGHTS_FILE}"))
+def adapter_folders(home: Path) -> Iterator[Path]:
+    """Those in `adapters/`, then those of runs that do not train any more and were not promoted as they are."""
+    promoted: dict[str, set[str]] = {}
+    for folder in sorted(home.glob("adapters/[!.]*")):
+        if folder.is_dir():
+            yield folder
+            about = promotion_of(folder)
+            if about.get("run"):
+                promoted.setdefault(str(about["run"]), set()).add(str(about.get("digest")))
+    for folder in sorted(path.parent for path in home.glob(f"runs/*/adapter/{WEIGHTS_FILE}")):
+        digests = promoted.get(folder.parent.name)
+        if not _is_training(folder.parent) and not (digests and _digest_or_none(folder) in digests):
+            yield folder
+
+
+def promotion_of(folder: Path) -> dict[str, Any]:
+    """What stands in `PROMOTION_FILE`; empty where there is none or it is broken."""
+    return read_beside(folder, PROMOTION_FILE)
+
+
+def read_beside(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object beside an adapter that it can do without; empty where there is none or it is broken."""
+    try:
+        return _read_json(folder / name) if (folder / name).is_file() else {}
+    except UserError as error:
+        _say_once(str(error))
+        return {}
+
+
+def _is_training(run: Path) -> bool:
+    """True while the run's own record says so: its adapter may still change."""
+    try:
+        return _read_json(run / "status.json").get("status") == "running"
+    except UserError:
+        return False
+
+
+def _digest_or_none(folder: Path) -> str | None:
+    try:
+        return adapter_digest(folder)
+    except UserError:
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(f"{path} is larger than {MAX_JSON_BYTES / 1e6:.0f} MB. Save the adapter again.")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} cannot be read as JSON ({error}). Save the adapter again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object. Save the adapter again.")
     return content
+
+
+@functools.lru_cache(maxsize=1024)
+def _say_once(text: str) -> None:
+    """The folders are looked at again and again; what is wrong with one is said when it is first seen."""
+    logger.warning(text)
+
+
+def _count(about: Any) -> int | None:
+    """The number of rows that an evaluation was on."""
+    found = about.get("num_rows") if isinstance(about, dict) else None
+    return found if type(found) is int and found > 0 else None
 
 
 def _accuracy(evaluation: dict[str, Any], condition: str) -> float | None:
@@ -126,4 +228,5 @@ def _accuracy(evaluation: dict[str, Any], condition: str) -> float | None:
     found: Any = evaluation
     for key in ("conditions", condition, "overall", "lenient", "value"):
         found = found.get(key) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, int | float) else None
+    is_share = isinstance(found, int | float) and math.isfinite(found) and 0 <= found <= 1
+    return float(found) if is_share else None

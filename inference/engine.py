@@ -91,7 +91,14 @@ class Engine:
 
         Decodes that run already go on with the one they began with. Raises `UserError` if it cannot be served.
         """
-        self._adapters[name] = read_adapter(Path(path), self._model, self.base_name)
+        self._adapters[name] = self.read_adapter(path)
+
+    def read_adapter(self, path: str | Path) -> Adapter:
+        """The LoRA at `path`, ready for rows to bring along (`Row.held`); the engine does not keep it.
+
+        Runs beside decodes. Raises `UserError` if it cannot be served.
+        """
+        return read_adapter(Path(path), self._model, self.base_name)
 
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter; decodes that use it go on."""
@@ -103,7 +110,7 @@ class Engine:
         started = time.perf_counter()
         for row in rows:
             _check(row)
-        adapters = [self._adapter(row.adapter) if row.adapter is not None else None for row in rows]
+        adapters = [self._adapter_of(row) for row in rows]
         with self.lock, torch.inference_mode():
             images = self._encoder.encode([row.image for row in rows])
         prompts = []
@@ -123,6 +130,11 @@ class Engine:
     def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
         """The tensors of a decode."""
         return Batch(self._model, self._family, self._router, self.tokens.vocabulary, prompts)
+
+    def _adapter_of(self, row: Row) -> Adapter | None:
+        if row.adapter is None:
+            return None
+        return row.held() if row.held is not None else self._adapter(row.adapter)
 
     def _adapter(self, name: str) -> Adapter:
         adapter = self._adapters.get(name)

@@ -7,6 +7,7 @@ the base's own result. Nothing is merged, so no weight ever changes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -19,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
 
-from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
+from inference.adapters import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.errors import UserError
 
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
@@ -127,6 +129,27 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
     return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
 
 
+def check_adapter(folder: Path, base: str) -> None:
+    """Read the LoRA in `folder` against the base at a path or of a Hub id, without the base's weights.
+
+    Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
+    """
+    read_adapter(folder, _skeleton(base), base)
+
+
+@functools.lru_cache(maxsize=1)
+def _skeleton(base: str) -> nn.Module:
+    """The base's layers with their shapes and no memory."""
+    try:
+        config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The configuration of the base {base} cannot be read: {error}") from error
+    with torch.device("meta"):  # fp32, since it is set for all threads meanwhile, and that is what they have
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    route_linears(model)
+    return model
+
+
 def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
     if pair.keys() != {"A", "B"}:
         raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
@@ -176,6 +199,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
         )
+    check_size(path)
     try:
         tensors = load_file(path)
     except Exception as error:  # the file is untrusted, and safetensors raises several kinds

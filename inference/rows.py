@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inference.format import THINK_PROMPT
+
+if TYPE_CHECKING:
+    from inference.lora import Adapter
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,8 @@ class Row:
     system_prompt: str | None = THINK_PROMPT
     adapter: str | None = None
     """Name of an adapter the engine holds; `None` is the base."""
+    held: Callable[[], Adapter] | None = field(default=None, repr=False, compare=False)
+    """Gives that adapter where somebody else holds it than the engine (`inference.shelf`); asked once, at the start."""
     max_new_tokens: int = 512
     min_new_tokens: int = 0
     """The completion cannot end before this many tokens; benchmarks force equal lengths with it."""

@@ -96,7 +96,10 @@ class Settings(_Strict):
     base_reason: str
     """One sentence for the header: why this base."""
     adapter: str | None
-    """The adapter that is served beside it: a folder or a Hub id; `None` for the base alone."""
+    """The adapter that is served beside it unless another was promoted (`inference.served`): a folder or a Hub id;
+    `None` for the base alone."""
+    adapter_is_pinned: bool = False
+    """True if `LOOKTHINK_ADAPTER` names the adapter: this process then serves it, whatever was promoted."""
     home: Path
     """Where runs, adapters and caches are kept."""
     limits: Limits = DEFAULT_LIMITS
@@ -135,8 +138,15 @@ def load_settings(
     home = Path(env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME).expanduser().absolute()
     if home.exists() and not home.is_dir():
         raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
-    adapter = _choose_adapter(base, file.model, env.get("LOOKTHINK_ADAPTER", "").strip())
-    return Settings(base=base, base_reason=reason, adapter=adapter, home=home, limits=file.limits)
+    pinned = env.get("LOOKTHINK_ADAPTER", "").strip()
+    return Settings(
+        base=base,
+        base_reason=reason,
+        adapter=_choose_adapter(base, file.model, pinned),
+        adapter_is_pinned=bool(pinned),
+        home=home,
+        limits=file.limits,
+    )
 
 
 def _choose_base(named: str, override: str, has_gpu: bool | None) -> tuple[str, str]:

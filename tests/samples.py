@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from training.problems import Problem, iterate_problems
@@ -35,6 +37,17 @@ def random_adapter(folder: Path, seed: int = 0, strength: float = 0.5, base: Pat
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=strength * parameter.shape[1] ** -0.5)
     tuned.save_pretrained(str(folder))
+    return folder
+
+
+def perturbed_adapter(folder: Path, seed: int = 0, strength: float = 0.02) -> Path:
+    """The starter's own adapter with noise on its weights, quickly made; returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(STARTER / "adapter" / "adapter_config.json", folder / "adapter_config.json")
+    generator = torch.Generator().manual_seed(seed)
+    weights = load_file(STARTER / "adapter" / "adapter_model.safetensors")
+    noisy = {name: w + strength * torch.randn(w.shape, generator=generator) for name, w in weights.items()}
+    save_file(noisy, folder / "adapter_model.safetensors")
     return folder
 
 

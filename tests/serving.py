@@ -14,6 +14,7 @@ import app
 from inference.engine import Decode, Engine, Row
 from inference.settings import Settings, load_settings
 from training.access import Access
+from training.ui.side import TrainSide
 
 ADAPTER = "test-adapter"
 ADMIN_TOKEN = "the admin token of the tests"
@@ -76,7 +77,7 @@ class Server:
 
 @contextlib.contextmanager
 def serve(engine: Engine, home: Path, adapter: Path | None, **limits: Any) -> Iterator[Server]:
-    """The app with the shared engine; its adapters are taken out of the engine again."""
+    """The app with the shared engine, which keeps none of its adapters. Nobody looks after runs, unless a test does."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
     settings = load_settings(env=env, has_gpu=False)
     changes = {"adapter": str(adapter) if adapter else None, "limits": settings.limits.model_copy(update=limits)}
@@ -84,15 +85,15 @@ def serve(engine: Engine, home: Path, adapter: Path | None, **limits: Any) -> It
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
     app.prepare(settings)
     steered = SteeredEngine(engine)
-    blocks, service = app.build_app(settings, steered)
-    service.line.wait_loaded()
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
-    app.launch(blocks, service, access, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    side = TrainSide(settings, access)
+    blocks, service = app.build_app(settings, side, steered)
+    service.line.wait_loaded()
+    app.launch(blocks, service, side, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
         yield Server(blocks.local_url.rstrip("/"), steered, settings, blocks, service, access)
     finally:
         blocks.close(verbose=False)
-        for name in service.records:
-            engine.remove_adapter(name)
+        service.adapters.stop()
         if uploads_before is not None:  # another server of this process goes on with its own
             os.environ["GRADIO_TEMP_DIR"] = uploads_before

@@ -25,6 +25,8 @@ from inference.engine import Engine
 from inference.settings import load_settings
 from tests.samples import problems, random_adapter
 from tests.serving import ADAPTER, WAIT_SECONDS, Server, serve
+from training.access import Access
+from training.ui.side import TrainSide
 
 PROBLEM = problems(1, seed=3)[0]
 FIELDS = {"thinking", "answer", "truncated", "num_tokens", "seconds", "tokens_per_second", "well_formed", "verdict"}
@@ -312,6 +314,7 @@ def test_an_adapter_that_does_not_fit_ends_the_app_with_words(engine: Engine, tm
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(tmp_path), "LOOKTHINK_ADAPTER": str(folder)}
     settings = load_settings(env=env, has_gpu=False)
     app.prepare(settings)
-    _, service = app.build_app(settings, engine)
+    side = TrainSide(settings, Access(settings.home, {}))
+    _, service = app.build_app(settings, side, engine)
     with pytest.raises(ValueError, match="adapter"):
         service.line.wait_loaded()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from inference.engine import Engine
+from inference.live import LiveAdapters
 from inference.rows import Row
 from inference.settings import load_settings
 from inference.ui.exchange import Exchange
@@ -26,7 +27,7 @@ ROW = Row(Image.new("RGB", (112, 112), "white"), "How many circles?", max_new_to
 @pytest.fixture
 def exchange(engine: Engine) -> Exchange:
     settings = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
-    service = Service(settings, lambda: engine, {}, None, grade_lenient, cast(Any, None), [])
+    service = Service(settings, lambda: engine, LiveAdapters(settings), grade_lenient, cast(Any, None), [])
     service.line.wait_loaded()
     with gr.Blocks(analytics_enabled=False):
         return Exchange(service, [Panel("panel", "", "Nothing yet.")], gr.Button(), gr.Button())

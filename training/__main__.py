@@ -20,6 +20,8 @@ COMMANDS = {
     "cancel": "stop a run with a checkpoint, or take it out of the queue",
     "resume": "let a run that ended early go on from its newest checkpoint",
     "withdraw": "take a run out of the queue",
+    "adapters": "list the adapters here, how each did, and which one is served",
+    "promote": "serve another adapter from now on, or again the one before",
 }
 """Each is a module of this package, or in `run_commands`, with `add_arguments(parser)` and `main(args) -> int`."""
 _OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")

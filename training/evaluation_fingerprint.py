@@ -9,8 +9,8 @@ from typing import Any
 from training.swapped_pictures import sizes_and_keys
 
 _WEIGHTS = (".safetensors", ".json", ".jinja")
-_NOT_READ = ("evaluation",)
-"""Files that an evaluation itself puts beside an adapter."""
+_NOT_READ = ("evaluation", "comparison", "promotion")
+"""Beginnings of the names of files that are put beside an adapter and are no part of it."""
 
 
 def model_digest(source: str | Path) -> str:

@@ -44,12 +44,12 @@ result = client.predict(
 print(result["answer"], result["verdict"])"""
 
 
-def build_about(service: Service) -> None:
-    """The tab's contents."""
+def build_about(service: Service) -> gr.HTML:
+    """The tab's contents; returns the scores, which change with the adapters (`scores_html`)."""
     with gr.Column(elem_classes="lt-about"):
         model = STARTER if service.settings.is_starter else OTHER
         gr.HTML(f"{model}<p>{html.escape(service.settings.base_reason)}</p>", js_on_load=None)
-        gr.HTML(_scores_html(service), js_on_load=None)
+        scores = gr.HTML(scores_html(service), js_on_load=None)
         gr.HTML(LIMITS, js_on_load=None)
         gr.HTML(
             "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take image, "
@@ -57,9 +57,10 @@ def build_about(service: Service) -> None:
             f'<pre tabindex="0"><code>{html.escape(PROGRAM)}</code></pre>',
             js_on_load=None,
         )
+    return scores
 
 
-def _scores_html(service: Service) -> str:
+def scores_html(service: Service) -> str:
     """A row for each adapter with an evaluation beside it."""
     rows = "".join(_score_row(record) for record in service.records.values() if record.test_accuracy is not None)
     if not rows:

@@ -26,7 +26,7 @@ NO_ADAPTER = (
     "its adapter then answers here."
 )
 BASE_HINT = "The model as it came. Both get the same picture, question and seed, in one batch."
-TUNED_HINT = "The same model with the adapter that training made."
+TUNED_HINT = "The same model with the adapter that training made; where there is none yet, make train makes one."
 
 
 def build_compare(service: Service) -> Inputs:
@@ -39,7 +39,7 @@ def build_compare(service: Service) -> Inputs:
                 with gr.Column(min_width=240, elem_classes="lt-card"):
                     base = Panel("compare-base", "Base", BASE_HINT)
                 with gr.Column(min_width=240, elem_classes="lt-card"):
-                    tuned = Panel("compare-tuned", "Fine-tuned", TUNED_HINT if service.records else NO_ADAPTER)
+                    tuned = Panel("compare-tuned", "Fine-tuned", TUNED_HINT)
             words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
     exchange = Exchange(service, [base, tuned], inputs.run, inputs.stop)
 

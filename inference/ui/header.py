@@ -55,9 +55,10 @@ def base_title(service: Service) -> str:
 
 def _adapter_title(service: Service) -> str:
     """The served adapter's name, with its scores where they were measured."""
-    if service.served is None:
+    offer = service.offer
+    if offer.served is None:
         return "none yet"
-    record = service.records[service.served]
+    record = offer.records[offer.served]
     scores = f" <span>{html.escape(record.scores)}</span>" if record.scores else ""
     return f"{html.escape(record.name)}{scores}"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from inference.adapters import BASE_NAME
 from inference.errors import UserError
 from inference.images import load_image
+from inference.ui.adapter_choice import AdapterChoice
 from inference.ui.examples import EXAMPLES_JS, examples_html
 from inference.ui.exchange import Exchange
 from inference.ui.picture import Picture
@@ -54,18 +54,17 @@ class Inputs:
             self._build_more(name, base_alone)
 
     def _build_more(self, name: str, base_alone: bool) -> None:
-        limits, choices = self._service.settings.limits, self._service.choices
+        limits = self._service.settings.limits
+        choices = self._service.choices(base_alone)
+        self._base_alone = base_alone
         self.expected = gr.Textbox(
             label="Expected answer",
             info="If given, the answer is compared with it.",
             max_length=MAX_EXPECTED_CHARS,
             elem_id=f"{name}-expected",
         )
-        self.adapter = gr.Dropdown(
-            choices if base_alone else choices[:-1],
-            value=self._service.served or (BASE_NAME if base_alone else None),
-            label="Adapter",
-            elem_id=f"{name}-adapter",
+        self.adapter = AdapterChoice(
+            choices, value=choices[0][1] if choices else None, label="Adapter", elem_id=f"{name}-adapter"
         )
         self.temperature = gr.Slider(
             0, MAX_TEMPERATURE, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token."
@@ -81,6 +80,12 @@ class Inputs:
         self.seed = gr.Number(
             0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Matters above temperature 0."
         )
+
+    def adapters_now(self, chosen: Any) -> dict[str, Any]:
+        """The update that offers the adapters of this moment; what was chosen stays chosen while it is there."""
+        choices = self._service.choices(self._base_alone)
+        values = [value for _, value in choices]
+        return gr.update(choices=choices, value=chosen if chosen in values else next(iter(values), None))
 
     @property
     def prompt(self) -> list[Any]:

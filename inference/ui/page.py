@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
 import gradio as gr
 
-from inference.ui.about import build_about
+from inference.ui.about import build_about, scores_html
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
 from inference.ui.endpoints import build_endpoints
@@ -20,10 +23,20 @@ _TAKE_OVER = """(...values) => {
 """Runs in the page: its values are the fields of the tab entered, then those of the other one."""
 
 
-def build_page(blocks: gr.Blocks, service: Service) -> None:
-    """Everything inside the app's `blocks`, whose context must be open."""
+class Tab(Protocol):
+    """A tab that the app adds."""
+
+    def leave_for(self, others: Sequence[gr.Tab]) -> None:
+        """Told once which the other tabs are."""
+        ...
+
+
+def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab]) -> None:
+    """Everything inside the app's `blocks`, whose context must be open.
+
+    `train` fills the tab Train, in its context.
+    """
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
-    _refresh_until_ready(blocks, service, top)
     notice = notice_html(service)
     if notice:
         gr.HTML(notice, js_on_load=None)
@@ -32,21 +45,35 @@ def build_page(blocks: gr.Blocks, service: Service) -> None:
             ask = build_ask(service)
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
-        with gr.Tab("About", id="about"):
-            build_about(service)
+        with gr.Tab("Train", id="train") as train_tab:
+            trained = train(train_tab)
+        with gr.Tab("About", id="about") as about_tab:
+            scores = build_about(service)
+    trained.leave_for([ask_tab, compare_tab, about_tab])
+    _refresh(blocks, service, top, [ask, compare], scores)
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
 
 
-def _refresh_until_ready(blocks: gr.Blocks, service: Service, top: gr.HTML) -> None:
-    """A page opened while the model is loaded looks again each second, and no longer."""
+def _refresh(blocks: gr.Blocks, service: Service, top: gr.HTML, tabs: list[Inputs], scores: gr.HTML) -> None:
+    """What changes while the app runs: looked at when a page is opened and whenever it asks; each second, and no
+    longer, while the model is loaded."""
     timer = gr.Timer(1.0, active=not is_ready(service))
+    choices = [tab.adapter for tab in tabs]
 
-    def look() -> tuple[str, gr.Timer]:
-        return header_html(service), gr.Timer(active=not is_ready(service))
+    def look(*chosen: Any) -> list[Any]:
+        adapters = [tab.adapters_now(value) for tab, value in zip(tabs, chosen)]
+        return [header_html(service), gr.Timer(active=not is_ready(service)), scores_html(service), *adapters]
 
-    for event in (blocks.load, timer.tick):
-        event(look, None, [top, timer], show_progress="hidden", api_visibility="private", queue=False)
+    for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
+        event(
+            look,
+            choices,
+            [top, timer, scores, *choices],
+            show_progress="hidden",
+            api_visibility="private",
+            queue=False,
+        )
 
 
 def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from inference.adapters import BASE_NAME, AdapterRecord
 from inference.errors import UserError
 from inference.images import load_image
+from inference.live import LiveAdapters, Offer
 from inference.questions import clean_question
 from inference.rows import Row
 from inference.settings import Settings
@@ -21,10 +22,13 @@ from inference.ui.view import Grade
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from inference.lora import Adapter
 
 MAX_EXPECTED_CHARS = 1_000
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
+SERVED = ""
+"""What the adapter's choice holds while the visitor has picked none: the served one of the moment."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,16 @@ class Prompt:
     max_new_tokens: int
     temperature: float
     seed: int
+    hold: Callable[[str], Callable[[], Adapter]]
+    """Gives an adapter by name, as rows bring it along."""
 
     def row(self, adapter: str | None, prefix: str = "") -> Row:
-        """The row that asks it of the base (`None`) or of an adapter."""
+        """The row that asks it of the base (`None`) or of an adapter, which it then ends on. Raises `UserError`."""
         return Row(
             image=self.image,
             question=self.question,
             adapter=adapter,
+            held=None if adapter is None else self.hold(adapter),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             seed=self.seed,
@@ -68,22 +75,36 @@ class Service:
         self,
         settings: Settings,
         load: Callable[[], Engine],
-        records: dict[str, AdapterRecord],
-        served: str | None,
+        adapters: LiveAdapters,
         grade: Grade,
         new_problem: Callable[[], Example],
         examples: Sequence[Example],
     ) -> None:
-        """`load` gives the engine, in the background; `records` are the adapters it will hold, by name, and `served`
-        is the one that answers unless another is picked."""
-        self.settings, self.line = settings, Line(load, settings.limits)
-        self.records, self.served = records, served
+        """`load` gives the engine, in the background, and starts `adapters` on it."""
+        self.settings, self.adapters, self.line = settings, adapters, Line(load, settings.limits)
         self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
 
     @property
-    def choices(self) -> list[tuple[str, str]]:
-        """What the adapter dropdown offers: (label, name)."""
-        return [(name, name) for name in self.records] + [("none: the base alone", BASE_NAME)]
+    def offer(self) -> Offer:
+        """The adapters of this moment."""
+        return self.adapters.offer
+
+    @property
+    def records(self) -> dict[str, AdapterRecord]:
+        """The adapters on offer now, by name, the served one first."""
+        return self.offer.records
+
+    @property
+    def served(self) -> str | None:
+        """The adapter that answers now unless another is picked; `None` for the base alone."""
+        return self.offer.served
+
+    def choices(self, base_alone: bool = True) -> list[tuple[str, str]]:
+        """What the adapter dropdown offers now: (label, value); `SERVED` first, so that who picks none moves along."""
+        offer = self.offer
+        served = [] if offer.served is None else [(f"{offer.served} (served now)", SERVED)]
+        others = [(name, name) for name in offer.records if name != offer.served]
+        return [*served, *others, *([("none: the base alone", BASE_NAME)] if base_alone else [])]
 
     def read_prompt(
         self,
@@ -106,16 +127,18 @@ class Service:
             max_new_tokens=_whole(length, max_new_tokens, limits.default_new_tokens, 1, limits.max_new_tokens),
             temperature=_number("temperature", temperature, 0.0, 0.0, MAX_TEMPERATURE),
             seed=_whole("seed", seed, 0, 0, MAX_SEED),
+            hold=self.adapters.hold,
         )
 
     def adapter_named(self, name: Any) -> str | None:
-        """The adapter of that name; `None` or empty is the served one, `base` is none."""
-        if name is None or name == "":
-            return self.served
+        """The adapter of that name; `None` or empty is the served one of this moment, `base` is none."""
+        offer = self.offer
+        if name is None or name == SERVED:
+            return offer.served
         if name == BASE_NAME:
             return None
-        if name not in self.records:
-            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*self.records, BASE_NAME])}.")
+        if not isinstance(name, str) or name not in offer.records:
+            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.records, BASE_NAME])}.")
         return name
 
 

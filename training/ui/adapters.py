@@ -1,0 +1,114 @@
+"""The Adapters section: every version with its evaluation, which one is served, promote and roll back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from inference.adapters import adapter_name, resolve
+from inference.errors import UserError
+from inference.served import Serving, promote, roll_back, serving
+from inference.settings import Settings
+from inference.version_list import adapter_versions
+from training.access import Caller
+from training.ui import adapter_cards
+from training.ui.desk import Desk, Section
+from training.ui.guarded import HIDDEN
+from training.ui.parts import Shown
+
+ALONE = "the base alone"
+HINT = (
+    '<p class="lt-quiet">To promote an adapter is to let it answer visitors from then on. It needs no restart, and '
+    "answers that are under way end on the adapter they began with.</p>"
+)
+_BUTTONS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act]');
+  if (button) trigger('submit', { act: button.dataset.act, adapter: button.dataset.adapter });
+});
+"""
+_KEEP_FOLDED = """
+const open = new Set();
+element.addEventListener('click', (event) => {
+  const fold = event.target.closest('summary')?.parentElement;
+  if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
+});
+watch('value', () => {
+  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
+});
+"""
+"""What was unfolded stays so when the list is sent again. (A click comes before the change.)"""
+
+
+def build_adapters(desk: Desk) -> Section:
+    """The section's contents, inside its sub-tab; nothing of an adapter is in it before `refresh`."""
+    with gr.Column(elem_id="lt-adapters"):
+        served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
+        done = gr.HTML(js_on_load=None, elem_id="adapters-done")
+        gr.HTML(HINT, js_on_load=None)
+        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
+        note = gr.Textbox(visible=False)
+    section = _Adapters(desk)
+    outputs = [served, versions, note]
+    options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
+    for part in (served, versions):
+        part.submit(desk.guard(section.act, with_event=True), note, [done, *outputs], **options)
+    return Section(inputs=[note], outputs=outputs, refresh=section.refresh, skips=True)
+
+
+class _Adapters:
+    """What the section shows, and does, for whom it may."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def refresh(self, caller: Caller, note: Any) -> list[Any]:
+        """Updates for the section's outputs."""
+        shown, settings = Shown(note), self._desk.settings
+        now = serving(settings)
+        can_promote = now.source != "LOOKTHINK_ADAPTER"
+        return [
+            shown.update("served", adapter_cards.serving_html(now, before_name(settings, now))),
+            shown.update("versions", adapter_cards.versions_html(adapter_versions(settings, now), can_promote)),
+            shown.note,
+        ]
+
+    def act(self, caller: Caller, event: gr.EventData, note: Any) -> list[Any]:
+        """A button was pressed: promote, or roll back. Updates for what was done, then as `refresh`."""
+        act, adapter = (str(getattr(event, name, "")) for name in ("act", "adapter"))
+        if act == "promote":
+            now = self._promote(adapter, caller)
+        elif act == "roll back":
+            now = self._roll_back(adapter, caller)
+        else:
+            raise UserError("The page did not say what is to be done. Load it again.")
+        self._desk.refresh_served()
+        said = adapter_cards.escape(now.name or ALONE, 120)
+        words = f'<p class="lt-note lt-done" role="status">{said} answers from now on.</p>'
+        return [words, *self.refresh(caller, note)]
+
+    def _promote(self, adapter: str, caller: Caller) -> Serving:
+        settings = self._desk.settings
+        found = next((one for one in adapter_versions(settings) if one.name == adapter), None)
+        if found is None:
+            raise UserError("That adapter is no longer here. Choose another one.")
+        return promote(settings.home, found.path, caller.name, settings=settings)
+
+    def _roll_back(self, adapter: str, caller: Caller) -> Serving:
+        """To what the button named, and to nothing that came between."""
+        settings = self._desk.settings
+        before = before_name(settings, serving(settings))
+        if before is None or before != adapter:
+            what = f"a roll back would now return to {before}" if before else "there is nothing left to return to"
+            raise UserError(f"Meanwhile something else was promoted or rolled back, and {what}. Look again.")
+        return roll_back(settings.home, caller.name, settings=settings)
+
+
+def before_name(settings: Settings, now: Serving) -> str | None:
+    """The name of what a roll back returns to; `None` if there is nothing."""
+    if now.before is None:
+        return None
+    if now.before.adapter is not None:
+        return now.before.adapter
+    return adapter_name(resolve(settings.adapter)) if settings.adapter else ALONE

@@ -1,0 +1,47 @@
+"""`TrainSide`: everything behind the Train tab of one app, put together once.
+
+side = TrainSide(settings, access)
+build_page(blocks, service, lambda tab: side.build(tab, refresh_served))     # inside the app's blocks
+side.watcher.start()                                                         # runs are looked after from here on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+from starlette.routing import Route
+
+from inference.settings import Settings
+from training.access import Access
+from training.access_routes import access_routes
+from training.launcher import LocalLauncher, Watcher
+from training.runs import RunStore
+from training.ui.archive import Archive
+from training.ui.desk import Desk
+from training.ui.guarded import Guard
+from training.ui.tab import CSS_PATHS, Train, build_train
+
+
+class TrainSide:
+    """Records, launcher and watcher of one home folder, and who may use them."""
+
+    css_paths = CSS_PATHS
+
+    def __init__(self, settings: Settings, access: Access) -> None:
+        self.access = access
+        self._settings, self._archive = settings, Archive()
+        self.store = RunStore(settings.home)
+        self.launcher = LocalLauncher(self.store)
+        self.watcher = Watcher(self.launcher)
+
+    @property
+    def routes(self) -> list[Route]:
+        """For the app's server: log-in and log-out, and the download of run folders."""
+        return [*access_routes(self.access), *self._archive.routes()]
+
+    def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
+        """The tab's contents, inside its context."""
+        guard = Guard(self.access)
+        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
+        return build_train(desk, self._archive, tab)
