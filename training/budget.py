@@ -41,16 +41,17 @@ class Budget:
         """Seconds at work, over all starts."""
         return self._before + time.monotonic() - self._began
 
-    @property
-    def next(self) -> float:
-        """Seconds that one more step and its checkpoint may take; 0 as long as none was measured."""
-        step = max(self._steps, default=0.0)
-        return step + (self._save or step)  # no checkpoint yet: taken for as long as a step
+    def needed(self, is_saving: bool = False) -> float:
+        """Seconds that one more step and its checkpoint may take, after the one that is due now where `is_saving`.
 
-    @property
-    def is_over(self) -> bool:
+        A checkpoint is taken for as long as a step until one was measured; before the first step it is 0.
+        """
+        step = max(self._steps, default=0.0)
+        return step + (self._save or step) * (2 if is_saving else 1)
+
+    def is_over(self, is_saving: bool = False) -> bool:
         """True if one more step and its checkpoint would exceed the budget."""
-        return self.max_hours is not None and self.spent + self.next > 3600 * self.max_hours
+        return self.max_hours is not None and self.spent + self.needed(is_saving) > 3600 * self.max_hours
 
     def begin(self) -> None:
         """The next lap, a step or a checkpoint, begins now."""
@@ -77,7 +78,7 @@ class Budget:
         return (
             f"the budget of {self.max_hours:g} {'hour' if self.max_hours == 1 else 'hours'} (max_hours) is used up: "
             f"{self.spent / 3600:.3g} are spent at step {step}, and one more step with its checkpoint may take "
-            f"{self.next:.3g} s; raise max_hours and go on with --resume {path}"
+            f"{self.needed():.3g} s; raise max_hours and go on with --resume {path}"
         )
 
     def _end_lap(self) -> float:

@@ -147,7 +147,7 @@ class Life:
             folder.rewind(step)
             drop_candidates(folder, after=step)
             folder.add_versions(_hardware())
-            if is_left and self.budget.is_over:
+            if is_left and self.budget.is_over():
                 raise BudgetSpent(self.budget.reason(step, folder.path))
         with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
             splits = load_rows(config.data, _processor(config), progress=is_main_process())
