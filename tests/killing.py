@@ -25,7 +25,7 @@ PATIENCE = {
     "choosing the checkpoint": 1.0,
     "evaluating the adapter": 2.0,
 }
-"""Phases in their order, and at most so many seconds into each a kill comes. `saving` is in the middle of a checkpoint."""
+"""Phases in their order, and at most so many seconds into each a kill comes; `saving` is amid a checkpoint."""
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:

@@ -14,8 +14,9 @@ from training.choice import keep_candidate
 from training.config import RunConfig
 from training.diagnosis import diagnose
 from training.failures import NotANumber
+from training.ranks import any_process, wait_for_all
 from training.run_folder import RunFolder, append_line
-from training.stop import Stop, StopAsked, any_process
+from training.stop import Stop, StopAsked
 
 SHOWN = {"reward": "reward", "rewards/format_reward/mean": "format", "rewards/accuracy_reward/mean": "accuracy"}
 
@@ -87,7 +88,8 @@ class Recorder(TrainerCallback):
         self.bar.update(step - self.bar.n)
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Sign the checkpoint that was just written, its adapter put aside where one will be chosen."""
+        """Sign the checkpoint that every process has just written, its adapter put aside where one will be chosen."""
+        wait_for_all()
         if not state.is_world_process_zero:
             return
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate import PartialState
 
 from inference.adapters import CONFIG_FILE, RECORD_FILE
 from inference.errors import UserError
@@ -34,11 +32,14 @@ from training.curve import draw_curve
 from training.data import Splits, load_rows
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
+from training.ranks import check_checkpoint, connect, is_main_process, rank
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
 from training.stop import Stop, StopAsked
 from training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
+OTHER_PROCESS = "process "
+"""How the reason begins where one of several processes failed that does not keep the records."""
 
 
 def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None = None) -> Path:
@@ -71,11 +72,6 @@ def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None =
                 raise failure from error
             raise
     return folder.adapter
-
-
-def is_main_process() -> bool:
-    """True in the process that keeps the records: the only one, or the first of several."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def is_trained(folder: RunFolder) -> bool:
@@ -130,10 +126,20 @@ class Life:
             self.folder.drop_unfinished()  # first, for it may be what fills the disk
         log.error("%s", reason, exc_info=failure is None and not isinstance(error, UserError))
         try:
-            self._set_status("interrupted" if resumable else "failed", reason)
+            self._last_word("interrupted" if resumable else "failed", reason)
         except OSError as full:  # a full disk must not hide why the run ended
             log.error("the status cannot be written: %s", full)
         return failure
+
+    def _last_word(self, status: Status, reason: str) -> None:
+        """The process that fails first says why; the others only end because it has gone."""
+        said = self.folder.status()
+        if said.get("status") == "failed" and str(said.get("reason", "")).startswith(OTHER_PROCESS):
+            log.error("%s", said["reason"])
+        elif is_main_process():
+            self._set_status(status, reason)
+        elif status == "failed" and self.folder.path.is_dir():
+            self.folder.set_status(status, f"{OTHER_PROCESS}{rank()}: {reason}", said.get("step"))
 
     def _train(self) -> None:
         """Steps that are left, and the adapter."""
@@ -142,14 +148,16 @@ class Life:
         transformers.set_seed(config.seed)
         checkpoint = folder.newest_checkpoint()
         is_left = checkpoint is None or not is_at_the_end(checkpoint)  # else it was killed after its last step
+        step = step_of(checkpoint) if checkpoint else 0
         if is_main_process():
-            step = step_of(checkpoint) if checkpoint else 0
             folder.rewind(step)
             drop_candidates(folder, after=step)
             folder.add_versions(_hardware())
             if is_left and self.budget.is_over():
                 raise BudgetSpent(self.budget.reason(step, folder.path))
-        with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
+        state = connect()
+        check_checkpoint(folder.path, step)
+        with state.main_process_first():  # the others find the rows prepared
             splits = load_rows(config.data, _processor(config), progress=is_main_process())
         _check_rows(config, splits)
         if is_left:

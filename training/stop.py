@@ -74,15 +74,3 @@ class Stop:
     def _raise(self) -> None:
         self._raised = True
         raise StopAsked
-
-
-def any_process(*mine: bool) -> list[bool]:
-    """Which of these hold on any of the processes of a run; each of them has to ask."""
-    import torch  # here, for a run listens to signals before anything large is imported
-
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return list(mine)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    asked = torch.tensor([float(one) for one in mine], device=device)
-    torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-    return [bool(one) for one in asked.tolist()]

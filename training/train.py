@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from inference.errors import UserError
 from inference.settings import load_settings
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
-from training.failures import INTERRUPTED, RunFailed
+from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.run_folder import RunFolder
 from training.stop import Stop, StopAsked
 
@@ -36,18 +37,24 @@ def main(args: argparse.Namespace) -> int:
     folder, config = _asked_for(args)
     with Stop() as stop:
         try:
-            from training.life import is_main_process, run  # torch and all that: seconds, and a signal counts already
+            from training.life import run  # torch and all that: seconds, and a signal counts already
 
             adapter = run(config, folder, resume=bool(args.resume), stop=stop)
         except StopAsked:
             return _stopped_early(folder, bool(args.resume))
         except RunFailed as failure:
             where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""
-            print(f"{where}ended early: {failure}", flush=True)
+            if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first one says it
+                print(f"{where}ended early: {failure}", flush=True)
             return failure.status
-    if is_main_process():
+    if _is_first():
         print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0
+
+
+def _is_first() -> bool:
+    """As `training.ranks.is_main_process`, which imports torch."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
@@ -57,6 +64,8 @@ def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
         raise UserError("--resume goes on with a run as it was configured; leave the other options out")
     if args.resume:
         return args.resume, RunFolder.open(args.resume)[1]
+    if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("several processes share this run, and each would name another folder; name one with --folder")
     folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
     return folder, load_config(args.profile, values, args.config)
 

@@ -27,6 +27,7 @@ from training.loss_batch import replace_groups, select_rows
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
+from training.trackers import PROJECT, run_id, tracker_environment
 
 
 class RunTrainer(GRPOTrainer):
@@ -163,7 +164,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
     processes = check_processes(config)
     share = config.completions_per_step // processes
     micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    os.environ.update(tracker_environment(folder))
     return GRPOConfig(
         output_dir=str(folder / "checkpoints"),
         max_steps=config.max_steps or -1,
@@ -196,6 +197,9 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         save_steps=config.save_steps,
         save_total_limit=None,  # old checkpoints go when a newer one is signed, not before
         report_to=list(config.report_to) or "none",
+        run_name=run_id(folder),
+        project=PROJECT,
+        trackio_static_space_id=False,  # nothing leaves this machine
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )
