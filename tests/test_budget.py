@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.errors import UserError
 from training import budget
 from training.budget import Budget
 
@@ -35,13 +36,16 @@ def clock():
 def test_without_a_budget_the_hours_are_counted_all_the_same(clock, tmp_path: Path) -> None:
     first = Budget(tmp_path, None)
     clock.now += 50
-    first.begin()
+    first.loaded()
     clock.now += 10
     first.step_done()
-    assert not first.is_over() and first.spent == 60 and first.needed() == 20  # a checkpoint is taken for as long as a step
+    assert (
+        not first.is_over() and first.spent == 60 and first.needed() == 20
+    )  # a checkpoint is taken for as long as a step
     second = Budget(tmp_path, None)
     clock.now += 5
     assert second.spent == 65 and second.needed() == 20
+    assert second.needed(is_saving=True) == 30 and second.needed(is_starting=True) == 70
     second.record()
     assert [start["seconds"] for start in json.loads((tmp_path / "hours.json").read_text())["starts"]] == [60, 5]
 
@@ -49,7 +53,7 @@ def test_without_a_budget_the_hours_are_counted_all_the_same(clock, tmp_path: Pa
 def test_what_is_said(clock, tmp_path: Path) -> None:
     found = Budget(tmp_path, 2)
     clock.now += 7100
-    found.begin()
+    found.loaded()
     for seconds, done in ((60, found.step_done), (40, found.save_done)):
         clock.now += seconds
         done()
@@ -58,6 +62,13 @@ def test_what_is_said(clock, tmp_path: Path) -> None:
     assert said.startswith("the budget of 2 hours (max_hours) is used up: 2 are spent at step 12") and "100 s" in said
     assert said.endswith("raise max_hours and go on with --resume runs/first")
     assert "the budget of 1 hour (" in Budget(tmp_path, 1).reason(1, Path("x"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"starts": [1]}', '{"starts": [{"time": 1}]}'])
+def test_a_count_that_cannot_be_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "hours.json").write_text(text)
+    with pytest.raises(UserError, match="hours.json cannot be read .* or delete it"):
+        Budget(tmp_path, 1)
 
 
 durations = st.floats(0.1, 100)
@@ -81,20 +92,23 @@ def test_it_is_never_exceeded_once_a_step_and_a_checkpoint_are_measured(
         num_saves = 0
         for limit in (killed_after, 100):
             found = Budget(Path(folder), hours)
+            if found.is_over(is_starting=True):
+                return
             clock.now += load
-            found.begin()
+            found.loaded()
             for done in range(1, limit + 1):
                 clock.now += step
                 found.step_done()
                 is_saving = done % save_every == 0
-                is_over = found.is_over(is_saving)
+                is_over = found.is_over(is_saving=is_saving)
                 if is_over or is_saving:
                     clock.now += save
                     found.save_done()
                     num_saves += 1
                 if is_over:
                     assert num_saves == 1 or found.spent <= 3600 * hours + 1e-6
-                    assert Budget(Path(folder), hours).is_over(), "a resume ends at once"
-                    assert not Budget(Path(folder), hours + (2 * step + 2 * save) / 3600).is_over()
+                    assert Budget(Path(folder), hours - 1e-6).is_over(is_starting=True), "a resume ends at once"
+                    raised = hours + (load + 2 * step + 2 * save) / 3600
+                    assert not Budget(Path(folder), raised).is_over(is_starting=True)
                     return
         pytest.fail("the budget never ended it")

@@ -42,7 +42,7 @@ class Recorder(TrainerCallback):
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
-        self.budget.begin()
+            self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Ask for a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
@@ -56,7 +56,7 @@ class Recorder(TrainerCallback):
 
     def _ask_all(self, state, is_saving: bool) -> None:
         is_left = state.is_world_process_zero and state.global_step < state.max_steps
-        over = is_left and self.budget.is_over(is_saving)
+        over = is_left and self.budget.is_over(is_saving=is_saving)
         self.stopped, self.over_budget = any_process(self.stop.asked, over)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
