@@ -35,7 +35,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 1200) -> None:
     """Until it holds; the process must live on meanwhile."""
     end = time.monotonic() + seconds
     while not condition():
@@ -55,11 +55,10 @@ def phase_of(folder: RunFolder, process: subprocess.Popen[bytes]) -> str:
 
 def kill_in(phase: str, folder: RunFolder, process: subprocess.Popen[bytes], rng: random.Random) -> str:
     """Kill at a random moment from when the phase has begun; returns the phase that it hit."""
-    reached = len(folder.history())
 
     def begun() -> bool:
         now = phase_of(folder, process)
-        return now == phase and (phase != "training" or len(folder.history()) > reached)
+        return now == phase and (phase != "training" or len(folder.history()) > folder.status()["step"])
 
     wait_for(begun, process)
     time.sleep(rng.uniform(0, PATIENCE[phase]))
@@ -79,5 +78,5 @@ def kill_and_resume(folder: Path, options: Sequence[str], phases: Sequence[str],
         hit[kill_in(phase, found, process, rng)] += 1
         begun = (folder / "config.json").exists()
         process = start(folder, *(["--resume", str(folder)] if begun else [*options, "--folder", str(folder)]))
-    assert process.wait(timeout=900) == 0, (folder.parent / "out.txt").read_text()
+    assert process.wait(timeout=3600) == 0, (folder.parent / "out.txt").read_text()
     return hit

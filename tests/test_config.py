@@ -90,7 +90,7 @@ def test_without_options_nothing_is_changed() -> None:
         ({"base_revision": "main"}, "has no revisions"),
         ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
         ({"choose_checkpoint": True}, "data.validation_rows is 0"),
-        ({"choose_checkpoint": True, "keep_checkpoints": 1, "data": {"validation_rows": 9}}, "keep 2"),
+        ({"max_hours": 0}, "max_hours is 0"),
         ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
         ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
         ({"data": "owner/name"}, "on a line of its own"),

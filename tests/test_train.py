@@ -15,7 +15,7 @@ from training.__main__ import main
 from training.failures import INTERRUPTED
 from training.run_folder import RunFolder
 
-STEPS, SAVE_STEPS = 60, 3
+STEPS, SAVE_STEPS = 40, 2
 GROUPS, GROUP_SIZE = 2, 4
 KILLS = {
     "starting": 2,
@@ -98,7 +98,7 @@ def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
     process = start(folder, "--resume", str(folder))
     time.sleep(2)  # it imports torch
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=20) == INTERRUPTED
+    assert process.wait(timeout=60) == INTERRUPTED
     assert "stopped while" in found.status()["reason"] and found.status()["pid"] == process.pid
 
 
@@ -106,7 +106,7 @@ def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
     process = start(tmp_path / "run", *options(2, 2), "--folder", str(tmp_path / "run"))
     time.sleep(1.5)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=20) == INTERRUPTED
+    assert process.wait(timeout=60) == INTERRUPTED
     assert not (tmp_path / "run").exists() and "nothing was written" in (tmp_path / "out.txt").read_text()
 
 

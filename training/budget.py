@@ -12,6 +12,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from inference.errors import UserError
 from training.run_folder import write_whole
 
 RECENT_STEPS = 8
@@ -28,11 +29,17 @@ class Budget:
     def __init__(self, folder: Path, max_hours: float | None) -> None:
         self.path = folder / "hours.json"
         self.max_hours = max_hours
-        kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        self._starts: list[dict[str, float]] = kept.get("starts", [])
-        self._before = sum(start["seconds"] for start in self._starts)
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+            self._starts: list[dict[str, float]] = kept.get("starts", [])
+            self._before = sum(float(start["seconds"]) for start in self._starts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
+            ) from error
         self._steps: deque[float] = deque(kept.get("recent_step_seconds", []), maxlen=RECENT_STEPS)
         self._save = float(kept.get("save_seconds", 0.0))
+        self._load = float(kept.get("load_seconds", 0.0))
         self._began = self._lap = time.monotonic()
         self._starts.append({"time": time.time(), "seconds": 0.0})
 
@@ -41,20 +48,24 @@ class Budget:
         """Seconds at work, over all starts."""
         return self._before + time.monotonic() - self._began
 
-    @property
-    def next(self) -> float:
-        """Seconds that one more step and its checkpoint may take; 0 as long as none was measured."""
+    def needed(self, *, is_saving: bool = False, is_starting: bool = False) -> float:
+        """Seconds that one more step and its checkpoint may take; `is_saving`: after a checkpoint that is due now;
+        `is_starting`: after all has been loaded.
+
+        A checkpoint is taken for as long as a step until one was measured; before the first step it is 0.
+        """
         step = max(self._steps, default=0.0)
-        return step + (self._save or step)  # no checkpoint yet: taken for as long as a step
+        return step + (self._save or step) * (2 if is_saving else 1) + (self._load if is_starting else 0.0)
 
-    @property
-    def is_over(self) -> bool:
-        """True if one more step and its checkpoint would exceed the budget."""
-        return self.max_hours is not None and self.spent + self.next > 3600 * self.max_hours
+    def is_over(self, **when: bool) -> bool:
+        """True if one more step and its checkpoint would exceed the budget; `when` as `needed` has it."""
+        return self.max_hours is not None and self.spent + self.needed(**when) > 3600 * self.max_hours
 
-    def begin(self) -> None:
-        """The next lap, a step or a checkpoint, begins now."""
+    def loaded(self) -> None:
+        """All is loaded, and the first step begins."""
         self._lap = time.monotonic()
+        self._load = self._lap - self._began
+        self.record()
 
     def step_done(self) -> None:
         """A step has ended."""
@@ -70,6 +81,7 @@ class Budget:
         """Keep the count as it is now."""
         self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
         found = {"starts": self._starts, "recent_step_seconds": list(self._steps), "save_seconds": self._save}
+        found["load_seconds"] = self._load
         write_whole(self.path, json.dumps(found, indent=1))
 
     def reason(self, step: int, path: Path) -> str:
@@ -77,10 +89,9 @@ class Budget:
         return (
             f"the budget of {self.max_hours:g} {'hour' if self.max_hours == 1 else 'hours'} (max_hours) is used up: "
             f"{self.spent / 3600:.3g} are spent at step {step}, and one more step with its checkpoint may take "
-            f"{self.next:.3g} s; raise max_hours and go on with --resume {path}"
+            f"{self.needed():.3g} s; raise max_hours and go on with --resume {path}"
         )
 
     def _end_lap(self) -> float:
-        seconds = time.monotonic() - self._lap
-        self.begin()
-        return seconds
+        before, self._lap = self._lap, time.monotonic()
+        return self._lap - before

@@ -35,14 +35,14 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar where the run stands, unless it is to stop or has no time for a step."""
         self.history = self.folder.history()
-        self._ask_all(state)
+        self._ask_all(state, is_saving=False)
         if self.stopped:
             raise StopAsked
         if self.over_budget:
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
-        self.budget.begin()
+            self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Ask for a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
@@ -50,12 +50,13 @@ class Recorder(TrainerCallback):
             self.budget.step_done()
         if state.global_step >= state.max_steps:
             control.should_save = True
-        self._ask_all(state)
+        self._ask_all(state, control.should_save)  # one that save_steps asked for, before us
         if self.stopped or self.over_budget:
             control.should_save = control.should_training_stop = True
 
-    def _ask_all(self, state) -> None:
-        over = state.is_world_process_zero and state.global_step < state.max_steps and self.budget.is_over
+    def _ask_all(self, state, is_saving: bool) -> None:
+        is_left = state.is_world_process_zero and state.global_step < state.max_steps
+        over = is_left and self.budget.is_over(is_saving=is_saving)
         self.stopped, self.over_budget = any_process(self.stop.asked, over)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:

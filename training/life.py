@@ -153,7 +153,7 @@ class Life:
             folder.rewind(step)
             drop_candidates(folder, after=step)
             folder.add_versions(_hardware())
-            if is_left and self.budget.is_over:
+            if is_left and self.budget.is_over(is_starting=True):
                 raise BudgetSpent(self.budget.reason(step, folder.path))
         state = connect()
         check_checkpoint(folder.path, step)
