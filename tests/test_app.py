@@ -22,8 +22,10 @@ from PIL import Image
 
 import app
 from inference.engine import Engine
+from inference.served import promote, roll_back
 from inference.settings import load_settings
-from tests.samples import problems, random_adapter
+from inference.ui.header import header_html
+from tests.samples import perturbed_adapter, problems, random_adapter
 from tests.serving import ADAPTER, WAIT_SECONDS, Server, serve
 
 PROBLEM = problems(1, seed=3)[0]
@@ -120,6 +122,41 @@ def test_compare_asks_both_in_one_batch(client: Client, picture: Path, server: S
     assert server.engine.num_image_encodings - before <= 1
     assert result["base"]["text"] == ask(client, picture, adapter="base", max_new_tokens=24)["text"]
     assert result["tuned"]["text"] == ask(client, picture, max_new_tokens=24)["text"]
+
+
+def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
+    server: Server, client: Client, picture: Path, tmp_path: Path
+) -> None:
+    def wait_for(name: str | None) -> None:
+        started = time.monotonic()
+        while server.service.served != name and time.monotonic() - started < WAIT_SECONDS:
+            time.sleep(0.01)
+        assert time.monotonic() - started < WAIT_SECONDS / 6  # two seconds where nothing else runs
+
+    image = handle_file(str(picture))
+    before = ask(client, picture, max_new_tokens=8)["text"]
+    with server.steered(is_endless=True):
+        jobs = [
+            client.submit(image=image, question=PROBLEM.problem, max_new_tokens=n, api_name="/ask") for n in (500, 8)
+        ]
+        while len(server.service.line._jobs) < 2:  # the second one waits behind the first
+            time.sleep(0.01)
+        promoted = promote(
+            server.settings.home, perturbed_adapter(tmp_path / "new", 1, 0.3), "a", settings=server.settings
+        )
+        wait_for(promoted.name)
+        under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in jobs)
+    assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 500
+    assert waiting["text"] == before
+    assert str(promoted.name) in header_html(server.service) and ADAPTER not in header_html(server.service)
+    with server.steered(is_endless=True):
+        after = ask(client, picture, max_new_tokens=8)
+        assert after["adapter"] == promoted.name and after["text"] != before
+        assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
+    assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
+    roll_back(server.settings.home, "alice", settings=server.settings)
+    wait_for(ADAPTER)
+    assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
 
 
 def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, picture: Path) -> None:
