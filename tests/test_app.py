@@ -133,28 +133,24 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
             time.sleep(0.01)
         assert time.monotonic() - started < WAIT_SECONDS / 6  # two seconds where nothing else runs
 
-    image = handle_file(str(picture))
-    before = ask(client, picture, max_new_tokens=8)["text"]
+    new, home = perturbed_adapter(tmp_path / "new", seed=1, strength=0.3), server.settings.home
+    asked = {"image": handle_file(str(picture)), "question": PROBLEM.problem, "api_name": "/ask"}
     with server.steered(is_endless=True):
-        jobs = [
-            client.submit(image=image, question=PROBLEM.problem, max_new_tokens=n, api_name="/ask") for n in (500, 8)
-        ]
-        while len(server.service.line._jobs) < 2:  # the second one waits behind the first
-            time.sleep(0.01)
-        promoted = promote(
-            server.settings.home, perturbed_adapter(tmp_path / "new", 1, 0.3), "a", settings=server.settings
-        )
+        before = ask(client, picture, max_new_tokens=8)["text"]
+        jobs = [client.submit(**asked, max_new_tokens=tokens) for tokens in (400, 8)]
+        while len(server.service.line._jobs) < 2:
+            time.sleep(0.01)  # until the second one waits behind the first
+        promoted = promote(home, new, "alice", settings=server.settings)
         wait_for(promoted.name)
+        assert str(promoted.name) in header_html(server.service) and ADAPTER not in header_html(server.service)
         under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in jobs)
-    assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 500
-    assert waiting["text"] == before
-    assert str(promoted.name) in header_html(server.service) and ADAPTER not in header_html(server.service)
-    with server.steered(is_endless=True):
+        assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 400
+        assert waiting["text"] == before
         after = ask(client, picture, max_new_tokens=8)
         assert after["adapter"] == promoted.name and after["text"] != before
         assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
     assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
-    roll_back(server.settings.home, "alice", settings=server.settings)
+    roll_back(home, "alice", settings=server.settings)
     wait_for(ADAPTER)
     assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
 
