@@ -44,7 +44,14 @@ SMALL = {
 }
 SMALLER = {"data-train-rows": 60, "data-test-rows": 8, "data-validation-rows": 16}
 """Under Advanced."""
-EXPECTED_ERRORS = ("403 (Forbidden)", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE", "ERR_EMPTY", "Failed to fetch", "500 (")
+EXPECTED_ERRORS = (
+    "403 (Forbidden)",
+    "ERR_CONNECTION_REFUSED",
+    "ERR_INCOMPLETE",
+    "ERR_EMPTY",
+    "Failed to fetch",
+    "500 (",
+)
 """What a console says of a wrong token, of an app that is dead, and of a refusal."""
 
 
