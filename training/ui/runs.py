@@ -158,8 +158,8 @@ class RunsView:
         curves = {record.id: self._desk.snapshot(record).curves for record in records}
         plots = []
         for name in CURVES:
-            series = {run_id: found[name] for run_id, found in curves.items() if found.get(name)}
-            if series:
+            series = {run_id: found.get(name, []) for run_id, found in curves.items()}
+            if any(series.values()):
                 plots.append(curves_plot(series, *COMPARED.get(name, (name, ""))))
         if not plots:
             return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'

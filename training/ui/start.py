@@ -21,9 +21,9 @@ from training.ui.guarded import HIDDEN
 
 FRESH = "a fresh LoRA"
 PROFILE_WORDS = {
-    "starter": "starter: the shipped model, minutes on two cores",
-    "a100": "a100: Qwen2.5-VL 3B on one 80 GB card",
-    "recipe": "recipe: the starting recipe's values, exactly",
+    "starter": "starter: the shipped model",
+    "a100": "a100: for one 80 GB card",
+    "recipe": "recipe: the cookbook's values",
 }
 MAIN = {
     "data.dataset": ("Dataset", "`starter`, a Hub id such as owner/name, or a path on the machine."),
