@@ -73,7 +73,7 @@ def test_no_stranger_gets_anywhere_through_a_handler(server: Server) -> None:
         is_first = stranger.name in ("anonymous", "foreign origin")
         which = [handler for handler in all_of_them if handler.is_admin or is_first]
         answers = list(call_handlers(server, stranger, which))
-        known = [] if stranger.body else [ADMIN_TOKEN, *stranger.cookies.values()]
+        known = [] if stranger.body else [ADMIN_TOKEN, *(sent for sent in stranger.cookies.values() if len(sent) > 8)]
         assert len(answers) == 3 * len(which)
         assert wrong(answers, [*SECRETS, *known]) == []
         assert state(server) == before, f"{stranger.name} changed something"

@@ -180,6 +180,8 @@ def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
     record = store.get(run_id)
     assert (record.status, record.step, record.reason) == ("succeeded", STEPS, "")
     visit.wait_for(lambda: f"{STEPS} of {STEPS}" in visit.text("#watch-status"), "the end on the page")
+    compared = json.loads((record.folder / "adapter/comparison.json").read_text())
+    assert (compared["decision"], compared["num_rows"]) == ("waits", SMALLER["data-validation-rows"])
 
     promoted_and_rolled_back(visit, app, run_id)
     runs_in_order(visit, store, run_id)
