@@ -163,7 +163,7 @@ class RunsView:
                 plots.append(curves_plot(series, *COMPARED.get(name, (name, ""))))
         if not plots:
             return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'
-        return f'<h3 class="lt-group-title">Compared</h3><div class="lt-plots">{"".join(plots)}</div>'
+        return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{"".join(plots)}</div>'
 
 
 def build_runs(desk: Desk, archive: Archive) -> tuple[Section, RunsView]:

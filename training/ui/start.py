@@ -97,7 +97,7 @@ class StartForm:
                     self._fields.add(name, *MAIN[name])
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced", elem_classes="lt-more"):
             for title, group in ADVANCED.items():
-                gr.HTML(f'<h3 class="lt-group-title">{title}</h3>', js_on_load=None)
+                gr.HTML(f'<h2 class="lt-group-title">{title}</h2>', js_on_load=None)
                 for i in range(0, len(group), 2):
                     with gr.Row(elem_classes="lt-two"):
                         for name in group[i : i + 2]:
