@@ -143,6 +143,14 @@ class Admin(Visit):
             self.page.wait_for_timeout(200)
         raise AssertionError(f"never {words}; the page says {self.text('#train-desk')[:600]}")
 
+    def check_access(self, section: str) -> None:
+        """No barrier of our own making for who cannot see or point, in a section of the tab."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page, context="#train-desk").response["violations"]
+        ours = {v["id"]: [node["html"][:200] for node in v["nodes"] if "lt-" in node["html"]] for v in found}
+        assert not any(ours.values()), f"{section}: {ours}"
+
     def shoot(self, name: str) -> None:
         if SHOTS:
             self.page.wait_for_timeout(400)
@@ -172,6 +180,8 @@ def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
     record = store.get(run_id)
     assert (record.status, record.step, record.reason) == ("succeeded", STEPS, "")
     visit.wait_for(lambda: f"{STEPS} of {STEPS}" in visit.text("#watch-status"), "the end on the page")
+    compared = json.loads((record.folder / "adapter/comparison.json").read_text())
+    assert (compared["decision"], compared["num_rows"]) == ("waits", SMALLER["data-validation-rows"])
 
     promoted_and_rolled_back(visit, app, run_id)
     runs_in_order(visit, store, run_id)
@@ -210,6 +220,7 @@ def started(visit: Admin, store: RunStore) -> str:
     visit.wait_for(lambda: f"{8 * STEPS}" in visit.text("#train-estimate"), "the number of completions")
     assert "unknown" in visit.text("#train-estimate")
     visit.shoot("laptop-light-train-start")
+    visit.check_access("Start")
     page.click("#train-start")
     page.wait_for_selector("#watch-status", state="visible")
     [record] = store.list()
@@ -255,6 +266,7 @@ def runs_in_order(visit: Admin, store: RunStore, run_id: str) -> None:
     page.locator(f"#train-runs input[data-run='{run_id}']").check()
     page.wait_for_selector("#train-comparison .lt-plot")
     visit.shoot("laptop-light-train-runs")
+    visit.check_access("Runs")
     heads = page.locator("#train-runs th button")
     heads.filter(has_text="Steps").click()
     assert page.locator("#train-runs tbody tr").first.inner_text().count(run_id)
@@ -285,6 +297,7 @@ def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:
         phone.page.wait_for_timeout(600)
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], section
         phone.shoot(f"phone-dark-train-{section.lower()}")
+        phone.check_access(section)
     phone.page.click("#train-log-out")
     phone.page.wait_for_selector("#train-token")
     assert phone.page.locator("#train-start").count() == 0 or not phone.page.locator("#train-start").is_visible()

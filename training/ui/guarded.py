@@ -60,7 +60,9 @@ class Guard:
                 words = "It has been written to the app's log. What was asked for may not have happened."
                 raise gr.Error(words, title=BROKE, print_exception=False) from None
 
-        return _for_gradio(answer, self.access.is_on_space, with_event)
+        made = _for_gradio(answer, self.access.is_on_space, with_event)
+        made.__name__ = f"train_{handler.__name__.strip('_')}"  # what Gradio calls the endpoint
+        return made
 
     def _caller(self, request: gr.Request, profile: Any, token: Any) -> Caller:
         return self.access.check(request.headers, request.cookies, profile, token)

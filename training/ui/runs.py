@@ -158,12 +158,12 @@ class RunsView:
         curves = {record.id: self._desk.snapshot(record).curves for record in records}
         plots = []
         for name in CURVES:
-            series = {run_id: found[name] for run_id, found in curves.items() if found.get(name)}
-            if series:
+            series = {run_id: found.get(name, []) for run_id, found in curves.items()}
+            if any(series.values()):
                 plots.append(curves_plot(series, *COMPARED.get(name, (name, ""))))
         if not plots:
             return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'
-        return f'<h3 class="lt-group-title">Compared</h3><div class="lt-plots">{"".join(plots)}</div>'
+        return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{"".join(plots)}</div>'
 
 
 def build_runs(desk: Desk, archive: Archive) -> tuple[Section, RunsView]:

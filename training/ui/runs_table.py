@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from training.run_record import RunRecord
 from training.ui.start import duration
 
-COLUMNS = ("Run", "Status", "Steps", "Reward", "Accuracy", "Time", "Price", "From")
+COLUMNS = ("Run", "Status", "Steps", "Last reward", "Last accuracy", "Time", "Price", "From")
 EMPTY = (
     '<p class="lt-note lt-quiet">There is no run yet. Start one under Start, or with '
     "<code>python -m training start</code>; it then stands here.</p>"

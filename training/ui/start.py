@@ -21,9 +21,9 @@ from training.ui.guarded import HIDDEN
 
 FRESH = "a fresh LoRA"
 PROFILE_WORDS = {
-    "starter": "starter: the shipped model, minutes on two cores",
-    "a100": "a100: Qwen2.5-VL 3B on one 80 GB card",
-    "recipe": "recipe: the starting recipe's values, exactly",
+    "starter": "starter: the shipped model",
+    "a100": "a100: for one 80 GB card",
+    "recipe": "recipe: the cookbook's values",
 }
 MAIN = {
     "data.dataset": ("Dataset", "`starter`, a Hub id such as owner/name, or a path on the machine."),
@@ -97,7 +97,7 @@ class StartForm:
                     self._fields.add(name, *MAIN[name])
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced", elem_classes="lt-more"):
             for title, group in ADVANCED.items():
-                gr.HTML(f'<h3 class="lt-group-title">{title}</h3>', js_on_load=None)
+                gr.HTML(f'<h2 class="lt-group-title">{title}</h2>', js_on_load=None)
                 for i in range(0, len(group), 2):
                     with gr.Row(elem_classes="lt-two"):
                         for name in group[i : i + 2]:

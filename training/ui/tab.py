@@ -113,10 +113,10 @@ class Train:
         return self._all(caller, opened, seen, sent, [opened], move=False, ticking=True)
 
     def _opener(self, name: str) -> Any:
-        def opened(caller: Caller, _: str, seen: Any, *sent: Any) -> list[Any]:
+        def open_section(caller: Caller, _: str, seen: Any, *sent: Any) -> list[Any]:
             return self._all(caller, name, seen, sent, [name], move=False)
 
-        return opened
+        return open_section
 
     def _start(self, caller: Caller, opened: str, seen: Any, *sent: Any) -> list[Any]:
         """Start a run, and go to Watch."""
