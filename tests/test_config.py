@@ -58,7 +58,7 @@ def test_every_setting_is_an_option() -> None:
     values = options(
         *("--learning-rate", "1e-4", "--lora-modules", "[q_proj, v_proj]", "--report-to", "[]"),
         *("--rewards", "{accuracy_reward: 1, soft_format_reward: 0.2}", "--gradient-checkpointing", "true"),
-        *("--dataset", "owner/name", "--data-split", "train[:10%]", "--data-columns", "{problem: question}"),
+        *("--dataset", "owner/name", "--split", "train[:10%]", "--columns", "{problem: question}"),
     )
     config = load_config(None, values | {"data": {**values["data"], "train_rows": None, "test_rows": None}})
     assert math.isclose(config.learning_rate, 1e-4)

@@ -130,7 +130,7 @@ def options(steps: int) -> list[str]:
     values = SMALL | {"max_steps": steps, "save_steps": 1, "report_to": "[]"}
     flat = {k: v for k, v in values.items() if k != "data"}
     return [word for k, v in flat.items() for word in (f"--{k.replace('_', '-')}", str(v))] + [
-        *("--data-train-rows", "40", "--data-test-rows", "4")
+        *("--train-rows", "40", "--test-rows", "4")
     ]
 
 
@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
     ],
 )
 def test_a_wrong_option_is_named(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
-    assert main(["train", *words, "--data-train-rows", "2", "--folder", str(tmp_path / "run")]) != 0
+    assert main(["train", *words, "--train-rows", "2", "--folder", str(tmp_path / "run")]) != 0
     printed = capsys.readouterr()
     assert said in printed.err + printed.out
 

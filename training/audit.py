@@ -21,24 +21,17 @@ from inference.settings import base_source
 from training.audit_page import render_page
 from training.audit_rollouts import Plan, project, read_measured_run, sample_rollouts
 from training.audit_rows import audit
+from training.config_options import add_data_options, data_values
 from training.data import load_rows
-from training.data_config import DataConfig, read_data_config
+from training.data_config import read_data_config
 
 MAX_EXAMPLES = 500
 """More rows than this make a page that no phone opens."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m training audit`: one for each field of `DataConfig`, and the audit's own."""
-    for name, field in DataConfig.model_fields.items():
-        help_text = (field.description or "").replace("%", "%%")
-        if name == "columns":
-            parser.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help=help_text)
-        else:
-            default = field.get_default(call_default_factory=True)
-            kind = next((t for t in (float, int) if t.__name__ in str(field.annotation)), str)
-            shown = f"{help_text} ({default})" if default is not None else help_text
-            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help=shown)
+    """The options of `python -m training audit`: those of the data, as every command has them, and its own."""
+    add_data_options(parser, "data (the starter problems unless one of these is given)")
     parser.add_argument("--base", help="local path or Hub id of the base whose tokens are counted (starter: its own)")
     parser.add_argument("--output", type=Path, help="write the report here as JSON")
     parser.add_argument("--html", type=Path, help="write one self-contained page here, with examples")
@@ -56,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Audit as the options say."""
-    config = read_data_config(**_settings(args))
+    config = read_data_config(**data_values(args))
     base = args.base or ("starter" if config.is_starter else None)
     _check(args, base)
     measured = read_measured_run(args.measured_run) if args.measured_run else None
@@ -78,18 +71,6 @@ def main(args: argparse.Namespace) -> int:
     if args.html:
         args.html.write_text(render_page(report), encoding="utf-8")
     return 0
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `DataConfig` that were given."""
-    given = {name: getattr(args, name) for name in DataConfig.model_fields if name != "columns"}
-    settings = {name: value for name, value in given.items() if value is not None}
-    for pair in args.column:
-        ours, equals, theirs = pair.partition("=")
-        if not equals:
-            raise UserError(f"--column is {pair!r}; write OURS=THEIRS, such as problem=question.")
-        settings.setdefault("columns", {})[ours] = theirs
-    return settings
 
 
 def _check(args: argparse.Namespace, base: str | None) -> None:

@@ -63,6 +63,7 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar where the run stands."""
         self.history = self.folder.history()
+        state.save_steps = args.save_steps  # a resumed state brings the number it was saved with
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
 

@@ -12,6 +12,7 @@ from inference.engine import Engine
 from inference.settings import base_source
 from training.conditions import ADAPTER_THINKING
 from training.config import RunConfig
+from training.run_evaluation import completion_limit
 from training.run_folder import RunFolder, is_whole, step_of, write_whole
 from training.scoring import evaluate
 
@@ -24,9 +25,9 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
 
     Among equals the later one is taken. Every score is kept in `validation.json`.
     """
-    engine = Engine.load(base_source(config.base))
+    engine = Engine.load(base_source(config.base), revision=config.base_revision)
     scores: dict[int, float] = {}
-    limit = max(256, config.max_completion_length)
+    limit = completion_limit(config)
     for checkpoint in sorted(filter(is_whole, folder.checkpoints.glob("checkpoint-*")), key=step_of):
         engine.add_adapter("candidate", checkpoint)
         found = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
@@ -45,8 +46,9 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
 
 
 def take_adapter(checkpoint: Path, target: Path, base_name: str) -> None:
-    """Copy a checkpoint's adapter, naming its base by id and not by a path of this machine."""
+    """Copy a checkpoint's adapter, naming its base by id, or of a folder by its name: no path of this machine."""
     target.mkdir(parents=True, exist_ok=True)
+    base_name = Path(base_name).name if Path(base_name).is_absolute() else base_name
     settings = json.loads((checkpoint / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
     shutil.copyfile(checkpoint / ADAPTER_FILES[1], target / ADAPTER_FILES[1])
     write_whole(target / ADAPTER_FILES[0], json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))

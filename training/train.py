@@ -21,12 +21,14 @@ from typing import Any
 import torch
 import transformers
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from inference.errors import UserError
 from inference.settings import base_source, load_settings
 from training.callbacks import Recorder, Stop
 from training.choice import choose_checkpoint, take_adapter
 from training.config import RunConfig, load_config
+from training.config_changes import change_config
 from training.config_options import add_config_options, config_values
 from training.curriculum import order_by_difficulty
 from training.curve import draw_curve
@@ -35,6 +37,7 @@ from training.failures import INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
 from training.reward_loading import load_reward
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
+from training.run_sources import check_sources, pin
 from training.trainer import build_trainer, check_base
 
 log = logging.getLogger(__name__)
@@ -48,21 +51,29 @@ def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
     processes (`accelerate launch`) the first keeps the folder.
     """
     folder = RunFolder(path)
+    if resume:
+        config = RunFolder.open(path, config)[1]
     check_base(config)
     check_tools(config)
+    config = pin(config)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
+        before: dict[str, Any] = {}
         if is_main_process():
-            folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
+            folder = RunFolder(path) if resume else RunFolder.create(path, config)
             stack.enter_context(folder.locked())
             stack.enter_context(_logged(folder))
-            if resume and folder.status().get("status") == "succeeded":
+            before = folder.status()
+            if resume and before.get("status") == "succeeded":
                 raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
             folder.set_status("running")
         try:
             done = _train(config, folder, stop)
         except (Exception, KeyboardInterrupt) as error:
-            raise _failed(error, config, folder) from error
+            failure = _failed(error, config, folder)
+            if isinstance(error, UserError) and before:  # a resume that is refused leaves the run as it was
+                folder.put_back_status(before)
+            raise failure from error
         if not done:
             reason = f"stopped at step {_last_step(folder)}; go on with --resume {path}"
             _set_status(folder, "interrupted", reason)
@@ -92,11 +103,15 @@ def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
     """Train to the end and write the adapter; false if it was stopped before."""
     transformers.set_seed(config.seed)
     checkpoint = folder.newest_checkpoint()
-    if is_main_process():
-        folder.add_versions(_hardware())
-        folder.rewind(step_of(checkpoint) if checkpoint else 0)
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    config = broadcast_object_list([config])[0]  # a branch of the Hub may move between two processes' look-ups
+    with processes.main_process_first():  # the others find the rows prepared
         splits = load_rows(config.data, _processor(config), progress=is_main_process())
+    if is_main_process():
+        check_sources(config, folder, splits)
+        folder.change(config)
+        folder.add_versions(_hardware() | {"num_processes": processes.num_processes})
+        folder.rewind(step_of(checkpoint) if checkpoint else 0)
     if checkpoint is None or not is_at_the_end(checkpoint):  # else it was killed after its last step
         if not _train_on(config, folder, stop, _train_rows(config, splits), checkpoint):
             return False
@@ -198,11 +213,11 @@ def main(args: argparse.Namespace) -> int:
     """Train, evaluate, and say where everything is."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     values = config_values(args)
-    if args.resume and (values or args.folder or args.config or args.profile):
-        raise UserError("--resume goes on with a run as it was configured; leave the other options out")
+    if args.resume and (args.folder or args.config or args.profile):
+        raise UserError("--resume goes on with a run where it is; leave --folder, --config and --profile out")
     folder = args.resume or args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
     if args.resume:
-        config = RunFolder.open(folder)[1]
+        config = RunFolder.open(folder, change_config(RunFolder.open(folder)[1], values))[1]
     else:
         config = load_config(args.profile, values, args.config)
     try:
@@ -212,15 +227,8 @@ def main(args: argparse.Namespace) -> int:
         print(f"run folder: {folder}\nended early: {failure}", flush=True)
         return failure.status
     if config.eval_rows and is_main_process():
-        from training.evaluate import report
+        from training.run_evaluation import evaluate_run
 
-        report(
-            config.base,
-            adapter,
-            config.eval_rows,
-            data=None if config.data.is_starter else config.data,
-            max_new_tokens=max(256, config.max_completion_length),
-            target=adapter / "evaluation.json",
-        )
+        evaluate_run(folder)
     print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
     return 0
