@@ -104,7 +104,7 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "2",
         "--num-generations",
         "2",
-        "--max-new-tokens",
+        "--max-completion-length",
         "4",
     ]
     assert run(*sizes, "--with-model", "--dollars-per-hour", "2.5", "--output", str(output)) == 0
