@@ -117,7 +117,7 @@ def finished_run(tmp_path: Path) -> RunFolder:
 def test_a_run_is_evaluated_where_it_is(finished_run: RunFolder) -> None:
     assert run("--run", finished_run.path, "--conditions", "main") == 0
     found = read(finished_run.adapter / "evaluation.json")
-    assert found["about"]["num_rows"] == 3 and found["about"]["max_new_tokens"] == 12
+    assert found["about"]["num_rows"] == 3 and found["about"]["max_new_tokens"] == 256
     assert found["verdict"].endswith(".")
     record = read_record(finished_run.adapter)
     assert record.num_rows == 3 and record.test_accuracy is not None and record.base_accuracy is not None
@@ -184,12 +184,6 @@ def test_a_run_that_cannot_be_evaluated(finished_run: RunFolder, capsys: pytest.
     finished_run.set_status("interrupted")
     assert run("--run", finished_run.path) == 2
     assert "has no adapter yet (it is interrupted); finish it with train --resume" in capsys.readouterr().err
-
-
-def test_a_base_at_a_revision_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = RunFolder.create(tmp_path / "run", load_config("starter", {"base": "owner/model", "base_revision": "abc"}))
-    assert run("--run", folder.path) == 2
-    assert "was on revision abc of owner/model; download that revision" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [[], ["fly"], ["evaluate", "--data-split", "train"]])

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from inference.engine import Engine
 from inference.errors import UserError
@@ -31,7 +33,7 @@ SMALL = {
     "micro_batch_size": 8,
     "max_completion_length": 24,
     "eval_rows": 0,
-    "save_steps": 2,
+    "save_steps": 1,
     "report_to": [],
     "data": {"train_rows": 40, "test_rows": 4},
 }
@@ -76,6 +78,46 @@ def test_a_run_killed_after_its_last_step_is_not_trained_further(folder, tmp_pat
     assert [row["step"] for row in killed.history()] == [1, 2]
     weights = "adapter/adapter_model.safetensors"
     assert (killed.path / weights).read_bytes() == (folder / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_resume_may_change_what_a_step_does_not_depend_on(folder, tmp_path, capsys) -> None:
+    """Killed after step 1: with other micro-batches step 2 samples the same, learns the same, and all is on record."""
+    killed = RunFolder(Path(shutil.copytree(folder, tmp_path / "killed")))
+    shutil.rmtree(killed.adapter)
+    shutil.rmtree(killed.checkpoints / "checkpoint-2")
+    killed.set_status("interrupted")
+    before = {path: path.read_bytes() for path in killed.path.rglob("*") if path.is_file()}
+    resume = ["train", "--resume", str(killed.path)]
+    assert main([*resume, "--micro-batch-size", "4", "--learning-rate", "0.5", "--test-rows", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "learning_rate: 0.001, not 0.5" in said and "data.test_rows: 4, not 3" in said
+    assert f"--start-adapter {killed.checkpoints / 'checkpoint-1'} --folder NEW" in said
+    assert {path: path.read_bytes() for path in killed.path.rglob("*") if path.is_file()} == before
+    changes = ["--micro-batch-size", "4", "--gradient-checkpointing", "true", "--keep-checkpoints", "1"]
+    assert main([*resume, *changes, "--save-steps", "2", "--report-to", "none"]) == 0
+    whole = RunFolder(folder)
+    assert [row["step"] for row in killed.history()] == [1, 2]
+    assert [said_in(group) for group in killed.groups()] == [said_in(group) for group in whole.groups()]
+    weights = [load_file(found.adapter / "adapter_model.safetensors") for found in (killed, whole)]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[1])
+    noted = [json.loads(line) for line in (killed.path / "changes.jsonl").read_text().splitlines()]
+    assert {(n["setting"], str(n["from"]), str(n["to"]), n["step"]) for n in noted} == {
+        ("micro_batch_size", "8", "4", 1),
+        ("gradient_checkpointing", "False", "True", 1),
+        ("keep_checkpoints", "3", "1", 1),
+        ("save_steps", "1", "2", 1),
+        ("report_to", "['tensorboard']", "[]", 1),
+    }
+    assert RunFolder.open(killed.path)[1] == small(
+        micro_batch_size=4, gradient_checkpointing=True, keep_checkpoints=1, save_steps=2
+    )
+    starts = json.loads((killed.path / "versions.json").read_text())
+    assert [start["step"] for start in starts] == [0, 1] and starts[1]["num_processes"] == 1
+
+
+def said_in(group: dict) -> tuple:
+    return group["step"], group["image"], group["prompt"], [c["text"] for c in group["completions"]]
 
 
 @pytest.mark.slow
@@ -217,8 +259,25 @@ def test_a_new_run_is_not_put_on_a_finished_one(folder, capsys) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
-def test_resuming_takes_no_other_settings(capsys, tmp_path) -> None:
-    assert main(["train", "--resume", str(tmp_path), "--seed", "3"]) == 2
-    assert "leave the other options out" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--folder", "other"), "leave --folder, --config and --profile out"),
+        (("--profile", "recipe"), "leave --folder, --config and --profile out"),
+        (("--seed", "3"), "seed: 0, not 3"),
+        (("--micro-batch-size", "7"), "give one of 1, 2, 4, 8"),
+        (("--micro-batch-size", "many"), "micro_batch_size is 'many'"),
+        (("--dataset", "owner/other"), "data.dataset: 'starter', not 'owner/other'"),
+    ],
+)
+def test_a_resume_that_is_refused_changes_nothing(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
+    path = RunFolder.create(tmp_path / "run", small()).path
+    before = sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*"))
+    assert main(["train", "--resume", str(path), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
+
+
+def test_what_is_no_run_is_not_resumed(capsys, tmp_path) -> None:
     assert main(["train", "--resume", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err

@@ -9,6 +9,7 @@ line and a remote job start runs through it. Standard library, pydantic and YAML
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -175,7 +176,7 @@ def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for name in ("start_adapter", "curriculum"):
         if isinstance(values.get(name), str):
-            found[name] = str(Path(values[name]).expanduser().absolute())
+            found[name] = os.path.abspath(Path(values[name]).expanduser())
     base, dataset = values.get("base"), data.get("dataset")
     if isinstance(base, str) and base != STARTER and not values.get("base_revision"):
         found["base"] = _whole_path(base)
@@ -187,7 +188,7 @@ def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
 def _whole_path(name: str) -> str:
     """Of a path that is there, all of it; of anything else, such as a Hub id, what was given."""
     path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else name
+    return os.path.abspath(path) if path.exists() else name
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def read_options(args: argparse.Namespace) -> tuple[Plan, Outputs]:
         "role": args.role,
         "seed": args.seed,
         "batch_size": args.batch_size,
-        "conditions": choose_conditions(args.conditions, args.temperature),
+        "conditions": tuple(choose_conditions(args.conditions, args.temperature)),
         "num_samples": args.samples,
     }
     optional = {"num_rows": args.rows, "max_new_tokens": args.max_new_tokens, "revision": args.base_revision}
