@@ -68,7 +68,7 @@ def test_most_frequent_train_answer(tmp_path: Path) -> None:
     ("role", "num_rows", "message"),
     [
         ("train", None, "--role is train: rows that were trained on show nothing; choose test or validation"),
-        ("validation", None, "no validation rows as it is split; give --data-validation-rows"),
+        ("validation", None, "no validation rows as it is split; give --validation-rows"),
         ("test", 0, "0 rows were asked for"),
     ],
 )

@@ -21,10 +21,14 @@ from training.run_folder import RunFolder, write_whole
 ROLES = ("train", "validation", "test")
 
 
+class OtherSources(UserError):
+    """What a run reads is not what it began with."""
+
+
 def pin(config: RunConfig) -> RunConfig:
     """`config` with commits in the place of the branches and tags of its base and its dataset on the Hub.
 
-    Raises `UserError` for a dataset that is not there. The base is checked before (`training.trainer.check_base`).
+    Raises `UserError` for a dataset that is not there. The base is checked before (`training.checks.check_base`).
     """
     data = config.data
     if data.is_hub:
@@ -53,7 +57,7 @@ def check_sources(config: RunConfig, folder: RunFolder, splits: Splits) -> None:
         raise UserError(f"{path} cannot be read ({error}); put it back, or {folder.way_out()}") from None
     if differing:
         name = differing[0]
-        raise UserError(
+        raise OtherSources(
             f"{name} of the run in {folder.path} was {_shown(before[name])} when it began, and is "
             f"{_shown(found[name])} now ({_named(config, name)}): a run does not go on with something else. "
             f"Put it back as it was, or {folder.way_out()}"
