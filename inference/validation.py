@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+_FORMS = {"dict_type": "write it as {name: value, name: value}", "tuple_type": "write it as [value, value]"}
+"""What to write, where pydantic only says which type it wants."""
 MAX_SHOWN_CHARS = 200
 """Of a value that is refused."""
 
@@ -29,7 +31,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{place} is not a setting; there are {', '.join(known)} (it was given as {shown})"
     if first["type"] == "missing":
         return f"{place} is missing; it must be given"
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = _FORMS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error" and not isinstance(first["input"], str | int | float):
         return f"{place}: {problem}" if place else problem  # of several values together: the message names them
     return f"{place or 'the whole'} is {shown}: {problem}"

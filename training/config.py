@@ -133,7 +133,8 @@ class RunConfig(BaseModel):
             base = "the starter" if self.base == STARTER else f"{self.base}, a folder,"
             return f"base_revision is {self.base_revision!r}, but {base} has no revisions; leave it out"
         if self.eval_rows and not self.data.has_test_rows:
-            return f"eval_rows is {self.eval_rows}, but data leaves no test rows; give test_rows, or eval_rows 0"
+            none = f"data.test_{'share' if self.data.test_rows is None else 'rows'} is 0"
+            return f"eval_rows is {self.eval_rows}, but {none}, which leaves no test rows; give some, or eval_rows 0"
         if self.vllm != "off" and self.resample_rounds:
             return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
         if self.choose_checkpoint and not self.data.validation_rows:
