@@ -52,26 +52,35 @@ class Engine:
         self._max_length = model.config.get_text_config().max_position_embeddings
 
     @classmethod
-    def load(cls, base: str | Path, *, device: str | None = None, dtype: torch.dtype | None = None) -> Engine:
+    def load(
+        cls,
+        base: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Engine:
         """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
 
-        Raises `UserError` if there is no such base or it is of a family that the engine does not know.
+        `revision` is a branch, a tag or a commit of a base on the Hub. Raises `UserError` if there is no such base or
+        it is of a family that the engine does not know.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        named = f"{base} at revision {revision}" if revision else str(base)
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
         try:
-            check_family(str(base), PreTrainedConfig.get_config_dict(base)[0].get("model_type"))
-            processor = AutoProcessor.from_pretrained(base)
+            check_family(str(base), PreTrainedConfig.get_config_dict(base, revision=revision)[0].get("model_type"))
+            processor = AutoProcessor.from_pretrained(base, revision=revision)
             model: Any = AutoModelForImageTextToText.from_pretrained(
-                base, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+                base, revision=revision, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
             )
         except UserError:
             raise
         except ImportError as error:
-            raise UserError(f"The base {base} cannot be loaded on this machine: {_reason(error)}") from error
+            raise UserError(f"The base {named} cannot be loaded on this machine: {_reason(error)}") from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"The base {base} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
+                f"The base {named} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
                 "with its processor, or a Hub id that this machine can reach."
             ) from error
         return cls(model.to(device), processor, str(base))

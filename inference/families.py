@@ -169,6 +169,11 @@ def make_family(model: Any, processor: Any) -> Family:
 
 def check_family(base: str, model_type: str | None) -> None:
     """Raises `UserError` for a base of a family that cannot be served."""
+    if model_type is None:
+        raise UserError(
+            f"The base {base} holds no model: there is no config.json with a model_type. Name a folder that holds a "
+            "model in safetensors with its processor, or a Hub id."
+        )
     if model_type not in FAMILIES:
         raise UserError(
             f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.errors import UserError
+from inference.validation import explain
 
 STARTER = Path(__file__).parent / "starter"
 """The embedded model; its adapter, if there is one, is in the folder `adapter`."""
@@ -205,11 +206,7 @@ def _read(path: Path) -> _SpaceFile:
     try:
         return _SpaceFile.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the whole file"
-        value = "" if first["type"] == "missing" else f" is {first['input']!r}"
-        problem = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path.name}: {key}{value}: {problem}. Correct it there.") from error
+        raise UserError(f"{path.name}: {explain(error, _SpaceFile)}. Correct it there.") from error
 
 
 def _gpu_is_there() -> bool:

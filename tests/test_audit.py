@@ -104,7 +104,7 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "2",
         "--num-generations",
         "2",
-        "--max-new-tokens",
+        "--max-completion-length",
         "4",
     ]
     assert run(*sizes, "--with-model", "--dollars-per-hour", "2.5", "--output", str(output)) == 0
@@ -117,7 +117,7 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     renamed = [{"image": r["image"], "question": r["problem"], "answer": r["original_answer"]} for r in some_rows(10)]
     commit = hub.repo("dataset", "owner/geometry").commit(shards(renamed))
-    columns = ["--column", "problem=question", "--column", "solution=answer"]
+    columns = ["--columns", "{problem: question, solution: answer}"]
     assert run("--dataset", "owner/geometry", "--split", "train[:80%]", "--test-rows", "2", *columns) == 0
     assert "integer" in capsys.readouterr().out
     assert run("--dataset", "owner/geometry") == 2
@@ -130,7 +130,7 @@ def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixtu
     [
         (["--dataset", "no/such/thing"], "There is no dataset"),
         (["--split", "train[:5%]"], "the starter problems have no split"),
-        (["--column", "problem"], "write OURS=THEIRS"),
+        (["--columns", "problem"], "columns is 'problem'"),
         (["--test-share", "0.1", "--test-rows", "3"], "both set; keep one"),
         (["--samples", "0"], "--samples is 0; give at least 1"),
         (["--num-generations", "1"], "--num-generations is 1; give at least 2"),

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.test_audit_page import report
 from tests.test_audit_rollouts import PLAN
-from training.audit_report import Spread, projection_cells
-from training.audit_rollouts import Projection, Rollouts
+from training.audit_projection import Projection
+from training.audit_report import Spread
+from training.audit_rollouts import Rollouts
+from training.audit_tables import projection_cells
 from training.dropped import Drop, Dropped
 from training.statistics import share
 

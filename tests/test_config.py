@@ -6,8 +6,11 @@ import math
 import pytest
 
 from inference.errors import UserError
+from inference.settings import STARTER
+from training import audit, evaluate, train
 from training.config import PROFILES, RunConfig, load_config
-from training.config_options import add_config_options, config_values
+from training.config_options import add_config_options, config_values, option
+from training.data_config import DataConfig
 
 
 def options(*words: str) -> dict:
@@ -58,15 +61,38 @@ def test_every_setting_is_an_option() -> None:
     values = options(
         *("--learning-rate", "1e-4", "--lora-modules", "[q_proj, v_proj]", "--report-to", "[]"),
         *("--rewards", "{accuracy_reward: 1, soft_format_reward: 0.2}", "--gradient-checkpointing", "true"),
-        *("--dataset", "owner/name", "--data-split", "train[:10%]", "--data-columns", "{problem: question}"),
+        *("--data-seed", "7", "--seed", "3", "--dataset", "owner/name"),
+        *("--split", "train[:10%]", "--columns", "{problem: question}"),
     )
-    config = load_config(None, values | {"data": {**values["data"], "train_rows": None, "test_rows": None}})
+    config = load_config(None, values)
     assert math.isclose(config.learning_rate, 1e-4)
     assert config.lora_modules == ("q_proj", "v_proj") and config.report_to == ()
     assert config.rewards == {"accuracy_reward": 1.0, "soft_format_reward": 0.2}
     assert config.gradient_checkpointing is True
     assert (config.data.dataset, config.data.split) == ("owner/name", "train[:10%]")
-    assert config.data.columns == {"problem": "question"}
+    assert config.data.columns == {"problem": "question"} and (config.seed, config.data.seed) == (3, 7)
+
+
+def test_none_takes_a_profiles_value_away() -> None:
+    values = options("--profile", "a100", "--max-prompt-tokens", "none", "--report-to", "none")
+    config = load_config("a100", values)
+    assert config.data.max_prompt_tokens is None and config.report_to == ()
+
+
+def test_every_command_spells_the_datas_options_the_same() -> None:
+    found = []
+    for module in (train, evaluate, audit):
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        known = {word for action in parser._actions for word in action.option_strings}
+        found.append({f"data.{name}": option(f"data.{name}") in known for name in DataConfig.model_fields})
+    assert all(found[0].values()) and found[0] == found[1] == found[2]
+
+
+def test_the_number_of_starter_problems_means_nothing_for_another_dataset() -> None:
+    config = load_config("starter", {"data": {"dataset": "owner/name", "test_share": 0.1}})
+    assert (config.data.train_rows, config.data.test_rows, config.data.test_share) == (None, None, 0.1)
+    assert load_config("starter", {"data": {"seed": 3}}).data.test_rows == 480
 
 
 def test_without_options_nothing_is_changed() -> None:
@@ -88,11 +114,18 @@ def test_without_options_nothing_is_changed() -> None:
         ({"lora_modules": ()}, "give names of layers"),
         ({"lora_modules": ("a|b",)}, "give names of layers"),
         ({"base_revision": "main"}, "has no revisions"),
+        ({"base": str(STARTER), "base_revision": "main"}, "a folder, has no revisions"),
+        ({"data": {"test_rows": 0}}, "eval_rows is 480, but data.test_rows is 0"),
+        (
+            {"data": {"dataset": "owner/name", "test_share": 0}},
+            "data.test_share is 0, which leaves no test rows; give some, or eval_rows 0",
+        ),
         ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
         ({"choose_checkpoint": True}, "data.validation_rows is 0"),
         ({"max_hours": 0}, "max_hours is 0"),
         ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
         ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
+        ({"rewards": "accuracy_reward"}, "rewards is 'accuracy_reward': write it as {name: value"),
         ({"data": "owner/name"}, "on a line of its own"),
         ({"profile": "h100"}, "there is no profile 'h100'; there are starter"),
     ],

@@ -104,7 +104,7 @@ def test_parquet_with_bytes_and_mapped_columns(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         load(tmp_path / "x.parquet")
     assert "has no column 'problem' for `problem`; it has image, question, answer" in str(refused.value)
-    assert "--column problem=NAME" in str(refused.value)
+    assert '--columns "{problem: NAME}"' in str(refused.value)
     splits = load(tmp_path / "x.parquet", columns={"problem": "question", "solution": "answer"})
     assert splits.train.column_names == ["image", "problem", "solution", "row_id"]
     assert set(splits.train["solution"]) <= {str(i + 1) for i in range(8)}

@@ -16,7 +16,7 @@ from training.data_config import RECIPE_DATA, DataConfig, Slice, read_data_confi
 REFUSED = [
     ({"dataset": ""}, "dataset is '': give `starter`"),
     ({"dataset": "https://example.org/x.parquet"}, "addresses are not fetched"),
-    ({"datasett": "x"}, "datasett is 'x': there is no such setting; the settings are dataset, revision"),
+    ({"datasett": "x"}, "datasett is not a setting; there are columns, dataset, max_pixels"),
     ({"split": "train[:5"}, "'train[:5' is not a split; write train"),
     ({"split": "train[:5%]+test"}, "is not a split"),
     ({"split": "train[5:10%]"}, "mixes rows and percent"),

@@ -94,13 +94,13 @@ def stopping_after(num: int) -> Any:
 def test_a_dataset_and_a_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = datasets_on_disk.write_folder(tmp_path / "pictures", 12)
     target = tmp_path / "evaluation.json"
-    data = ["--dataset", folder, "--data-validation-rows", 3, "--data-test-rows", 2]
+    data = ["--dataset", folder, "--validation-rows", 3, "--test-rows", 2]
     assert run(*BASE_ONLY, *data, "--role", "validation", "--output", target) == 0
     found = read(target)
     assert found["about"]["dataset"] == "pictures" and found["about"]["role"] == "validation"
     assert found["about"]["num_rows"] == 2 and "most frequent train answer of its kind" in found["baselines"]
     assert run(*BASE_ONLY, "--dataset", folder, "--role", "validation") == 2
-    assert "give --data-validation-rows" in capsys.readouterr().err
+    assert "give --validation-rows" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def finished_run(tmp_path: Path) -> RunFolder:
 def test_a_run_is_evaluated_where_it_is(finished_run: RunFolder) -> None:
     assert run("--run", finished_run.path, "--conditions", "main") == 0
     found = read(finished_run.adapter / "evaluation.json")
-    assert found["about"]["num_rows"] == 3 and found["about"]["max_new_tokens"] == 12
+    assert found["about"]["num_rows"] == 3 and found["about"]["max_new_tokens"] == 256
     assert found["verdict"].endswith(".")
     record = read_record(finished_run.adapter)
     assert record.num_rows == 3 and record.test_accuracy is not None and record.base_accuracy is not None
@@ -186,13 +186,7 @@ def test_a_run_that_cannot_be_evaluated(finished_run: RunFolder, capsys: pytest.
     assert "has no adapter yet (it is interrupted); finish it with train --resume" in capsys.readouterr().err
 
 
-def test_a_base_at_a_revision_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = RunFolder.create(tmp_path / "run", load_config("starter", {"base": "owner/model", "base_revision": "abc"}))
-    assert run("--run", folder.path) == 2
-    assert "was on revision abc of owner/model; download that revision" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("argv", [[], ["fly"], ["evaluate", "--split", "train"]])
+@pytest.mark.parametrize("argv", [[], ["fly"], ["evaluate", "--data-split", "train"]])
 def test_wrong_commands_show_the_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command_line.main(argv)

@@ -206,6 +206,8 @@ def test_many_at_once_are_graded_as_one_by_one() -> None:
     pairs += [("7", "7"), *pairs[:5]]
     assert grade_many(pairs) == [grade(*pair) for pair in pairs]
     assert grade_many([]) == []
+    assert grade_many(pairs, "lenient") == [grade_lenient(*pair) for pair in pairs]
+    assert grade_many(pairs, "direct") == [grade_answer(gold_answer(gold), said) for gold, said in pairs]
 
 
 BOMBS = [

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from inference.errors import UserError
 from tests import datasets_on_disk
+from tests.hub_client import Client
+from tests.hub_repos import Hub
+from training.config import load_config
+from training.data import load_rows
 from training.data_config import read_data_config
 from training.grading import gold_answer
 from training.held_out import load_held_out, majority_baselines
@@ -68,7 +73,7 @@ def test_most_frequent_train_answer(tmp_path: Path) -> None:
     ("role", "num_rows", "message"),
     [
         ("train", None, "--role is train: rows that were trained on show nothing; choose test or validation"),
-        ("validation", None, "no validation rows as it is split; give --data-validation-rows"),
+        ("validation", None, "no validation rows as it is split; give --validation-rows"),
         ("test", 0, "0 rows were asked for"),
     ],
 )
@@ -82,3 +87,18 @@ def test_majority_baselines(problems: Any) -> None:
     assert all(0 <= e.value <= 0.6 and e.num_rows == len(problems) for e in baselines.values())
     letters = [gold_answer(s) == "A" for s, p in zip(problems["solution"], problems["problem"]) if "Choices" in p]
     assert baselines["majority by template, choices apart"].value * len(problems) >= sum(letters)
+
+
+def test_the_recipes_validation_is_200_rows_outside_its_slice(hub: Hub, hub_client: Client) -> None:
+    """On a dataset of its name with 400 rows: 5 % are 20, cut by `datasets` itself into 16 and 4."""
+    recipe = load_config("recipe").data
+    hub.repo("dataset", recipe.dataset).commit(datasets_on_disk.shards(datasets_on_disk.rows(400)))
+    splits = load_rows(recipe)
+    positions = {
+        role: [int(row_id.split("-")[1]) for row_id in getattr(splits, role)["row_id"]]
+        for role in ("train", "validation", "test")
+    }
+    cut = Dataset.from_dict({"at": list(range(20))}).train_test_split(test_size=0.2, seed=42)
+    assert (positions["train"], positions["test"]) == (cut["train"]["at"], cut["test"]["at"])
+    assert len(set(positions["validation"])) == 200 and min(positions["validation"]) >= 20
+    assert len(load_held_out(recipe, "validation").rows) == 200 and len(load_held_out(recipe, "test").rows) == 4

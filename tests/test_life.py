@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from inference.engine import Engine
 from inference.errors import UserError
 from inference.rows import Row
 from inference.settings import STARTER
+from training.__main__ import main
 from training.budget import Budget
 from training.config import RunConfig, load_config
 from training.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, RunFailed
@@ -32,7 +35,7 @@ SMALL = {
     "micro_batch_size": 8,
     "max_completion_length": 24,
     "eval_rows": 0,
-    "save_steps": 2,
+    "save_steps": 1,
     "report_to": [],
     "data": {"train_rows": 40, "test_rows": 4},
 }
@@ -76,6 +79,46 @@ def test_a_run_killed_after_its_last_step_is_not_trained_further(folder, tmp_pat
     assert [row["step"] for row in killed.history()] == [1, 2]
     weights = "adapter/adapter_model.safetensors"
     assert (killed.path / weights).read_bytes() == (folder / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_resume_may_change_what_a_step_does_not_depend_on(folder, tmp_path, capsys) -> None:
+    """Killed after step 1: with other micro-batches step 2 samples the same, learns the same, and all is on record."""
+    killed = RunFolder(Path(shutil.copytree(folder, tmp_path / "killed")))
+    shutil.rmtree(killed.adapter)
+    shutil.rmtree(killed.checkpoints / "checkpoint-2")
+    killed.set_status("interrupted")
+    before = {path: path.read_bytes() for path in killed.path.rglob("*") if path.is_file()}
+    resume = ["train", "--resume", str(killed.path)]
+    assert main([*resume, "--micro-batch-size", "4", "--learning-rate", "0.5", "--test-rows", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "learning_rate: 0.001, not 0.5" in said and "data.test_rows: 4, not 3" in said
+    assert f"--start-adapter {killed.checkpoints / 'checkpoint-1'} --folder NEW" in said
+    assert {path: path.read_bytes() for path in killed.path.rglob("*") if path.is_file()} == before
+    changes = ["--micro-batch-size", "4", "--gradient-checkpointing", "true", "--keep-checkpoints", "1"]
+    assert main([*resume, *changes, "--save-steps", "2", "--report-to", "none"]) == 0
+    whole = RunFolder(folder)
+    assert [row["step"] for row in killed.history()] == [1, 2]
+    assert [said_in(group) for group in killed.groups()] == [said_in(group) for group in whole.groups()]
+    weights = [load_file(found.adapter / "adapter_model.safetensors") for found in (killed, whole)]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[1])
+    noted = [json.loads(line) for line in (killed.path / "changes.jsonl").read_text().splitlines()]
+    assert {(n["setting"], str(n["from"]), str(n["to"]), n["step"]) for n in noted} == {
+        ("micro_batch_size", "8", "4", 1),
+        ("gradient_checkpointing", "False", "True", 1),
+        ("keep_checkpoints", "3", "1", 1),
+        ("save_steps", "1", "2", 1),
+        ("report_to", "['tensorboard']", "[]", 1),
+    }
+    assert RunFolder.open(killed.path)[1] == small(
+        micro_batch_size=4, gradient_checkpointing=True, keep_checkpoints=1, save_steps=2
+    )
+    starts = json.loads((killed.path / "versions.json").read_text())
+    assert [start["step"] for start in starts] == [0, 1] and starts[1]["num_processes"] == 1
+
+
+def said_in(group: dict) -> tuple:
+    return group["step"], group["image"], group["prompt"], [c["text"] for c in group["completions"]]
 
 
 @pytest.mark.slow
@@ -141,8 +184,8 @@ def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[list[float
 @pytest.mark.slow
 def test_a_stop_in_every_stage_and_an_evaluation_that_fails(tmp_path) -> None:
     """One run: stopped by SIGTERM in each stage, its evaluation refused once, resumed each time, in the end whole."""
-    data = {"train_rows": 40, "test_rows": 4, "validation_rows": 4}
-    config = small(max_steps=2, save_steps=1, keep_checkpoints=1, choose_checkpoint=True, eval_rows=4, data=data)
+    data = {"train_rows": 40, "test_rows": 8, "validation_rows": 4}
+    config = small(max_steps=3, save_steps=1, keep_checkpoints=1, choose_checkpoint=True, eval_rows=8, data=data)
     found = RunFolder(tmp_path / "run")
     stages = "reading the data", "loading the model", "training", "choosing the checkpoint", "evaluating the adapter"
     for stage in stages:
@@ -237,3 +280,22 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
         run(small(max_steps=6, learning_rate=1.0, max_grad_norm=1e9, beta=1e30), tmp_path / "run")
     assert caught.value.status == NOT_A_NUMBER and "learning_rate (now 1)" in str(caught.value)
     assert RunFolder(tmp_path / "run").status()["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--folder", "other"), "leave --folder, --config and --profile out"),
+        (("--profile", "recipe"), "leave --folder, --config and --profile out"),
+        (("--seed", "3"), "seed: 0, not 3"),
+        (("--micro-batch-size", "7"), "give one of 1, 2, 4, 8"),
+        (("--micro-batch-size", "many"), "micro_batch_size is 'many'"),
+        (("--dataset", "owner/other"), "data.dataset: 'starter', not 'owner/other'"),
+    ],
+)
+def test_a_resume_that_is_refused_changes_nothing(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
+    path = RunFolder.create(tmp_path / "run", small()).path
+    before = sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*"))
+    assert main(["train", "--resume", str(path), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before

@@ -19,27 +19,22 @@ from tqdm import tqdm
 from inference.errors import UserError
 from inference.settings import base_source
 from training.audit_page import render_page
-from training.audit_rollouts import Plan, project, read_measured_run, sample_rollouts
+from training.audit_projection import project, read_measured_run
+from training.audit_rollouts import Plan, sample_rollouts
 from training.audit_rows import audit
+from training.config_options import add_data_options, data_values
 from training.data import load_rows
-from training.data_config import DataConfig, read_data_config
+from training.data_config import read_data_config
 
 MAX_EXAMPLES = 500
 """More rows than this make a page that no phone opens."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m training audit`: one for each field of `DataConfig`, and the audit's own."""
-    for name, field in DataConfig.model_fields.items():
-        help_text = (field.description or "").replace("%", "%%")
-        if name == "columns":
-            parser.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help=help_text)
-        else:
-            default = field.get_default(call_default_factory=True)
-            kind = next((t for t in (float, int) if t.__name__ in str(field.annotation)), str)
-            shown = f"{help_text} ({default})" if default is not None else help_text
-            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help=shown)
+    """The options of `python -m training audit`: those of the data, as every command has them, and its own."""
+    add_data_options(parser, "data (the starter problems unless one of these is given)")
     parser.add_argument("--base", help="local path or Hub id of the base whose tokens are counted (starter: its own)")
+    parser.add_argument("--base-revision", metavar="NAME", help="branch, tag or commit of a base on the Hub")
     parser.add_argument("--output", type=Path, help="write the report here as JSON")
     parser.add_argument("--html", type=Path, help="write one self-contained page here, with examples")
     parser.add_argument("--examples", type=int, default=24, help="rows shown on the page (24)")
@@ -48,25 +43,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--samples", type=int, default=32, help="train problems to sample (32)")
     model.add_argument("--num-generations", type=int, default=8, help="completions of each, a group (8)")
     model.add_argument("--prompts-per-step", type=int, default=8, help="groups in a step of the planned run (8)")
-    model.add_argument("--steps", type=int, help="steps of the planned run (once over the train rows)")
-    model.add_argument("--max-new-tokens", type=int, default=512, help="limit of a completion (512)")
+    model.add_argument("--max-steps", type=int, help="steps of the planned run (once over the train rows)")
+    model.add_argument("--max-completion-length", type=int, default=512, help="tokens a completion may have (512)")
+    checkpointing = "whether the planned run has it (false)"
+    model.add_argument("--gradient-checkpointing", choices=("true", "false"), default="false", help=checkpointing)
     model.add_argument("--measured-run", type=Path, help="folder of a run whose steps were timed on this hardware")
     model.add_argument("--dollars-per-hour", type=float, help="price of this hardware")
 
 
 def main(args: argparse.Namespace) -> int:
     """Audit as the options say."""
-    config = read_data_config(**_settings(args))
+    config = read_data_config(**data_values(args))
     base = args.base or ("starter" if config.is_starter else None)
     _check(args, base)
     measured = read_measured_run(args.measured_run) if args.measured_run else None
-    engine, processor = _load(base, args.with_model)
+    engine, processor = _load(base, args.base_revision, args.with_model)
     report = audit(config, processor, num_examples=args.examples, progress=True)
     if base:
         report.about["base"] = Path(base).name if Path(base).exists() else base
-    if engine is not None:
+    if engine is not None and base is not None:
         rows = load_rows(config, processor).train
-        plan = _plan(args, len(rows))
+        plan = _plan(args, base, config.max_pixels, len(rows))
         rows = rows.select(range(min(args.samples, len(rows))))
         with tqdm(total=len(rows) * args.num_generations, desc="completing", unit="completion") as bar:
             rollouts = sample_rollouts(engine, rows, plan, seed=config.seed, progress=bar.update)
@@ -80,21 +77,10 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `DataConfig` that were given."""
-    given = {name: getattr(args, name) for name in DataConfig.model_fields if name != "columns"}
-    settings = {name: value for name, value in given.items() if value is not None}
-    for pair in args.column:
-        ours, equals, theirs = pair.partition("=")
-        if not equals:
-            raise UserError(f"--column is {pair!r}; write OURS=THEIRS, such as problem=question.")
-        settings.setdefault("columns", {})[ours] = theirs
-    return settings
-
-
 def _check(args: argparse.Namespace, base: str | None) -> None:
     """The audit's own options, before anything loads."""
-    least = {"samples": 1, "num_generations": 2, "prompts_per_step": 1, "steps": 1, "max_new_tokens": 1, "examples": 0}
+    least = {"samples": 1, "num_generations": 2, "prompts_per_step": 1, "max_steps": 1, "max_completion_length": 1}
+    least |= {"examples": 0}
     for name, low in least.items():
         value = getattr(args, name)
         if value is not None and value < low:
@@ -115,7 +101,7 @@ def _check(args: argparse.Namespace, base: str | None) -> None:
         raise UserError(f"{option} is for the projection, which needs --with-model; add it, or leave {option} out.")
 
 
-def _load(base: str | None, with_model: bool) -> tuple[Any, Any]:
+def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any, Any]:
     """The engine, if completions are wanted, and the processor that counts tokens, if a base is named."""
     if base is None:
         return None, None
@@ -123,20 +109,32 @@ def _load(base: str | None, with_model: bool) -> tuple[Any, Any]:
     if with_model:
         from inference.engine import Engine
 
-        engine = Engine.load(path)
+        engine = Engine.load(path, revision=revision)
         return engine, engine.tokens.processor
     from transformers import AutoProcessor
 
     try:
-        return None, AutoProcessor.from_pretrained(path)
+        return None, AutoProcessor.from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
+        at = f" at revision {revision}" if revision else ""
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--base is {base}, whose processor cannot be loaded: {first} Name a folder that holds one, or a Hub id "
-            "that this machine can reach."
+            f"--base is {base}{at}, whose processor cannot be loaded: {first} Name a folder that holds one, or a Hub "
+            "id that this machine can reach."
         ) from error
 
 
-def _plan(args: argparse.Namespace, num_rows: int) -> Plan:
-    steps = args.steps or math.ceil(num_rows / args.prompts_per_step)
-    return Plan(args.num_generations, args.prompts_per_step, steps, args.max_new_tokens, args.dollars_per_hour)
+def _plan(args: argparse.Namespace, base: str, max_pixels: int, num_rows: int) -> Plan:
+    import torch
+
+    return Plan(
+        num_generations=args.num_generations,
+        prompts_per_step=args.prompts_per_step,
+        num_steps=args.max_steps or math.ceil(num_rows / args.prompts_per_step),
+        max_completion_length=args.max_completion_length,
+        base=base,
+        max_pixels=max_pixels,
+        gradient_checkpointing=args.gradient_checkpointing == "true",
+        num_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        dollars_per_hour=args.dollars_per_hour,
+    )

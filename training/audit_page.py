@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from training.audit_report import AuditReport, Example, percent
+from training.audit_tables import tables
 from training.cells import REASONS
 
 MAX_TEXT_CHARS = 2_000
@@ -103,7 +104,7 @@ def _findings(report: AuditReport) -> str:
 
 def _tables(report: AuditReport) -> str:
     parts = []
-    for title, headings, cells in report.tables():
+    for title, headings, cells in tables(report):
         if title == "Dropped":
             headings, cells = [*headings, "which means"], [[*line, REASONS[line[0]]] for line in cells]
         parts.append(f"<section><h2>{escape(title)}</h2>{_table(title, headings, cells)}</section>")

@@ -1,4 +1,4 @@
-"""What an audit found of a dataset: counts, spreads and findings in plain language, as tables and as JSON."""
+"""What an audit found of a dataset: counts, spreads and findings in plain language, and all of it as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from training.allotment import ROLES
-from training.audit_rollouts import Projection, Rollouts
+from training.audit_projection import Projection
+from training.audit_rollouts import Rollouts
 from training.dropped import Dropped
 from training.statistics import Estimate
 
@@ -161,97 +162,13 @@ class AuditReport:
             "projection": self.projection.to_json() if self.projection else None,
         }
 
-    def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
-        """Title, headings and cells of each table: the terminal and the page show the same ones."""
-        tables = [
-            ("Rows", ["", "kept", "dropped"], [[r, _n(self.kept[r]), _n(self._dropped(r))] for r in ROLES]),
-            ("Dropped", ["reason", "rows"], [[why, _n(num)] for why, num in self.dropped.counts().items()]),
-            ("Answers", ["kind", "rows", "share", "verified"], self._kind_cells()),
-            ("Golds against themselves", ["rule of the grader", "golds"], [[r, _n(n)] for r, n in self.rules.items()]),
-            ("Sizes", ["", "smallest", "median", "95 % up to", "largest"], self._size_cells()),
-            ("Repeated", ["", "rows"], self._repeat_cells()),
-        ]
-        if self.rollouts:
-            tables.append(("Base rollouts", ["", "value"], rollout_cells(self.rollouts)))
-        if self.projection:
-            tables.append(("The planned run", ["", "value"], projection_cells(self.projection)))
-        return [(title, headings, cells) for title, headings, cells in tables if cells]
-
     def text(self) -> str:
         """For a terminal."""
-        parts = [f"{title}\n{_aligned(headings, cells)}" for title, headings, cells in self.tables()]
-        findings = "\n".join(f"- {finding}" for finding in self.findings()) or "- nothing stands out"
-        return "\n\n".join([*parts, f"Findings\n{findings}"]) + "\n"
+        from training.audit_tables import text  # it shows reports, so it knows them
 
-    def _dropped(self, role: str) -> int:
-        return sum(self.dropped.counts(role).values())
-
-    def _kind_cells(self) -> list[list[str]]:
-        return [
-            [name, _n(k.rows), percent(k.rows / self.num_kept), percent(k.verified / k.rows)]
-            for name, k in self.kinds.items()
-        ]
-
-    def _size_cells(self) -> list[list[str]]:
-        named = {f"picture, {name}": spread for name, spread in self.pictures.items()}
-        named |= {f"tokens, {name}": spread for name, spread in (self.prompts or {}).items()}
-        return [[name, *map(_n, asdict(spread).values())] for name, spread in named.items()]
-
-    def _repeat_cells(self) -> list[list[str]]:
-        cells = [[f"again within {role}", _n(num)] for role, num in self.duplicates.items()]
-        cells += [[f"dropped from {name}", _n(num)] for name, num in self.leaks.items()]
-        return [*cells, ["train pictures that test or validation has, other problem", _n(self.shared_pictures)]]
-
-
-def rollout_cells(found: Rollouts) -> list[list[str]]:
-    """What the rollouts showed, in words."""
-    sample = f"{found.num_prompts} prompts × {found.num_generations}"
-    return [
-        ["sample", f"{sample}, temperature as in training"],
-        ["pass rate, answer in its tags", percent(found.pass_rate)],
-        ["pass rate, last answer stated", percent(found.lenient_rate)],
-        ["in the format", percent(found.format_rate)],
-        ["zero-std groups", str(found.zero_std)],
-        ["groups always right / never right", f"{percent(found.always_right)} / {percent(found.never_right)}"],
-        ["tokens, mean", f"{found.mean_tokens:.0f}"],
-        ["cut off", percent(found.truncated_rate)],
-        ["speed", f"{found.completions_per_second:.2f} completions/s on {found.hardware}"],
-    ]
-
-
-def projection_cells(found: Projection) -> list[list[str]]:
-    """What the plan would take; what is not known is called unknown."""
-    step = "unknown" if found.step_seconds is None else f"{found.step_seconds:.2f} s"
-    hours = "unknown" if found.hours is None else f"{found.hours:.2f} h"
-    least = found.generation_seconds * found.num_steps / 3600
-    if found.hours is None:
-        hours += f"; the completions alone take {least:.2f} h"
-    return [
-        ["steps", _n(found.num_steps)],
-        ["completions of a step", f"{found.generation_seconds:.2f} s, measured"],
-        ["a whole step", f"{step} ({found.reason})"],
-        ["time", hours],
-        ["price", "unknown" if found.dollars is None else f"${found.dollars:,.2f}"],
-    ]
+        return text(self)
 
 
 def percent(part: float, digits: int = 1) -> str:
     """A share as shown everywhere: `12.5 %`."""
     return f"{100 * part:.{digits}f} %"
-
-
-def _n(number: int) -> str:
-    return f"{number:,}"
-
-
-def _aligned(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Columns under their headings: the first and words to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(headings, *cells)]
-    lines = []
-    for line in [headings, *cells]:
-        first, *others = (
-            cell.ljust(w) if heading in ("", headings[0], "value") else cell.rjust(w)
-            for cell, w, heading in zip(line, widths, headings)
-        )
-        lines.append("  ".join(["", first, *others]).rstrip())
-    return "\n".join(lines)

@@ -1,11 +1,7 @@
-"""What the base makes of a sample of the problems, and what a run of so many steps would take and cost.
-
-A projection uses times measured on this very hardware; where there is none, it is unknown and says why.
-"""
+"""What the base makes of a sample of the problems that a planned run is to be trained on."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,17 +9,34 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.errors import UserError
-from inference.format import is_well_formed
 from inference.rows import Row
-from training.grading import grade, grade_lenient
+from inference.settings import STARTER, STARTER_NAME, base_source
+from training.evaluation_grading import judge
+from training.evaluation_store import Said
 from training.hardware import hardware_name
 from training.statistics import Estimate, share
 
-WARM_UP_STEPS = 2
-"""The first steps of a run are slower: compilation, caches. They are left out of a measurement."""
-MIN_STEPS = 3
-"""Fewer measured steps than this say nothing."""
+
+def plain_base(base: str) -> str:
+    """A base's name, the same however it was given: `starter`, a path from the root on, or a Hub id."""
+    folder = Path(base_source(base)).expanduser()
+    if not folder.is_dir():
+        return base
+    return STARTER_NAME if folder.resolve() == STARTER.resolve() else str(folder.resolve())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the time of a step depends on, apart from the hardware."""
+
+    base: str
+    """`starter`, a path from the root on, or a Hub id."""
+    completions: int
+    max_completion_length: int
+    """Tokens that a completion may have."""
+    max_pixels: int
+    gradient_checkpointing: bool
+    num_gpus: int
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,19 @@ class Plan:
     num_generations: int
     prompts_per_step: int
     num_steps: int
-    max_new_tokens: int
+    max_completion_length: int
+    base: str
+    max_pixels: int
+    gradient_checkpointing: bool = False
+    num_gpus: int = 0
     dollars_per_hour: float | None = None
 
     @property
-    def completions_per_step(self) -> int:
-        return self.num_generations * self.prompts_per_step
+    def step(self) -> Step:
+        """One of its steps."""
+        completions = self.num_generations * self.prompts_per_step
+        sizes = self.max_completion_length, self.max_pixels
+        return Step(plain_base(self.base), completions, *sizes, self.gradient_checkpointing, self.num_gpus)
 
 
 @dataclass(frozen=True)
@@ -76,35 +96,6 @@ class Rollouts:
         }
 
 
-@dataclass(frozen=True)
-class MeasuredSteps:
-    """What the steps of an earlier run took."""
-
-    seconds: float
-    """Median, without the first steps."""
-    num_steps: int
-    completions_per_step: int
-    hardware: str
-
-
-@dataclass(frozen=True)
-class Projection:
-    """What the plan would take."""
-
-    generation_seconds: float
-    """Of one step, for its completions alone: measured here, so a step takes longer than this."""
-    step_seconds: float | None
-    reason: str
-    """Where the step's time is from, or why it is unknown."""
-    num_steps: int
-    hours: float | None
-    dollars: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; what is not known is the word `unknown`."""
-        return {name: "unknown" if value is None else value for name, value in asdict(self).items()}
-
-
 def sample_rollouts(
     engine: Any,
     rows: Any,
@@ -128,7 +119,7 @@ def sample_rollouts(
             Row(
                 image=image.convert("RGB"),
                 question=problem,
-                max_new_tokens=plan.max_new_tokens,
+                max_new_tokens=plan.max_completion_length,
                 temperature=temperature,
                 seed=(seed * 1_000_003 + first + i) * plan.num_generations + generation,
             )
@@ -137,10 +128,8 @@ def sample_rollouts(
         ]
         completions = engine.generate(asked)
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
-        for solution, completion in zip(solutions, completions, strict=True):
-            strict, lenient = (judge(solution, completion.text).correct for judge in (grade, grade_lenient))
-            form = is_well_formed(completion.text)
-            graded.append((strict, lenient, form, completion.truncated, completion.num_tokens))
+        outcomes = judge(solutions, [Said(c.text, c.num_tokens, c.truncated) for c in completions], is_direct=False)
+        graded += [(o.strict, o.lenient, o.well_formed, o.truncated, o.num_tokens) for o in outcomes]
         if progress:
             progress(len(asked))
     names = rows["row_id"] if "row_id" in rows.column_names else [str(i) for i in range(len(rows))]
@@ -168,46 +157,3 @@ def _summary(
         hardware=hardware_name(),
         pass_rates={name: round(right / size, 4) for name, right in zip(names, rights, strict=True)},
     )
-
-
-def project(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps | None) -> Projection:
-    """What the plan would take by steps measured on this hardware with as many completions; else unknown."""
-    step_seconds: float | None = None
-    if measured is None:
-        reason = "no run of this kind was measured here; name one with --measured-run"
-    elif measured.hardware != rollouts.hardware:
-        reason = f"the measured run was on {measured.hardware}, and this is {rollouts.hardware}"
-    elif measured.completions_per_step != plan.completions_per_step:
-        reason = (
-            f"the measured steps had {measured.completions_per_step} completions, "
-            f"the planned ones have {plan.completions_per_step}"
-        )
-    else:
-        step_seconds = measured.seconds
-        reason = f"median of {measured.num_steps} measured steps on {measured.hardware}"
-    hours = None if step_seconds is None else step_seconds * plan.num_steps / 3600
-    dollars = None if hours is None or plan.dollars_per_hour is None else hours * plan.dollars_per_hour
-    generation = plan.completions_per_step / rollouts.completions_per_second
-    return Projection(generation, step_seconds, reason, plan.num_steps, hours, dollars)
-
-
-def read_measured_run(folder: Path) -> MeasuredSteps:
-    """The steps of a run folder: times in `metrics.jsonl`, their size in `config.json`, hardware in `versions.json`."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        hardware = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]["hardware"]
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        steps = [json.loads(line).get("step_time") for line in lines if line.strip()]
-        completions = int(config["prompts_per_step"]) * int(config["num_generations"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"--measured-run is {folder}, which is no run folder with config.json and metrics.jsonl "
-            f"({type(error).__name__}: {error}). Name the folder of a run."
-        ) from error
-    seconds = [float(step) for step in steps if isinstance(step, int | float)][WARM_UP_STEPS:]
-    if len(seconds) < MIN_STEPS:
-        raise UserError(
-            f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS}; "
-            f"at least {MIN_STEPS} are needed. Let it run a little longer."
-        )
-    return MeasuredSteps(statistics.median(seconds), len(seconds), completions, hardware)

@@ -16,13 +16,15 @@ from training.answer_kinds import KINDS, answer_kind
 from training.audit_report import AuditReport, Example, Gold, Kind, Spread
 from training.data import drop_long_prompts, prepare_rows
 from training.data_config import DataConfig
-from training.grading import gold_answer, grade
+from training.grading import gold_answer, grade_many
 from training.prepare import Prepared
 from training.prompt_size import PromptSize, PromptSizer
 from training.statistics import share
 
 MAX_GOLD_CHARS = 500
 """Of an unverified gold, so much is kept."""
+BATCH_ROWS = 256
+"""Golds that are graded together."""
 Golds = dict[int, tuple[str, bool, str]]
 """For each row its gold, whether the grader finds it equal to itself, and the rule that decided."""
 
@@ -71,11 +73,16 @@ def audit(
 
 def _grade_golds(rows: dict[int, dict[str, Any]], progress: bool) -> Golds:
     """Each row's gold, whether the reward would find it right if a completion gave it, and by which rule."""
-    found = {}
-    for index, row in tqdm(rows.items(), desc="grading golds", unit="row", disable=not progress, dynamic_ncols=True):
-        gold = gold_answer(row["solution"])
-        verdict = grade(row["solution"], f"<think>…</think><answer>{gold}</answer>")
-        found[index] = (gold, verdict.correct, verdict.rule)
+    found: Golds = {}
+    indices = list(rows)
+    with tqdm(total=len(rows), desc="grading golds", unit="row", disable=not progress, dynamic_ncols=True) as bar:
+        for first in range(0, len(indices), BATCH_ROWS):
+            batch = indices[first : first + BATCH_ROWS]
+            golds = [gold_answer(rows[index]["solution"]) for index in batch]
+            said = [f"<think>…</think><answer>{gold}</answer>" for gold in golds]
+            grades = grade_many([(rows[index]["solution"], text) for index, text in zip(batch, said)])
+            found |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
+            bar.update(len(batch))
     return found
 
 

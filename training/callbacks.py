@@ -35,6 +35,7 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Open the bar where the run stands, unless it is to stop or has no time for a step."""
         self.history = self.folder.history()
+        state.save_steps = args.save_steps  # a resumed state brings the number it was saved with
         self._ask_all(state, is_saving=False)
         if self.stopped:
             raise StopAsked

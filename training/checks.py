@@ -17,7 +17,6 @@ from training.reward_loading import load_reward
 def check_run(config: RunConfig) -> None:
     """Raise `UserError` for what cannot be done as asked, the cheapest to find first."""
     check_processes(config)
-    check_test_rows(config)
     if config.curriculum:
         read_pass_rates(Path(config.curriculum))
     check_tools(config)
@@ -41,20 +40,6 @@ def check_processes(config: RunConfig) -> int:
             "set resample_rounds to 0, or start a single process"
         )
     return processes
-
-
-def check_test_rows(config: RunConfig) -> None:
-    """The evaluation at the end needs rows that were not trained on."""
-    data = config.data
-    if data.is_starter or not config.eval_rows:  # as many starter problems as it takes are drawn
-        return
-    share = data.test_share if data.test_split is None and data.test_rows is None else None
-    if data.test_rows == 0 or share == 0:
-        named = f"data.test_rows is {data.test_rows}" if data.test_rows == 0 else f"data.test_share is {share:g}"
-        raise UserError(
-            f"eval_rows is {config.eval_rows}, and {named}: there are no test rows to evaluate on; "
-            "give --data-test-rows (or --data-test-share, --data-test-split), or --eval-rows 0"
-        )
 
 
 def check_tools(config: RunConfig) -> None:

@@ -17,6 +17,7 @@ from inference.engine import Engine
 from inference.settings import base_source
 from training.conditions import ADAPTER_THINKING
 from training.config import RunConfig
+from training.run_evaluation import completion_limit
 from training.run_folder import RunFolder, step_of, write_whole
 from training.scoring import evaluate
 
@@ -63,7 +64,7 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
         digest = hashlib.blake2b((path / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
         score = kept.get(str(step_of(path)))
         if not score or score["weights"] != digest:
-            engine = engine or Engine.load(base_source(config.base))
+            engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
             score = _score(engine, config, path, rows) | {"weights": digest}
         scores[step_of(path)] = score
         write_whole(record, _record(rows, scores, None))
@@ -74,7 +75,7 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
 
 
 def _score(engine: Engine, config: RunConfig, path: Path, rows: Any) -> dict[str, Any]:
-    limit = max(256, config.max_completion_length)
+    limit = completion_limit(config)
     engine.add_adapter("candidate", path)
     found = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
     shares = {measure: found.estimate(ADAPTER_THINKING.name, measure) for measure in MEASURES}
@@ -87,8 +88,9 @@ def _record(rows: Any, scores: dict[int, dict[str, Any]], chosen: int | None) ->
 
 
 def take_adapter(source: Path, target: Path, base_name: str) -> None:
-    """Copy an adapter, naming its base by id and not by a path of this machine; its settings are written last."""
+    """Copy an adapter, its settings last; they name the base by id, or a folder's name: no path of this machine."""
     target.mkdir(parents=True, exist_ok=True)
+    base_name = Path(base_name).name if Path(base_name).is_absolute() else base_name
     settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
     part = target / f"{WEIGHTS_FILE}.part"
     shutil.copyfile(source / WEIGHTS_FILE, part)

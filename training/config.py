@@ -9,6 +9,7 @@ line and a remote job start runs through it. Standard library, pydantic and YAML
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.errors import UserError
-from training.data_config import RECIPE_DATA, DataConfig, read_data_config
+from inference.validation import explain
+from training.data_config import STARTER, DataConfig, read_data_config
+from training.profiles import PROFILES
 
 REPORTERS = ("tensorboard", "trackio", "wandb")
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -126,55 +129,17 @@ class RunConfig(BaseModel):
             )
         if not self.lora_modules or any(not re.fullmatch(r"\w+", name) for name in self.lora_modules):
             return f"lora_modules is {self.lora_modules}; give names of layers, such as q_proj v_proj"
-        if self.base_revision and self.base == "starter":
-            return f"base_revision is {self.base_revision!r}, but the starter has no revisions; leave it out"
+        if self.base_revision and (self.base == STARTER or Path(self.base).is_absolute()):
+            base = "the starter" if self.base == STARTER else f"{self.base}, a folder,"
+            return f"base_revision is {self.base_revision!r}, but {base} has no revisions; leave it out"
+        if self.eval_rows and not self.data.has_test_rows:
+            none = f"data.test_{'share' if self.data.test_rows is None else 'rows'} is 0"
+            return f"eval_rows is {self.eval_rows}, but {none}, which leaves no test rows; give some, or eval_rows 0"
         if self.vllm != "off" and self.resample_rounds:
             return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
         return None
-
-
-PROFILES: dict[str, dict[str, Any]] = {
-    "starter": {"max_steps": 150, "data": {"train_rows": 1200, "test_rows": 480}},
-    "recipe": {
-        "base": "Qwen/Qwen2.5-VL-3B-Instruct",
-        "data": RECIPE_DATA,
-        "prompts_per_step": 1,
-        "num_generations": 2,
-        "micro_batch_size": 2,
-        "max_completion_length": 1024,
-        "learning_rate": 1e-5,
-        "warmup_steps": 0,
-        "lora_rank": 8,
-        "lora_alpha": 32,
-        "lora_dropout": 0.1,
-        "lora_modules": ("q_proj", "v_proj"),
-        "rewards": {"format_reward": 1.0, "accuracy_reward": 1.0},
-        "gradient_checkpointing": True,
-        "save_steps": 10,
-        "seed": 42,
-    },
-    "a100": {
-        "base": "Qwen/Qwen2.5-VL-3B-Instruct",
-        "data": {
-            "dataset": RECIPE_DATA["dataset"],
-            "test_share": 0.05,
-            "validation_rows": 200,
-            "max_pixels": 401_408,
-            "max_prompt_tokens": 1024,
-        },
-        "micro_batch_size": 8,
-        "max_completion_length": 768,
-        "learning_rate": 2e-5,
-        "lr_schedule": "cosine",
-        "lora_rank": 32,
-        "lora_alpha": 64,
-        "save_steps": 20,
-        "choose_checkpoint": True,
-    },
-}
-"""Values that differ from `RunConfig`'s defaults. `recipe` is the cookbook's exactly; `a100` is for one 80 GB card."""
 
 
 def load_config(
@@ -191,26 +156,41 @@ def load_config(
         raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
     merged: dict[str, Any] = {}
     for layer in (PROFILES[name], written, values):
-        data = {**merged.get("data", {}), **_mapping(layer.get("data", {}))}
-        merged |= {**layer, "data": data}
+        data = _mapping(layer.get("data", {}))
+        before = merged.get("data", {})
+        if data.get("dataset", STARTER) != STARTER and before.get("dataset", STARTER) == STARTER:
+            before = {}  # how many starter problems there are means nothing for another dataset
+        merged |= {**layer, "data": {**before, **data}}
+    return check_config(merged | {"profile": name}, file)
+
+
+def check_config(values: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """The configuration of these values (`data` is a mapping), its paths made whole; raises `UserError`."""
     try:
-        return RunConfig(**(merged | {"profile": name}))
+        return RunConfig(**_with_whole_paths(values))
     except ValidationError as error:
-        raise UserError(explain(error, file)) from None
+        raise UserError(f"{file}: {explain(error, RunConfig)}" if file else explain(error, RunConfig)) from None
 
 
-def explain(error: ValidationError, file: Path | None = None) -> str:
-    """The first thing wrong, in one line."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        known = sorted(DataConfig.model_fields if place.startswith("data.") else RunConfig.model_fields)
-        text = f"{place} is not a setting; there are {', '.join(known)}"
-    elif first["type"] == "value_error":
-        text = f"{place + ': ' if place else ''}{first['ctx']['error']}"
-    else:
-        text = f"{place} is {first['input']!r}: {first['msg']}"
-    return f"{file}: {text}" if file else text
+def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Paths from the root on, so that a run can be resumed from another folder than it was started in."""
+    data = values["data"]
+    found = dict(values)
+    for name in ("start_adapter", "curriculum"):
+        if isinstance(values.get(name), str):
+            found[name] = os.path.abspath(Path(values[name]).expanduser())
+    base, dataset = values.get("base"), data.get("dataset")
+    if isinstance(base, str) and base != STARTER and not values.get("base_revision"):
+        found["base"] = _whole_path(base)
+    if isinstance(dataset, str) and dataset.strip() != STARTER and not data.get("revision"):
+        found["data"] = data | {"dataset": _whole_path(dataset.strip())}
+    return found
+
+
+def _whole_path(name: str) -> str:
+    """Of a path that is there, all of it; of anything else, such as a Hub id, what was given."""
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() else name
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""The settings of a run as options of the command line: one for each field, `--data-…` for those of the data."""
+"""The settings of a run as options of the command line: one for each field, the same in every command.
+
+    >>> option("learning_rate"), option("data.split"), option("data.seed")
+    ('--learning-rate', '--split', '--data-seed')
+
+Those of the data go by their own names; only a name that the run has too (`seed`) is told apart by `data-`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,15 @@ from training.config import PROFILES, RunConfig
 from training.data_config import DataConfig
 
 _PREFIX = "data_"
+"""Of the names under which the settings of the data stand in parsed arguments."""
+
+
+def option(setting: str) -> str:
+    """The option of a setting, which is named as in a file: `learning_rate`, `data.split`."""
+    name = setting.removeprefix("data.")
+    if name != setting and name in RunConfig.model_fields:
+        name = _PREFIX + name
+    return f"--{name.replace('_', '-')}"
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +36,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings that change the profile's")
     for name, field in RunConfig.model_fields.items():
         if name not in ("profile", "data"):
-            _add(parser, name, name, field)
+            _add(parser, option(name), name, field)
     add_data_options(parser, "data")
 
 
 def add_data_options(parser: argparse.ArgumentParser, title: str) -> None:
-    """`--dataset`, and `--data-…` for each other setting of the data."""
+    """One option for each setting of the data."""
     group = parser.add_argument_group(title)
     for name, field in DataConfig.model_fields.items():
-        _add(group, name if name == "dataset" else _PREFIX + name, _PREFIX + name, field)
+        _add(group, option(f"data.{name}"), _PREFIX + name, field)
 
 
 def config_values(args: argparse.Namespace) -> dict[str, Any]:
@@ -40,27 +55,37 @@ def config_values(args: argparse.Namespace) -> dict[str, Any]:
         if given is None:
             continue
         if name.removeprefix(_PREFIX) in DataConfig.model_fields and name.startswith(_PREFIX):
-            data[name.removeprefix(_PREFIX)] = _value(name, given)
+            data[name.removeprefix(_PREFIX)] = _value(f"data.{name.removeprefix(_PREFIX)}", given)
         elif name in RunConfig.model_fields and name not in ("profile", "data"):
             values[name] = _value(name, given)
     return values | ({"data": data} if data else {})
 
 
-def _add(parser: Any, option: str, destination: str, field: Any) -> None:
+def data_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the data that were given, as `read_data_config` takes them; other options are left out."""
+    given = {name: value for name, value in vars(args).items() if name.startswith(_PREFIX)}
+    return config_values(argparse.Namespace(**given)).get("data", {})
+
+
+def _add(parser: Any, name: str, destination: str, field: Any) -> None:
     default = field.get_default(call_default_factory=True)
     parser.add_argument(
-        f"--{option.replace('_', '-')}",
+        name,
         dest=destination,
         metavar="VALUE",
         help=f"{(field.description or '').replace('%%', '%').replace('%', '%%')} ({str(default).replace('%', '%%')})",
     )
 
 
-def _value(name: str, given: str) -> Any:
-    """Lists and mappings are in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; the rest is checked later."""
+def _value(setting: str, given: str) -> Any:
+    """Lists and mappings are in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; `none` takes a profile's value
+    away; the rest is checked later."""
+    is_list = setting in ("lora_modules", "report_to")
+    if given.strip() == "none":
+        return () if is_list else None
     if not given.strip().startswith(("[", "{")):
-        return (given,) if name in ("lora_modules", "report_to") else given
+        return (given,) if is_list else given
     try:
         return yaml.safe_load(given)
     except yaml.YAMLError as error:
-        raise UserError(f"--{name.replace('_', '-')} is {given!r}, which is not a list or a mapping: {error}") from None
+        raise UserError(f"{option(setting)} is {given!r}, which is not a list or a mapping: {error}") from None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from inference.errors import UserError
 from inference.settings import DEFAULT_LIMITS
+from inference.validation import explain
 
 STARTER = "starter"
 COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind")
@@ -93,7 +94,7 @@ class DataConfig(BaseModel):
     )
     seed: int = Field(42, ge=0, lt=2**32, description="of the shuffle that splits, and of the starter problems")
     columns: dict[str, str] = Field(
-        default_factory=dict, description="our column names to the dataset's: problem=question solution=answer"
+        default_factory=dict, description="our column names to the dataset's: {problem: question, solution: answer}"
     )
     max_pixels: int = Field(
         DEFAULT_LIMITS.max_model_pixels, ge=784, le=16_777_216, description="larger pictures are scaled down to this"
@@ -124,7 +125,7 @@ class DataConfig(BaseModel):
         if unknown:
             raise ValueError(f"{', '.join(unknown)} is no column of a row; map some of {', '.join(COLUMNS)}")
         if empty := [ours for ours, theirs in value.items() if not theirs.strip()]:
-            raise ValueError(f"the column for {empty[0]} has no name; write {empty[0]}=its_name, or leave it out")
+            raise ValueError(f"the column for {empty[0]} has no name; write {{{empty[0]}: its_name}}, or leave it out")
         return value
 
     @model_validator(mode="after")
@@ -154,6 +155,13 @@ class DataConfig(BaseModel):
         return Slice.parse(self.split)
 
     @property
+    def has_test_rows(self) -> bool:
+        """Whether any rows are kept for the report."""
+        if self.test_rows is not None:
+            return self.test_rows > 0
+        return self.is_starter or self.test_split is not None or self.test_share > 0
+
+    @property
     def is_starter(self) -> bool:
         return self.dataset == STARTER
 
@@ -164,9 +172,11 @@ class DataConfig(BaseModel):
 
     @property
     def place(self) -> Literal["starter", "hub", "local"]:
-        """Where the dataset is looked for."""
+        """Where the dataset is looked for; a revision makes it a dataset of the Hub, whatever lies here."""
         if self.is_starter:
             return "starter"
+        if self.revision and _HUB_ID.fullmatch(self.dataset):
+            return "hub"
         here = Path(self.dataset).expanduser().exists()
         return "local" if here or not _HUB_ID.fullmatch(self.dataset) else "hub"
 
@@ -186,9 +196,4 @@ def read_data_config(**values: Any) -> DataConfig:
     try:
         return DataConfig(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        problem = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            problem = f"there is no such setting; the settings are {', '.join(DataConfig.model_fields)}"
-        raise UserError(f"{name} is {first['input']!r}: {problem}" if name else problem) from None
+        raise UserError(explain(error, DataConfig)) from None

@@ -66,7 +66,7 @@ def _not_finite(history: History) -> Finding | None:
                 return Finding(
                     "not a number",
                     f"{key} was {value} at step {row.get('step')}.",
-                    "Lower learning_rate, and resume from the last checkpoint before that step.",
+                    "Lower learning_rate in a new run from the last checkpoint before that step (--start-adapter).",
                 )
     return None
 
@@ -161,7 +161,7 @@ def _collapse(history: History) -> Finding | None:
         "reward collapse",
         f"the reward fell from {means[best]:.2f} (steps {steps[best]} to {steps[best + WINDOW - 1]}) "
         f"to {means[-1]:.2f}.",
-        "Resume from a checkpoint of those steps with a lower learning_rate, or with beta above 0.",
+        "Start a new run from one of their checkpoints (--start-adapter), with a lower learning_rate or beta above 0.",
     )
 
 
@@ -194,7 +194,7 @@ def _entropy(history: History) -> Finding | None:
         "entropy collapse",
         f"the entropy of the completions fell from {before:.3f} to {after:.3f} nats a token: "
         "they have become all alike.",
-        "Raise temperature or beta, lower learning_rate, or resume from an earlier checkpoint.",
+        "Raise temperature or beta, or lower learning_rate, in a new run from an earlier checkpoint (--start-adapter).",
     )
 
 

@@ -35,7 +35,8 @@ def report(
 
     `base` is a local path, a Hub id or `starter`; `adapter` a path; `settings` are the other fields of `Plan`.
     """
-    return make_report(Plan(str(base), adapter, num_rows=num_rows, **settings), Outputs(target, plots, completions))
+    plan = Plan(str(base), adapter=adapter, num_rows=num_rows, **settings)
+    return make_report(plan, Outputs(target, plots, completions))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from inference.settings import base_source
 from training.swapped_pictures import sizes_and_keys
 
 _WEIGHTS = (".safetensors", ".json", ".jinja")
@@ -13,13 +14,23 @@ _NOT_READ = ("evaluation", "comparison", "promotion")
 """Beginnings of the names of files that are put beside an adapter and are no part of it."""
 
 
-def model_digest(source: str | Path) -> str:
-    """Of the files that decide what a model or adapter says; of a Hub id, the id and its commit on this machine."""
+def base_commit(base: str, revision: str | None = None) -> str | None:
+    """The commit of a base on the Hub that `revision` (else its main branch) stands for; `None` for a folder.
+
+    Where the Hub is not reached, by what this machine has of it. Raises `OSError` if that is nothing.
+    """
+    if Path(base_source(base)).is_dir():
+        return None
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    return extract_commit_hash(cached_file(base, "config.json", revision=revision), None)
+
+
+def model_digest(source: str | Path, revision: str | None = None) -> str:
+    """Of the files that decide what a model or adapter says; of a Hub id, the id and its commit."""
     folder = Path(source)
     if not folder.is_dir():
-        from transformers import AutoConfig
-
-        return f"{source}@{getattr(AutoConfig.from_pretrained(source), '_commit_hash', None)}"
+        return f"{source}@{base_commit(str(source), revision)}"
     found = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS and not path.name.startswith(_NOT_READ):

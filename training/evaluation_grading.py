@@ -6,34 +6,32 @@ was asked for the answer alone is the answer, whole; strict and lenient are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
 
 from inference.format import is_well_formed
 from training.evaluation_store import Said
-from training.grading import gold_answer, grade_answer, grade_lenient, grade_many, last_answer
+from training.grading import Mode, grade_answer, grade_many, last_answer
 from training.grading_pool import num_workers
 from training.report import Outcome
-
-Question = TypeVar("Question")
 
 
 def judge(solutions: Sequence[str], completions: Sequence[Said], is_direct: bool) -> list[Outcome]:
     """One outcome for each row, in order."""
     pairs = [(solution, said.text) for solution, said in zip(solutions, completions, strict=True)]
-    if is_direct:
-        strict = lenient = _side_by_side(lambda pair: grade_answer(gold_answer(pair[0]), pair[1]).correct, pairs)
-    else:
-        strict = dict(zip(pairs, (verdict.correct for verdict in grade_many(pairs))))
-        # One right answer in its tags is also the last one stated.
-        wrong = [pair for pair in pairs if not strict[pair]]
-        lenient = strict | _side_by_side(lambda pair: grade_lenient(*pair).correct, wrong)
+    strict = _verdicts(pairs, "direct" if is_direct else "strict")
+    # One right answer in its tags is also the last one stated.
+    wrong = [] if is_direct else [pair for pair in pairs if not strict[pair]]
+    lenient = strict | _verdicts(wrong, "lenient")
     return [
         Outcome(is_well_formed(said.text), strict[pair], lenient[pair], said.num_tokens, said.truncated, said.text)
         for pair, said in zip(pairs, completions)
     ]
+
+
+def _verdicts(pairs: Sequence[tuple[str, str]], mode: Mode) -> dict[tuple[str, str], bool]:
+    return dict(zip(pairs, (verdict.correct for verdict in grade_many(pairs, mode))))
 
 
 def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
@@ -43,7 +41,9 @@ def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
     none has no vote.
     """
     ballots = [tuple((last_answer(o.text).strip(), o.lenient) for o in row) for row in samples]
-    winners = _side_by_side(_winner, ballots)
+    different = list(dict.fromkeys(ballots))
+    with ThreadPoolExecutor(num_workers(), thread_name_prefix="counting") as threads:
+        winners = dict(zip(different, threads.map(_winner, different)))
     return [winners[ballot] for ballot in ballots]
 
 
@@ -64,10 +64,3 @@ def _winner(ballot: Sequence[tuple[str, bool]]) -> bool:
 @lru_cache(maxsize=20_000)
 def _same(one: str, other: str) -> bool:
     return one == other or grade_answer(one, other).correct
-
-
-def _side_by_side(work: Callable[[Question], bool], questions: Sequence[Question]) -> dict[Question, bool]:
-    """Each different question once, so many at a time as the grader has workers."""
-    different = list(dict.fromkeys(questions))
-    with ThreadPoolExecutor(num_workers(), thread_name_prefix="judging") as threads:
-        return dict(zip(different, threads.map(work, different)))

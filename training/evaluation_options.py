@@ -10,15 +10,13 @@ from inference.errors import UserError
 from inference.settings import STARTER
 from training.conditions import CONDITIONS, GROUPS, choose_conditions
 from training.config import RunConfig
-from training.config_options import add_data_options, config_values
+from training.config_options import add_data_options, data_values, option
 from training.data_config import read_data_config
 from training.evaluation_report import Outputs, Plan
 from training.held_out import ROLES
 from training.report import COMPARED
+from training.run_evaluation import MIN_TOKENS, outputs_of_run, plan_of_run
 from training.run_folder import RunFolder
-
-_DATA = "data_"
-DEFAULT_TOKENS = 256
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +24,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     run = "take base, adapter and data from this run's folder, and put the report there"
     parser.add_argument("--run", type=Path, metavar="FOLDER", help=run)
     parser.add_argument("--base", help="local path or Hub id of the base (starter)")
+    parser.add_argument("--base-revision", metavar="NAME", help="branch, tag or commit of a base on the Hub")
     parser.add_argument("--adapter", help="path of the adapter (the starter's own, for the starter); `none` for none")
     role = f"which rows: {' or '.join(ROLES)}; choices are made on validation (test)"
     parser.add_argument("--role", default="test", help=role)
-    parser.add_argument("--rows", type=int, help="at most so many rows (all; of the starter problems 480)")
+    parser.add_argument(
+        "--rows", type=int, help="at most so many rows (the run's eval_rows; all; of the starter problems 480)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of which rows are taken, and of sampling (0)")
-    tokens = f"limit of a completion (the run's own, else {DEFAULT_TOKENS})"
+    tokens = f"limit of a completion (the run's own, {MIN_TOKENS} at least)"
     parser.add_argument("--max-new-tokens", type=int, help=tokens)
     parser.add_argument("--batch-size", type=int, default=64, help="rows in one decode (64)")
     names = f"some of: {', '.join(c.name for c in CONDITIONS)}; or of the groups {', '.join(GROUPS)} (all)"
@@ -47,39 +48,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read_options(args: argparse.Namespace) -> tuple[Plan, Outputs]:
     """What to evaluate and where to put it; raises `UserError` for what cannot be."""
-    given = {name: value for name, value in vars(args).items() if name.startswith(_DATA)}
-    data = config_values(argparse.Namespace(**given)).get("data")
+    data = data_values(args)
     common = {
         "role": args.role,
-        "num_rows": args.rows,
         "seed": args.seed,
         "batch_size": args.batch_size,
-        "conditions": choose_conditions(args.conditions, args.temperature),
+        "conditions": tuple(choose_conditions(args.conditions, args.temperature)),
         "num_samples": args.samples,
     }
+    optional = {"num_rows": args.rows, "max_new_tokens": args.max_new_tokens, "revision": args.base_revision}
+    common |= {name: value for name, value in optional.items() if value is not None}
     folder, config = RunFolder.open(args.run) if args.run else (None, None)
     if folder and config:
         if data:
-            raise UserError(f"--run takes the data from the run; leave {_first(data)} out")
+            raise UserError(f"--run takes the data from the run; leave {option(f'data.{next(iter(data))}')} out")
         plan = _plan_of_run(args, folder, config, common)
     else:
         plan = Plan(
             base=args.base or "starter",
             adapter=_adapter(args.adapter, args.base or "starter"),
             data=read_data_config(**data) if data else None,
-            max_new_tokens=DEFAULT_TOKENS if args.max_new_tokens is None else args.max_new_tokens,
-            **common,
+            **({"max_new_tokens": MIN_TOKENS} | common),
         )
     _check_conditions(args, plan)
     return plan, _outputs(args, plan, folder)
 
 
 def _plan_of_run(args: argparse.Namespace, folder: RunFolder, config: RunConfig, common: dict[str, Any]) -> Plan:
-    if config.base_revision and not args.base:
-        raise UserError(
-            f"the run in {folder.path} was on revision {config.base_revision} of {config.base}; download that revision "
-            "to a folder of the same name and give it with --base"
-        )
     adapter: str | Path | None = folder.adapter if args.adapter is None else _adapter(args.adapter, config.base)
     if adapter == folder.adapter and not (folder.adapter / "adapter_config.json").is_file():
         checkpoint = folder.newest_checkpoint()
@@ -88,8 +83,9 @@ def _plan_of_run(args: argparse.Namespace, folder: RunFolder, config: RunConfig,
         raise UserError(
             f"the run in {folder.path} has no adapter yet (it is {status}); finish it with train --resume{other}"
         )
-    tokens = config.max_completion_length if args.max_new_tokens is None else args.max_new_tokens
-    return Plan(args.base or config.base, adapter, config.data, max_new_tokens=tokens, **common)
+    if args.base:  # the run's revision is of the run's base
+        common |= {"base": args.base, "revision": args.base_revision}
+    return plan_of_run(config, adapter, **common)
 
 
 def _adapter(given: str | None, base: str) -> str | Path | None:
@@ -112,13 +108,10 @@ def _outputs(args: argparse.Namespace, plan: Plan, folder: RunFolder | None) -> 
     target, plots = args.output, None if args.plots in (None, "none") else Path(args.plots)
     whole = set(COMPARED) <= {c.name for c in plan.conditions}
     if folder and target is None and whole and plan.adapter == folder.adapter:
-        is_test = plan.role == "test"
-        target = folder.adapter / "evaluation.json" if is_test else folder.path / f"evaluation-{plan.role}.json"
-    if plots is None and args.plots is None and target:
-        plots = folder.path if folder and args.output is None else target.absolute().parent
+        own = outputs_of_run(folder, plan.role)
+        target, default_plots = own.target, own.plots
+    else:
+        default_plots = target.absolute().parent if target else None
+    if args.plots is None:
+        plots = default_plots
     return Outputs(target, plots, args.completions)
-
-
-def _first(data: dict[str, Any]) -> str:
-    name = next(iter(data))
-    return "--dataset" if name == "dataset" else f"--data-{name.replace('_', '-')}"

@@ -40,6 +40,8 @@ class Plan:
 
     base: str = "starter"
     """A local path, a Hub id or `starter`."""
+    revision: str | None = None
+    """Branch, tag or commit of a base on the Hub."""
     adapter: str | Path | None = None
     """A folder; `None` for the base alone."""
     data: DataConfig | None = None
@@ -100,7 +102,7 @@ def make_report(plan: Plan, outputs: Outputs) -> Report:
     What can be wrong with the data is found before the model loads. Raises `UserError`.
     """
     held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed)
-    engine = Engine.load(base_source(plan.base))
+    engine = Engine.load(base_source(plan.base), revision=plan.revision)
     if plan.adapter:
         engine.add_adapter(ADAPTER_NAME, plan.adapter)
     if plan.data and plan.data.max_prompt_tokens is not None:
@@ -146,7 +148,7 @@ def _fingerprint(plan: Plan, held_out: HeldOut, engine: Engine) -> dict[str, Any
     import torch
 
     return {
-        "base": model_digest(base_source(plan.base)),
+        "base": model_digest(base_source(plan.base), plan.revision),
         "adapter": model_digest(plan.adapter) if plan.adapter else None,
         "rows": rows_digest(held_out.rows),
         "settings": {name: getattr(plan, name) for name in ("seed", "max_new_tokens", "batch_size")},
@@ -168,7 +170,8 @@ def _open_parts(target: Path | None, fingerprint: dict[str, Any]) -> Parts | Non
 
 
 def _about(plan: Plan, held_out: HeldOut) -> dict[str, Any]:
-    shown = {"base": _shown_name(plan.base), "adapter": _shown_name(plan.adapter) if plan.adapter else None}
+    shown = {"base": _shown_name(plan.base), "base_revision": plan.revision}
+    shown["adapter"] = _shown_name(plan.adapter) if plan.adapter else None
     temperatures = {c.temperature for c in plan.conditions if c.temperature}
     about = shown | held_out.about | {"batch_size": plan.batch_size, "num_samples": plan.num_samples}
     return about | ({"temperature": min(temperatures)} if temperatures else {})

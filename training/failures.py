@@ -54,7 +54,8 @@ def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> Ru
     if isinstance(error, NotANumber):
         return RunFailed(
             f"{error}; the checkpoints hold the weights from before. Lower learning_rate (now "
-            f"{config.learning_rate:g}) or max_grad_norm (now {config.max_grad_norm:g}), and start again",
+            f"{config.learning_rate:g}) or max_grad_norm (now {config.max_grad_norm:g}) in a new "
+            "run, from a checkpoint with --start-adapter or from the beginning",
             NOT_A_NUMBER,
         )
     if any(_is_disk_full(cause, folder) for cause in _chain(error)):
@@ -100,14 +101,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _memory_message(config: RunConfig) -> str:
-    remedies = []
+    at_resume = []
     if config.micro_batch_size > 1:
-        remedies.append(f"lower micro_batch_size (now {config.micro_batch_size})")
+        at_resume.append(f"lower micro_batch_size (now {config.micro_batch_size})")
     if not config.gradient_checkpointing:
-        remedies.append("turn gradient_checkpointing on")
-    remedies.append(f"lower max_completion_length (now {config.max_completion_length})")
-    remedies.append(f"lower data.max_pixels (now {config.data.max_pixels})")
-    return f"out of memory; {', or '.join(remedies)}. The checkpoints are whole"
+        at_resume.append("turn gradient_checkpointing on")
+    first = f"with --resume {', or '.join(at_resume)}; or, " if at_resume else ""
+    return (
+        f"out of memory; {first}in a new run from the last checkpoint (--start-adapter), lower max_completion_length "
+        f"(now {config.max_completion_length}), or lower data.max_pixels (now {config.data.max_pixels}). "
+        "The checkpoints are whole"
+    )
 
 
 def _is_disk_full(error: BaseException, folder: Path) -> bool:

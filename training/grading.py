@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from inference.format import TAGS, tagged_answers
 from training.answer_parsing import parse
@@ -39,6 +40,8 @@ _TOO_LARGE = re.compile(
 )
 """A factorial, power or binomial that would take sympy minutes."""
 _log = logging.getLogger(__name__)
+Mode = Literal["strict", "lenient", "direct"]
+"""Which answer of a completion counts: the one in its tags, the last one stated, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,8 @@ class _NeedsMathematics(Exception):
 def grade(solution: str, completion: str) -> Grade:
     """Strict: the completion's answer must stand in its `<answer>` tags, once (or several times the same)."""
     gold = gold_answer(solution)
-    answers, fault = _strict_answers(completion)
-    if fault:
-        return Grade(False, _shown(gold), _shown(answers[-1]) if answers else "", fault)
-    return grade_answer(gold, answers[0])
+    answer, fault = _answer_of(completion, "strict")
+    return Grade(False, _shown(gold), _shown(answer), fault) if fault else grade_answer(gold, answer)
 
 
 def grade_lenient(solution: str, completion: str) -> Grade:
@@ -82,21 +83,26 @@ def grade_answer(gold: str, answer: str) -> Grade:
     return _grade_clean(gold, answer, may_wait=True)
 
 
-def grade_many(pairs: Sequence[tuple[str, str]]) -> list[Grade]:
-    """`grade` of every pair of solution and completion, in order; the mathematics of several side by side.
+def grade_many(pairs: Sequence[tuple[str, str]], mode: Mode = "strict") -> list[Grade]:
+    """Of every pair of solution and completion its grade, in order; the mathematics of several side by side.
 
-    >>> [verdict.correct for verdict in grade_many([("7", "<answer>7</answer>"), ("7", "<answer>8</answer>")])]
+    `strict` as `grade`, `lenient` as `grade_lenient`; `direct` takes the whole completion for the answer.
+
+    >>> [verdict.correct for verdict in grade_many([("7", "<answer>7</answer>"), ("7", "It is 7.")])]
+    [True, False]
+    >>> [verdict.correct for verdict in grade_many([("7", "It is 7."), ("7", "8")], "lenient")]
     [True, False]
     """
     grades: dict[tuple[str, str], Grade] = {}
     waiting: dict[tuple[str, str], tuple[str, str]] = {}
     for pair in dict.fromkeys(pairs):
         gold = gold_answer(pair[0])
-        answers, fault = _strict_answers(pair[1])
+        answer, fault = _answer_of(pair[1], mode)
         try:
-            grades[pair] = grade(*pair) if fault else _grade_clean(gold, answers[0], may_wait=False)
+            refused = Grade(False, _shown(gold), _shown(answer), fault) if fault else None
+            grades[pair] = refused or _grade_clean(gold, answer, may_wait=False)
         except _NeedsMathematics:
-            waiting[pair] = (gold, answers[0])
+            waiting[pair] = (gold, answer)
     if waiting:
         with ThreadPoolExecutor(min(num_workers(), len(waiting)), thread_name_prefix="grading") as threads:
             grades.update(zip(waiting, threads.map(lambda answers: grade_answer(*answers), waiting.values())))
@@ -159,6 +165,16 @@ def last_answer(text: str) -> str:
         return scope.rstrip(".").strip()
     values = _LAST_VALUE.findall(scope)
     return values[-1] if values else scope
+
+
+def _answer_of(completion: str, mode: Mode) -> tuple[str, str]:
+    """The answer that counts, and what keeps it from being one ("" if nothing does)."""
+    if mode == "lenient":
+        return last_answer(completion), ""
+    if mode == "direct":
+        return completion, ""
+    answers, fault = _strict_answers(completion)
+    return (answers[-1] if answers else ""), fault
 
 
 def _strict_answers(completion: str) -> tuple[list[str], str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def hardware_name() -> str:
@@ -19,6 +20,14 @@ def hardware_name() -> str:
         name = torch.cuda.get_device_name(0)
         return f"{num} × {name}" if num > 1 else name
     return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def hardware() -> dict[str, Any]:
+    """`hardware` (its name), `num_gpus`, and the version of CUDA where there is one."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}
 
 
 def _processor() -> str:

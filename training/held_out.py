@@ -59,7 +59,7 @@ def load_held_out(
     splits = load_rows(data, processor, progress=True)
     rows = getattr(splits, role)
     if not len(rows):
-        option = "--data-validation-rows" if role == "validation" else "--data-test-rows or --data-test-split"
+        option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"
         raise UserError(f"{data.dataset} has no {role} rows as it is split; give {option}, or another --role")
     if num_rows is not None and num_rows < len(rows):
         rows = rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))

@@ -106,8 +106,8 @@ def _refusal(name: str, revision: str | None, error: Exception) -> UserError | N
         )
     if isinstance(error, hub_errors.RepositoryNotFoundError):
         return UserError(
-            f"There is no dataset {name} on the Hub, or it is private. Check owner and name; for a private one set "
-            "HF_TOKEN to a token that may read it."
+            f"There is no dataset {name} on the Hub, or it is private, and no such path here. Check owner and name; "
+            "for a private one set HF_TOKEN to a token that may read it."
         )
     if isinstance(error, hub_errors.HFValidationError):
         return UserError(f"{name!r} is no dataset's id: {_said(error)} Write owner/name.")

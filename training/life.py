@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import broadcast_object_list
 
 from inference.adapters import CONFIG_FILE, RECORD_FILE
 from inference.errors import UserError
@@ -30,10 +31,14 @@ from training.config import RunConfig
 from training.curriculum import order_by_difficulty
 from training.curve import draw_curve
 from training.data import Splits, load_rows
+from training.evaluation_report import make_report
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
-from training.hardware import hardware_name
-from training.ranks import check_checkpoint, connect, is_main_process, rank
+from training.hardware import hardware
+from training.ranks import check_checkpoint, connect, is_main_process, rank, world_size
+from training.run_evaluation import outputs_of_run, plan_of_run
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
+from training.run_log import Logged
+from training.run_sources import OtherSources, check_sources, pin
 from training.stop import Stop, StopAsked
 from training.trainer import build_trainer
 
@@ -50,25 +55,32 @@ def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None =
     run that ended early; the folder then says how it stands. Of several processes the first keeps the folder.
     """
     folder = RunFolder(path)
+    if resume:
+        config = RunFolder.open(path, config)[1]
     with ExitStack() as stack:
         stop = stop or stack.enter_context(Stop())
         try:
             if not (resume and is_trained(folder)):
                 check_run(config)
+                config = pin(config)
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
         with stop.held():  # until the folder is ours and its status is kept
             if is_main_process():
-                folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
+                folder = folder if resume else RunFolder.create(path, config)
                 stack.enter_context(folder.locked())
                 if resume and is_finished(folder, config):
                     raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
-                stack.enter_context(_logged(folder))
+                stack.enter_context(Logged(folder.log))
+        before = folder.status()
         life = Life(config, folder, stop, Budget(path, config.max_hours))
         try:
             life.live()
         except (Exception, StopAsked) as error:
-            if (failure := life.end(error)) is not None:
+            failure = life.end(error)
+            if isinstance(error, OtherSources):  # a resume that is refused leaves the run as it was
+                folder.put_back_status(before)
+            if failure is not None:
                 raise failure from error
             raise
     return folder.adapter
@@ -101,7 +113,7 @@ class Life:
             self._train()
         if self.config.eval_rows and is_main_process() and not (self.folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
-            _evaluate(self.config, self.folder.adapter)
+            make_report(plan_of_run(self.config, self.folder.adapter), outputs_of_run(self.folder))
         self._set_status("succeeded")
 
     def end(self, error: BaseException) -> RunFailed | None:
@@ -149,17 +161,20 @@ class Life:
         checkpoint = folder.newest_checkpoint()
         is_left = checkpoint is None or not is_at_the_end(checkpoint)  # else it was killed after its last step
         step = step_of(checkpoint) if checkpoint else 0
-        if is_main_process():
-            folder.rewind(step)
-            drop_candidates(folder, after=step)
-            folder.add_versions(_hardware())
-            if is_left and self.budget.is_over(is_starting=True):
-                raise BudgetSpent(self.budget.reason(step, folder.path))
+        if is_main_process() and is_left and self.budget.is_over(is_starting=True):
+            raise BudgetSpent(self.budget.reason(step, folder.path))
         state = connect()
+        # A branch of the Hub may move between two processes' look-ups.
+        self.config = config = broadcast_object_list([config])[0]
         check_checkpoint(folder.path, step)
         with state.main_process_first():  # the others find the rows prepared
             splits = load_rows(config.data, _processor(config), progress=is_main_process())
-        _check_rows(config, splits)
+        if is_main_process():
+            check_sources(config, folder, splits)
+            folder.change(config)
+            folder.rewind(step)
+            drop_candidates(folder, after=step)
+            folder.add_versions(hardware() | {"num_processes": world_size()})
         if is_left:
             self._steps(_train_rows(config, splits), checkpoint)
             self.stop.check()
@@ -209,20 +224,6 @@ class Life:
             self.folder.set_status(status, reason, step_of(checkpoint) if checkpoint else 0)
 
 
-def _check_rows(config: RunConfig, splits: Splits) -> None:
-    """Rows that are needed at the end are there now."""
-    if config.eval_rows and not config.data.is_starter and not len(splits.test):
-        raise UserError(
-            f"eval_rows is {config.eval_rows}, and no test row of {config.data.dataset} is left ({splits.dropped}); "
-            "give more with --data-test-rows, or --eval-rows 0"
-        )
-    if config.choose_checkpoint and not len(splits.validation):
-        raise UserError(
-            f"choose_checkpoint needs rows to choose by, and no validation row of {config.data.dataset} is left "
-            f"({splits.dropped}); give more with --data-validation-rows, or turn it off"
-        )
-
-
 def _train_rows(config: RunConfig, splits: Splits) -> Any:
     rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
     if is_main_process():
@@ -235,37 +236,3 @@ def _processor(config: RunConfig) -> Any:
     if config.data.max_prompt_tokens is None:
         return None
     return transformers.AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
-
-
-def _evaluate(config: RunConfig, adapter: Path) -> None:
-    from training.evaluate import report
-
-    report(
-        config.base,
-        adapter,
-        config.eval_rows,
-        data=None if config.data.is_starter else config.data,
-        max_new_tokens=max(256, config.max_completion_length),
-        target=adapter / RECORD_FILE,
-    )
-
-
-def _hardware() -> dict[str, Any]:
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}
-
-
-class _logged:
-    """Adds the run's log file for as long as it runs."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.handler = logging.FileHandler(folder.log, encoding="utf-8")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-
-    def __enter__(self) -> None:
-        logging.getLogger().addHandler(self.handler)
-        logging.getLogger("training").setLevel(logging.INFO)
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger().removeHandler(self.handler)
-        self.handler.close()

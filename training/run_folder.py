@@ -1,7 +1,9 @@
 """A run's folder of plain files, written so that a kill at any moment leaves a folder that resumes.
 
-    config.json          the configuration, whole
-    versions.json        of Python, the libraries and the hardware, at each start
+    config.json          the configuration, whole, with the commits of what is from the Hub
+    changes.jsonl        what was changed of it at a resume, and when
+    sources.json         digests of what the run reads: base, rows, adapter to start from, curriculum
+    versions.json        of Python, the libraries, the code and the hardware, at each start
     status.json          how the run stands, and why
     metrics.jsonl        one line a step
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
@@ -20,22 +22,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from inference.errors import UserError
 from training.config import RunConfig
+from training.config_changes import CHANGEABLE, differences
+from training.run_versions import changed_versions, versions_here
 
 MARKER = "complete.json"
 RECORDS = ("metrics.jsonl", "rollouts.jsonl")
-LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "math-verify", "latex2sympy2-extended")
+log = logging.getLogger(__name__)
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -67,7 +70,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunConfig]:
-        """An existing run's folder and its configuration; refuses to go on under another `config` than its own."""
+        """An existing run's folder and its configuration, with what `config` changes of it (`CHANGEABLE`).
+
+        Refuses a `config` that differs in anything else.
+        """
         stored_path = path / "config.json"
         if not stored_path.exists():
             raise UserError(f"{path} is not a run folder (it has no config.json); name one, or start a new run")
@@ -75,13 +81,36 @@ class RunFolder:
             stored = RunConfig.model_validate_json(stored_path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{stored_path} cannot be read: {error}; start a new run") from None
-        if config is not None and config != stored:
-            changed = differences(stored, config)
+        folder = cls(path)
+        if config is None:
+            return folder, stored
+        if refused := [name for name in differences(stored, config) if name not in CHANGEABLE]:
+            changed = [differences(stored, config)[name] for name in refused]
             raise UserError(
-                f"the run in {path} was started with another configuration ({'; '.join(changed)}); "
-                "resume it without these settings, or start a new run"
+                f"the run in {path} was started with another configuration ({'; '.join(changed)}). Of a run under way "
+                f"only {', '.join(CHANGEABLE)} can be changed; resume it without these settings, or {folder.way_out()}"
             )
-        return cls(path), stored
+        allowed = {name: getattr(config, name) for name in CHANGEABLE if hasattr(config, name)}
+        return folder, stored.model_copy(update=allowed)
+
+    def way_out(self) -> str:
+        """How to go on from what a run has learnt where it cannot be resumed."""
+        checkpoint = self.newest_checkpoint()
+        if checkpoint is None:
+            return "start a new run in another --folder"
+        return f"start a new run from its weights: train --start-adapter {checkpoint.absolute()} --folder NEW"
+
+    def change(self, config: RunConfig) -> None:
+        """Make `config` the run's own, and note what it changes, from which step on and when."""
+        stored = self.open(self.path)[1]
+        checkpoint = self.newest_checkpoint()
+        changes = [name for name in differences(stored, config) if name in CHANGEABLE]
+        for name in changes:
+            values = {"from": stored.model_dump(mode="json")[name], "to": config.model_dump(mode="json")[name]}
+            step = step_of(checkpoint) if checkpoint else 0
+            append_line(self.path / "changes.jsonl", {"time": time.time(), "step": step, "setting": name} | values)
+        if changes:
+            write_whole(self.path / "config.json", config.model_dump_json(indent=2))
 
     def newest_checkpoint(self) -> Path | None:
         """The last whole checkpoint; `None` if there is none yet."""
@@ -126,18 +155,25 @@ class RunFolder:
         record = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
         write_whole(self.path / "status.json", json.dumps(record, indent=1))
 
+    def put_back_status(self, before: dict[str, Any]) -> None:
+        """Say again what `status` said before."""
+        write_whole(self.path / "status.json", json.dumps(before, indent=1))
+
     def status(self) -> dict[str, Any]:
         """What `set_status` wrote last."""
         path = self.path / "status.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def add_versions(self, hardware: dict[str, Any]) -> None:
-        """Note with what this start of the run works."""
+        """Note with what this start of the run works, from which step on, and warn if it is not what the last had."""
         path = self.path / "versions.json"
         starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        found = {name: metadata.version(name) for name in LIBRARIES}
-        here = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()}
-        write_whole(path, json.dumps([*starts, {"time": time.time(), **here, **hardware, **found}], indent=1))
+        checkpoint = self.newest_checkpoint()
+        step = step_of(checkpoint) if checkpoint else 0
+        now = {"time": time.time(), "step": step, **hardware, **versions_here()}
+        if starts and (changed := changed_versions(starts[-1], now)):
+            log.warning("this start works with other versions than the last, and figures may shift: %s", changed)
+        write_whole(path, json.dumps([*starts, now], indent=1))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -187,19 +223,6 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
     """Add one JSON line, and hand it to the system at once."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def differences(stored: RunConfig, other: RunConfig) -> list[str]:
-    """What two configurations differ in, as `name: stored, not other`."""
-    one, two = (_flat(config.model_dump(mode="json")) for config in (stored, other))
-    return [f"{name}: {one.get(name)!r}, not {two.get(name)!r}" for name in one | two if one.get(name) != two.get(name)]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

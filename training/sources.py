@@ -116,8 +116,8 @@ def column_mapping(config: DataConfig, there: Sequence[str]) -> dict[str, str]:
         elif name in REQUIRED or name in config.columns:
             raise UserError(
                 f"The dataset {config.dataset} has no column {candidates[0]!r} for `{name}`; it has "
-                f"{', '.join(map(str, list(there)[:40])) or 'none'}. Map one of them: --column {name}=NAME "
-                f"(columns: {{{name}: NAME}} in a file)."
+                f"{', '.join(map(str, list(there)[:40])) or 'none'}. Map one of them: "
+                f'--columns "{{{name}: NAME}}" (`columns` under `data` in a file).'
             )
     return mapping
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from inference.errors import UserError
 from inference.settings import load_settings
 from training.config import RunConfig, load_config
+from training.config_changes import change_config
 from training.config_options import add_config_options, config_values
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.run_folder import RunFolder
@@ -60,10 +61,10 @@ def _is_first() -> bool:
 def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
     """The folder and the configuration that the options name."""
     values = config_values(args)
-    if args.resume and (values or args.folder or args.config or args.profile):
-        raise UserError("--resume goes on with a run as it was configured; leave the other options out")
+    if args.resume and (args.folder or args.config or args.profile):
+        raise UserError("--resume goes on with a run where it is; leave --folder, --config and --profile out")
     if args.resume:
-        return args.resume, RunFolder.open(args.resume)[1]
+        return args.resume, RunFolder.open(args.resume, change_config(RunFolder.open(args.resume)[1], values))[1]
     if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("several processes share this run, and each would name another folder; name one with --folder")
     folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
