@@ -21,9 +21,11 @@ SECONDS = [9.0, 9.0, 2.0, 2.2, 1.8, 2.0]
 def measured(folder: Path, config: RunConfig, hardware: str = HERE, seconds: list[float] | None = None) -> RunRecord:
     folder.mkdir()
     (folder / "config.json").write_text(config.model_dump_json())
-    (folder / "versions.json").write_text(json.dumps([{"hardware": hardware}]))
+    (folder / "versions.json").write_text(json.dumps([{"hardware": hardware, "num_gpus": 0}]))
     steps = SECONDS if seconds is None else seconds
-    (folder / "metrics.jsonl").write_text("".join(json.dumps({"step_time": value}) + "\n" for value in steps))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps({"step": i, "step_time": value}) + "\n" for i, value in enumerate(steps, 1))
+    )
     return RunRecord(folder.name, folder, config.model_dump_json())
 
 

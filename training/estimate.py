@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import UserError
-from training.audit_rollouts import MeasuredSteps, read_measured_run
+from training.audit_projection import MeasuredSteps, read_measured_run
 from training.config import RunConfig
 from training.run_record import RunRecord
 from training.sources import STARTER_TRAIN_ROWS
