@@ -8,6 +8,7 @@ import os
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,21 +64,31 @@ def problems() -> Any:
     return load_problems("test", 12, seed=7)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests come first, so that no worker is left alone with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Counts the browser tests that passed, and turns a skipped one into a failure where a browser is required."""
+    """Turns a skipped browser test into a failure where a browser is required."""
     report = yield
-    if item.get_closest_marker("browser"):
-        if report.when == "call" and report.passed:
-            _passed_in_browser.append(item.nodeid)
-        if report.skipped and REQUIRE_BROWSER:
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} was skipped, but a browser is required here: {report.longrepr}"
+    if REQUIRE_BROWSER and report.skipped and item.get_closest_marker("browser"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but a browser is required here: {report.longrepr}"
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Counts the browser tests that passed; with several workers the main process hears of them all."""
+    if report.when == "call" and report.passed and "browser" in report.keywords:
+        _passed_in_browser.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where a browser is required, a run in which no browser test passed fails."""
-    if REQUIRE_BROWSER and not _passed_in_browser and session.exitstatus == pytest.ExitCode.OK:
+    is_worker = hasattr(session.config, "workerinput")
+    if REQUIRE_BROWSER and not is_worker and not _passed_in_browser and session.exitstatus == pytest.ExitCode.OK:
         print("\nno browser test ran, but a browser is required here (LOOKTHINK_REQUIRE_BROWSER)")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
