@@ -33,6 +33,7 @@ def set_up(as_json: bool, stream: TextIO | None = None) -> None:
     Where somebody has set the log up already, it stays as it is.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_without_message)
     handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in NOISY:

@@ -1,20 +1,24 @@
-"""What the log may hold of what a client sends: never its words."""
+"""The log: its two forms, and what it may hold of what a client sends: never its words."""
 
 from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from inference.engine import Engine
-from inference.logs import frames
+from inference.logs import event, frames
 from tests.serving import WAIT_SECONDS, Server, serve
 
+ROOT = Path(__file__).parents[1]
 MARK = "SECRET-of-a-client"
 """In every malformed request."""
 
@@ -128,3 +132,49 @@ def test_frames_name_the_error_and_what_caused_it() -> None:
         text = frames(error)
     assert text.index("KeyError") < text.index("ValueError")
     assert "test_frames_name_the_error" in text and MARK not in text
+
+
+PROGRAM = f"""
+import logging, sys
+from inference.logs import event, set_up
+set_up(as_json=sys.argv[1] == "json", stream=sys.stdout)
+event("question_ended", seconds=1.23456, state="done", visitor="a b", is_new=True, note=None)
+logging.getLogger("elsewhere").warning("left out: %s", "it")
+try:
+    raise KeyError("{MARK}")
+except KeyError:
+    logging.getLogger("elsewhere").exception("it failed")
+"""
+
+
+@pytest.fixture(scope="module", params=["json", "text"])
+def written(request: pytest.FixtureRequest) -> tuple[str, list[str]]:
+    """What a process of its own writes, in each form."""
+    command = [sys.executable, "-c", PROGRAM, request.param]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
+    return request.param, ran.stdout.splitlines()
+
+
+def test_an_event_is_one_line_with_its_figures(written: tuple[str, list[str]]) -> None:
+    form, lines = written
+    if form == "text":
+        expected = 'INFO lookthink: question_ended seconds=1.235 state=done visitor="a b" is_new=True note=None'
+        assert lines[:2] == [expected, "WARNING elsewhere: left out: it"]
+        return
+    first, second, third = (json.loads(line) for line in lines)
+    assert first.pop("time").endswith("Z") and first.pop("level") == "info"
+    fields = {"seconds": 1.23456, "state": "done", "visitor": "a b", "is_new": True, "note": None}
+    assert first == {"event": "question_ended", **fields}
+    assert (second["logger"], second["message"], second["level"]) == ("elsewhere", "left out: it", "warning")
+    assert third["message"] == "it failed" and "KeyError" in third["error"]
+
+
+def test_an_exception_is_logged_without_its_message(written: tuple[str, list[str]]) -> None:
+    text = "\n".join(written[1])
+    assert "KeyError" in text and MARK not in text
+
+
+def test_an_event_holds_no_line_break(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    event("refused", visitor='a"\nINFO forged: line')
+    assert caplog.messages == ['refused visitor="a\\"\\nINFO forged: line"']
