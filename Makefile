@@ -4,7 +4,7 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
-#   make torture a run killed twenty times at random moments, and resumed each time
+#   make torture a run killed twenty times at random moments, and resumed each time; 500 questions while a run trains
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
@@ -39,6 +39,7 @@ check: $(DEV_STAMP)
 
 torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_train.py tests/test_killed_runs.py -k twenty
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_crowd.py -k five_hundred
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

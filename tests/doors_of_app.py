@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import inspect
 import json
@@ -132,10 +133,19 @@ def call_routes(server: Server, stranger: Stranger, paths: list[str]) -> Iterato
                 json_body = stranger.body if method in ("POST", "PUT", "PATCH", "DELETE") else None
                 request = http.build_request(method, address, json=json_body)
                 answer = http.send(request, stream=True)
-                is_endless = any(slow in address for slow in SLOW_ROUTES)
-                text = next(answer.iter_text(), "") if is_endless else answer.read().decode(errors="replace")
-                answer.close()
+                text = _read(answer, is_endless=any(slow in address for slow in SLOW_ROUTES))
                 yield Answer(f"{method} {address}", stranger.name, answer.status_code, text)
+
+
+def _read(answer: httpx.Response, is_endless: bool) -> str:
+    """All of it, or its first words; a stream that Gradio breaks off counts as far as it came."""
+    text = ""
+    with contextlib.closing(answer), contextlib.suppress(httpx.RemoteProtocolError):
+        for chunk in answer.iter_text():
+            text += chunk
+            if is_endless:
+                break
+    return text
 
 
 def _filled(template: str, value: str) -> str:

@@ -176,13 +176,9 @@ def test_calls_are_counted_for_each_visitor() -> None:
 
 
 def test_off_a_space_nobody_becomes_another_by_a_header() -> None:
-    callers = [Caller(headers={"x-forwarded-for": f"8.8.8.{i}"}) for i in range(12)]
-    assert statuses(visitors(calls_per_minute=10), callers) == [200] * 10 + [429] * 2
-    assert statuses(visitors(on_space=True, calls_per_minute=10), callers[:0] + _again(callers)) == [200] * 12
-
-
-def _again(callers: list[Caller]) -> list[Caller]:
-    return [Caller(headers=caller.headers) for caller in callers]
+    for on_space, expected in ((False, [200] * 10 + [429] * 2), (True, [200] * 12)):
+        callers = [Caller(headers={"x-forwarded-for": f"8.8.8.{i}"}) for i in range(12)]
+        assert statuses(visitors(on_space, calls_per_minute=10), callers) == expected
 
 
 def test_uploads_are_weighed_for_each_visitor_and_for_all() -> None:
