@@ -22,8 +22,10 @@ from PIL import Image
 
 import app
 from inference.engine import Engine
+from inference.served import promote, roll_back
 from inference.settings import load_settings
-from tests.samples import problems, random_adapter
+from inference.ui.header import header_html
+from tests.samples import perturbed_adapter, problems, random_adapter
 from tests.serving import ADAPTER, WAIT_SECONDS, Server, serve
 from training.access import Access
 from training.ui.side import TrainSide
@@ -122,6 +124,37 @@ def test_compare_asks_both_in_one_batch(client: Client, picture: Path, server: S
     assert server.engine.num_image_encodings - before <= 1
     assert result["base"]["text"] == ask(client, picture, adapter="base", max_new_tokens=24)["text"]
     assert result["tuned"]["text"] == ask(client, picture, max_new_tokens=24)["text"]
+
+
+def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
+    server: Server, client: Client, picture: Path, tmp_path: Path
+) -> None:
+    def wait_for(name: str | None) -> None:
+        started = time.monotonic()
+        while server.service.served != name and time.monotonic() - started < WAIT_SECONDS:
+            time.sleep(0.01)
+        assert time.monotonic() - started < WAIT_SECONDS / 6  # two seconds where nothing else runs
+
+    new, home = perturbed_adapter(tmp_path / "new", seed=1, strength=0.3), server.settings.home
+    asked = {"image": handle_file(str(picture)), "question": PROBLEM.problem, "api_name": "/ask"}
+    with server.steered(is_endless=True):
+        before = ask(client, picture, max_new_tokens=8)["text"]
+        jobs = [client.submit(**asked, max_new_tokens=tokens) for tokens in (400, 8)]
+        while len(server.service.line._jobs) < 2:
+            time.sleep(0.01)  # until the second one waits behind the first
+        promoted = promote(home, new, "alice", settings=server.settings)
+        wait_for(promoted.name)
+        assert str(promoted.name) in header_html(server.service) and ADAPTER not in header_html(server.service)
+        under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in jobs)
+        assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 400
+        assert waiting["text"] == before
+        after = ask(client, picture, max_new_tokens=8)
+        assert after["adapter"] == promoted.name and after["text"] != before
+        assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
+    assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
+    roll_back(home, "alice", settings=server.settings)
+    wait_for(ADAPTER)
+    assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
 
 
 def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, picture: Path) -> None:

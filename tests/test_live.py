@@ -23,7 +23,8 @@ from inference.shelf import MOST
 from tests.samples import perturbed_adapter, problems
 
 PROBLEM = problems(1, seed=3)[0]
-NOTICED_SECONDS = 2.0
+NOTICED_SECONDS = 10.0
+"""Two where nothing else runs."""
 LENGTH = 24
 
 
