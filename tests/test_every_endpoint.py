@@ -25,7 +25,7 @@ from training.ui.side import TrainSide
 MARK = "words of a run that nobody else may read"
 SECRETS = [MARK, "hf_the_token_of_the_app", "the-oauth-secret"]
 LOCKED_VIEWS = {
-    *("train_enter", "train_enter_1", "train_enter_2", "train_tick"),
+    *("train_enter", "train_enter_1", "train_tick"),
     *("train_open_section", *(f"train_open_section_{i}" for i in (1, 2, 3))),
 }
 """Admin handlers that answer a stranger with a page that is locked, where others refuse; by their names."""

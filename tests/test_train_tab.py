@@ -257,6 +257,7 @@ def runs_in_order(visit: Admin, store: RunStore, run_id: str) -> None:
     page.click("#train-start")
     visit.wait_for(lambda: len(store.list()) == 2, "a second run")
     second = store.list()[0].id
+    visit.wait_for(lambda: second in visit.text("#watch-status"), "the second run under Watch")
     visit.open("Runs")
     page.locator(f"#train-runs input[data-run='{second}']").check()
     page.wait_for_selector("#train-cancel:not([disabled])")
@@ -299,6 +300,8 @@ def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:
         phone.shoot(f"phone-dark-train-{section.lower()}")
         phone.check_access(section)
     phone.page.click("#train-log-out")
+    phone.page.wait_for_selector("#ask-panel .lt-hint")
+    phone.page.get_by_role("tab", name="Train").click()
     phone.page.wait_for_selector("#train-token")
     assert phone.page.locator("#train-start").count() == 0 or not phone.page.locator("#train-start").is_visible()
     assert phone.errors == [] and phone.outside == []

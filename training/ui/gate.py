@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from training.ui.desk import Desk
-from training.ui.guarded import HIDDEN
 
 TOKEN_FORM = """
 <div class="lt-gate"><h2>Training is for the owner</h2>
@@ -51,10 +50,10 @@ SPACE_WORDS = (
     '<div class="lt-gate"><h2>Training is for the owner</h2><p>The owner of this Space, or of an organisation members '
     "who may write in it, train here. Sign in, then come back to this tab.</p></div>"
 )
-_LOG_OUT_JS = """async (...values) => {
-  try { await fetch('admin/logout', { method: 'POST' }); } catch { /* the check that follows tells */ }
-  return values;
+_LOG_OUT_JS = """async () => {
+  try { await fetch('admin/logout', { method: 'POST' }); } finally { window.location.reload(); }
 }"""
+"""The page is loaded anew, so that nothing of what it showed is left in it."""
 
 
 class Gate:
@@ -75,15 +74,8 @@ class Gate:
         if self._form is not None:
             self._form.submit(handler, *args, **options)
 
-    def log_out_button(self) -> gr.Button | None:
-        """Off a Space; on one, Hugging Face's own button logs out."""
-        return (
-            None
-            if self._on_space
-            else gr.Button("Log out", size="sm", elem_id="train-log-out", elem_classes="lt-small")
-        )
-
-    def wire_log_out(self, button: gr.Button | None, enter: Any, inputs: list[Any], outputs: list[Any]) -> None:
-        """End the session, then look again as anybody: the gate stands there."""
-        if button is not None:
-            button.click(enter, inputs, outputs, js=_LOG_OUT_JS, **HIDDEN)
+    def build_log_out(self) -> None:
+        """The way out, off a Space; on one, Hugging Face's own button logs out."""
+        if not self._on_space:
+            button = gr.Button("Log out", size="sm", elem_id="train-log-out", elem_classes="lt-small")
+            button.click(None, None, None, js=_LOG_OUT_JS, api_visibility="private")

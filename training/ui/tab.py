@@ -31,7 +31,8 @@ HERE = Path(__file__).parent
 CSS_PATHS = [HERE / "train.css", HERE / "watch.css"]
 TICK_SECONDS = 2.0
 _REST = "() => ({__type__: 'update', active: false})"
-"""Runs in the page: nobody is asked."""
+_TICK = "() => ({__type__: 'update', active: true})"
+"""Run in the page: nobody is asked."""
 
 
 class Train:
@@ -60,7 +61,7 @@ class Train:
                 with gr.Tab("Adapters", id="adapters") as self.heads["adapters"]:
                     self.sections["adapters"] = build_adapters(desk)
             with gr.Row(elem_classes="lt-actions"):
-                self.log_out = self.gate.log_out_button()
+                self.gate.build_log_out()
         self.seen = gr.State({})
         """Digests of what this page was sent last, by section and place."""
         self._wire(tab)
@@ -89,12 +90,12 @@ class Train:
         enter = guard(self._enter, refused=self._refused)
         for event in (tab.select, self.gate.entered):
             event(enter, inputs, outputs, **HIDDEN)
-        self.gate.wire_log_out(self.log_out, enter, inputs, outputs)
         self.timer.tick(guard(self._tick, refused=self._refused), inputs, outputs, trigger_mode="once", **HIDDEN)
         for name, head in self.heads.items():
             head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **HIDDEN)
         self.dismiss.click(guard(self._dismiss), None, [self.notice, self.dismiss], **HIDDEN)
         self.form.button.click(guard(self._start), [*inputs, *self.form.form], outputs, **HIDDEN)
+        self.runs.resume.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
 
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
