@@ -32,6 +32,8 @@ from training.curve import draw_curve
 from training.data import Splits, load_rows
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware_name
+from training.promotion import conclude_aloud
+from training.promotion_rule import asks_for_promotion
 from training.ranks import check_checkpoint, connect, is_main_process, rank
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
 from training.stop import Stop, StopAsked
@@ -102,6 +104,9 @@ class Life:
         if self.config.eval_rows and is_main_process() and not (self.folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
             _evaluate(self.config, self.folder.adapter)
+        if is_main_process() and (self.config.eval_rows or asks_for_promotion(self.folder.path)):
+            self._enter("comparing it with the served adapter")
+            conclude_aloud(self.folder.path)
         self._set_status("succeeded")
 
     def end(self, error: BaseException) -> RunFailed | None:
