@@ -11,6 +11,7 @@ of the same two adapters on the same rows is not made again.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,15 @@ from inference.served import promote as promote_version
 from inference.settings import Settings, base_source, load_settings
 from inference.versions import now
 from training.promotion_rows import ask_both, conditions, difference, figures, validation_rows
-from training.promotion_rule import is_better, reason
+from training.promotion_rule import asks_for_promotion, is_better, read_request, reason, summary
 from training.run_folder import RunFolder, write_whole
 from training.scoring import Progress
 
-REQUEST_FILE = "request.json"
-"""In the run folder: what was asked for when the run was; `promote` and `asked_by` are read here."""
 NO_ROWS = (
     "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
     "--data-validation-rows 200, or promote it by hand."
 )
+log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 """So often it is compared anew because another adapter came to be served meanwhile."""
 
@@ -95,8 +95,7 @@ def conclude(
     Raises `UserError` where nothing can be compared at all; the run has ended well nonetheless.
     """
     settings = settings or load_settings()
-    request = _request(run_folder)
-    asked = request.get("promote") is True if promote is None else promote
+    asked, by = asks_for_promotion(run_folder) if promote is None else promote, read_request(run_folder).get("asked_by")
     for _ in range(_ATTEMPTS):
         found = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress)
         if found["decision"] == "promoted" or found["adapter"] == serving(settings).digest:
@@ -106,13 +105,21 @@ def conclude(
         if not found["is_better"]:
             return _decided(run_folder, found, "waits", "It waits: it was to be promoted only if it is better.")
         try:
-            name = _promote(run_folder, found, settings, request.get("asked_by"))
+            name = _promote(run_folder, found, settings, by)
             return _decided(run_folder, found, "promoted", f"It was promoted, as asked: {name}.")
         except ServedMeanwhile:
             continue  # it is compared with that one, too
         except UserError as error:
             return _decided(run_folder, found, "waits", f"It waits, since it could not be promoted: {error}")
     return _decided(run_folder, found, "waits", "It waits: each time, another adapter had come to be served meanwhile.")
+
+
+def conclude_aloud(run_folder: Path) -> None:
+    """`conclude` as a trainer does it: what keeps the adapter from being compared is said, and is no failure."""
+    try:
+        print(summary(conclude(run_folder)), flush=True)
+    except UserError as error:
+        log.error("not compared with the served adapter: %s", error)
 
 
 def _promote(run_folder: Path, found: dict[str, Any], settings: Settings, asked_by: Any) -> str | None:
@@ -149,8 +156,3 @@ def _decided(run_folder: Path, found: dict[str, Any], decision: str, why: str) -
     record = {**found, "decision": decision, "outcome": why}
     write_whole(RunFolder(run_folder).adapter / COMPARISON_FILE, json.dumps(record, indent=1) + "\n")
     return record
-
-
-def _request(run_folder: Path) -> dict[str, Any]:
-    """What was asked for; nothing where there is no request or it is broken, for then nobody asked."""
-    return read_beside(Path(run_folder), REQUEST_FILE)

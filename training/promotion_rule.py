@@ -10,9 +10,14 @@ for want of knowledge, not of rows that were lost. Where no row was gained and n
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from inference.adapters import read_beside
 from training.statistics import PairedDifference
+
+REQUEST_FILE = "request.json"
+"""In the run folder: what was asked for when the run was; `promote` and `asked_by` are read here."""
 
 
 def counted(difference: PairedDifference) -> tuple[float, float]:
@@ -53,3 +58,13 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
 def summary(comparison: dict[str, Any]) -> str:
     """What the comparison found and what became of it, in a few sentences."""
     return " ".join(str(comparison[name]) for name in ("reason", "outcome") if comparison.get(name))
+
+
+def read_request(run_folder: Path) -> dict[str, Any]:
+    """What was asked for; nothing where there is no request or it is broken, for then nobody asked."""
+    return read_beside(run_folder, REQUEST_FILE)
+
+
+def asks_for_promotion(run_folder: Path) -> bool:
+    """True if the run is to be promoted by itself where it is better: by a plain `true` in its request."""
+    return read_request(run_folder).get("promote") is True
