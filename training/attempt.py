@@ -1,4 +1,4 @@
-"""One start of a run, in a process of its own: the ordinary trainer, the comparison of its adapter, and how it ended.
+"""One start of a run, in a process of its own: the ordinary trainer, and a word on how it ended.
 
     python -m training.attempt HOME ID LAUNCH
 
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import UserError
-from inference.settings import load_settings
 from training.failures import INTERRUPTED, RunFailed
 from training.processes import Identity, boot_seconds, own_identity
 from training.run_ends import EXIT, WRONG_INPUT
@@ -42,6 +41,7 @@ _RESERVED = 8192
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainer on the run's folder; returns its exit status, 0 too where this start was given up."""
     home, run_id, launch = sys.argv[1:] if argv is None else argv
+    os.environ["LOOKTHINK_HOME"] = home  # of the prepared rows, and of what is served
     store = RunStore(Path(home))
     identity = own_identity()
     if not store.claim(run_id, launch, identity):
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     folder = store.get(run_id).folder
     with _Beat(folder, launch, identity) as beat:
-        status, reason = _train(folder, Path(home))
+        status, reason = _train(folder)
         print(reason or "done", flush=True)
         beat.end(status, reason)
     return status
 
 
-def _train(path: Path, home: Path) -> tuple[int, str]:
+def _train(path: Path) -> tuple[int, str]:
     """The trainer's exit status, and why it is not 0."""
     with Stop() as stop:
         try:
@@ -64,7 +64,6 @@ def _train(path: Path, home: Path) -> tuple[int, str]:
             folder, config = RunFolder.open(path)
             if not is_finished(folder, config):  # else it was killed between its last word and ours
                 run(config, path, resume=True, stop=stop)
-            _compare(path, home)
             return 0, ""
         except StopAsked:
             return INTERRUPTED, "stopped while starting"
@@ -75,18 +74,6 @@ def _train(path: Path, home: Path) -> tuple[int, str]:
         except Exception as error:  # a bug, or bad luck: the launcher tries again, and the log has all of it
             traceback.print_exc()
             return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
-
-
-def _compare(path: Path, home: Path) -> None:
-    """Set the adapter against the served one. A run that cannot be compared has ended well all the same."""
-    from training.promotion import conclude
-
-    print("comparing with the served adapter", flush=True)
-    try:
-        found = conclude(path, settings=load_settings().model_copy(update={"home": home}))
-        print(f"{found['reason']} {found['outcome']}", flush=True)
-    except UserError as error:
-        print(f"not compared: {error}", flush=True)
 
 
 class _Beat:

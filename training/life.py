@@ -35,7 +35,7 @@ from training.evaluation_report import make_report
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware
 from training.promotion import conclude_aloud
-from training.promotion_rule import asks_for_promotion
+from training.promotion_rule import read_request
 from training.ranks import check_checkpoint, connect, is_main_process, rank, world_size
 from training.run_evaluation import outputs_of_run, plan_of_run
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
@@ -116,7 +116,7 @@ class Life:
         if self.config.eval_rows and is_main_process() and not (self.folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
             make_report(plan_of_run(self.config, self.folder.adapter), outputs_of_run(self.folder))
-        if is_main_process() and (self.config.eval_rows or asks_for_promotion(self.folder.path)):
+        if is_main_process() and (self.config.eval_rows or read_request(self.folder.path)):
             self._enter("comparing it with the served adapter")
             conclude_aloud(self.folder.path)
         self._set_status("succeeded")
