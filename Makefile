@@ -4,7 +4,7 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
-#   make torture a run killed twenty times at random moments, and resumed each time
+#   make torture a run killed twenty times, in every phase from its start to its evaluation, and resumed each time
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
