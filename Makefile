@@ -4,7 +4,7 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
-#   make torture a run killed twenty times at random moments, and resumed each time; 500 questions while a run trains
+#   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
