@@ -118,11 +118,10 @@ def test_without_options_nothing_is_changed() -> None:
         ({"data": {"test_rows": 0}}, "eval_rows is 480, but data.test_rows is 0"),
         (
             {"data": {"dataset": "owner/name", "test_share": 0}},
-            "data.test_share is 0, which leaves no test rows; give some, or eval_rows 0",
+            "data.test_share is 0, which leaves no test rows; give some",
         ),
         ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
         ({"choose_checkpoint": True}, "data.validation_rows is 0"),
-        ({"choose_checkpoint": True, "keep_checkpoints": 1, "data": {"validation_rows": 9}}, "keep 2"),
         ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
         ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
         ({"rewards": "accuracy_reward"}, "rewards is 'accuracy_reward': write it as {name: value"),
