@@ -118,7 +118,7 @@ def test_without_options_nothing_is_changed() -> None:
         ({"data": {"test_rows": 0}}, "eval_rows is 480, but data.test_rows is 0"),
         (
             {"data": {"dataset": "owner/name", "test_share": 0}},
-            "data.test_share is 0, which leaves no test rows; give some, or eval_rows 0",
+            "data.test_share is 0, which leaves no test rows; give some",
         ),
         ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
         ({"choose_checkpoint": True}, "data.validation_rows is 0"),

@@ -16,7 +16,7 @@ from training.data_config import DataConfig
         (RunConfig, {"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
         (RunConfig, {"sed": 1}, "sed is not a setting; there are base, base_revision"),
         (RunConfig, {"data": {"sed": 1}}, "data.sed is not a setting; there are columns, dataset"),
-        (RunConfig, {"data": {"split": "a b"}}, "data.split is 'a b': 'a b' is not a split; write train"),
+        (RunConfig, {"data": {"split": "a-b"}}, "data.split is 'a-b': 'a-b' is not a split; write train"),
         (RunConfig, {"data": {"test_rows": 1, "test_share": 0.5}}, "data: test_share 0.5 and test_rows 1 are both set"),
         (RunConfig, {"rewards": {}}, "no reward has a weight above 0"),
         (RunConfig, {"rewards": 3}, "rewards is 3: write it as {name: value, name: value}"),
