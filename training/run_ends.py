@@ -73,7 +73,7 @@ def has_ended(record: RunRecord) -> bool:
 
 
 def progress(record: RunRecord) -> dict[str, Any]:
-    """What the folder says of the run, as fields of its record: `step`, `max_steps`, `metrics`; those that are clear."""
+    """What the folder says of the run, as fields of its record: `step`, `max_steps`, `metrics`, where it is clear."""
     path = record.folder / "metrics.jsonl"
     if not path.is_file() or not path.stat().st_size:
         return {"step": 0, "metrics": {}}  # also of one that was resumed from before its first checkpoint
