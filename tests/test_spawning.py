@@ -26,9 +26,9 @@ PLAIN = {"PATH": "/bin", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "
 
 def given(**values) -> set[str]:
     config = load_config("starter", values)
-    record = RunRecord(id="run", folder=Path("run"), config=config.model_dump_json(), launch="one")
+    record = RunRecord(id="run", folder=Path("/home/runs/run"), config=config.model_dump_json(), launch="one")
     found = environment(record, SECRETS | PLAIN)
-    assert found.items() >= PLAIN.items() and found[MARK] == "one"
+    assert found.items() >= PLAIN.items() and (found[MARK], found["LOOKTHINK_HOME"]) == ("one", "/home")
     return set(found) & set(SECRETS)
 
 
@@ -59,5 +59,5 @@ def test_secrets_are_hidden_where_something_printed_them(monkeypatch) -> None:
 
 
 def test_a_configuration_that_cannot_be_read_gets_no_secret() -> None:
-    record = RunRecord(id="run", folder=Path("run"), config='{"gone": 1}', launch="one")
+    record = RunRecord(id="run", folder=Path("/home/runs/run"), config='{"gone": 1}', launch="one")
     assert set(environment(record, SECRETS)) & set(SECRETS) == set()

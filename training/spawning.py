@@ -50,7 +50,13 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     """
     needed = _needed(record)
     kept = {name: value for name, value in given.items() if name in needed or not _SECRET.search(name)}
-    return kept | {MARK: record.launch, "PYTHONUNBUFFERED": "1", "TQDM_MININTERVAL": _BAR_SECONDS}
+    home = str(record.folder.parents[1])
+    return kept | {
+        MARK: record.launch,
+        "LOOKTHINK_HOME": home,
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_MININTERVAL": _BAR_SECONDS,
+    }
 
 
 def hide_secrets(text: str) -> str:
