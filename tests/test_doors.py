@@ -15,7 +15,7 @@ EVERYTHING = sorted([*PRODUCT, *(ROOT / "tests").rglob("*.py")])
 
 WITHOUT_TORCH = ("format", "config", "data_config", "runs", "grading", "access")
 """Modules (of either side) that are used where torch is not wanted."""
-TRL_PLACES = ("training/trainer.py", "training/train.py")
+TRL_PLACES = ("training/trainer.py",)
 HUB_PLACES = (
     "inference/adapters.py",
     "training/access.py",

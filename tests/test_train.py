@@ -1,189 +1,113 @@
-"""A GRPO run from configuration to an adapter that the engine serves: finished, killed and resumed, stopped, failed."""
+"""`python -m training train` as a process: killed at any moment and resumed, stopped; and what it refuses."""
 
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from inference.engine import Engine
-from inference.errors import UserError
-from inference.rows import Row
-from inference.settings import STARTER
-from tests.samples import SMALL_RUN
+from tests.killing import PATIENCE, kill_and_resume, start, wait_for
 from training.__main__ import main
-from training.config import RunConfig, load_config
-from training.failures import INTERRUPTED, NOT_A_NUMBER, RunFailed
-from training.problems import load_problems
+from training.failures import INTERRUPTED
 from training.run_folder import RunFolder
-from training.train import run
 
-SMALL = SMALL_RUN | {
-    "max_completion_length": 24,
-    "eval_rows": 0,
-    "save_steps": 2,
-    "data": {"train_rows": 40, "test_rows": 4},
+STEPS, SAVE_STEPS = 60, 3
+GROUPS, GROUP_SIZE = 2, 4
+KILLS = {
+    "starting": 2,
+    "reading the data": 2,
+    "loading the model": 3,
+    "training": 5,
+    "saving": 4,
+    "choosing the checkpoint": 2,
+    "evaluating the adapter": 2,
 }
-ROOT = Path(__file__).parents[1]
+"""Of the twenty, by the phase that each is aimed at."""
 
 
-def small(**values) -> RunConfig:
-    return load_config("starter", SMALL | values)
+def options(steps: int, save_steps: int, **values: object) -> list[str]:
+    """A small run that chooses its checkpoint and is evaluated."""
+    settings = {
+        **{"max_steps": steps, "save_steps": save_steps, "warmup_steps": 0, "report_to": "[]"},
+        **{"prompts_per_step": GROUPS, "num_generations": GROUP_SIZE, "micro_batch_size": 8},
+        **{"max_completion_length": 24, "choose_checkpoint": True, "eval_rows": 8},
+        **{"data_train_rows": 40, "data_test_rows": 4, "data_validation_rows": 4},
+    }
+    return [w for name, value in (settings | values).items() for w in (f"--{name.replace('_', '-')}", str(value))]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "first"
-    run(small(report_to=["tensorboard"]), folder)
-    return folder
-
-
-@pytest.mark.slow
-def test_the_run_folder_is_whole(folder) -> None:
-    found, config = RunFolder.open(folder)
-    assert config == small(report_to=["tensorboard"])
-    assert [row["step"] for row in found.history()] == [1, 2]
-    assert {"reward", "rewards/format_reward/mean", "frac_reward_zero_std"} <= found.history()[0].keys()
-    groups = list(found.groups())
-    assert [g["step"] for g in groups] == [1, 1, 2, 2] and all(len(g["completions"]) == 4 for g in groups)
-    assert all((found.images / g["image"]).stat().st_size for g in groups)
-    assert set(groups[0]["completions"][0]["reasons"]) == {"format", "accuracy"}
-    assert (folder / "rewards.png").read_bytes().startswith(b"\x89PNG")
-    assert list((folder / "tensorboard").iterdir())
-    assert found.status()["status"] == "succeeded"
-    assert json.loads((folder / "versions.json").read_text())[0]["trl"]
-    assert sorted(p.name for p in found.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-
-
-@pytest.mark.slow
-def test_a_run_killed_after_its_last_step_is_not_trained_further(folder, tmp_path) -> None:
-    """Its steps (2) are no whole number of epochs (of 20): transformers alone would train one more."""
-    killed = RunFolder(Path(shutil.copytree(folder, tmp_path / "killed")))
-    shutil.rmtree(killed.adapter)
-    killed.set_status("running")
-    run(small(report_to=["tensorboard"]), killed.path, resume=True)
-    assert [row["step"] for row in killed.history()] == [1, 2]
-    weights = "adapter/adapter_model.safetensors"
-    assert (killed.path / weights).read_bytes() == (folder / weights).read_bytes()
-
-
-@pytest.mark.slow
-def test_the_engine_serves_the_adapter(folder) -> None:
-    engine = Engine.load(STARTER)
-    engine.add_adapter("new", folder / "adapter")
-    problem = load_problems("test", 1)[0]
-    row = Row(problem["image"].convert("RGB"), problem["problem"], adapter="new", max_new_tokens=4)
-    assert engine.generate([row])[0].num_tokens >= 1
-
-
-@pytest.mark.slow
-def test_no_path_of_this_machine_is_kept_in_the_adapter(folder) -> None:
-    assert str(STARTER) not in (folder / "adapter" / "adapter_config.json").read_text()
-
-
-@pytest.mark.slow
-def test_a_finished_run_is_left_alone(folder) -> None:
-    before = sorted(folder.rglob("*"))
-    with pytest.raises(UserError, match="not empty"):
-        run(small(), folder)
-    with pytest.raises(UserError, match="is finished"):
-        run(small(report_to=["tensorboard"]), folder, resume=True)
-    with pytest.raises(UserError, match="another configuration"):
-        run(small(learning_rate=0.5), folder, resume=True)
-    assert sorted(folder.rglob("*")) == before
-
-
-@pytest.mark.slow
-def test_training_goes_on_from_an_adapter(folder, tmp_path) -> None:
-    adapter = run(small(start_adapter=str(folder / "adapter"), max_steps=1), tmp_path / "second")
-    assert (adapter / "adapter_model.safetensors").exists()
-    with pytest.raises(UserError, match="holds no adapter_model.safetensors"):
-        run(small(start_adapter=str(tmp_path)), tmp_path / "third")
-
-
-def start(folder: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "training", "train", *options]
-    with (folder.parent / "out.txt").open("a") as out:
-        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-
-
-def wait_for(condition, process: subprocess.Popen | None = None, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        assert process is None or process.poll() is None, f"it ended with {process.returncode}"
-        time.sleep(0.02)
-
-
-def options(steps: int) -> list[str]:
-    values = SMALL | {"max_steps": steps, "save_steps": 1, "report_to": "[]"}
-    flat = {k: v for k, v in values.items() if k != "data"}
-    return [word for k, v in flat.items() for word in (f"--{k.replace('_', '-')}", str(v))] + [
-        *("--data-train-rows", "40", "--data-test-rows", "4")
-    ]
-
-
-def kill_and_resume(folder: Path, kills: int, steps: int, seed: int) -> RunFolder:
-    """A run killed so many times at random moments, each time resumed, and then left to end."""
-    rng = random.Random(seed)
-    found = RunFolder(folder)
-    process = start(folder, *options(steps), "--folder", str(folder))
-    for _ in range(kills):
-        reached = len(found.history())
-        wait_for(lambda r=reached, p=process: len(found.history()) > r or p.poll() is not None)
-        time.sleep(rng.uniform(0, 1.5))
-        if process.poll() is not None:
-            break  # it was quicker than the killer
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process = start(folder, "--resume", str(folder))
-    assert process.wait(timeout=600) == 0, (folder.parent / "out.txt").read_text()
-    return found
-
-
-def check_whole(found: RunFolder, steps: int) -> None:
+def check_whole(found: RunFolder, steps: int, save_steps: int) -> None:
+    """Every step once, the same number of samples, a choice among all checkpoints, an evaluation."""
     assert [row["step"] for row in found.history()] == list(range(1, steps + 1))
     groups = list(found.groups())
-    assert [g["step"] for g in groups] == [s for s in range(1, steps + 1) for _ in range(2)]
-    assert sum(len(g["completions"]) for g in groups) == 8 * steps
-    assert found.status()["status"] == "succeeded" and found.adapter.is_dir()
+    assert [g["step"] for g in groups] == [s for s in range(1, steps + 1) for _ in range(GROUPS)]
+    assert all(len(g["completions"]) == GROUP_SIZE for g in groups)
+    scores = json.loads((found.path / "validation.json").read_text())["scores"]
+    assert [int(step) for step in scores] == list(range(save_steps, steps + 1, save_steps))
+    assert json.loads((found.adapter / "evaluation.json").read_text())["about"]["num_rows"] == 8
+    assert found.status()["status"] == "succeeded"
 
 
 @pytest.mark.slow
 def test_a_run_killed_three_times_ends_whole(tmp_path) -> None:
-    check_whole(kill_and_resume(tmp_path / "run", kills=3, steps=8, seed=1), 8)
+    phases = ["training", "saving", "choosing the checkpoint"]
+    hit = kill_and_resume(tmp_path / "run", options(6, 2), phases, seed=1)
+    assert hit.total() == 3
+    check_whole(RunFolder(tmp_path / "run"), 6, 2)
 
 
 @pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="takes minutes: `make torture` runs it")
-def test_a_run_killed_twenty_times_ends_whole(tmp_path) -> None:
-    check_whole(kill_and_resume(tmp_path / "run", kills=20, steps=30, seed=2), 30)
+def test_a_run_killed_twenty_times_ends_whole(tmp_path, capsys) -> None:
+    rng = random.Random(2)
+    phases = [phase for phase, count in KILLS.items() for _ in range(count)]
+    first, last = phases[:-4], phases[-4:]  # the last two phases come when the steps are done
+    rng.shuffle(first)
+    began = time.monotonic()
+    hit = kill_and_resume(tmp_path / "run", options(STEPS, SAVE_STEPS), first + last, seed=3)
+    found = RunFolder(tmp_path / "run")
+    assert hit.total() == 20 and set(hit) == set(PATIENCE)
+    check_whole(found, STEPS, SAVE_STEPS)
+    with capsys.disabled():
+        print(f"\n{summary(hit, found, (time.monotonic() - began) / 60)}")
+
+
+def summary(hit: Counter[str], found: RunFolder, minutes: float) -> str:
+    phases = ", ".join(f"{phase} {hit[phase]}" for phase in PATIENCE)
+    completions = sum(len(group["completions"]) for group in found.groups())
+    return (
+        f"killed {hit.total()} times with kill -9 ({phases}), resumed each time: {len(found.history())} steps, each "
+        f"once, {completions} completions; {minutes:.1f} minutes"
+    )
 
 
 @pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
     folder = tmp_path / "run"
     found = RunFolder(folder)
-    process = start(folder, *options(500), "--save-steps", "400", "--folder", str(folder))
+    process = start(folder, *options(500, 400), "--folder", str(folder))
     wait_for(lambda: len(found.history()) >= 2, process)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=120) == INTERRUPTED
     assert found.status()["status"] == "interrupted" and "--resume" in found.status()["reason"]
     newest = found.newest_checkpoint()
     assert newest is not None and int(newest.name.rpartition("-")[2]) == len(found.history())
+    process = start(folder, "--resume", str(folder))
+    time.sleep(2)  # it imports torch
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=20) == INTERRUPTED
+    assert "stopped while" in found.status()["reason"] and found.status()["pid"] == process.pid
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
-    with pytest.raises(RunFailed) as caught:
-        run(small(max_steps=6, learning_rate=1.0, max_grad_norm=1e9, beta=1e30), tmp_path / "run")
-    assert caught.value.status == NOT_A_NUMBER and "learning_rate (now 1)" in str(caught.value)
-    assert RunFolder(tmp_path / "run").status()["status"] == "failed"
+def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
+    process = start(tmp_path / "run", *options(2, 2), "--folder", str(tmp_path / "run"))
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=20) == INTERRUPTED
+    assert not (tmp_path / "run").exists() and "nothing was written" in (tmp_path / "out.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -195,21 +119,15 @@ def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
         (("--report-to", "wandb"), "which is not installed; pip install wandb"),
         (("--dataset", "https://example.org/x"), "addresses are not fetched"),
         (("--base", "no/where", "--max-steps", "1", "--warmup-steps", "0"), "no/where"),
+        (("--max-hours", "0"), "max_hours is '0'"),
+        (("--max-hours", "inf"), "max_hours is 'inf'"),
     ],
 )
 def test_a_wrong_option_is_named(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
     assert main(["train", *words, "--data-train-rows", "2", "--folder", str(tmp_path / "run")]) != 0
     printed = capsys.readouterr()
     assert said in printed.err + printed.out
-
-
-@pytest.mark.slow
-def test_a_new_run_is_not_put_on_a_finished_one(folder, capsys) -> None:
-    """It has no evaluation yet, which only --resume makes up for."""
-    before = sorted(folder.rglob("*"))
-    assert main(["train", "--folder", str(folder)]) == 2
-    assert "not empty" in capsys.readouterr().err
-    assert sorted(folder.rglob("*")) == before
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_takes_no_other_settings(capsys, tmp_path) -> None:
@@ -217,3 +135,11 @@ def test_resuming_takes_no_other_settings(capsys, tmp_path) -> None:
     assert "leave the other options out" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_a_new_run_is_not_put_on_one_that_is_there(capsys, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert main(["train", "--data-train-rows", "2", "--folder", str(tmp_path / "run")]) == 2
+    assert "resume it with --resume" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]

@@ -18,11 +18,11 @@ from inference.engine import Engine, Row
 from inference.errors import UserError
 from tests.datasets_on_disk import picture, rows, write_lines
 from tests.tiny_models import TINY, build_tiny
-from training import train
+from training import life
 from training.config import RunConfig, load_config
+from training.life import run
 from training.lora import TOWERS
 from training.run_folder import RunFolder
-from training.train import run
 from training.trainer import RunTrainer, build_trainer
 
 SIZES = [(90, 90), (180, 60), (60, 150)]
@@ -94,7 +94,7 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
         prompts.extend(prompt_ids(trainer, row) for row in trainer.train_dataset)
         return trainer
 
-    monkeypatch.setattr(train, "build_trainer", watched)
+    monkeypatch.setattr(life, "build_trainer", watched)
     _calls.clear()
     adapter = run(config, tmp_path / "run")
     assert _calls == [len(rewards) for rewards in PLAN]

@@ -3,75 +3,60 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from training.budget import Budget, BudgetSpent
+from training.choice import keep_candidate
+from training.config import RunConfig
 from training.diagnosis import diagnose
 from training.failures import NotANumber
+from training.ranks import any_process, wait_for_all
 from training.run_folder import RunFolder, append_line
+from training.stop import Stop, StopAsked
 
 SHOWN = {"reward": "reward", "rewards/format_reward/mean": "format", "rewards/accuracy_reward/mean": "accuracy"}
 
 
-class Stop:
-    """Asked for by SIGTERM or Ctrl-C, taken at the end of a step on every process; the second is obeyed at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(number, self._before[number])
-
-    def agreed(self) -> bool:
-        """True if any process was asked."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return self.asked
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        asked = torch.tensor([float(self.asked)], device=device)
-        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        return bool(asked.item())
-
-
 class Recorder(TrainerCallback):
-    """Writes `metrics.jsonl`, shows step, remaining time and rewards, and signs checkpoints."""
+    """Writes `metrics.jsonl`, shows step, remaining time and rewards, signs checkpoints, and ends the run early."""
 
-    def __init__(self, folder: RunFolder, stop: Stop, keep_checkpoints: int) -> None:
-        self.folder, self.stop, self.keep = folder, stop, keep_checkpoints
+    def __init__(self, config: RunConfig, folder: RunFolder, stop: Stop, budget: Budget) -> None:
+        self.config, self.folder, self.stop, self.budget = config, folder, stop, budget
         self.bar: tqdm | None = None
         self.said: set[str] = set()
         self.history: list[dict[str, Any]] = []
+        self.stopped = self.over_budget = False
+        """Why training ended before its last step, the same on every process."""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar where the run stands, unless it is to stop or has no time for a step."""
         self.history = self.folder.history()
+        self._ask_all(state)
+        if self.stopped:
+            raise StopAsked
+        if self.over_budget:
+            raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
+        self.budget.begin()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Ask for a checkpoint at the last step, and at a stop."""
+        """Ask for a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
+        if state.is_world_process_zero:
+            self.budget.step_done()
         if state.global_step >= state.max_steps:
             control.should_save = True
-        if self.stop.agreed():
+        self._ask_all(state)
+        if self.stopped or self.over_budget:
             control.should_save = control.should_training_stop = True
+
+    def _ask_all(self, state) -> None:
+        over = state.is_world_process_zero and state.global_step < state.max_steps and self.budget.is_over
+        self.stopped, self.over_budget = any_process(self.stop.asked, over)
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         """One line a step; raises `NotANumber` where training has broken down."""
@@ -102,9 +87,15 @@ class Recorder(TrainerCallback):
         self.bar.update(step - self.bar.n)
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Sign the checkpoint that was just written."""
-        if state.is_world_process_zero:
-            self.folder.mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.keep)
+        """Sign the checkpoint that every process has just written, its adapter put aside where one will be chosen."""
+        wait_for_all()
+        if not state.is_world_process_zero:
+            return
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self.config.choose_checkpoint:
+            keep_candidate(checkpoint, self.folder)
+        self.folder.mark_whole(checkpoint, self.config.keep_checkpoints)
+        self.budget.save_done()
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         """Close the bar."""

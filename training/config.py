@@ -83,7 +83,10 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="seeds order, sampling and LoRA weights")
     eval_rows: int = Field(480, ge=0, description="test rows for the evaluation at the end; 0 skips it")
     choose_checkpoint: bool = Field(
-        False, description="at the end take the kept checkpoint that is best on the validation rows, not the last"
+        False, description="at the end take the checkpoint that is best on the validation rows, not the last"
+    )
+    max_hours: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="hours of training over all starts; stops at a checkpoint before"
     )
 
     @property
@@ -129,8 +132,6 @@ class RunConfig(BaseModel):
             return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
-        if self.choose_checkpoint and self.keep_checkpoints < 2:
-            return "choose_checkpoint has one checkpoint to choose from (keep_checkpoints is 1); keep 2"
         return None
 
 

@@ -10,10 +10,22 @@ import errno
 import shutil
 from pathlib import Path
 
+from inference.errors import UserError
 from training.config import RunConfig
 
-OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE, INTERRUPTED = 3, 4, 5, 6, 7, 75
-"""Exit statuses of `train`. 1 is a bug, 2 wrong input; 75 (`EX_TEMPFAIL`) is a stop that can be resumed."""
+OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE = 3, 4, 5, 6, 7
+INTERRUPTED, BUDGET_SPENT = 75, 76
+"""Exit statuses of `train`. 1 is a bug, 2 wrong input; 75 (`EX_TEMPFAIL`) and 76 are stops that can be resumed."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded")
+"""How safetensors and Arrow say it, whose errors have no number."""
+_TORN_WRITE_WORDS = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
+"""How `torch.save` says that a file took less than it was given, whatever the reason."""
+_ALMOST_NOTHING = 64 * 2**20
+"""Bytes free on a disk that a large write has just filled."""
+_UNREACHED = ("TransportError", "LocalEntryNotFoundError", "OfflineModeIsEnabled")
+_NOT_THERE = ("RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError")
 
 
 class RunFailed(Exception):
@@ -29,7 +41,14 @@ class NotANumber(ArithmeticError):
 
 
 def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> RunFailed | None:
-    """The failure that an exception stands for; `None` for one that nobody has a remedy for."""
+    """The failure that an exception stands for; `None` for wrong input and for what nobody has a remedy for.
+
+    A `UserError` that the Hub or a full disk has caused keeps its words, and gets the exit status of its cause.
+    """
+    if isinstance(error, UserError):
+        full = any(isinstance(cause, OSError) and cause.errno in NO_SPACE for cause in _chain(error))
+        status = DISK_FULL if full else hub_trouble(error)
+        return RunFailed(str(error), status) if status else None
     if _is_out_of_memory(error):
         return RunFailed(_memory_message(config), OUT_OF_MEMORY)
     if isinstance(error, NotANumber):
@@ -38,21 +57,39 @@ def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> Ru
             f"{config.learning_rate:g}) or max_grad_norm (now {config.max_grad_norm:g}), and start again",
             NOT_A_NUMBER,
         )
-    for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return RunFailed(_disk_message(folder), DISK_FULL)
-        if (status := _hub_status(cause)) in (401, 403):
-            return RunFailed(
-                f"the Hub refused the token (HTTP {status}): {_first_line(cause)}. Set HF_TOKEN to a token that may "
-                "read this repository, and accept its terms on its page if it is gated",
-                REFUSED,
-            )
-        if status is not None or type(cause).__name__ in ("ConnectError", "ConnectTimeout", "LocalEntryNotFoundError"):
-            return RunFailed(
-                f"the Hub cannot be reached or has no such thing ({_first_line(cause)}); check the name and the "
-                "network, or use what is on this machine with HF_HUB_OFFLINE=1",
-                UNREACHABLE,
-            )
+    if any(_is_disk_full(cause, folder) for cause in _chain(error)):
+        return RunFailed(_disk_message(folder), DISK_FULL)
+    return _explain_hub(error)
+
+
+def hub_trouble(error: BaseException) -> int | None:
+    """`REFUSED` or `UNREACHABLE` where the Hub was the cause of an error; `None` for others, also "no such thing"."""
+    kinds = [({kind.__name__ for kind in type(cause).__mro__}, _http_status(cause)) for cause in _chain(error)]
+    for names, status in kinds:
+        if "GatedRepoError" in names or status in (401, 403) and not names.intersection(_NOT_THERE):
+            return REFUSED
+    if any(s is not None and names.intersection(_NOT_THERE) for names, s in kinds):  # the Hub was reached, and said so
+        return None
+    if any(names.intersection(_UNREACHED) or s is not None and (s >= 500 or s in (0, 408, 429)) for names, s in kinds):
+        return UNREACHABLE
+    return None
+
+
+def _explain_hub(error: BaseException) -> RunFailed | None:
+    trouble = hub_trouble(error)
+    said = next((_first_line(cause) for cause in _chain(error) if _http_status(cause) is not None), _first_line(error))
+    if trouble == REFUSED:
+        return RunFailed(
+            f"the Hub refused the token: {said}. Set HF_TOKEN to a token that may read this repository, and accept "
+            "its terms on its page if it is gated",
+            REFUSED,
+        )
+    if trouble == UNREACHABLE or any(_http_status(cause) is not None for cause in _chain(error)):
+        return RunFailed(
+            f"the Hub cannot be reached or has no such thing ({said}); check the name and the network, or use what "
+            "is on this machine with HF_HUB_OFFLINE=1",
+            UNREACHABLE,
+        )
     return None
 
 
@@ -73,12 +110,25 @@ def _memory_message(config: RunConfig) -> str:
     return f"out of memory; {', or '.join(remedies)}. The checkpoints are whole"
 
 
-def _disk_message(folder: Path) -> str:
+def _is_disk_full(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    words = str(error).lower()
+    if any(said in words for said in _NO_SPACE_WORDS):
+        return True
+    torn = isinstance(error, RuntimeError) and any(said in words for said in _TORN_WRITE_WORDS)
+    return torn and _free_bytes(folder) < _ALMOST_NOTHING
+
+
+def _free_bytes(folder: Path) -> int:
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    return shutil.disk_usage(place).free
+
+
+def _disk_message(folder: Path) -> str:
     return (
-        f"the disk is full: {free / 1e6:.0f} MB free at {folder}. Make room, or lower keep_checkpoints; then resume "
-        "with --resume from the last whole checkpoint"
+        f"the disk is full: {_free_bytes(folder) / 1e6:.0f} MB free at {folder}. Make room, or lower "
+        f"keep_checkpoints; then go on with --resume {folder} from the last whole checkpoint"
     )
 
 
@@ -88,11 +138,11 @@ def _chain(error: BaseException) -> list[BaseException]:
     current: BaseException | None = error
     while current is not None and current not in found:
         found.append(current)
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return found
 
 
-def _hub_status(error: BaseException) -> int | None:
+def _http_status(error: BaseException) -> int | None:
     """The HTTP status of an error of `huggingface_hub`, known by its response; `None` for other errors."""
     if not any(kind.__name__ == "HfHubHTTPError" for kind in type(error).__mro__):
         return None

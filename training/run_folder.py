@@ -7,6 +7,9 @@
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
     images/<hash>.jpg    each picture once
     checkpoints/         checkpoint-<step>, whole where it holds the file `complete.json`, which is written last
+    candidates/          the adapter of every checkpoint, where one is chosen at the end
+    validation.json      the candidates' scores on validation rows, and the one that was chosen
+    hours.json           how long each start was at work
     adapter/             the result, with evaluation.json
     train.log, rewards.png, tensorboard/
 
@@ -102,6 +105,10 @@ class RunFolder:
             path = self.path / name
             kept = [line for line, row in _lines(path) if row.get("step", 0) <= step]
             write_whole(path, "".join(kept))
+        self.drop_unfinished()
+
+    def drop_unfinished(self) -> None:
+        """Delete checkpoints that are not whole."""
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_whole(path):
                 shutil.rmtree(path)

@@ -13,173 +13,15 @@ import argparse
 import logging
 import os
 import time
-from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
-import transformers
-from accelerate import PartialState
 
 from inference.errors import UserError
-from inference.settings import base_source, load_settings
-from training.callbacks import Recorder, Stop
-from training.choice import choose_checkpoint, take_adapter
+from inference.settings import load_settings
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
-from training.curriculum import order_by_difficulty
-from training.curve import draw_curve
-from training.data import Splits, load_rows
-from training.failures import INTERRUPTED, RunFailed, explain_failure
-from training.hardware import hardware_name
-from training.reward_loading import load_reward
-from training.run_folder import RunFolder, Status, is_at_the_end, step_of
-from training.trainer import build_trainer, check_base
-
-log = logging.getLogger(__name__)
-
-
-def run(config: RunConfig, path: Path, resume: bool = False) -> Path:
-    """Train as `config` says, keep everything in the folder `path`, and return the adapter's folder.
-
-    With `resume` the run in `path` goes on from its newest whole checkpoint. Raises `UserError` for wrong input, and
-    `RunFailed`, with the exit status, for a run that ended early; the folder then says how it stands. Of several
-    processes (`accelerate launch`) the first keeps the folder.
-    """
-    folder = RunFolder(path)
-    check_base(config)
-    check_tools(config)
-    with ExitStack() as stack:
-        stop = stack.enter_context(Stop())
-        if is_main_process():
-            folder, config = RunFolder.open(path, config) if resume else (RunFolder.create(path, config), config)
-            stack.enter_context(folder.locked())
-            stack.enter_context(_logged(folder))
-            if resume and folder.status().get("status") == "succeeded":
-                raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
-            folder.set_status("running")
-        try:
-            done = _train(config, folder, stop)
-        except (Exception, KeyboardInterrupt) as error:
-            raise _failed(error, config, folder) from error
-        if not done:
-            reason = f"stopped at step {_last_step(folder)}; go on with --resume {path}"
-            _set_status(folder, "interrupted", reason)
-            raise RunFailed(reason, INTERRUPTED)
-        _set_status(folder, "succeeded")
-    return folder.adapter
-
-
-def check_tools(config: RunConfig) -> None:
-    """Raise `UserError` if a reward function or a place for live figures is not there."""
-    for name in config.rewards:
-        load_reward(name)
-    missing = [name for name in config.report_to if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
-            "or leave it out"
-        )
-
-
-def is_main_process() -> bool:
-    """True in the process that keeps the records: the only one, or the first of several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _train(config: RunConfig, folder: RunFolder, stop: Stop) -> bool:
-    """Train to the end and write the adapter; false if it was stopped before."""
-    transformers.set_seed(config.seed)
-    checkpoint = folder.newest_checkpoint()
-    if is_main_process():
-        folder.add_versions(_hardware())
-        folder.rewind(step_of(checkpoint) if checkpoint else 0)
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the rows prepared
-        splits = load_rows(config.data, _processor(config), progress=is_main_process())
-    if checkpoint is None or not is_at_the_end(checkpoint):  # else it was killed after its last step
-        if not _train_on(config, folder, stop, _train_rows(config, splits), checkpoint):
-            return False
-    if is_main_process():
-        last = folder.newest_checkpoint()
-        assert last is not None, "the last step is always saved"
-        take_adapter(last, folder.adapter, config.base)
-        draw_curve(folder.history(), folder.path / "rewards.png")
-        if config.choose_checkpoint:
-            step = choose_checkpoint(config, folder, splits.validation)
-            print(
-                f"checkpoint {step} is the best of those kept on {len(splits.validation)} validation rows", flush=True
-            )
-    return True
-
-
-def _train_on(config: RunConfig, folder: RunFolder, stop: Stop, rows: Any, checkpoint: Path | None) -> bool:
-    """The steps that are left; false if it was stopped before the last."""
-    trainer = build_trainer(config, rows, folder, [Recorder(folder, stop, config.keep_checkpoints)])
-    trainer.remove_callback(transformers.PrinterCallback)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    state = trainer.state
-    log.info("at step %d after %.1f minutes", state.global_step, (time.monotonic() - started) / 60)
-    return not (stop.agreed() and state.global_step < state.max_steps)
-
-
-def _train_rows(config: RunConfig, splits: Splits) -> Any:
-    rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
-    if is_main_process():
-        print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
-    return rows
-
-
-def _set_status(folder: RunFolder, status: Status, reason: str = "") -> None:
-    if is_main_process():
-        folder.set_status(status, reason, _last_step(folder))
-
-
-def _processor(config: RunConfig) -> Any:
-    """The base's processor where the limit on prompts needs one."""
-    if config.data.max_prompt_tokens is None:
-        return None
-    return transformers.AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
-
-
-def _failed(error: BaseException, config: RunConfig, folder: RunFolder) -> BaseException:
-    """What to raise for an error: an explained failure where there is a remedy; the folder's status is set."""
-    explained = None if isinstance(error, UserError) else explain_failure(error, config, folder.path)
-    stopped = isinstance(error, KeyboardInterrupt)
-    reason = "interrupted at once, without a checkpoint of the last steps" if stopped else str(explained or error)
-    log.error("%s", reason, exc_info=explained is None and not isinstance(error, UserError | KeyboardInterrupt))
-    try:
-        _set_status(folder, "interrupted" if stopped else "failed", reason)
-    except OSError as full:  # a full disk must not hide why the run ended
-        log.error("the status cannot be written: %s", full)
-    return explained or error
-
-
-def _last_step(folder: RunFolder) -> int:
-    checkpoint = folder.newest_checkpoint()
-    return step_of(checkpoint) if checkpoint else 0
-
-
-def _hardware() -> dict[str, Any]:
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}
-
-
-class _logged:
-    """Adds the run's log file for as long as it runs."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.handler = logging.FileHandler(folder.log, encoding="utf-8")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-
-    def __enter__(self) -> None:
-        logging.getLogger().addHandler(self.handler)
-        logging.getLogger("training").setLevel(logging.INFO)
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger().removeHandler(self.handler)
-        self.handler.close()
+from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
+from training.run_folder import RunFolder
+from training.stop import Stop, StopAsked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,38 +31,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in this folder")
 
 
-def _lacks_evaluation(folder: Path) -> bool:
-    """True for a run that is trained to its end, but whose evaluation was cut off."""
-    return RunFolder(folder).status().get("status") == "succeeded" and not (folder / "adapter/evaluation.json").exists()
-
-
 def main(args: argparse.Namespace) -> int:
-    """Train, evaluate, and say where everything is."""
+    """Train, evaluate, and say where everything is; returns one of the statuses of `training.failures`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    folder, config = _asked_for(args)
+    with Stop() as stop:
+        try:
+            from training.life import run  # torch and all that: seconds, and a signal counts already
+
+            adapter = run(config, folder, resume=bool(args.resume), stop=stop)
+        except StopAsked:
+            return _stopped_early(folder, bool(args.resume))
+        except RunFailed as failure:
+            where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""
+            if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first one says it
+                print(f"{where}ended early: {failure}", flush=True)
+            return failure.status
+    if _is_first():
+        print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
+    return 0
+
+
+def _is_first() -> bool:
+    """As `training.ranks.is_main_process`, which imports torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
+    """The folder and the configuration that the options name."""
     values = config_values(args)
     if args.resume and (values or args.folder or args.config or args.profile):
         raise UserError("--resume goes on with a run as it was configured; leave the other options out")
-    folder = args.resume or args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
     if args.resume:
-        config = RunFolder.open(folder)[1]
-    else:
-        config = load_config(args.profile, values, args.config)
-    try:
-        made_before = args.resume and config.eval_rows and _lacks_evaluation(folder)
-        adapter = folder / "adapter" if made_before else run(config, folder, resume=bool(args.resume))
-    except RunFailed as failure:
-        print(f"run folder: {folder}\nended early: {failure}", flush=True)
-        return failure.status
-    if config.eval_rows and is_main_process():
-        from training.evaluate import report
+        return args.resume, RunFolder.open(args.resume)[1]
+    if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("several processes share this run, and each would name another folder; name one with --folder")
+    folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    return folder, load_config(args.profile, values, args.config)
 
-        report(
-            config.base,
-            adapter,
-            config.eval_rows,
-            data=None if config.data.is_starter else config.data,
-            max_new_tokens=max(256, config.max_completion_length),
-            target=adapter / "evaluation.json",
-        )
-    print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
-    return 0
+
+def _stopped_early(path: Path, resume: bool) -> int:
+    """A stop before the run had its folder: a new run has left nothing, a resumed one is where it was."""
+    if not resume:
+        print("ended early: stopped before the run began; nothing was written", flush=True)
+        return INTERRUPTED
+    folder = RunFolder(path)
+    step = folder.status().get("step")
+    reason = f"stopped while starting, at step {step or 0}; go on with --resume {path}"
+    with folder.locked():
+        folder.set_status("interrupted", reason, step)
+    print(f"run folder: {path}\nended early: {reason}", flush=True)
+    return INTERRUPTED

@@ -12,21 +12,22 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.errors import UserError
-from inference.families import check_family
 from inference.format import build_messages, neutralise
 from inference.settings import base_source
 from inference.tokens import chat_markers
+from training.checks import check_processes
 from training.config import RunConfig
 from training.lora import lora_targets, stop_tower_gradient
 from training.loss_batch import replace_groups, select_rows
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
+from training.trackers import PROJECT, run_id, tracker_environment
 
 
 class RunTrainer(GRPOTrainer):
@@ -108,21 +109,6 @@ class RunTrainer(GRPOTrainer):
         """None in checkpoints: the card is written when an adapter is published."""
 
 
-def check_base(config: RunConfig) -> None:
-    """Raise `UserError` if there is no such base or the engine could not serve it, before anything large is read."""
-    base = base_source(config.base)
-    try:
-        found, _ = PreTrainedConfig.get_config_dict(base, revision=config.base_revision)
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        revision = f" at revision {config.base_revision}" if config.base_revision else ""
-        raise UserError(
-            f"the base {config.base}{revision} cannot be loaded: {reason} Name a folder that holds a model "
-            "in safetensors with its processor, or a Hub id that this machine can reach (with HF_TOKEN, if it is gated)"
-        ) from error
-    check_family(config.base, found.get("model_type"))
-
-
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
     base = base_source(config.base)
@@ -175,17 +161,10 @@ def load_adapter(model: Any, folder: str) -> PeftModel:
 
 def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
     """TRL's arguments. All completions of a step are generated together, and trained on in micro-batches."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if config.completions_per_step % processes:
-        raise UserError(
-            f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
-            f"make prompts_per_step × num_generations a multiple of {processes}"
-        )
-    if processes > 1 and config.resample_rounds:
-        raise UserError(f"resample_rounds is {config.resample_rounds} on {processes} processes; resampling needs one")
+    processes = check_processes(config)
     share = config.completions_per_step // processes
     micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    os.environ.update(tracker_environment(folder))
     return GRPOConfig(
         output_dir=str(folder / "checkpoints"),
         max_steps=config.max_steps or -1,
@@ -218,6 +197,9 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         save_steps=config.save_steps,
         save_total_limit=None,  # old checkpoints go when a newer one is signed, not before
         report_to=list(config.report_to) or "none",
+        run_name=run_id(folder),
+        project=PROJECT,
+        trackio_static_space_id=False,  # nothing leaves this machine
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )

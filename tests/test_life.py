@@ -1,0 +1,239 @@
+"""A GRPO run from configuration to an adapter that the engine serves: finished, stopped in every stage, failed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from inference.engine import Engine
+from inference.errors import UserError
+from inference.rows import Row
+from inference.settings import STARTER
+from training.budget import Budget
+from training.config import RunConfig, load_config
+from training.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, RunFailed
+from training.life import run
+from training.problems import load_problems
+from training.run_folder import RunFolder, step_of
+
+SMALL = {
+    "max_steps": 2,
+    "warmup_steps": 0,
+    "prompts_per_step": 2,
+    "num_generations": 4,
+    "micro_batch_size": 8,
+    "max_completion_length": 24,
+    "eval_rows": 0,
+    "save_steps": 2,
+    "report_to": [],
+    "data": {"train_rows": 40, "test_rows": 4},
+}
+
+
+def small(**values) -> RunConfig:
+    return load_config("starter", SMALL | values)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "first"
+    run(small(report_to=["tensorboard"]), folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_run_folder_is_whole(folder) -> None:
+    found, config = RunFolder.open(folder)
+    assert config == small(report_to=["tensorboard"])
+    assert [row["step"] for row in found.history()] == [1, 2]
+    assert {"reward", "rewards/format_reward/mean", "frac_reward_zero_std"} <= found.history()[0].keys()
+    groups = list(found.groups())
+    assert [g["step"] for g in groups] == [1, 1, 2, 2] and all(len(g["completions"]) == 4 for g in groups)
+    assert all((found.images / g["image"]).stat().st_size for g in groups)
+    assert set(groups[0]["completions"][0]["reasons"]) == {"format", "accuracy"}
+    assert (folder / "rewards.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "tensorboard").iterdir())
+    assert found.status()["status"] == "succeeded"
+    assert json.loads((folder / "versions.json").read_text())[0]["trl"]
+    assert sorted(p.name for p in found.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_its_last_step_is_not_trained_further(folder, tmp_path) -> None:
+    """Its steps (2) are no whole number of epochs (of 20): transformers alone would train one more."""
+    killed = RunFolder(Path(shutil.copytree(folder, tmp_path / "killed")))
+    shutil.rmtree(killed.adapter)
+    killed.set_status("running")
+    run(small(report_to=["tensorboard"]), killed.path, resume=True)
+    assert [row["step"] for row in killed.history()] == [1, 2]
+    weights = "adapter/adapter_model.safetensors"
+    assert (killed.path / weights).read_bytes() == (folder / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_engine_serves_the_adapter(folder) -> None:
+    engine = Engine.load(STARTER)
+    engine.add_adapter("new", folder / "adapter")
+    problem = load_problems("test", 1)[0]
+    row = Row(problem["image"].convert("RGB"), problem["problem"], adapter="new", max_new_tokens=4)
+    assert engine.generate([row])[0].num_tokens >= 1
+
+
+@pytest.mark.slow
+def test_no_path_of_this_machine_is_kept_in_the_adapter(folder) -> None:
+    assert str(STARTER) not in (folder / "adapter" / "adapter_config.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone(folder) -> None:
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match="not empty"):
+        run(small(), folder)
+    with pytest.raises(UserError, match="is finished"):
+        run(small(report_to=["tensorboard"]), folder, resume=True)
+    with pytest.raises(UserError, match="another configuration"):
+        run(small(learning_rate=0.5), folder, resume=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_an_adapter(folder, tmp_path) -> None:
+    adapter = run(small(start_adapter=str(folder / "adapter"), max_steps=1), tmp_path / "second")
+    assert (adapter / "adapter_model.safetensors").exists()
+
+
+@contextmanager
+def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[list[float]]:
+    """SIGTERM to this process as soon as something holds; gives the time at which it was sent."""
+    sent: list[float] = []
+    stray: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stray.append(number))
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not when():
+            if ended.wait(0.002):
+                return
+        for _ in range(signals):
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield sent
+    finally:
+        ended.set()
+        watcher.join()
+        signal.signal(signal.SIGTERM, before)
+        assert not stray, "the signal came when nobody listened"
+
+
+@pytest.mark.slow
+def test_a_stop_in_every_stage_and_an_evaluation_that_fails(tmp_path) -> None:
+    """One run: stopped by SIGTERM in each stage, its evaluation refused once, resumed each time, in the end whole."""
+    data = {"train_rows": 40, "test_rows": 4, "validation_rows": 4}
+    config = small(max_steps=3, save_steps=1, keep_checkpoints=1, choose_checkpoint=True, eval_rows=8, data=data)
+    found = RunFolder(tmp_path / "run")
+    stages = "reading the data", "loading the model", "training", "choosing the checkpoint", "evaluating the adapter"
+    for stage in stages:
+        with signalled(lambda s=stage: found.status().get("reason") == s) as sent, pytest.raises(RunFailed) as caught:
+            run(config, found.path, resume=stage != stages[0])
+        assert time.monotonic() - sent[0] < 10
+        assert caught.value.status == INTERRUPTED
+        assert found.status()["status"] == "interrupted"
+        assert f"stopped while {stage}" in str(caught.value) and "--resume" in found.status()["reason"]
+    starts = len(json.loads((found.path / "versions.json").read_text()))
+    (found.adapter / "evaluation.json").mkdir()  # a report cannot be written
+    with pytest.raises(UserError):
+        run(config, found.path, resume=True)
+    assert found.status()["status"] == "failed" and "evaluates it" in found.status()["reason"]
+    (found.adapter / "evaluation.json").rmdir()
+    adapter = run(config, found.path, resume=True)
+    assert found.status()["status"] == "succeeded"
+    assert len(json.loads((found.path / "versions.json").read_text())) == starts, "only the evaluation was made up"
+    assert json.loads((adapter / "evaluation.json").read_text())["about"]["num_rows"] == 8
+    assert [row["step"] for row in found.history()] == [1, 2, 3]
+    assert list(json.loads((found.path / "validation.json").read_text())["scores"]) == ["1", "2", "3"]
+    assert [step_of(path) for path in found.checkpoints.iterdir()] == [3]
+
+
+@pytest.mark.slow
+def test_the_second_signal_is_obeyed_at_once(tmp_path) -> None:
+    found = RunFolder(tmp_path / "run")
+    with signalled(lambda: len(found.history()) >= 1, signals=2), pytest.raises(RunFailed) as caught:
+        run(small(max_steps=500, save_steps=400), found.path)
+    assert caught.value.status == INTERRUPTED and "stopped at once, without a checkpoint" in str(caught.value)
+    assert found.status()["status"] == "interrupted" and found.newest_checkpoint() is None
+
+
+@pytest.mark.slow
+def test_a_budget_ends_the_run_at_a_checkpoint(tmp_path) -> None:
+    found, hours = RunFolder(tmp_path / "run"), 6 / 3600
+    config = small(max_steps=500, save_steps=400, max_hours=hours)
+    for resume in (False, True):
+        began = time.monotonic()
+        with pytest.raises(RunFailed) as caught:
+            run(config, found.path, resume=resume)
+        seconds = time.monotonic() - began
+        assert caught.value.status == BUDGET_SPENT
+        assert f"the budget of {hours:g} hours (max_hours) is used up" in str(caught.value)
+        assert found.status()["status"] == "interrupted" and "raise max_hours" in found.status()["reason"]
+        newest = found.newest_checkpoint()
+        assert (step_of(newest) if newest else 0) == len(found.history())
+    assert seconds < 3, "with nothing left of the budget nothing is loaded"
+    spent = sum(start["seconds"] for start in json.loads((found.path / "hours.json").read_text())["starts"])
+    assert 3 < spent < 6 or not found.history()
+    assert not Budget(found.path, 2 * hours).is_over
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Callable[[str], Path]]:
+    """A real disk in memory that is given a size, and a larger one later."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def sized(size: str) -> Path:
+        how = f"remount,size={size}" if place.is_mount() else f"size={size}"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(place)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        return place
+
+    yield sized
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up(small_disk, tmp_path) -> None:
+    """The second checkpoint (3 MB) does not fit; the first is safe, and the run goes on when there is room."""
+    found = RunFolder(small_disk("5m") / "run")
+    config = small(max_steps=3, save_steps=1)
+    with pytest.raises(RunFailed) as caught:
+        run(config, found.path)
+    assert caught.value.status == DISK_FULL
+    assert "the disk is full" in str(caught.value) and "Make room" in str(caught.value)
+    assert found.status()["status"] == "failed" and "the disk is full" in found.status()["reason"]
+    assert [step_of(path) for path in found.checkpoints.iterdir()] == [1] and found.newest_checkpoint() is not None
+    small_disk("20m")
+    run(config, found.path, resume=True)
+    assert [row["step"] for row in found.history()] == [1, 2, 3]
+    assert found.status()["status"] == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_ends_the_run(tmp_path) -> None:
+    with pytest.raises(RunFailed) as caught:
+        run(small(max_steps=6, learning_rate=1.0, max_grad_norm=1e9, beta=1e30), tmp_path / "run")
+    assert caught.value.status == NOT_A_NUMBER and "learning_rate (now 1)" in str(caught.value)
+    assert RunFolder(tmp_path / "run").status()["status"] == "failed"

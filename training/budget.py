@@ -1,0 +1,86 @@
+"""A run's budget of hours: how long it has been at work over all its starts, and when to stop before it is exceeded.
+
+Counted is a start's time from its opening of the folder to its last step or checkpoint, loading included; choosing a
+checkpoint and the evaluation at the end are not. `hours.json` in the run folder keeps the count, written at every step,
+so that a kill loses one step's time at most.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+
+from training.run_folder import write_whole
+
+RECENT_STEPS = 8
+"""Of so many steps the longest is what the next one may take."""
+
+
+class BudgetSpent(Exception):
+    """One more step would exceed the budget; `str` of it says so to the user."""
+
+
+class Budget:
+    """The clock of one start of the run in `folder`, from now on."""
+
+    def __init__(self, folder: Path, max_hours: float | None) -> None:
+        self.path = folder / "hours.json"
+        self.max_hours = max_hours
+        kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        self._starts: list[dict[str, float]] = kept.get("starts", [])
+        self._before = sum(start["seconds"] for start in self._starts)
+        self._steps: deque[float] = deque(kept.get("recent_step_seconds", []), maxlen=RECENT_STEPS)
+        self._save = float(kept.get("save_seconds", 0.0))
+        self._began = self._lap = time.monotonic()
+        self._starts.append({"time": time.time(), "seconds": 0.0})
+
+    @property
+    def spent(self) -> float:
+        """Seconds at work, over all starts."""
+        return self._before + time.monotonic() - self._began
+
+    @property
+    def next(self) -> float:
+        """Seconds that one more step and its checkpoint may take; 0 as long as none was measured."""
+        step = max(self._steps, default=0.0)
+        return step + (self._save or step)  # no checkpoint yet: taken for as long as a step
+
+    @property
+    def is_over(self) -> bool:
+        """True if one more step and its checkpoint would exceed the budget."""
+        return self.max_hours is not None and self.spent + self.next > 3600 * self.max_hours
+
+    def begin(self) -> None:
+        """The next lap, a step or a checkpoint, begins now."""
+        self._lap = time.monotonic()
+
+    def step_done(self) -> None:
+        """A step has ended."""
+        self._steps.append(self._end_lap())
+        self.record()
+
+    def save_done(self) -> None:
+        """A checkpoint is written."""
+        self._save = max(self._save, self._end_lap())
+        self.record()
+
+    def record(self) -> None:
+        """Keep the count as it is now."""
+        self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
+        found = {"starts": self._starts, "recent_step_seconds": list(self._steps), "save_seconds": self._save}
+        write_whole(self.path, json.dumps(found, indent=1))
+
+    def reason(self, step: int, path: Path) -> str:
+        """Why the run ends at `step`, and the remedy."""
+        return (
+            f"the budget of {self.max_hours:g} {'hour' if self.max_hours == 1 else 'hours'} (max_hours) is used up: "
+            f"{self.spent / 3600:.3g} are spent at step {step}, and one more step with its checkpoint may take "
+            f"{self.next:.3g} s; raise max_hours and go on with --resume {path}"
+        )
+
+    def _end_lap(self) -> float:
+        seconds = time.monotonic() - self._lap
+        self.begin()
+        return seconds

@@ -1,0 +1,138 @@
+"""What is refused before a run has a folder and before anything large loads: all that can be known by then."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from inference.errors import UserError
+from inference.settings import base_source
+from training.config import RunConfig
+from training.curriculum import read_pass_rates
+from training.failures import REFUSED, UNREACHABLE, hub_trouble
+from training.reward_loading import load_reward
+
+
+def check_run(config: RunConfig) -> None:
+    """Raise `UserError` for what cannot be done as asked, the cheapest to find first."""
+    check_processes(config)
+    check_test_rows(config)
+    if config.curriculum:
+        read_pass_rates(Path(config.curriculum))
+    check_tools(config)
+    check_data(config)
+    check_base(config)
+    if config.start_adapter:
+        check_start_adapter(config)
+
+
+def check_processes(config: RunConfig) -> int:
+    """The number of processes of this run, which must be able to share a step."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.completions_per_step % processes:
+        raise UserError(
+            f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
+            f"make prompts_per_step × num_generations a multiple of {processes}"
+        )
+    if processes > 1 and config.resample_rounds:
+        raise UserError(
+            f"resample_rounds is {config.resample_rounds} on {processes} processes; resampling needs one: "
+            "set resample_rounds to 0, or start a single process"
+        )
+    return processes
+
+
+def check_test_rows(config: RunConfig) -> None:
+    """The evaluation at the end needs rows that were not trained on."""
+    data = config.data
+    if data.is_starter or not config.eval_rows:  # as many starter problems as it takes are drawn
+        return
+    share = data.test_share if data.test_split is None and data.test_rows is None else None
+    if data.test_rows == 0 or share == 0:
+        named = f"data.test_rows is {data.test_rows}" if data.test_rows == 0 else f"data.test_share is {share:g}"
+        raise UserError(
+            f"eval_rows is {config.eval_rows}, and {named}: there are no test rows to evaluate on; "
+            "give --data-test-rows (or --data-test-share, --data-test-split), or --eval-rows 0"
+        )
+
+
+def check_tools(config: RunConfig) -> None:
+    """The reward functions and the places for live figures must be there."""
+    for name in config.rewards:
+        load_reward(name)
+    missing = [name for name in config.report_to if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
+            "or leave it out"
+        )
+
+
+def check_data(config: RunConfig) -> None:
+    """A local dataset must be there, with its splits, columns and enough rows; one of the Hub must be readable."""
+    if config.data.is_hub:
+        from training.hub_source import resolve_commit
+
+        resolve_commit(config.data.dataset, config.data.revision)
+        return
+    from training.allotment import allot, splits_to_open
+    from training.sources import column_mapping, open_source
+
+    source = open_source(config.data, splits_to_open(config.data))
+    allot(config.data, source.sizes)
+    for split in source.sizes:
+        column_mapping(config.data, source.columns(split))
+
+
+def check_base(config: RunConfig) -> None:
+    """There must be such a base, of a family that the engine can serve."""
+    from transformers import PreTrainedConfig
+
+    from inference.families import check_family
+
+    try:
+        found, _ = PreTrainedConfig.get_config_dict(base_source(config.base), revision=config.base_revision)
+    except (OSError, ValueError) as error:
+        raise UserError(_base_message(config, error)) from error
+    check_family(config.base, found.get("model_type"))
+
+
+def _base_message(config: RunConfig, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    revision = f" at revision {config.base_revision}" if config.base_revision else ""
+    remedy = (
+        "Name a folder that holds a model in safetensors with its processor, or a Hub id that this machine can reach"
+    )
+    trouble = hub_trouble(error)
+    if trouble == REFUSED:
+        remedy = "Accept its terms on its page if it is gated, and set HF_TOKEN to a token that may read it"
+    elif trouble == UNREACHABLE:
+        remedy = (
+            "The Hub cannot be reached: connect this machine, or name a folder that holds the model; what was loaded "
+            "before is used with HF_HUB_OFFLINE=1"
+        )
+    return f"the base {config.base}{revision} cannot be loaded: {reason} {remedy}"
+
+
+def check_start_adapter(config: RunConfig) -> None:
+    """The adapter to train on from must fit the base: its shapes are compared with a model that has no weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from inference.lora import read_adapter, route_linears
+
+    folder = Path(str(config.start_adapter)).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"start_adapter is {config.start_adapter}, and there is no such folder; name an adapter's")
+    base = base_source(config.base)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(base, revision=config.base_revision))
+    route_linears(model)
+    try:
+        read_adapter(folder, model, base)
+    except UserError as error:
+        raise UserError(
+            f"start_adapter {config.start_adapter} cannot be trained on from: {error} "
+            "Or leave start_adapter out, for a fresh one"
+        ) from error
