@@ -1,4 +1,4 @@
-"""Things that several tests and benchmarks need: the starter's place, random adapters, test-side problems."""
+"""Things that several tests and benchmarks need: the starter's place, a small run's settings, adapters, problems."""
 
 from __future__ import annotations
 

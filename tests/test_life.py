@@ -19,6 +19,7 @@ from inference.engine import Engine
 from inference.errors import UserError
 from inference.rows import Row
 from inference.settings import STARTER
+from tests.samples import SMALL_RUN
 from training.__main__ import main
 from training.budget import Budget
 from training.config import RunConfig, load_config
@@ -27,16 +28,10 @@ from training.life import run
 from training.problems import load_problems
 from training.run_folder import RunFolder, step_of
 
-SMALL = {
-    "max_steps": 2,
-    "warmup_steps": 0,
-    "prompts_per_step": 2,
-    "num_generations": 4,
-    "micro_batch_size": 8,
+SMALL = SMALL_RUN | {
     "max_completion_length": 24,
     "eval_rows": 0,
     "save_steps": 1,
-    "report_to": [],
     "data": {"train_rows": 40, "test_rows": 4},
 }
 

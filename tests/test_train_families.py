@@ -17,6 +17,7 @@ from trl.data_utils import prepare_multimodal_messages
 from inference.engine import Engine, Row
 from inference.errors import UserError
 from tests.datasets_on_disk import picture, rows, write_lines
+from tests.samples import SMALL_RUN
 from tests.tiny_models import TINY, build_tiny
 from training import life
 from training.config import RunConfig, load_config
@@ -27,12 +28,7 @@ from training.trainer import RunTrainer, build_trainer
 
 SIZES = [(90, 90), (180, 60), (60, 150)]
 """Of the pictures: unlike numbers of patches and of tiles in one batch."""
-SMALL: dict[str, Any] = {
-    "max_steps": 2,
-    "warmup_steps": 0,
-    "prompts_per_step": 2,
-    "num_generations": 4,
-    "micro_batch_size": 8,
+SMALL = SMALL_RUN | {
     "max_completion_length": 6,
     "lora_modules": ["q_proj", "v_proj", "o_proj"],
     "learning_rate": 0.01,
@@ -40,7 +36,6 @@ SMALL: dict[str, Any] = {
     "resample_rounds": 1,
     "gradient_checkpointing": True,
     "eval_rows": 0,
-    "report_to": [],
 }
 PLAN = [[0, 0, 0, 0, 0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0]]
 """Rewards by call: a dead group that is replaced by another, and in the second step one that is left out."""
