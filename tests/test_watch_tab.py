@@ -17,10 +17,11 @@ from tests.browsing import LAPTOP, MARKS, PHONE, Visit, browser
 from tests.samples import random_adapter
 from tests.serving import ADMIN_TOKEN, Server, serve
 from training.config import load_config
-from training.launcher import LocalLauncher, Watcher
+from training.launcher import LocalLauncher
 from training.run_folder import append_line
 from training.run_record import RunRecord
 from training.runs import RunStore
+from training.watcher import Watcher
 
 __all__ = ["browser"]
 pytestmark = MARKS

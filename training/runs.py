@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
 import sqlite3
 import time
@@ -28,8 +27,8 @@ from training.processes import Identity
 from training.run_database import Corrupt, RunDatabase
 from training.run_folder import RunFolder, write_whole
 from training.run_record import AS_BOOL, AS_JSON, COLUMNS, RESUMABLE, RunRecord, may_follow
+from training.run_request import check_budget, keep_copy, make_folder, new_record, with_budget
 
-REQUEST = "request.json"
 TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
@@ -63,7 +62,7 @@ class RunStore:
         `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
         """
         record = replace(
-            self._new_record(asked_by),
+            new_record(self.folder, asked_by),
             promote=promote,
             max_hours=max_hours if max_hours is not None else config.max_hours,
             max_dollars=max_dollars,
@@ -72,10 +71,10 @@ class RunStore:
         check_budget(record)
         config = with_budget(config, record)
         record = replace(record, config=config.model_dump_json(), max_steps=config.max_steps or None)
-        self._make_folder(record, config)
+        make_folder(record, config)
         self.add(record)
         record = self.get(record.id)
-        self.keep_copy(record)
+        keep_copy(record)
         return record
 
     def exists(self) -> bool:
@@ -158,7 +157,7 @@ class RunStore:
         except sqlite3.IntegrityError:
             return None  # another run is active
         if changed is not None:
-            self.keep_copy(changed)
+            keep_copy(changed)
         return changed
 
     def update(self, record: RunRecord, **changes: Any) -> RunRecord | None:
@@ -219,36 +218,6 @@ class RunStore:
         if text is not None:
             self._do(lambda c: c.execute("INSERT OR REPLACE INTO notes VALUES ('notice', ?)", (text,)))
 
-    def keep_copy(self, record: RunRecord) -> None:
-        """Write `request.json`; what cannot be written now is written at the next change."""
-        if not record.folder.is_dir():
-            return
-        try:
-            write_whole(record.folder / REQUEST, json.dumps(record.to_json(), indent=1))
-        except OSError as error:
-            log.warning("%s cannot be written: %s", record.folder / REQUEST, error.strerror)
-
-    def _new_record(self, asked_by: str) -> RunRecord:
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        return RunRecord(
-            id=run_id, folder=self.folder / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time()
-        )
-
-    def _make_folder(self, record: RunRecord, config: RunConfig) -> None:
-        """Under another name first: a folder of runs that has its own name is whole."""
-        new = self.folder / f".new-{record.id}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            RunFolder.create(new, config)
-            write_whole(new / REQUEST, json.dumps(record.to_json(), indent=1))
-            new.rename(record.folder)
-        except OSError as error:
-            shutil.rmtree(new, ignore_errors=True)
-            raise UserError(
-                f"the run folder {record.folder} cannot be made ({error.strerror}); make room or make the folder "
-                "writable, or set LOOKTHINK_HOME to another one"
-            ) from error
-
     def _change(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord | None:
         """Compare-and-set on status and launch."""
         values = {name: _cell(name, value) for name, value in changes.items()}
@@ -293,21 +262,6 @@ class RunStore:
         values |= {name: json.loads(values[name]) for name in AS_JSON}
         values |= {name: bool(values[name]) for name in AS_BOOL}
         return RunRecord(**values, folder=self.folder / row["id"])
-
-
-def check_budget(record: RunRecord) -> None:
-    """Raise `UserError` for a budget that cannot be kept."""
-    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
-        value = getattr(record, name)
-        if value is not None and not 0 < value < 1e6:
-            raise UserError(f"{name} is {value:g}; give a number above 0")
-    if record.max_dollars is not None and record.dollars_per_hour is None:
-        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
-
-
-def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
-    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
-    return config.model_copy(update={"max_hours": record.budget_hours})
 
 
 _IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"

@@ -19,10 +19,11 @@ from typing import Any
 
 from inference.settings import Settings
 from training.access import Caller
-from training.launcher import LocalLauncher, Watcher
+from training.launcher import LocalLauncher
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.ui.guarded import Guard
+from training.watcher import Watcher
 from training.watching import RunWatch, Snapshot
 
 FRESH_SECONDS = 1.0

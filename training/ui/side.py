@@ -15,12 +15,13 @@ from starlette.routing import Route
 from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
-from training.launcher import LocalLauncher, Watcher
+from training.launcher import LocalLauncher
 from training.runs import RunStore
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
 from training.ui.tab import CSS_PATHS, Train, build_train
+from training.watcher import Watcher
 
 
 class TrainSide:
