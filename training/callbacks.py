@@ -91,13 +91,15 @@ class Recorder(TrainerCallback):
     def on_save(self, args, state, control, **kwargs) -> None:
         """Sign the checkpoint that every process has just written, its adapter put aside where one will be chosen."""
         wait_for_all()
-        if not state.is_world_process_zero:
-            return
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self.config.choose_checkpoint:
-            keep_candidate(checkpoint, self.folder)
-        self.folder.mark_whole(checkpoint, self.config.keep_checkpoints)
-        self.budget.save_done()
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            if self.config.choose_checkpoint:
+                keep_candidate(checkpoint, self.folder)
+            self.folder.mark_whole(checkpoint, self.config.keep_checkpoints)
+            self.budget.save_done()
+        if not (self.stopped or self.over_budget):  # it may have taken longer than was thought
+            self._ask_all(state, is_saving=False)
+            control.should_training_stop |= self.stopped or self.over_budget
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
         """Close the bar."""
