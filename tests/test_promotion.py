@@ -113,7 +113,7 @@ def test_without_validation_rows_it_waits_and_says_so(settings: Settings, tmp_pa
     run = finished(settings.home, "own", request={"promote": True}, **mine)
     found = conclude(run, settings=settings)
     assert found["is_better"] is None and found["decision"] == "waits"
-    assert "has no validation rows" in found["reason"] and "--data-validation-rows" in found["reason"]
+    assert "has no validation rows" in found["reason"] and "--validation-rows" in found["reason"]
     assert written(run) == found and serving(settings).path is None
 
 

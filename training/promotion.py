@@ -29,7 +29,7 @@ from training.scoring import Progress
 
 NO_ROWS = (
     "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
-    "--data-validation-rows 200, or promote it by hand."
+    "--validation-rows 200, or promote it by hand."
 )
 log = logging.getLogger(__name__)
 _ATTEMPTS = 3
