@@ -26,7 +26,7 @@ from training.watcher import Watcher
 __all__ = ["browser"]
 pytestmark = MARKS
 SHOTS = os.environ.get("LOOKTHINK_SHOTS")
-STEPS = 6
+STEPS = 16
 RUN_SECONDS = 400
 """How long the run may take on a busy machine."""
 HOSTILE = '<img src="x" onerror="window.struck = 1">'
