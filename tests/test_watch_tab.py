@@ -34,7 +34,7 @@ HOSTILE = '<img src="x" onerror="window.struck = 1">'
 
 
 def small_run(store: RunStore) -> RunRecord:
-    """Six steps of eight completions, and an evaluation on four rows."""
+    """Steps of eight completions, and an evaluation on four rows."""
     small = {"prompts_per_step": 2, "num_generations": 4, "micro_batch_size": 8, "max_completion_length": 40}
     other = {"warmup_steps": 0, "save_steps": 3, "eval_rows": 4, "report_to": []}
     data = {"train_rows": 40, "test_rows": 8}
