@@ -15,7 +15,8 @@ from training.processes import identity_of, own_identity
 from training.run_folder import RunFolder
 from training.run_rebuild import adopt_folders, read_json, record_lost, record_of, running_by_hand, tidy
 from training.run_record import RunRecord
-from training.runs import REQUEST, RunStore
+from training.run_request import REQUEST
+from training.runs import RunStore
 
 CONFIG = load_config("starter", {"max_steps": 20})
 

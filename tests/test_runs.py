@@ -16,7 +16,8 @@ from training.config import load_config
 from training.processes import own_identity
 from training.run_folder import RunFolder
 from training.run_record import ACTIVE, STATUSES, RunRecord, may_follow
-from training.runs import REQUEST, RunStore
+from training.run_request import REQUEST
+from training.runs import RunStore
 
 CONFIG = load_config("starter", {"max_steps": 20})
 

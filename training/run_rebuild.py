@@ -22,7 +22,8 @@ from training.config import RunConfig
 from training.processes import Identity, identity_of, is_alive
 from training.run_folder import RunFolder
 from training.run_record import STATUSES, RunRecord
-from training.runs import REQUEST, TRASH, RunStore
+from training.run_request import REQUEST
+from training.runs import TRASH, RunStore
 
 PROCESS = "process.json"
 """Written by the process that executes a run, again and again: who it is, and how long it has run."""
