@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from training.launcher import LocalLauncher
+from training.launcher import LocalLauncher, Watcher
 from training.runs import RunStore
-from training.watcher import Watcher
 
 if __name__ == "__main__":
     Watcher(LocalLauncher(RunStore(Path(sys.argv[1])))).start()

@@ -13,12 +13,11 @@ import pytest
 from inference.errors import UserError
 from training import run_ends, spawning
 from training.config import load_config
-from training.launcher import LocalLauncher
+from training.launcher import LocalLauncher, Watcher
 from training.processes import MARK, identity_of, is_alive, kill_marked, marked, own_identity
 from training.run_folder import RunFolder, append_line
 from training.run_record import RunRecord
 from training.runs import RunStore
-from training.watcher import Watcher
 
 CONFIG = load_config("starter", {"max_steps": 20})
 PYTHON = sys.executable

@@ -1,7 +1,7 @@
 """Starts, watches, stops and resumes runs: a process of this machine in its own session, which outlives who started it.
 
     launcher = LocalLauncher(RunStore(settings.home))
-    Watcher(launcher).start()                         # `training.watcher`: `reconcile`, every two seconds
+    Watcher(launcher).start()                         # the app does this: `reconcile`, every two seconds
     launcher.store.ask(config, asked_by="owner")      # starts at the next `reconcile`, or by `start_next`
 
 Every process that holds the same home sees the same runs, and may call everything here at the same time: each change
@@ -31,7 +31,9 @@ from training.run_rebuild import adopt_folders, process_of, read_json, record_lo
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.spawning import hide_secrets, spawn
+from training.watcher import Watcher
 
+__all__ = ["LocalLauncher", "Watcher"]
 MAX_DEATHS = 3
 """So many deaths in a row with no new checkpoint end a run."""
 _RESERVE_SECONDS = 5.0

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from inference.errors import UserError
 from training.config import RunConfig
 
 RunStatus = Literal[
@@ -131,3 +132,36 @@ COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "folder")
 """The fields in the order of the database's columns."""
 AS_JSON = ("metrics", "starter")
 AS_BOOL = ("promote", "stop_sent")
+
+
+def check_budget(record: RunRecord) -> None:
+    """Raise `UserError` for a budget that cannot be kept."""
+    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
+        value = getattr(record, name)
+        if value is not None and not 0 < value < 1e6:
+            raise UserError(f"{name} is {value:g}; give a number above 0")
+    if record.max_dollars is not None and record.dollars_per_hour is None:
+        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
+
+
+def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
+    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    return config.model_copy(update={"max_hours": record.budget_hours})
+
+
+def to_row(record: RunRecord) -> dict[str, Any]:
+    """The record as the database keeps it, by column."""
+    return {name: to_cell(name, getattr(record, name)) for name in COLUMNS}
+
+
+def to_cell(name: str, value: Any) -> Any:
+    """One field as the database keeps it."""
+    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
+
+
+def from_row(row: Any, runs: Path) -> RunRecord:
+    """The record of a row (anything with `row[column]`); `runs` is the folder that its folder is in."""
+    values = {name: row[name] for name in COLUMNS}
+    values |= {name: json.loads(values[name]) for name in AS_JSON}
+    values |= {name: bool(values[name]) for name in AS_BOOL}
+    return RunRecord(**values, folder=runs / row["id"])

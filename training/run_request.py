@@ -1,16 +1,13 @@
-"""What a run was asked for: its record and folder made together, `request.json` beside its configuration, its budget.
+"""The record of a run in its own folder, `request.json`: what is asked for at first, and as it stands at each change.
 
-`request.json` is the record as it stands, so that the list of runs survives the database.
+The database goes before it; from it the database is made anew.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
-import time
-from pathlib import Path
 
 from inference.errors import UserError
 from training.config import RunConfig
@@ -21,17 +18,11 @@ REQUEST = "request.json"
 log = logging.getLogger(__name__)
 
 
-def new_record(runs: Path, asked_by: str) -> RunRecord:
-    """A record with an id that no other has, for a folder in the folder `runs`."""
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return RunRecord(id=run_id, folder=runs / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time())
-
-
 def make_folder(record: RunRecord, config: RunConfig) -> None:
-    """The run's folder, under another name first: one that has its own name is whole."""
-    new = record.folder.with_name(f".new-{record.id}")
+    """A new run's folder, under another name first: one that has its own name is whole. Raises `UserError`."""
+    new = record.folder.parent / f".new-{record.id}"
     try:
-        record.folder.parent.mkdir(parents=True, exist_ok=True)
+        new.parent.mkdir(parents=True, exist_ok=True)
         RunFolder.create(new, config)
         write_whole(new / REQUEST, json.dumps(record.to_json(), indent=1))
         new.rename(record.folder)
@@ -51,18 +42,3 @@ def keep_copy(record: RunRecord) -> None:
         write_whole(record.folder / REQUEST, json.dumps(record.to_json(), indent=1))
     except OSError as error:
         log.warning("%s cannot be written: %s", record.folder / REQUEST, error.strerror)
-
-
-def check_budget(record: RunRecord) -> None:
-    """Raise `UserError` for a budget that cannot be kept."""
-    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
-        value = getattr(record, name)
-        if value is not None and not 0 < value < 1e6:
-            raise UserError(f"{name} is {value:g}; give a number above 0")
-    if record.max_dollars is not None and record.dollars_per_hour is None:
-        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
-
-
-def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
-    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
-    return config.model_copy(update={"max_hours": record.budget_hours})

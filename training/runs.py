@@ -11,8 +11,8 @@ its run folder (`request.json`), so that the list survives the database. No torc
 
 from __future__ import annotations
 
-import json
 import logging
+import secrets
 import shutil
 import sqlite3
 import time
@@ -26,14 +26,24 @@ from training.config import RunConfig
 from training.processes import Identity
 from training.run_database import Corrupt, RunDatabase
 from training.run_folder import RunFolder, write_whole
-from training.run_record import AS_BOOL, AS_JSON, COLUMNS, RESUMABLE, RunRecord, may_follow
-from training.run_request import check_budget, keep_copy, make_folder, new_record, with_budget
+from training.run_record import (
+    RESUMABLE,
+    RunRecord,
+    check_budget,
+    from_row,
+    may_follow,
+    to_cell,
+    to_row,
+    with_budget,
+)
+from training.run_request import keep_copy, make_folder
 
 TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
 """As the new `number` of a record: behind every other."""
 Records = list[RunRecord]
+_IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
@@ -62,7 +72,7 @@ class RunStore:
         `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
         """
         record = replace(
-            new_record(self.folder, asked_by),
+            self._new_record(asked_by),
             promote=promote,
             max_hours=max_hours if max_hours is not None else config.max_hours,
             max_dollars=max_dollars,
@@ -84,14 +94,14 @@ class RunStore:
     def list(self) -> Records:
         """Every run, the one asked for last first."""
         rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
-        return [self._record(row) for row in rows]
+        return [from_row(row, self.folder) for row in rows]
 
     def get(self, run_id: str) -> RunRecord:
         """One run; raises `UserError` if there is none of this name."""
         row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
         if row is None:
             raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
-        return self._record(row)
+        return from_row(row, self.folder)
 
     def active(self) -> RunRecord | None:
         """The run that is starting, running or stopping."""
@@ -201,7 +211,7 @@ class RunStore:
 
     def add(self, record: RunRecord) -> bool:
         """Insert a record; false if there is one of its id. Raises `sqlite3.IntegrityError` for a second active one."""
-        values = _row(record) | {"number": record.number or None}
+        values = to_row(record) | {"number": record.number or None}
         marks = ", ".join("?" for _ in values)
         insert = f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
         return bool(self._do(lambda c: c.execute(insert, list(values.values())).rowcount))
@@ -218,9 +228,15 @@ class RunStore:
         if text is not None:
             self._do(lambda c: c.execute("INSERT OR REPLACE INTO notes VALUES ('notice', ?)", (text,)))
 
+    def _new_record(self, asked_by: str) -> RunRecord:
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        return RunRecord(
+            id=run_id, folder=self.folder / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time()
+        )
+
     def _change(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord | None:
         """Compare-and-set on status and launch."""
-        values = {name: _cell(name, value) for name, value in changes.items()}
+        values = {name: to_cell(name, value) for name, value in changes.items()}
         sets = ", ".join(f"{name} = ?" if value is not LAST else f"{name} = {LAST}" for name, value in values.items())
         given = [value for value in values.values() if value is not LAST]
         where = "WHERE id = ? AND status = ? AND launch = ?"
@@ -230,7 +246,7 @@ class RunStore:
             return c.execute("SELECT * FROM runs WHERE id = ?", (record.id,)).fetchone() if done.rowcount else None
 
         row = self._do(change)
-        return None if row is None else self._record(row)
+        return None if row is None else from_row(row, self.folder)
 
     def _do(self, action: Callable[[sqlite3.Connection], _T], write: bool = True) -> _T:
         """One transaction; a corrupt database is set aside and made anew from the run folders first."""
@@ -256,20 +272,3 @@ class RunStore:
             f"The run records were corrupt. They were set aside as {aside.name} and made anew from the run folders: "
             f"{len(found)} run{'' if len(found) == 1 else 's'}."
         )
-
-    def _record(self, row: sqlite3.Row) -> RunRecord:
-        values = {name: row[name] for name in COLUMNS}
-        values |= {name: json.loads(values[name]) for name in AS_JSON}
-        values |= {name: bool(values[name]) for name in AS_BOOL}
-        return RunRecord(**values, folder=self.folder / row["id"])
-
-
-_IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
-
-
-def _row(record: RunRecord) -> dict[str, Any]:
-    return {name: _cell(name, getattr(record, name)) for name in COLUMNS}
-
-
-def _cell(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value

@@ -1,19 +1,18 @@
-"""The thread by which an app looks after its runs: `reconcile` of the launcher, every two seconds.
-
-watcher = Watcher(LocalLauncher(RunStore(settings.home)))
-watcher.start()
-watcher.trouble      # None, or what keeps it from looking after them
-"""
+"""The thread in which the app watches its runs; the app serves on whatever goes wrong in it."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from typing import Protocol
 
 from inference.errors import UserError
-from training.launcher import LocalLauncher
 
 log = logging.getLogger(__name__)
+
+
+class _Launcher(Protocol):
+    def reconcile(self) -> None: ...
 
 
 class Watcher:
@@ -22,7 +21,7 @@ class Watcher:
     `trouble` is the newest error in words (a full disk, a home that cannot be written), `None` while all is well.
     """
 
-    def __init__(self, launcher: LocalLauncher, every_seconds: float = 2.0) -> None:
+    def __init__(self, launcher: _Launcher, every_seconds: float = 2.0) -> None:
         self.launcher, self.every_seconds = launcher, every_seconds
         self.trouble: str | None = None
         self._over = threading.Event()
