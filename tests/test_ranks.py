@@ -23,8 +23,8 @@ SETTINGS = {
     "max-completion-length": 24,
     "save-steps": 2,
     "report-to": "[]",
-    "data-train-rows": 40,
-    "data-test-rows": 4,
+    "train-rows": 40,
+    "test-rows": 4,
     "eval-rows": 0,
 }
 
