@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import inspect
 import json
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,8 +22,8 @@ from tests.serving import WAIT_SECONDS, Server
 
 OURS_IN_PUBLIC = ("inference.", "gradio.")
 """Handlers of these modules are open to everybody; all others are the admin's."""
-SLOW_ROUTES = ("/heartbeat/", "/queue/data", "/upload_progress", "/startup-events")
-"""Streams without an end for a session that nobody has: their first words are enough."""
+STREAM_SECONDS = 0.3
+"""What comes of a stream in this time is looked at; some never end."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,13 @@ def handlers(blocks: Any) -> list[Handler]:
 
 
 def routes(app: Any) -> set[tuple[str, str]]:
-    """Method and path of all routes, those of Gradio's own router included; mounts as paths under them."""
+    """Method and path of all routes, those of Gradio's own router included; of two that differ in a slash, one."""
     found: set[tuple[str, str]] = set()
     for route in app.routes:
         inner = route.effective_candidates() if hasattr(route, "effective_candidates") else [route]
         for one in inner:
             methods = getattr(one, "methods", None) or {"GET", "POST"}
-            found |= {(method, one.path) for method in methods}
+            found |= {(method, one.path.rstrip("/") or "/") for method in methods}
     return found
 
 
@@ -133,19 +135,27 @@ def call_routes(server: Server, stranger: Stranger, paths: list[str]) -> Iterato
                 json_body = stranger.body if method in ("POST", "PUT", "PATCH", "DELETE") else None
                 request = http.build_request(method, address, json=json_body)
                 answer = http.send(request, stream=True)
-                text = _read(answer, is_endless=any(slow in address for slow in SLOW_ROUTES))
-                yield Answer(f"{method} {address}", stranger.name, answer.status_code, text)
+                yield Answer(f"{method} {address}", stranger.name, answer.status_code, _read(answer))
 
 
-def _read(answer: httpx.Response, is_endless: bool) -> str:
-    """All of it, or its first words; a stream that Gradio breaks off counts as far as it came."""
-    text = ""
-    with contextlib.closing(answer), contextlib.suppress(httpx.RemoteProtocolError):
-        for chunk in answer.iter_text():
-            text += chunk
-            if is_endless:
-                break
-    return text
+def _read(answer: httpx.Response) -> str:
+    """All of it; of a stream of events what comes at once, as far as Gradio does not break it off."""
+    chunks: list[str] = []
+
+    def read() -> None:
+        with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):
+            chunks.extend(answer.iter_text())
+
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(STREAM_SECONDS)
+        answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        reader.join(WAIT_SECONDS)
+    else:
+        read()
+    answer.close()
+    return "".join(chunks)
 
 
 def _filled(template: str, value: str) -> str:
