@@ -21,7 +21,7 @@ from training.promotion import compare_with_served, conclude
 from training.run_folder import RunFolder
 from training.scoring import _Asking
 
-ROWS = 24
+ROWS = 16
 SHIPPED = STARTER / "adapter"
 
 

@@ -26,7 +26,7 @@ from training.templates import TEMPLATES
 
 ROLES = ("test", "validation")
 STARTER_ROWS = 480
-_VALIDATION_SEED = 1_000_000
+VALIDATION_SEED = 1_000_000
 """Added to the seed of the starter problems: another stream of held-out ones."""
 
 
@@ -54,7 +54,7 @@ def load_held_out(
     if num_rows is not None and num_rows < 1:
         raise UserError(f"{num_rows} rows were asked for; give at least 1")
     if data is None:
-        rows = load_problems("test", num_rows or STARTER_ROWS, seed + (_VALIDATION_SEED if role == "validation" else 0))
+        rows = load_problems("test", num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
         return HeldOut(rows, {"dataset": "starter", "role": role}, majority_baselines(rows))
     splits = load_rows(data, processor, progress=True)
     rows = getattr(splits, role)

@@ -1,4 +1,4 @@
-"""A finished run's adapter against the served one, on the validation rows: is it to be served from now on?
+"""A finished run's adapter against the served one, on the validation rows, and whether it takes that one's place.
 
     compare_with_served(Path("runs/20261122-143000-a1b2"))      # writes adapter/comparison.json
     conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if that was asked for and it is better
@@ -64,7 +64,7 @@ def compare_with_served(
     if rows is None:
         return _write(folder, about, None, NO_ROWS.format(config.data.dataset))
     about |= {"dataset": Path(config.data.dataset).name, "num_rows": len(rows), "conditions": conditions(config, rows)}
-    if earlier and all(earlier.get(name) == about[name] for name in ("adapter", "served", "conditions")):
+    if earlier and _key(earlier) == _key(about):
         return earlier
     engine = engine or Engine.load(base_source(config.base))
     sides = {"new": folder.adapter, "served": before.path}
@@ -133,6 +133,12 @@ def _earlier(folder: RunFolder) -> dict[str, Any] | None:
     """The comparison that was made before, if it is whole."""
     found = read_beside(folder.adapter, COMPARISON_FILE)
     return found if {"adapter", "served", "is_better", "decision", "reason"} <= found.keys() else None
+
+
+def _key(comparison: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides its figures; the served one's name does not."""
+    served = comparison["served"]
+    return comparison["adapter"], isinstance(served, dict) and served.get("digest"), comparison.get("conditions")
 
 
 def _about(folder: RunFolder, before: Serving) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from training.config import RunConfig
 from training.data import load_rows
 from training.evaluation_fingerprint import model_digest, rows_digest
 from training.evaluation_store import Parts
-from training.held_out import STARTER_ROWS, load_held_out
+from training.held_out import STARTER_ROWS, VALIDATION_SEED
+from training.problems import load_problems
 from training.promotion_rule import counted
 from training.report import MEASURES, Outcome
 from training.scoring import Progress, evaluate
@@ -28,7 +29,7 @@ def validation_rows(config: RunConfig) -> Any:
     The starter's problems are made as they are needed: as many as its evaluation has, from a stream of their own.
     """
     if config.data.is_starter and not config.data.validation_rows:
-        return load_held_out(None, "validation", config.eval_rows or STARTER_ROWS, config.data.seed).rows
+        return load_problems("test", config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
     processor = None
     if config.data.max_prompt_tokens is not None:
         from transformers import AutoProcessor
