@@ -13,8 +13,7 @@ from inference.errors import UserError
 from training.access import Caller
 from training.config import PROFILES, RunConfig, load_config
 from training.estimate import Estimate, estimate_run
-from training.run_record import RunRecord
-from training.run_record import check_budget
+from training.run_record import RunRecord, check_budget
 from training.ui.desk import Desk, Section
 from training.ui.fields import Fields, all_names, number_field, read_number
 from training.ui.guarded import HIDDEN
