@@ -114,6 +114,7 @@ RIGHT: Cases = {
     ],
     "units, left out, added, spelt out or converted": [
         ("24", "24 cm"),
+        ("24", "24~cm"),
         ("24 cm", "24"),
         ("24 cm", "24cm"),
         ("24 cm", "24 centimetres"),
@@ -412,6 +413,9 @@ WRONG: Cases = {
         ("24", "23 to 25"),
         ("24", "between 23 and 25"),
         ("24", "about 24"),
+        ("24", "~24"),
+        ("24", "$\\sim 24$"),
+        ("\\sqrt{2}", "~ \\sqrt{2}"),
         ("24", "approximately 24"),
         ("24", "at least 24"),
         ("24", "not 24"),

@@ -64,7 +64,13 @@ def test_what_is_said(clock, tmp_path: Path) -> None:
     assert "the budget of 1 hour (" in Budget(tmp_path, 1).reason(1, Path("x"))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"starts": [1]}', '{"starts": [{"time": 1}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", '{"starts": [1]}', '{"starts": [{"time": 1}]}'),
+        *('{"recent_step_seconds": ["x"]}', '{"recent_step_seconds": null}', '{"save_seconds": "x"}'),
+    ],
+)
 def test_a_count_that_cannot_be_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "hours.json").write_text(text)
     with pytest.raises(UserError, match="hours.json cannot be read .* or delete it"):

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.adapters import WEIGHTS_FILE
+from inference.errors import UserError
 from inference.settings import STARTER
 from training.choice import candidates, choose_checkpoint, drop_candidates, keep_candidate, take_adapter
 from training.config import load_config
@@ -68,6 +69,12 @@ def test_candidates_of_steps_that_are_trained_anew_go(folder) -> None:
     assert {path.name for path in candidates(folder)[0].iterdir()} == {"adapter_config.json", WEIGHTS_FILE}
     drop_candidates(folder, after=20)
     assert [step_of(path) for path in candidates(folder)] == [10, 20]
+
+
+def test_without_any_candidate_it_says_what_to_do(folder) -> None:
+    shutil.rmtree(folder.path / "candidates")
+    with pytest.raises(UserError, match="holds no adapter to choose from; .*--start-adapter"):
+        choose_checkpoint(CONFIG, folder, load_problems("test", 1, seed=5))
 
 
 def test_a_taken_adapter_names_its_base_and_no_path(folder) -> None:

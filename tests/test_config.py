@@ -42,6 +42,14 @@ def test_the_a100_has_groups_of_8_and_64_completions_a_step() -> None:
     assert a100.data.max_pixels < load_config("recipe").data.max_pixels
 
 
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
+    """It would be kept as null, and the run could not be resumed."""
+    for values in ({"max_grad_norm": number}, {"beta": number}, {"rewards": {"accuracy_reward": number}}):
+        with pytest.raises(UserError, match=f"{next(iter(values))}.* is {number}: Input should be"):
+            load_config(None, values)
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_profile_survives_being_written(name: str) -> None:
     config = load_config(name)

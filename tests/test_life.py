@@ -1,5 +1,6 @@
 """A GRPO run from configuration to an adapter that the engine serves: finished, stopped in every stage, failed."""
 
+import errno
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from training.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER
 from training.life import run
 from training.problems import load_problems
 from training.run_folder import RunFolder, step_of
+from training.train import _stopped_early
 
 SMALL = SMALL_RUN | {
     "max_completion_length": 24,
@@ -294,3 +296,44 @@ def test_a_resume_that_is_refused_changes_nothing(words: tuple[str, ...], said: 
     assert main(["train", "--resume", str(path), *words]) == 2
     assert said in capsys.readouterr().err
     assert sorted((file, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
+
+
+@pytest.fixture
+def nothing_checked(monkeypatch) -> pytest.MonkeyPatch:
+    """What a run is checked for before it has a folder takes seconds."""
+    monkeypatch.setattr("training.life.check_run", lambda config: None)
+    monkeypatch.setattr("training.life.pin", lambda config: config)
+    return monkeypatch
+
+
+def test_a_disk_that_is_full_before_the_run_has_its_folder(nothing_checked, tmp_path) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    nothing_checked.setattr("training.run_folder.write_whole", full)
+    with pytest.raises(RunFailed, match="No space left on device") as caught:
+        run(small(), tmp_path / "run")
+    assert caught.value.status == DISK_FULL
+
+
+def test_a_stop_just_after_the_folder_is_made_is_on_record(nothing_checked, tmp_path) -> None:
+    def stopped(*arguments: object) -> Budget:
+        signal.raise_signal(signal.SIGTERM)
+        return Budget(*arguments)
+
+    nothing_checked.setattr("training.life.Budget", stopped)
+    with pytest.raises(RunFailed, match="stopped while starting") as caught:
+        run(small(), tmp_path / "run")
+    assert caught.value.status == INTERRUPTED
+    assert RunFolder(tmp_path / "run").status()["status"] == "interrupted"
+
+
+def test_a_finished_run_stays_one_where_its_resume_is_stopped_early(tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run", small())
+    folder.set_status("succeeded", step=2)
+    before = folder.status()
+    assert _stopped_early(folder.path, resume=True) == INTERRUPTED
+    assert folder.status() == before
+    folder.set_status("failed", step=2)
+    assert _stopped_early(folder.path, resume=True) == INTERRUPTED
+    assert folder.status()["status"] == "interrupted" and folder.status()["step"] == 2

@@ -41,6 +41,19 @@ def test_a_folder_that_holds_something_is_left_alone(folder, tmp_path) -> None:
     assert (tmp_path / "other" / "mine.txt").read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_made_is_said(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be made .Not a directory.; name another one"):
+        RunFolder.create(tmp_path / "file" / "run", RunConfig())
+
+
+def test_a_broken_record_is_named(folder) -> None:
+    for name, read in (("status.json", folder.status), ("versions.json", lambda: folder.add_versions({}))):
+        (folder.path / name).write_text("{")
+        with pytest.raises(UserError, match=f"{name} cannot be read .* delete it"):
+            read()
+
+
 def test_another_configuration_is_refused_with_what_differs(folder) -> None:
     with pytest.raises(UserError) as caught:
         RunFolder.open(folder.path, load_config(None, {"learning_rate": 1e-4, "data": {"seed": 3}}))

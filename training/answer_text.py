@@ -46,6 +46,7 @@ _DRESS: list[tuple[re.Pattern[str], str]] = [
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?", ""),
         (r"\\(?:displaystyle|textstyle|limits|rm|bf|it)(?![a-zA-Z])", " "),
         (r"\\q?quad(?![a-zA-Z])", " ; "),
+        (r"^\s*~\s*(?=[-+.0-9$€£\\])", r"\\approx "),
         (r"\\[,;:!> ]|~|[\u00a0\u2000-\u200a\u202f\u3000]", " "),
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),

@@ -33,13 +33,13 @@ class Budget:
             kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
             self._starts: list[dict[str, float]] = kept.get("starts", [])
             self._before = sum(float(start["seconds"]) for start in self._starts)
+            self._steps: deque[float] = deque(map(float, kept.get("recent_step_seconds", [])), maxlen=RECENT_STEPS)
+            self._save = float(kept.get("save_seconds", 0.0))
+            self._load = float(kept.get("load_seconds", 0.0))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
             ) from error
-        self._steps: deque[float] = deque(kept.get("recent_step_seconds", []), maxlen=RECENT_STEPS)
-        self._save = float(kept.get("save_seconds", 0.0))
-        self._load = float(kept.get("load_seconds", 0.0))
         self._began = self._lap = time.monotonic()
         self._starts.append({"time": time.time(), "seconds": 0.0})
 

@@ -43,7 +43,7 @@ def check_processes(config: RunConfig) -> int:
 
 
 def check_tools(config: RunConfig) -> None:
-    """The reward functions and the places for live figures must be there."""
+    """The reward functions, the places for live figures and vLLM, where it is asked for, must be there."""
     for name in config.rewards:
         load_reward(name)
     missing = [name for name in config.report_to if find_spec(name) is None]
@@ -51,6 +51,11 @@ def check_tools(config: RunConfig) -> None:
         raise UserError(
             f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
             "or leave it out"
+        )
+    if config.vllm != "off" and find_spec("vllm") is None:
+        raise UserError(
+            f"vllm is {config.vllm!r}, and vLLM is not installed; pip install -r requirements-vllm.txt in an "
+            "environment of its own, or set vllm to off"
         )
 
 

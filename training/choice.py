@@ -14,6 +14,7 @@ from typing import Any
 
 from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
 from inference.engine import Engine
+from inference.errors import UserError
 from inference.settings import base_source
 from training.conditions import ADAPTER_THINKING
 from training.config import RunConfig
@@ -68,6 +69,10 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
             score = _score(engine, config, path, rows) | {"weights": digest}
         scores[step_of(path)] = score
         write_whole(record, _record(rows, scores, None))
+    if not scores:
+        raise UserError(
+            f"{folder.path / 'candidates'} holds no adapter to choose from; put it back, or {folder.way_out()}"
+        )
     best = max(scores, key=lambda step: (scores[step]["lenient"]["value"], step))
     write_whole(record, _record(rows, scores, best))
     take_adapter(folder.path / "candidates" / f"checkpoint-{best}", folder.adapter, config.base)

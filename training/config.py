@@ -30,7 +30,7 @@ ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 class RunConfig(BaseModel):
     """One GRPO run. The defaults are the profile `starter`, which is what `make train` runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON, which keeps it, has neither
 
     profile: str = Field("starter", description="the profile that the other values started from")
     base: str = Field("starter", description="local folder or Hub id of the base; `starter` is the shipped one")
@@ -89,7 +89,7 @@ class RunConfig(BaseModel):
         False, description="at the end take the checkpoint that is best on the validation rows, not the last"
     )
     max_hours: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="hours of training over all starts; stops at a checkpoint before"
+        None, gt=0, description="hours of training over all starts; stops at a checkpoint before"
     )
 
     @property

@@ -65,17 +65,17 @@ def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None =
             if not (resume and is_trained(folder)):
                 check_run(config)
                 config = pin(config)
+            with stop.held():  # until the folder is ours and its status is kept
+                if is_main_process():
+                    folder = folder if resume else RunFolder.create(path, config)
+                    stack.enter_context(folder.locked())
+                    if resume and is_finished(folder, config):
+                        raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
+                    stack.enter_context(Logged(folder.log))
+                before = folder.status()
+                life = Life(config, folder, stop, Budget(path, config.max_hours))
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
-        with stop.held():  # until the folder is ours and its status is kept
-            if is_main_process():
-                folder = folder if resume else RunFolder.create(path, config)
-                stack.enter_context(folder.locked())
-                if resume and is_finished(folder, config):
-                    raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
-                stack.enter_context(Logged(folder.log))
-        before = folder.status()
-        life = Life(config, folder, stop, Budget(path, config.max_hours))
         try:
             life.live()
         except (Exception, StopAsked) as error:

@@ -63,9 +63,12 @@ class RunFolder:
             remedy = "resume it with --resume" if (path / "config.json").exists() else "name another one"
             raise UserError(f"the run folder {path} is not empty; {remedy}, or delete it first")
         folder = cls(path)
-        for each in (folder.checkpoints, folder.images):
-            each.mkdir(parents=True, exist_ok=True)
-        write_whole(path / "config.json", config.model_dump_json(indent=2))
+        try:
+            for each in (folder.checkpoints, folder.images):
+                each.mkdir(parents=True, exist_ok=True)
+            write_whole(path / "config.json", config.model_dump_json(indent=2))
+        except OSError as error:
+            raise UserError(f"the run folder {path} cannot be made ({error.strerror}); name another one") from error
         return folder
 
     @classmethod
@@ -161,13 +164,12 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """What `set_status` wrote last."""
-        path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return _kept(self.path / "status.json", {})
 
     def add_versions(self, hardware: dict[str, Any]) -> None:
         """Note with what this start of the run works, from which step on, and warn if it is not what the last had."""
         path = self.path / "versions.json"
-        starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        starts = _kept(path, [])
         checkpoint = self.newest_checkpoint()
         step = step_of(checkpoint) if checkpoint else 0
         now = {"time": time.time(), "step": step, **hardware, **versions_here()}
@@ -237,6 +239,14 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue  # the line that a kill cut short
             if line.endswith("\n") and isinstance(row, dict):
                 yield line, row
+
+
+def _kept(path: Path, empty: Any) -> Any:
+    """The JSON in a file, `empty` where there is none; raises `UserError` where it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); put it back, or delete it: a run goes on without") from None
 
 
 def _sync(path: Path) -> None:

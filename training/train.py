@@ -77,9 +77,11 @@ def _stopped_early(path: Path, resume: bool) -> int:
         print("ended early: stopped before the run began; nothing was written", flush=True)
         return INTERRUPTED
     folder = RunFolder(path)
-    step = folder.status().get("step")
-    reason = f"stopped while starting, at step {step or 0}; go on with --resume {path}"
     with folder.locked():
-        folder.set_status("interrupted", reason, step)
+        before = folder.status()
+        step = before.get("step")
+        reason = f"stopped while starting, at step {step or 0}; go on with --resume {path}"
+        if before.get("status") != "succeeded":  # a finished run stays one
+            folder.set_status("interrupted", reason, step)
     print(f"run folder: {path}\nended early: {reason}", flush=True)
     return INTERRUPTED
