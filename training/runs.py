@@ -318,4 +318,6 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 
 def _cell(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value is not LAST:  # a file that was edited by hand can hold half a character
+        return value.encode("utf-8", "replace").decode("utf-8")
     return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
