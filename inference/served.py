@@ -82,13 +82,20 @@ def serving(settings: Settings) -> Serving:
 
 
 def promote(
-    home: Path, adapter: Path, by: str, *, settings: Settings | None = None, instead_of: str | None = ANYTHING
+    home: Path,
+    adapter: Path,
+    by: str,
+    *,
+    settings: Settings | None = None,
+    instead_of: str | None = ANYTHING,
+    digest: str | None = None,
 ) -> Serving:
     """Serve the adapter in the folder `adapter` from now on; it is checked, and copied to a version of its own, first.
 
     `by` says who. `instead_of` is the digest of what must be served until now (`None`: the base alone): with another
-    one nothing changes and `ServedMeanwhile` is raised. The settings are `load_settings()` unless given. Raises
-    `UserError` for an adapter that cannot be served, and where nothing can be written; then nothing has changed.
+    one nothing changes and `ServedMeanwhile` is raised. `digest` is what the adapter's own must be, if given. The
+    settings are `load_settings()` unless given. Raises `UserError` for an adapter that cannot be served, and where
+    nothing can be written; then nothing has changed.
     """
     settings = _settings(home, settings)
     with locked(home):
@@ -96,7 +103,7 @@ def promote(
         if instead_of not in (ANYTHING, until_now.digest):
             raise ServedMeanwhile(f"Meanwhile {until_now.name or 'the base'} is served, which was not compared with.")
         file = read_or_set_aside(home)
-        stored = store_version(home, resolve(str(adapter)), settings.base, by)
+        stored = store_version(home, resolve(str(adapter)), settings.base, by, digest)
         before = file.served
         if (before.adapter, before.digest) != (stored.name, stored.digest):
             new = Entry(adapter=stored.name, digest=stored.digest, since=now(), by=by)

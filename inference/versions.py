@@ -57,11 +57,12 @@ def version_folder(home: Path, name: str) -> Path:
     return home / "adapters" / name
 
 
-def store_version(home: Path, adapter: Path, base: str, by: str) -> Stored:
+def store_version(home: Path, adapter: Path, base: str, by: str, expected: str | None = None) -> Stored:
     """Copy the adapter in the folder `adapter` to a version, unless it is one or has been copied before.
 
     The copy is checked whole (files, sizes, base, plain LoRA, shapes, finite numbers), not the original, which somebody
-    may change meanwhile. Call it with `served.json` locked. Raises `UserError`, and leaves nothing behind then.
+    may change meanwhile. `expected` is the digest it must have, if given. Call it with `served.json` locked. Raises
+    `UserError`, and leaves nothing behind then.
     """
     read_record(adapter)
     check_size(adapter / WEIGHTS_FILE)
@@ -79,6 +80,8 @@ def store_version(home: Path, adapter: Path, base: str, by: str) -> Stored:
             shutil.copyfile(adapter / name, incoming / name)
         _check(incoming, base, shown=adapter)
         digest = adapter_digest(incoming)
+        if expected not in (None, digest):
+            raise UserError(f"The files of the adapter {adapter} have changed since it was compared. Compare it again.")
         source = _source_name(adapter)
         stored = _place_for(home, source, digest)
         if not stored.folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_an_address_works_once(record: RunRecord) -> None:
     address = archive.address(record)
     first = client.get(f"/{address}")
     assert first.status_code == 200 and len(read(first.content)) == 2
-    assert first.headers["content-disposition"] == f'attachment; filename="{record.id}.zip"'
+    assert first.headers["content-disposition"] == f"attachment; filename*=UTF-8''{record.id}.zip"
     again = client.get(f"/{address}")
     assert again.status_code == 404 and "Download again" in again.text
     assert client.get("/admin/archive/guessed").status_code == 404
@@ -63,3 +64,13 @@ def test_an_address_grows_old_and_their_number_is_bounded(record: RunRecord, mon
     monkeypatch.setattr(module, "TICKET_SECONDS", -1)
     assert client.get(f"/{archive.address(record)}").status_code == 404
     assert client.get(f"/{others[-1]}").status_code == 200
+
+
+def test_a_folder_with_a_name_of_its_own_and_files_of_another_time(record: RunRecord) -> None:
+    folder = record.folder.rename(record.folder.with_name('läuft "日本"'))
+    os.utime(folder / "metrics.jsonl", (1e10, 1e10))  # the year 2286
+    archive = Archive()
+    client = TestClient(Starlette(routes=archive.routes()))
+    answer = client.get(f"/{archive.address(RunRecord(folder.name, folder, '{}'))}")
+    assert answer.status_code == 200 and len(read(answer.content)) == 2
+    assert answer.headers["content-disposition"].endswith("''l%C3%A4uft%20%22%E6%97%A5%E6%9C%AC%22.zip")

@@ -11,12 +11,18 @@ from dataclasses import asdict
 import pytest
 
 from training.config import load_config
-from training.processes import identity_of, own_identity
+from training.processes import boot_id, identity_of, own_identity
+from training.run_ends import progress
 from training.run_folder import RunFolder
 from training.run_rebuild import adopt_folders, read_json, record_lost, record_of, running_by_hand, tidy
 from training.run_record import RunRecord
+<<<<<<< HEAD
 from training.run_request import REQUEST
 from training.runs import RunStore
+=======
+from training.runs import REQUEST, RunStore
+from training.watching import RunWatch
+>>>>>>> 63f966895f7eb977c13deb3b9182434d03fbdf45
 
 CONFIG = load_config("starter", {"max_steps": 20})
 
@@ -161,3 +167,29 @@ def test_the_identity_of_a_dead_process_makes_no_run_active(store, record) -> No
     assert identity is not None
     (record.folder / "process.json").write_text(json.dumps(asdict(identity) | {"launch": "now"}))
     assert record_of(record.folder) == record
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (REQUEST, {"step": 10**400, "hours": 10**400}),
+        (REQUEST, {"asked_by": "\ud800"}),
+        ("process.json", {"pid": -1, "created": 1.0, "boot_id": boot_id(), "launch": "a"}),
+        ("process.json", {"pid": float("inf"), "created": 1.0, "boot_id": boot_id(), "launch": "a"}),
+        ("metrics.jsonl", {"step": 10**20, "loss": 10**400}),
+    ],
+)
+def test_a_folder_edited_by_hand_keeps_no_other_from_being_looked_after(name: str, said: dict, store, record) -> None:
+    other = store.ask(CONFIG, "me")
+    (record.folder / name).write_text(json.dumps(said) + "\n")
+    forget_all(store)
+    assert {found.id for found in adopt_folders(store)} == {record.id, other.id}
+    store.update(store.get(record.id), reason="", **progress(record))
+    assert store.get(record.id).step < 10**15 and RunWatch(record.folder).look(store.get(record.id)).curves == {}
+
+
+def test_a_run_by_hand_with_odd_words_and_a_folder_without_a_name_that_is_text(store) -> None:
+    folder = RunFolder.create(store.folder / "by-hand", CONFIG)
+    shutil.copytree(folder.path, store.folder / "n\udcff")
+    (folder.path / "status.json").write_text(json.dumps({"status": "failed", "reason": "\ud800", "step": 10**20}))
+    assert [(run.id, run.reason, run.step) for run in adopt_folders(store)] == [("by-hand", "?", 0)]

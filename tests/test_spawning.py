@@ -20,8 +20,13 @@ SECRETS = {
     "openai_api_key": "h",
     "GITHUB_PAT": "i",
     "SESSION_COOKIE": "j",
+    "PGPASSWORD": "k",
+    "MYSQL_PWD": "l",
+    "SENTRY_DSN": "m",
+    "DATABASE_URL": "postgres://somebody:n@db/x",
 }
 PLAIN = {"PATH": "/bin", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "KEYBOARD": "gb", "HF_HOME": "/h"}
+PLAIN |= {"PWD": "/", "HF_ENDPOINT": "http://127.0.0.1:1", "HTTPS_PROXY": "http://me:pw@proxy:1"}
 
 
 def given(**values) -> set[str]:

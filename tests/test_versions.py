@@ -148,3 +148,11 @@ def test_weights_that_are_too_large_are_not_even_copied(tmp_path: Path) -> None:
 @given(st.text(alphabet=st.sampled_from("aZ9_-. é\u200b\n~:|"), min_size=1, max_size=80))
 def test_a_version_of_any_folder_has_a_plain_name(name: str) -> None:
     assert NAME.fullmatch(f"{_source_name(Path('/somewhere') / name)}-0123abcd")
+
+
+def test_only_the_content_that_was_compared_becomes_one(tmp_path: Path, run: Path) -> None:
+    compared = adapter_digest(run / "adapter")
+    perturbed_adapter(run / "adapter", seed=7)
+    with pytest.raises(UserError, match="have changed since it was compared"):
+        store_version(tmp_path / "home", run / "adapter", BASE, "alice", compared)
+    assert list((tmp_path / "home" / "adapters").iterdir()) == []

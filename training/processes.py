@@ -37,7 +37,7 @@ class Identity:
         """What `dataclasses.asdict` made of one; `None` if it is none."""
         try:
             return cls(int(values["pid"]), float(values["created"]), str(values["boot_id"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 
@@ -63,7 +63,7 @@ def identity_of(pid: int) -> Identity | None:
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
         return Identity(pid, _created(process), boot_id())
-    except (psutil.NoSuchProcess, ProcessLookupError):
+    except (psutil.NoSuchProcess, ProcessLookupError, ValueError):  # the last: no pid can be that number
         return None
 
 

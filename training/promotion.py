@@ -125,8 +125,14 @@ def conclude_aloud(run_folder: Path) -> None:
 def _promote(run_folder: Path, found: dict[str, Any], settings: Settings, asked_by: Any) -> str | None:
     name = Path(run_folder).absolute().name
     by = f"{asked_by}, by the run {name}" if isinstance(asked_by, str) and asked_by else f"the run {name}"
-    adapter, digest = RunFolder(run_folder).adapter, found["served"]["digest"]
-    return promote_version(settings.home, adapter, by[:200], settings=settings, instead_of=digest).name
+    return promote_version(
+        settings.home,
+        RunFolder(run_folder).adapter,
+        by[:200],
+        settings=settings,
+        instead_of=found["served"]["digest"],
+        digest=found["adapter"],
+    ).name
 
 
 def _earlier(folder: RunFolder) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ An end has a reason in words. A process that left no word has died, and that is 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from training.failures import BUDGET_SPENT, INTERRUPTED
 from training.processes import boot_id
 from training.run_folder import MARKER, RunFolder
-from training.run_rebuild import PROCESS, read_json
+from training.run_rebuild import MAX_FIGURE, PROCESS, is_number, read_json
 from training.run_record import RunRecord, RunStatus
 
 EXIT = "exit.json"
@@ -82,9 +81,9 @@ def progress(record: RunRecord) -> dict[str, Any]:
         return {}
     row = rows[-1]
     step = row.get("step")
-    if not isinstance(step, int) or step < 0:
+    if not isinstance(step, int) or not is_number(step) or step < 0:
         return {}
-    numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and math.isfinite(v) and len(k) < 100}
+    numbers = {k: v for k, v in row.items() if is_number(v, MAX_FIGURE) and len(k) < 100}
     return {"step": step, "metrics": numbers} | _steps_in_all(record, row)
 
 

@@ -28,6 +28,9 @@ from training.runs import TRASH, RunStore
 PROCESS = "process.json"
 """Written by the process that executes a run, again and again: who it is, and how long it has run."""
 _MAX_BYTES = 1_000_000
+_TOO_LARGE = 1e15
+MAX_FIGURE = 1e300
+"""No figure of a run is larger, however it diverges."""
 _HALF_MADE_SECONDS = 3600
 
 
@@ -108,8 +111,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_number(value: Any, below: float = _TOO_LARGE) -> bool:
+    """True for a number that can be counted with and kept: none of 400 digits, no infinity, no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
+
+
 def _folders(runs: Path) -> Iterable[Path]:
-    return sorted(p for p in runs.iterdir() if p.is_dir() and p.name[0] != ".") if runs.is_dir() else []
+    """Those that may be runs; a name that is no text cannot be kept, and is nobody's run."""
+    named = (p for p in (runs.iterdir() if runs.is_dir() else ()) if p.name[0] != "." and p.name.isprintable())
+    return sorted(p for p in named if p.is_dir())
 
 
 def _add(store: RunStore, record: RunRecord) -> RunRecord | None:
@@ -136,7 +146,7 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
         asked_at=folder.stat().st_mtime,
         status=status,
         reason=str(said.get("reason", ""))[:2000],
-        step=said["step"] if isinstance(said.get("step"), int) else 0,
+        step=said["step"] if isinstance(said.get("step"), int) and is_number(said["step"]) else 0,
     )
 
 
@@ -187,7 +197,7 @@ def _fits(each: Field[Any], value: Any) -> bool:
     if isinstance(value, bool):
         return kind == "bool"
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) < 1e15 and ("float" in kind or "int" in kind and value == int(value))
+        return is_number(value) and ("float" in kind or "int" in kind and value == int(value))
     if isinstance(value, dict):
         return kind.startswith("dict")
     return isinstance(value, str) and (kind == "str" or "str |" in kind or each.name == "status")

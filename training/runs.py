@@ -272,3 +272,40 @@ class RunStore:
             f"The run records were corrupt. They were set aside as {aside.name} and made anew from the run folders: "
             f"{len(found)} run{'' if len(found) == 1 else 's'}."
         )
+<<<<<<< HEAD
+=======
+
+    def _record(self, row: sqlite3.Row) -> RunRecord:
+        values = {name: row[name] for name in COLUMNS}
+        values |= {name: json.loads(values[name]) for name in AS_JSON}
+        values |= {name: bool(values[name]) for name in AS_BOOL}
+        return RunRecord(**values, folder=self.folder / row["id"])
+
+
+def check_budget(record: RunRecord) -> None:
+    """Raise `UserError` for a budget that cannot be kept."""
+    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
+        value = getattr(record, name)
+        if value is not None and not 0 < value < 1e6:
+            raise UserError(f"{name} is {value:g}; give a number above 0")
+    if record.max_dollars is not None and record.dollars_per_hour is None:
+        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
+
+
+def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
+    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    return config.model_copy(update={"max_hours": record.budget_hours})
+
+
+_IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    return {name: _cell(name, getattr(record, name)) for name in COLUMNS}
+
+
+def _cell(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value is not LAST:  # a file that was edited by hand can hold half a character
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
+>>>>>>> 63f966895f7eb977c13deb3b9182434d03fbdf45

@@ -17,11 +17,13 @@ from training.run_record import RunRecord
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SECRET = re.compile(
-    r"(?:^|_)(?:TOKEN|TOKENS|SECRET|SECRETS|PASSWORD|PASSWD|PASS|PASSPHRASE|CREDENTIAL|CREDENTIALS|KEY|APIKEY|AUTH|PAT|COOKIE)"
-    r"(?:_|$)",
+    r"(?:^|_)(?:TOKEN|TOKENS|SECRET|SECRETS|PASS|PASSPHRASE|CREDENTIAL|CREDENTIALS|KEY|APIKEY|AUTH|PAT|COOKIE|DSN)(?:_|$)"
+    r"|PASSWORD|PASSWD|_PWD$",
     re.IGNORECASE,
 )
 """Names of environment variables, by their words, that hold secrets."""
+_LOGIN_IN_URL = re.compile(r"\w://[^/\s@]*:[^/\s@]+@")
+"""As in `postgres://user:password@host`."""
 _HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _BAR_SECONDS = "2"
 """How often the progress bar is drawn into the log."""
@@ -49,7 +51,7 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     tracker's key where the run reports to it.
     """
     needed = _needed(record)
-    kept = {name: value for name, value in given.items() if name in needed or not _SECRET.search(name)}
+    kept = {name: value for name, value in given.items() if name in needed or not _is_secret(name, value)}
     home = str(record.folder.parents[1])
     return kept | {
         MARK: record.launch,
@@ -61,10 +63,17 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
 
 def hide_secrets(text: str) -> str:
     """A text without the values of this process's secrets, should something have printed one."""
-    values = (value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= 8)
+    values = (value for name, value in os.environ.items() if _is_secret(name, value) and len(value) >= 8)
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, "[secret]")
     return text
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """By its name, or for the login in it; that of a proxy is needed to reach the Hub."""
+    if name.lower().endswith("_proxy"):
+        return False
+    return bool(_SECRET.search(name) or _LOGIN_IN_URL.search(value))
 
 
 def _needed(record: RunRecord) -> set[str]:

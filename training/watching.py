@@ -10,7 +10,6 @@ are left out, and texts are to be escaped where they are shown.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 
 from training.diagnosis import Finding, diagnose
 from training.run_ends import last_rows, log_tail, progress, seconds_a_step
-from training.run_rebuild import read_json, record_of
+from training.run_rebuild import MAX_FIGURE, is_number, read_json, record_of
 from training.run_record import RunRecord
 from training.spawning import hide_secrets
 
@@ -213,7 +212,7 @@ def _mean(points: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value, MAX_FIGURE)
 
 
 def _of_status(folder: Path) -> RunRecord:

@@ -17,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -54,7 +55,8 @@ class Archive:
                 until, folder = self._tickets.pop(request.path_params["ticket"], (0.0, None))
             if folder is None or time.monotonic() > until:
                 return PlainTextResponse(_GONE, 404)
-            headers = {"content-disposition": f'attachment; filename="{folder.name}.zip"', "cache-control": "no-store"}
+            name = f"attachment; filename*=UTF-8''{quote(folder.name, safe='')}.zip"
+            headers = {"content-disposition": name, "cache-control": "no-store"}
             return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
 
         return [Route("/admin/archive/{ticket}", fetch)]
@@ -105,8 +107,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _date(path: Path) -> tuple[int, int, int, int, int, int]:
+    """In the years that a ZIP file can name, whatever clock the file was written by."""
     try:
         found = time.localtime(path.stat().st_mtime)[:6]
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         found = time.localtime()[:6]
-    return (max(1980, found[0]), *found[1:])  # type: ignore[return-value]
+    return (min(max(1980, found[0]), 2107), *found[1:])  # type: ignore[return-value]
