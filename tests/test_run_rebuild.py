@@ -16,13 +16,9 @@ from training.run_ends import progress
 from training.run_folder import RunFolder
 from training.run_rebuild import adopt_folders, read_json, record_lost, record_of, running_by_hand, tidy
 from training.run_record import RunRecord
-<<<<<<< HEAD
 from training.run_request import REQUEST
 from training.runs import RunStore
-=======
-from training.runs import REQUEST, RunStore
 from training.watching import RunWatch
->>>>>>> 63f966895f7eb977c13deb3b9182434d03fbdf45
 
 CONFIG = load_config("starter", {"max_steps": 20})
 

@@ -156,6 +156,8 @@ def to_row(record: RunRecord) -> dict[str, Any]:
 
 def to_cell(name: str, value: Any) -> Any:
     """One field as the database keeps it."""
+    if isinstance(value, str) and not value.isascii():  # a file that was edited by hand can hold half a character
+        return value.encode("utf-8", "replace").decode("utf-8")
     return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
 
 
