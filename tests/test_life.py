@@ -203,8 +203,8 @@ def test_a_stop_in_every_stage_and_an_evaluation_that_fails(tmp_path) -> None:
     assert len(json.loads((found.path / "versions.json").read_text())) == starts, "only the evaluation was made up"
     assert json.loads((adapter / "evaluation.json").read_text())["about"]["num_rows"] == config.eval_rows
     assert [row["step"] for row in found.history()] == [1, 2, 3]
-    assert list(json.loads((found.path / "validation.json").read_text())["scores"]) == ["1", "2"]
-    assert [step_of(path) for path in found.checkpoints.iterdir()] == [2]
+    assert list(json.loads((found.path / "validation.json").read_text())["scores"]) == ["1", "2", "3"]
+    assert [step_of(path) for path in found.checkpoints.iterdir()] == [config.max_steps]
 
 
 @pytest.mark.slow
