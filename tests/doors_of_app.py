@@ -150,7 +150,8 @@ def _read(answer: httpx.Response) -> str:
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
         reader.join(STREAM_SECONDS)
-        answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it has ended by itself
+            answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         reader.join(WAIT_SECONDS)
     else:
         read()

@@ -84,12 +84,10 @@ def test_the_app_starts_admits_its_owner_and_ends(process: Process) -> None:
     assert httpx.post(f"{process.url}/admin/login", json={"token": token}, headers=here).status_code == 200
 
     told: list[str] = []
-    asking = threading.Thread(target=lambda: told.append(_ask_at_length(process.url)))
+    listens = threading.Event()
+    asking = threading.Thread(target=lambda: told.append(_ask_at_length(process.url, listens)))
     asking.start()
-    until = time.monotonic() + WAIT_SECONDS
-    while not process.health()["answering"]:
-        assert time.monotonic() < until and not told, told
-        time.sleep(0.01)
+    assert listens.wait(WAIT_SECONDS) and process.health()["answering"] and not told
     begun = time.monotonic()
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait(WAIT_SECONDS) == 0
@@ -106,11 +104,13 @@ def test_the_app_starts_admits_its_owner_and_ends(process: Process) -> None:
     assert "count everything" not in text
 
 
-def _ask_at_length(url: str) -> str:
-    """Many questions that together take long; what the last stream said."""
+def _ask_at_length(url: str, listens: threading.Event) -> str:
+    """Many questions that together take long; what the stream of the last one said."""
     with httpx.Client(base_url=f"{url}/gradio_api", timeout=WAIT_SECONDS) as http:
         picture = (ROOT / "inference" / "starter" / "rewards.png").read_bytes()
         [path] = http.post("/upload", files={"files": ("p.png", picture)}).json()
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "count everything", None, "base", 1024, 2.0, 0]
         events = [http.post("/call/ask", json={"data": data}).json()["event_id"] for _ in range(8)]
-        return http.get(f"/call/ask/{events[-1]}").text
+        with http.stream("GET", f"/call/ask/{events[-1]}") as answer:
+            listens.set()
+            return answer.read().decode()
