@@ -107,3 +107,17 @@ def test_the_identity_changes_with_the_files(tmp_path: Path) -> None:
     assert LocalSource(folder, ["train"]).identity == before
     (folder / "1.png").write_bytes(b"another picture")
     assert LocalSource(folder, ["train"]).identity != before
+
+
+def test_what_runs_leave_beside_the_rows_is_not_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKTHINK_HOME", str(tmp_path / "set" / "home"))
+    folder = write_folder(tmp_path / "set", 3)
+    before = LocalSource(folder, ["train"]).identity
+    for place in ("home/data", "first/checkpoints"):
+        (folder / place).mkdir(parents=True)
+    for file in ("home/data/rows.arrow", "first/config.json", "first/metrics.jsonl"):
+        (folder / file).write_text("{}")
+    assert LocalSource(folder, ["train"]).identity == before
+    (folder / "more").mkdir()
+    (folder / "more" / "9.png").write_bytes(b"a picture that a row may name")
+    assert LocalSource(folder, ["train"]).identity != before

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.errors import UserError
+from inference.settings import load_settings
 from training.cells import Refusal
 from training.sources import Cells, RawRow, cells_of, digest, no_such_split
 
@@ -186,10 +187,14 @@ def _parse(line: bytes) -> Cells:
 
 
 def _identity(folder: Path) -> str:
-    """A digest of the names, sizes and times of the files under a folder; of too many, one that never comes again."""
+    """A digest of the names, sizes and times of the files under a folder; of too many, one that never comes again.
+
+    The home folder and run folders below it, which change all the time, are left out.
+    """
     seen: list[bytes] = []
+    home = load_settings().home.resolve()
     for place, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not _is_own(Path(place, name), home))
         for name in sorted(files):
             try:
                 status = os.stat(os.path.join(place, name))
@@ -199,6 +204,10 @@ def _identity(folder: Path) -> str:
         if len(seen) > MAX_FILES:
             return secrets.token_hex(16)
     return digest(seen)
+
+
+def _is_own(folder: Path, home: Path) -> bool:
+    return folder.resolve() == home or (folder / "config.json").is_file() and (folder / "checkpoints").is_dir()
 
 
 def _first_line(error: Exception) -> str:
