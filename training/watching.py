@@ -184,8 +184,8 @@ class _Curve:
 
 def newest_groups(folder: Path) -> list[dict[str, Any]]:
     """The rollout groups of the newest step, at most `MAX_GROUPS`, with `image` as a path inside the run folder."""
-    rows = last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES)
-    newest = [row for row in rows if row.get("step") == rows[-1].get("step") and _is_group(row)] if rows else []
+    rows = [row for row in last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES) if _is_group(row)]
+    newest = [row for row in rows if row.get("step") == rows[-1].get("step")]
     return [row | {"image": _picture(folder, row.get("image"))} for row in newest]
 
 
