@@ -4,7 +4,8 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
-#   make torture a run killed twenty times at random moments, and resumed each time
+#   make torture a run killed twenty times at random moments and resumed each time; runs in the background, and the
+#                app that watches them, killed twenty-five times
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
