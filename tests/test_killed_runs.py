@@ -25,6 +25,8 @@ from training.run_record import RunRecord
 from training.runs import RunStore
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 1800.0
+"""Seconds to wait for something that takes a few on an idle machine."""
 NOTICED_SECONDS = 10.0
 """A dead trainer is noticed in this time, where an app watches."""
 
@@ -72,7 +74,7 @@ class Siege:
         The app is started again at once, as by whoever keeps a service up.
         """
         if who != "app":
-            self.wait_for(lambda: self._trainer() is not None or not self._is_busy(), 400)
+            self.wait_for(lambda: self._trainer() is not None or not self._is_busy(), PATIENCE)
         if self.rng.random() < 0.5:
             time.sleep(self.rng.uniform(0, 12))
         else:
@@ -94,7 +96,7 @@ class Siege:
             self.app.wait()
             self.start_app()
         if struck and before is not None:
-            self.wait_for(lambda: self._is_noticed(before), 120)
+            self.wait_for(lambda: self._is_noticed(before), PATIENCE)
             if who == "trainer":  # else there was no app to notice it
                 self.noticed.append(time.monotonic() - killed)
 
@@ -140,7 +142,7 @@ class Siege:
         before = self.store.active()
         if before is not None:
             reached = len(RunFolder(before.folder).history())
-            self.wait_for(lambda: len(RunFolder(before.folder).history()) > reached or self._is_over(before), 400)
+            self.wait_for(lambda: len(RunFolder(before.folder).history()) > reached or self._is_over(before), PATIENCE)
 
     def _is_over(self, before: RunRecord) -> bool:
         now = self.store.get(before.id)
@@ -187,7 +189,7 @@ def survive(home: Path, kills: list[str], steps: int, seed: int) -> str:
                 LocalLauncher(siege.store).resume(runs[0].id)
                 siege.counts["given up and resumed"] += 1
         for run, its_steps in zip(runs, (steps, 1)):
-            check_whole(siege.ended(run.id, 900), its_steps)
+            check_whole(siege.ended(run.id, PATIENCE), its_steps)
         siege.wait_for(lambda: siege.processes() == [], 10)
     assert siege.wrong == []
     assert max(siege.noticed) <= NOTICED_SECONDS
@@ -214,9 +216,9 @@ def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
         run, other = siege.store.ask(config(200), "the test"), siege.store.ask(config(1), "the test")
         for who in ("app", "trainer", "both"):
             siege.kill(who)
-        siege.wait_for(lambda: siege.store.get(run.id).step >= 1, 600)
+        siege.wait_for(lambda: siege.store.get(run.id).step >= 1, PATIENCE)
         launcher.cancel(run.id)
-        siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", 200)
+        siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", PATIENCE)
         cancelled, newest = siege.store.get(run.id), RunFolder(run.folder).newest_checkpoint()
         assert newest is not None and step_of(newest) == cancelled.step >= 1 and newest.name in cancelled.reason
         launcher.cancel(other.id)  # it is queued or has just begun

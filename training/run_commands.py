@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    launcher = LocalLauncher(RunStore(load_settings().home))
+    home = load_settings(has_gpu=False).home  # nothing else is asked of it, and looking for a GPU takes seconds
+    launcher = LocalLauncher(RunStore(home))
     command: Callable[[LocalLauncher, argparse.Namespace], int] = args.run
     return command(launcher, args)
 

@@ -14,6 +14,7 @@
     hours.json           how long each start was at work
     adapter/             the result, with evaluation.json
     train.log, rewards.png, tensorboard/
+    request.json, process.json, exit.json, output.log     of a run in the background: `training.launcher`
 
 No torch here.
 """
