@@ -10,6 +10,8 @@ PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
 # A stamp is named after what the requirements say, so that an install happens again when, and only when, they change.
 RUN_STAMP := .venv/.run-$(call checksum,requirements.txt)
+# Two files of tests at a time, each on one core; `make test PYTEST_ARGS="-n 0"` runs one after the other.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt)
 HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
 
@@ -30,12 +32,12 @@ pretrain: $(RUN_STAMP)
 	$(PYTHON) -m training pretrain
 
 test: $(DEV_STAMP)
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 check: $(DEV_STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \

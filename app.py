@@ -26,7 +26,10 @@ _EXAMPLE_SEED = 11
 
 
 def prepare(settings: Settings) -> None:
-    """Before Gradio is imported: no analytics, and uploads in the home folder, where none grows old."""
+    """Before Gradio is imported: no analytics, and uploads in the home folder, where none grows old.
+
+    Raises `UserError` where the home folder cannot be written to.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Gradio sums all past events up after each one, for a page of figures that is turned off here.
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)
@@ -34,7 +37,13 @@ def prepare(settings: Settings) -> None:
     # The server would believe X-Forwarded-For from any caller on this machine; who runs a proxy there may set this.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     uploads = settings.home / "uploads"
-    uploads.mkdir(parents=True, exist_ok=True)
+    try:
+        uploads.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{uploads} cannot be made ({error.strerror}). Make the folder writable for this user, or set "
+            "LOOKTHINK_HOME to one that is."
+        ) from error
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     threading.Thread(target=_keep_deleting_old_files, args=(uploads,), name="uploads", daemon=True).start()
     limit_decoding(settings.limits)

@@ -355,3 +355,14 @@ def test_an_adapter_that_does_not_fit_ends_the_app_with_words(engine: Engine, tm
     _, service = app.build_app(settings, side, engine)
     with pytest.raises(ValueError, match="adapter"):
         service.line.wait_loaded()
+
+
+def test_a_home_that_cannot_be_written_ends_the_start_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOOKTHINK_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setattr("inference.shutdown.stop_signal", threading.Event)
+    assert app.main() == 1
+    said = capsys.readouterr().err.strip()
+    assert "cannot be made (Not a directory)" in said.splitlines()[-1] and "LOOKTHINK_HOME" in said

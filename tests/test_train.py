@@ -102,9 +102,15 @@ def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
     assert "stopped while" in found.status()["reason"] and found.status()["pid"] == process.pid
 
 
+def listens(pid: int) -> bool:
+    """True once the process has a handler for SIGTERM, by what the system says of it."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
     process = start(tmp_path / "run", *options(2, 2), "--folder", str(tmp_path / "run"))
-    time.sleep(1.5)
+    wait_for(lambda: listens(process.pid), process)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == INTERRUPTED
     assert not (tmp_path / "run").exists() and "nothing was written" in (tmp_path / "out.txt").read_text()

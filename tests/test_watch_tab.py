@@ -165,7 +165,12 @@ def test_nothing_is_sent_to_who_is_not_logged_in(seen: Seen, browser: Any) -> No
 
 def test_foreign_text_stays_text(seen: Seen) -> None:
     row = {"text": HOSTILE, "rewards": {HOSTILE: 1.0}, "reasons": {HOSTILE: HOSTILE}, "advantage": 1.0}
-    group = {"step": STEPS + 1, "prompt": HOSTILE, "image": f"../../{HOSTILE}", "completions": [row, row | {"advantage": -1.0}]}
+    group = {
+        "step": STEPS + 1,
+        "prompt": HOSTILE,
+        "image": f"../../{HOSTILE}",
+        "completions": [row, row | {"advantage": -1.0}],
+    }
     append_line(seen.record.folder / "rollouts.jsonl", group)
     seen.open("Runs")
     seen.open("Watch")
