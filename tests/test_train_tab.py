@@ -175,6 +175,7 @@ def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
     assert store.get(run_id).status == "running"
     app.start()
     visit.come_back()
+    visit.open("Watch")  # where it opens by itself unless the run has ended meanwhile
     visit.wait_for(visit.points, "the plots after a restart")
     visit.wait_for(lambda: store.get(run_id).status not in ("running", "stopping"), "the end of the run")
     record = store.get(run_id)

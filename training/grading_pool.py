@@ -17,7 +17,7 @@ import threading
 import time
 
 from training import math_worker
-from training.math_process import NO_TIME, MathProcess
+from training.math_process import GONE, NO_TIME, MathProcess
 
 TIME_LIMIT_SECONDS = 2.0
 """Wall-clock limit of the mathematics of one grading."""
@@ -85,19 +85,21 @@ class Pool:
         """The reply of a free worker; `NO_TIME` or another reason if there was none, and then a new worker starts."""
         if budget.left_seconds <= 0:
             return NO_TIME
-        worker = self._take()
-        started = time.monotonic()
-        reply = worker.ask(question, budget.left_seconds)
-        budget.left_seconds -= time.monotonic() - started
-        with self._changed:
-            if reply in math_worker.VERDICTS:
-                self._free.append(worker)
-                self._changed.notify()
+        while True:
+            worker = self._take()
+            started = time.monotonic()
+            reply = worker.ask(question, budget.left_seconds)
+            budget.left_seconds -= time.monotonic() - started
+            with self._changed:
+                if reply in math_worker.VERDICTS:
+                    self._free.append(worker)
+                    self._changed.notify()
+                    return reply
+                self._all.discard(worker)
+                self._start_one()
+            worker.kill()
+            if reply != GONE:  # else the question is not to blame, and another worker is asked
                 return reply
-            self._all.discard(worker)
-            self._start_one()
-        worker.kill()
-        return reply
 
     def process_ids(self) -> list[int]:
         """The workers that are alive now."""

@@ -77,7 +77,12 @@ class LocalLauncher:
         with _lock:
             record = self.store.get(run_id)
             if record.status == "queued":
-                return self.store.withdraw(run_id)
+                try:
+                    return self.store.withdraw(run_id)
+                except UserError:
+                    if self.store.get(run_id).status == "queued":
+                        raise
+                    return self.cancel(run_id)  # another process has started it meanwhile
             if not record.is_active:
                 raise UserError(f"run {run_id} is {record.status}; there is nothing to cancel")
             if record.status == "stopping":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 NO_TIME = "comparing took too long"
 BROKEN = "comparing broke the process that did it"
+GONE = "the process that compares had ended"
 
 _SECRET = re.compile("TOKEN|SECRET|PASSWORD|KEY")
 """Names of environment variables that the process which reads untrusted formulas does without."""
@@ -37,13 +38,13 @@ class MathProcess:
         threading.Thread(target=self._read, name="grading-replies", daemon=True).start()
 
     def ask(self, question: list[str], limit_seconds: float) -> str:
-        """The worker's reply, `NO_TIME`, or `BROKEN`."""
+        """The worker's reply, `NO_TIME`, `BROKEN`, or `GONE` where it was dead before it could read the question."""
         assert self.process.stdin
         try:
             self.process.stdin.write(json.dumps(question).encode() + b"\n")
             self.process.stdin.flush()
         except OSError:
-            return BROKEN
+            return GONE
         return self.reply(limit_seconds)
 
     def reply(self, limit_seconds: float) -> str:
