@@ -113,7 +113,10 @@ def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
             Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
             Middleware(Presence, left=service.line.left, streams=streams),
         ],
-        "routes": [health_route(service.line, lambda: side.store.active() is not None), *side.routes],
+        "routes": [
+            health_route(service.line, lambda: side.store.exists() and side.store.active() is not None),
+            *side.routes,
+        ],
     }
 
 

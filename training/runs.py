@@ -92,9 +92,7 @@ class RunStore:
         return self._database.path.exists() or self.folder.is_dir()
 
     def list(self) -> Records:
-        """Every run, the one asked for last first. To look makes no file."""
-        if not self.exists():
-            return []
+        """Every run, the one asked for last first."""
         rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
         return [from_row(row, self.folder) for row in rows]
 
