@@ -41,6 +41,10 @@ class TrainSide:
         """For the app's server: log-in and log-out, and the download of run folders."""
         return [*access_routes(self.access), *self._archive.routes()]
 
+    def is_run_active(self) -> bool:
+        """True while a run trains here. To ask makes no file."""
+        return self.store.exists() and self.store.active() is not None
+
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
