@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 
 import app
 from inference.engine import Engine
 from tests.doors_of_app import Answer, call_handlers, call_routes, handlers, routes, strangers
 from tests.samples import random_adapter
-from tests.serving import ADAPTER, ADMIN_TOKEN, Server, serve
+from tests.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.access import Access
 from training.ui.side import TrainSide
 
@@ -80,6 +81,7 @@ def test_no_stranger_gets_anywhere_through_a_handler(server: Server) -> None:
 
 def test_no_stranger_gets_anywhere_through_a_route(server: Server) -> None:
     everybody = strangers(server)
+    httpx.get(f"{server.url}/healthz", timeout=WAIT_SECONDS)  # which looks at the records, as a watcher has by now
     before, home = state(server), server.settings.home
     inside = [str(path) for path in (home / "admin_sessions.json", *home.rglob("train.log"))]
     paths = ["x", *inside, f"../../{inside[0]}", "/etc/passwd"]
