@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from tests.serving import WAIT_SECONDS, Server
+from tests.serving import WAIT_SECONDS
 
 ANSWER_SECONDS = 10 * WAIT_SECONDS
 """How long a visitor waits on a machine that trains as well."""
@@ -35,11 +36,11 @@ class Visit:
 class Visitor:
     """One browser: an address on the loopback interface, and a session."""
 
-    def __init__(self, server: Server, number: int) -> None:
-        self.server, self.session = server, uuid.uuid4().hex
+    def __init__(self, url: str, number: int) -> None:
+        self.session = uuid.uuid4().hex
         transport = httpx.HTTPTransport(local_address=f"127.0.0.{number}")
-        self.http = httpx.Client(base_url=f"{server.url}/gradio_api", timeout=ANSWER_SECONDS, transport=transport)
-        self._asks = next(i for i, fn in server.blocks.fns.items() if fn.api_name == "ask_on_page")
+        self.http = httpx.Client(base_url=f"{url}/gradio_api", timeout=ANSWER_SECONDS, transport=transport)
+        self._asks = _index_of(url, "ask_on_page")
 
     def upload(self, image: Image.Image) -> dict[str, Any]:
         """A picture, as the page hands it to an event."""
@@ -78,6 +79,13 @@ class Visitor:
         return Visit(outcome, " ahead" in seen, time.monotonic() - begun)
 
 
+@functools.cache
+def _index_of(url: str, name: str) -> int:
+    """The number by which the queue knows an event of the page."""
+    events = httpx.get(f"{url}/config", timeout=WAIT_SECONDS).json()["dependencies"]
+    return next(event["id"] for event in events if event["api_name"] == name)
+
+
 def _outcome(seen: str) -> str:
     if "questions are waiting already" in seen or "questions of yours" in seen:
         return "busy"
@@ -88,15 +96,18 @@ def _outcome(seen: str) -> str:
 ENDED = ("done", "cut-off")
 
 
-def ask_at_once(server: Server, picture: dict[str, Any], numbers: range, tokens: int = 4) -> list[Visit]:
+def ask_at_once(url: str, picture: dict[str, Any], numbers: range, tokens: int = 4) -> list[Visit]:
     """Everybody asks at the same moment; what became of each."""
     visits: list[Visit] = []
 
     def one(number: int) -> None:
+        visitor = Visitor(url, number)
         try:
-            visits.append(Visitor(server, number).ask(picture, tokens))
+            visits.append(visitor.ask(picture, tokens))
         except httpx.HTTPError as error:
             visits.append(Visit(type(error).__name__, False, 0.0))
+        finally:
+            visitor.http.close()
 
     threads = [threading.Thread(target=one, args=(number,)) for number in numbers]
     for thread in threads:
@@ -104,9 +115,3 @@ def ask_at_once(server: Server, picture: dict[str, Any], numbers: range, tokens:
     for thread in threads:
         thread.join(ANSWER_SECONDS)
     return visits
-
-
-def resident_mb() -> float:
-    """Memory of this process, in megabytes."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 1e6

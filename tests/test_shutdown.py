@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,64 +12,41 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.app_process import Process
+from tests.crowd import Visitor, ask_at_once
+from tests.samples import problems
 from tests.serving import WAIT_SECONDS
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 4 * WAIT_SECONDS
+SESSIONS_MB = 80.0
+"""What sixty new sessions may take; the app keeps 256."""
 END_SECONDS = 8
 """SIGTERM to exit; a container is killed after ten."""
 
 
-class Process:
-    """`python app.py`, and what it has written so far."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        env = os.environ | {"LOOKTHINK_HOME": str(home), "LOOKTHINK_BASE": "starter", "LOOKTHINK_LOG": "json"}
-        env |= {"GRADIO_SERVER_PORT": str(self.port)}
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.lines: list[str] = []
-        self.popen = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line)
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until and self.popen.poll() is None:
-            for line in list(self.lines):
-                if found := re.search(pattern, line):
-                    return found
-            time.sleep(0.05)
-        raise AssertionError(f"no {pattern} in {self.lines}")
-
-    def health(self) -> dict[str, object]:
-        return httpx.get(f"{self.url}/healthz", timeout=WAIT_SECONDS).json()
-
-    def wait_ready(self) -> None:
-        until = time.monotonic() + START_SECONDS
-        while self.health()["status"] != "ready":
-            assert time.monotonic() < until
-            time.sleep(0.1)
-
-
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    running = Process(tmp_path / "home")
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    running = Process(tmp_path_factory.mktemp("process") / "home")
     yield running
     running.popen.kill()
     running.popen.wait()
 
 
 @pytest.mark.slow
-def test_the_app_starts_admits_its_owner_and_ends(process: Process) -> None:
+def test_sixty_questions_take_little_memory(process: Process) -> None:
+    """A sample of what make torture asks: the first thirty make it warm, as far as so few can."""
+    process.wait_for("Admin token")
+    process.wait_ready()
+    picture = Visitor(process.url, 2).upload(problems(1, seed=3)[0].image)
+    ask_at_once(process.url, picture, range(2, 32))
+    before = process.resident_mb()
+    visits = [visit for _ in range(2) for visit in ask_at_once(process.url, picture, range(2, 32))]
+    assert len(visits) == 60 and {visit.outcome for visit in visits} <= {"answered", "busy"}
+    assert process.resident_mb() - before < SESSIONS_MB
+
+
+@pytest.mark.slow
+def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
     token = process.wait_for(r"Admin token, for the Train tab: (\S+)")[1]
     assert process.health()["status"] in ("loading", "ready")
     process.wait_ready()
