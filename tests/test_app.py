@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,35 +130,40 @@ def test_compare_asks_both_in_one_batch(client: Client, picture: Path, server: S
 def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
     server: Server, client: Client, picture: Path, tmp_path: Path
 ) -> None:
-    def wait_for(name: str | None) -> None:
-        started = time.monotonic()
-        while server.service.served != name and time.monotonic() - started < WAIT_SECONDS:
-            time.sleep(0.01)
-        assert time.monotonic() - started < WAIT_SECONDS / 6  # two seconds where nothing else runs
-
-    new, home = perturbed_adapter(tmp_path / "new", seed=1, strength=0.3), server.settings.home
+    new, service, home = perturbed_adapter(tmp_path / "new", seed=1, strength=0.3), server.service, server.settings.home
     asked = {"image": handle_file(str(picture)), "question": PROBLEM.problem, "api_name": "/ask"}
     with server.steered(is_endless=True):
         before = ask(client, picture, max_new_tokens=8)["text"]
-        jobs = [client.submit(**asked, max_new_tokens=tokens) for tokens in (400, 8)]
-        while len(server.service.line._jobs) < 2:
-            time.sleep(0.01)  # until the second one waits behind the first
-        promoted = promote(home, new, "alice", settings=server.settings)
-        wait_for(promoted.name)
-        assert str(promoted.name) in header_html(server.service) and ADAPTER not in header_html(server.service)
-        under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in jobs)
-        assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 400
-        assert waiting["text"] == before
+        first = client.submit(**asked, max_new_tokens=200)
+        wait_until(lambda: any(job.progress()[0].num_tokens for job in list(service.line._jobs)))
+        with server.engine.lock:  # no step is made meanwhile, and nothing that follows needs one
+            second = client.submit(**asked, max_new_tokens=8)
+            wait_until(lambda: len(service.line._jobs) == 2)
+            promoted = promote(home, new, "alice", settings=server.settings)
+            seconds = wait_until(lambda: service.served == promoted.name)
+        assert seconds < WAIT_SECONDS / 6  # two where nothing else runs
+        assert str(promoted.name) in header_html(service) and ADAPTER not in header_html(service)
+        under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in (first, second))
+        assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 200
+        assert under_way["text"].startswith(before) and waiting["text"] == before
         after = ask(client, picture, max_new_tokens=8)
         assert after["adapter"] == promoted.name and after["text"] != before
         assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
     assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
     roll_back(home, "alice", settings=server.settings)
-    wait_for(ADAPTER)
+    wait_until(lambda: service.served == ADAPTER)
     assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
     shutil.rmtree(str(promoted.path))  # the tests that follow find what they found before
-    while len(server.service.records) > 1:
+    wait_until(lambda: list(service.records) == [ADAPTER])
+
+
+def wait_until(holds: Callable[[], bool]) -> float:
+    """Seconds until something holds; fails if it never does."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < WAIT_SECONDS
         time.sleep(0.01)
+    return time.monotonic() - started
 
 
 def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, picture: Path) -> None:

@@ -107,7 +107,7 @@ def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.05):
             ended.extend(engine.generate([row(live, live.served)]))
 
     reader = threading.Thread(target=read)
