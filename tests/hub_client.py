@@ -11,7 +11,7 @@ import pytest
 from tests.hub_repos import Hub
 from tests.hub_server import serve
 
-__all__ = ["Client", "hub", "hub_client", "hub_url", "point"]
+__all__ = ["Client", "client_env", "hub", "hub_client", "hub_url", "point"]
 
 
 @pytest.fixture
@@ -48,6 +48,13 @@ class Client:
         self._patch.setenv("HF_TOKEN", token)
 
 
+def client_env(url: str, cache: Path, token: str | None = None) -> dict[str, str]:
+    """What a process of its own needs in its environment to talk to `url`, with a cache of its own."""
+    env = {"HF_ENDPOINT": url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    env |= {"HF_DATASETS_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+    return env | ({"HF_TOKEN": token} if token else {})
+
+
 def point(patch: pytest.MonkeyPatch, url: str, cache: Path) -> Client:
     """Point `huggingface_hub` and `datasets` at `url`, online, with an empty cache.
 
@@ -63,6 +70,7 @@ def point(patch: pytest.MonkeyPatch, url: str, cache: Path) -> Client:
         "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_URL_HOSTS": huggingface_hub.constants.HF_URL_HOSTS | {"127.0.0.1"},
         "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
         "HF_HUB_CACHE": str(cache / "hub"),
         "HF_TOKEN_PATH": str(cache / "token"),
         "HF_HUB_ETAG_TIMEOUT": 60,

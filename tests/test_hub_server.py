@@ -87,7 +87,9 @@ def test_ranges(range: str | None, status: int, body: bytes) -> None:
         assert found.headers["X-Repo-Commit"] == sha and found.headers["ETag"].startswith('"')
 
 
-@pytest.mark.parametrize("path", ["/parquet?dataset=me/data", "/api/spaces/me/x", "/", "/api/datasets/me/data/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/parquet?dataset=me/data", "/api/kernels/me/x", "/", "/api/datasets/me/data/nothing"]
+)
 def test_other_routes_are_not_there(path: str) -> None:
     assert answer(Hub(), "GET", path, b"", None, None).status == 404
 
