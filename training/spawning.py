@@ -61,6 +61,11 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """Those secrets of an environment that the trainer of a run needs, for one on another machine."""
+    return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
+
+
 def hide_secrets(text: str) -> str:
     """A text without the values of this process's secrets, should something have printed one."""
     values = (value for name, value in os.environ.items() if _is_secret(name, value) and len(value) >= 8)
