@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from inference.errors import UserError
+from training.deleted_runs import note_deleted
 from training.run_folder import RunFolder
 from training.runs import RunStore
 
@@ -19,12 +20,13 @@ def delete_run(store: RunStore, run_id: str) -> None:
     if record.is_active:
         raise UserError(f"run {run_id} is {record.status}; cancel it before you delete it")
     trash = store.folder / f"{TRASH}{run_id}"
-    if record.folder.is_dir():
-        try:
+    try:
+        if record.folder.is_dir():
             with RunFolder(record.folder).locked():  # refused while somebody trains in it by hand
                 record.folder.rename(trash)
-        except OSError as error:
-            raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
+        note_deleted(store.home, run_id)
+    except OSError as error:
+        raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
     store.forget(run_id)
     _remove(trash)  # what is left is deleted by `finish_deletions`
 
