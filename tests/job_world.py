@@ -1,8 +1,8 @@
 """A Space with Jobs, whole but for the network: its code on a test Hub, a bucket, a token, and a launcher.
 
-    world = JobWorld(hub, url, tmp_path, monkeypatch)
-    record = world.ask(max_steps=2)
-    world.until(record, "succeeded")
+world = JobWorld(hub, url, tmp_path, monkeypatch)
+record = world.ask(max_steps=2)
+world.until(record, "succeeded")
 """
 
 from __future__ import annotations

@@ -34,11 +34,12 @@ def bring_inputs(record: RunRecord, place: JobPlace, settings: Settings) -> str 
         for name in ("start_adapter", "curriculum"):
             if source := getattr(config, name):
                 _copy(Path(source), state / in_bucket(record.id, name))
-        served = serving(settings).path if config.eval_rows or record.promote else None
-        if served is None:
+        served = serving(settings)
+        if served.path is None or not (config.eval_rows or record.promote):
             return None
-        _copy(served, state / in_bucket(record.id, served.name))
-        return in_bucket(record.id, served.name)
+        place_there = in_bucket(record.id, f"served/{served.name}")
+        _copy(served.path, state / place_there)
+        return place_there
     except OSError as error:
         words = f"{state} cannot be written ({error.strerror}); see to the bucket's mount, then resume it"
         raise UserError(words) from error
