@@ -36,6 +36,7 @@ from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_fail
 from training.hardware import hardware
 from training.promotion import conclude_aloud
 from training.promotion_rule import read_request
+from training.publishing import PublishCallback, Publishing
 from training.ranks import check_checkpoint, connect, is_main_process, rank, world_size
 from training.run_evaluation import outputs_of_run, plan_of_run
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
@@ -73,7 +74,8 @@ def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None =
                         raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
                     stack.enter_context(Logged(folder.log))
                 before = folder.status()
-                life = Life(config, folder, stop, Budget(path, config.max_hours))
+                publishing = stack.enter_context(Publishing(config, folder)) if is_main_process() else None
+                life = Life(config, folder, stop, Budget(path, config.max_hours), publishing)
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
         try:
@@ -107,6 +109,8 @@ class Life:
     folder: RunFolder
     stop: Stop
     budget: Budget
+    publishing: Publishing | None = None
+    """In the process that keeps the records."""
     stage: str = "starting"
 
     def live(self) -> None:
@@ -119,6 +123,8 @@ class Life:
         if is_main_process() and (self.config.eval_rows or read_request(self.folder.path)):
             self._enter("comparing it with the served adapter")
             conclude_aloud(self.folder.path)
+        if self.publishing is not None:
+            self.publishing.result()
         self._set_status("succeeded")
 
     def end(self, error: BaseException) -> RunFailed | None:
@@ -192,7 +198,8 @@ class Life:
         """The steps that are left; raises `StopAsked` or `BudgetSpent` where they end before the last."""
         self._enter("loading the model")
         recorder = Recorder(self.config, self.folder, self.stop, self.budget)
-        trainer = build_trainer(self.config, rows, self.folder, [recorder])
+        callbacks = [recorder, *([PublishCallback(self.publishing)] if self.config.publish_to else [])]
+        trainer = build_trainer(self.config, rows, self.folder, callbacks)
         trainer.remove_callback(transformers.PrinterCallback)
         started = time.monotonic()
         with self.stop.held():
