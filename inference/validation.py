@@ -12,12 +12,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 _FORMS = {"dict_type": "write it as {name: value, name: value}", "tuple_type": "write it as [value, value]"}
 """What to write, where pydantic only says which type it wants."""
 MAX_SHOWN_CHARS = 200
 """Of a value that is refused."""
+
+
+class Strict(BaseModel):
+    """A section of a file that a user writes: it knows its settings, and never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Contradiction(ValueError):
+    """Settings that are each right and do not go together."""
+
+    def __init__(self, message: str, *fields: str) -> None:
+        """`fields` are their names as seen from the model that refuses them, `section.name` where they are nested."""
+        super().__init__(message)
+        self.fields = fields
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

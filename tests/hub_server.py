@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests import hub_commits, hub_reading
+from tests import hub_commits, hub_jobs, hub_reading
 from tests.hub_faults import Fault, strike
 from tests.hub_http import Answer, Refused, Request, Routes
 from tests.hub_repos import Hub
 
-ROUTES: Routes = (*hub_commits.ROUTES, *hub_reading.ROUTES)
+ROUTES: Routes = (*hub_commits.ROUTES, *hub_jobs.ROUTES, *hub_reading.ROUTES)
 """All else is answered with 404."""
 
 

@@ -40,6 +40,17 @@ _RESERVE_SECONDS = 5.0
 """From here to the trainer: two looks and a signal."""
 _EXIT_SECONDS = 60.0
 """A process that has said how it ended is killed if it is still there after this."""
+_FRESH: dict[str, Any] = {
+    "job": {},
+    "pid": None,
+    "pid_created": None,
+    "boot_id": None,
+    "stop_asked": None,
+    "stop_sent": False,
+    "stop_for": "",
+    "ended_at": None,
+}
+"""What a new start does not know yet."""
 log = logging.getLogger(__name__)
 
 _lock = threading.RLock()
@@ -191,20 +202,7 @@ class LocalLauncher:
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         """Make the process; `None` if another launcher was quicker, or another run is active."""
-        changes = {"hours": record.hours} | changes
-        fresh = {"pid": None, "pid_created": None, "boot_id": None, "stop_asked": None, "stop_sent": False}
-        started = self.store.transition(
-            record,
-            "starting",
-            launch=secrets.token_hex(8),
-            starter=asdict(own_identity()),
-            hours_before=changes["hours"],
-            reason=reason,
-            stop_for="",
-            ended_at=None,
-            **fresh,
-            **changes,
-        )
+        started = self._begin(record, "local", reason, changes)
         if started is None:
             return None
         try:
@@ -213,6 +211,21 @@ class LocalLauncher:
             reason = f"the trainer cannot be started ({error.strerror}); see to {started.folder}, then resume it"
             self._end(started, run_ends.End("failed", reason))
         return started
+
+    def _begin(self, record: RunRecord, launcher: str, reason: str, changes: dict[str, Any]) -> RunRecord | None:
+        """Give a start its name, and take the place of the active run."""
+        changes = {"hours": record.hours} | changes
+        return self.store.transition(
+            record,
+            "starting",
+            launch=secrets.token_hex(8),
+            launcher=launcher,
+            starter=asdict(own_identity()),
+            hours_before=changes["hours"],
+            reason=reason,
+            **_FRESH,
+            **changes,
+        )
 
     def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
         asked = self.store.transition(

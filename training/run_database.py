@@ -39,6 +39,7 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX one_active_run ON runs (1) WHERE status IN ('starting', 'running', 'stopping');
     CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
+    "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
 )
 """`PRAGMA user_version` counts how many of these a file has had."""
 log = logging.getLogger(__name__)

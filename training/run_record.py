@@ -65,7 +65,9 @@ class RunRecord:
     reason: str = ""
     """Why it has this status, in words; empty where there is nothing to say."""
     launcher: str = "local"
-    """What executes it: a process here."""
+    """What executes its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
+    job: dict[str, Any] = field(default_factory=dict)
+    """The Job of its newest start, as `training.job_launcher` keeps it; empty before there is one."""
 
     launch: str = ""
     """Names one start of the trainer; a process of an earlier start can no longer claim the run."""
@@ -130,7 +132,7 @@ class RunRecord:
 
 COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "folder")
 """The fields in the order of the database's columns."""
-AS_JSON = ("metrics", "starter")
+AS_JSON = ("metrics", "starter", "job")
 AS_BOOL = ("promote", "stop_sent")
 
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from inference.errors import UserError
 from training.config import RunConfig
+from training.deleted_runs import note_deleted
 from training.processes import Identity
 from training.run_database import Corrupt, RunDatabase
 from training.run_folder import RunFolder, write_whole
@@ -202,6 +203,7 @@ class RunStore:
                 record.folder.rename(trash)
             except OSError as error:
                 raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
+        note_deleted(self.home, run_id)
         self.forget(run_id)
         shutil.rmtree(trash, ignore_errors=True)  # what is left is deleted at the next `reconcile`
 
