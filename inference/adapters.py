@@ -106,7 +106,7 @@ def read_record(folder: Path) -> AdapterRecord:
     if adapter_name(folder) == BASE_NAME:
         raise UserError(f"The adapter {folder} is called {BASE_NAME}, which stands for no adapter; rename its folder.")
     base = _read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
-    evaluation = _read_json(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else {}
+    evaluation = _of_these_weights(folder, _read_json(folder / RECORD_FILE)) if (folder / RECORD_FILE).is_file() else {}
     return AdapterRecord(
         name=adapter_name(folder),
         path=folder,
@@ -180,6 +180,27 @@ def read_beside(folder: Path, name: str) -> dict[str, Any]:
     except UserError as error:
         _say_once(str(error))
         return {}
+
+
+def evaluation_of(folder: Path) -> dict[str, Any]:
+    """The evaluation beside an adapter; empty where there is none, or it was made of other weights."""
+    return _of_these_weights(folder, read_beside(folder, RECORD_FILE))
+
+
+def comparison_of(folder: Path) -> dict[str, Any]:
+    """The comparison beside an adapter; empty where there is none, or it was made of other weights."""
+    found = read_beside(folder, COMPARISON_FILE)
+    return found if found.get("adapter") == _digest_or_none(folder) else {}
+
+
+def _of_these_weights(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation, unless it names the digest of another adapter: somebody has put other weights beside it."""
+    about = evaluation.get("about")
+    digest = about.get("adapter_digest") if isinstance(about, dict) else None
+    if digest in (None, _digest_or_none(folder)):
+        return evaluation
+    _say_once(f"left out: {folder / RECORD_FILE}, the evaluation of other weights than those beside it")
+    return {}
 
 
 def _is_training(run: Path) -> bool:

@@ -111,14 +111,19 @@ def promote(
     return serving(settings)
 
 
-def roll_back(home: Path, by: str, *, settings: Settings | None = None) -> Serving:
+def roll_back(home: Path, by: str, *, settings: Settings | None = None, instead_of: str | None = ANYTHING) -> Serving:
     """Serve again what was served before; what cannot be served any more is passed over, and the history says so.
 
+    `instead_of` as in `promote`: so that who asks twice at once goes back one step.
     Raises `UserError` if nothing was served before, and where nothing can be written.
     """
     settings = _settings(home, settings)
     with locked(home):
         file = read_served(home)
+        if instead_of not in (ANYTHING, (until_now := serving(settings)).digest):
+            raise ServedMeanwhile(
+                f"Meanwhile {until_now.name or 'the base'} is served; look again before you roll back."
+            )
         earlier, passed = list(file.earlier), []
         while earlier:
             entry = earlier.pop()

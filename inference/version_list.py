@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inference.adapters import (
-    COMPARISON_FILE,
     AdapterRecord,
     adapter_folders,
     adapter_name,
+    comparison_of,
     promotion_of,
-    read_beside,
     read_record,
     resolve,
     same_base,
@@ -106,7 +105,7 @@ def _version(
         origin=origin,
         record=record,
         run=_text(run),
-        comparison=read_beside(path, COMPARISON_FILE),
+        comparison=comparison_of(path),
         promoted_at=_text(about.get("at")),
         promoted_by=_text(about.get("by")),
         is_served=path == now.path,

@@ -29,6 +29,8 @@ from inference.adapters import (
     WEIGHTS_FILE,
     adapter_digest,
     check_size,
+    comparison_of,
+    evaluation_of,
     promotion_of,
     read_record,
     same_base,
@@ -38,7 +40,7 @@ from inference.errors import UserError
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 """What a version may be called: a folder of its own inside `adapters/`, and nothing beyond."""
 _COPIED = (CONFIG_FILE, WEIGHTS_FILE)
-_BESIDE = (RECORD_FILE, COMPARISON_FILE)
+_BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of}
 _INCOMING = ".incoming-"
 _NAME_DIGITS = 8
 
@@ -181,10 +183,15 @@ def _run_of(adapter: Path) -> str | None:
 
 
 def _copy_beside(adapter: Path, target: Path) -> None:
-    """The evaluation and the comparison, where there are any that are not copied yet."""
-    for name in _BESIDE:
+    """The evaluation and the comparison, where there are any of these weights that are not copied yet."""
+    for name, read in _BESIDE.items():
         source = adapter / name
-        if source.is_file() and source.stat().st_size <= MAX_JSON_BYTES and not (target / name).exists():
+        if (
+            read(adapter)
+            and source.is_file()
+            and source.stat().st_size <= MAX_JSON_BYTES
+            and not (target / name).exists()
+        ):
             part = target / f".{name}.part"
             shutil.copyfile(source, part)
             part.replace(target / name)

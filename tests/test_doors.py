@@ -19,10 +19,16 @@ TRL_PLACES = ("training/trainer.py",)
 HUB_PLACES = (
     "inference/adapters.py",
     "training/deploy.py",
+    "training/deploy_space.py",
     "training/hub_identity.py",
     "training/hub_source.py",
+    "training/hub_words.py",
     "training/launcher.py",
-    "training/publish.py",
+    "training/prices.py",
+    "training/publisher.py",
+    "training/publish_send.py",
+    "training/model_card.py",
+    "training/sleep_timer.py",
 )
 """Where something goes to or comes from the Hub."""
 

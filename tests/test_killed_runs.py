@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.app_process import Process
 from training.config import RunConfig, load_config
 from training.launcher import LocalLauncher
 from training.processes import MARK, is_alive
@@ -39,10 +40,15 @@ def config(steps: int) -> RunConfig:
 
 
 class Siege:
-    """A home, its app, and who kills them; a second thread looks at all of it without a pause."""
+    """A home, its app, and who kills them; a second thread looks at all of it without a pause.
 
-    def __init__(self, home: Path, seed: int) -> None:
+    The app is `python app.py` if `whole`, else what of it watches runs (`tests.run_keeper`), which starts sooner.
+    """
+
+    def __init__(self, home: Path, seed: int, *, whole: bool = False) -> None:
+        self.whole = whole
         self.home, self.store = home, RunStore(home)
+        self.app: subprocess.Popen[bytes] | subprocess.Popen[str]
         self.rng = random.Random(seed)
         self.wrong: list[str] = []
         self.noticed: list[float] = []
@@ -66,13 +72,20 @@ class Siege:
             process.kill()
 
     def start_app(self) -> None:
-        self.app = subprocess.Popen([sys.executable, "-m", "tests.run_keeper", str(self.home)], cwd=ROOT)
+        if self.whole:
+            self.server = Process(self.home)
+            self.app = self.server.popen
+        else:
+            self.app = subprocess.Popen([sys.executable, "-m", "tests.run_keeper", str(self.home)], cwd=ROOT)
 
     def kill(self, who: str) -> None:
         """At a random moment: of its start, or, one time in two, after a new step.
 
         The app is started again at once, as by whoever keeps a service up.
         """
+        if self.whole and who == "trainer":
+            self.server.wait_for("Admin token")  # only an app that has started can notice it
+            self.server.wait_ready()
         if who != "app":
             self.wait_for(lambda: self._trainer() is not None or not self._is_busy(), PATIENCE)
         if self.rng.random() < 0.5:
@@ -181,7 +194,7 @@ def check_whole(record: RunRecord, steps: int) -> None:
 
 def survive(home: Path, kills: list[str], steps: int, seed: int) -> str:
     """Two runs, the one after the other, under these kills; returns what was done and seen."""
-    with Siege(home, seed) as siege:
+    with Siege(home, seed, whole=True) as siege:
         runs = [siege.store.ask(config(steps), "the test"), siege.store.ask(config(1), "the test")]
         for who in kills:
             siege.kill(who)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.adapters import adapter_digest
 from inference.served import serving
 from inference.settings import STARTER, load_settings
 from inference.version_list import adapter_versions
@@ -21,7 +22,8 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run whose comparison waits."""
     monkeypatch.setenv("LOOKTHINK_BASE", "starter")
     adapter = perturbed_adapter(home / "runs" / "night" / "adapter")
-    (adapter / "comparison.json").write_text('{"reason": "It is better.", "outcome": "It waits: nobody asked."}')
+    comparison = {"adapter": adapter_digest(adapter), "reason": "It is better.", "outcome": "It waits: nobody asked."}
+    (adapter / "comparison.json").write_text(json.dumps(comparison))
     shutil.copyfile(STARTER / "adapter" / "evaluation.json", adapter / "evaluation.json")
     return home / "runs" / "night"
 

@@ -14,7 +14,7 @@ from training.config import load_config
 from training.processes import boot_id, identity_of, own_identity
 from training.run_ends import progress
 from training.run_folder import RunFolder
-from training.run_rebuild import adopt_folders, read_json, record_lost, record_of, running_by_hand, tidy
+from training.run_rebuild import adopt_folders, read_json, record_by_hand, record_lost, record_of, running_by_hand
 from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.runs import RunStore
@@ -139,17 +139,6 @@ def test_a_folder_that_is_gone_is_said_and_may_come_back(store, record, tmp_path
     assert store.queue_again(record.id).status == "queued"
 
 
-def test_a_deletion_that_was_cut_off_is_finished(store, record) -> None:
-    record.folder.rename(store.folder / f".deleted-{record.id}")
-    half_made = store.folder / ".new-other"
-    half_made.mkdir()
-    tidy(store)
-    assert store.list() == [] and [p.name for p in store.folder.iterdir()] == [".new-other"]
-    os.utime(half_made, (0, 0))
-    tidy(store)
-    assert not half_made.exists()
-
-
 def test_a_large_or_odd_file_is_not_read(tmp_path) -> None:
     (tmp_path / "a.json").write_text('{"a": "' + "x" * 2_000_000 + '"}')
     assert read_json(tmp_path / "a.json") is None and read_json(tmp_path) is None and read_json(tmp_path / "b") is None
@@ -189,3 +178,26 @@ def test_a_run_by_hand_with_odd_words_and_a_folder_without_a_name_that_is_text(s
     shutil.copytree(folder.path, store.folder / "n\udcff")
     (folder.path / "status.json").write_text(json.dumps({"status": "failed", "reason": "\ud800", "step": 10**20}))
     assert [(run.id, run.reason, run.step) for run in adopt_folders(store)] == [("by-hand", "?", 0)]
+
+
+def test_a_run_gone_on_with_by_hand_is_told_and_its_end_kept(store, record) -> None:
+    store.transition(record, "cancelled", reason="withdrawn")
+    folder = RunFolder(record.folder)
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-m", "training"])
+    try:
+        folder.set_status("running")
+        status = json.loads((folder.path / "status.json").read_text())
+        (folder.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
+        end = time.monotonic() + 20
+        while "by hand" not in store.get(record.id).reason:
+            record_by_hand(store)
+            assert time.monotonic() < end
+        assert store.get(record.id).status == "cancelled" and running_by_hand(store) == record.folder
+    finally:
+        trainer.kill()
+        trainer.wait()
+    record_by_hand(store)
+    assert store.get(record.id).status == "cancelled"  # it was killed
+    folder.set_status("succeeded")
+    record_by_hand(store)
+    assert store.get(record.id).status == "succeeded"

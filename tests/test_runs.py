@@ -14,6 +14,7 @@ import pytest
 from inference.errors import UserError
 from training.config import load_config
 from training.processes import own_identity
+from training.run_deletion import delete_run
 from training.run_folder import RunFolder
 from training.run_record import ACTIVE, STATUSES, RunRecord, may_follow
 from training.run_request import REQUEST
@@ -87,7 +88,7 @@ def test_one_run_is_active_at_a_time(store) -> None:
     running = begin(store, first)
     assert store.transition(second, "starting") is None and store.active() == running
     with pytest.raises(UserError, match="cancel it before"):
-        store.delete(first.id)
+        delete_run(store, first.id)
     store.transition(running, "succeeded")
     assert store.transition(second, "starting") is not None
 
@@ -168,14 +169,6 @@ def test_the_tighter_budget_counts_and_a_used_up_one_must_grow(store) -> None:
         store.queue_again(record.id)
     assert store.queue_again(record.id, max_dollars=20).budget_hours == 5
     assert RunFolder.open(record.folder)[1].max_hours == 5
-
-
-def test_a_deleted_run_is_gone_with_its_folder(store) -> None:
-    record = ask(store)
-    store.delete(record.id)
-    assert store.list() == [] and list(store.folder.iterdir()) == []
-    with pytest.raises(UserError, match="there is no run"):
-        store.get(record.id)
 
 
 def test_a_corrupt_database_is_set_aside_and_made_anew_from_the_folders(store) -> None:

@@ -63,7 +63,9 @@ def test_promotions_and_roll_backs_in_turn(settings: Settings, adapters: list[Pa
     second = promote(home, two, "bob", settings=settings)
     assert second.before and second.before.adapter == first.name
     assert promote(home, two, "carol", settings=settings) == second, "what is served already is not promoted again"
-    back = roll_back(home, "carol", settings=settings)
+    back = roll_back(home, "carol", settings=settings, instead_of=second.digest)
+    with pytest.raises(UserError, match=f"Meanwhile {first.name} is served; look again"):
+        roll_back(home, "dora", settings=settings, instead_of=second.digest)  # who pressed at the same moment
     assert (back.name, back.by) == (first.name, "carol")
     third = promote(home, three, "alice", settings=settings)
     assert roll_back(home, "alice", settings=settings).name == first.name, "not to the one that was rolled back from"

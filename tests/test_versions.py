@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from inference.adapters import adapter_digest
+from inference.adapters import adapter_digest, comparison_of, evaluation_of, read_record
 from inference.errors import UserError
 from inference.settings import STARTER
 from inference.versions import NAME, Stored, _source_name, store_version
@@ -30,7 +30,8 @@ def run(tmp_path: Path) -> Path:
     perturbed_adapter(folder / "adapter")
     (folder / "metrics.jsonl").write_text("")
     (folder / "adapter" / "evaluation.json").write_text('{"about": {"num_rows": 480}}')
-    (folder / "adapter" / "comparison.json").write_text('{"reason": "it is better"}')
+    digest = adapter_digest(folder / "adapter")
+    (folder / "adapter" / "comparison.json").write_text(json.dumps({"reason": "it is better", "adapter": digest}))
     (folder / "adapter" / "optimizer.pt").write_bytes(b"pickle")
     return folder
 
@@ -53,6 +54,19 @@ def test_a_version_has_what_serving_takes_and_what_is_known_of_it(tmp_path: Path
     digest = adapter_digest(run / "adapter")
     assert stored.name == f"20261122-143000-a1b2-{digest[:8]}" and stored.digest == digest
     assert about == {"name": stored.name, "digest": digest, "run": run.name, "source": run.name, "by": "alice"}
+
+
+def test_figures_of_other_weights_are_left_behind(tmp_path: Path, run: Path) -> None:
+    beside = run / "adapter"
+    perturbed_adapter(beside, seed=5)  # somebody has put other weights there
+    about = {"num_rows": 480, "adapter_digest": "0" * 64}
+    (beside / "evaluation.json").write_text(json.dumps({"about": about}))
+    assert evaluation_of(beside) == comparison_of(beside) == {} and read_record(beside).num_rows is None
+    stored = store(tmp_path / "home", beside)
+    assert not {"evaluation.json", "comparison.json"} & {path.name for path in stored.folder.iterdir()}
+    about["adapter_digest"] = adapter_digest(beside)
+    (beside / "evaluation.json").write_text(json.dumps({"about": about}))
+    assert evaluation_of(beside)["about"] == about and read_record(beside).num_rows == 480
 
 
 def test_the_same_content_is_one_version_and_another_one_another(tmp_path: Path, run: Path) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 from inference.errors import UserError
 from training.failures import INTERRUPTED, RunFailed
+from training.machine import alone
 from training.processes import Identity, boot_seconds, own_identity
 from training.run_ends import EXIT, WRONG_INPUT
 from training.run_folder import RunFolder
@@ -61,9 +62,10 @@ def _train(path: Path) -> tuple[int, str]:
         try:
             from training.life import is_finished, run  # slow to load; what is wrong with it is a reason too
 
-            folder, config = RunFolder.open(path)
-            if not is_finished(folder, config):  # else it was killed between its last word and ours
-                run(config, path, resume=True, stop=stop)
+            with alone(path.parents[1], stop, lambda: print("waits for a run that was begun by hand", flush=True)):
+                folder, config = RunFolder.open(path)
+                if not is_finished(folder, config):  # else it was killed between its last word and ours
+                    run(config, path, resume=True, stop=stop, began=own_identity())
             return 0, ""
         except StopAsked:
             return INTERRUPTED, "stopped while starting"

@@ -1,8 +1,9 @@
 """A run's budget of hours: how long it has been at work over all its starts, and when to stop before it is exceeded.
 
-Counted is a start's time from its opening of the folder to its last step or checkpoint, loading included; choosing a
-checkpoint and the evaluation at the end are not. `hours.json` in the run folder keeps the count, written at every step,
-so that a kill loses one step's time at most.
+Counted is all of a start's time, from its process's beginning to its end. What is weighed against the budget are steps:
+the checkpoint's choice, the evaluation and the comparison after the last one are finished by a run that began them,
+unless whoever watches it stops them (`training.launcher`). `hours.json` in the run folder keeps the count, written at
+every step and stage, so that a kill loses one of them at most.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class BudgetSpent(Exception):
 
 
 class Budget:
-    """The clock of one start of the run in `folder`, from now on."""
+    """The clock of one start of the run in `folder`, whose process began `already` seconds ago."""
 
-    def __init__(self, folder: Path, max_hours: float | None) -> None:
+    def __init__(self, folder: Path, max_hours: float | None, already: float = 0.0) -> None:
         self.path = folder / "hours.json"
         self.max_hours = max_hours
         try:
@@ -40,7 +41,8 @@ class Budget:
             raise UserError(
                 f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
             ) from error
-        self._began = self._lap = time.monotonic()
+        self._opened = self._lap = time.monotonic()
+        self._began = self._opened - already
         self._starts.append({"time": time.time(), "seconds": 0.0})
 
     @property
@@ -64,7 +66,7 @@ class Budget:
     def loaded(self) -> None:
         """All is loaded, and the first step begins."""
         self._lap = time.monotonic()
-        self._load = self._lap - self._began
+        self._load = self._lap - self._opened
         self.record()
 
     def step_done(self) -> None:

@@ -92,7 +92,7 @@ def plain(text: Any) -> str:
     >>> plain("a|b <script>`x`")
     'a b script x'
     """
-    kept = "".join(c if c.isprintable() and c not in "|<>`[]*\\\"" else " " for c in str(text))
+    kept = "".join(c if c.isprintable() and c not in '|<>`[]*\\"' else " " for c in str(text))
     return " ".join(kept.split())[:_MAX_CHARS]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from inference.adapters import adapter_digest
 from inference.engine import Engine
 from inference.errors import UserError
 from inference.settings import base_source
@@ -172,6 +173,8 @@ def _open_parts(target: Path | None, fingerprint: dict[str, Any]) -> Parts | Non
 def _about(plan: Plan, held_out: HeldOut) -> dict[str, Any]:
     shown = {"base": _shown_name(plan.base), "base_revision": plan.revision}
     shown["adapter"] = _shown_name(plan.adapter) if plan.adapter else None
+    if plan.adapter and Path(plan.adapter).is_dir():
+        shown["adapter_digest"] = adapter_digest(Path(plan.adapter))
     temperatures = {c.temperature for c in plan.conditions if c.temperature}
     about = shown | held_out.about | {"batch_size": plan.batch_size, "num_samples": plan.num_samples}
     return about | ({"temperature": min(temperatures)} if temperatures else {})

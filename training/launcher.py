@@ -25,9 +25,18 @@ from typing import Any
 
 from inference.errors import UserError
 from training import run_ends
+from training.machine import is_taken
 from training.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
 from training.run_folder import RunFolder, step_of
-from training.run_rebuild import adopt_folders, process_of, read_json, record_lost, running_by_hand, tidy
+from training.run_rebuild import (
+    adopt_folders,
+    process_of,
+    read_json,
+    record_by_hand,
+    record_lost,
+    running_by_hand,
+    tidy,
+)
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.spawning import hide_secrets, spawn
@@ -72,9 +81,8 @@ class LocalLauncher:
             queue = self.store.queue()
             if not queue or self.store.active():
                 return None
-            by_hand = running_by_hand(self.store)
-            if by_hand is not None:
-                reason = f"waits for the run in {by_hand}, which was started by hand"
+            if is_taken(self.store.home):
+                reason = f"waits for {running_by_hand(self.store) or 'a run'}, which was started by hand"
                 if queue[0].reason != reason:
                     self.store.update(queue[0], reason=reason)
                 return None
@@ -123,6 +131,7 @@ class LocalLauncher:
             tidy(self.store)
             adopt_folders(self.store)
             record_lost(self.store)
+            record_by_hand(self.store)
         except OSError as error:  # a folder that changes or cannot be read must not hide how the active run stands
             log.warning("the run folders in %s: %s", self.store.folder, error)
 

@@ -34,6 +34,7 @@ from training.data import Splits, load_rows
 from training.evaluation_report import make_report
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.hardware import hardware
+from training.processes import Identity, boot_seconds
 from training.promotion import conclude_aloud
 from training.promotion_rule import read_request
 from training.publishing import PublishCallback, Publishing
@@ -50,14 +51,18 @@ OTHER_PROCESS = "process "
 """How the reason begins where one of several processes failed that does not keep the records."""
 
 
-def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None = None) -> Path:
+def run(
+    config: RunConfig, path: Path, resume: bool = False, stop: Stop | None = None, began: Identity | None = None
+) -> Path:
     """Train and evaluate as `config` says, keep everything in the folder `path`, and return the adapter's folder.
 
     With `resume` the run in `path` goes on from its newest whole checkpoint, or with what is left after its last step.
-    `stop` is one that listens already. Raises `UserError` for wrong input, and `RunFailed`, with the exit status, for a
+    `stop` is one that listens already; `began` is this process where it is the run's alone: its time before this call
+    then counts too. Raises `UserError` for wrong input, and `RunFailed`, with the exit status, for a
     run that ended early; the folder then says how it stands. Of several processes the first keeps the folder.
     """
     folder = RunFolder(path)
+    already = boot_seconds() - began.created if began else 0.0
     if resume:
         config = RunFolder.open(path, config)[1]
     with ExitStack() as stack:
@@ -75,7 +80,7 @@ def run(config: RunConfig, path: Path, resume: bool = False, stop: Stop | None =
                     stack.enter_context(Logged(folder.log))
                 before = folder.status()
                 publishing = stack.enter_context(Publishing(config, folder)) if is_main_process() else None
-                life = Life(config, folder, stop, Budget(path, config.max_hours), publishing)
+                life = Life(config, folder, stop, Budget(path, config.max_hours, already), publishing)
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
         try:
@@ -123,6 +128,7 @@ class Life:
         if is_main_process() and (self.config.eval_rows or read_request(self.folder.path)):
             self._enter("comparing it with the served adapter")
             conclude_aloud(self.folder.path)
+        self._count()
         if self.publishing is not None:
             self.publishing.result()
         self._set_status("succeeded")
@@ -149,6 +155,7 @@ class Life:
             self.folder.drop_unfinished()  # first, for it may be what fills the disk
         log.error("%s", reason, exc_info=failure is None and not isinstance(error, UserError))
         try:
+            self._count()
             self._last_word("interrupted" if resumable else "failed", reason)
         except OSError as full:  # a full disk must not hide why the run ended
             log.error("the status cannot be written: %s", full)
@@ -229,6 +236,11 @@ class Life:
         self.stop.check()
         self.stage = stage
         self._set_status("running", stage)
+        self._count()
+
+    def _count(self) -> None:
+        if is_main_process():
+            self.budget.record()
 
     def _set_status(self, status: Status, reason: str = "") -> None:
         if is_main_process():

@@ -132,7 +132,9 @@ def _sources(facts: Facts) -> str:
     data = facts.config.data
     dataset = f"[{facts.dataset}](https://huggingface.co/datasets/{facts.dataset})"
     if data.is_starter:
-        dataset = "the starter problems of LookThink (digits, bar charts, labelled figures, coloured shapes), drawn anew"
+        dataset = (
+            "the starter problems of LookThink (digits, bar charts, labelled figures, coloured shapes), drawn anew"
+        )
     elif not data.is_hub:
         dataset = f"`{plain(facts.dataset)}`, which is on the machine of whoever trained this"
     kept = [f"split `{plain(data.split)}`"] if not data.is_starter else []

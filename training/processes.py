@@ -49,11 +49,15 @@ def boot_seconds() -> float:
 
 
 def boot_id() -> str:
-    """Names this start of the machine."""
+    """Names this start of the machine, and of the container in it: its first process began with it."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        machine = _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        return str(round(psutil.boot_time()))
+        machine = str(round(psutil.boot_time()))
+    try:
+        return f"{machine} {_created(psutil.Process(1)):.2f}"
+    except (psutil.Error, OSError):  # a machine that shows nobody another's processes
+        return machine
 
 
 def identity_of(pid: int) -> Identity | None:

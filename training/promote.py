@@ -9,7 +9,7 @@ import argparse
 import getpass
 from pathlib import Path
 
-from inference.adapters import COMPARISON_FILE, CONFIG_FILE, read_beside
+from inference.adapters import CONFIG_FILE, comparison_of
 from inference.errors import UserError
 from inference.served import promote, roll_back
 from inference.settings import load_settings
@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
         found = roll_back(home, by)
     else:
         folder = find_adapter(args.adapter, home)
-        if comparison := read_beside(folder, COMPARISON_FILE):
+        if comparison := comparison_of(folder):
             print(summary(comparison))
         found = promote(home, folder, by)
     print(f"served from now on: {found.name or 'the base alone'}")

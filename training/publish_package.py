@@ -1,7 +1,7 @@
-"""The files of one publication, made from a run's folder: adapter and card at the root, the run's record in `lookthink/`.
+"""The files of a publication, from a run's folder: adapter and card at the root, the rest of the run in `lookthink/`.
 
     README.md, adapter_config.json, adapter_model.safetensors, the processor's files
-    lookthink/run.json           which run and step, base and data at their commits, system prompt, digest of the adapter
+    lookthink/run.json           run and step, base and data at their commits, system prompt, digest of the adapter
     lookthink/config.json        every setting, without paths of this machine
     lookthink/evaluation.json    of a result: the report, without completions
     lookthink/versions.json, lookthink/rewards.png
@@ -124,7 +124,9 @@ def make_package(item: Item, key: str) -> Package:
 
 def public_config(config: RunConfig) -> dict[str, Any]:
     """The settings as plain data, each path as its last part: what lies where on this machine is nobody's business."""
-    found = config.model_dump(mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"})
+    found = config.model_dump(
+        mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"}
+    )
     for name in ("base", "start_adapter", "curriculum"):
         if found[name]:
             found[name] = plain_name(found[name])

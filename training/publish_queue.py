@@ -1,4 +1,4 @@
-"""What of a run waits to go to the Hub, and what went: files in its folder, for the trainer, the app and the command line.
+"""What of a run waits to go to the Hub, and what went: files in its folder, for trainer, app and command line.
 
     publish/key                  eight digits by which the run's own commits are known
     publish/<time>-<digits>/     one thing that waits, whole: an adapter, its processor, and `item.json`
@@ -87,9 +87,7 @@ class PublishQueue:
         self.run = folder
         self.path = folder / QUEUE
 
-    def put(
-        self, source: Path, processor: Path | None, base_name: str, **about: Any
-    ) -> Path:
+    def put(self, source: Path, processor: Path | None, base_name: str, **about: Any) -> Path:
         """Queue the adapter in `source` with the processor beside it in `processor`; `about` are fields of `Item`.
 
         Returns the folder it waits in. Raises `UserError` where there is no adapter, and `OSError` for a full disk.

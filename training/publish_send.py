@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.hub_trouble import HubTrouble, hub_trouble_of
+from training.hub_words import status_of
 from training.model_card import Licence, make_card
 from training.publish_package import OWN_FILES, Package, make_package
 from training.publish_place import MAIN, Place, find_place, title
@@ -77,7 +78,7 @@ def _send(api: Any, item: Item, package: Package, key: str) -> Published:
             commit = _commit(api, item, package, place, title(item.step, package.facts.run, key, package.publication))
             return _publish(api, item, package, place, commit, notice, is_new=True)
         except Exception as error:
-            if _status(error) not in (409, 412) or look + 1 == _LOOKS:
+            if status_of(error) not in (409, 412) or look + 1 == _LOOKS:
                 raise
     raise AssertionError
 
@@ -168,7 +169,7 @@ def _licence(api: Any, kind: str, name: str | None) -> Licence | None:
     try:
         info = api.model_info(name) if kind == "model" else api.dataset_info(name)
     except Exception as error:
-        if _status(error) in (401, 403, 404):  # gated, private or gone: then nothing is known, which the card says
+        if status_of(error) in (401, 403, 404):  # gated, private or gone: then nothing is known, which the card says
             return None
         raise
     card = info.card_data.to_dict() if info.card_data is not None else {}
@@ -177,10 +178,6 @@ def _licence(api: Any, kind: str, name: str | None) -> Licence | None:
         return None
     texts = [card.get(key) if isinstance(card.get(key), str) else None for key in ("license_name", "license_link")]
     return Licence(licence, *texts)
-
-
-def _status(error: Exception) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _token() -> str | None:

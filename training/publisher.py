@@ -211,7 +211,7 @@ def _has_ended(seconds: float) -> bool:
     A process that it forked may hold the other end open; so its death is seen apart.
     """
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return os.getppid() != _PARENT or (bool(ready) and sys.stdin.buffer.read1(1) == b"")
+    return os.getppid() != _PARENT or (bool(ready) and os.read(sys.stdin.fileno(), 1) == b"")
 
 
 if __name__ == "__main__":

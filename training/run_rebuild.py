@@ -20,11 +20,13 @@ import psutil
 from inference.errors import UserError
 from training.config import RunConfig
 from training.processes import Identity, identity_of, is_alive
+from training.run_deletion import finish_deletions
 from training.run_folder import RunFolder
-from training.run_record import STATUSES, RunRecord
+from training.run_record import RESUMABLE, STATUSES, RunRecord
 from training.run_request import REQUEST
-from training.runs import TRASH, RunStore
+from training.runs import RunStore
 
+BY_HAND = "somebody goes on with it by hand, by `python -m training train --resume`"
 PROCESS = "process.json"
 """Written by the process that executes a run, again and again: who it is, and how long it has run."""
 _MAX_BYTES = 1_000_000
@@ -47,9 +49,7 @@ def adopt_folders(store: RunStore) -> list[RunRecord]:
 
 def tidy(store: RunStore) -> None:
     """Finish what a kill cut off: deletions, and folders that were never given their own name."""
-    for path in store.folder.glob(f"{TRASH}*"):
-        store.forget(path.name.removeprefix(TRASH))
-        shutil.rmtree(path, ignore_errors=True)
+    finish_deletions(store)
     for path in store.folder.glob(".new-*"):
         if time.time() - path.stat().st_mtime > _HALF_MADE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
@@ -65,6 +65,17 @@ def record_lost(store: RunStore) -> None:
             back = record_of(record.folder)
             status = back.status if back and back.status in ("succeeded", "failed", "cancelled") else "interrupted"
             store.transition(record, status, reason="its folder was gone and is there again")
+
+
+def record_by_hand(store: RunStore) -> None:
+    """Runs that ended early and that somebody went on with by hand: whether one does, and that it has succeeded."""
+    for record in store.list():
+        if record.status not in RESUMABLE or not (said := read_json(record.folder / "status.json")):
+            continue
+        if said.get("status") == "succeeded":
+            store.transition(record, "succeeded", reason="it was gone on with by hand, to its end")
+        elif said.get("status") == "running" and record.reason != BY_HAND and _is_trained_by_hand(record.folder):
+            store.update(record, reason=BY_HAND)
 
 
 def record_of(folder: Path) -> RunRecord | None:
@@ -94,11 +105,7 @@ def process_of(folder: Path) -> Identity | None:
 
 def running_by_hand(store: RunStore) -> Path | None:
     """A folder in `<home>/runs` in which a trainer that nobody queued is at work."""
-    known = {record.id for record in store.list()}
-    for path in _folders(store.folder):
-        if path.name not in known and not (path / REQUEST).exists() and _is_trained_by_hand(path):
-            return path
-    return None
+    return next((path for path in _folders(store.folder) if _is_trained_by_hand(path)), None)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -29,9 +29,9 @@ _NEXT = {
     "running": ("starting", "stopping", "succeeded", "failed", "interrupted", "lost"),
     "stopping": ("starting", "succeeded", "failed", "cancelled", "interrupted", "lost"),
     "succeeded": ("lost",),
-    "failed": ("queued", "lost"),
-    "cancelled": ("queued", "lost"),
-    "interrupted": ("queued", "lost"),
+    "failed": ("queued", "lost", "succeeded"),
+    "cancelled": ("queued", "lost", "succeeded"),
+    "interrupted": ("queued", "lost", "succeeded"),
     "lost": ("queued", "failed", "cancelled", "interrupted", "succeeded"),
 }
 

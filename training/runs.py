@@ -11,9 +11,9 @@ its run folder (`request.json`), so that the list survives the database. No torc
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import secrets
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 from inference.errors import UserError
 from training.config import RunConfig
-from training.deleted_runs import note_deleted
 from training.processes import Identity
 from training.run_database import Corrupt, RunDatabase
 from training.run_folder import RunFolder, write_whole
@@ -39,8 +38,6 @@ from training.run_record import (
 )
 from training.run_request import keep_copy, make_folder
 
-TRASH = ".deleted-"
-"""A folder that is renamed to this and its id is being deleted."""
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
 """As the new `number` of a record: behind every other."""
 Records = list[RunRecord]
@@ -84,9 +81,8 @@ class RunStore:
         record = replace(record, config=config.model_dump_json(), max_steps=config.max_steps or None)
         make_folder(record, config)
         self.add(record)
-        record = self.get(record.id)
-        keep_copy(record)
-        return record
+        self._keep_copy(record.id)
+        return self.get(record.id)
 
     def exists(self) -> bool:
         """False while no run was ever asked for here."""
@@ -168,7 +164,7 @@ class RunStore:
         except sqlite3.IntegrityError:
             return None  # another run is active
         if changed is not None:
-            keep_copy(changed)
+            self._keep_copy(record.id)
         return changed
 
     def update(self, record: RunRecord, **changes: Any) -> RunRecord | None:
@@ -191,21 +187,6 @@ class RunStore:
             heartbeat_at=now,
         )
         return claimed is not None
-
-    def delete(self, run_id: str) -> None:
-        """Delete a run that is not active, with its folder and all that is in it."""
-        record = self.get(run_id)
-        if record.is_active:
-            raise UserError(f"run {run_id} is {record.status}; cancel it before you delete it")
-        trash = self.folder / f"{TRASH}{run_id}"
-        if record.folder.exists():
-            try:
-                record.folder.rename(trash)
-            except OSError as error:
-                raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
-        note_deleted(self.home, run_id)
-        self.forget(run_id)
-        shutil.rmtree(trash, ignore_errors=True)  # what is left is deleted at the next `reconcile`
 
     def forget(self, run_id: str) -> None:
         """Delete a record that is not active, and leave its folder alone."""
@@ -235,6 +216,15 @@ class RunStore:
         return RunRecord(
             id=run_id, folder=self.folder / run_id, config="{}", asked_by=asked_by[:200], asked_at=time.time()
         )
+
+    def _keep_copy(self, run_id: str) -> None:
+        """Write the record as it stands now into its folder, one writer at a time: the newest state is written last."""
+        try:
+            with (self.home / "copies.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                keep_copy(self.get(run_id))
+        except OSError as error:  # it is written at the next change
+            log.warning("the copy of the record of run %s cannot be written: %s", run_id, error.strerror)
 
     def _change(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord | None:
         """Compare-and-set on status and launch."""

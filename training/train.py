@@ -21,6 +21,8 @@ from training.config import RunConfig, load_config
 from training.config_changes import change_config
 from training.config_options import add_config_options, config_values
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
+from training.machine import by_hand
+from training.processes import own_identity
 from training.publisher import finish
 from training.run_folder import RunFolder
 from training.stop import Stop, StopAsked
@@ -44,7 +46,8 @@ def main(args: argparse.Namespace) -> int:
         try:
             from training.life import run  # torch and all that: seconds, and a signal counts already
 
-            adapter = run(config, folder, resume=bool(args.resume), stop=stop)
+            with by_hand(load_settings().home):
+                adapter = run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
         except StopAsked:
             return _stopped_early(folder, bool(args.resume))
         except RunFailed as failure:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inference.adapters import RECORD_FILE, read_beside
+from inference.adapters import RECORD_FILE, evaluation_of
 from inference.served import Serving
 from inference.version_list import Version
 from training.ui.parts import escape
@@ -112,7 +112,7 @@ def _evaluation(folder: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _evaluation_table(folder: Path, modified: int, size: int) -> str:
     """Adapter and base on the test rows, with the thinking prompt."""
-    conditions = _mapping(read_beside(folder, RECORD_FILE).get("conditions"))
+    conditions = _mapping(evaluation_of(folder).get("conditions"))
     sides = [_mapping(_mapping(conditions.get(name)).get("overall")) for name in ("adapter-thinking", "base-thinking")]
     rows = [
         (title, [_share(_mapping(side.get(measure))) for side in sides])

@@ -98,11 +98,12 @@ class _Adapters:
     def _roll_back(self, adapter: str, caller: Caller) -> Serving:
         """To what the button named, and to nothing that came between."""
         settings = self._desk.settings
-        before = before_name(settings, serving(settings))
+        now = serving(settings)
+        before = before_name(settings, now)
         if before is None or before != adapter:
             what = f"a roll back would now return to {before}" if before else "there is nothing left to return to"
             raise UserError(f"Meanwhile something else was promoted or rolled back, and {what}. Look again.")
-        return roll_back(settings.home, caller.name, settings=settings)
+        return roll_back(settings.home, caller.name, settings=settings, instead_of=now.digest)
 
 
 def before_name(settings: Settings, now: Serving) -> str | None:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from inference.errors import UserError
 from training.access import Caller
+from training.run_deletion import delete_run
 from training.run_record import RESUMABLE, RunRecord
 from training.ui.archive import Archive
 from training.ui.desk import Desk, Section
@@ -140,7 +141,7 @@ class RunsView:
     def _delete(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
         if _one(chosen) != doomed:
             raise UserError("Press Delete first, and then Delete for good, for one and the same run.")
-        self._desk.store.delete(doomed)
+        delete_run(self._desk.store, doomed)
         gr.Info(f"{html.escape(doomed)} is deleted.")
         return self.refresh(caller, [], "")
 
