@@ -13,6 +13,7 @@ import math
 from typing import Literal
 
 from training.failures import REFUSED, UNREACHABLE
+from training.hub_words import safe, status_of
 
 Kind = Literal["refused", "unreachable", "busy", "rejected"]
 MAX_RETRY_AFTER = 3_600.0
@@ -35,7 +36,7 @@ def hub_trouble_of(error: Exception, repo: str) -> HubTrouble:
     """The trouble that an exception of the Hub's client stands for, whatever it is."""
     if isinstance(error, HubTrouble):
         return error
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = status_of(error)
     if status is None:
         return _without_answer(error, repo)
     if status in (401, 403) or (status == 404 and "RepositoryNotFound" in type(error).__name__):
@@ -75,6 +76,5 @@ def retry_after_of(error: Exception) -> float | None:
 
 
 def said(error: BaseException) -> str:
-    """The first line of an error's words, printable and short."""
-    words = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return "".join(c for c in words if c.isprintable())[:200].rstrip(".")
+    """The first line of an error's words, as far as it may be shown."""
+    return safe((str(error).strip() or type(error).__name__).splitlines()[0]).rstrip(".")

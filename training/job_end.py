@@ -13,6 +13,7 @@ from inference.settings import Settings
 from training import run_ends
 from training.job_log import MIRRORED
 from training.jobs_hub import Job
+from training.publish_queue import QUEUE
 from training.restore import has_copy, restore_run
 from training.run_ends import OUTPUT, End
 from training.run_folder import RunFolder
@@ -27,25 +28,39 @@ log = logging.getLogger(__name__)
 
 
 def bring_home(record: RunRecord, state: Path | None) -> str:
-    """Bring the run's folder up to date from its copy; what keeps it from that, in words."""
+    """Bring the run's folder up to date from its copy; what keeps it from that, in words.
+
+    What it has queued for publishing stays aside for `take_queue`.
+    """
     if state is None:
         return "its files are in the bucket, which is not mounted here (LOOKTHINK_STATE)"
     if not has_copy(record.id, state):
         return "" if not mirrored_step(record) else f"there is no copy of it in {state}"
-    aside = record.folder.parent / f".job-{record.id}"
+    aside = _aside(record)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         copy = restore_run(record.id, state, aside)
         for path in sorted(copy.rglob("*"), key=lambda path: path.name == "complete.json"):
             name = path.relative_to(copy).as_posix()
-            if path.is_file() and name not in OURS and not _is_longer(record.folder / name, path):
+            is_ours = name in OURS or name.startswith(f"{QUEUE}/")
+            if path.is_file() and not is_ours and not _is_longer(record.folder / name, path):
                 (record.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(record.folder / name)
         return ""
     except (UserError, OSError) as error:
         return f"its files could not be brought home from the bucket: {error}"
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+def take_queue(record: RunRecord, wanted: bool) -> None:
+    """What the Job could not publish is published from here, where no next Job does it."""
+    queued = _aside(record) / "runs" / record.id / QUEUE
+    if wanted and queued.is_dir():
+        shutil.copytree(queued, record.folder / QUEUE, dirs_exist_ok=True)
+    shutil.rmtree(_aside(record), ignore_errors=True)
+
+
+def _aside(record: RunRecord) -> Path:
+    return record.folder.parent / f".job-{record.id}"
 
 
 def _is_longer(here: Path, copy: Path) -> bool:

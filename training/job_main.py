@@ -28,6 +28,8 @@ from inference.errors import UserError
 from training.config import RunConfig
 from training.job_log import MIRRORED, Teller
 from training.mirror import Mirroring
+from training.publish_keeper import PublishKeeper
+from training.publish_queue import PublishQueue
 from training.restore import has_copy, restore_run
 from training.run_folder import RunFolder, step_of, write_whole
 from training.run_rebuild import adopt_folders
@@ -40,6 +42,8 @@ ORDER = "LOOKTHINK_JOB"
 TELL_SECONDS = 1.0
 MIRROR_SECONDS = 60.0
 COPY_SECONDS = 120.0
+PUBLISH_SECONDS = 300.0
+"""After the trainer's end, for what is not published yet."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,20 @@ def main() -> int:
         stop.look()
         time.sleep(TELL_SECONDS)
         teller.tell()
+    _send_what_is_left(home, record, stop, teller)
     copying.finish()
     teller.tell()
     return trainer.returncode
+
+
+def _send_what_is_left(home: Path, record: RunRecord, stop: _Stop, teller: Teller) -> None:
+    """Publish what is queued while there is time; the app goes on with the rest, which is in the bucket."""
+    keeper, queue = PublishKeeper(home / "runs"), PublishQueue(record.folder)
+    end = time.monotonic() + PUBLISH_SECONDS
+    while queue.waiting() and time.monotonic() < end and not stop.is_asked:
+        keeper.look()
+        time.sleep(TELL_SECONDS)
+        teller.tell()
 
 
 def begin(order: Order, state: Path, home: Path) -> RunRecord:
@@ -183,11 +198,14 @@ class _Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
+    @property
+    def is_asked(self) -> bool:
+        """True once the Job is to end."""
+        return self._asked or time.monotonic() > self._at
+
     def look(self) -> None:
         """To be called often: a signal may come before there is a trainer."""
-        if time.monotonic() > self._at:
-            self._asked = True
-        if self._asked and not self._sent and self.of is not None:
+        if self.is_asked and not self._sent and self.of is not None:
             self._sent = True
             os.killpg(self.of.pid, signal.SIGTERM)
 

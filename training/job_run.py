@@ -12,7 +12,7 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, judge_job, mirrored_step
+from training.job_end import bring_home, judge_job, mirrored_step, take_queue
 from training.job_feed import Feed
 from training.job_flavors import NONE_FREE, Flavor, named, queue_words
 from training.job_inputs import bring_inputs
@@ -198,6 +198,7 @@ class JobRun:
         if not record.is_active or record.job.get("id") != job.id:
             return  # another process was quicker
         end, why = judge_job(record, job, self._feed.has_begun, self.settings)
+        take_queue(record, wanted=end is not None)
         if end is not None:
             reason = "; ".join(part for part in (end.reason, trouble) if part)
             self._end(record, run_ends.End(end.status, reason), hours=hours)
