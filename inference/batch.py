@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.utils import ModelOutput
 
-from inference.families import Family, ImageEncoding
+from inference.families import Family, ImageEncoding, tower_output
 from inference.lora import Adapter, Router, make_routes
 from inference.rows import Row
 from inference.sampling import row_noise, sample
@@ -66,7 +65,7 @@ class Batch:
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            mm_encoder_outputs={"image": _tower_output([prompt.image for prompt in distinct])},
+            mm_encoder_outputs={"image": tower_output([prompt.image for prompt in distinct])},
             logits_to_keep=1,
         ).logits[:, -1]  # (B, V)
         self._positions = self._family.next_positions(positions)  # (…, B, 1)
@@ -154,18 +153,3 @@ class Batch:
         images = [prompt.image for prompt in prompts]
         positions = self._family.positions(ids, mask, self._vocabulary.image, images)
         return ids.to(self._device), mask.to(self._device), positions.to(self._device)
-
-
-@dataclass
-class _TowerOutput(ModelOutput):
-    """Pictures' features in the shape that the towers hand them over."""
-
-    pooler_output: tuple[torch.Tensor, ...] | None = None
-    """By picture: (N, hidden)."""
-    deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
-    """By layer and picture: (N, hidden)."""
-
-
-def _tower_output(images: list[ImageEncoding]) -> _TowerOutput:
-    deep = list(zip(*(image.deep_features for image in images), strict=True))
-    return _TowerOutput(tuple(image.features for image in images), deep or None)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
@@ -25,7 +26,7 @@ from inference.batch import Batch, Prompt
 from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
-from inference.families import check_family, make_family
+from inference.families import ImageEncoding, check_family, make_family
 from inference.lora import Adapter, read_adapter, route_linears
 from inference.rows import Completion, Row
 from inference.system_prompts import read_system_prompt
@@ -46,9 +47,10 @@ class Engine:
         """Held for one step of a decode, or to encode pictures."""
         self.tokens = Tokens(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
-        self._family = make_family(model, processor)
+        self.family = make_family(model, processor)
+        """How this make of model takes pictures and counts positions."""
         self._router = route_linears(model)
-        self._encoder = ImageEncoder(self._family)
+        self._encoder = ImageEncoder(self.family)
         self._adapters: dict[str, Adapter] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings
 
@@ -124,14 +126,18 @@ class Engine:
         for row in rows:
             _check(row)
         adapters = [self._adapter_of(row) for row in rows]
-        with self.lock, torch.inference_mode():
-            images = self._encoder.encode([row.image for row in rows])
+        images = self.encode([row.image for row in rows])
         prompts = []
         for row, image, adapter in zip(rows, images, adapters, strict=True):
             ids = tuple(self.tokens.prompt_ids(row, image.placeholder))
             self._check_length(row, len(ids))
             prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
         return Decode(self, prompts, stop, started)
+
+    def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
+        """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
+        with self.lock, torch.inference_mode():
+            return self._encoder.encode(images)
 
     def generate(self, rows: Sequence[Row], stop: threading.Event | None = None) -> list[Completion]:
         """Complete the rows together; one completion per row, in order."""
@@ -142,7 +148,7 @@ class Engine:
 
     def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
         """The tensors of a decode."""
-        return Batch(self._model, self._family, self._router, self.tokens.vocabulary, prompts)
+        return Batch(self._model, self.family, self._router, self.tokens.vocabulary, prompts)
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:

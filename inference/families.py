@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from transformers.utils import ModelOutput
 
 from inference.errors import UserError
 
@@ -179,3 +180,19 @@ def check_family(base: str, model_type: str | None) -> None:
             f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "
             f"{', '.join(FAMILIES)}."
         )
+
+
+@dataclass
+class _TowerOutput(ModelOutput):
+    """Pictures' features in the shape that the towers hand them over."""
+
+    pooler_output: tuple[torch.Tensor, ...] | None = None
+    """By picture: (N, hidden)."""
+    deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
+    """By layer and picture: (N, hidden)."""
+
+
+def tower_output(images: Sequence[ImageEncoding]) -> ModelOutput:
+    """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), one picture a row."""
+    deep = list(zip(*(image.deep_features for image in images), strict=True))
+    return _TowerOutput(tuple(image.features for image in images), deep or None)

@@ -48,8 +48,8 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(engine: Engine, pictures, m
 
 
 def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictures, monkeypatch) -> None:
-    encoder = encoding.ImageEncoder(engine._family)
-    alone = encoding.ImageEncoder(engine._family)
+    encoder = encoding.ImageEncoder(engine.family)
+    alone = encoding.ImageEncoder(engine.family)
     with torch.inference_mode():
         together = encoder.encode(pictures)
         monkeypatch.setattr(encoding, "BATCH_PATCHES", 1)
