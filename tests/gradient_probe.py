@@ -67,8 +67,9 @@ def main(folder: Path) -> None:
             [*tokenizer(COMPLETIONS[(first + i) % len(COMPLETIONS)]).input_ids, tokenizer.eos_token_id]
             for i in range(len(prompts))
         ]
-        prompt_ids = trainer._tokenize_prompts(prompts)[0]
-        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None}
+        trainer.scored = trainer.policy.prompts(prompts, trainer.pictures)
+        prompt_ids = [list(prompt.ids) for prompt in trainer.scored]
+        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": trainer.pictures}
 
     trainer.rollout_func = given
     trainer.train()

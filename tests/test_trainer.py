@@ -61,10 +61,16 @@ def test_only_the_language_model_is_adapted_and_the_tower_gets_no_backward(tmp_p
     adapted = [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
     assert adapted and all("language_model" in name and "lora_" in name for name in adapted)
     seen: list[bool] = []
-    tower = next(m for n, m in trainer.model.named_modules() if n.rpartition(".")[2] in TOWERS)
-    tower.merger.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    ran: list[bool] = []
+    for model, found in ((trainer.model, ran), (trainer.policy.engine._model, seen)):
+        tower = next(m for n, m in model.named_modules() if n.rpartition(".")[2] in TOWERS)
+        tower.merger.register_forward_hook(lambda module, args, output, to=found: to.append(output.requires_grad))
     trainer.train()
     assert seen and not any(seen)
+    assert not ran, "the loss takes the features that rollouts were made with"
+    assert trainer.policy.engine.num_image_encodings == len(
+        {group["image"] for group in trainer.writer.folder.groups()}
+    )
 
 
 @pytest.mark.slow

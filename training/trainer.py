@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from accelerate.utils import gather_object
+from datasets import Dataset, Image
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
+from inference.engine import Engine
 from inference.errors import UserError
 from inference.format import build_messages, neutralise
 from inference.settings import base_source
@@ -23,20 +26,59 @@ from inference.tokens import chat_markers
 from training.checks import check_processes
 from training.config import RunConfig
 from training.lora import lora_targets, stop_tower_gradient
-from training.loss_batch import replace_groups, select_rows
+from training.loss_batch import arrange, replace_groups, select_rows
+from training.loss_passes import Passes
+from training.policy_engine import PolicyEngine, RolloutPrompt, rollout_seed, share_weights
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
 from training.trackers import PROJECT, run_id, tracker_environment
 
 
+def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
+    """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
+
+    The pictures go along as the column `image` of the reward functions.
+    """
+    prompts = trainer.policy.prompts(conversations, trainer.pictures)
+    first = trainer.accelerator.process_index * len(prompts)
+    step, round_number = trainer.state.global_step, trainer.round_number
+    completions = trainer.policy.generate(
+        prompts,
+        [rollout_seed(trainer.args.seed, step, round_number, first + i) for i in range(len(prompts))],
+        max_new_tokens=trainer.max_completion_length,
+        min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
+        temperature=trainer.temperature,
+    )
+    trainer.scored = prompts
+    ids = [list(prompt.ids) for prompt in prompts]
+    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": trainer.pictures}
+
+
+def decode_pictures(rows: Sequence[dict[str, Any]], group_size: int, first: int) -> list[dict[str, Any]]:
+    """Copies of a step's rows with the picture decoded, once for each group; `first` is the first row's number among
+    those of all processes."""
+    decoded: list[dict[str, Any]] = []
+    for i, row in enumerate(rows):
+        is_new = not i or (first + i) % group_size == 0
+        picture = Image().decode_example(row["image"]) if is_new else decoded[-1]["image"]
+        decoded.append(row | {"image": picture})
+    return decoded
+
+
 class RunTrainer(GRPOTrainer):
-    """Records every rollout, and does not train on completions without a signal."""
+    """Rolls out with the project's engine, records every rollout, and spends no pass on what it has or does not need.
+
+    `twin` is the base model once more, on the same parameters (`share_weights`). Where vLLM rolls out, where parameters
+    are sharded over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
+    """
 
     def __init__(
-        self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+        self, *args: Any, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
+            super().__init__(*args, rollout_func=None if kwargs["args"].use_vllm else roll_out, **kwargs)
         self.model: Any
         self.train_dataset: Any
         self.num_generations: int
@@ -44,9 +86,27 @@ class RunTrainer(GRPOTrainer):
         self.skip_zero_signal = skip_zero_signal
         self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
+        self.policy = self._make_policy(twin)
+        self.scored: list[RolloutPrompt] = []
+        """The prompts of the rows that TRL is working on; empty where it works on its own."""
+
+    def _make_policy(self, twin: Any) -> PolicyEngine | None:
+        is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
+        if self.use_vllm or self.aux_loss_enabled or not is_whole:
+            self.rollout_func = None
+            return None
+        engine = Engine(twin.to(self.accelerator.device), self.processing_class, self.model.config.name_or_path)
+        alone = self.accelerator.num_processes == 1
+        self.passes = Passes(
+            engine.family,
+            engine.tokens.vocabulary.image,
+            share_prompts=not self.args.gradient_checkpointing,
+            by_length=alone,
+        )
+        return PolicyEngine(engine, self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = self._generate_and_record(inputs)
+        output = self._generate_and_record(inputs, 0)
         if not self.model.training:
             return output
         for attempt in range(self.resample_rounds):
@@ -54,7 +114,7 @@ class RunTrainer(GRPOTrainer):
             dead = (groups == 0).all(1).nonzero()[:, 0].tolist()
             if not dead:
                 break
-            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
+            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt), attempt + 1)
             both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
             merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
             output = unsplit_pixel_values_by_grid(merged)
@@ -66,8 +126,17 @@ class RunTrainer(GRPOTrainer):
         rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
-    def _generate_and_record(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = super()._generate_and_score_completions(inputs)
+    def _generate_and_record(self, inputs: list[dict[str, Any]], round_number: int) -> dict[str, Any]:
+        rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
+        if self.policy is None:
+            output = super()._generate_and_score_completions(rows)
+        else:
+            self.round_number, self.pictures = round_number, [row.pop("image") for row in rows]
+            # Without pictures TRL neither processes them again nor gives them to the model; `roll_out` hands them on
+            # to the reward functions, and `_get_per_token_logps_and_entropies` their features to the model.
+            output = super()._generate_and_score_completions(rows)
+            output["rollout_prompts"] = self.scored
+            self._logs["images"].extend(gather_object([[picture] for picture in self.pictures]))
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
@@ -76,6 +145,38 @@ class RunTrainer(GRPOTrainer):
             self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
         return output
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's micro-batches, with the rows of a step shared out anew: see `arrange`.
+
+        `bnpo` alone divides by the tokens of a micro-batch, so that it matters to it which rows meet.
+        """
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        made = self._buffered_inputs
+        if made is before or not made or len(made) == 1 or self.policy is None or self.loss_type == "bnpo":
+            return inputs
+        self._buffered_inputs = arrange(made)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
+        """TRL's log-probabilities, by `Passes`: features of pictures as rollouts had them, prompts once a group."""
+        if self.policy is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+            )
+        pictures = [prompt.picture for prompt in self.scored]
+        size = batch_size or len(input_ids)
+        with self.accelerator.autocast():
+            parts = [
+                self.passes(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, near)
+                for i in range(0, len(input_ids), size)
+                if (near := pictures[i : i + size])
+            ]
+        log_probs, entropies = (torch.cat(t) for t in zip(*((part.log_probs, part.entropies) for part in parts)))
+        return log_probs, entropies if compute_entropy else None, None
+
     def _compute_loss(self, model, inputs):
         """TRL's loss, computed on the rows with an advantage alone, and scaled to what it is on all of them.
 
@@ -83,19 +184,23 @@ class RunTrainer(GRPOTrainer):
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
         """
         if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
-            return super()._compute_loss(model, inputs)
+            return self._loss_of(model, inputs)
         kept = self._rows_to_keep(inputs["advantages"])
         total = len(inputs["advantages"])
         self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
         if len(kept) == total:
-            return super()._compute_loss(model, inputs)
+            return self._loss_of(model, inputs)
         part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
         scale = 1.0
         if self.loss_type in ("grpo", "dr_grpo"):
             scale = len(kept) / total
         elif self.loss_type == "bnpo":
             scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
-        return super()._compute_loss(model, part) * scale
+        return self._loss_of(model, part) * scale
+
+    def _loss_of(self, model, inputs):
+        self.scored = inputs.get("rollout_prompts", [])
+        return super()._compute_loss(model, inputs)
 
     def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
@@ -120,14 +225,16 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
     settings = {"length_reward": {"max_tokens": config.max_completion_length}}
+    twin = share_weights(model)
     return RunTrainer(
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts(rows, chat_markers(processor.tokenizer)),
+        train_dataset=prompts(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
+        twin=twin,
         writer=RolloutWriter(folder),
         skip_zero_signal=config.skip_zero_signal,
         resample_rounds=config.resample_rounds,

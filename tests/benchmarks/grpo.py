@@ -32,7 +32,7 @@ from training.trainer import build_trainer, lora_config, prompts
 LENGTH = 64
 """Tokens of every completion."""
 ROUNDS = 5
-NUM_STEPS = {"ours": 3, "recipe": 15, "defaults": 3}
+NUM_STEPS = {"ours": 3, "recipe": 15, "defaults": 3, "no checkpointing": 3}
 """Steps on the clock in one round; one more goes before them."""
 
 
@@ -82,6 +82,7 @@ def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
             "ours": _ours(config, rows, Path(home)),
             "recipe": _trl(recipe, rows, home, learning_rate=recipe.learning_rate),
             "defaults": _trl(config, rows, home),
+            "no checkpointing": _trl(config, rows, home, gradient_checkpointing=False),
         }
         for number in range(1, rounds + 1):
             speeds = ", ".join(f"{name} {side.run():.1f}" for name, side in sides.items())
@@ -90,6 +91,7 @@ def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
     for name, title, what in (
         ("recipe", "GRPO, the recipe's settings", "2 a step, its LoRA, TRL's trainer"),
         ("defaults", "GRPO, TRL's defaults", "64 a step, our LoRA, TRL's trainer"),
+        ("no checkpointing", "GRPO, TRL without checkpointing", "the same, gradient checkpointing off"),
     ):
         ratios = [theirs / ours for theirs, ours in zip(sides[name].seconds, sides["ours"].seconds)]
         times = median_ratio(sides[name].seconds, sides["ours"].seconds)

@@ -1,0 +1,137 @@
+"""The engine on the weights that are being trained: rollouts by the policy as it stands, nothing copied or merged.
+
+twin = share_weights(model)                      # before PEFT wraps the model
+policy = PolicyEngine(Engine(twin, processor, "base"), trainer.model)
+prompts = policy.prompts(messages, images)
+completions = policy.generate(prompts, seeds, max_new_tokens=96, temperature=1.0)
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from PIL import Image
+from torch import nn
+
+from inference.engine import Engine
+from inference.families import ImageEncoding
+from inference.lora import Adapter, Factors
+from inference.rows import Row
+
+_POLICY = "policy"
+
+
+@dataclass(frozen=True)
+class RolloutPrompt:
+    """A prompt that is ready to be completed, and then to be trained on."""
+
+    image: Image.Image = field(repr=False)
+    """RGB."""
+    question: str
+    system_prompt: str | None
+    ids: tuple[int, ...] = field(repr=False)
+    picture: ImageEncoding = field(repr=False)
+    """Features that a loss can be computed with: ordinary tensors without gradient."""
+
+
+class PolicyEngine:
+    """An engine beside a PEFT model that stands on the same base weights and adds the same LoRA matrices."""
+
+    def __init__(self, engine: Engine, model: PeftModel) -> None:
+        self.engine = engine
+        self._model = model
+
+    def prompts(self, messages: Sequence[Sequence[Mapping[str, Any]]], images: Sequence[Any]) -> list[RolloutPrompt]:
+        """One for each conversation of plain messages (`{"role", "content"}`) and its picture.
+
+        Neighbours that are equal share one, so that a group's picture is encoded and its prompt written once.
+        """
+        firsts = [i for i in range(len(messages)) if not i or _differ(messages, images, i)]
+        rgb = [images[i] if images[i].mode == "RGB" else images[i].convert("RGB") for i in firsts]
+        prompts = iter(
+            self._prompt(messages[i], image, picture) for i, image, picture in zip(firsts, rgb, self._encode(rgb))
+        )
+        made: list[RolloutPrompt] = []
+        for i in range(len(messages)):
+            made.append(next(prompts) if i in set(firsts) else made[-1])
+        return made
+
+    def generate(
+        self,
+        prompts: Sequence[RolloutPrompt],
+        seeds: Sequence[int],
+        *,
+        max_new_tokens: int,
+        min_new_tokens: int = 0,
+        temperature: float = 1.0,
+    ) -> list[list[int]]:
+        """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout."""
+        adapter = live_adapter(self._model)
+        rows = [
+            Row(
+                **{"image": prompt.image, "question": prompt.question, "system_prompt": prompt.system_prompt},
+                **{"adapter": _POLICY, "held": lambda: adapter, "seed": seed, "temperature": temperature},
+                **{"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens},
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        return [list(completion.token_ids) for completion in self.engine.generate(rows)]
+
+    def _prompt(
+        self, messages: Sequence[Mapping[str, Any]], image: Image.Image, picture: ImageEncoding
+    ) -> RolloutPrompt:
+        by_role = {message["role"]: message["content"] for message in messages}
+        assert list(by_role) in (["user"], ["system", "user"]), "`trainer.prompts` writes these"
+        row = Row(image, by_role["user"], by_role.get("system"))
+        ids = tuple(self.engine.tokens.prompt_ids(row, picture.placeholder))
+        return RolloutPrompt(image, row.question, row.system_prompt, ids, picture)
+
+    def _encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
+        """Encodings as ordinary tensors: autograd refuses to save those of inference mode."""
+        ordinary: dict[int, ImageEncoding] = {}
+        encodings = self.engine.encode(images)
+        for encoding in encodings:
+            if id(encoding) not in ordinary:
+                deep = tuple(features.clone() for features in encoding.deep_features)
+                ordinary[id(encoding)] = replace(encoding, features=encoding.features.clone(), deep_features=deep)
+        return [ordinary[id(encoding)] for encoding in encodings]
+
+
+def share_weights(model: nn.Module) -> Any:
+    """A second model on the very same parameters, with modules and buffers of its own: PEFT and the engine each
+    replace linear layers in theirs, and neither meets the other's."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+
+
+def live_adapter(model: PeftModel) -> Adapter:
+    """The LoRA that is being trained, as the engine adds it: views of PEFT's own matrices, which move with them.
+
+    Matrices of another dtype than the base's are cast, and so copied.
+    """
+    name = model.active_adapter
+    adapter: Adapter = {}
+    for path, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer) and name in module.lora_A:
+            dtype = module.get_base_layer().weight.dtype
+            a, b = (side[name].weight.detach().to(dtype).t() for side in (module.lora_A, module.lora_B))
+            adapter[path] = Factors(a, b, module.scaling[name])
+    return adapter
+
+
+def rollout_seed(run_seed: int, step: int, round_number: int, row: int) -> int:
+    """The seed of one completion, from 0 to 2^63 - 1: a resumed run draws the same ones.
+
+    `row` counts the step's completions over all processes, `round_number` the times it was sampled anew.
+    """
+    digest = hashlib.blake2b(f"{run_seed}-{step}-{round_number}-{row}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _differ(messages: Sequence[Any], images: Sequence[Any], i: int) -> bool:
+    return images[i] is not images[i - 1] or messages[i] != messages[i - 1]
