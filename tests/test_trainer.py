@@ -8,8 +8,9 @@ from tests.samples import SMALL_RUN
 from training.config import RunConfig, load_config
 from training.data import load_rows
 from training.lora import TOWERS, lora_targets, stop_tower_gradient
+from training.prompt_rows import prompts
 from training.run_folder import RunFolder
-from training.trainer import RunTrainer, build_trainer, grpo_config, prompts
+from training.trainer import RunTrainer, build_trainer, grpo_config
 
 SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}
 

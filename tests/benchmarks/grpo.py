@@ -26,8 +26,10 @@ from inference.settings import STARTER
 from tests.benchmarks.table import Measurement, median_ratio
 from training.config import RunConfig, load_config
 from training.data import load_rows
+from training.lora import lora_config
+from training.prompt_rows import prompts
 from training.run_folder import RunFolder
-from training.trainer import build_trainer, lora_config, prompts
+from training.trainer import build_trainer
 
 LENGTH = 64
 """Tokens of every completion."""
