@@ -70,6 +70,7 @@ class PolicyEngine:
         max_new_tokens: int,
         min_new_tokens: int = 0,
         temperature: float = 1.0,
+        top_p: float = 1.0,
     ) -> list[list[int]]:
         """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout."""
         adapter = live_adapter(self._model)
@@ -83,6 +84,7 @@ class PolicyEngine:
                 max_new_tokens=max_new_tokens,
                 min_new_tokens=min_new_tokens,
                 temperature=temperature,
+                top_p=top_p,
                 seed=seed,
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
@@ -145,6 +147,7 @@ def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[st
         max_new_tokens=trainer.max_completion_length,
         min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
         temperature=trainer.temperature,
+        top_p=trainer.top_p,
     )
     trainer.scored = prompts
     ids = [list(prompt.ids) for prompt in prompts]

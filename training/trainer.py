@@ -61,7 +61,8 @@ class RunTrainer(GRPOTrainer):
         if self.use_vllm or self.aux_loss_enabled or not is_whole:
             self.rollout_func = None
             return None
-        engine = Engine(twin.to(self.accelerator.device), self.processing_class, self.model.config.name_or_path)
+        base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
+        engine = Engine(twin.to(self.accelerator.device), self.processing_class, base, num_slots=completions)
         alone = self.accelerator.num_processes == 1
         self.passes = Passes(
             engine.family,
