@@ -1,4 +1,4 @@
-"""One base model, many adapters: a batch of rows, each with its own adapter, decoded together and streamed.
+"""One base model, many adapters: rows, each with its own adapter, decoded together in slots and streamed.
 
 engine = Engine.load("inference/starter")
 engine.add_adapter("tuned", Path("inference/starter/adapter"))
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,33 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
-from inference.batch import Batch, Prompt
 from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
 from inference.families import ImageEncoding, check_family, make_family
 from inference.lora import Adapter, read_adapter, route_linears
+from inference.pool import Pool
+from inference.prompts import Prompt
 from inference.rows import Completion, Row
+from inference.slots import Slots
 from inference.system_prompts import read_system_prompt
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
 
+NUM_SLOTS = 64
+"""Rows that decode together unless another number is asked for; memory is taken as they come."""
+
 
 class Engine:
     """A base model on a device, with the adapters it can serve. Safe to use from several threads."""
 
-    def __init__(self, model: Any, processor: Any, base_name: str) -> None:
-        """Takes the model over: its linear layers are replaced by ones that know adapters."""
+    def __init__(self, model: Any, processor: Any, base_name: str, num_slots: int = NUM_SLOTS) -> None:
+        """Takes the model over: its linear layers are replaced by ones that know adapters.
+
+        At most `num_slots` rows decode together; further ones wait for a slot.
+        """
+        self.num_slots = num_slots
         self.base_name = base_name
         self.num_parameters = model.num_parameters()
         self.device: torch.device = model.device
@@ -49,7 +58,8 @@ class Engine:
         self._model = model.eval().requires_grad_(False)
         self.family = make_family(model, processor)
         """How this make of model takes pictures and counts positions."""
-        self._router = route_linears(model)
+        slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary)
+        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends)
         self._encoder = ImageEncoder(self.family)
         self._adapters: dict[str, Adapter] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings
@@ -62,6 +72,7 @@ class Engine:
         revision: str | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
+        num_slots: int = NUM_SLOTS,
     ) -> Engine:
         """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
 
@@ -86,7 +97,7 @@ class Engine:
                 f"The base {named} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
                 "with its processor, or a Hub id that this machine can reach."
             ) from error
-        return cls(model.to(device), processor, str(base))
+        return cls(model.to(device), processor, str(base), num_slots)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -132,7 +143,10 @@ class Engine:
             ids = tuple(self.tokens.prompt_ids(row, image.placeholder))
             self._check_length(row, len(ids))
             prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
-        return Decode(self, prompts, stop, started)
+        decode = Decode(self, prompts, stop, started)
+        with self.lock:
+            self._pool.add(decode.ticket)
+        return decode
 
     def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
         """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
@@ -146,9 +160,15 @@ class Engine:
             pass
         return decode.completions
 
-    def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
-        """The tensors of a decode."""
-        return Batch(self._model, self.family, self._router, self.tokens.vocabulary, prompts)
+    def step(self, unless: Callable[[], bool] | None = None) -> None:
+        """One token more for each row in a slot, whoever asked for it; rows that wait take the free slots.
+
+        For who reads several decodes (`Decode.read`); iterating a decode makes its own steps. With `unless`, nothing is
+        done if that is true once the engine is free: another thread may have made the step meanwhile.
+        """
+        with self.lock, torch.inference_mode():
+            if unless is None or not unless():
+                self._pool.step()
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:

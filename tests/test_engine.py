@@ -22,11 +22,12 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from inference.batch import Prompt
-from inference.decode import _Lane
+from inference.decode import Reader
 from inference.engine import Completion, Engine, Row
 from inference.errors import UserError
 from inference.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
+from inference.pool import Lane
+from inference.prompts import Prompt
 from inference.settings import STARTER
 from inference.tokens import TextStream
 from tests.samples import problems as make_problems
@@ -207,9 +208,13 @@ def test_a_character_that_the_limit_cuts_in_two_is_left_out(engine: Engine, rows
     ends = engine.tokens.vocabulary.ends
     for given, end, text in ((ids[:-1], False, ""), (ids[:-1], True, "\ufffd"), (ids, False, "🙂"), (ids, True, "🙂")):
         row = replace(rows[0], max_new_tokens=len(given) + end)
-        lane = _Lane(0, Prompt(row, (), 0, None, None), TextStream(engine.tokens))  # type: ignore[arg-type]
-        made = "".join(lane.take(token, ends, 1.0) for token in (given + [min(ends)] if end else given))
-        assert made == text == lane.completion().text and lane.completion().truncated is not end
+        lane = Lane(0, Prompt(row, (), 0, None, None), ended=end)  # type: ignore[arg-type]
+        reader = Reader(lane, TextStream(engine.tokens), ends)
+        made = ""
+        for token in given + [min(ends)] if end else given:
+            lane.tokens.append((token, 1.0))
+            made += reader.read() or ""
+        assert made == text == reader.completion().text and reader.completion().truncated is not end
 
 
 def test_stop_takes_effect_within_a_step(tuned: Engine, rows: list[Row]) -> None:

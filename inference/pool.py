@@ -1,0 +1,156 @@
+"""Rows of many decodes on one set of slots: who waits, who has a slot, and a step for all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from inference.lora import MAX_TOGETHER
+from inference.prompts import Prompt
+from inference.slots import Slots
+
+PREFILL_TOKENS = 8_192
+"""Prompt tokens, padding included, that are read at once."""
+
+
+@dataclass(eq=False)
+class Lane:
+    """A row on its way: what the slots have given it so far. Only the pool writes to it."""
+
+    index: int
+    prompt: Prompt
+    tokens: list[tuple[int, float]] = field(default_factory=list)
+    """Each new token, and the seconds from the decode's start until it came."""
+    ended: bool = False
+    """It came to an end token."""
+    stopped: bool = False
+    over: bool = False
+    """No more tokens come."""
+
+    @property
+    def full(self) -> bool:
+        """True if it came to its length limit."""
+        return len(self.tokens) >= self.prompt.row.max_new_tokens
+
+
+@dataclass(eq=False)
+class Ticket:
+    """The rows of one decode."""
+
+    lanes: Sequence[Lane]
+    stop: threading.Event | None
+    started: float
+    given_up: bool = False
+    """Nobody waits for them any more."""
+    error: Exception | None = None
+    """What broke them."""
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.given_up or self.error is not None or (self.stop is not None and self.stop.is_set())
+
+    def give_up(self) -> None:
+        """Its rows leave before the next step."""
+        self.given_up = True
+
+
+class Pool:
+    """First come, first served. Whoever steps holds the engine's lock."""
+
+    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int]) -> None:
+        self._slots, self._num_slots, self._ends = slots, num_slots, ends
+        self._tickets: list[Ticket] = []
+        self._waiting: deque[tuple[Ticket, Lane]] = deque()
+        self._running: list[tuple[Ticket, Lane]] = []
+        """By place in the slots."""
+
+    def add(self, ticket: Ticket) -> None:
+        """Its rows wait for slots from now on. For any thread."""
+        self._tickets.append(ticket)
+        self._waiting.extend((ticket, lane) for lane in ticket.lanes)
+
+    def step(self) -> None:
+        """Let rows go that are stopped, give each running row a token, and give free slots to those that wait.
+
+        What breaks is kept in the tickets of the rows it broke.
+        """
+        self._drop_stopped()
+        was_running = bool(self._running)
+        if was_running:
+            try:
+                self._take(self._slots.step())
+            except Exception as error:  # memory, say: those rows are lost, and the next ones may fit
+                self._fail(self._running, error)
+                self._running = []
+                self._slots.clear()
+        while newcomers := self._next():
+            self._admit(newcomers)
+            if was_running:
+                break  # the others go on after as much of reading as that
+
+    def _admit(self, newcomers: list[tuple[Ticket, Lane]]) -> None:
+        place = len(self._running)
+        try:
+            tokens = self._slots.join([lane.prompt for _, lane in newcomers])
+        except Exception as error:  # as above
+            self._fail(newcomers, error)
+            return
+        self._running += newcomers
+        self._take(tokens, place)
+
+    def _next(self) -> list[tuple[Ticket, Lane]]:
+        """Those that wait and can be read now, the first first."""
+        found: list[tuple[Ticket, Lane]] = []
+        adapters = {id(lane.prompt.adapter) for _, lane in self._running} - {id(None)}
+        keys: set[tuple] = set()
+        longest = 0
+        while self._waiting and len(self._running) + len(found) < self._num_slots:
+            ticket, lane = self._waiting[0]
+            if lane.over:
+                self._waiting.popleft()
+                continue
+            prompt = lane.prompt
+            if len(adapters | {id(prompt.adapter)} - {id(None)}) > MAX_TOGETHER:
+                break
+            longest = max(longest, len(prompt.ids))
+            if found and longest * len(keys | {prompt.key}) > PREFILL_TOKENS:
+                break
+            keys.add(prompt.key)
+            adapters |= {id(prompt.adapter)} - {id(None)}
+            found.append(self._waiting.popleft())
+        return found
+
+    def _take(self, tokens: Sequence[int], first: int = 0) -> None:
+        """Hand out the tokens of the places from `first` on; free the slots of those that are done."""
+        clock = time.perf_counter()
+        done = set()
+        for place, token in enumerate(tokens, start=first):
+            ticket, lane = self._running[place]
+            lane.tokens.append((token, clock - ticket.started))
+            if token in self._ends:
+                lane.ended = True
+            elif not lane.full:
+                continue
+            lane.over = True
+            done.add(place)
+        self._leave(done)
+
+    def _drop_stopped(self) -> None:
+        stopped = [ticket for ticket in self._tickets if ticket.is_stopped]
+        for ticket in stopped:
+            for lane in ticket.lanes:
+                lane.stopped, lane.over = lane.stopped or not lane.over, True
+        if stopped:
+            self._leave({place for place, (_, lane) in enumerate(self._running) if lane.over})
+        self._tickets = [ticket for ticket in self._tickets if not all(lane.over for lane in ticket.lanes)]
+
+    def _leave(self, places: set[int]) -> None:
+        if places:
+            self._running = [self._running[place] for place in self._slots.leave(places)]
+
+    def _fail(self, lanes: Iterable[tuple[Ticket, Lane]], error: Exception) -> None:
+        for ticket, lane in lanes:
+            ticket.error, lane.over = error, True

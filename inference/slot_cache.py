@@ -1,0 +1,126 @@
+"""Keys and values of the rows in the slots: tensors made once, written in place.
+
+All rows write their next token in one column, so a step writes one slice of each layer. A prompt stands to the left of
+the column it joins at; what lies before its start is masked. Rotary positions are in the keys already, so that a row
+may stand anywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+ROOM = 1.25
+"""Columns held per column needed: what lies between two moves of everything to the left."""
+
+States = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""By layer keys and values, (rows, heads, columns, width)."""
+
+
+class SlotLayer(CacheLayerMixin):
+    """One layer's keys and values, (slots, heads, columns, width), and the part of them that is in use."""
+
+    is_sliding = False
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        raise AssertionError("SlotCache.reserve makes the tensors")
+
+    def open(self, num_rows: int, low: int, column: int) -> None:
+        """From now on `update` is for the first rows, and for the columns from `low`; `column` is written next."""
+        assert self.keys is not None and self.values is not None
+        self._keys = self.keys[:num_rows, :, low:]
+        self._values = self.values[:num_rows, :, low:]
+        self._next = column - low
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write one token of each row (B, heads, 1, width); returns all that it may look at."""
+        place = self._next
+        self._next = end = place + 1
+        self._keys.narrow(2, place, 1).copy_(key_states)
+        self._values.narrow(2, place, 1).copy_(value_states)
+        return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._next + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self._next
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotCache(Cache):
+    """The layers of a model, with room for rows and columns as they are reserved."""
+
+    def __init__(self, num_layers: int) -> None:
+        self._slot_layers = [SlotLayer() for _ in range(num_layers)]
+        super().__init__(layers=list(self._slot_layers))
+        self.num_rows = self.num_columns = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `SlotLayer.update`, for a layer."""
+        return self._slot_layers[layer_idx].update(key_states, value_states)
+
+    def open(self, num_rows: int, low: int, column: int) -> None:
+        """See `SlotLayer.open`."""
+        for layer in self._slot_layers:
+            layer.open(num_rows, low, column)
+
+    def reserve(self, like: States, num_rows: int, num_columns: int) -> None:
+        """Make room for so many rows and columns, and keep what there is; the tensors become of a kind with `like`."""
+        if num_rows <= self.num_rows and num_columns <= self.num_columns:
+            return
+        rows = self.num_rows if num_rows <= self.num_rows else 1 << (num_rows - 1).bit_length()
+        columns = self.num_columns if num_columns <= self.num_columns else _rounded(int(num_columns * ROOM))
+        for layer, (keys, values) in zip(self._slot_layers, like, strict=True):
+            layer.keys = _grown(layer.keys, keys, rows, columns)
+            layer.values = _grown(layer.values, values, rows, columns)
+            layer.is_initialized = True
+        self.num_rows, self.num_columns = rows, columns
+
+    def shift(self, num_rows: int, low: int, end: int, new_low: int) -> None:
+        """Move the columns [low, end) of the first rows so that they begin at `new_low`."""
+        for tensor in self._tensors():
+            tensor[:num_rows, :, new_low : new_low + end - low] = tensor[:num_rows, :, low:end].clone()
+
+    def clear(self, first: int, last: int, low: int, end: int) -> None:
+        """Zero the columns [low, end) of rows [first, last): masked, but no row may leave NaN to the next."""
+        if first < last and low < end:
+            for tensor in self._tensors():
+                tensor[first:last, :, low:end] = 0
+
+    def write(self, first: int, prompts: States, sources: torch.Tensor, end: int) -> None:
+        """Copy prompts into rows from `first` on, so that they end before column `end`; `sources` are their rows."""
+        for tensor, made in zip(self._tensors(), itertools.chain(*prompts), strict=True):
+            tensor[first : first + len(sources), :, end - made.shape[2] : end] = made[sources]
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], low: int, end: int) -> None:
+        """Copy the columns [low, end) of some rows to the places of others."""
+        tensors = self._tensors()
+        source, target = (torch.tensor(places, device=tensors[0].device) for places in (sources, targets))
+        for tensor in tensors:
+            tensor[target, :, low:end] = tensor[source, :, low:end]
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [t for layer in self._slot_layers for t in (layer.keys, layer.values) if t is not None]
+
+
+def _rounded(columns: int) -> int:
+    return -(-columns // 64) * 64
+
+
+def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    new = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
+    if old is not None:
+        new[: old.shape[0], :, : old.shape[2]] = old
+    return new
