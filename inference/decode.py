@@ -21,32 +21,48 @@ class Reader:
 
     def __init__(self, lane: Lane, stream: TextStream, ends: frozenset[int]) -> None:
         self.lane, self._stream, self._ends = lane, stream, ends
-        self._num_read = 0
+        self.num_tokens = 0
+        """Those that have been read."""
 
     @property
     def is_over(self) -> bool:
         """True once all that comes has been read."""
-        return self.lane.over and self._num_read == len(self.lane.tokens)
+        return self.lane.over and self.num_tokens == len(self.lane.tokens)
+
+    @property
+    def has_news(self) -> bool:
+        """True if there is something to read, or nothing comes any more."""
+        return self.lane.over or len(self.lane.tokens) > self.num_tokens
+
+    @property
+    def text(self) -> str:
+        """The row's prefix and what has been read."""
+        return self.lane.prompt.row.prefix + self._stream.text
+
+    @property
+    def seconds(self) -> float:
+        """From the decode's start to the last token read."""
+        return self.lane.tokens[self.num_tokens - 1][1] if self.num_tokens else 0.0
 
     def read(self) -> str | None:
-        """The text that new tokens complete, `None` if there are none.
+        """The text that the next token completes, `None` if there is none yet.
 
         Where a limit or a stop cuts a character in two, its first half is left out: Continue then makes it anew.
         """
-        new = self.lane.tokens[self._num_read :]
-        if not new:
+        if self.num_tokens == len(self.lane.tokens):
             return None
-        self._num_read += len(new)
-        return "".join(self._stream.close() if id_ in self._ends else self._stream.feed(id_) for id_, _ in new)
+        token, _ = self.lane.tokens[self.num_tokens]
+        self.num_tokens += 1
+        return self._stream.close() if token in self._ends else self._stream.feed(token)
 
     def completion(self) -> Completion:
         """As far as it has been read."""
-        lane, row, read = self.lane, self.lane.prompt.row, self.lane.tokens[: self._num_read]
+        lane, row, read = self.lane, self.lane.prompt.row, self.lane.tokens[: self.num_tokens]
         return Completion(
-            text=row.prefix + self._stream.text,
+            text=self.text,
             token_ids=tuple(id_ for id_, _ in read),
             num_tokens=len(read),
-            seconds=read[-1][1] if read else 0.0,
+            seconds=self.seconds,
             first_token_seconds=read[0][1] if read else 0.0,
             truncated=len(read) >= row.max_new_tokens and not lane.ended,
             stopped=lane.stopped and self.is_over,
@@ -71,9 +87,10 @@ class Decode:
         lanes = [Lane(i, prompt) for i, prompt in enumerate(prompts)]
         self.ticket = Ticket(lanes, stop, started)
         ends = engine.tokens.vocabulary.ends
-        self._readers = [Reader(lane, TextStream(engine.tokens), ends) for lane in lanes]
-        self._open = list(self._readers)
-        weakref.finalize(self, self.ticket.give_up).atexit = False
+        self.readers = [Reader(lane, TextStream(engine.tokens), ends) for lane in lanes]
+        """By row."""
+        self._open = list(self.readers)
+        weakref.finalize(self, engine.give_up, self.ticket).atexit = False
 
     def __iter__(self) -> Iterator[list[tuple[int, str]]]:
         return self
@@ -95,25 +112,27 @@ class Decode:
         return not self._open
 
     @property
-    def ended(self) -> list[bool]:
-        """By row, whether it has ended and been read."""
-        return [reader.is_over for reader in self._readers]
-
-    @property
     def completions(self) -> list[Completion]:
         """One per row, in the order of the rows, as far as they have been read."""
-        return [reader.completion() for reader in self._readers]
+        return [reader.completion() for reader in self.readers]
 
     def has_news(self) -> bool:
         """True if there is something to read, or nothing comes any more."""
-        return self.ticket.error is not None or any(
-            reader.lane.over or len(reader.lane.tokens) > reader._num_read for reader in self._open
-        )
+        return self.ticket.error is not None or any(reader.has_news for reader in self._open)
+
+    def has_ended(self) -> bool:
+        """True if nothing comes any more, read or not."""
+        return self.ticket.error is not None or self.ticket.is_over
 
     def read(self) -> list[tuple[int, str]] | None:
-        """The new text of the steps since the last time, without waiting; `None` if no row has a new token."""
+        """The new text of a step, without waiting; `None` if no row has a new token."""
         texts = [(reader.lane.index, reader.read()) for reader in self._open]
         self._open = [reader for reader in self._open if not reader.is_over]
         if all(text is None for _, text in texts):
             return None
         return [(index, text) for index, text in texts if text]
+
+    def skip(self) -> None:
+        """Read to the end if nothing more comes; for who wants the completions alone."""
+        while self.has_ended() and self.read() is not None:
+            pass

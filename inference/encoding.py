@@ -1,10 +1,15 @@
-"""Each picture goes through the processor and the vision tower once, however many rows and questions use it."""
+"""Each picture goes through the processor and the vision tower once, however many rows and questions use it.
+
+The processor's part may begin earlier, on another thread, as soon as there is a picture: `ImageEncoder.prepare`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from PIL import Image
@@ -13,6 +18,8 @@ from inference.families import Family, ImageEncoding
 
 CACHE_BYTES = 512 * 2**20
 """Features kept, in bytes; a picture of 1,280 tokens takes 5 MB in a 3B model."""
+MAX_PREPARED = 8
+"""Pictures kept that went through the processor only; one of a megapixel takes 24 MB there."""
 BATCH_PATCHES = 16_384
 """Patches that go through the tower at once."""
 
@@ -23,11 +30,23 @@ class ImageEncoder:
     def __init__(self, family: Family) -> None:
         self._family = family
         self._cache: OrderedDict[bytes, ImageEncoding] = OrderedDict()
+        self._prepared: OrderedDict[bytes, Future[Any]] = OrderedDict()
+        """What the processor made, or is making, of pictures that the tower has not seen."""
+        self._preparing = threading.Lock()
+        self.num_preparations = 0
+        """Pictures that went through the processor so far."""
         self.num_encodings = 0
         """Pictures that went through the tower so far."""
 
+    def prepare(self, images: Iterable[Image.Image]) -> None:
+        """Do the processor's part for `encode`; for any thread, beside whatever else goes on."""
+        for image in {id(image): image for image in images}.values():
+            key = content_key(image)
+            if key not in self._cache:
+                self._inputs(key, image)
+
     def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
-        """One encoding per picture; equal pictures share one."""
+        """One encoding per picture; equal pictures share one. One call at a time."""
         distinct: dict[int, bytes] = {id(image): b"" for image in images}
         by_id = {id(image): image for image in images}
         for key in distinct:
@@ -35,19 +54,41 @@ class ImageEncoder:
         needed = {content: by_id[key] for key, content in distinct.items()}
         found = {content: self._cache[content] for content in needed if content in self._cache}
         missing = {content: image for content, image in needed.items() if content not in found}
-        found |= zip(missing, self._run(missing.values()), strict=True)
+        found |= zip(missing, self._run(missing), strict=True)
+        with self._preparing:
+            for content in missing:
+                self._prepared.pop(content, None)
         for content, encoding in found.items():
             self._cache[content] = encoding
             self._cache.move_to_end(content)
         self._forget()
         return [found[distinct[id(image)]] for image in images]
 
-    def _run(self, images: Iterable[Image.Image]) -> list[ImageEncoding]:
+    def _inputs(self, key: bytes, image: Image.Image) -> Any:
+        """The processor's tensors, made now unless they are there or another thread is at it."""
+        with self._preparing:
+            future = self._prepared.get(key)
+            is_mine = future is None
+            if future is None:
+                future = self._prepared[key] = Future()
+                while len(self._prepared) > MAX_PREPARED:
+                    self._prepared.popitem(last=False)
+        if is_mine:
+            try:
+                self.num_preparations += 1
+                future.set_result(self._family.process(image))
+            except BaseException as error:  # handed on to whoever waits for it, and raised here
+                future.set_exception(error)
+                with self._preparing:
+                    self._prepared.pop(key, None)
+        return future.result()
+
+    def _run(self, images: dict[bytes, Image.Image]) -> list[ImageEncoding]:
         encodings: list[ImageEncoding] = []
         batch: list[Any] = []
         num_patches = 0
-        for image in images:
-            inputs = self._family.process(image)
+        for key, image in images.items():
+            inputs = self._inputs(key, image)
             added = self._family.num_patches(inputs)
             if batch and num_patches + added > BATCH_PATCHES:
                 encodings += self._tower(batch)

@@ -27,7 +27,7 @@ from inference.encoding import ImageEncoder
 from inference.errors import UserError
 from inference.families import ImageEncoding, check_family, make_family
 from inference.lora import Adapter, read_adapter, route_linears
-from inference.pool import Pool
+from inference.pool import Pool, Ticket
 from inference.prompts import Prompt
 from inference.rows import Completion, Row
 from inference.slots import Slots
@@ -105,6 +105,11 @@ class Engine:
         return tuple(self._adapters)
 
     @property
+    def num_image_preparations(self) -> int:
+        """Pictures that went through the processor so far."""
+        return self._encoder.num_preparations
+
+    @property
     def num_image_encodings(self) -> int:
         """Pictures that went through the vision tower so far."""
         return self._encoder.num_encodings
@@ -150,14 +155,21 @@ class Engine:
 
     def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
         """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
+        self.prepare(images)
         with self.lock, torch.inference_mode():
             return self._encoder.encode(images)
+
+    def prepare(self, images: Sequence[Image.Image]) -> None:
+        """Do what needs no turn at the engine: so much of `encode` is done before it is asked for. For any thread."""
+        with torch.inference_mode():
+            self._encoder.prepare(images)
 
     def generate(self, rows: Sequence[Row], stop: threading.Event | None = None) -> list[Completion]:
         """Complete the rows together; one completion per row, in order."""
         decode = self.stream(rows, stop)
-        for _ in decode:
-            pass
+        while not decode.is_over:
+            self.step(decode.has_ended)
+            decode.skip()
         return decode.completions
 
     def step(self, unless: Callable[[], bool] | None = None) -> None:
@@ -169,6 +181,19 @@ class Engine:
         with self.lock, torch.inference_mode():
             if unless is None or not unless():
                 self._pool.step()
+
+    def give_up(self, ticket: Ticket) -> None:
+        """Nobody reads that decode any more: its rows leave now, or before the next step if one is made just now.
+
+        Called wherever the decode is collected, so it waits for nothing.
+        """
+        ticket.given_up = True
+        if self.lock.acquire(blocking=False):
+            try:
+                with torch.inference_mode():
+                    self._pool.tidy()
+            finally:
+                self.lock.release()
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:

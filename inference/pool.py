@@ -49,12 +49,14 @@ class Ticket:
     """What broke them."""
 
     @property
-    def is_stopped(self) -> bool:
-        return self.given_up or self.error is not None or (self.stop is not None and self.stop.is_set())
+    def is_over(self) -> bool:
+        """True once no row of it gets more tokens."""
+        return all(lane.over for lane in self.lanes)
 
-    def give_up(self) -> None:
-        """Its rows leave before the next step."""
-        self.given_up = True
+    @property
+    def is_stopped(self) -> bool:
+        """True if its rows are to leave."""
+        return self.given_up or self.error is not None or (self.stop is not None and self.stop.is_set())
 
 
 class Pool:
@@ -77,7 +79,7 @@ class Pool:
 
         What breaks is kept in the tickets of the rows it broke.
         """
-        self._drop_stopped()
+        self.tidy()
         was_running = bool(self._running)
         if was_running:
             try:
@@ -86,10 +88,12 @@ class Pool:
                 self._fail(self._running, error)
                 self._running = []
                 self._slots.clear()
+                self.tidy()  # their other rows, which wait
         while newcomers := self._next():
             self._admit(newcomers)
             if was_running:
                 break  # the others go on after as much of reading as that
+        self._forget()
 
     def _admit(self, newcomers: list[tuple[Ticket, Lane]]) -> None:
         place = len(self._running)
@@ -97,6 +101,7 @@ class Pool:
             tokens = self._slots.join([lane.prompt for _, lane in newcomers])
         except Exception as error:  # as above
             self._fail(newcomers, error)
+            self.tidy()
             return
         self._running += newcomers
         self._take(tokens, place)
@@ -108,11 +113,7 @@ class Pool:
         keys: set[tuple] = set()
         longest = 0
         while self._waiting and len(self._running) + len(found) < self._num_slots:
-            ticket, lane = self._waiting[0]
-            if lane.over:
-                self._waiting.popleft()
-                continue
-            prompt = lane.prompt
+            prompt = self._waiting[0][1].prompt
             if len(adapters | {id(prompt.adapter)} - {id(None)}) > MAX_TOGETHER:
                 break
             longest = max(longest, len(prompt.ids))
@@ -138,14 +139,21 @@ class Pool:
             done.add(place)
         self._leave(done)
 
-    def _drop_stopped(self) -> None:
+    def tidy(self) -> None:
+        """Free what belongs to decodes that are stopped or given up."""
         stopped = [ticket for ticket in self._tickets if ticket.is_stopped]
         for ticket in stopped:
             for lane in ticket.lanes:
                 lane.stopped, lane.over = lane.stopped or not lane.over, True
         if stopped:
             self._leave({place for place, (_, lane) in enumerate(self._running) if lane.over})
-        self._tickets = [ticket for ticket in self._tickets if not all(lane.over for lane in ticket.lanes)]
+            self._waiting = deque(pair for pair in self._waiting if not pair[1].over)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep nothing of decodes that are over: their adapters may be large."""
+        if any(ticket.is_over for ticket in self._tickets):
+            self._tickets = [ticket for ticket in self._tickets if not ticket.is_over]
 
     def _leave(self, places: set[int]) -> None:
         if places:

@@ -38,7 +38,10 @@ class Slots:
         """(…, B, 1): a row's position less its column."""
         self._mask: torch.Tensor | None = None
         """(B, 1, 1, columns), added to the attention's scores; `None` where nothing is hidden."""
+        self._routes: Routes = {}
+        self._chooser: Chooser | None = None
         self._is_arranged = False
+        self._router.use(self._routes)  # so that no adapter is kept
 
     def join(self, prompts: Sequence[Prompt]) -> list[int]:
         """Read the prompts and give them places after the others; returns their first tokens."""
@@ -66,6 +69,7 @@ class Slots:
             self._rebase(self._column - self._low)
         if not self._is_arranged:
             self._arrange()
+        assert self._chooser is not None
         self._router.use(self._routes)
         width = self._column + 1 - self._low
         mask = None if self._mask is None else self._mask[..., :width]
@@ -126,7 +130,7 @@ class Slots:
             hidden = columns < torch.tensor(starts, device=self._device)[:, None]  # (B, columns)
             mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
             self._mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]  # (B, 1, 1, columns)
-        self._routes: Routes = make_routes([seat.prompt.adapter for seat in self._seats], self._device)
+        self._routes = make_routes([seat.prompt.adapter for seat in self._seats], self._device)
         self._chooser = Chooser(self._seats, self._vocabulary, self._device)
         self._is_arranged = True
 

@@ -132,7 +132,7 @@ def rows(length: int = 8, **options: Any) -> list[Row]:
 
 
 def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = Line(lambda: cast(Engine, SteeredEngine(engine, num_slots=1)))
     line.wait_loaded()
     jobs = [line.submit(rows(200)) for _ in range(3)]
     assert [job.ahead for job in jobs][1:] == [1, 2] or jobs[0].wait(0)
