@@ -49,7 +49,9 @@ def test_each_row_has_its_own_temperature_and_noise() -> None:
     assert sample(logits, cold_hot_hot, torch.tensor([0.1, 0.1, 0.9], dtype=torch.float64)).tolist() == [1, 0, 1]
 
 
-@given(st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=30), st.floats(0.01, 1, width=32), st.floats(0.2, 3))
+@given(
+    st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=30), st.floats(1 / 128, 1, width=32), st.floats(0.2, 3)
+)
 def test_the_nucleus_is_that_of_transformers(logits: list[float], top_p: float, temperature: float) -> None:
     scores = torch.tensor([logits]) / temperature
     theirs = TopPLogitsWarper(float(torch.tensor(top_p)))(None, scores) > -torch.inf

@@ -45,6 +45,7 @@ class RunTrainer(GRPOTrainer):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
             super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, roll_out))
+        self.args: Any
         self.model: Any
         self.train_dataset: Any
         self.num_generations: int
