@@ -55,6 +55,9 @@ class Chooser:
                 self._greedy = temperature == 0  # (B,)
                 temperature = temperature.masked_fill(self._greedy, 1.0)
             self._temperature = temperature
+            self._top_p = None
+            if any(row.top_p < 1 for row in rows):
+                self._top_p = torch.tensor([row.top_p for row in rows], device=device)  # (B,)
         self._noise = torch.empty(0, 0)
         self._noise_from = 0
 
@@ -71,7 +74,7 @@ class Chooser:
         likeliest = logits.argmax(dim=-1)  # (B,)
         if not self._samples:
             return likeliest
-        drawn = sample(logits, self._temperature, self._noise_of(step))
+        drawn = sample(logits, self._temperature, self._noise_of(step), self._top_p)
         is_none = drawn >= logits.shape[1]  # NaN, which a broken adapter may make: it is that row's own affair
         return torch.where(is_none if self._greedy is None else is_none | self._greedy, likeliest, drawn)
 

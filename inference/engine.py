@@ -228,6 +228,8 @@ def _check(row: Row) -> None:
         raise UserError(f"min_new_tokens is {row.min_new_tokens}; it lies from 0 to max_new_tokens.")
     if not (math.isfinite(row.temperature) and row.temperature >= 0):
         raise UserError(f"The temperature is {row.temperature}; it must be 0 (greedy) or more.")
+    if not 0 < row.top_p <= 1:
+        raise UserError(f"top_p is {row.top_p}; it is above 0 and at most 1, which samples from everything.")
     if not 0 <= row.seed < 2**63:
         raise UserError(f"The seed is {row.seed}; it must be a whole number from 0 to 2^63 - 1.")
     if row.image.mode != "RGB":

@@ -31,6 +31,8 @@ class Row:
     """The completion cannot end before this many tokens; benchmarks force equal lengths with it."""
     temperature: float = 0.0
     """0 is greedy."""
+    top_p: float = 1.0
+    """Sample only from the likeliest tokens that together reach this share; 1 samples from all."""
     seed: int = 0
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""

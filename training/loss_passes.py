@@ -72,7 +72,8 @@ class Passes:
     ) -> Scored:
         """Completions after the caches of their prompts; each begins with its prompt's last token."""
         own = DynamicCache(config=model_config(model))
-        for i, layer in enumerate(cache.layers):
+        layers: Any = cache.layers
+        for i, layer in enumerate(layers):
             own.update(layer.keys[places], layer.values[places], i)
         steps = torch.arange(rows.completion_ids.shape[1], device=places.device)
         return _score(

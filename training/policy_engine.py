@@ -70,14 +70,22 @@ class PolicyEngine:
         max_new_tokens: int,
         min_new_tokens: int = 0,
         temperature: float = 1.0,
+        top_p: float = 1.0,
     ) -> list[list[int]]:
         """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout."""
         adapter = live_adapter(self._model)
         rows = [
             Row(
-                **{"image": prompt.image, "question": prompt.question, "system_prompt": prompt.system_prompt},
-                **{"adapter": _POLICY, "held": lambda: adapter, "seed": seed, "temperature": temperature},
-                **{"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens},
+                prompt.image,
+                prompt.question,
+                prompt.system_prompt,
+                adapter=_POLICY,
+                held=lambda: adapter,
+                max_new_tokens=max_new_tokens,
+                min_new_tokens=min_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
@@ -118,10 +126,32 @@ def live_adapter(model: PeftModel) -> Adapter:
     adapter: Adapter = {}
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and name in module.lora_A:
-            dtype = module.get_base_layer().weight.dtype
-            a, b = (side[name].weight.detach().to(dtype).t() for side in (module.lora_A, module.lora_B))
+            base: Any = module.get_base_layer()
+            factors = [side[name].get_parameter("weight") for side in (module.lora_A, module.lora_B)]
+            a, b = (factor.detach().to(base.weight.dtype).t() for factor in factors)
             adapter[path] = Factors(a, b, module.scaling[name])
     return adapter
+
+
+def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
+    """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
+
+    The pictures go along as the column `image` of the reward functions.
+    """
+    prompts = trainer.policy.prompts(conversations, trainer.pictures)
+    first = trainer.accelerator.process_index * len(prompts)
+    step, round_number = trainer.state.global_step, trainer.round_number
+    completions = trainer.policy.generate(
+        prompts,
+        [rollout_seed(trainer.args.seed, step, round_number, first + i) for i in range(len(prompts))],
+        max_new_tokens=trainer.max_completion_length,
+        min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
+        temperature=trainer.temperature,
+        top_p=trainer.top_p,
+    )
+    trainer.scored = prompts
+    ids = [list(prompt.ids) for prompt in prompts]
+    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": trainer.pictures}
 
 
 def rollout_seed(run_seed: int, step: int, round_number: int, row: int) -> int:

@@ -6,64 +6,30 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset, Image
-from peft import LoraConfig, PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.engine import Engine
-from inference.errors import UserError
-from inference.format import build_messages, neutralise
 from inference.settings import base_source
 from inference.tokens import chat_markers
 from training.checks import check_processes
 from training.config import RunConfig
-from training.lora import lora_targets, stop_tower_gradient
+from training.lora import load_adapter, lora_config, stop_tower_gradient
 from training.loss_batch import arrange, replace_groups, select_rows
 from training.loss_passes import Passes
-from training.policy_engine import PolicyEngine, RolloutPrompt, rollout_seed, share_weights
+from training.policy_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
+from training.prompt_rows import decode_pictures, prompts
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
 from training.trackers import PROJECT, run_id, tracker_environment
-
-
-def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
-    """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
-
-    The pictures go along as the column `image` of the reward functions.
-    """
-    prompts = trainer.policy.prompts(conversations, trainer.pictures)
-    first = trainer.accelerator.process_index * len(prompts)
-    step, round_number = trainer.state.global_step, trainer.round_number
-    completions = trainer.policy.generate(
-        prompts,
-        [rollout_seed(trainer.args.seed, step, round_number, first + i) for i in range(len(prompts))],
-        max_new_tokens=trainer.max_completion_length,
-        min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
-        temperature=trainer.temperature,
-    )
-    trainer.scored = prompts
-    ids = [list(prompt.ids) for prompt in prompts]
-    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": trainer.pictures}
-
-
-def decode_pictures(rows: Sequence[dict[str, Any]], group_size: int, first: int) -> list[dict[str, Any]]:
-    """Copies of a step's rows with the picture decoded, once for each group; `first` is the first row's number among
-    those of all processes."""
-    decoded: list[dict[str, Any]] = []
-    for i, row in enumerate(rows):
-        is_new = not i or (first + i) % group_size == 0
-        picture = Image().decode_example(row["image"]) if is_new else decoded[-1]["image"]
-        decoded.append(row | {"image": picture})
-    return decoded
 
 
 class RunTrainer(GRPOTrainer):
@@ -74,11 +40,12 @@ class RunTrainer(GRPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+        self, *, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
-            super().__init__(*args, rollout_func=None if kwargs["args"].use_vllm else roll_out, **kwargs)
+            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, roll_out))
+        self.args: Any
         self.model: Any
         self.train_dataset: Any
         self.num_generations: int
@@ -95,7 +62,8 @@ class RunTrainer(GRPOTrainer):
         if self.use_vllm or self.aux_loss_enabled or not is_whole:
             self.rollout_func = None
             return None
-        engine = Engine(twin.to(self.accelerator.device), self.processing_class, self.model.config.name_or_path)
+        base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
+        engine = Engine(twin.to(self.accelerator.device), self.processing_class, base, num_slots=completions)
         alone = self.accelerator.num_processes == 1
         self.passes = Passes(
             engine.family,
@@ -136,7 +104,8 @@ class RunTrainer(GRPOTrainer):
             # to the reward functions, and `_get_per_token_logps_and_entropies` their features to the model.
             output = super()._generate_and_score_completions(rows)
             output["rollout_prompts"] = self.scored
-            self._logs["images"].extend(gather_object([[picture] for picture in self.pictures]))
+            kept: Any = self._logs["images"]
+            kept.extend(gather_object([[picture] for picture in self.pictures]))
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
@@ -241,31 +210,6 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
     )
 
 
-def lora_config(config: RunConfig, model: Any) -> LoraConfig:
-    """LoRA on the language model alone."""
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=lora_targets(model, config.lora_modules),
-        task_type="CAUSAL_LM",
-    )
-
-
-def load_adapter(model: Any, folder: str) -> PeftModel:
-    """The model with the adapter to train on from; safetensors only."""
-    path = Path(folder).expanduser()
-    if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder"
-        )
-    try:
-        return PeftModel.from_pretrained(model, str(path), is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise UserError(f"start_adapter {folder} does not fit this base ({said}); name one made for it") from None
-
-
 def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
     """TRL's arguments. All completions of a step are generated together, and trained on in micro-batches."""
     processes = check_processes(config)
@@ -310,14 +254,3 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )
-
-
-def prompts(rows: Dataset, markers: Iterable[str]) -> Dataset:
-    """Rows as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
-
-    def row(problem: str) -> dict[str, Any]:
-        messages = build_messages(neutralise(problem, markers))
-        return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
-
-    unneeded = [name for name in rows.column_names if name not in ("image", "solution")]
-    return rows.map(row, input_columns=["problem"], remove_columns=unneeded)

@@ -19,10 +19,16 @@ import transformers
 import trl
 from transformers.utils import logging
 
-from tests.benchmarks import engine, grading, grpo, page
+from tests.benchmarks import engine, grading, grpo, page, skipping
 from tests.benchmarks.table import Measurement, table
 
-PARTS = {"page": page.measure, "engine": engine.measure, "grading": grading.measure, "grpo": grpo.measure}
+PARTS = {
+    "page": page.measure,
+    "engine": engine.measure,
+    "grading": grading.measure,
+    "grpo": grpo.measure,
+    "skipping": skipping.measure,
+}
 
 
 def main() -> None:
