@@ -26,9 +26,10 @@ from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
 from inference.families import ImageEncoding, check_family, make_family
-from inference.lora import Adapter, read_adapter, route_linears
+from inference.lora import read_adapter
 from inference.pool import Pool, Ticket
 from inference.prompts import Prompt
+from inference.routing import Adapter, route_linears
 from inference.rows import Completion, Row
 from inference.slots import Slots
 from inference.system_prompts import read_system_prompt

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from inference.lora import MAX_TOGETHER
 from inference.prompts import Prompt
+from inference.routing import MAX_TOGETHER
 from inference.slots import Slots
 
 PREFILL_TOKENS = 8_192

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from inference.families import Family, ImageEncoding, tower_output
-from inference.lora import Adapter, Router, make_routes
+from inference.routing import Adapter, Router, make_routes
 from inference.rows import Row
 from inference.tokens import Vocabulary
 

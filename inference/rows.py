@@ -11,7 +11,7 @@ from PIL import Image
 from inference.format import THINK_PROMPT
 
 if TYPE_CHECKING:
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 
 @dataclass(frozen=True)

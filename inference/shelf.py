@@ -18,7 +18,7 @@ from inference.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRecord
 from inference.errors import UserError
 
 if TYPE_CHECKING:
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 MOST = 4
 """Adapters on the shelf, the served one among them."""

@@ -9,8 +9,8 @@ import torch
 
 from inference.choice import Chooser, Seat
 from inference.families import Family
-from inference.lora import Router, Routes, make_routes
 from inference.prompts import Prefill, Prompt, prefill
+from inference.routing import Router, Routes, make_routes
 from inference.slot_cache import SlotCache
 from inference.tokens import Vocabulary
 

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from inference.engine import Engine
 from inference.errors import UserError
-from inference.lora import Factors, RoutedLinear, Router, make_routes, read_adapter
+from inference.lora import read_adapter
+from inference.routing import Factors, RoutedLinear, Router, make_routes
 from tests.samples import random_adapter
 
 

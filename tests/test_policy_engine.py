@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 
-from inference.lora import RoutedLinear
+from inference.routing import RoutedLinear
 from tests.test_loss_passes import as_trl, make
 from training.policy_engine import live_adapter, rollout_seed
 from training.trainer import RunTrainer

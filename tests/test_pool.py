@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from inference.engine import Engine, Row
-from inference.lora import MAX_TOGETHER, Factors
+from inference.routing import MAX_TOGETHER, Factors
 from inference.settings import STARTER
 from inference.slots import Slots
 from tests.samples import perturbed_adapter, problems

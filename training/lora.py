@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel
 from torch import nn
 
 from inference.errors import UserError
-from inference.lora import decoder_path
+from inference.routing import decoder_path
 from training.config import RunConfig
 
 TOWERS = ("visual", "vision_tower", "vision_model", "connector", "multi_modal_projector")

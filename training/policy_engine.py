@@ -21,7 +21,7 @@ from torch import nn
 
 from inference.engine import Engine
 from inference.families import ImageEncoding
-from inference.lora import Adapter, Factors
+from inference.routing import Adapter, Factors
 from inference.rows import Row
 
 _POLICY = "policy"

@@ -25,7 +25,7 @@ from inference.ui.view import Grade
 
 if TYPE_CHECKING:
     from inference.engine import Engine
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 MAX_EXPECTED_CHARS = 1_000
 MAX_TEMPERATURE = 2.0
