@@ -1,7 +1,7 @@
 """Decoding beside what the machine allows: the weights read once a step, or the arithmetic, whichever takes longer.
 
-Both are measured here: bandwidth by summing as many bytes as the language model's weights have (so a model that fits in a
-cache is measured against the cache), arithmetic by a large matrix product in the model's own type.
+Both are measured here: bandwidth by summing as many bytes as the language model's weights have (so a model that fits in
+a cache is measured against the cache), arithmetic by a large matrix product in the model's own type.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def measure(shape: str = "starter") -> Iterator[Measurement]:
         read = size * (num_weights + num_rows * length * kept)
         scored = 4 * config.num_hidden_layers * config.num_attention_heads * head * length
         floor = max(read / machine.bandwidth, num_rows * (2 * num_weights + scored) / machine.arithmetic)
-        yield Measurement(
-            f"{shape}, decode, {num_rows} {'row' if num_rows == 1 else 'rows'}",
-            f"{num_rows / seconds:.4g} tokens/s",
-            "",
-            f"{1000 * seconds:.3g} ms a step, {100 * floor / seconds:.0f} % of the roofline ({machine.bandwidth / 1e9:.3g} "
-            f"GB/s, {machine.arithmetic / 1e9:.3g} GFLOP/s; {num_weights / 1e6:.4g} M weights, {length:.0f} tokens a row)",
+        note = (
+            f"{1000 * seconds:.3g} ms a step, {100 * floor / seconds:.0f} % of the roofline "
+            f"({machine.bandwidth / 1e9:.3g} GB/s, {machine.arithmetic / 1e9:.3g} GFLOP/s; "
+            f"{num_weights / 1e6:.4g} M weights, {length:.0f} tokens a row)"
         )
+        title = f"{shape}, decode, {num_rows} {'row' if num_rows == 1 else 'rows'}"
+        yield Measurement(title, f"{num_rows / seconds:.4g} tokens/s", "", note)
 
 
 def _step_seconds(engine: Engine, num_rows: int, shape: str) -> tuple[float, float]:
