@@ -16,7 +16,10 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 ROOM = 1.25
-"""Columns held per column needed: what lies between two moves of everything to the left."""
+"""Columns held per column needed, once rows join at different times: what lies between two moves to the left.
+
+Until then no more than is needed: attention reads rows the faster, the nearer they lie to each other.
+"""
 
 States = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """By layer keys and values, (rows, heads, columns, width)."""
@@ -77,16 +80,21 @@ class SlotCache(Cache):
             layer.open(num_rows, low, column)
 
     def reserve(self, like: States, num_rows: int, num_columns: int) -> None:
-        """Make room for so many rows and columns, and keep what there is; the tensors become of a kind with `like`."""
+        """Make room for so many rows and columns, and keep what there is; new tensors are of a kind with `like`."""
         if num_rows <= self.num_rows and num_columns <= self.num_columns:
             return
         rows = self.num_rows if num_rows <= self.num_rows else 1 << (num_rows - 1).bit_length()
-        columns = self.num_columns if num_columns <= self.num_columns else _rounded(int(num_columns * ROOM))
+        columns = self.num_columns if num_columns <= self.num_columns else -(-num_columns // 16) * 16
         for layer, (keys, values) in zip(self._slot_layers, like, strict=True):
             layer.keys = _grown(layer.keys, keys, rows, columns)
             layer.values = _grown(layer.values, values, rows, columns)
             layer.is_initialized = True
         self.num_rows, self.num_columns = rows, columns
+
+    def widen(self, num_columns: int) -> None:
+        """Room for so many columns and some more, so that a shift to the left lasts a while."""
+        like = [(layer.keys, layer.values) for layer in self._slot_layers]
+        self.reserve(like, self.num_rows, int(num_columns * ROOM) + 16)  # type: ignore[arg-type]
 
     def shift(self, num_rows: int, low: int, end: int, new_low: int) -> None:
         """Move the columns [low, end) of the first rows so that they begin at `new_low`."""
@@ -113,10 +121,6 @@ class SlotCache(Cache):
 
     def _tensors(self) -> list[torch.Tensor]:
         return [t for layer in self._slot_layers for t in (layer.keys, layer.values) if t is not None]
-
-
-def _rounded(columns: int) -> int:
-    return -(-columns // 64) * 64
 
 
 def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

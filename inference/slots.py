@@ -68,7 +68,10 @@ class Slots:
         """One token more for each row, in the order of their places."""
         self._step += 1
         if self._column == self._cache.num_columns:
-            self._rebase(self._column - self._low)
+            self._cache.widen(max(_length(seat.prompt) for seat in self._seats))
+            self._is_arranged = False
+            if self._column == self._cache.num_columns:
+                self._rebase(self._column - self._low)
         if not self._is_arranged:
             self._arrange()
         assert self._chooser is not None

@@ -35,7 +35,10 @@ def test_a_step_writes_one_column_and_sees_all_before_it(cache: SlotCache) -> No
 
 def test_room_grows_and_keeps_what_there_is(cache: SlotCache) -> None:
     rows, columns = cache.num_rows, cache.num_columns
-    assert rows >= 3 and columns > 40, "more than is needed, so that not everything moves at each step"
+    assert rows >= 3 and columns >= 40
+    cache.widen(40)
+    assert cache.num_columns >= 50, "more than is needed, so that not everything moves at each step"
+    columns = cache.num_columns
     cache.reserve(states(1, 1), 3, 40)
     assert (cache.num_rows, cache.num_columns) == (rows, columns)
     cache.reserve(states(1, 1), rows + 1, 3 * columns)
