@@ -20,6 +20,8 @@ class Slots:
 
     def __init__(self, model: Any, family: Family, router: Router, vocabulary: Vocabulary) -> None:
         self._model, self._family, self._router, self._vocabulary = model, family, router, vocabulary
+        self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
+        self._head = model.get_output_embeddings()
         self._device: torch.device = model.device
         self._cache = SlotCache(model.config.get_text_config().num_hidden_layers)
         self._step = 0
@@ -73,15 +75,15 @@ class Slots:
         self._router.use(self._routes)
         width = self._column + 1 - self._low
         mask = None if self._mask is None else self._mask[..., :width]
-        logits = self._model(
-            input_ids=self._tokens[:, None],
+        hidden = self._decoder(  # without the layers around it, which have nothing to do where there is no picture
+            inputs_embeds=self._embed(self._tokens[:, None]),
             attention_mask=self._family.step_mask(mask),
             position_ids=self._offsets + self._column,
             past_key_values=self._cache,
             use_cache=True,
-        ).logits[:, -1]  # (B, V)
+        ).last_hidden_state  # (B, 1, hidden)
         self._column += 1
-        self._tokens = self._chooser.choose(logits, self._step)
+        self._tokens = self._chooser.choose(self._head(hidden[:, 0]), self._step)  # from logits (B, V)
         return self._tokens.tolist()
 
     def leave(self, places: Collection[int]) -> list[int]:
