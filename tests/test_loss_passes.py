@@ -111,6 +111,26 @@ def test_other_families_too(family: str, tmp_path: Path) -> None:
     assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
 
 
+@pytest.mark.slow
+def test_the_reference_is_scored_as_trl_scores_it(tmp_path: Path) -> None:
+    """With a KL penalty: the base's log-probabilities, in parts of a micro-batch."""
+    trainer = make(tmp_path, beta=0.1, micro_batch_size=4)
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    theirs = as_trl(trainer, inputs)
+    ids, mask = (
+        torch.cat([inputs[f"{part}_{kind}"] for part in ("prompt", "completion")], 1) for kind in ("ids", "mask")
+    )
+    names = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    length = inputs["completion_ids"].shape[1]
+    trainer.policy = None
+    with torch.no_grad(), trainer.model.disable_adapter():
+        scored, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(
+            trainer, trainer.model, ids, mask, length, **{name: theirs[name] for name in names}
+        )
+    assert inputs["ref_per_token_logps"].abs().max() > 0
+    torch.testing.assert_close(inputs["ref_per_token_logps"], scored, atol=1e-4, rtol=0)
+
+
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=80))
 def test_passes_hold_every_row_once_and_little_padding(lengths: list[int]) -> None:
     parts = split_by_length(lengths)
