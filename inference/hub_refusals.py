@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from inference.errors import UserError
 
 _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "requests")
 _PASSING = (408, 425, 429)
+_TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[\w.-]{4,}")
 
 
 class Unreachable(UserError):
@@ -43,8 +46,9 @@ def refusal(what: str, name: str, error: Exception) -> UserError | None:
 
 
 def said(error: Exception) -> str:
-    """The first line of what an error says, of bounded length and with a full stop."""
-    line = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    """What an error says, in one line of bounded length with a full stop, without what looks like a token."""
+    plain = "".join(c if c.isprintable() else " " for c in str(error))
+    line = (_TOKEN.sub("hf_…", " ".join(plain.split())) or type(error).__name__)[:200]
     return line if line.endswith(".") else f"{line}."
 
 

@@ -187,7 +187,9 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("slow", "412", "401")])
-@pytest.mark.parametrize("where", ["GET .*/api/models/.*", "POST .*/paths-info/.*", "GET .*/resolve/.*safetensors"])
+@pytest.mark.parametrize(
+    "where", ["GET .*/api/models/.*", "(HEAD|GET) .*/resolve/.*config.json", "GET .*/resolve/.*safetensors"]
+)
 def test_a_hub_that_fails_is_tried_again_and_nothing_half_is_served(
     repo: Repo, hub: Hub, home: Path, impatient: None, kind: str, where: str
 ) -> None:
