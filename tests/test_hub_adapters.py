@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,14 +56,6 @@ def repo(hub: Hub, hub_client: Client) -> Repo:
     found = hub.repo("model", NAME)
     found.commit(files())
     return found
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client tries again at once."""
-    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time)})
-    clock.sleep = lambda seconds: None
-    monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
 
 
 def settings(home: Path, adapter: str = NAME) -> Settings:

@@ -17,6 +17,7 @@ from training.access import Access
 from training.access_routes import access_routes
 from training.launcher import LocalLauncher
 from training.runs import RunStore
+from training.state_keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
@@ -35,6 +36,7 @@ class TrainSide:
         self.store = RunStore(settings.home)
         self.launcher = LocalLauncher(self.store)
         self.watcher = Watcher(self.launcher)
+        self.keeper = StateKeeper(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:
@@ -48,5 +50,5 @@ class TrainSide:
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
-        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
+        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
         return build_train(desk, self._archive, tab)
