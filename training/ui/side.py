@@ -15,7 +15,7 @@ from starlette.routing import Route
 from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
-from training.launcher import LocalLauncher
+from training.job_launcher import launcher_for
 from training.runs import RunStore
 from training.sleep_timer import SleepTimer
 from training.ui.archive import Archive
@@ -34,7 +34,7 @@ class TrainSide:
         self.access = access
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
-        self.launcher = LocalLauncher(self.store)
+        self.launcher = launcher_for(settings, self.store, in_background=True)
         self.sleep_timer = SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer])
 
@@ -51,9 +51,10 @@ class TrainSide:
         """A Job trains on a machine of its own, whether the Space sleeps or not."""
         if not self.sleep_timer.space:
             return
+        here = self._settings.training.trainer == "space"
         records = self.store.list() if self.store.exists() else []
         self.sleep_timer.tend(
-            any(record.launcher == "local" and (record.is_active or record.status == "queued") for record in records)
+            any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
