@@ -2,6 +2,7 @@
 #
 #   make app     serve the page on port 7860 (GRADIO_SERVER_PORT and LOOKTHINK_HOME are honoured)
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
+#   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains
@@ -19,7 +20,7 @@ export GRADIO_SERVER_PORT ?= 7860
 export GRADIO_ANALYTICS_ENABLED ?= False
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain test check torture clean
+.PHONY: app train pretrain space test check torture clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -30,6 +31,9 @@ train: $(RUN_STAMP)
 
 pretrain: $(RUN_STAMP)
 	$(PYTHON) -m training pretrain
+
+space: $(RUN_STAMP)
+	$(PYTHON) -m training.front_matter
 
 test: $(DEV_STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
@@ -42,6 +46,7 @@ check: $(DEV_STAMP)
 torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \
 	    -k "twenty or five_hundred"
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py -k fault
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

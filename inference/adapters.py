@@ -1,7 +1,8 @@
 """Which adapters this deployment can serve, and what is known of them: folders on this machine.
 
 The served one comes first, then the one that the settings name, then those in `adapters/` of the home folder, then
-those that finished runs there have made. Which one is served: `inference.served`.
+those that finished runs there have made. Which one is served: `inference.served`. One that the settings name on the
+Hub is the folder that it was fetched into (`inference.hub_adapters`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import UserError
+from inference.hub_cache import cached_folder, hub_name, read_ref
 from inference.settings import Settings
+from inference.system_prompts import PROMPT_FILE, read_system_prompt
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -35,6 +38,10 @@ _TUNED, _BASE = "adapter-thinking", "base-thinking"
 logger = logging.getLogger(__name__)
 
 
+class NotFetched(UserError):
+    """An adapter of the Hub is not on this machine, for now."""
+
+
 @dataclass(frozen=True)
 class AdapterRecord:
     """An adapter and its scores on held-out problems, where an evaluation stands beside it."""
@@ -49,6 +56,8 @@ class AdapterRecord:
     """The same for the base alone, on the same problems and prompt."""
     num_rows: int | None = None
     """Held-out problems in the evaluation."""
+    system_prompt: str | None = None
+    """Its own, where it was not trained with the one of `inference.format`."""
 
     @property
     def scores(self) -> str:
@@ -66,8 +75,8 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
     out, with a line in the log. A run whose adapter was promoted stands there once, as the promoted version.
     """
     records: dict[str, AdapterRecord] = {}
-    for named in filter(None, (served, settings.adapter)):
-        record = read_record(resolve(str(named)))
+    for named in filter(None, (served, named_folder(settings))):
+        record = read_record(named)
         records.setdefault(record.name, record)
     for folder in adapter_folders(settings.home):
         try:
@@ -87,15 +96,34 @@ def same_base(one: str | None, other: str) -> bool:
     return one is None or Path(one).name == Path(other).name
 
 
-def resolve(adapter: str) -> Path:
-    """The folder of an adapter. Raises `UserError` for a Hub id, which is not served from here yet."""
+def resolve(adapter: str, home: Path) -> Path:
+    """The folder of an adapter, of one on the Hub the one it was fetched into. Nothing is fetched here.
+
+    Raises `NotFetched` for one of the Hub that is not here, `UserError` for what is neither.
+    """
+    name = hub_name(adapter)
+    if name is not None:
+        fetched = cached_folder(home, name)
+        if fetched is None:
+            why = read_ref(home, name).problem
+            raise NotFetched(
+                f"The adapter {name} could not be fetched: {why}"
+                if why
+                else f"The adapter {name} has not been fetched from the Hub yet."
+            )
+        return fetched
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
-        raise UserError(
-            f"The adapter {adapter} is no folder on this machine, and adapters on the Hub are not fetched. Download "
-            "it and name its folder."
-        )
+        raise UserError(f"The adapter {adapter} is no folder on this machine. Name one, or owner/name of the Hub.")
     return folder
+
+
+def named_folder(settings: Settings) -> Path | None:
+    """The folder of the adapter that the settings name; `None` if they name none, or one that is not fetched yet."""
+    try:
+        return resolve(settings.adapter, settings.home) if settings.adapter else None
+    except NotFetched:
+        return None
 
 
 def read_record(folder: Path) -> AdapterRecord:
@@ -114,6 +142,7 @@ def read_record(folder: Path) -> AdapterRecord:
         test_accuracy=_accuracy(evaluation, _TUNED),
         base_accuracy=_accuracy(evaluation, _BASE),
         num_rows=_count(evaluation.get("about")),
+        system_prompt=read_system_prompt(folder),
     )
 
 
@@ -126,22 +155,23 @@ def check_size(weights: Path) -> None:
 
 
 def adapter_digest(folder: Path) -> str:
-    """64 hexadecimal digits of what the adapter is: its settings and its weights, and nothing that stands beside them.
+    """64 hexadecimal digits of what the adapter is: its settings, its weights and its own system prompt if it has one.
 
     Raises `UserError` if a file cannot be read.
     """
     try:
-        states = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
-        return _digest(folder, tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in states))
+        names = [CONFIG_FILE, WEIGHTS_FILE, *([PROMPT_FILE] if (folder / PROMPT_FILE).is_file() else [])]
+        states = [(folder / name).stat() for name in names]
+        return _digest(folder, tuple(names), tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in states))
     except OSError as error:
         raise UserError(f"The adapter {folder} cannot be read ({error.strerror}). Save it again.") from error
 
 
 @functools.lru_cache(maxsize=256)
-def _digest(folder: Path, states: tuple[tuple[int, int, int], ...]) -> str:
+def _digest(folder: Path, names: tuple[str, ...], states: tuple[tuple[int, int, int], ...]) -> str:
     """`states` change when the files do, so that files are read once."""
     found = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
+    for name in names:
         with (folder / name).open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()

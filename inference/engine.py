@@ -28,6 +28,7 @@ from inference.errors import UserError
 from inference.families import check_family, make_family
 from inference.lora import Adapter, read_adapter, route_linears
 from inference.rows import Completion, Row
+from inference.system_prompts import read_system_prompt
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
@@ -107,6 +108,9 @@ class Engine:
 
         Runs beside decodes. Raises `UserError` if it cannot be served.
         """
+        prompt = read_system_prompt(Path(path))
+        if prompt is not None:
+            self.tokens.check_is_text(prompt)
         return read_adapter(Path(path), self._model, self.base_name)
 
     def remove_adapter(self, name: str) -> None:

@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.adapters import AdapterRecord, available_adapters
+from inference.adapters import AdapterRecord, available_adapters, named_folder
 from inference.errors import UserError
+from inference.format import THINK_PROMPT
+from inference.hub_adapters import fetch_named
+from inference.hub_cache import REFS, hub_name
 from inference.served import Serving, serving
 from inference.served_file import FILE
 from inference.settings import Settings
@@ -35,8 +39,11 @@ _LOOKED_AT = (
     FILE,
     *(f"{folder}/*.{ending}" for folder in ("adapters/[!.]*", "runs/*/adapter") for ending in ("json", "safetensors")),
     "runs/*/status.json",
+    f"{REFS}/*.json",
 )
 _AFTER_FAILURE_SECONDS = 10.0
+FETCH_SECONDS = 60.0
+"""Between two attempts to fetch the adapter that the settings name on the Hub."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +75,8 @@ class LiveAdapters:
         self._state = _state(settings.home)
         self._offer = read_offer(settings)
         self._shelf: Shelf | None = None
+        self._is_missing = False
+        """True while an adapter of the Hub that the settings name could not be fetched."""
         self._ready, self._stopped, self._looking = threading.Event(), threading.Event(), threading.Lock()
         _tell(self._offer)
 
@@ -87,9 +96,13 @@ class LiveAdapters:
         return self._offer.served
 
     def start(self, engine: Engine) -> None:
-        """Load the served adapter, then follow the home folder. Raises `UserError` if what the settings name fails."""
+        """Load the served adapter, then follow the home folder. Raises `UserError` if what the settings name fails.
+
+        One of the Hub is fetched first; where that fails the base alone answers, and it is tried again meanwhile.
+        """
+        self._is_missing = bool(fetch_named(self._settings))
         self._shelf = Shelf(engine.read_adapter)
-        self._take(self._offer)
+        self._take(read_offer(self._settings))
         self._ready.set()
         threading.Thread(target=self._follow, name="adapters", daemon=True).start()
 
@@ -106,6 +119,11 @@ class LiveAdapters:
         if record is None:
             raise UserError(f"The adapter {name!r} is no longer here; choose another one, and ask again.")
         return self._hold(record) if self._ready.is_set() else lambda: self._hold(record)()
+
+    def system_prompt(self, name: str) -> str:
+        """The one that the adapter was trained with."""
+        record = self._offer.records.get(name)
+        return (record.system_prompt if record else None) or THINK_PROMPT
 
     def look(self) -> bool:
         """Take up what has changed in the home folder; false if nothing has."""
@@ -127,9 +145,12 @@ class LiveAdapters:
             if offer.served is not None:
                 self._shelf.hold(offer.records[offer.served], serve=True)
         except UserError as error:
-            if offer.serving.source != "served.json":
+            if offer.serving.source == "served.json":
+                offer = self._as_set(offer, str(error))
+            elif hub_name(self._settings.adapter or ""):
+                offer = _without(offer, str(error))
+            else:
                 raise
-            offer = self._as_set(offer, str(error))
         before, self._offer = self._offer, offer
         if before.serving != offer.serving:
             _tell(offer)
@@ -140,7 +161,7 @@ class LiveAdapters:
             f"{FILE} names the adapter {offer.served}, but it cannot be loaded: {problem} What the settings name is "
             "served instead. Roll back, or promote another one."
         )
-        named = Path(self._settings.adapter).expanduser() if self._settings.adapter else None
+        named = named_folder(self._settings)
         served = next((name for name, record in offer.records.items() if record.path == named), None)
         if served is not None:
             self._hold(offer.records[served], serve=True)
@@ -152,14 +173,23 @@ class LiveAdapters:
         return self._shelf.hold(record, serve=serve)
 
     def _follow(self) -> None:
-        seconds = LOOK_SECONDS
+        seconds, fetched = LOOK_SECONDS, time.monotonic()
         while not self._stopped.wait(seconds):
             seconds = LOOK_SECONDS
             try:
+                if self._is_missing and time.monotonic() - fetched > FETCH_SECONDS:
+                    self._is_missing, fetched = bool(fetch_named(self._settings)), time.monotonic()
                 self.look()
             except Exception as error:  # no memory for it, say: the app goes on with what it has, and tries again
                 _log.error("looking for adapters: %s: %s", type(error).__name__, error)
                 seconds = _AFTER_FAILURE_SECONDS
+
+
+def _without(offer: Offer, problem: str) -> Offer:
+    """The base alone, since the engine refused the adapter of the Hub that the settings name."""
+    told = replace(offer.serving, path=None, name=None, notice=f"{problem} The base alone answers.")
+    records = {name: record for name, record in offer.records.items() if name != offer.served}
+    return Offer(records, None, told)
 
 
 def _tell(offer: Offer) -> None:

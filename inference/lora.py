@@ -165,6 +165,17 @@ def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, conf
     return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
+def check_config(folder: Path, base: str, shown: str) -> None:
+    """Look at an adapter's settings alone, before its weights are there: plain LoRA, and of this base.
+
+    Raises `UserError`, with the adapter called `shown`.
+    """
+    try:
+        _check_config(_read_config(folder), folder, base)
+    except UserError as error:
+        raise UserError(str(error).replace(f"The adapter {folder.name}", f"the adapter {shown}")) from error
+
+
 def _read_config(folder: Path) -> dict:
     path = folder / CONFIG_FILE
     if not path.is_file():

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inference.adapters import adapter_digest, adapter_name, resolve
+from inference.adapters import NotFetched, adapter_digest, adapter_name, resolve
 from inference.errors import UserError
 from inference.served_file import FILE, Change, Entry, ServedFile, locked, read_or_set_aside, read_served, write_served
 from inference.settings import Settings, load_settings
@@ -44,7 +44,7 @@ class Serving:
     """What a roll back would return to; `None` if there is nothing."""
     history: tuple[Change, ...] = ()
     notice: str = ""
-    """What is wrong with `served.json` and what to do; empty if nothing is."""
+    """What is wrong with `served.json` or with an adapter of the Hub, and what to do; empty if nothing is."""
 
     @property
     def digest(self) -> str | None:
@@ -103,7 +103,7 @@ def promote(
         if instead_of not in (ANYTHING, until_now.digest):
             raise ServedMeanwhile(f"Meanwhile {until_now.name or 'the base'} is served, which was not compared with.")
         file = read_or_set_aside(home)
-        stored = store_version(home, resolve(str(adapter)), settings.base, by, digest)
+        stored = store_version(home, resolve(str(adapter), home), settings.base, by, digest)
         before = file.served
         if (before.adapter, before.digest) != (stored.name, stored.digest):
             new = Entry(adapter=stored.name, digest=stored.digest, since=now(), by=by)
@@ -141,7 +141,11 @@ def roll_back(home: Path, by: str, *, settings: Settings | None = None, instead_
 
 def _as_set(settings: Settings, file: ServedFile, notice: str = "") -> Serving:
     """What the settings name."""
-    path = resolve(settings.adapter) if settings.adapter else None
+    path = None
+    try:
+        path = resolve(settings.adapter, settings.home) if settings.adapter else None
+    except NotFetched as error:  # the app serves without it, and goes on trying (`inference.live`)
+        notice = " ".join(filter(None, (notice, f"{error} The base alone answers until it is here.")))
     entry, pinned = file.served, settings.adapter_is_pinned
     by_roll_back = entry.adapter is None and not pinned
     return Serving(

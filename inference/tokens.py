@@ -52,6 +52,13 @@ class Tokens:
         """`text` without chat markers, control characters and halves of surrogate pairs."""
         return neutralise(text.encode("utf-8", "replace").decode("utf-8"), self.markers)
 
+    def check_is_text(self, system_prompt: str) -> None:
+        """Raises `UserError` for a system prompt of an adapter that has one of the special tokens in it."""
+        if found := next((marker for marker in self.markers if marker and marker in system_prompt), None):
+            raise UserError(
+                f"The adapter's system prompt has {found!r}, which steers this base and is no text. Take it out."
+            )
+
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of one token, which may end or begin within a character; none for special tokens."""
         found = self._bytes.get(token_id)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from inference.adapters import (
     AdapterRecord,
+    NotFetched,
     adapter_folders,
     adapter_name,
     comparison_of,
@@ -70,8 +71,12 @@ def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Ver
     now = now or serving(settings)
     found: dict[Path, Version] = {}
     if settings.adapter is not None:
-        path = resolve(settings.adapter)
-        found[path] = _version(path, "settings", settings, now)
+        try:
+            path = resolve(settings.adapter, settings.home)
+            found[path] = _version(path, "settings", settings, now)
+        except NotFetched as error:
+            path = Path(settings.adapter)
+            found[path] = Version(settings.adapter, path, "settings", None, problem=str(error))
     for path in adapter_folders(settings.home):
         is_run = path.name == "adapter"
         origin: Literal["promoted", "run", "folder"] = "run" if is_run else "folder"

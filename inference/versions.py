@@ -2,6 +2,7 @@
 
     adapters/20261122-143000-a1b2-3f9c0d12/
         adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
+        prompt.json                                         so too, where it has a system prompt of its own
         evaluation.json, comparison.json                    as they stood beside it
         promotion.json                                      its run, its digest, who promoted it and when
 
@@ -36,6 +37,7 @@ from inference.adapters import (
     same_base,
 )
 from inference.errors import UserError
+from inference.system_prompts import PROMPT_FILE
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 """What a version may be called: a folder of its own inside `adapters/`, and nothing beyond."""
@@ -78,7 +80,7 @@ def store_version(home: Path, adapter: Path, base: str, by: str, expected: str |
     incoming = adapters / f"{_INCOMING}{secrets.token_hex(6)}"
     incoming.mkdir()
     try:
-        for name in _COPIED:
+        for name in (*_COPIED, *([PROMPT_FILE] if (adapter / PROMPT_FILE).is_file() else [])):
             shutil.copyfile(adapter / name, incoming / name)
         _check(incoming, base, shown=adapter)
         digest = adapter_digest(incoming)

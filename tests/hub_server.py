@@ -21,12 +21,18 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests import hub_commits, hub_jobs, hub_reading
+from tests import hub_buckets, hub_commits, hub_jobs, hub_reading, hub_spaces
 from tests.hub_faults import Fault, strike
 from tests.hub_http import Answer, Refused, Request, Routes
 from tests.hub_repos import Hub
 
-ROUTES: Routes = (*hub_commits.ROUTES, *hub_jobs.ROUTES, *hub_reading.ROUTES)
+ROUTES: Routes = (
+    *hub_commits.ROUTES,
+    *hub_jobs.ROUTES,
+    *hub_reading.ROUTES,
+    *hub_spaces.ROUTES,
+    *hub_buckets.ROUTES,
+)
 """All else is answered with 404."""
 
 
@@ -127,6 +133,9 @@ class _Server(ThreadingHTTPServer):
 @contextlib.contextmanager
 def serve(hub: Hub, port: int = 0) -> Iterator[str]:
     """Serve on a free port (or this one) of the loopback interface; gives the address for `HF_ENDPOINT`."""
+    listeners = hub.more.setdefault("on_create", [])
+    if hub_spaces.created not in listeners:
+        listeners.append(hub_spaces.created)
     handler = type("Handler", (_Handler,), {"hub": hub})
     with _Server(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

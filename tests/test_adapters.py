@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.adapters import AdapterRecord, available_adapters, read_record, resolve
+from inference.adapters import AdapterRecord, NotFetched, available_adapters, read_record, resolve
 from inference.errors import UserError
 from inference.settings import STARTER, Settings
 
@@ -70,10 +70,12 @@ def test_the_served_one_must_be_usable(tmp_path: Path) -> None:
         available_adapters(settings(tmp_path, tmp_path / "hollow"))
 
 
-def test_a_hub_id_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="owner/adapter.*Download it"):
-        resolve("owner/adapter")
-    assert resolve(str(tmp_path)) == tmp_path
+def test_what_is_no_adapter_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFetched, match="owner/adapter has not been fetched"):
+        resolve("owner/adapter", tmp_path)
+    with pytest.raises(UserError, match="nowhere is no folder.*owner/name"):
+        resolve("nowhere", tmp_path)
+    assert resolve(str(tmp_path), tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize(

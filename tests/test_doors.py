@@ -17,12 +17,21 @@ WITHOUT_TORCH = ("format", "config", "data_config", "runs", "grading", "access")
 """Modules (of either side) that are used where torch is not wanted."""
 TRL_PLACES = ("training/trainer.py",)
 HUB_PLACES = (
-    "inference/adapters.py",
+    "inference/hub_adapters.py",
+    "inference/hub_refusals.py",
     "training/deploy.py",
+    "training/deploy_space.py",
     "training/hub_identity.py",
     "training/hub_source.py",
+    "training/hub_words.py",
+    "training/job_order.py",
+    "training/jobs_hub.py",
     "training/launcher.py",
-    "training/publish.py",
+    "training/prices.py",
+    "training/publisher.py",
+    "training/publish_send.py",
+    "training/model_card.py",
+    "training/sleep_timer.py",
 )
 """Where something goes to or comes from the Hub."""
 

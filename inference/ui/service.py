@@ -12,6 +12,7 @@ from PIL import Image
 
 from inference.adapters import BASE_NAME, AdapterRecord
 from inference.errors import UserError
+from inference.format import THINK_PROMPT
 from inference.images import load_image
 from inference.live import LiveAdapters, Offer
 from inference.questions import clean_question
@@ -53,6 +54,8 @@ class Prompt:
     seed: int
     hold: Callable[[str], Callable[[], Adapter]]
     """Gives an adapter by name, as rows bring it along."""
+    system_prompt_of: Callable[[str], str]
+    """The system prompt that an adapter was trained with."""
 
     def row(self, adapter: str | None, prefix: str = "") -> Row:
         """The row that asks it of the base (`None`) or of an adapter, which it then ends on. Raises `UserError`."""
@@ -60,6 +63,7 @@ class Prompt:
             image=self.image,
             question=self.question,
             adapter=adapter,
+            system_prompt=THINK_PROMPT if adapter is None else self.system_prompt_of(adapter),
             held=None if adapter is None else self.hold(adapter),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
@@ -128,6 +132,7 @@ class Service:
             temperature=_number("temperature", temperature, 0.0, 0.0, MAX_TEMPERATURE),
             seed=_whole("seed", seed, 0, 0, MAX_SEED),
             hold=self.adapters.hold,
+            system_prompt_of=self.adapters.system_prompt,
         )
 
     def adapter_named(self, name: Any) -> str | None:

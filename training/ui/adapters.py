@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from inference.adapters import adapter_name, resolve
+from inference.adapters import adapter_name, named_folder
 from inference.errors import UserError
+from inference.hub_adapters import fetch_adapter
+from inference.hub_cache import MAX_NAME_CHARS, hub_name
 from inference.served import Serving, promote, roll_back, serving
 from inference.settings import Settings
 from inference.version_list import adapter_versions
@@ -47,6 +49,16 @@ def build_adapters(desk: Desk) -> Section:
         served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
         done = gr.HTML(js_on_load=None, elem_id="adapters-done")
         gr.HTML(HINT, js_on_load=None)
+        with gr.Row(elem_id="adapters-hub", elem_classes="lt-actions"):
+            named = gr.Textbox(
+                label="An adapter on the Hub",
+                placeholder="owner/name or owner/name@revision",
+                info="It is fetched, checked, and answers from then on. A private one needs HF_TOKEN.",
+                max_length=MAX_NAME_CHARS,
+                scale=3,
+                elem_id="adapters-hub-name",
+            )
+            fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
         versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
         note = gr.Textbox(visible=False)
     section = _Adapters(desk)
@@ -54,6 +66,8 @@ def build_adapters(desk: Desk) -> Section:
     options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
         part.submit(desk.guard(section.act, with_event=True), note, [done, *outputs], **options)
+    for event in (fetch.click, named.submit):
+        event(desk.guard(section.fetch), [named, note], [done, *outputs], **options)
     return Section(inputs=[note], outputs=outputs, refresh=section.refresh, skips=True)
 
 
@@ -83,6 +97,20 @@ class _Adapters:
             now = self._roll_back(adapter, caller)
         else:
             raise UserError("The page did not say what is to be done. Load it again.")
+        return self._done(now, caller, note)
+
+    def fetch(self, caller: Caller, named: Any, note: Any) -> list[Any]:
+        """An adapter of the Hub was named: fetch it and promote it. Updates as of `act`."""
+        settings = self._desk.settings
+        named = str(named or "").strip()
+        if hub_name(named) is None:  # a folder of this machine is nothing that a page may name
+            raise UserError(
+                f"{named[:80]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision."
+            )
+        folder = fetch_adapter(named, settings.home, settings.base)
+        return self._done(promote(settings.home, folder, caller.name, settings=settings), caller, note)
+
+    def _done(self, now: Serving, caller: Caller, note: Any) -> list[Any]:
         self._desk.refresh_served()
         said = adapter_cards.escape(now.name or ALONE, 120)
         words = f'<p class="lt-note lt-done" role="status">{said} answers from now on.</p>'
@@ -112,4 +140,5 @@ def before_name(settings: Settings, now: Serving) -> str | None:
         return None
     if now.before.adapter is not None:
         return now.before.adapter
-    return adapter_name(resolve(settings.adapter)) if settings.adapter else ALONE
+    named = named_folder(settings)
+    return adapter_name(named) if named else ALONE

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
-from training.launcher import LocalLauncher
+from training.job_launcher import launcher_for
 from training.runs import RunStore
 from training.ui.archive import Archive
 from training.ui.desk import Desk
@@ -33,7 +33,7 @@ class TrainSide:
         self.access = access
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
-        self.launcher = LocalLauncher(self.store)
+        self.launcher = launcher_for(settings, self.store, in_background=True)
         self.watcher = Watcher(self.launcher)
 
     @property

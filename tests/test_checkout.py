@@ -1,0 +1,50 @@
+"""What a Space is made of: the files that git tracks, as they stand."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from inference.errors import UserError
+from tests.checkouts import git_checkout
+from training.checkout import Checkout, digest, read_checkout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small repository with one commit."""
+    return git_checkout(tmp_path / "clone", {"a.txt": b"one", "sub/ä b.txt": b"two", ".gitignore": b"out/\n"})
+
+
+def test_tracked_files_as_they_stand(folder: Path) -> None:
+    (folder / "untracked.txt").write_text("x")
+    (folder / "out").mkdir()
+    (folder / "out" / "secret.env").write_text("HF_TOKEN=x")
+    (folder / "a.txt").write_bytes(b"changed")
+    checkout = read_checkout(folder)
+    head = subprocess.check_output(["git", "-C", str(folder), "rev-parse", "HEAD"], text=True).strip()
+    assert checkout == Checkout(folder, (".gitignore", "a.txt", "sub/ä b.txt"), head[:12], ("a.txt",))
+    assert checkout.path("sub/ä b.txt").read_bytes() == b"two"
+
+
+def test_the_digests_are_those_of_git_and_of_the_hub(folder: Path) -> None:
+    git = subprocess.check_output(["git", "-C", str(folder), "hash-object", "a.txt"], text=True).strip()
+    assert digest(b"one").blob_id == git
+    assert digest(b"").sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_what_cannot_be_deployed_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a.txt").unlink()
+    with pytest.raises(UserError, match="a.txt is tracked and is no file"):
+        read_checkout(folder)
+    (folder / "a.txt").symlink_to("/etc/passwd")
+    with pytest.raises(UserError, match="a.txt is tracked and is no file"):
+        read_checkout(folder)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match="not a git repository"):
+        read_checkout(tmp_path / "bare")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git is not installed"):
+        read_checkout(folder)

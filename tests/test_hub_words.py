@@ -1,0 +1,48 @@
+"""What went wrong at the Hub is said in one line, without a token; a silent Hub is not waited for for ever."""
+
+from __future__ import annotations
+
+import huggingface_hub
+import pytest
+from huggingface_hub.utils import _http
+
+from tests.hub_client import Client
+from tests.hub_faults import Fault
+from tests.hub_repos import Hub
+from training import hub_words
+from training.hub_words import hub_errors, limit_waiting, safe, said
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("401", "does not accept the token"),
+        ("429", "asks to wait"),
+        ("503", "out of order (status 503)"),
+        ("412", "refuses it (status 412)"),
+        ("refused", "cannot be reached ("),
+    ],
+)
+def test_each_kind_has_its_words(hub: Hub, hub_client: Client, kind: str, words: str) -> None:
+    hub.faults.append(Fault(kind))
+    with pytest.raises(hub_errors()) as error:
+        huggingface_hub.HfApi().list_spaces_hardware()
+    assert words in said(error.value) and "\n" not in said(error.value)
+
+
+def test_a_token_is_never_said() -> None:
+    text = safe("bad token hf_abcdefghIJKL\nfor\x1b[31m " + "x" * 1000)
+    assert text.startswith("bad token hf_… for [31m x") and len(text) == hub_words.MAX_CHARS
+
+
+def test_a_silent_hub_ends_in_an_error(hub: Hub, hub_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_words, "ANSWER_SECONDS", 0.2)
+    hub.faults.append(Fault("slow", seconds=1.5))
+    huggingface_hub.set_client_factory(_http.default_client_factory)
+    try:
+        limit_waiting()
+        with pytest.raises(hub_errors()) as error:
+            huggingface_hub.HfApi().list_spaces_hardware()
+        assert "Timeout" in said(error.value)
+    finally:
+        huggingface_hub.set_client_factory(_http.default_client_factory)
