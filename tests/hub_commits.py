@@ -140,6 +140,21 @@ def _change(hub: Hub, tree: dict[str, bytes], key: str, value: dict[str, Any]) -
     return {}
 
 
+def branch(hub: Hub, request: Request) -> Answer:
+    """A new branch that begins at a commit; 409 where it exists."""
+    name = request.parts["revision"]
+    repo, head = writable(hub, Request(**{**vars(request), "parts": {**request.parts, "revision": ""}}))
+    start = json.loads(request.body).get("startingPoint")
+    sha = repo.resolve(start) if start else head
+    if sha is None:
+        raise Refused(404, "RevisionNotFound", f"Invalid rev id: {start}")
+    with hub.lock:
+        if name in repo.refs:
+            raise Refused(409, "", f"Branch {name} already exists")
+        repo.refs[name] = sha
+    return as_json({})
+
+
 def tag(hub: Hub, request: Request) -> Answer:
     """A name for a commit, that never moves; 409 where it exists."""
     repo, sha = writable(hub, request)
@@ -186,6 +201,7 @@ ROUTES = routes(
     ("PUT", rf"{API}/settings", settings),
     ("POST", rf"{API}/preupload/{REVISION}", preupload),
     ("POST", rf"{API}/commit/{REVISION}", commit),
+    ("POST", rf"{API}/branch/{REVISION}", branch),
     ("POST", rf"{API}/tag/{REVISION}", tag),
     ("DELETE", rf"{API}/tag/{REVISION}", delete_tag),
     ("POST", rf"/(?P<kind>datasets|spaces)/{ID}\.git/info/lfs/objects/batch", lfs_batch),

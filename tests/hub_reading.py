@@ -59,9 +59,8 @@ def refs(hub: Hub, request: Request) -> Answer:
 def history(hub: Hub, request: Request) -> Answer:
     """The commits of a branch, newest first."""
     repo, sha = find(hub, request, files=False)
-    newest_first = list(repo.commits)[: list(repo.commits).index(sha) + 1][::-1]
     about = {"date": "2025-01-01T00:00:00.000Z", "authors": []}
-    return as_json([{"id": s, "title": repo.messages.get(s, ""), "message": "", **about} for s in newest_first])
+    return as_json([{"id": s, "title": repo.messages.get(s, ""), "message": "", **about} for s in repo.line(sha)])
 
 
 def auth_check(hub: Hub, request: Request) -> Answer:

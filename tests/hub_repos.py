@@ -34,6 +34,8 @@ class Repo:
     """Tags to commits."""
     messages: dict[str, str] = field(default_factory=dict)
     """Commits to the first lines of their messages."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """Commits to the commits that they were made on; the first has none."""
     about: dict[str, Any] = field(default_factory=dict)
     """What else is told of it where it is asked for by name."""
 
@@ -48,9 +50,18 @@ class Repo:
         content = repr((self.id, len(self.commits), sorted((p, blob_id(d)) for p, d in tree.items())))
         sha = hashlib.sha1(content.encode()).hexdigest()
         self.commits[sha] = tree
+        if branch in self.refs:
+            self.parents[sha] = self.refs[branch]
         self.messages[sha] = message
         self.refs[branch] = sha
         return sha
+
+    def line(self, sha: str) -> list[str]:
+        """A commit and those before it, the newest first."""
+        found = [sha]
+        while found[-1] in self.parents:
+            found.append(self.parents[found[-1]])
+        return found
 
     def resolve(self, revision: str) -> str | None:
         """The commit of a branch, a tag, a commit or its first seven or more digits."""

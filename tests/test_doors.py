@@ -25,9 +25,13 @@ HUB_PLACES = (
     "training/hub_source.py",
     "training/hub_state.py",
     "training/hub_words.py",
+    "training/job_order.py",
+    "training/jobs_hub.py",
     "training/launcher.py",
     "training/prices.py",
-    "training/publish.py",
+    "training/publisher.py",
+    "training/publish_send.py",
+    "training/model_card.py",
     "training/sleep_timer.py",
 )
 """Where something goes to or comes from the Hub."""

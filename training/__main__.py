@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": "let a run that ended early go on from its newest checkpoint",
     "withdraw": "take a run out of the queue",
     "adapters": "list the adapters here, how each did, and which one is served",
+    "publish": "send a run's adapter to the Hub",
     "promote": "serve another adapter from now on, or again the one before",
     "deploy": "make the Space, or bring it up to date",
 }

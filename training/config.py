@@ -22,6 +22,7 @@ from inference.errors import UserError
 from inference.validation import explain
 from training.data_config import STARTER, DataConfig, read_data_config
 from training.profiles import PROFILES
+from training.repository_names import repository_problem
 
 REPORTERS = ("tensorboard", "trackio", "wandb")
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -91,6 +92,13 @@ class RunConfig(BaseModel):
     max_hours: float | None = Field(
         None, gt=0, description="hours of training over all starts; stops at a checkpoint before"
     )
+    publish_to: str | None = Field(
+        None, description="Hub repository owner/name that the adapter goes to, during training and at its end"
+    )
+    publish_every_minutes: float = Field(
+        30.0, ge=0, le=10_000, description="minutes between checkpoints that go to publish_to; 0 sends each of them"
+    )
+    publish_public: bool = Field(False, description="make a new repository publish_to public, not private")
 
     @property
     def completions_per_step(self) -> int:
@@ -139,7 +147,7 @@ class RunConfig(BaseModel):
             return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
-        return None
+        return None if self.publish_to is None else repository_problem("publish_to", self.publish_to)
 
 
 def load_config(

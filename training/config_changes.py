@@ -12,7 +12,17 @@ from typing import Any
 
 from training.config import RunConfig, check_config
 
-CHANGEABLE = ("micro_batch_size", "gradient_checkpointing", "keep_checkpoints", "save_steps", "report_to", "max_hours")
+CHANGEABLE = (
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "keep_checkpoints",
+    "save_steps",
+    "report_to",
+    "max_hours",
+    "publish_to",
+    "publish_every_minutes",
+    "publish_public",
+)
 """Settings that a run under way may change: what is sampled and what is learnt of it in a step stays the same."""
 PINNED = ("base_revision", "data.revision")
 """Settings that a run resolves when it begins; `None` then means what was resolved."""

@@ -37,6 +37,7 @@ from training.hardware import hardware
 from training.processes import Identity, boot_seconds
 from training.promotion import conclude_aloud
 from training.promotion_rule import read_request
+from training.publishing import PublishCallback, Publishing
 from training.ranks import check_checkpoint, connect, is_main_process, rank, world_size
 from training.run_evaluation import outputs_of_run, plan_of_run
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
@@ -78,7 +79,8 @@ def run(
                         raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
                     stack.enter_context(Logged(folder.log))
                 before = folder.status()
-                life = Life(config, folder, stop, Budget(path, config.max_hours, already))
+                publishing = stack.enter_context(Publishing(config, folder)) if is_main_process() else None
+                life = Life(config, folder, stop, Budget(path, config.max_hours, already), publishing)
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
         try:
@@ -112,6 +114,8 @@ class Life:
     folder: RunFolder
     stop: Stop
     budget: Budget
+    publishing: Publishing | None = None
+    """In the process that keeps the records."""
     stage: str = "starting"
 
     def live(self) -> None:
@@ -125,6 +129,8 @@ class Life:
             self._enter("comparing it with the served adapter")
             conclude_aloud(self.folder.path)
         self._count()
+        if self.publishing is not None:
+            self.publishing.result()
         self._set_status("succeeded")
 
     def end(self, error: BaseException) -> RunFailed | None:
@@ -199,7 +205,8 @@ class Life:
         """The steps that are left; raises `StopAsked` or `BudgetSpent` where they end before the last."""
         self._enter("loading the model")
         recorder = Recorder(self.config, self.folder, self.stop, self.budget)
-        trainer = build_trainer(self.config, rows, self.folder, [recorder])
+        callbacks = [recorder, *([PublishCallback(self.publishing)] if self.config.publish_to else [])]
+        trainer = build_trainer(self.config, rows, self.folder, callbacks)
         trainer.remove_callback(transformers.PrinterCallback)
         started = time.monotonic()
         with self.stop.held():

@@ -47,8 +47,8 @@ def spawn(record: RunRecord) -> subprocess.Popen[bytes]:
 def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     """This process's environment for the trainer of a run.
 
-    Of secrets only those it needs: the Hub's token where base or dataset come from the Hub or figures go to it, a
-    tracker's key where the run reports to it.
+    Of secrets only those it needs: the Hub's token where base or dataset come from the Hub, or adapters or figures
+    go to it, a tracker's key where the run reports to it.
     """
     needed = _needed(record)
     kept = {name: value for name, value in given.items() if name in needed or not _is_secret(name, value)}
@@ -59,6 +59,21 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "TQDM_MININTERVAL": _BAR_SECONDS,
     }
+
+
+def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """Those secrets of an environment that the trainer of a run needs, for one on another machine."""
+    return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
+
+
+def publisher_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment for one that sends adapters to the Hub: no secret but the Hub's token.
+
+    It is no part of a start of the trainer, so that the launcher lets it end what it is sending.
+    """
+    kept = {name: value for name, value in given.items() if name in _HUB or not _is_secret(name, value)}
+    kept.pop(MARK, None)
+    return kept | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def hide_secrets(text: str) -> str:
@@ -87,4 +102,4 @@ def _needed(record: RunRecord) -> set[str]:
 
 def _uses_hub(config: RunConfig) -> bool:
     is_hub_base = config.base != STARTER_NAME and not Path(config.base).expanduser().exists()
-    return is_hub_base or config.data.is_hub or "trackio" in config.report_to
+    return is_hub_base or config.data.is_hub or config.publish_to is not None or "trackio" in config.report_to

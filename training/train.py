@@ -23,8 +23,12 @@ from training.config_options import add_config_options, config_values
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.machine import by_hand
 from training.processes import own_identity
+from training.publisher import finish
 from training.run_folder import RunFolder
 from training.stop import Stop, StopAsked
+
+_PUBLISHING_SECONDS = 600.0
+"""How long the end of a run waits for its adapter to reach the Hub; a first failure ends the wait."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +56,9 @@ def main(args: argparse.Namespace) -> int:
                 print(f"{where}ended early: {failure}", flush=True)
             return failure.status
     if _is_first():
-        print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app")
+        print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app", flush=True)
+        if RunFolder.open(folder)[1].publish_to is not None:
+            finish(folder, _PUBLISHING_SECONDS)
     return 0
 
 

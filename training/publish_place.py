@@ -1,0 +1,109 @@
+"""Where a run's adapter goes in its repository: on the main branch, unless another hand was there last.
+
+Every commit of LookThink ends in `[lookthink <run's key>.<publication>]`. A run writes to the main branch while its
+own commit is the newest there, and at first also over the result of an earlier run, or where there is no adapter. After
+anybody else's commit it goes to a branch named after the run: so nobody's work is written over, and none is lost.
+
+`find_place` only looks. That a publication is there already, though the answer to its commit was lost, is seen here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+MAIN = "main"
+_MARK = re.compile(r"\[lookthink ([0-9a-f]{8})\.([0-9a-f]{12})\]\s*$")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ADAPTER = (".safetensors", ".bin", ".gguf", ".pt", "adapter_config.json")
+"""A repository that has none of these has nothing to lose but its card, which its history keeps."""
+_MAX_BRANCHES = 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """A branch, and what it stands at."""
+
+    revision: str
+    parent: str
+    """The commit that the branch is at, or would begin at."""
+    is_new: bool = False
+    """True where the branch has to be made first."""
+    commit: str | None = None
+    """The commit of the publication that was looked for, if it is there already."""
+    displaced_by: str = ""
+    """What is on the main branch instead, in words; empty where this is the main branch."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    commit: str
+    title: str
+
+    @property
+    def mark(self) -> tuple[str, str] | None:
+        """Key and publication of a commit of LookThink."""
+        match = _MARK.search(self.title)
+        return (match[1], match[2]) if match else None
+
+
+def title(step: int, run: str, key: str, publication: str) -> str:
+    """The first line of a commit, by which it is found again.
+
+    >>> title(25, "night", "3fa9c1d2", "0badc0de1234")
+    'Step 25 of run night [lookthink 3fa9c1d2.0badc0de1234]'
+    """
+    plain = "".join(c for c in run if c.isprintable())[:80]
+    return f"Step {step} of run {plain} [lookthink {key}.{publication}]"
+
+
+def find_place(api: Any, repo: str, branch: str, key: str, publication: str, replace: bool) -> Place:
+    """Where to commit a publication of the run with this key; raises what the Hub's client raises."""
+    history = _history(api, repo, MAIN)
+    first = _find(history, MAIN, key, publication, is_free=lambda: replace or not _has_adapter(api, repo))
+    if first is not None:
+        return first
+    by = f"“{_plain(history[0].title)}” ({history[0].commit[:7]})"
+    names = {ref.name for ref in api.list_repo_refs(repo).branches}
+    origin = next((entry for entry in history if entry.mark and entry.mark[0] == key), history[-1])
+    known = {entry.commit for entry in history}
+    for number in count(1):
+        name = branch if number == 1 else f"{branch}.{number}"
+        if name not in names or number > _MAX_BRANCHES:
+            return Place(name, origin.commit, is_new=True, displaced_by=by)
+        there = _history(api, repo, name)
+        is_free = there[0].commit in known  # made for us, and nothing on it yet
+        found = _find(there, name, key, publication, is_free=lambda free=is_free: free)  # type: ignore[misc]
+        if found is not None:
+            return Place(name, found.parent, commit=found.commit, displaced_by=by)
+    raise AssertionError
+
+
+def _find(history: Sequence[_Entry], revision: str, key: str, publication: str, is_free: Any) -> Place | None:
+    """The place on a branch with this history; `None` where somebody else was there last."""
+    head = history[0]
+    done = next((entry.commit for entry in history if entry.mark == (key, publication)), None)
+    own = any(entry.mark and entry.mark[0] == key for entry in history)
+    of_other_run = revision == MAIN and head.mark is not None and not own
+    if done or (head.mark and head.mark[0] == key) or of_other_run or is_free():
+        return Place(revision, head.commit, commit=done)
+    return None
+
+
+def _history(api: Any, repo: str, revision: str) -> list[_Entry]:
+    """The commits of a branch, the newest first."""
+    found = [_Entry(str(c.commit_id), str(c.title)) for c in api.list_repo_commits(repo, revision=revision)]
+    if not found or not all(_COMMIT.fullmatch(entry.commit) for entry in found):
+        raise TypeError("no list of commits")  # what the Hub answers is not to be relied on
+    return found
+
+
+def _has_adapter(api: Any, repo: str) -> bool:
+    return any(entry.path.endswith(_ADAPTER) for entry in api.list_repo_tree(repo, recursive=True))
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:80] or "a commit without a title"

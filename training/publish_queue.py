@@ -1,0 +1,181 @@
+"""What of a run waits to go to the Hub, and what went: files in its folder, for trainer, app and command line.
+
+    publish/key                  eight digits by which the run's own commits are known
+    publish/<time>-<digits>/     one thing that waits, whole: an adapter, its processor, and `item.json`
+    publish/record.json          what went, and what stands in the way
+    publish/lock                 held by the one process that sends
+
+To queue costs a few links, so a step never waits for it. A checkpoint that waits gives way to a newer one for the same
+repository; the result of a run gives way to nothing but itself. No torch here, and no Hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.adapters import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from inference.errors import UserError
+from training.run_folder import write_whole
+
+QUEUE, RECORD, ITEM = "publish", "record.json", "item.json"
+CURVE = "rewards.png"
+PROCESSOR_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+    "vocab.json",
+)
+"""What a processor is saved as; of a checkpoint's other files none leaves this machine."""
+_MAX_KEPT = 200
+"""Publications that the record keeps."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One adapter that waits, and where it goes."""
+
+    folder: Path
+    """Where its files are: the adapter, the processor, and of a result its evaluation."""
+    repo: str
+    step: int
+    is_result: bool
+    """True for what a run has made, False for a checkpoint of one under way."""
+    public: bool = False
+    """Make a new repository public."""
+    replace: bool = False
+    """Write to the main branch though somebody else wrote to it last."""
+    queued_at: float = 0.0
+    """Seconds since 1970."""
+
+
+@dataclass
+class State:
+    """What `record.json` says."""
+
+    notice: str = ""
+    """What stands in the way, or is worth knowing, in words; empty if nothing is."""
+    tries: int = 0
+    """How often in a row it could not be sent."""
+    next_try: float = 0.0
+    """Seconds since 1970."""
+    published: list[dict[str, Any]] = field(default_factory=list)
+    """The newest last: `repo`, `step`, `is_result`, `revision`, `commit`, `tag`, `time`, `publication`."""
+
+
+class PublishQueue:
+    """The queue of the run in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder
+        self.path = folder / QUEUE
+
+    def put(self, source: Path, processor: Path | None, base_name: str, **about: Any) -> Path:
+        """Queue the adapter in `source` with the processor beside it in `processor`; `about` are fields of `Item`.
+
+        Returns the folder it waits in. Raises `UserError` where there is no adapter, and `OSError` for a full disk.
+        """
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (source / name).is_file():
+                raise UserError(f"{source} holds no adapter to publish ({name} is missing); let the run make one")
+        self.path.mkdir(exist_ok=True)
+        self.key()
+        new = self.path / f".new-{secrets.token_hex(4)}"
+        new.mkdir()
+        try:
+            _link(source / WEIGHTS_FILE, new / WEIGHTS_FILE)
+            settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
+            write_whole(new / CONFIG_FILE, json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))
+            extra = {name: source / name for name in (RECORD_FILE,)} if about["is_result"] else {}
+            extra |= {name: processor / name for name in PROCESSOR_FILES} if processor else {}
+            for name, path in extra.items():
+                if path.is_file():
+                    _link(path, new / name)
+            write_whole(new / ITEM, json.dumps(about | {"queued_at": time.time()}))
+            return new.rename(self.path / f"{time.time_ns()}-{secrets.token_hex(2)}")
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+    def waiting(self) -> list[Item]:
+        """What is to be sent, the oldest first, without what a newer one has made needless."""
+        found = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
+        return [item for at, item in enumerate(found) if not any(_replaces(new, item) for new in found[at + 1 :])]
+
+    def take_out(self, item: Item) -> None:
+        """Forget an item and those before it that it has made needless."""
+        for path in sorted(self.path.glob("[0-9]*-*")):
+            other = _read_item(path)
+            if other is not None and (path == item.folder or path.name < item.folder.name and _replaces(item, other)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def key(self) -> str:
+        """The run's own eight hexadecimal digits, made at the first call."""
+        path = self.path / "key"
+        with contextlib.suppress(OSError):
+            if len(key := path.read_text(encoding="ascii").strip()) == 8:
+                return key
+        write_whole(path, secrets.token_hex(4))
+        return path.read_text(encoding="ascii").strip()
+
+    def state(self) -> State:
+        """What stands in the record; an empty one where there is none or it is broken."""
+        try:
+            said = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            published = [entry for entry in said["published"] if isinstance(entry, dict)]
+            return State(str(said["notice"]), int(said["tries"]), float(said["next_try"]), published)
+        except (OSError, ValueError, TypeError, KeyError):
+            return State()
+
+    def keep(self, state: State) -> None:
+        """Write the record; by the process that holds the queue only."""
+        kept = asdict(state) | {"published": state.published[-_MAX_KEPT:]}
+        write_whole(self.path / RECORD, json.dumps(kept, indent=1))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the queue for sending; gives False where another process does. The lock ends with the process."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def _replaces(new: Item, old: Item) -> bool:
+    return new.repo == old.repo and (new.is_result or not old.is_result)
+
+
+def _read_item(path: Path) -> Item | None:
+    try:
+        said = json.loads((path / ITEM).read_text(encoding="utf-8"))
+        return Item(path, **said)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same bytes, which stay when the first is deleted; a copy where disks have no such thing."""
+    try:
+        os.link(source, target, follow_symlinks=True)
+    except OSError:
+        shutil.copyfile(source, target)
