@@ -17,6 +17,7 @@ from training.access import Access
 from training.access_routes import access_routes
 from training.job_launcher import launcher_for
 from training.runs import RunStore
+from training.sleep_timer import SleepTimer
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
@@ -34,7 +35,8 @@ class TrainSide:
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
-        self.watcher = Watcher(self.launcher)
+        self.sleep_timer = SleepTimer(settings)
+        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer])
 
     @property
     def routes(self) -> list[Route]:
@@ -44,6 +46,16 @@ class TrainSide:
     def is_run_active(self) -> bool:
         """True while a run trains here. To ask makes no file."""
         return self.store.exists() and self.store.active() is not None
+
+    def _tend_sleep_timer(self) -> None:
+        """A Job trains on a machine of its own, whether the Space sleeps or not."""
+        if not self.sleep_timer.space:
+            return
+        here = self._settings.training.trainer == "space"
+        records = self.store.list() if self.store.exists() else []
+        self.sleep_timer.tend(
+            any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
+        )
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
