@@ -16,6 +16,7 @@ from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
 from training.launcher import LocalLauncher
+from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
 from training.ui.archive import Archive
 from training.ui.desk import Desk
@@ -34,7 +35,7 @@ class TrainSide:
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
         self.launcher = LocalLauncher(self.store)
-        self.watcher = Watcher(self.launcher)
+        self.watcher = Watcher(self.launcher, chores=[PublishKeeper(self.store.folder).look])
 
     @property
     def routes(self) -> list[Route]:
