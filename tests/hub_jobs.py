@@ -1,6 +1,6 @@
 """The test Hub's Jobs: each really runs, as a process of this machine in an empty folder with what was asked for.
 
-    jobs = Jobs.of(hub, tmp_path)      # then POST /api/jobs/<namespace> starts processes
+    jobs = Jobs.of(hub, tmp_path, {})  # then POST /api/jobs/<namespace> starts processes
     jobs.busy.add("a100-large")        # no machine of this kind is free: its Jobs stay in the queue
     jobs.end_all()
 
@@ -102,8 +102,8 @@ class Jobs:
     jobs: dict[str, Job] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, hub: Hub, folder: Path) -> Jobs:
-        hub.more["jobs"] = found = cls(hub, folder)
+    def of(cls, hub: Hub, folder: Path, image_env: Mapping[str, str]) -> Jobs:
+        hub.more["jobs"] = found = cls(hub, folder, dict(image_env))
         return found
 
     def bucket(self, name: str) -> Path:

@@ -24,6 +24,8 @@ HUB_PLACES = (
     "training/hub_identity.py",
     "training/hub_source.py",
     "training/hub_words.py",
+    "training/job_order.py",
+    "training/jobs_hub.py",
     "training/launcher.py",
     "training/prices.py",
     "training/publisher.py",

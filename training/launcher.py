@@ -25,6 +25,7 @@ from typing import Any
 
 from inference.errors import UserError
 from training import run_ends
+from training.config import RunConfig
 from training.machine import is_taken
 from training.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
 from training.run_folder import RunFolder, step_of
@@ -74,6 +75,9 @@ class LocalLauncher:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self._exit_seen: dict[str, float] = {}
+
+    def check(self, config: RunConfig) -> None:
+        """Raises `UserError` for a run that could not be started; what this machine can read, a process here can."""
 
     def start_next(self) -> RunRecord | None:
         """Start the next run of the queue if none is active; the run that was started, or `None`."""
@@ -223,7 +227,7 @@ class LocalLauncher:
 
     def _begin(self, record: RunRecord, launcher: str, reason: str, changes: dict[str, Any]) -> RunRecord | None:
         """Give a start its name, and take the place of the active run."""
-        changes = {"hours": record.hours} | changes
+        changes = _FRESH | {"hours": record.hours} | changes
         return self.store.transition(
             record,
             "starting",
@@ -232,7 +236,6 @@ class LocalLauncher:
             starter=asdict(own_identity()),
             hours_before=changes["hours"],
             reason=reason,
-            **_FRESH,
             **changes,
         )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from inference.settings import STARTER_NAME, load_settings
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
-from training.launcher import LocalLauncher
+from training.job_launcher import Launcher, launcher_for
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.watching import RunWatch, Snapshot
@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    home = load_settings(has_gpu=False).home  # nothing else is asked of it, and looking for a GPU takes seconds
-    launcher = LocalLauncher(RunStore(home))
-    command: Callable[[LocalLauncher, argparse.Namespace], int] = args.run
+    settings = load_settings(has_gpu=False)  # what is served is not asked of it, and looking for a GPU takes seconds
+    launcher = launcher_for(settings, RunStore(settings.home))
+    command: Callable[[Launcher, argparse.Namespace], int] = args.run
     return command(launcher, args)
 
 
-def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
     launcher.reconcile()
     if launcher.store.exists():
         if launcher.store.notice:
@@ -65,8 +65,9 @@ def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _start(launcher: Launcher, args: argparse.Namespace) -> int:
     config = _with_whole_paths(load_config(args.profile, config_values(args), args.config))
+    launcher.check(config)
     record = launcher.store.ask(
         config,
         asked_by=f"{getpass.getuser()} on the command line",
@@ -80,27 +81,27 @@ def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _watch(launcher: Launcher, args: argparse.Namespace) -> int:
     """Print what changes until the run has ended; Ctrl-C ends the watching, not the run."""
     launcher.store.get(args.id)
     return _follow(launcher, args.id)
 
 
-def _cancel(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _cancel(launcher: Launcher, args: argparse.Namespace) -> int:
     record = launcher.cancel(args.id)
     return _follow(launcher, args.id) if record.is_active else _say(record)
 
 
-def _resume(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _resume(launcher: Launcher, args: argparse.Namespace) -> int:
     launcher.reconcile()
     return _say(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
 
 
-def _withdraw(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+def _withdraw(launcher: Launcher, args: argparse.Namespace) -> int:
     return _say(launcher.store.withdraw(args.id))
 
 
-COMMANDS: dict[str, Callable[[LocalLauncher, argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[Launcher, argparse.Namespace], int]] = {
     "runs": _runs,
     "start": _start,
     "watch": _watch,
@@ -117,7 +118,7 @@ def line(record: RunRecord) -> str:
     return f"{record.id}  {record.status:<11}  {steps:<18}  {record.hours:6.2f} h{cost}  {record.asked_by}"
 
 
-def _follow(launcher: LocalLauncher, run_id: str) -> int:
+def _follow(launcher: Launcher, run_id: str) -> int:
     watch, shown, said = RunWatch(launcher.store.folder / run_id), "", set[str]()
     while True:
         launcher.reconcile()

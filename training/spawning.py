@@ -61,6 +61,11 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """Those secrets of an environment that the trainer of a run needs, for one on another machine."""
+    return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
+
+
 def publisher_environment(given: Mapping[str, str]) -> dict[str, str]:
     """This process's environment for one that sends adapters to the Hub: no secret but the Hub's token.
 

@@ -17,16 +17,16 @@ class _Launcher(Protocol):
 
 
 class Watcher:
-    """A thread that calls `reconcile` every few seconds, then each of `chores`, and outlasts what goes wrong in them.
+    """A thread that calls `reconcile`, and what else is to be looked after, every few seconds, and outlasts errors.
 
-    A chore is quick: what takes its time (the Hub, say) it starts elsewhere. `trouble` is the newest error in words (a
-    full disk, a home that cannot be written), `None` while all is well.
+    `trouble` is the newest error in words (a full disk, a home that cannot be written), `None` while all is well.
     """
 
     def __init__(
-        self, launcher: _Launcher, every_seconds: float = 2.0, chores: Sequence[Callable[[], object]] = ()
+        self, launcher: _Launcher, every_seconds: float = 2.0, also: Sequence[Callable[[], object]] = ()
     ) -> None:
-        self.launcher, self.every_seconds, self.chores = launcher, every_seconds, chores
+        """`also` is called after `reconcile`, whether that went well or not; each of them should return soon."""
+        self.launcher, self.every_seconds, self.also = launcher, every_seconds, also
         self.trouble: str | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="runs", daemon=True)
@@ -42,15 +42,14 @@ class Watcher:
             self._thread.join()
 
     def look(self) -> None:
-        """Call `reconcile` and the chores once each, and keep what goes wrong first as `trouble`."""
-        found = [self._try(task) for task in (self.launcher.reconcile, *self.chores)]
-        trouble = next(filter(None, found), None)
+        """Do all of it once, and keep the first thing that goes wrong as `trouble`."""
+        troubles = [self._try(task) for task in (self.launcher.reconcile, *self.also)]
+        trouble = next(filter(None, troubles), None)
         if trouble is not None and trouble != self.trouble:
             log.error("%s", trouble)
         self.trouble = trouble
 
     def _try(self, task: Callable[[], object]) -> str | None:
-        """What went wrong, in words."""
         try:
             task()
         except UserError as error:

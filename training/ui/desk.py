@@ -19,7 +19,7 @@ from typing import Any
 
 from inference.settings import Settings
 from training.access import Caller
-from training.launcher import LocalLauncher
+from training.job_launcher import Launcher
 from training.publish_queue import waiting_runs
 from training.run_record import RunRecord
 from training.runs import RunStore
@@ -52,7 +52,7 @@ class Desk:
     settings: Settings
     guard: Guard
     store: RunStore
-    launcher: LocalLauncher
+    launcher: Launcher
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
-from training.launcher import LocalLauncher
+from training.job_launcher import launcher_for
 from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
+from training.sleep_timer import SleepTimer
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
@@ -34,8 +35,9 @@ class TrainSide:
         self.access = access
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
-        self.launcher = LocalLauncher(self.store)
-        self.watcher = Watcher(self.launcher, chores=[PublishKeeper(self.store.folder).look])
+        self.launcher = launcher_for(settings, self.store, in_background=True)
+        self.sleep_timer = SleepTimer(settings)
+        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
 
     @property
     def routes(self) -> list[Route]:
@@ -45,6 +47,16 @@ class TrainSide:
     def is_run_active(self) -> bool:
         """True while a run trains here. To ask makes no file."""
         return self.store.exists() and self.store.active() is not None
+
+    def _tend_sleep_timer(self) -> None:
+        """A Job trains on a machine of its own, whether the Space sleeps or not."""
+        if not self.sleep_timer.space:
+            return
+        here = self._settings.training.trainer == "space"
+        records = self.store.list() if self.store.exists() else []
+        self.sleep_timer.tend(
+            any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
+        )
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""

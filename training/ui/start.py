@@ -140,6 +140,7 @@ class StartForm:
         try:
             config = self._config(profile, origin, *values)
             per_hour, _, _ = _budget(price, hours, dollars)
+            self._desk.launcher.check(config)
             return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour))
         except UserError as error:
             return (
@@ -161,6 +162,7 @@ class StartForm:
         profile, origin, *budget = sent[:5]
         config = self._config(profile, origin, *sent[5:])
         price, hours, dollars = _budget(*budget)
+        self._desk.launcher.check(config)
         record = self._desk.store.ask(
             config,
             caller.name,

@@ -1,0 +1,103 @@
+"""A Space with Jobs, whole but for the network: its code on a test Hub, a bucket, a token, and a launcher.
+
+world = JobWorld(hub, url, tmp_path, monkeypatch)
+record = world.ask(max_steps=2)
+world.until(record, "succeeded")
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.settings import Settings
+from inference.space_file import TrainingSection
+from tests.hub_client import client_env, point
+from tests.hub_jobs import Job, Jobs
+from tests.hub_repos import Hub
+from tests.samples import SMALL_RUN, STARTER
+from training.config import load_config
+from training.job_launcher import JobLauncher
+from training.job_run import Pace
+from training.run_record import RunRecord
+from training.runs import RunStore
+
+ROOT = Path(__file__).parents[1]
+TOKEN = "hf_of_the_owner"
+SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
+QUICK = Pace(look=0.1, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+
+
+class JobWorld:
+    """What stands around a Job."""
+
+    def __init__(self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK) -> None:
+        self.hub, self.folder, self.pace = hub, folder, pace
+        hub.tokens[TOKEN] = "me"
+        self.code = hub.repo("space", SPACE).commit({name: (ROOT / name).read_bytes() for name in _code()})
+        self.jobs = Jobs.of(hub, folder / "jobs", client_env(url, folder / "job-cache"))
+        self.jobs.image_env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        point(patch, url, folder / "cache").log_in(TOKEN)
+        patch.setenv("SPACE_ID", SPACE)
+        self.state = self.jobs.bucket(BUCKET)
+        self.home = folder / "home"
+        self.launcher = self.new_launcher()
+
+    def new_launcher(self, **options: Any) -> JobLauncher:
+        """As of an app that has just been started."""
+        section = TrainingSection(trainer="job", bucket=BUCKET)
+        settings = Settings(
+            base=str(STARTER),
+            base_reason="",
+            adapter=str(STARTER / "adapter"),
+            home=self.home,
+            state=self.state,
+            training=section,
+        )
+        return JobLauncher(RunStore(self.home), settings, pace=self.pace, **options)
+
+    @property
+    def store(self) -> RunStore:
+        return self.launcher.store
+
+    def ask(self, *, budget: dict[str, Any] | None = None, **values: Any) -> RunRecord:
+        """A small run of the starter."""
+        data = {"train_rows": 40, "test_rows": 4}
+        config = load_config(
+            "starter", SMALL_RUN | {"data": data, "max_completion_length": 24, "save_steps": 1, "eval_rows": 0} | values
+        )
+        self.launcher.check(config)
+        return self.store.ask(config, "owner", **(budget or {}))
+
+    def until(self, record: RunRecord, *statuses: str, seconds: float = 240) -> RunRecord:
+        """The run when it has one of these statuses."""
+        self.wait(lambda: self.store.get(record.id).status in statuses, seconds)
+        return self.store.get(record.id)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 240) -> None:
+        """Look after the runs until it holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (self.store.list(), self.logs())
+            self.launcher.reconcile()
+            time.sleep(0.05)
+
+    def logs(self) -> list[str]:
+        """The last lines of every Job."""
+        return [f"{job.stage} {job.message} {line['data'][:300]}" for job in self.all() for line in job.lines[-12:]]
+
+    def all(self) -> list[Job]:
+        """Every Job so far, the oldest first."""
+        return list(self.jobs.jobs.values())
+
+
+def _code() -> list[str]:
+    """The files of this checkout that a Job needs, tracked or about to be."""
+    asked = ["git", "ls-files", "-co", "--exclude-standard", "inference", "training", "space.yaml", "requirements*.txt"]
+    found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    return [name for name in found if name and "/ui/" not in name and (ROOT / name).is_file()]

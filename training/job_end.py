@@ -1,0 +1,129 @@
+"""How a Job has ended, and what it leaves: its files from the bucket, its adapter served where that was asked for."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from inference.adapters import COMPARISON_FILE, CONFIG_FILE, read_beside
+from inference.errors import UserError
+from inference.served import promote, serving
+from inference.settings import Settings
+from training import run_ends
+from training.job_log import MIRRORED
+from training.jobs_hub import Job
+from training.publish_queue import QUEUE
+from training.restore import has_copy, restore_run
+from training.run_ends import OUTPUT, End
+from training.run_folder import RunFolder
+from training.run_rebuild import PROCESS, is_number, read_json
+from training.run_record import RunRecord
+from training.run_request import REQUEST
+from training.spawning import hide_secrets
+
+OURS = (REQUEST, PROCESS, "job.json", "job.lock", "lock")
+"""Files of a run's folder that are this machine's."""
+log = logging.getLogger(__name__)
+
+
+def bring_home(record: RunRecord, state: Path | None) -> str:
+    """Bring the run's folder up to date from its copy; what keeps it from that, in words.
+
+    What it has queued for publishing stays aside for `take_queue`.
+    """
+    if state is None:
+        return "its files are in the bucket, which is not mounted here (LOOKTHINK_STATE)"
+    if not has_copy(record.id, state):
+        return "" if not mirrored_step(record) else f"there is no copy of it in {state}"
+    aside = _aside(record)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        copy = restore_run(record.id, state, aside)
+        for path in sorted(copy.rglob("*"), key=lambda path: path.name == "complete.json"):
+            name = path.relative_to(copy).as_posix()
+            is_ours = name in OURS or name.startswith(f"{QUEUE}/")
+            if path.is_file() and not is_ours and not _is_longer(record.folder / name, path):
+                (record.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(record.folder / name)
+        return ""
+    except (UserError, OSError) as error:
+        return f"its files could not be brought home from the bucket: {error}"
+
+
+def take_queue(record: RunRecord, wanted: bool) -> None:
+    """What the Job could not publish is published from here, where no next Job does it."""
+    queued = _aside(record) / "runs" / record.id / QUEUE
+    if wanted and queued.is_dir():
+        shutil.copytree(queued, record.folder / QUEUE, dirs_exist_ok=True)
+    shutil.rmtree(_aside(record), ignore_errors=True)
+
+
+def _aside(record: RunRecord) -> Path:
+    return record.folder.parent / f".job-{record.id}"
+
+
+def _is_longer(here: Path, copy: Path) -> bool:
+    """Of what the trainer printed the log had the last word."""
+    return here.name == OUTPUT and here.is_file() and here.stat().st_size >= copy.stat().st_size
+
+
+def mirrored_step(record: RunRecord) -> int:
+    """The newest checkpoint in the bucket, by the Job's own word; 0 for none."""
+    step = (read_json(record.folder / MIRRORED) or {}).get("step")
+    return step if isinstance(step, int) and is_number(step) and step >= 0 else 0
+
+
+def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) -> tuple[End | None, str]:
+    """How the run has ended with its Job; `None` if a next Job is to go on, and why the last one ended."""
+    end = run_ends.judge(record)
+    why = _why(record, job)
+    if end is None and job.stage == "COMPLETED" and (record.folder / "adapter" / CONFIG_FILE).is_file():
+        end = End("succeeded")
+    if end is not None:
+        return (_promoted(record, settings) if end.status == "succeeded" else end), why
+    if job.stage == "CANCELED":
+        return End("interrupted", f"its Job was cancelled on the Hub, not from here{_kept(record)}"), why
+    if not has_begun:
+        return End("failed", f"{why}. Its last words:\n{_tail(record)}"), why
+    return None, why
+
+
+def _why(record: RunRecord, job: Job) -> str:
+    said = f" ({job.message})" if job.message else ""
+    if "timeout" in job.message.lower():
+        return f"its Job ran into its timeout{said}"
+    if job.stage == "DELETED":
+        return "its Job is gone from the Hub"
+    word = (read_json(record.folder / run_ends.EXIT) or {}) if run_ends.has_ended(record) else {}
+    if word.get("status") == run_ends.INTERRUPTED:
+        return "its Job's time was nearly over"
+    return f"its Job failed{said}" if job.stage == "ERROR" else "its Job ended without a word"
+
+
+def _kept(record: RunRecord) -> str:
+    step = mirrored_step(record)
+    return f"; it can go on from step {step}" if step else "; it has no checkpoint yet"
+
+
+def _tail(record: RunRecord) -> str:
+    return hide_secrets(run_ends.log_tail(record.folder, lines=20))[-2000:] or "nothing"
+
+
+def _promoted(record: RunRecord, settings: Settings) -> End:
+    """Done; where it was asked for and the Job's comparison says it is better, its adapter is served from now on."""
+    adapter = RunFolder(record.folder).adapter
+    found = read_beside(adapter, COMPARISON_FILE)
+    if not record.promote or found.get("is_better") is not True:
+        return End("succeeded")
+    compared = found.get("served")
+    digest = compared.get("digest") if isinstance(compared, dict) else None
+    by = f"{record.asked_by}, by the run {record.id}"[:200]
+    try:
+        if digest != serving(settings).digest:
+            return End("succeeded", "it waits: another adapter came to be served than the one it was compared with")
+        own = found.get("adapter")
+        now = promote(settings.home, adapter, by, settings=settings, instead_of=digest, digest=own)
+        return End("succeeded", f"it is better, and served from now on as {now.name}")
+    except UserError as error:
+        return End("succeeded", f"it waits, since it could not be promoted: {error}")

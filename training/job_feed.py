@@ -1,0 +1,87 @@
+"""Follows the log of a Job, and puts what stands in it into the run's folder: one process at a time, and no line twice.
+
+feed = Feed(record, hub)
+feed.follow()            # again and again: a thread that was cut off is started anew, where it was
+feed.is_done             # the Job is over and every line of its log is here
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from typing import IO
+
+from training.hub_trouble import HubTrouble
+from training.job_log import Listener, Place
+from training.jobs_hub import JobsHub
+from training.run_record import RunRecord
+
+_KEEP_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """The log of one Job."""
+
+    def __init__(self, record: RunRecord, hub: JobsHub) -> None:
+        self.record, self._hub = record, hub
+        self.is_done = False
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._has_begun = False
+
+    @property
+    def has_begun(self) -> bool:
+        """True once our own code has said a word in the Job."""
+        return self._has_begun or Place(self.record.folder, str(self.record.job["id"])).has_begun
+
+    def follow(self) -> None:
+        """See that it is followed."""
+        if self.is_done or self._stopped or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self._go_on, name="job-log", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more lines."""
+        self._stopped = True
+
+    def _go_on(self) -> None:
+        try:
+            with (self.record.folder / "job.lock").open("a") as lock:
+                if _is_mine(lock):
+                    self._take_all()
+        except HubTrouble as trouble:
+            log.warning("the log of run %s: %s", self.record.id, trouble)
+        except OSError as error:  # a full disk, or a folder that was taken away: the next look tries again
+            log.warning("the log of run %s cannot be kept: %s", self.record.id, error)
+
+    def _take_all(self) -> None:
+        job_id = str(self.record.job["id"])
+        place = Place(self.record.folder, job_id)
+        listener = Listener(self.record.folder, self.record.launch)
+        taken, kept_at = 0, time.monotonic()
+        for line in self._hub.log(job_id):
+            if self._stopped:
+                return
+            taken += 1
+            if taken <= place.lines:
+                continue
+            listener.take(line)
+            self._has_begun = self._has_begun or listener.has_begun
+            if time.monotonic() - kept_at > _KEEP_SECONDS:
+                place.keep(taken, self.has_begun)
+                kept_at = time.monotonic()
+        place.keep(max(taken, place.lines), self.has_begun)
+        self.is_done = True
+
+
+def _is_mine(lock: IO[str]) -> bool:
+    """Whether no other process follows; the lock ends with this one."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""Runs as Hugging Face Jobs, behind the launcher's door: `LocalLauncher`, whose starts are Jobs where that is chosen.
+
+    launcher = launcher_for(settings, store)        # by training.trainer in space.yaml: the one place that chooses
+    launcher.check(config)                          # before a run is asked for: what a Job could not read
+
+A start is named in the records first, then the Job is made with that name as a label, then its id is noted. Whatever
+ends between these, or an answer that is lost, the next look finds the Job by its labels and starts no second one. All
+that is asked of the Hub is asked in `reconcile`; where the Hub does not answer, that is said and asked again later,
+and the Job goes on. What it writes comes home through its log (`training.job_feed`) and the bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from inference.errors import UserError
+from inference.settings import Settings
+from training.config import RunConfig
+from training.hub_trouble import HubTrouble
+from training.job_order import check_config, place_of
+from training.job_run import JobRun, Pace
+from training.jobs_hub import JobsHub
+from training.launcher import LocalLauncher
+from training.run_record import RunRecord
+from training.runs import RunStore
+
+JOB = "job"
+"""`RunRecord.launcher` of a run whose newest start is a Job."""
+
+
+class Launcher(Protocol):
+    """The door: what the page, the command line and the watcher ask of it."""
+
+    store: RunStore
+
+    def check(self, config: RunConfig) -> None: ...
+    def start_next(self) -> RunRecord | None: ...
+    def cancel(self, run_id: str) -> RunRecord: ...
+    def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord: ...
+    def reconcile(self) -> None: ...
+
+
+class JobLauncher(LocalLauncher):
+    """Looks after Jobs and processes alike; what it starts are Jobs, unless `starts_jobs` is false."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        settings: Settings,
+        *,
+        starts_jobs: bool = True,
+        in_background: bool = False,
+        pace: Pace | None = None,
+        hub: Callable[[str], JobsHub] = JobsHub,
+    ) -> None:
+        """`in_background`: the Hub is asked in a thread, for a caller that must not wait for it."""
+        super().__init__(store)
+        self.settings, self.starts_jobs = settings, starts_jobs
+        self._in_background, self._pace, self._hub = in_background, pace or Pace(), hub
+        self._runs: dict[str, JobRun] = {}
+        self._thread: threading.Thread | None = None
+        self._has_searched = False
+
+    def check(self, config: RunConfig) -> None:
+        """Raises `UserError` for a run that could not be a Job."""
+        if self.starts_jobs:
+            check_config(config, place_of(self.settings, os.environ))
+
+    def reconcile(self) -> None:
+        """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
+        if not self._has_searched and self.starts_jobs:
+            self._search()
+        super().reconcile()
+
+    def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
+        if not self.starts_jobs:
+            return super()._start(record, reason=reason, **changes)
+        return self._begin(record, JOB, reason, changes | {"job": {"was": record.launcher}})
+
+    def _attend(self, record: RunRecord) -> None:
+        if record.launcher != JOB:
+            super()._attend(record)
+        elif not self._in_background:
+            self._look(record)
+        elif self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._look, args=(record,), name="job", daemon=True)
+            self._thread.start()
+
+    def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
+        if record.launcher != JOB:
+            return super()._ask_to_stop(record, stop_for)
+        return self.run_of(record).ask_to_stop(record, stop_for)
+
+    def _look(self, record: RunRecord) -> None:
+        """One look at the Hub. What goes wrong with it stands in the run's reason."""
+        run = self.run_of(record)
+        run.look(record)
+        for other in [key for key in self._runs if key != record.launch]:
+            del self._runs[other]
+
+    def run_of(self, record: RunRecord) -> JobRun:
+        """What looks after one start."""
+        if record.launch not in self._runs:
+            self._runs[record.launch] = JobRun(self.store, self.settings, self._pace, self._hub, self._again)
+        return self._runs[record.launch]
+
+    def _again(self, record: RunRecord, reason: str, changes: dict[str, Any]) -> None:
+        """A next start of a run whose Job has ended early."""
+        self._start(record, reason=reason, **changes)
+
+    def _search(self) -> None:
+        """Jobs that go on, of runs that are not here: the home was lost."""
+        from training.job_rebuild import adopt_jobs
+
+        try:
+            place = place_of(self.settings, os.environ)
+            adopt_jobs(self.store, self._hub(place.namespace), place)
+        except HubTrouble:
+            return  # asked again at the next look
+        except UserError:
+            pass  # nothing is set up for Jobs here: said when a run is asked for
+        self._has_searched = True
+
+
+def launcher_for(
+    settings: Settings, store: RunStore, *, in_background: bool = False, pace: Pace | None = None
+) -> Launcher:
+    """The launcher that `space.yaml` chooses. Jobs that were started before it was changed are looked after, too."""
+    return JobLauncher(
+        store,
+        settings,
+        starts_jobs=settings.training.trainer == "job",
+        in_background=in_background,
+        pace=pace,
+    )

@@ -1,0 +1,208 @@
+"""A run's records through the log of its Job: written there line by line, and put together again at home.
+
+    Teller(folder, launch).tell()               # inside the Job, again and again: what is new in the run's folder
+    Listener(folder, launch).take(line)         # at home, each line of the log, in order
+
+What the trainer prints stands in the log as it is and becomes `output.log`. A record's line begins with `MARK` and the
+name of the start, which no text of a model knows, and holds a piece of a file as JSON: so a piece can be told again,
+and is known where it was before. No line is longer than what container logs keep whole (16 KB).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from training.run_ends import EXIT, OUTPUT
+from training.run_folder import write_whole
+from training.run_rebuild import read_json
+
+MARK = "@lookthink"
+MIRRORED = "mirrored.json"
+"""In the run folder of a Job: the newest checkpoint's step that is in the bucket."""
+GROWING = ("metrics.jsonl", "rollouts.jsonl", "changes.jsonl")
+WHOLE = ("status.json", "hours.json", "versions.json", MIRRORED, EXIT)
+"""Small files, told anew when they have changed; how it ended comes last."""
+MAX_PIECE_CHARS = 4_000
+"""As JSON with every character escaped that is still below 16 KB for most texts, and below 24 KB for any."""
+MAX_WHOLE_BYTES = 100_000
+MAX_FILE_BYTES = 500_000_000
+"""So much of a file is taken from a log at most."""
+_TAIL_BYTES = 262_144
+"""Of the rollouts so far a new start tells this much; all of them are in the bucket."""
+_READ_BYTES = 1 << 20
+
+
+class Teller:
+    """Tells what is new in a run's folder."""
+
+    def __init__(self, folder: Path, launch: str, out: TextIO | None = None) -> None:
+        self.folder, self._prefix = folder, f"{MARK} {launch} "
+        self._out = out or sys.stdout
+        self._at: dict[str, tuple[int, int]] = {}
+        """Of each growing file the inode and how much of it was told."""
+        self._told: dict[str, bytes] = {}
+        self._printed = 0
+        with contextlib.suppress(OSError):
+            self._printed = (folder / OUTPUT).stat().st_size  # of earlier starts
+        self._say({"hello": True})
+
+    def tell(self) -> None:
+        """Everything that is new; of what is printed whole lines."""
+        self._print()
+        for name in GROWING:
+            with contextlib.suppress(OSError):
+                self._grown(name)
+        for name in WHOLE:
+            with contextlib.suppress(OSError):
+                self._whole(name)
+        self._out.flush()
+
+    def _say(self, values: dict[str, Any]) -> None:
+        self._out.write(f"{self._prefix}{json.dumps(values)}\n")
+        self._out.flush()
+
+    def _print(self) -> None:
+        """Of a bar that was drawn over itself what stands there last."""
+        with contextlib.suppress(OSError), (self.folder / OUTPUT).open("rb") as file:
+            file.seek(self._printed)
+            text, end, _ = file.read(_READ_BYTES).rpartition(b"\n")
+            self._printed += len(text) + len(end)
+            for line in (text.decode(errors="replace") + "\n").split("\n")[:-1] if end else ():
+                self._out.write(line.rstrip("\r").rpartition("\r")[2][:MAX_PIECE_CHARS] + "\n")
+
+    def _grown(self, name: str) -> None:
+        """The whole lines that were added; of a file that was written anew, its end and its size."""
+        with (self.folder / name).open("rb") as file:
+            about = os.fstat(file.fileno())
+            inode, at = self._at.get(name, (0, 0))
+            if inode != about.st_ino or about.st_size < at:
+                at = 0
+                if name == "rollouts.jsonl" and about.st_size > _TAIL_BYTES:
+                    file.seek(about.st_size - _TAIL_BYTES)
+                    file.readline()
+                    at = file.tell()
+                self._say({"file": name, "size": about.st_size})
+            file.seek(at)
+            while lines := file.readlines(_READ_BYTES):
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._pieces(name, at, line.decode(errors="replace"))
+                    at += len(line)
+                else:
+                    continue
+                break
+            self._at[name] = (about.st_ino, at)
+
+    def _pieces(self, name: str, at: int, text: str) -> None:
+        """One line of a file; `at` is where it begins, in bytes."""
+        for start in range(0, len(text), MAX_PIECE_CHARS):
+            piece = text[start : start + MAX_PIECE_CHARS]
+            self._say({"file": name, "at": at, "text": piece})
+            at += len(piece.encode())
+
+    def _whole(self, name: str) -> None:
+        content = (self.folder / name).read_bytes()
+        if content == self._told.get(name) or len(content) > MAX_WHOLE_BYTES:
+            return
+        self._told[name] = content
+        text = content.decode(errors="replace")
+        pieces = [text[i : i + MAX_PIECE_CHARS] for i in range(0, len(text), MAX_PIECE_CHARS)]
+        for number, piece in enumerate(pieces, 1):
+            self._say({"file": name, "part": number, "of": len(pieces), "text": piece})
+
+
+class Listener:
+    """Puts a run's folder together from the lines of its Job's log."""
+
+    def __init__(self, folder: Path, launch: str) -> None:
+        self.folder, self._prefix = folder, f"{MARK} {launch} "
+        self.has_begun = False
+        """True once our own code has said a word in the Job."""
+        self._gaps: dict[str, int] = {}
+        """Of a file whose beginning was not told: how many bytes are missing before it."""
+        self._parts: dict[str, list[str]] = {}
+
+    def take(self, line: str) -> None:
+        """One line. Raises `OSError` where the disk refuses; a line that makes no sense changes nothing."""
+        if not line.startswith(self._prefix):
+            if not line.startswith(MARK):
+                self._append(OUTPUT, f"{line[:MAX_PIECE_CHARS]}\n".encode(errors="replace"))
+            return
+        self.has_begun = True
+        try:
+            values = json.loads(line[len(self._prefix) :])
+        except (ValueError, RecursionError):
+            return
+        if isinstance(values, dict):
+            self._take(values)
+
+    def _take(self, values: dict[str, Any]) -> None:
+        name, text = values.get("file"), values.get("text")
+        at, size = values.get("at"), values.get("size")
+        if name in GROWING and isinstance(size, int) and 0 <= size < MAX_FILE_BYTES:
+            self._cut(name, size)
+        elif name in GROWING and isinstance(at, int) and 0 <= at < MAX_FILE_BYTES and isinstance(text, str):
+            self._put(name, at, text.encode(errors="replace"))
+        elif name in WHOLE and isinstance(text, str):
+            self._collect(name, values.get("part"), values.get("of"), text)
+
+    def _cut(self, name: str, size: int) -> None:
+        """The file was written anew and is no longer than this now."""
+        path = self.folder / name
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size + self._gaps.get(name, 0) > size:
+                os.truncate(path, max(0, size - self._gaps.get(name, 0)))
+
+    def _put(self, name: str, at: int, data: bytes) -> None:
+        """A piece at its place; what stood there otherwise, and after it, goes."""
+        path = self.folder / name
+        path.touch()
+        have, at = path.stat().st_size, at - self._gaps.get(name, 0)
+        if at > have or at < 0:  # the log begins later than the file: what comes from here on stands alone
+            self._gaps[name] = self._gaps.get(name, 0) + at
+            os.truncate(path, 0)
+            have, at = 0, 0
+        with path.open("r+b") as file:
+            file.seek(at)
+            if at < have and file.read(len(data)) == data:
+                return
+            file.seek(at)
+            file.truncate()
+            file.write(data)
+
+    def _collect(self, name: str, part: Any, of: Any, text: str) -> None:
+        """A small file, written when all of its parts have come."""
+        if part == 1:
+            self._parts[name] = []
+        parts = self._parts.setdefault(name, [])
+        parts.append(text)
+        if len(parts) == part == of:
+            write_whole(self.folder / name, "".join(parts))
+
+    def _append(self, name: str, data: bytes) -> None:
+        with (self.folder / name).open("ab") as file:
+            if file.tell() < MAX_FILE_BYTES:
+                file.write(data)
+
+
+class Place:
+    """How much of a Job's log was taken, kept in the run's folder: after a restart the rest is."""
+
+    def __init__(self, folder: Path, job_id: str) -> None:
+        self._path, self._job = folder / "job.json", job_id
+        said = read_json(self._path) or {}
+        lines = said.get("lines")
+        is_same = said.get("job") == job_id and isinstance(lines, int)
+        self.lines = int(lines or 0) if is_same else 0
+        self.has_begun = is_same and said.get("has_begun") is True
+
+    def keep(self, lines: int, has_begun: bool) -> None:
+        """Raises `OSError`."""
+        self.lines, self.has_begun = lines, has_begun
+        write_whole(self._path, json.dumps({"job": self._job, "lines": lines, "has_begun": has_begun}))

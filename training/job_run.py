@@ -1,0 +1,248 @@
+"""One start of a run as a Job: made once, looked at, stopped, its records brought home, and its end judged."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from inference.errors import UserError
+from inference.settings import Settings
+from training import run_ends
+from training.hub_trouble import HubTrouble
+from training.job_end import bring_home, judge_job, mirrored_step, take_queue
+from training.job_feed import Feed
+from training.job_flavors import NONE_FREE, Flavor, named, queue_words
+from training.job_inputs import bring_inputs
+from training.job_order import check_config, job_spec, place_of, timeout_seconds
+from training.jobs_hub import Job, JobsHub
+from training.processes import Identity, is_alive, own_identity
+from training.run_record import RunRecord
+from training.runs import RunStore
+
+MAX_DEATHS = 3
+"""So many Jobs in a row with no new checkpoint end a run."""
+AWAY = "the Hub does not answer: "
+WAITS = "waits in the Hub's queue"
+_PASSING = (AWAY, WAITS, NONE_FREE)
+"""How a reason begins that is over when the Job runs and the Hub answers."""
+_RESERVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how long; in seconds."""
+
+    look: float = 5.0
+    """Between two looks at the Hub."""
+    longest_wait: float = 120.0
+    """Between two looks while it does not answer."""
+    in_queue: float = 600.0
+    """After this a Job that waits is told of, with other machines."""
+    cancel_again: float = 30.0
+    log: float = 30.0
+    """After the end, for the rest of the log."""
+    mirror: float = 60.0
+    """Between two copies of the run's folder to the bucket, inside the Job."""
+    least_timeout: float | None = None
+    """For tests: the Job's timeout, instead of what the estimate makes it."""
+
+
+class JobRun:
+    """Looks after one start. `look` is called by one thread at a time, the rest by any."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        settings: Settings,
+        pace: Pace,
+        hub: Callable[[str], JobsHub],
+        again: Callable[[RunRecord, str, dict[str, Any]], None],
+    ) -> None:
+        self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
+        self._not_before = 0.0
+        self._wait = 0.0
+        self._cancelled_at: float | None = None
+        self._over_since: float | None = None
+        self._feed: Feed | None = None
+        self._flavors: list[Flavor] | None = None
+
+    def look(self, record: RunRecord) -> None:
+        """One look, if it is time for one. What goes wrong with the Hub stands in the run's reason."""
+        if time.monotonic() < self._not_before:
+            return
+        self._not_before = time.monotonic() + self.pace.look
+        try:
+            hub = self._hub_of(str(record.job.get("namespace") or place_of(self.settings, os.environ).namespace))
+            if "id" in record.job:
+                self._see(record, hub)
+            else:
+                self._make(record, hub)
+            self._wait = 0.0
+        except HubTrouble as trouble:
+            self._put_off(record, trouble)
+        except UserError as error:
+            if "id" not in record.job:
+                self._end(record, run_ends.End("failed", str(error)))
+            else:
+                self._say(record, str(error))
+
+    def ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
+        """Note it; the Hub is asked at the next look."""
+        reason = f"asked to stop ({stop_for}); the Job leaves a checkpoint"
+        self._not_before = 0.0
+        return self.store.transition(record, "stopping", stop_for=stop_for, reason=reason)
+
+    def _make(self, record: RunRecord, hub: JobsHub) -> None:
+        """Find this start's Job, or make it: whatever was made before is found by its labels."""
+        jobs = hub.find(run=record.id)
+        own = [job for job in jobs if job.labels.get("launch") == record.launch]
+        strangers = [job for job in jobs if not job.is_over and job not in own[:1]]
+        for job in strangers:
+            hub.cancel(job.id)
+        if own:
+            self._adopt(record, own[0], hub)
+        elif record.status == "stopping":
+            self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
+        elif strangers:
+            self._say(record, f"waits until an earlier Job of it has ended ({strangers[0].id})")
+        elif self._may_make(record):
+            self._adopt(record, self._started(record, hub), hub)
+
+    def _may_make(self, record: RunRecord) -> bool:
+        """Only the process that named the start makes its Job, or any once that is gone."""
+        starter = Identity.from_json(record.starter)
+        return starter == own_identity() or not is_alive(starter)
+
+    def _started(self, record: RunRecord, hub: JobsHub) -> Job:
+        place = place_of(self.settings, os.environ)
+        check_config(record.run_config, place)
+        served = bring_inputs(record, place, self.settings)
+        known = record.job.get("asked_seconds")
+        seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), place.flavor))
+        revision = hub.revision(place.space)
+        spec = job_spec(record, place, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
+        return hub.start(spec)
+
+    def _adopt(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
+        """Note which Job it is, also where the run was asked to stop meanwhile."""
+        about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
+        about |= {"revision": job.labels.get("revision", ""), "created": job.created}
+        price = named(self._prices(hub), job.flavor) if record.dollars_per_hour is None else None
+        changes: dict[str, Any] = {"job": about} | ({"dollars_per_hour": price.dollars_per_hour} if price else {})
+        if self.store.update(record, **changes) is None:
+            now = self.store.get(record.id)
+            if now.launch == record.launch and now.is_active:
+                self.store.update(now, **changes)
+
+    def _see(self, record: RunRecord, hub: JobsHub) -> None:
+        job = hub.look(str(record.job["id"]))
+        if job is None:
+            job = Job(str(record.job["id"]), "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
+        self._feed = self._feed or Feed(record, hub)
+        if job.stage != "SCHEDULING":
+            self._feed.follow()
+        if job.is_over:
+            self._see_end(record, job)
+        elif record.status == "stopping":
+            self._cancel(job, hub)
+            self._keep(record, job)
+        elif job.stage == "RUNNING" and record.status == "starting":
+            reason = "" if record.reason.startswith(_PASSING) else record.reason
+            self.store.transition(record, "running", reason=reason, started_at=record.started_at or time.time())
+        elif job.stage == "SCHEDULING":
+            self._see_queue(record, job, hub)
+        else:
+            self._keep(record, job)
+
+    def _keep(self, record: RunRecord, job: Job) -> None:
+        """What is known of a run that goes on; one that has used up its budget is stopped."""
+        hours = record.hours_before + job.seconds / 3600
+        facts = {"heartbeat_at": time.time(), "hours": max(record.hours, hours)} | run_ends.progress(record)
+        if record.reason.startswith(_PASSING):
+            facts["reason"] = ""
+        seen = self.store.update(record, **facts)
+        if seen is None or seen.status != "running" or seen.budget_hours is None:
+            return
+        reserve = run_ends.step_and_save_seconds(seen.folder) + _RESERVE_SECONDS
+        if seen.hours + reserve / 3600 >= seen.budget_hours:
+            self.ask_to_stop(seen, "budget")
+
+    def _see_queue(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
+        waited = max(job.waited_seconds, time.time() - job.created if job.created else 0.0)
+        if waited < self.pace.in_queue:
+            self._say(record, f"{WAITS} for {job.flavor}, which costs nothing")
+        else:
+            self._say(record, queue_words(self._prices(hub), job.flavor, waited))
+
+    def _cancel(self, job: Job, hub: JobsHub) -> None:
+        now = time.monotonic()
+        if self._cancelled_at is None or now - self._cancelled_at > self.pace.cancel_again:
+            hub.cancel(job.id)
+            self._cancelled_at = now
+
+    def _see_end(self, record: RunRecord, job: Job) -> None:
+        """The rest of its log, its files, then how it ended."""
+        now = time.monotonic()
+        self._over_since = self._over_since if self._over_since is not None else now
+        assert self._feed is not None
+        if not self._feed.is_done and now - self._over_since < self.pace.log:
+            self._not_before = now + min(0.2, self.pace.look)
+            return
+        self._feed.stop()
+        trouble = bring_home(record, self.settings.state)
+        hours = max(record.hours, record.hours_before + max(job.seconds, run_ends.seconds_run(record)) / 3600)
+        record = self.store.get(record.id)
+        if not record.is_active or record.job.get("id") != job.id:
+            return  # another process was quicker
+        end, why = judge_job(record, job, self._feed.has_begun, self.settings)
+        take_queue(record, wanted=end is not None)
+        if end is not None:
+            reason = "; ".join(part for part in (end.reason, trouble) if part)
+            self._end(record, run_ends.End(end.status, reason), hours=hours)
+        else:
+            self._after_death(record, why, hours)
+
+    def _after_death(self, record: RunRecord, why: str, hours: float) -> None:
+        """A next Job goes on from what is in the bucket, unless this leads nowhere."""
+        step = mirrored_step(record)
+        deaths = 1 if step > record.checkpoint_step else record.deaths + 1
+        counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
+        budget = record.budget_hours
+        if budget is not None and hours >= budget:
+            self._end(record, run_ends.End("interrupted", f"the budget of {budget:.2f} h is used up; {why}"), **counted)
+        elif deaths < MAX_DEATHS:
+            self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
+        else:
+            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). The last one: {why}"
+            self._end(record, run_ends.End("failed", reason), **counted)
+
+    def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
+        facts = {"ended_at": time.time()} | run_ends.progress(record) | changes
+        self.store.transition(record, end.status, reason=end.reason, **facts)
+
+    def _put_off(self, record: RunRecord, trouble: HubTrouble) -> None:
+        """Asked again later, and later each time; one that the Hub refuses for good ends before it begins."""
+        is_final = trouble.kind in ("refused", "rejected")
+        if is_final and "id" not in record.job and record.status == "starting":
+            self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
+            return
+        self._wait = min(self.pace.longest_wait, max(self.pace.look, 2 * self._wait))
+        self._not_before = time.monotonic() + max(self._wait, trouble.retry_after or 0.0)
+        then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
+        self._say(record, f"{AWAY}{trouble}; {then}")
+
+    def _say(self, record: RunRecord, words: str) -> None:
+        if record.reason != words:
+            self.store.update(record, reason=words)
+
+    def _prices(self, hub: JobsHub) -> list[Flavor]:
+        """None where the Hub does not tell them."""
+        if self._flavors is None:
+            try:
+                self._flavors = hub.flavors()
+            except HubTrouble:
+                return []
+        return self._flavors
