@@ -73,11 +73,12 @@ def test_a_worker_that_gets_no_time_loses_none(
     halted_seconds: float, is_answered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a machine that does much else; but not for ever."""
-    assert math_equal("x+3", "3+x", budget=patient())
+    assert math_equal(f"x+{halted_seconds}", f"{halted_seconds}+x", budget=patient())
     monkeypatch.setattr(grading_pool, "TIME_LIMIT_SECONDS", 0.4)
     while grading_pool._the_pool()._starting:
         time.sleep(0.05)
     workers = grading_pool._the_pool().process_ids()
+    assert workers
     for process_id in workers:
         os.kill(process_id, signal.SIGSTOP)
     going_on = threading.Timer(halted_seconds, lambda: [os.kill(each, signal.SIGCONT) for each in workers])
