@@ -30,16 +30,44 @@ from training.runs import RunStore
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_of_the_owner"
 SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
-QUICK = Pace(look=0.1, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK = Pace(look=0.1, others=0.5, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK_JOB = """
+import json, os, signal, sys, time
+order = json.loads(os.environ["LOOKTHINK_JOB"])
+launch = order["record"]["launch"]
+def tell(**values):
+    print(f"@lookthink {launch} {json.dumps(values)}", flush=True)
+def whole(name, **values):
+    tell(file=name, part=1, of=1, text=json.dumps(values))
+def metrics(at, step):
+    text = json.dumps({"step": step, "reward": 0.5}) + chr(10)
+    tell(file="metrics.jsonl", at=at, text=text)
+    return at + len(text)
+def end(status, reason=""):
+    whole("exit.json", launch=launch, status=status, reason=reason, seconds=3.0)
+    sys.exit(status)
+def on_sigterm(*_):
+    end(75, "stopped while training, at step 1")
+signal.signal(signal.SIGTERM, on_sigterm)
+tell(hello=True)
+"""
+"""What a Job says, in milliseconds; with it, what the launcher makes of Jobs is tried without a trainer."""
 
 
 class JobWorld:
     """What stands around a Job."""
 
-    def __init__(self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK) -> None:
+    def __init__(
+        self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK, code: str | None = None
+    ) -> None:
+        """`code` runs in the trainer's place in each Job, after `QUICK_JOB`; else it is this checkout."""
         self.hub, self.folder, self.pace = hub, folder, pace
         hub.tokens[TOKEN] = "me"
-        self.code = hub.repo("space", SPACE).commit({name: (ROOT / name).read_bytes() for name in _code()})
+        files = {} if code is not None else {name: (ROOT / name).read_bytes() for name in _code()}
+        if code is not None:
+            main = (QUICK_JOB + code).encode()
+            files = {"training/__init__.py": b"", "training/job_main.py": main, "requirements.txt": b""}
+        self.code = hub.repo("space", SPACE).commit(dict(files))
         self.jobs = Jobs.of(hub, folder / "jobs", client_env(url, folder / "job-cache"))
         self.jobs.image_env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         point(patch, url, folder / "cache").log_in(TOKEN)

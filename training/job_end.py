@@ -85,7 +85,7 @@ def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) 
     if job.stage == "CANCELED":
         return End("interrupted", f"its Job was cancelled on the Hub, not from here{_kept(record)}"), why
     if not has_begun:
-        return End("failed", f"{why}. Its last words:\n{_tail(record)}"), why
+        return End("failed", f"{why}. Its last words:\n{last_words(record)}"), why
     return None, why
 
 
@@ -106,7 +106,8 @@ def _kept(record: RunRecord) -> str:
     return f"; it can go on from step {step}" if step else "; it has no checkpoint yet"
 
 
-def _tail(record: RunRecord) -> str:
+def last_words(record: RunRecord) -> str:
+    """The end of what its Jobs have printed."""
     return hide_secrets(run_ends.log_tail(record.folder, lines=20))[-2000:] or "nothing"
 
 

@@ -72,7 +72,7 @@ class JobLauncher(LocalLauncher):
     def reconcile(self) -> None:
         """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
         if not self._has_searched and self.starts_jobs:
-            self._search()
+            self._in_turn(self._search)
         super().reconcile()
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
@@ -83,10 +83,15 @@ class JobLauncher(LocalLauncher):
     def _attend(self, record: RunRecord) -> None:
         if record.launcher != JOB:
             super()._attend(record)
-        elif not self._in_background:
-            self._look(record)
+        else:
+            self._in_turn(lambda: self._look(record))
+
+    def _in_turn(self, call: Callable[[], None]) -> None:
+        """Ask the Hub something, here or in the thread; while that is busy, not now."""
+        if not self._in_background:
+            call()
         elif self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._look, args=(record,), name="job", daemon=True)
+            self._thread = threading.Thread(target=call, name="job", daemon=True)
             self._thread.start()
 
     def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:

@@ -12,7 +12,7 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, judge_job, mirrored_step, take_queue
+from training.job_end import bring_home, judge_job, last_words, mirrored_step, take_queue
 from training.job_feed import Feed
 from training.job_flavors import NONE_FREE, Flavor, named, queue_words
 from training.job_inputs import bring_inputs
@@ -37,6 +37,8 @@ class Pace:
 
     look: float = 5.0
     """Between two looks at the Hub."""
+    others: float = 60.0
+    """Between two looks for Jobs that nobody knows of."""
     longest_wait: float = 120.0
     """Between two looks while it does not answer."""
     in_queue: float = 600.0
@@ -64,6 +66,7 @@ class JobRun:
         self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
         self._not_before = 0.0
         self._wait = 0.0
+        self._parted_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
         self._feed: Feed | None = None
@@ -111,6 +114,13 @@ class JobRun:
         elif self._may_make(record):
             self._adopt(record, self._started(record, hub), hub)
 
+    def _part_with_others(self, record: RunRecord, hub: JobsHub) -> None:
+        """A request to start it that came late at the Hub, after it was taken for lost."""
+        for job in hub.find(run=record.id):
+            if job.id != record.job["id"] and not job.is_over:
+                hub.cancel(job.id)
+        self._parted_at = time.monotonic()
+
     def _may_make(self, record: RunRecord) -> bool:
         """Only the process that named the start makes its Job, or any once that is gone."""
         starter = Identity.from_json(record.starter)
@@ -141,6 +151,8 @@ class JobRun:
         job = hub.look(str(record.job["id"]))
         if job is None:
             job = Job(str(record.job["id"]), "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
+        if time.monotonic() - self._parted_at > self.pace.others:
+            self._part_with_others(record, hub)
         self._feed = self._feed or Feed(record, hub)
         if job.stage != "SCHEDULING":
             self._feed.follow()
@@ -216,7 +228,8 @@ class JobRun:
         elif deaths < MAX_DEATHS:
             self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
         else:
-            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). The last one: {why}"
+            words = f"The last one: {why}. Its last words:\n{last_words(record)}"
+            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). {words}"
             self._end(record, run_ends.End("failed", reason), **counted)
 
     def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:

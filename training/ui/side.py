@@ -19,6 +19,7 @@ from training.job_launcher import launcher_for
 from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
 from training.sleep_timer import SleepTimer
+from training.state_keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
@@ -38,6 +39,7 @@ class TrainSide:
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.sleep_timer = SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
+        self.keeper = StateKeeper(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:
@@ -61,5 +63,5 @@ class TrainSide:
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
-        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
+        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
         return build_train(desk, self._archive, tab)
