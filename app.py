@@ -21,6 +21,10 @@ from inference.settings import Settings, load_settings
 
 UPLOAD_SECONDS = 3600
 """Uploads are deleted when they are older than this."""
+RESTORE_SECONDS = 60.0
+"""How long the app waits for what is brought back before it serves what there is."""
+LAST_COPY_SECONDS = 4.0
+"""How long the last copy may take when the app ends; the next start's first copy makes up for it."""
 _CLEANING_SECONDS = 300
 _EXAMPLE_SEED = 11
 
@@ -136,6 +140,8 @@ def main() -> int:
         from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
 
         side = TrainSide(settings, access)
+        side.keeper.start()
+        side.keeper.wait(RESTORE_SECONDS)  # what was served before a restart is served from the first answer on
         blocks, service = build_app(settings, side)
         streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
@@ -149,6 +155,7 @@ def main() -> int:
         return 1
     stop.wait()
     shut_down(blocks, service.line, streams)
+    side.keeper.stop(LAST_COPY_SECONDS)
     leave(0)
     return 0
 

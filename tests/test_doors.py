@@ -23,6 +23,7 @@ HUB_PLACES = (
     "training/deploy_space.py",
     "training/hub_identity.py",
     "training/hub_source.py",
+    "training/hub_state.py",
     "training/hub_words.py",
     "training/job_order.py",
     "training/jobs_hub.py",

@@ -22,6 +22,7 @@ from training.access import Caller
 from training.job_launcher import Launcher
 from training.run_record import RunRecord
 from training.runs import RunStore
+from training.state_keeper import StateKeeper
 from training.ui.guarded import Guard
 from training.watcher import Watcher
 from training.watching import RunWatch, Snapshot
@@ -55,6 +56,8 @@ class Desk:
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
+    keeper: StateKeeper
+    """Keeps copies of the runs where they outlive this machine."""
     _watches: dict[str, tuple[RunWatch, threading.Lock, float, Snapshot | None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

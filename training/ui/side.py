@@ -20,6 +20,7 @@ from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
 from training.runs import RunStore
 from training.sleep_timer import SleepTimer
+from training.state_keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
@@ -39,6 +40,7 @@ class TrainSide:
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.sleep_timer = SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer])
+        self.keeper = StateKeeper(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:
@@ -66,5 +68,5 @@ class TrainSide:
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
-        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
+        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
         return build_train(desk, self._archive, tab)
