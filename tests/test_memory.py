@@ -43,7 +43,7 @@ def test_the_parts_of_a_need(of_3b: ModelSizes) -> None:
     assert need.rollouts == 2 * (2024 * 36_864 + 4 * 151_936)
     assert need.loss > 2 * 1024 * 151_936 * 12
     assert need.total == pytest.approx(need.weights + need.adapter + need.loss + need.overhead)
-    assert memory_need(load_config("starter"), sizes_of("starter")).total < 2e9 < need.total
+    assert memory_need(load_config("starter"), sizes_of("starter")).total < need.total
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class ModelSizes:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes, by what they are for."""
+    """Bytes, by what they are for. A step samples first and then learns, so its two heights do not add up."""
 
     weights: float
     adapter: float
