@@ -18,6 +18,7 @@ from training.access import Access
 from training.access_routes import access_routes
 from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
+from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
 from training.sleep_timer import SleepTimer
 from training.state_keeper import StateKeeper
@@ -39,7 +40,7 @@ class TrainSide:
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.sleep_timer = SleepTimer(settings)
-        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer])
+        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
         self.keeper = StateKeeper(settings, self.store)
 
     @property
