@@ -27,8 +27,8 @@ MIRRORED = "mirrored.json"
 GROWING = ("metrics.jsonl", "rollouts.jsonl", "changes.jsonl")
 WHOLE = ("status.json", "hours.json", "versions.json", MIRRORED, EXIT)
 """Small files, told anew when they have changed; how it ended comes last."""
-MAX_PIECE_CHARS = 4_000
-"""As JSON with every character escaped that is still below 16 KB for most texts, and below 24 KB for any."""
+MAX_PIECE_CHARS = 1_300
+"""Below 16 KB as JSON, however many of its characters are escaped."""
 MAX_WHOLE_BYTES = 100_000
 MAX_FILE_BYTES = 500_000_000
 """So much of a file is taken from a log at most."""
