@@ -146,6 +146,7 @@ def main() -> int:
         streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
+        side.share_card(service.line)
         side.watcher.start()
         while service.line.wait_loaded(0.2) is None and not stop.is_set():
             pass

@@ -23,9 +23,15 @@ def header_html(service: Service) -> str:
         f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
         f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
         f'<div class="lt-ready" data-ready="{str(is_ready(service)).lower()}"><dt>state</dt><dd>'
-        f'<span class="lt-dot" aria-hidden="true"></span>{"ready" if is_ready(service) else "loading the model…"}</dd>'
+        f'<span class="lt-dot" aria-hidden="true"></span>{_state(service)}</dd>'
         "</div></dl></header>"
     )
+
+
+def _state(service: Service) -> str:
+    if service.line.is_resting:
+        return "waits while a run trains"
+    return "ready" if is_ready(service) else "loading the model…"
 
 
 def is_ready(service: Service) -> bool:

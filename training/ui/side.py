@@ -13,8 +13,10 @@ import gradio as gr
 from starlette.routing import Route
 
 from inference.settings import Settings
+from inference.ui.line import Line
 from training.access import Access
 from training.access_routes import access_routes
+from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
 from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
@@ -59,6 +61,10 @@ class TrainSide:
         self.sleep_timer.tend(
             any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
+
+    def share_card(self, line: Line) -> None:
+        """Let the app's model give way to runs that need its card."""
+        self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
