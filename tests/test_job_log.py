@@ -65,14 +65,14 @@ def test_what_is_printed_and_small_files_come_too(tmp_path: Path) -> None:
     teller = Teller(job, LAUNCH, out)
     with (job / "output.log").open("a") as file:
         file.write("10 %\r20 %\r30 %\nnext\nhalf a li")
-    (job / "status.json").write_text(json.dumps({"reason": "😀" * 9000}))
+    (job / "status.json").write_text(json.dumps({"reason": "😀" * 5000}))
     lines = told(teller, out)
     assert max(len(line.encode()) for line in lines) < 16_000
     listener = Listener(home, LAUNCH)
     for line in lines:
         listener.take(line)
     assert (home / "output.log").read_text() == "30 %\nnext\n" and listener.has_begun
-    assert json.loads((home / "status.json").read_text())["reason"] == "😀" * 9000
+    assert json.loads((home / "status.json").read_text())["reason"] == "😀" * 5000
     assert told(teller, out) == []
 
 
