@@ -23,7 +23,7 @@ from tests.hub_repos import Hub
 from tests.samples import SMALL_RUN, STARTER
 from training.config import load_config
 from training.job_launcher import JobLauncher
-from training.job_run import Pace
+from training.job_pace import Pace
 from training.run_record import RunRecord
 from training.runs import RunStore
 

@@ -1,6 +1,7 @@
 """What becomes of runs as Jobs, against a test Hub whose Jobs run: here a few quick lines in the trainer's place."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,21 @@ from pathlib import Path
 import pytest
 
 from inference.errors import UserError
-from tests.hub_faults import Fault
+from tests.hub_faults import KINDS, Fault
 from tests.hub_repos import Hub
 from tests.job_world import BUCKET, QUICK, SPACE, TOKEN, JobWorld
 from training.job_launcher import launcher_for
 from training.runs import RunStore
 
+ROUTES = (
+    "POST /api/jobs/me",
+    "GET /api/jobs/me",
+    "GET /api/jobs/me/[0-9a-f]+",
+    "GET /api/jobs/me/[0-9a-f]+/logs",
+    "GET /api/jobs/hardware",
+    "GET /api/spaces/.*",
+)
+"""Those that a Job's run touches; `cancel` has tests of its own."""
 WAITS = "metrics(0, 1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
 DONE = "metrics(0, 1)\nend(0)\n"
 
@@ -254,3 +264,21 @@ def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:
     settings = world.launcher.settings.model_copy(update={"training": training})
     world.launcher = launcher_for(settings, RunStore(world.home), pace=replace(QUICK))
     assert world.until(record, "succeeded").launcher == "job"
+
+
+@pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_fault_at_any_route_ends_well_or_clearly(route: str, kind: str, make, hub: Hub) -> None:
+    """Two faults in a row at each route, of each kind: one Job at most at a time, every step once, or words."""
+    world = make("at = metrics(0, 1)\ntime.sleep(1)\nmetrics(at, 2)\nend(0)")
+    hub.faults.append(Fault(kind, route, times=2, seconds=0.5))
+    record = world.ask()
+    ended = world.until(record, "succeeded", "failed")
+    while ended.status == "failed":
+        assert "401" in ended.reason and kind == "401" and not world.jobs.active(), ended.reason
+        world.launcher.resume(record.id)
+        ended = world.until(record, "succeeded", "failed")
+    assert ended.status == "succeeded", ended
+    assert [json.loads(line)["step"] for line in (ended.folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert sum(job.stage == "COMPLETED" for job in world.all()) == 1 and not world.jobs.active()

@@ -11,7 +11,7 @@ from inference.errors import UserError
 from tests.hub_repos import Hub
 from tests.job_world import JobWorld
 from training.config import load_config
-from training.job_end import mirrored_step
+from training.job_end import is_away, mirrored_step
 from training.job_main import ORDER, Order, begin
 from training.mirror import mirror_run
 from training.run_folder import RunFolder, step_of
@@ -58,7 +58,7 @@ def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWo
     assert repo.commits[repo.refs["main"]]["adapter_model.safetensors"] == (
         (done.folder / "adapter" / "adapter_model.safetensors").read_bytes()
     )
-    assert not list(done.folder.parent.glob(".job-*"))
+    assert not list(done.folder.parent.glob(".job-*")) and not is_away(done)
 
 
 @pytest.mark.slow
@@ -105,6 +105,7 @@ def test_a_job_goes_on_from_the_copy_with_what_was_changed(home: Path, tmp_path:
     store = RunStore(home)
     record = store.ask(load_config("starter", {"max_steps": 90}), "owner", promote=True)
     (record.folder / "metrics.jsonl").write_text('{"step": 3}\n')
+    (tmp_path / "state").mkdir()
     mirror_run(record.folder, tmp_path / "state")
     changed = record.run_config.model_copy(update={"max_hours": 5.0})
     asked = Order(record.to_json() | {"config": changed.model_dump(mode="json"), "launch": "a" * 16}, 3600, 300)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,8 +21,10 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training.config import RunConfig
 from training.hub_trouble import HubTrouble
+from training.job_end import bring_home, is_away
 from training.job_order import check_config, place_of
-from training.job_run import JobRun, Pace
+from training.job_pace import Pace
+from training.job_run import JobRun
 from training.jobs_hub import JobsHub
 from training.launcher import LocalLauncher
 from training.run_record import RunRecord
@@ -63,6 +66,7 @@ class JobLauncher(LocalLauncher):
         self._runs: dict[str, JobRun] = {}
         self._thread: threading.Thread | None = None
         self._has_searched = False
+        self._next_fetch = 0.0
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that could not be a Job."""
@@ -74,6 +78,15 @@ class JobLauncher(LocalLauncher):
         if not self._has_searched and self.starts_jobs:
             self._in_turn(self._search)
         super().reconcile()
+        if time.monotonic() > self._next_fetch and self.store.exists():
+            self._next_fetch = time.monotonic() + self._pace.fetch
+            self._in_turn(self._fetch)
+
+    def _fetch(self) -> None:
+        """What could not be brought home when its Job ended: the bucket may answer by now."""
+        for record in self.store.list():
+            if record.launcher == JOB and not record.is_active and record.status != "queued" and is_away(record):
+                bring_home(record, self.settings.state)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         if not self.starts_jobs:

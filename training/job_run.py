@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, judge_job, last_words, mirrored_step, take_queue
+from training.job_end import bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
 from training.job_feed import Feed
 from training.job_flavors import NONE_FREE, queue_words
 from training.job_inputs import bring_inputs
 from training.job_order import check_config, job_spec, place_of, timeout_seconds
+from training.job_pace import Pace
 from training.jobs_hub import Job, JobsHub
 from training.prices import Prices
 from training.processes import Identity, is_alive, own_identity
@@ -31,27 +31,6 @@ WAITS = "waits in the Hub's queue"
 _PASSING = (AWAY, WAITS, NONE_FREE)
 """How a reason begins that is over when the Job runs and the Hub answers."""
 _RESERVE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often and how long; in seconds."""
-
-    look: float = 5.0
-    """Between two looks at the Hub."""
-    others: float = 60.0
-    """Between two looks for Jobs that nobody knows of."""
-    longest_wait: float = 120.0
-    """Between two looks while it does not answer."""
-    in_queue: float = 600.0
-    """After this a Job that waits is told of, with other machines."""
-    cancel_again: float = 30.0
-    log: float = 30.0
-    """After the end, for the rest of the log."""
-    mirror: float = 60.0
-    """Between two copies of the run's folder to the bucket, inside the Job."""
-    least_timeout: float | None = None
-    """For tests: the Job's timeout, instead of what the estimate makes it."""
 
 
 class JobRun:
@@ -132,6 +111,7 @@ class JobRun:
         place = place_of(self.settings, os.environ)
         check_config(record.run_config, place)
         served = bring_inputs(record, place, self.settings)
+        leave_to_bucket(record)
         known = record.job.get("asked_seconds")
         seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), place.flavor))
         revision = hub.revision(place.space)
@@ -157,7 +137,7 @@ class JobRun:
             self._part_with_others(record, hub)
         self._feed = self._feed or Feed(record, hub)
         if job.stage != "SCHEDULING":
-            self._feed.follow()
+            self._feed.follow(job.is_over)
         if job.is_over:
             self._see_end(record, job)
         elif record.status == "stopping":
@@ -212,7 +192,7 @@ class JobRun:
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:
             return  # another process was quicker
-        end, why = judge_job(record, job, self._feed.has_begun, self.settings)
+        end, why = judge_job(record, job, self._feed.has_begun or not self._feed.is_done, self.settings)
         take_queue(record, wanted=end is not None)
         if end is not None:
             reason = "; ".join(part for part in (end.reason, trouble) if part)

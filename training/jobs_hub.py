@@ -126,10 +126,13 @@ class JobsHub:
         """Ask it to end; done before it has."""
         self._ask(lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
 
-    def log(self, job_id: str) -> Iterator[str]:
-        """Every line from the first on, as they come, until the Job is over. Takes as long as the Job does."""
+    def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
+        """Every line from the first on; of a Job that is not over as they come, for as long as it takes.
+
+        The client may end early where it was cut off and the Job has ended meanwhile: ask once more when it `is_over`.
+        """
         try:
-            for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=True):
+            for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=not is_over):
                 yield from text.split("\n")
         except Exception as error:  # the client's own, of its HTTP library, or of what the Hub sent as JSON
             raise hub_trouble_of(error, self._what) from error

@@ -21,6 +21,7 @@ from typing import Protocol
 from inference.errors import UserError
 from inference.settings import Settings
 from training.deleted_runs import deleted_runs
+from training.job_end import IN_BUCKET
 from training.mirror import RunMirror, ServingMirror, forget_run, in_words
 from training.restore import RUN_ID, Restored, restore_home
 from training.runs import RunStore
@@ -171,12 +172,13 @@ class StateKeeper:
         return bool(done.changed)
 
     def _here(self) -> Iterator[tuple[Path, bool]]:
-        """The run folders of this home, each with whether its run is active; not those that a Job is at work on."""
+        """The run folders here, each with whether its run is active; not those of a Job whose files are not here."""
         records = {record.id: record for record in self.store.list()} if self.store.exists() else {}
         for folder in sorted((self.home / "runs").glob("[!.]*/config.json")):
             record = records.get(folder.parent.name)
             is_active = record is not None and record.is_active
-            if RUN_ID.fullmatch(folder.parent.name) and not (is_active and record and record.launcher == "job"):
+            is_a_jobs = (folder.parent / IN_BUCKET).exists() or (is_active and record and record.launcher == "job")
+            if RUN_ID.fullmatch(folder.parent.name) and not is_a_jobs:
                 yield folder.parent, is_active or record is None
 
     def _go_on(self) -> None:
