@@ -57,6 +57,8 @@ class Desk:
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
     keeper: StateKeeper
+    setup_html: Callable[[], str] = str
+    """What is not set up yet, for the owner."""
     """Keeps copies of the runs where they outlive this machine."""
     _watches: dict[str, tuple[RunWatch, threading.Lock, float, Snapshot | None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
