@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first-seconds", type=float, default=Patience.first)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    os.nice(10)
+    os.nice(5)  # training and answering go first
     signal.signal(signal.SIGALRM, _out_of_time)
     queue, patience = PublishQueue(args.folder), Patience(args.first_seconds)
     if not args.follow:

@@ -16,6 +16,7 @@ from inference.settings import Settings
 from training.access import Access
 from training.access_routes import access_routes
 from training.job_launcher import launcher_for
+from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
 from training.setup_steps import Setup
 from training.sleep_timer import SleepTimer
@@ -39,7 +40,7 @@ class TrainSide:
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
-        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer])
+        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
         self.keeper = StateKeeper(settings, self.store)
 
     @property

@@ -10,6 +10,7 @@ import gradio as gr
 
 from inference.adapters import available_adapters
 from inference.errors import UserError
+from inference.settings import Settings
 from training.access import Caller
 from training.config import PROFILES, RunConfig, load_config
 from training.estimate import Estimate, estimate_run
@@ -51,6 +52,7 @@ _GROUPS = {
         "loss_type",
     ),
     "Machine": ("precision", "gradient_checkpointing", "vllm", "vllm_url"),
+    "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
 ADVANCED = _GROUPS | {"Checkpoints and records": tuple(name for name in all_names() if name not in _NAMED)}
@@ -61,7 +63,7 @@ class StartForm:
     """The form and what it does."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk, self._fields = desk, Fields()
+        self._desk, self._fields = desk, Fields(publishing_defaults(desk.settings))
         with gr.Row(elem_classes="lt-columns"):
             with gr.Column(scale=7, min_width=300, elem_classes=["lt-left", "lt-form"]):
                 self._build_form()
@@ -183,6 +185,12 @@ class StartForm:
         names = [FRESH, *available_adapters(self._desk.settings)]
         chosen = origin if origin in names else FRESH
         return [gr.update(choices=names, value=chosen), self._before_html(sent[0], chosen, *sent[2:])]
+
+
+def publishing_defaults(settings: Settings) -> dict[str, Any]:
+    """Where adapters of this deployment go unless the form says otherwise: `training` in `space.yaml`."""
+    names = ("publish_to", "publish_every_minutes", "publish_public")
+    return {name: getattr(settings.training, name) for name in names}
 
 
 def build_start(desk: Desk) -> tuple[Section, StartForm]:
