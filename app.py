@@ -146,6 +146,7 @@ def main() -> int:
         streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
+        side.share_card(service.line)
         side.watcher.start()
         side.setup.start()
         _wait_for_model(service, side, stop)

@@ -18,6 +18,7 @@ MARK = (
 _STATES = {
     LineState.LOADING: "loading the model…",
     LineState.READY: "ready",
+    LineState.RESTING: "waits while a run trains",
     LineState.FAILED: "the model is not there",
     LineState.STOPPING: "stopping",
 }

@@ -13,8 +13,10 @@ import gradio as gr
 from starlette.routing import Route
 
 from inference.settings import Settings
+from inference.ui.line import Line
 from training.access import Access
 from training.access_routes import access_routes
+from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
 from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
@@ -65,6 +67,10 @@ class TrainSide:
     def missing_html(self) -> str:
         """What is not set up yet, for everybody who opens the page."""
         return public_html(self.setup)
+
+    def share_card(self, line: Line) -> None:
+        """Let the app's model give way to runs that need its card."""
+        self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
