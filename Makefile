@@ -46,7 +46,8 @@ check: $(DEV_STAMP)
 torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \
 	    -k "twenty or five_hundred"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py tests/test_sleep_timer.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
+	    tests/test_state_keeper.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
 
 clean:

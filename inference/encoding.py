@@ -42,6 +42,10 @@ class ImageEncoder:
         self._forget()
         return [found[distinct[id(image)]] for image in images]
 
+    def forget(self) -> None:
+        """Empty the memory of pictures, which is on the model's device."""
+        self._cache.clear()
+
     def _run(self, images: Iterable[Image.Image]) -> list[ImageEncoding]:
         encodings: list[ImageEncoding] = []
         batch: list[Any] = []

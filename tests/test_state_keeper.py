@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -239,24 +241,55 @@ def test_what_does_not_belong_there_is_neither_read_nor_touched(tmp_path: Path, 
     assert "README.md" in kept(repo).commits[kept(repo).refs["main"]]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "slow"])
-@pytest.mark.parametrize("where", ["POST .*/commit/main", "GET .*/api/models/.*", "POST .*/preupload/main"])
-def test_a_hub_that_fails_is_tried_again_and_nothing_is_kept_twice(
+SENDING = ("POST .*/repos/create", "GET .*/api/models/.*", "POST .*/preupload/main", "POST .*/commit/main")
+FETCHING = ("GET .*/api/models/.*", "HEAD .*/resolve/.*", "GET .*/resolve/.*")
+SENT = [("lost", SENDING[3]), ("reset", SENDING[0]), ("412", SENDING[3]), ("429", SENDING[2])]
+FETCHED = [("reset", FETCHING[2]), ("500", FETCHING[0])]
+"""A sample; `make torture` has every kind at every route."""
+TORTURE = bool(os.environ.get("LOOKTHINK_TORTURE"))
+
+
+def fault(kind: str, where: str) -> Fault:
+    return Fault(kind, where, times=-1, retry_after=0, seconds=0.2)
+
+
+@pytest.mark.parametrize(("kind", "where"), list(itertools.product(KINDS, SENDING)) if TORTURE else SENT)
+def test_a_fault_while_it_is_sent_loses_nothing_and_keeps_nothing_twice(
     tmp_path: Path, repo: Hub, impatient: None, kind: str, where: str
 ) -> None:
     first = App(tmp_path / "first", None, **ON_SPACE)
-    first.ended()
-    first.keeper.look()
+    num_commits = 2
+    if where != SENDING[0]:
+        first.ended()
+        first.keeper.look()
+        num_commits = 3
     run = first.ended()
-    repo.faults.append(Fault(kind, where, times=-1, retry_after=0))
+    repo.faults.append(fault(kind, where))
     first.keeper.look()
-    assert "kept on this machine only for now" in str(first.keeper.trouble) or kind in ("lost", "reset")
+    assert "kept on this machine only for now" in str(first.keeper.trouble) or kind in ("lost", "reset", "slow")
     repo.faults.clear()
     first.keeper.look()
-    assert first.keeper.trouble is None and len(kept(repo).commits) == 3, "one commit more, whatever went wrong"
+    assert first.keeper.trouble is None and len(kept(repo).commits) == num_commits, "one more, whatever went wrong"
     second = App(tmp_path / "second", None, **ON_SPACE)
     second.keeper.look()
-    assert run.path.name in second.runs() and len(second.runs()) == 2
+    assert run.path.name in second.runs() and len(second.runs()) == num_commits - 1
+
+
+@pytest.mark.parametrize(("kind", "where"), list(itertools.product(KINDS, FETCHING)) if TORTURE else FETCHED)
+def test_a_fault_while_it_is_brought_back_is_made_up_for(
+    tmp_path: Path, repo: Hub, impatient: None, kind: str, where: str
+) -> None:
+    first = App(tmp_path / "first", None, **ON_SPACE)
+    run = first.ended()
+    first.keeper.look()
+    repo.faults.append(fault(kind, where))
+    second = App(tmp_path / "second", None, **ON_SPACE)
+    second.keeper.look()
+    assert second.keeper.trouble or kind in ("lost", "reset", "slow")
+    repo.faults.clear()
+    second.keeper.look()
+    assert second.keeper.trouble is None and second.runs() == {run.path.name: "succeeded"}
+    assert len(kept(repo).commits) == 2
 
 
 def test_a_hub_that_is_down_at_the_start_costs_nothing_that_is_kept(tmp_path: Path, repo: Hub, impatient: None) -> None:

@@ -14,11 +14,13 @@ from training import run_ends
 from training.hub_trouble import HubTrouble
 from training.job_end import bring_home, judge_job, last_words, mirrored_step, take_queue
 from training.job_feed import Feed
-from training.job_flavors import NONE_FREE, Flavor, named, queue_words
+from training.job_flavors import NONE_FREE, queue_words
 from training.job_inputs import bring_inputs
 from training.job_order import check_config, job_spec, place_of, timeout_seconds
 from training.jobs_hub import Job, JobsHub
+from training.prices import Prices
 from training.processes import Identity, is_alive, own_identity
+from training.run_place import need_gb
 from training.run_record import RunRecord
 from training.runs import RunStore
 
@@ -70,7 +72,7 @@ class JobRun:
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
         self._feed: Feed | None = None
-        self._flavors: list[Flavor] | None = None
+        self._prices = Prices()
 
     def look(self, record: RunRecord) -> None:
         """One look, if it is time for one. What goes wrong with the Hub stands in the run's reason."""
@@ -140,7 +142,7 @@ class JobRun:
         """Note which Job it is, also where the run was asked to stop meanwhile."""
         about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
         about |= {"revision": job.labels.get("revision", ""), "created": job.created}
-        price = named(self._prices(hub), job.flavor) if record.dollars_per_hour is None else None
+        price = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
         changes: dict[str, Any] = {"job": about} | ({"dollars_per_hour": price.dollars_per_hour} if price else {})
         if self.store.update(record, **changes) is None:
             now = self.store.get(record.id)
@@ -165,7 +167,7 @@ class JobRun:
             reason = "" if record.reason.startswith(_PASSING) else record.reason
             self.store.transition(record, "running", reason=reason, started_at=record.started_at or time.time())
         elif job.stage == "SCHEDULING":
-            self._see_queue(record, job, hub)
+            self._see_queue(record, job)
         else:
             self._keep(record, job)
 
@@ -182,12 +184,13 @@ class JobRun:
         if seen.hours + reserve / 3600 >= seen.budget_hours:
             self.ask_to_stop(seen, "budget")
 
-    def _see_queue(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
+    def _see_queue(self, record: RunRecord, job: Job) -> None:
         waited = max(job.waited_seconds, time.time() - job.created if job.created else 0.0)
         if waited < self.pace.in_queue:
             self._say(record, f"{WAITS} for {job.flavor}, which costs nothing")
         else:
-            self._say(record, queue_words(self._prices(hub), job.flavor, waited))
+            need = need_gb(record.run_config)
+            self._say(record, queue_words(self._prices.of_jobs(), job.flavor, waited, need))
 
     def _cancel(self, job: Job, hub: JobsHub) -> None:
         now = time.monotonic()
@@ -250,12 +253,3 @@ class JobRun:
     def _say(self, record: RunRecord, words: str) -> None:
         if record.reason != words:
             self.store.update(record, reason=words)
-
-    def _prices(self, hub: JobsHub) -> list[Flavor]:
-        """None where the Hub does not tell them."""
-        if self._flavors is None:
-            try:
-                self._flavors = hub.flavors()
-            except HubTrouble:
-                return []
-        return self._flavors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from inference.settings import Settings
 from training.access import Caller
 from training.config import PROFILES, RunConfig, load_config
 from training.estimate import Estimate, estimate_run
+from training.run_place import place_words
 from training.run_record import RunRecord, check_budget
 from training.ui.desk import Desk, Section
 from training.ui.fields import Fields, all_names, number_field, read_number
@@ -141,7 +143,8 @@ class StartForm:
             config = self._config(profile, origin, *values)
             per_hour, _, _ = _budget(price, hours, dollars)
             self._desk.launcher.check(config)
-            return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour))
+            place = place_words(config, self._desk.settings)
+            return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour), place)
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
@@ -210,8 +213,8 @@ def _budget(price: Any, hours: Any, dollars: Any) -> tuple[float | None, float |
     return read
 
 
-def _estimate_html(found: Estimate) -> str:
-    """What it would take, as a list of figures, and where they are from."""
+def _estimate_html(found: Estimate, place: Sequence[str] = ()) -> str:
+    """What it would take, as a list of figures, where they are from, and where it would run."""
     hours = "unknown" if found.hours is None else duration(found.hours)
     if found.dollars is not None:
         price = f"${found.dollars:,.2f}"
@@ -228,7 +231,7 @@ def _estimate_html(found: Estimate) -> str:
     return (
         f'<h2 class="lt-panel-title">Before it starts</h2><dl class="lt-figures-list">{items}</dl>'
         f'<p class="lt-note lt-quiet">{html.escape(_sentence(found.reason))} Loading, and the evaluation at the end, '
-        "come on top.</p>"
+        "come on top.</p>" + "".join(f'<p class="lt-note lt-quiet">{html.escape(sentence)}</p>' for sentence in place)
     )
 
 
