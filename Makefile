@@ -48,6 +48,7 @@ torture: $(DEV_STAMP)
 	    -k "twenty or five_hundred"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
 	    tests/test_state_keeper.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_publisher.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
 
 clean:
