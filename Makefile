@@ -49,6 +49,7 @@ torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
 	    tests/test_state_keeper.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or twenty or amid"
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_publisher.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
 
 clean:

@@ -66,7 +66,7 @@ def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, A
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look))
+        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look), side.missing_html)
     return blocks.queue(max_size=64), service
 
 
@@ -148,8 +148,8 @@ def main() -> int:
         access.announce()
         side.share_card(service.line)
         side.watcher.start()
-        while service.line.wait_loaded(0.2) is None and not stop.is_set():
-            pass
+        side.setup.start()
+        _wait_for_model(service, side, stop)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -158,6 +158,18 @@ def main() -> int:
     side.keeper.stop(LAST_COPY_SECONDS)
     leave(0)
     return 0
+
+
+def _wait_for_model(service: Any, side: Any, stop: threading.Event) -> None:
+    """Raises what keeps the model from loading; on a Space the page stays instead, and says it to the owner."""
+    try:
+        while service.line.wait_loaded(0.2) is None and not stop.is_set():
+            pass
+    except (UserError, RuntimeError, OSError) as error:  # the last two: no memory, no disk
+        if not side.access.is_on_space:
+            raise
+        print(error, file=sys.stderr)
+        side.setup.model_problem = str(error)
 
 
 def _make_service(settings: Settings, engine: Any) -> Any:

@@ -131,7 +131,9 @@ def whoami(hub: Hub, request: Request) -> Answer:
     if request.user is None:
         raise Refused(401, "", "Invalid credentials in Authorization header")
     orgs = [{"type": "org", "name": org, "roleInOrg": role} for org, role in hub.roles.get(request.user, {}).items()]
-    return as_json({"type": "user", "name": request.user, "fullname": request.user, "orgs": orgs})
+    about = {"type": "user", "name": request.user, "fullname": request.user, "orgs": orgs}
+    role = hub.more.get("token_roles", {}).get(request.user, "write")
+    return as_json(about | {"auth": {"type": "access_token", "accessToken": {"displayName": "a", "role": role}}})
 
 
 ROUTES = routes(

@@ -32,6 +32,7 @@ HUB_PLACES = (
     "training/publisher.py",
     "training/publish_send.py",
     "training/model_card.py",
+    "training/setup_steps.py",
     "training/sleep_timer.py",
 )
 """Where something goes to or comes from the Hub."""

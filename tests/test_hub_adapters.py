@@ -288,3 +288,30 @@ def test_promote_on_the_command_line(repo: Repo, home: Path, monkeypatch, capsys
     assert name.startswith("someone--counting-") and (home / "adapters" / name / "evaluation.json").is_file()
     assert main(["promote", "someone/nowhere"]) != 0
     assert "no adapter someone/nowhere" in capsys.readouterr().err
+
+
+def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gradio as gr
+
+    from training.access import Access, Caller
+    from training.ui.adapters import _Adapters
+    from training.ui.desk import Desk
+    from training.ui.guarded import Guard
+    from training.ui.publish_part import PublishPart
+    from training.ui.side import TrainSide
+
+    plain = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+    side, refreshed = TrainSide(plain, Access(home, {})), list[bool]()
+    desk = Desk(
+        plain, Guard(side.access), side.store, side.launcher, side.watcher, lambda: refreshed.append(True), side.keeper
+    )
+    with gr.Blocks():
+        section = _Adapters(desk, PublishPart(desk))
+    words = section.fetch(Caller("alice"), f" {NAME} ", None)[0]
+    assert "someone--counting-" in words and "answers from now on" in words and refreshed
+    now = serving(plain)
+    assert str(now.name).startswith("someone--counting-") and now.by == "alice"
+    for named in (str(STARTER / "adapter"), "../../etc", "", None, "a/b/c"):
+        with pytest.raises(UserError, match="no adapter's name on the Hub"):
+            section.fetch(Caller("alice"), named, None)
+    assert serving(plain) == now

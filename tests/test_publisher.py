@@ -194,6 +194,18 @@ def test_newer_checkpoints_take_the_place_of_those_that_wait(hub: Hub, online: C
     assert not list(queue.path.glob("[0-9]*-*"))
 
 
+def test_one_repository_does_not_hold_up_another(hub: Hub, online: Client, tmp_path: Path) -> None:
+    queue = queued(tmp_path / "night")
+    queue_run(queue.run, "ann/second")
+    hub.faults.append(Fault("401", "GET /api/models/ann/tuned", times=-1))
+    assert work(queue, hub_api(), QUICK) is not None
+    assert [item.repo for item in queue.waiting()] == [REPO] and ("model", "ann/second") in hub.repos
+    assert "does not let this token write to ann/tuned" in queue.state().notice
+    hub.faults.clear()
+    work_off(queue)
+    assert set(hub.repos["model", REPO].tags) == {"night"}
+
+
 def test_finish_gives_up_in_words(hub: Hub, online: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     queue = queued(tmp_path / "night")
     hub.faults.append(Fault("503", times=-1))

@@ -110,11 +110,11 @@ def test_a_hub_that_is_down_never_ends_a_run_and_the_app_goes_on(
 
     def looked_after() -> bool:
         keeper.look()
-        return bool(queue.state().published)
+        return not queue.waiting()
 
     wait_until(looked_after)
     assert titles(served) == ["Step 3 of run night"] and set(served.repos["model", REPO].tags) == {"night"}
-    assert not queue.state().notice and not queue.waiting()
+    assert queue.state().published and not queue.state().notice
 
 
 def test_when_a_checkpoint_goes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +131,8 @@ def test_when_a_checkpoint_goes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             publishing._since += 60 * minutes * (not is_queued)
         publishing.checkpoint(add_checkpoint(folder, 4), is_last=True)
     assert [item.step for item in publishing.queue.waiting()] == [4]
+    again = Publishing(config, folder)
+    assert again._since == publishing.queue.waiting()[0].queued_at, "a start of its own does not begin the wait anew"
 
 
 def test_what_cannot_be_queued_is_said_and_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,8 +40,10 @@ class Publishing:
         self.queue = PublishQueue(folder.path)
         self._process: subprocess.Popen[bytes] | None = None
         self._said: tuple[int, str] = (0, "")
-        self._since = max([time.time(), *(item.queued_at for item in self._waiting())])
-        self._has_queued = bool(self._waiting() or self.queue.state().published)
+        before = [item.queued_at for item in self._waiting()]
+        before += [entry["time"] for entry in self.queue.state().published if isinstance(entry.get("time"), float)]
+        self._since = min(max(before, default=time.time()), time.time())
+        self._has_queued = bool(before)
 
     def __enter__(self) -> Publishing:
         """Go on with what an earlier start of the run has left."""

@@ -59,6 +59,8 @@ class Desk:
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
     keeper: StateKeeper
     """Keeps copies of the runs where they outlive this machine."""
+    setup_html: Callable[[], str] = str
+    """What is not set up yet, for the owner."""
     _watches: dict[str, tuple[RunWatch, threading.Lock, float, Snapshot | None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -20,11 +20,13 @@ from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
 from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
+from training.setup_steps import Setup
 from training.sleep_timer import SleepTimer
 from training.state_keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
+from training.ui.setup_notice import owner_html, public_html
 from training.ui.tab import CSS_PATHS, Train, build_train
 from training.watcher import Watcher
 
@@ -39,7 +41,7 @@ class TrainSide:
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
-        self.sleep_timer = SleepTimer(settings)
+        self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
         self.keeper = StateKeeper(settings, self.store)
 
@@ -62,6 +64,10 @@ class TrainSide:
             any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
 
+    def missing_html(self) -> str:
+        """What is not set up yet, for everybody who opens the page."""
+        return public_html(self.setup)
+
     def share_card(self, line: Line) -> None:
         """Let the app's model give way to runs that need its card."""
         self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
@@ -70,4 +76,5 @@ class TrainSide:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
         desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
+        desk.setup_html = lambda: owner_html(self.setup, [self.sleep_timer.note])
         return build_train(desk, self._archive, tab)

@@ -176,7 +176,7 @@ class Train:
 
     def _notices(self) -> list[Any]:
         """What happened to the records, and what is going wrong now."""
-        notice, parts = self._desk.store.notice, []
+        notice, parts = self._desk.store.notice, [self._desk.setup_html()]
         for trouble in filter(None, (self._desk.watcher.trouble, self._desk.keeper.trouble)):
             parts.append(f'<p class="lt-note lt-bad" role="alert">{html.escape(trouble)}</p>')
         if notice:
