@@ -62,6 +62,7 @@ class JobWorld:
     ) -> None:
         """`code` runs in the trainer's place in each Job, after `QUICK_JOB`; else it is this checkout."""
         self.hub, self.folder, self.pace = hub, folder, pace
+        self.pause = 0.05 if code is not None else 0.3
         hub.tokens[TOKEN] = "me"
         files = {} if code is not None else {name: (ROOT / name).read_bytes() for name in _code()}
         if code is not None:
@@ -95,7 +96,7 @@ class JobWorld:
 
     def ask(self, *, budget: dict[str, Any] | None = None, **values: Any) -> RunRecord:
         """A small run of the starter."""
-        data = {"train_rows": 40, "test_rows": 4}
+        data = {"train_rows": 40, "test_rows": 4, "validation_rows": 2}
         config = load_config(
             "starter", SMALL_RUN | {"data": data, "max_completion_length": 24, "save_steps": 1, "eval_rows": 0} | values
         )
@@ -113,7 +114,7 @@ class JobWorld:
         while not condition():
             assert time.monotonic() < end, (self.store.list(), self.logs())
             self.launcher.reconcile()
-            time.sleep(0.05)
+            time.sleep(self.pause)
 
     def logs(self) -> list[str]:
         """The last lines of every Job."""

@@ -36,7 +36,7 @@ def steps(folder: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWorld, hub: Hub) -> None:
-    record = world.ask(max_steps=6, publish_to="me/adapter", publish_every_minutes=0)
+    record = world.ask(max_steps=6, publish_to="me/adapter")
     world.wait(lambda: steps(record.folder) != [] and mirrored_step(record) > 0)
     first = world.all()[0]
     world.jobs.end(first, "ERROR", "Job timeout")
