@@ -18,7 +18,7 @@ import pytest
 from inference.settings import Settings
 from inference.space_file import TrainingSection
 from tests.hub_client import client_env, point
-from tests.hub_jobs import Job, Jobs
+from tests.hub_machines import Job, Jobs
 from tests.hub_repos import Hub
 from tests.samples import SMALL_RUN, STARTER
 from training.config import load_config

@@ -6,7 +6,7 @@ from tests.test_job_flavors import LIST, machine
 from training.config import load_config
 from training.memory import Card
 from training.prices import PriceList
-from training.run_place import need_gb, place_words
+from training.run_place import hardware_of, need_gb, place_words, price_per_hour
 
 STARTER_RUN = load_config("starter")
 
@@ -27,6 +27,14 @@ def test_a_job_on_too_small_a_machine_names_others(home) -> None:
     small = PriceList((machine("a100-large", 1, 4, 0.1), *LIST.hardware))
     said = place_words(STARTER_RUN, settings(home, trainer="job"), lambda: small, lambda: None)
     assert "That is not enough; it would fit on small: 1 x A card, 24 GB, $1.00 an hour" in said[-1]
+
+
+def test_the_price_and_the_hardware_of_a_job_are_its_own(home) -> None:
+    job, here = settings(home, trainer="job", job_hardware="l40sx1"), settings(home)
+    prices = PriceList((machine("l40sx1", 1, 48, 1.8),))
+    assert price_per_hour(job, lambda: prices) == 1.8 and price_per_hour(here, lambda: prices) is None
+    assert price_per_hour(job, PriceList) is None
+    assert hardware_of(job, []) == "l40sx1" and hardware_of(here, []) is None
 
 
 def test_a_job_whose_price_is_not_to_be_had_says_so(home) -> None:

@@ -5,13 +5,15 @@ place_words(config, settings)       # ['It runs as a Hugging Face Job on a100-la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inference.errors import UserError
 from inference.settings import Settings
 from training.config import RunConfig
+from training.job_order import hardware_of_jobs
 from training.memory import GB, Card, MemoryNeed, card_here, memory_need, share_card, sizes_of
 from training.prices import PriceList, Prices
+from training.run_record import RunRecord
 
 _prices = Prices()
 
@@ -51,6 +53,21 @@ def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
         fitting = [found.words for found in prices.that_fit(need)][:3]
         words.append(f"That is not enough; it would fit on {', '.join(fitting) or 'no machine that the Hub offers'}.")
     return words
+
+
+def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices.of_jobs) -> float | None:
+    """What an hour of a Job costs, by the Hub; `None` for a process here, whose price nobody tells."""
+    if settings.training.trainer != "job":
+        return None
+    machine = prices().get(settings.training.job_hardware)
+    return machine.dollars_per_hour if machine else None
+
+
+def hardware_of(settings: Settings, records: Sequence[RunRecord]) -> str | None:
+    """On what a step's time must have been measured to count; `None` for this machine."""
+    if settings.training.trainer != "job":
+        return None
+    return hardware_of_jobs(records, settings.training.job_hardware)
 
 
 def need_gb(config: RunConfig) -> float | None:

@@ -15,7 +15,7 @@ from inference.settings import Settings
 from training.access import Caller
 from training.config import PROFILES, RunConfig, load_config
 from training.estimate import Estimate, estimate_run
-from training.run_place import place_words
+from training.run_place import hardware_of, place_words, price_per_hour
 from training.run_record import RunRecord, check_budget
 from training.ui.desk import Desk, Section
 from training.ui.fields import Fields, all_names, number_field, read_number
@@ -141,10 +141,12 @@ class StartForm:
     def _before_html(self, profile: str, origin: str, price: Any, hours: Any, dollars: Any, *values: Any) -> str:
         try:
             config = self._config(profile, origin, *values)
-            per_hour, _, _ = _budget(price, hours, dollars)
+            per_hour, _, _ = self._budget(price, hours, dollars)
             self._desk.launcher.check(config)
             place = place_words(config, self._desk.settings)
-            return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour), place)
+            records = self._desk.store.list()
+            hardware = hardware_of(self._desk.settings, records)
+            return _estimate_html(estimate_run(config, records, per_hour, hardware), place)
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
@@ -160,11 +162,18 @@ class StartForm:
             found["start_adapter"] = str(records[origin].path)
         return load_config(profile, found)
 
+    def _budget(self, price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
+        """What was typed, else the Hub's price; what the store would refuse is said before the button is pressed."""
+        per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._desk.settings)
+        most = read_number("max_hours", hours), read_number("max_dollars", dollars)
+        check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=most[0], max_dollars=most[1]))
+        return per_hour, *most
+
     def start(self, caller: Caller, promote: bool, *sent: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
         profile, origin, *budget = sent[:5]
         config = self._config(profile, origin, *sent[5:])
-        price, hours, dollars = _budget(*budget)
+        price, hours, dollars = self._budget(*budget)
         self._desk.launcher.check(config)
         record = self._desk.store.ask(
             config,
@@ -200,17 +209,6 @@ def build_start(desk: Desk) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(desk)
     return Section(form.form[1:], [form.origin, form.estimate], form.refresh), form
-
-
-def _budget(price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
-    """What was typed; what the store would refuse is said before the button is pressed."""
-    read = (
-        read_number("dollars_per_hour", price),
-        read_number("max_hours", hours),
-        read_number("max_dollars", dollars),
-    )
-    check_budget(RunRecord("", Path(), "", dollars_per_hour=read[0], max_hours=read[1], max_dollars=read[2]))
-    return read
 
 
 def _estimate_html(found: Estimate, place: Sequence[str] = ()) -> str:
