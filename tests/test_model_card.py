@@ -12,7 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.format import THINK_PROMPT
@@ -38,11 +38,12 @@ def facts_of(run: RunFolder) -> Facts:
     return make_package(queue.waiting()[-1], queue.key()).facts
 
 
-@pytest.fixture
-def facts(tmp_path: Path) -> Facts:
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """Of a run on a base and a dataset of the Hub."""
+    tmp_path = tmp_path_factory.mktemp("run")
     data = {"dataset": DATA, "revision": COMMIT, "split": "train[:5%]"}
-    return facts_of(finished_run(tmp_path / "night", base=BASE, base_revision=COMMIT, data=data))
+    return facts_of(finished_run(tmp_path / "night", rewards=True, base=BASE, base_revision=COMMIT, data=data))
 
 
 def test_the_metadata_are_what_the_hub_reads(facts: Facts) -> None:
@@ -148,6 +149,7 @@ def test_foreign_words_stay_words(text: str, facts: Facts) -> None:
     assert "\n---\n" not in body
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(st.one_of(st.none(), st.booleans(), st.floats(), st.text()), lambda s: st.dictionaries(st.text(), s))
 )
