@@ -5,7 +5,8 @@
 #   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff, mypy and the tests
-#   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains
+#   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
+#                every kind of fault at every route of the Hub
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
@@ -46,7 +47,11 @@ check: $(DEV_STAMP)
 torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \
 	    -k "twenty or five_hundred"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
+	    tests/test_state_keeper.py tests/test_publisher.py tests/test_job_launcher.py tests/test_job_main.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or twenty or amid"
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_publisher.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

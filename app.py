@@ -21,6 +21,10 @@ from inference.settings import Settings, load_settings
 
 UPLOAD_SECONDS = 3600
 """Uploads are deleted when they are older than this."""
+RESTORE_SECONDS = 60.0
+"""How long the app waits for what is brought back before it serves what there is."""
+LAST_COPY_SECONDS = 4.0
+"""How long the last copy may take when the app ends; the next start's first copy makes up for it."""
 _CLEANING_SECONDS = 300
 _EXAMPLE_SEED = 11
 
@@ -62,7 +66,7 @@ def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, A
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(_CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:
-        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look))
+        build_page(blocks, service, lambda tab: side.build(tab, service.adapters.look), side.missing_html)
     return blocks.queue(max_size=64), service
 
 
@@ -136,20 +140,36 @@ def main() -> int:
         from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
 
         side = TrainSide(settings, access)
+        side.keeper.start()
+        side.keeper.wait(RESTORE_SECONDS)  # what was served before a restart is served from the first answer on
         blocks, service = build_app(settings, side)
         streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
+        side.share_card(service.line)
         side.watcher.start()
-        while service.line.wait_loaded(0.2) is None and not stop.is_set():
-            pass
+        side.setup.start()
+        _wait_for_model(service, side, stop)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
     stop.wait()
     shut_down(blocks, service.line, streams)
+    side.keeper.stop(LAST_COPY_SECONDS)
     leave(0)
     return 0
+
+
+def _wait_for_model(service: Any, side: Any, stop: threading.Event) -> None:
+    """Raises what keeps the model from loading; on a Space the page stays instead, and says it to the owner."""
+    try:
+        while service.line.wait_loaded(0.2) is None and not stop.is_set():
+            pass
+    except (UserError, RuntimeError, OSError) as error:  # the last two: no memory, no disk
+        if not side.access.is_on_space:
+            raise
+        print(error, file=sys.stderr)
+        side.setup.model_problem = str(error)
 
 
 def _make_service(settings: Settings, engine: Any) -> Any:

@@ -64,6 +64,10 @@ class ImageEncoder:
         self._forget()
         return [found[distinct[id(image)]] for image in images]
 
+    def forget(self) -> None:
+        """Empty the memory of pictures, which is on the model's device."""
+        self._cache.clear()
+
     def _inputs(self, key: bytes, image: Image.Image) -> Any:
         """The processor's tensors, made now unless they are there or another thread is at it."""
         with self._preparing:

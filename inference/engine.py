@@ -115,6 +115,27 @@ class Engine:
         """Pictures that went through the vision tower so far."""
         return self._encoder.num_encodings
 
+    def leave_card(self) -> None:
+        """Make room on the card: the model waits in the machine's memory, and no row may be in a slot
+        until `come_back`.
+
+        Adapters stay where they are: they are small beside it.
+        """
+        self._move(torch.device("cpu"))
+
+    def come_back(self) -> None:
+        """Onto the card again. Raises torch's error where there is not room."""
+        self._move(self.device)
+
+    def _move(self, device: torch.device) -> None:
+        with self.lock:
+            self._encoder.forget()
+            self._pool.tidy()
+            self._pool.release()
+            self._model.to(device)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def add_adapter(self, name: str, path: str | Path) -> None:
         """Hold the LoRA at `path` under `name`, in the place of an earlier one of that name.
 
@@ -130,7 +151,8 @@ class Engine:
         prompt = read_system_prompt(Path(path))
         if prompt is not None:
             self.tokens.check_is_text(prompt)
-        return read_adapter(Path(path), self._model, self.base_name)
+        found = read_adapter(Path(path), self._model, self.base_name)
+        return {name: f.on(self.device) for name, f in found.items()}  # the model may have left the card
 
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter; decodes that use it go on."""

@@ -2,7 +2,8 @@
 
     {"status": "ready", "waiting": 2, "answering": true, "run_active": false}
 
-`status` is `loading`, `ready`, `failed` (the model did not load) or `stopping`; the last two come with HTTP status 503.
+`status` is `loading`, `ready`, `resting` (a run has the card), `failed` (the model did not load) or
+`stopping`; the last two come with HTTP status 503.
 `run_active` is null if that could not be found out in time.
 """
 
@@ -40,7 +41,7 @@ def health_route(line: Line, is_run_active: Callable[[], bool]) -> Route:
             "answering": line.is_answering,
             "run_active": run_active,
         }
-        is_well = state.value in ("loading", "ready")
+        is_well = state.value in ("loading", "ready", "resting")
         return JSONResponse(body, 200 if is_well else 503, {"cache-control": "no-store"})
 
     return Route(PATH, health, methods=["GET"])

@@ -93,33 +93,35 @@ def fetch_named(settings: Settings) -> str:
 
 
 def _fetch(name: HubName, home: Path, base: str) -> Path:
-    is_pinned = name.revision is not None and COMMIT.fullmatch(name.revision) and cached_folder(home, name)
-    commit = str(name.revision) if is_pinned else _commit_of(name)
+    if name.revision and COMMIT.fullmatch(name.revision) and (folder := name.folder(home, name.revision)).is_dir():
+        _check_base(folder, name, base)
+        return folder
+    info = _look_up(name)
+    commit = str(info.sha)
     folder = name.folder(home, commit)
     with _one_at_a_time(home):
         if not folder.is_dir():
-            _download(name, commit, folder, base)
+            _download(name, commit, _files(name, info), folder, base)
         _check_base(folder, name, base)
         write_ref(home, name, Ref(commit))
     return folder
 
 
-def _commit_of(name: HubName) -> str:
-    """The commit that the name stands for now."""
+def _look_up(name: HubName) -> Any:
+    """The commit that the name stands for now, and the files there with their sizes."""
     import huggingface_hub
 
     with _hub_errors(name):
-        info = huggingface_hub.HfApi().model_info(name.id, revision=name.revision, timeout=TIMEOUT_SECONDS)
-    commit = str(info.sha)
-    if not COMMIT.fullmatch(commit):
+        api = huggingface_hub.HfApi()
+        info = api.model_info(name.id, revision=name.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+    if not COMMIT.fullmatch(str(info.sha)):
         raise Unreachable(f"The Hub names no commit for {name}. Try again later.")
-    return commit
+    return info
 
 
-def _download(name: HubName, commit: str, folder: Path, base: str) -> None:
+def _download(name: HubName, commit: str, files: dict[str, Any], folder: Path, base: str) -> None:
     """The small files, looked at before the weights come; the folder gets its name when all is there and good."""
     incoming = folder.with_name(f".incoming-{folder.name}")
-    files = _files(name, commit)
     room = shutil.disk_usage(folder.parent).free - _SPARE_BYTES
     if sum(file.size for file in files.values()) > room:
         raise UserError(f"The disk of {folder.parent} has no room for the adapter {name}. Free some space.")
@@ -139,13 +141,9 @@ def _download(name: HubName, commit: str, folder: Path, base: str) -> None:
     incoming.rename(folder)
 
 
-def _files(name: HubName, commit: str) -> dict[str, Any]:
+def _files(name: HubName, info: Any) -> dict[str, Any]:
     """What of the allowed files there is. Raises `UserError` for what is no adapter, or too large."""
-    import huggingface_hub
-
-    with _hub_errors(name):
-        asked = [*REMOTE, *PICKLES]
-        found = {each.path: each for each in huggingface_hub.HfApi().get_paths_info(name.id, asked, revision=commit)}
+    found = {file.rfilename: file for file in info.siblings or ()}
     if WEIGHTS_FILE not in found:
         pickles = [path for path in PICKLES if path in found]
         if pickles:
@@ -175,14 +173,14 @@ def _get(name: HubName, commit: str, file: Any, incoming: Path) -> None:
     with _hub_errors(name):
         got = Path(
             huggingface_hub.hf_hub_download(
-                name.id, file.path, revision=commit, local_dir=incoming, etag_timeout=TIMEOUT_SECONDS
+                name.id, file.rfilename, revision=commit, local_dir=incoming, etag_timeout=TIMEOUT_SECONDS
             )
         )
     with got.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest() if file.lfs else None
     if got.stat().st_size != file.size or (file.lfs and digest != file.lfs.sha256):
         shutil.rmtree(incoming, ignore_errors=True)
-        raise Unreachable(f"{file.path} of the adapter {name} did not arrive as the Hub has it. Try again.")
+        raise Unreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
 
 
 def _arrange(incoming: Path, name: HubName, base: str) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from inference.errors import UserError
 
 _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "requests")
 _PASSING = (408, 425, 429)
+_TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[\w.-]{4,}")
 
 
 class Unreachable(UserError):
     """The Hub does not answer, or not now: the same can be asked again later."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+        """Seconds after which the Hub wants to be asked again; 0 where it does not say."""
 
 
 def refusal(what: str, name: str, error: Exception) -> UserError | None:
@@ -43,8 +51,9 @@ def refusal(what: str, name: str, error: Exception) -> UserError | None:
 
 
 def said(error: Exception) -> str:
-    """The first line of what an error says, of bounded length and with a full stop."""
-    line = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    """What an error says, in one line of bounded length with a full stop, without what looks like a token."""
+    plain = "".join(c if c.isprintable() else " " for c in str(error))
+    line = (_TOKEN.sub("hf_…", " ".join(plain.split())) or type(error).__name__)[:200]
     return line if line.endswith(".") else f"{line}."
 
 
@@ -55,6 +64,15 @@ def _by_status(what: str, name: str, error: Exception) -> UserError:
             f"The Hub does not let this token have the {what} {name} (status {status}). Set HF_TOKEN to a valid one "
             "that may."
         )
+    if status == 412:
+        return Unreachable(f"Meanwhile somebody else has written to the {what} {name}. Try again.")
     if status is None or status >= 500 or status in _PASSING:
-        return Unreachable(f"The Hub has trouble with the {what} {name} now (status {status}). Try again later.")
+        words = f"The Hub has trouble with the {what} {name} now (status {status}). Try again later."
+        return Unreachable(words, _retry_after(error))
     return UserError(f"The Hub refuses the {what} {name} (status {status}): {said(error)}")
+
+
+def _retry_after(error: Exception) -> float:
+    """Seconds, of bounded length; 0 for none, or a date."""
+    asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
+    return min(float(asked), 3600.0) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", str(asked)) else 0.0

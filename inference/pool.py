@@ -74,6 +74,11 @@ class Pool:
         self._tickets.append(ticket)
         self._waiting.extend((ticket, lane) for lane in ticket.lanes)
 
+    def release(self) -> None:
+        """Give back the slots' memory. No row may be in one."""
+        assert not self._running, "rows are in the slots"
+        self._slots.release()
+
     def step(self) -> None:
         """Let rows go that are stopped, give each running row a token, and give free slots to those that wait.
 

@@ -27,6 +27,10 @@ class Factors:
     b: torch.Tensor
     scaling: float
 
+    def on(self, device: torch.device) -> Factors:
+        """The same on a device."""
+        return Factors(self.a.to(device), self.b.to(device), self.scaling)
+
 
 Adapter = dict[str, Factors]
 """An adapter: module name of a linear layer to its factors."""

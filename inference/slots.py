@@ -23,12 +23,16 @@ class Slots:
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head = model.get_output_embeddings()
         self._device: torch.device = model.device
-        self._cache = SlotCache(model.config.get_text_config().num_hidden_layers)
         self._step = 0
-        self.clear()
+        self.release()
 
     def __len__(self) -> int:
         return len(self._seats)
+
+    def release(self) -> None:
+        """Forget all rows, and give back the memory they stood in."""
+        self._cache = SlotCache(self._model.config.get_text_config().num_hidden_layers)
+        self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""

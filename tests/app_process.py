@@ -22,12 +22,13 @@ START_SECONDS = 4 * WAIT_SECONDS
 class Process:
     """`python app.py`, and what it has written so far."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **more: str) -> None:
+        """`more` goes into its environment."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         env = os.environ | {"LOOKTHINK_HOME": str(home), "LOOKTHINK_BASE": "starter", "LOOKTHINK_LOG": "json"}
-        env |= {"GRADIO_SERVER_PORT": str(self.port)}
+        env |= {"GRADIO_SERVER_PORT": str(self.port)} | more
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
         self.popen = subprocess.Popen(

@@ -16,9 +16,9 @@ import hypothesis
 import pytest
 
 from inference.settings import STARTER
-from tests.hub_client import hub, hub_client, hub_url
+from tests.hub_client import hub, hub_client, hub_url, impatient
 
-__all__ = ["hub", "hub_client", "hub_url"]  # fixtures: a local Hub, and the real clients pointed at it
+__all__ = ["hub", "hub_client", "hub_url", "impatient"]  # fixtures: a local Hub, and the real clients pointed at it
 
 if TYPE_CHECKING:
     from inference.engine import Engine

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.hub_repos import Hub
 from tests.hub_server import serve
 
-__all__ = ["Client", "client_env", "hub", "hub_client", "hub_url", "point"]
+__all__ = ["Client", "client_env", "hub", "hub_client", "hub_url", "impatient", "point"]
 
 
 @pytest.fixture
@@ -103,3 +105,11 @@ def hub_client(hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     yield point(monkeypatch, hub_url, tmp_path / "huggingface")
     HfFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client tries again at once."""
+    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time)})
+    clock.sleep = lambda seconds: None
+    monkeypatch.setattr("huggingface_hub.utils._http.time", clock)

@@ -29,12 +29,23 @@ def find(hub: Hub, request: Request, *, files: bool) -> tuple[Repo, str]:
 def info(hub: Hub, request: Request) -> Answer:
     """What is known of a repository at a revision."""
     repo, sha = find(hub, request, files=False)
-    siblings = [{"rfilename": path} for path in sorted(repo.commits[sha])]
+    wants_sizes = request.query.get("blobs", ["false"])[0].lower() in ("true", "1")
+    siblings = [_sibling(path, data, wants_sizes) for path, data in sorted(repo.commits[sha].items())]
     about = {"id": repo.id, "_id": blob_id(repo.id.encode())[:24], "sha": sha, "siblings": siblings, "tags": []}
     about |= {"private": repo.private, "gated": "auto" if repo.gated else False, "disabled": False}
     about |= {"downloads": 0, "likes": 0, "lastModified": "2025-01-01T00:00:00.000Z"}
     about |= repo.about
     return as_json(about | {"createdAt": "2025-01-01T00:00:00.000Z"})
+
+
+def _sibling(path: str, data: bytes, wants_sizes: bool) -> dict[str, Any]:
+    """A file as a repository's description lists it."""
+    if not wants_sizes:
+        return {"rfilename": path}
+    about: dict[str, Any] = {"rfilename": path, "size": len(data), "blobId": blob_id(data)}
+    if is_large(path, data):
+        about["lfs"] = {"sha256": sha256(data), "size": len(data), "pointerSize": 130}
+    return about
 
 
 def refs(hub: Hub, request: Request) -> Answer:
@@ -120,7 +131,9 @@ def whoami(hub: Hub, request: Request) -> Answer:
     if request.user is None:
         raise Refused(401, "", "Invalid credentials in Authorization header")
     orgs = [{"type": "org", "name": org, "roleInOrg": role} for org, role in hub.roles.get(request.user, {}).items()]
-    return as_json({"type": "user", "name": request.user, "fullname": request.user, "orgs": orgs})
+    about = {"type": "user", "name": request.user, "fullname": request.user, "orgs": orgs}
+    role = hub.more.get("token_roles", {}).get(request.user, "write")
+    return as_json(about | {"auth": {"type": "access_token", "accessToken": {"displayName": "a", "role": role}}})
 
 
 ROUTES = routes(

@@ -18,28 +18,57 @@ import pytest
 from inference.settings import Settings
 from inference.space_file import TrainingSection
 from tests.hub_client import client_env, point
-from tests.hub_jobs import Job, Jobs
+from tests.hub_machines import Job, Jobs
 from tests.hub_repos import Hub
 from tests.samples import SMALL_RUN, STARTER
 from training.config import load_config
 from training.job_launcher import JobLauncher
-from training.job_run import Pace
+from training.job_pace import Pace
 from training.run_record import RunRecord
 from training.runs import RunStore
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "hf_of_the_owner"
 SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
-QUICK = Pace(look=0.1, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK = Pace(look=0.1, others=0.5, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK_JOB = """
+import json, os, signal, sys, time
+order = json.loads(os.environ["LOOKTHINK_JOB"])
+launch = order["record"]["launch"]
+def tell(**values):
+    print(f"@lookthink {launch} {json.dumps(values)}", flush=True)
+def whole(name, **values):
+    tell(file=name, part=1, of=1, text=json.dumps(values))
+def metrics(at, step):
+    text = json.dumps({"step": step, "reward": 0.5}) + chr(10)
+    tell(file="metrics.jsonl", at=at, text=text)
+    return at + len(text)
+def end(status, reason=""):
+    whole("exit.json", launch=launch, status=status, reason=reason, seconds=3.0)
+    sys.exit(status)
+def on_sigterm(*_):
+    end(75, "stopped while training, at step 1")
+signal.signal(signal.SIGTERM, on_sigterm)
+tell(hello=True)
+"""
+"""What a Job says, in milliseconds; with it, what the launcher makes of Jobs is tried without a trainer."""
 
 
 class JobWorld:
     """What stands around a Job."""
 
-    def __init__(self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK) -> None:
+    def __init__(
+        self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK, code: str | None = None
+    ) -> None:
+        """`code` runs in the trainer's place in each Job, after `QUICK_JOB`; else it is this checkout."""
         self.hub, self.folder, self.pace = hub, folder, pace
+        self.pause = 0.05 if code is not None else 0.3
         hub.tokens[TOKEN] = "me"
-        self.code = hub.repo("space", SPACE).commit({name: (ROOT / name).read_bytes() for name in _code()})
+        files = {} if code is not None else {name: (ROOT / name).read_bytes() for name in _code()}
+        if code is not None:
+            main = (QUICK_JOB + code).encode()
+            files = {"training/__init__.py": b"", "training/job_main.py": main, "requirements.txt": b""}
+        self.code = hub.repo("space", SPACE).commit(dict(files))
         self.jobs = Jobs.of(hub, folder / "jobs", client_env(url, folder / "job-cache"))
         self.jobs.image_env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         point(patch, url, folder / "cache").log_in(TOKEN)
@@ -67,7 +96,7 @@ class JobWorld:
 
     def ask(self, *, budget: dict[str, Any] | None = None, **values: Any) -> RunRecord:
         """A small run of the starter."""
-        data = {"train_rows": 40, "test_rows": 4}
+        data = {"train_rows": 40, "test_rows": 4, "validation_rows": 2}
         config = load_config(
             "starter", SMALL_RUN | {"data": data, "max_completion_length": 24, "save_steps": 1, "eval_rows": 0} | values
         )
@@ -85,7 +114,7 @@ class JobWorld:
         while not condition():
             assert time.monotonic() < end, (self.store.list(), self.logs())
             self.launcher.reconcile()
-            time.sleep(0.05)
+            time.sleep(self.pause)
 
     def logs(self) -> list[str]:
         """The last lines of every Job."""

@@ -23,11 +23,15 @@ def begun_run(path: Path, **values: Any) -> RunFolder:
     return folder
 
 
-def add_checkpoint(folder: RunFolder, step: int) -> Path:
-    """Train to `step`: metrics, and a signed checkpoint with weights of its own and files that are to stay here."""
+def add_checkpoint(folder: RunFolder, step: int, rewards: bool = False) -> Path:
+    """Train to `step`: a signed checkpoint with weights of its own and files that are to stay here, and metrics.
+
+    With `rewards` such as make a curve, which takes half a second to draw.
+    """
     for each in range(len(folder.history()) + 1, step + 1):
         means = {"rewards/format_reward/mean": each / 10, "rewards/accuracy_reward/mean": each / 20}
-        append_line(folder.metrics, {"step": each, "reward": 0.1 * each, "step_time": 1.5, **means})
+        row = {"step": each, "reward": 0.1 * each, "step_time": 1.5}
+        append_line(folder.metrics, row | (means if rewards else {}))
     checkpoint = perturbed_adapter(folder.checkpoints / f"checkpoint-{step}", seed=step)
     for name in PROCESSOR_FILES:
         if (STARTER / name).is_file():
@@ -38,10 +42,10 @@ def add_checkpoint(folder: RunFolder, step: int) -> Path:
     return checkpoint
 
 
-def finished_run(path: Path, **values: Any) -> RunFolder:
+def finished_run(path: Path, rewards: bool = False, **values: Any) -> RunFolder:
     """A run of four steps with its adapter and the starter's own evaluation."""
     folder = begun_run(path, **values)
-    checkpoint = add_checkpoint(folder, 4)
+    checkpoint = add_checkpoint(folder, 4, rewards)
     folder.adapter.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copyfile(checkpoint / name, folder.adapter / name)

@@ -171,6 +171,9 @@ def test_what_cannot_be_deployed_is_said(
     monkeypatch.delenv("HF_TOKEN")
     front_matter.main(folder)
     assert "no token of the Hub here" in run("--dry-run", status=2)
+    me.log_in(TOKEN)
+    hub.more["token_roles"] = {"me": "read"}
+    assert "may only read" in run("--dry-run", status=2)
     me.log_in("hf_wrong")
     assert "does not accept the token" in run("--dry-run", status=2)
     assert ("space", NAME) not in hub.repos

@@ -23,6 +23,7 @@ HUB_PLACES = (
     "training/deploy_space.py",
     "training/hub_identity.py",
     "training/hub_source.py",
+    "training/hub_state.py",
     "training/hub_words.py",
     "training/job_order.py",
     "training/jobs_hub.py",
@@ -31,6 +32,7 @@ HUB_PLACES = (
     "training/publisher.py",
     "training/publish_send.py",
     "training/model_card.py",
+    "training/setup_steps.py",
     "training/sleep_timer.py",
 )
 """Where something goes to or comes from the Hub."""

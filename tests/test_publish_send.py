@@ -51,7 +51,7 @@ def repo_of(hub: Hub) -> Repo:
 
 
 def test_a_result_is_one_commit_with_everything(hub: Hub, api: Any, tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "home" / "runs" / "night")
+    run = finished_run(tmp_path / "home" / "runs" / "night", rewards=True)
     published = publish(api, run)
     repo = repo_of(hub)
     assert repo.private and len(repo.commits) == 2 and published.commit == repo.refs["main"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,8 +121,12 @@ def test_what_the_owner_has_set_stays(hub: Hub, space: Space, start: Callable[..
     assert not [path for method, path in hub.requests if method == "POST"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "slow"])
-@pytest.mark.parametrize("where", ["GET .*/runtime", "POST .*/sleeptime"])
+RUNTIME, SLEEPTIME = "GET .*/runtime", "POST .*/sleeptime"
+FAULTS = [(kind, where) for where in (RUNTIME, SLEEPTIME) for kind in KINDS if kind != "slow"]
+SAMPLE = [("refused", RUNTIME), ("lost", SLEEPTIME), ("429", SLEEPTIME)]
+
+
+@pytest.mark.parametrize(("kind", "where"), FAULTS if os.environ.get("LOOKTHINK_TORTURE") else SAMPLE)
 def test_after_a_fault_it_is_tried_again(
     hub: Hub, space: Space, start: Callable[..., SleepTimer], home: Path, kind: str, where: str
 ) -> None:

@@ -32,6 +32,8 @@ from training.admin_sessions import Sessions
 from training.hub_identity import HubIdentity
 
 TOKEN_VARIABLE = "LOOKTHINK_ADMIN_TOKEN"
+LOGIN_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+"""What the Hub sets in a Space with `hf_oauth: true`."""
 MIN_TOKEN_CHARS = 16
 ATTEMPTS_PER_MINUTE = 5
 """Wrong tokens from one visitor."""
@@ -81,6 +83,8 @@ class Access:
         """`env` is the process's environment unless given. Raises `UserError` for a token that is too short."""
         self._env = dict(os.environ if env is None else env)
         self.is_on_space = is_on_space(self._env)
+        self.offers_login = self.is_on_space and all(self._env.get(name, "").strip() for name in LOGIN_VARIABLES)
+        """False on a Space whose README.md does not say `hf_oauth: true`."""
         self._attempts = RateLimit(ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._all_attempts = RateLimit(ALL_ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._hub = HubIdentity(clock)

@@ -55,7 +55,7 @@ def training_rows(facts: Facts) -> str:
     rows = [
         ["method", f"GRPO (loss `{config.loss_type}`, KL weight {config.beta:g}), in TRL"],
         ["steps", f"{steps}, {config.prompts_per_step} prompts × {config.num_generations} completions each"],
-        ["rewards", ", ".join(f"`{plain(name)}` × {weight:g}" for name, weight in config.rewards.items())],
+        ["rewards", ", ".join(f"{code(name)} × {weight:g}" for name, weight in config.rewards.items())],
         ["learning rate", f"{config.learning_rate:g}, {config.lr_schedule}, {config.warmup_steps} warm-up steps"],
         ["completions", f"at most {config.max_completion_length} tokens, temperature {config.temperature:g}"],
         ["LoRA", f"rank {config.lora_rank}, alpha {config.lora_alpha}, on {', '.join(config.lora_modules)}"],
@@ -68,7 +68,7 @@ def training_rows(facts: Facts) -> str:
         rows.append(["time of all steps", f"{sum(seconds) / 60:,.1f} minutes"])
     for name, title in (("hardware", "hardware"), ("code_commit", "code")):
         if isinstance(versions.get(name), str):
-            rows.append([title, f"`{plain(versions[name])}`"])
+            rows.append([title, code(versions[name])])
     libraries = [f"{n} {plain(versions[n])}" for n in ("torch", "transformers", "trl", "peft") if versions.get(n)]
     return table(["", ""], [*rows, *([["libraries", ", ".join(libraries)]] if libraries else [])])
 
@@ -94,6 +94,16 @@ def plain(text: Any) -> str:
     """
     kept = "".join(c if c.isprintable() and c not in '|<>`[]*\\"' else " " for c in str(text))
     return " ".join(kept.split())[:_MAX_CHARS]
+
+
+def code(text: Any) -> str:
+    """A text as code, in which brackets mean nothing.
+
+    >>> print(code("train[:5%]"))
+    `train[:5%]`
+    """
+    kept = "".join(c if c.isprintable() and c not in "|`<>" else " " for c in str(text))
+    return f"`{' '.join(kept.split())[:_MAX_CHARS] or 'no name'}`"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,7 @@ from training import math_worker
 from training.math_process import GONE, NO_TIME, MathProcess
 
 TIME_LIMIT_SECONDS = 2.0
-"""Wall-clock limit of the mathematics of one grading."""
+"""Limit of the mathematics of one grading, in CPU time of the worker (`MathProcess.ask`)."""
 START_LIMIT_SECONDS = 300.0
 """Wall-clock limit of starting a worker: a second or two, but not on a machine that does much else."""
 MAX_REMEMBERED = 20_000
@@ -87,9 +87,9 @@ class Pool:
             return NO_TIME
         while True:
             worker = self._take()
-            started = time.monotonic()
+            spent = worker.cpu_seconds()
             reply = worker.ask(question, budget.left_seconds)
-            budget.left_seconds -= time.monotonic() - started
+            budget.left_seconds -= budget.left_seconds if reply == NO_TIME else max(0.0, worker.cpu_seconds() - spent)
             with self._changed:
                 if reply in math_worker.VERDICTS:
                     self._free.append(worker)

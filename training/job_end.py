@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -16,13 +17,15 @@ from training.jobs_hub import Job
 from training.publish_queue import QUEUE
 from training.restore import has_copy, restore_run
 from training.run_ends import OUTPUT, End
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, write_whole
 from training.run_rebuild import PROCESS, is_number, read_json
 from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.spawning import hide_secrets
 
-OURS = (REQUEST, PROCESS, "job.json", "job.lock", "lock")
+IN_BUCKET = "in-bucket.json"
+"""In the folder of a run whose newest files are in the bucket alone: nothing is copied there from here."""
+OURS = (REQUEST, PROCESS, IN_BUCKET, "job.json", "job.lock", "lock")
 """Files of a run's folder that are this machine's."""
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,10 @@ def bring_home(record: RunRecord, state: Path | None) -> str:
     if state is None:
         return "its files are in the bucket, which is not mounted here (LOOKTHINK_STATE)"
     if not has_copy(record.id, state):
-        return "" if not mirrored_step(record) else f"there is no copy of it in {state}"
+        if mirrored_step(record):
+            return f"there is no copy of it in {state} yet"
+        (record.folder / IN_BUCKET).unlink(missing_ok=True)
+        return ""
     aside = _aside(record)
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -46,9 +52,20 @@ def bring_home(record: RunRecord, state: Path | None) -> str:
             if path.is_file() and not is_ours and not _is_longer(record.folder / name, path):
                 (record.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(record.folder / name)
+        (record.folder / IN_BUCKET).unlink(missing_ok=True)
         return ""
     except (UserError, OSError) as error:
         return f"its files could not be brought home from the bucket: {error}"
+
+
+def leave_to_bucket(record: RunRecord) -> None:
+    """From now on the newest files of the run are those of its Job."""
+    write_whole(record.folder / IN_BUCKET, json.dumps({"job": record.job.get("id")}))
+
+
+def is_away(record: RunRecord) -> bool:
+    """True if the run's newest files are in the bucket alone."""
+    return (record.folder / IN_BUCKET).is_file()
 
 
 def take_queue(record: RunRecord, wanted: bool) -> None:
@@ -85,7 +102,7 @@ def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) 
     if job.stage == "CANCELED":
         return End("interrupted", f"its Job was cancelled on the Hub, not from here{_kept(record)}"), why
     if not has_begun:
-        return End("failed", f"{why}. Its last words:\n{_tail(record)}"), why
+        return End("failed", f"{why}. Its last words:\n{last_words(record)}"), why
     return None, why
 
 
@@ -106,7 +123,8 @@ def _kept(record: RunRecord) -> str:
     return f"; it can go on from step {step}" if step else "; it has no checkpoint yet"
 
 
-def _tail(record: RunRecord) -> str:
+def last_words(record: RunRecord) -> str:
+    """The end of what its Jobs have printed."""
     return hide_secrets(run_ends.log_tail(record.folder, lines=20))[-2000:] or "nothing"
 
 

@@ -1,7 +1,7 @@
 """Follows the log of a Job, and puts what stands in it into the run's folder: one process at a time, and no line twice.
 
 feed = Feed(record, hub)
-feed.follow()            # again and again: a thread that was cut off is started anew, where it was
+feed.follow(job.is_over)            # again and again: a thread that was cut off is started anew, where it was
 feed.is_done             # the Job is over and every line of its log is here
 """
 
@@ -31,14 +31,16 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._has_begun = False
+        self._is_over = False
 
     @property
     def has_begun(self) -> bool:
         """True once our own code has said a word in the Job."""
         return self._has_begun or Place(self.record.folder, str(self.record.job["id"])).has_begun
 
-    def follow(self) -> None:
-        """See that it is followed."""
+    def follow(self, is_over: bool) -> None:
+        """See that it is followed, and once more read from the first line on when the Job is over."""
+        self._is_over = is_over
         if self.is_done or self._stopped or (self._thread is not None and self._thread.is_alive()):
             return
         self._thread = threading.Thread(target=self._go_on, name="job-log", daemon=True)
@@ -63,7 +65,8 @@ class Feed:
         place = Place(self.record.folder, job_id)
         listener = Listener(self.record.folder, self.record.launch)
         taken, kept_at = 0, time.monotonic()
-        for line in self._hub.log(job_id):
+        is_last = self._is_over
+        for line in self._hub.log(job_id, is_over=is_last):
             if self._stopped:
                 return
             taken += 1
@@ -74,8 +77,9 @@ class Feed:
             if time.monotonic() - kept_at > _KEEP_SECONDS:
                 place.keep(taken, self.has_begun)
                 kept_at = time.monotonic()
+        is_whole = taken >= place.lines
         place.keep(max(taken, place.lines), self.has_begun)
-        self.is_done = True
+        self.is_done = is_last and is_whole
 
 
 def _is_mine(lock: IO[str]) -> bool:

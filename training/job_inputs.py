@@ -35,7 +35,7 @@ def bring_inputs(record: RunRecord, place: JobPlace, settings: Settings) -> str 
             if source := getattr(config, name):
                 _copy(Path(source), state / in_bucket(record.id, name))
         served = serving(settings)
-        if served.path is None or not (config.eval_rows or record.promote):
+        if served.path is None:
             return None
         place_there = in_bucket(record.id, f"served/{served.name}")
         _copy(served.path, state / place_there)

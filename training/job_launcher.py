@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,8 +21,10 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training.config import RunConfig
 from training.hub_trouble import HubTrouble
+from training.job_end import bring_home, is_away
 from training.job_order import check_config, place_of
-from training.job_run import JobRun, Pace
+from training.job_pace import Pace
+from training.job_run import JobRun
 from training.jobs_hub import JobsHub
 from training.launcher import LocalLauncher
 from training.run_record import RunRecord
@@ -63,6 +66,7 @@ class JobLauncher(LocalLauncher):
         self._runs: dict[str, JobRun] = {}
         self._thread: threading.Thread | None = None
         self._has_searched = False
+        self._next_fetch = 0.0
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that could not be a Job."""
@@ -72,8 +76,17 @@ class JobLauncher(LocalLauncher):
     def reconcile(self) -> None:
         """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
         if not self._has_searched and self.starts_jobs:
-            self._search()
+            self._in_turn(self._search)
         super().reconcile()
+        if time.monotonic() > self._next_fetch and self.store.exists():
+            self._next_fetch = time.monotonic() + self._pace.fetch
+            self._in_turn(self._fetch)
+
+    def _fetch(self) -> None:
+        """What could not be brought home when its Job ended: the bucket may answer by now."""
+        for record in self.store.list():
+            if record.launcher == JOB and not record.is_active and record.status != "queued" and is_away(record):
+                bring_home(record, self.settings.state)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         if not self.starts_jobs:
@@ -83,10 +96,15 @@ class JobLauncher(LocalLauncher):
     def _attend(self, record: RunRecord) -> None:
         if record.launcher != JOB:
             super()._attend(record)
-        elif not self._in_background:
-            self._look(record)
+        else:
+            self._in_turn(lambda: self._look(record))
+
+    def _in_turn(self, call: Callable[[], None]) -> None:
+        """Ask the Hub something, here or in the thread; while that is busy, not now."""
+        if not self._in_background:
+            call()
         elif self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._look, args=(record,), name="job", daemon=True)
+            self._thread = threading.Thread(target=call, name="job", daemon=True)
             self._thread.start()
 
     def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:

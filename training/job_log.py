@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from training.run_ends import EXIT, OUTPUT
 from training.run_folder import write_whole
@@ -27,8 +27,8 @@ MIRRORED = "mirrored.json"
 GROWING = ("metrics.jsonl", "rollouts.jsonl", "changes.jsonl")
 WHOLE = ("status.json", "hours.json", "versions.json", MIRRORED, EXIT)
 """Small files, told anew when they have changed; how it ended comes last."""
-MAX_PIECE_CHARS = 4_000
-"""As JSON with every character escaped that is still below 16 KB for most texts, and below 24 KB for any."""
+MAX_PIECE_CHARS = 1_300
+"""Below 16 KB as JSON, however many of its characters are escaped."""
 MAX_WHOLE_BYTES = 100_000
 MAX_FILE_BYTES = 500_000_000
 """So much of a file is taken from a log at most."""
@@ -43,8 +43,10 @@ class Teller:
     def __init__(self, folder: Path, launch: str, out: TextIO | None = None) -> None:
         self.folder, self._prefix = folder, f"{MARK} {launch} "
         self._out = out or sys.stdout
-        self._at: dict[str, tuple[int, int]] = {}
-        """Of each growing file the inode and how much of it was told."""
+        self._at: dict[str, int] = {}
+        """How much of each growing file was told."""
+        self._open: dict[str, BinaryIO] = {}
+        """Kept open, so that no other file gets its inode: one written anew is known by that."""
         self._told: dict[str, bytes] = {}
         self._printed = 0
         with contextlib.suppress(OSError):
@@ -76,28 +78,24 @@ class Teller:
                 self._out.write(line.rstrip("\r").rpartition("\r")[2][:MAX_PIECE_CHARS] + "\n")
 
     def _grown(self, name: str) -> None:
-        """The whole lines that were added; of a file that was written anew, its end and its size."""
-        with (self.folder / name).open("rb") as file:
-            about = os.fstat(file.fileno())
-            inode, at = self._at.get(name, (0, 0))
-            if inode != about.st_ino or about.st_size < at:
-                at = 0
-                if name == "rollouts.jsonl" and about.st_size > _TAIL_BYTES:
-                    file.seek(about.st_size - _TAIL_BYTES)
-                    file.readline()
-                    at = file.tell()
-                self._say({"file": name, "size": about.st_size})
-            file.seek(at)
-            while lines := file.readlines(_READ_BYTES):
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._pieces(name, at, line.decode(errors="replace"))
-                    at += len(line)
-                else:
-                    continue
+        """The whole lines that were added; of a file that was written anew all of them, and then its size."""
+        at, file = self._at.get(name, 0), self._open.get(name)
+        about = (self.folder / name).stat()
+        is_other = file is None or os.fstat(file.fileno()).st_ino != about.st_ino or about.st_size < at
+        if file is None or is_other:
+            if file is not None:
+                file.close()
+            file = self._open[name] = (self.folder / name).open("rb")
+            at = _begin(file) if name == "rollouts.jsonl" else 0
+        file.seek(at)
+        for line in file:
+            if not line.endswith(b"\n"):
                 break
-            self._at[name] = (about.st_ino, at)
+            self._pieces(name, at, line.decode(errors="replace"))
+            at += len(line)
+        self._at[name] = at
+        if is_other:
+            self._say({"file": name, "size": at})
 
     def _pieces(self, name: str, at: int, text: str) -> None:
         """One line of a file; `at` is where it begins, in bytes."""
@@ -206,3 +204,13 @@ class Place:
         """Raises `OSError`."""
         self.lines, self.has_begun = lines, has_begun
         write_whole(self._path, json.dumps({"job": self._job, "lines": lines, "has_begun": has_begun}))
+
+
+def _begin(file: BinaryIO) -> int:
+    """Where the last lines of a long file begin."""
+    size = file.seek(0, os.SEEK_END)
+    if size <= _TAIL_BYTES:
+        return 0
+    file.seek(size - _TAIL_BYTES)
+    file.readline()
+    return file.tell()

@@ -113,8 +113,7 @@ def begin(order: Order, state: Path, home: Path) -> RunRecord:
     run_id = str(order.record["id"])
     folder = home / "runs" / run_id
     folder.parent.mkdir(parents=True)
-    if _is_copied(run_id, state, int(order.record.get("checkpoint_step") or 0)):
-        restore_run(run_id, state, home)
+    _restored(run_id, state, home, int(order.record.get("checkpoint_step") or 0))
     config = RunConfig.model_validate(_with_paths(order.record["config"], state))
     if (folder / "config.json").is_file():
         run = RunFolder(folder)
@@ -129,14 +128,21 @@ def begin(order: Order, state: Path, home: Path) -> RunRecord:
     return replace(store.get(run_id), folder=run.path)
 
 
-def _is_copied(run_id: str, state: Path, step: int) -> bool:
-    """Whether the run goes on from its copy. Where it has a checkpoint, a bucket that lags is waited for."""
+def _restored(run_id: str, state: Path, home: Path, step: int) -> None:
+    """Bring the run's folder here as it was copied. A bucket that lags behind its step is waited for."""
     end = time.monotonic() + COPY_SECONDS
-    while not (found := has_copy(run_id, state)) and step and time.monotonic() < end:
+    while True:
+        if has_copy(run_id, state):
+            newest = RunFolder(restore_run(run_id, state, home)).newest_checkpoint()
+            if step <= (step_of(newest) if newest else 0):
+                return
+        elif not step:
+            return
+        if time.monotonic() > end:
+            raise UserError(
+                f"the bucket holds no copy of run {run_id}, which is at step {step}; resume it when it does"
+            )
         time.sleep(1.0)
-    if step and not found:
-        raise UserError(f"the bucket holds no copy of run {run_id}, which is at step {step}; resume it when it does")
-    return found
 
 
 def _pinned(asked: RunConfig, stored: RunConfig) -> RunConfig:

@@ -93,7 +93,7 @@ def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str
     Times measured in earlier Jobs on the same hardware count.
     """
     try:
-        found = estimate_run(record.run_config, records, hardware=_hardware(records, flavor)).hours
+        found = estimate_run(record.run_config, records, hardware=hardware_of_jobs(records, flavor)).hours
     except ValueError:
         found = None
     seconds = UNKNOWN_SECONDS if found is None else found * 3600 * _MARGIN + LOADING_SECONDS
@@ -153,7 +153,7 @@ def _for_the_job(record: RunRecord) -> dict[str, Any]:
     return values
 
 
-def _hardware(records: Sequence[RunRecord], flavor: str) -> str:
+def hardware_of_jobs(records: Sequence[RunRecord], flavor: str) -> str:
     """The name that torch gave the card of such a Job; the flavor's own where none has run."""
     for record in records:
         if record.job.get("flavor") == flavor:

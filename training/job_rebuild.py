@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from training.config import RunConfig
+from training.job_end import leave_to_bucket
 from training.job_main import ORDER
 from training.job_order import JobPlace
 from training.jobs_hub import Job, JobsHub
@@ -56,6 +57,7 @@ def _adopt(store: RunStore, job: Job, hub: JobsHub, run_id: str) -> bool:
         return False
     bare = RunRecord(run_id, store.folder / run_id, config.model_dump_json())
     make_folder(bare, config)
+    leave_to_bucket(bare)
     (bare.folder / REQUEST).write_text(json.dumps(asked | {"config": config.model_dump(mode="json")}), encoding="utf-8")
     read = record_of(bare.folder) or bare  # field by field, as of a folder that was edited by hand
     about = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url, "created": job.created}

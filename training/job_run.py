@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, judge_job, mirrored_step, take_queue
+from training.job_end import bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
 from training.job_feed import Feed
-from training.job_flavors import NONE_FREE, Flavor, named, queue_words
+from training.job_flavors import NONE_FREE, queue_words
 from training.job_inputs import bring_inputs
 from training.job_order import check_config, job_spec, place_of, timeout_seconds
+from training.job_pace import Pace
 from training.jobs_hub import Job, JobsHub
+from training.prices import Prices
 from training.processes import Identity, is_alive, own_identity
+from training.run_place import need_gb
 from training.run_record import RunRecord
 from training.runs import RunStore
 
@@ -29,25 +31,6 @@ WAITS = "waits in the Hub's queue"
 _PASSING = (AWAY, WAITS, NONE_FREE)
 """How a reason begins that is over when the Job runs and the Hub answers."""
 _RESERVE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often and how long; in seconds."""
-
-    look: float = 5.0
-    """Between two looks at the Hub."""
-    longest_wait: float = 120.0
-    """Between two looks while it does not answer."""
-    in_queue: float = 600.0
-    """After this a Job that waits is told of, with other machines."""
-    cancel_again: float = 30.0
-    log: float = 30.0
-    """After the end, for the rest of the log."""
-    mirror: float = 60.0
-    """Between two copies of the run's folder to the bucket, inside the Job."""
-    least_timeout: float | None = None
-    """For tests: the Job's timeout, instead of what the estimate makes it."""
 
 
 class JobRun:
@@ -64,10 +47,11 @@ class JobRun:
         self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
         self._not_before = 0.0
         self._wait = 0.0
+        self._parted_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
         self._feed: Feed | None = None
-        self._flavors: list[Flavor] | None = None
+        self._prices = Prices()
 
     def look(self, record: RunRecord) -> None:
         """One look, if it is time for one. What goes wrong with the Hub stands in the run's reason."""
@@ -111,6 +95,13 @@ class JobRun:
         elif self._may_make(record):
             self._adopt(record, self._started(record, hub), hub)
 
+    def _part_with_others(self, record: RunRecord, hub: JobsHub) -> None:
+        """A request to start it that came late at the Hub, after it was taken for lost."""
+        for job in hub.find(run=record.id):
+            if job.id != record.job["id"] and not job.is_over:
+                hub.cancel(job.id)
+        self._parted_at = time.monotonic()
+
     def _may_make(self, record: RunRecord) -> bool:
         """Only the process that named the start makes its Job, or any once that is gone."""
         starter = Identity.from_json(record.starter)
@@ -120,6 +111,7 @@ class JobRun:
         place = place_of(self.settings, os.environ)
         check_config(record.run_config, place)
         served = bring_inputs(record, place, self.settings)
+        leave_to_bucket(record)
         known = record.job.get("asked_seconds")
         seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), place.flavor))
         revision = hub.revision(place.space)
@@ -130,7 +122,7 @@ class JobRun:
         """Note which Job it is, also where the run was asked to stop meanwhile."""
         about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
         about |= {"revision": job.labels.get("revision", ""), "created": job.created}
-        price = named(self._prices(hub), job.flavor) if record.dollars_per_hour is None else None
+        price = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
         changes: dict[str, Any] = {"job": about} | ({"dollars_per_hour": price.dollars_per_hour} if price else {})
         if self.store.update(record, **changes) is None:
             now = self.store.get(record.id)
@@ -141,9 +133,11 @@ class JobRun:
         job = hub.look(str(record.job["id"]))
         if job is None:
             job = Job(str(record.job["id"]), "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
+        if time.monotonic() - self._parted_at > self.pace.others:
+            self._part_with_others(record, hub)
         self._feed = self._feed or Feed(record, hub)
         if job.stage != "SCHEDULING":
-            self._feed.follow()
+            self._feed.follow(job.is_over)
         if job.is_over:
             self._see_end(record, job)
         elif record.status == "stopping":
@@ -153,7 +147,7 @@ class JobRun:
             reason = "" if record.reason.startswith(_PASSING) else record.reason
             self.store.transition(record, "running", reason=reason, started_at=record.started_at or time.time())
         elif job.stage == "SCHEDULING":
-            self._see_queue(record, job, hub)
+            self._see_queue(record, job)
         else:
             self._keep(record, job)
 
@@ -170,12 +164,13 @@ class JobRun:
         if seen.hours + reserve / 3600 >= seen.budget_hours:
             self.ask_to_stop(seen, "budget")
 
-    def _see_queue(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
+    def _see_queue(self, record: RunRecord, job: Job) -> None:
         waited = max(job.waited_seconds, time.time() - job.created if job.created else 0.0)
         if waited < self.pace.in_queue:
             self._say(record, f"{WAITS} for {job.flavor}, which costs nothing")
         else:
-            self._say(record, queue_words(self._prices(hub), job.flavor, waited))
+            need = need_gb(record.run_config)
+            self._say(record, queue_words(self._prices.of_jobs(), job.flavor, waited, need))
 
     def _cancel(self, job: Job, hub: JobsHub) -> None:
         now = time.monotonic()
@@ -197,7 +192,7 @@ class JobRun:
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:
             return  # another process was quicker
-        end, why = judge_job(record, job, self._feed.has_begun, self.settings)
+        end, why = judge_job(record, job, self._feed.has_begun or not self._feed.is_done, self.settings)
         take_queue(record, wanted=end is not None)
         if end is not None:
             reason = "; ".join(part for part in (end.reason, trouble) if part)
@@ -216,7 +211,8 @@ class JobRun:
         elif deaths < MAX_DEATHS:
             self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
         else:
-            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). The last one: {why}"
+            words = f"The last one: {why}. Its last words:\n{last_words(record)}"
+            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). {words}"
             self._end(record, run_ends.End("failed", reason), **counted)
 
     def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
@@ -237,12 +233,3 @@ class JobRun:
     def _say(self, record: RunRecord, words: str) -> None:
         if record.reason != words:
             self.store.update(record, reason=words)
-
-    def _prices(self, hub: JobsHub) -> list[Flavor]:
-        """None where the Hub does not tell them."""
-        if self._flavors is None:
-            try:
-                self._flavors = hub.flavors()
-            except HubTrouble:
-                return []
-        return self._flavors

@@ -1,4 +1,4 @@
-"""The Hub's Jobs, as runs use them: start, find by labels, look at, cancel, read the log, and what machines cost.
+"""The Hub's Jobs, as runs use them: start, find by labels, look at, cancel, read the log.
 
     hub = JobsHub("me")
     job = hub.start(spec)
@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from inference.errors import UserError
 from training.hub_trouble import HubTrouble, hub_trouble_of
-from training.job_flavors import Flavor, flavor_of
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 APP = "lookthink"
@@ -127,18 +126,16 @@ class JobsHub:
         """Ask it to end; done before it has."""
         self._ask(lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
 
-    def log(self, job_id: str) -> Iterator[str]:
-        """Every line from the first on, as they come, until the Job is over. Takes as long as the Job does."""
+    def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
+        """Every line from the first on; of a Job that is not over as they come, for as long as it takes.
+
+        The client may end early where it was cut off and the Job has ended meanwhile: ask once more when it `is_over`.
+        """
         try:
-            for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=True):
+            for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=not is_over):
                 yield from text.split("\n")
         except Exception as error:  # the client's own, of its HTTP library, or of what the Hub sent as JSON
             raise hub_trouble_of(error, self._what) from error
-
-    def flavors(self) -> list[Flavor]:
-        """The machines that Jobs can have, with their prices, the cheapest first."""
-        found = self._ask(lambda api: [flavor_of(each) for each in api.list_jobs_hardware()])
-        return sorted((each for each in found if each is not None), key=lambda each: each.dollars_per_hour)
 
     def revision(self, space: str) -> str:
         """The commit that a Space runs now; its newest one where it does not say."""

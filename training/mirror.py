@@ -45,8 +45,9 @@ def mirror_run(folder: Path, state: Path) -> Mirrored:
 class RunMirror:
     """One run's folder and its copy; one that is kept between passes reads no file twice that has not changed."""
 
-    def __init__(self, folder: Path, state: Path) -> None:
-        self.folder, self._state = folder, state
+    def __init__(self, folder: Path, state: Path, leaves_out: tuple[str, ...] = ()) -> None:
+        """`leaves_out`: beginnings of names that are not copied, such as `images/`."""
+        self.folder, self._state, self._leaves_out = folder, state, ("checkpoints/", *leaves_out)
         self._copy = Copy(folder, StateTree(run_state(state, folder.name)))
 
     def step(self) -> Mirrored:
@@ -61,7 +62,7 @@ class RunMirror:
                     break
             else:
                 copy.keep_as_before("checkpoints/")
-            copy.take(name for name in _files(self.folder) if not name.startswith("checkpoints/"))
+            copy.take(name for name in _files(self.folder) if not name.startswith(self._leaves_out))
         return copy.done
 
 

@@ -8,19 +8,23 @@ files and from data sets may hold anything: they are made plain before they come
 
 from __future__ import annotations
 
+import re
 import string
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inference.format import THINK_PROMPT
-from training.card_tables import evaluation_tables, number, overall, plain, training_rows
+from training.card_tables import code, evaluation_tables, number, overall, plain, training_rows
 from training.data_config import STARTER
 from training.publish_package import RECORD_FOLDER, Facts
 from training.publish_queue import CURVE
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
+_NAMED = ("license_name", "license_link")
 TASK = "image-text-to-text"
 STARTER_FOLDER = "inference/starter"
 """Where the shipped base is in a checkout of this project; it is in no repository of its own."""
@@ -34,9 +38,17 @@ class Licence:
     name: str | None = None
     link: str | None = None
 
+    @classmethod
+    def of(cls, card: Mapping[str, Any]) -> Licence | None:
+        """From the block on top of somebody's card, which may hold anything; `None` where it names none."""
+        named = card.get("license")
+        if not isinstance(named, str) or not _LICENCE.fullmatch(named):
+            return None
+        name, link = (plain(card[key]) if isinstance(card.get(key), str) else None for key in _NAMED)
+        return cls(named, name or None, link or None)
+
     def __str__(self) -> str:
-        name = plain(self.name or self.id)
-        return f"{name} ({plain(self.link)})" if self.link else name
+        return f"{self.name or self.id} ({self.link})" if self.link else self.name or self.id
 
 
 def make_card(facts: Facts, repo: str, revision: str, base: Licence | None, data: Licence | None) -> str:
@@ -107,7 +119,7 @@ def _results(facts: Facts) -> list[Any]:
 
 
 def _summary(facts: Facts) -> str:
-    base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base_on_hub else f"`{plain(facts.base)}`"
+    base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base_on_hub else code(facts.base)
     if facts.config.base == STARTER:
         base = "the starter of LookThink, a vision-language model of 3 million parameters that is part of that project"
     return (
@@ -118,9 +130,9 @@ def _summary(facts: Facts) -> str:
 
 def _state(facts: Facts) -> str:
     if facts.is_result:
-        return f"It is the result of the run `{plain(facts.run)}`, at step {facts.step:,}."
+        return f"It is the result of the run {code(facts.run)}, at step {facts.step:,}."
     return (
-        f"**This is a checkpoint of the run `{plain(facts.run)}` at step {facts.step:,}, kept here in case the machine "
+        f"**This is a checkpoint of the run {code(facts.run)} at step {facts.step:,}, kept here in case the machine "
         "is lost.** It was not evaluated. The run's result takes its place when the run is done."
     )
 
@@ -136,17 +148,15 @@ def _sources(facts: Facts) -> str:
             "the starter problems of LookThink (digits, bar charts, labelled figures, coloured shapes), drawn anew"
         )
     elif not data.is_hub:
-        dataset = f"`{plain(facts.dataset)}`, which is on the machine of whoever trained this"
-    kept = [f"split `{plain(data.split)}`"] if not data.is_starter else []
-    kept += [f"revision `{plain(data.revision)}`"] if data.revision else []
-    base = f"`{plain(facts.base)}`" + (
-        f" at revision `{plain(facts.config.base_revision)}`" if facts.config.base_revision else ""
-    )
+        dataset = f"{code(facts.dataset)}, which is on the machine of whoever trained this"
+    kept = [f"split {code(data.split)}"] if not data.is_starter else []
+    kept += [f"revision {code(data.revision)}"] if data.revision else []
+    base = code(facts.base) + (f" at revision {code(facts.config.base_revision)}" if facts.config.base_revision else "")
     return f"- Base: {base}\n- Data: {', '.join([dataset, *kept])}"
 
 
 def _code(facts: Facts, repo: str, revision: str) -> str:
-    source = STARTER_FOLDER if facts.config.base == STARTER else facts.base
+    source = STARTER_FOLDER if facts.config.base == STARTER else plain(facts.base)  # no sign that could end a text
     at = f', revision="{plain(facts.config.base_revision)}"' if facts.base_on_hub and facts.config.base_revision else ""
     named = f'"{source}"' + at
     own = f'"{repo}", revision="{revision}"'

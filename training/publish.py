@@ -17,7 +17,7 @@ from inference.errors import UserError
 from inference.settings import load_settings
 from training.failures import UNREACHABLE
 from training.publish_package import plain_name
-from training.publish_queue import PublishQueue
+from training.publish_queue import PublishQueue, result_step
 from training.publisher import finish
 from training.repository_names import repository_problem
 from training.run_folder import RunFolder, step_of
@@ -71,14 +71,13 @@ def queue_run(path: Path, to: str | None, *, public: bool = False, replace: bool
     source = folder.adapter if is_result else newest
     if source is None:
         raise UserError(f"run {path.name} has no checkpoint yet; publish it when it has")
-    step = step_of(newest) if newest else int(folder.status().get("step") or 0)
     public = public or config.publish_public
     PublishQueue(path).put(
         source,
         newest,
         plain_name(config.base),
         repo=repo,
-        step=step,
+        step=result_step(folder) if is_result else step_of(source),
         is_result=is_result,
         public=public,
         replace=replace,

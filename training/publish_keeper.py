@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from training.publish_queue import ITEM, QUEUE, PublishQueue
+from training.publish_queue import QUEUE, PublishQueue, waiting_runs
 from training.spawning import publisher_environment
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -32,8 +32,7 @@ class PublishKeeper:
         if self._process is not None and self._process.poll() is None:
             return
         now = time.time()
-        due = {path.parents[2]: path.parent.name for path in self.runs.glob(f"[!.]*/{QUEUE}/[0-9]*-*/{ITEM}")}
-        for folder in sorted(due, key=lambda folder: due[folder]):
+        for _, folder in sorted(waiting_runs(self.runs)):
             queue = PublishQueue(folder)
             if queue.state().next_try <= now and _is_free(queue) and queue.waiting():
                 self._process = self._start(folder)

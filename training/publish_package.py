@@ -24,6 +24,7 @@ from inference.format import THINK_PROMPT
 from training.config import RunConfig
 from training.data_config import STARTER
 from training.publish_queue import CURVE, PROCESSOR_FILES, Item
+from training.repository_names import repository_problem
 from training.run_folder import RunFolder
 
 RECORD_FOLDER = "lookthink"
@@ -69,7 +70,7 @@ class Facts:
     def base_on_hub(self) -> str | None:
         """The base's id, if it has one."""
         name = self.config.base
-        is_id = name != STARTER and name.count("/") == 1 and not Path(name).is_absolute() and not Path(name).is_dir()
+        is_id = name != STARTER and repository_problem("", name) is None and not Path(name).is_dir()
         return name if is_id else None
 
     @property

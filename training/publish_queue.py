@@ -25,7 +25,7 @@ from typing import Any
 
 from inference.adapters import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from inference.errors import UserError
-from training.run_folder import write_whole
+from training.run_folder import RunFolder, step_of, write_whole
 
 QUEUE, RECORD, ITEM = "publish", "record.json", "item.json"
 CURVE = "rewards.png"
@@ -159,6 +159,20 @@ class PublishQueue:
                 yield False
             else:
                 yield True
+
+
+def result_step(folder: RunFolder) -> int:
+    """The step that a run's adapter is of: the chosen one where one was chosen, else the last."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return int(json.loads((folder.path / "validation.json").read_text(encoding="utf-8"))["chosen"])
+    newest = folder.newest_checkpoint()
+    return step_of(newest) if newest else len(folder.history())
+
+
+def waiting_runs(runs: Path) -> Iterator[tuple[str, Path]]:
+    """The runs in a folder that have something waiting, each with the name of an item: names sort by age."""
+    for path in runs.glob(f"[!.]*/{QUEUE}/[0-9]*-*/{ITEM}"):
+        yield path.parent.name, path.parents[2]
 
 
 def _replaces(new: Item, old: Item) -> bool:

@@ -172,12 +172,7 @@ def _licence(api: Any, kind: str, name: str | None) -> Licence | None:
         if status_of(error) in (401, 403, 404):  # gated, private or gone: then nothing is known, which the card says
             return None
         raise
-    card = info.card_data.to_dict() if info.card_data is not None else {}
-    licence = card.get("license")
-    if not isinstance(licence, str):
-        return None
-    texts = [card.get(key) if isinstance(card.get(key), str) else None for key in ("license_name", "license_link")]
-    return Licence(licence, *texts)
+    return Licence.of(info.card_data.to_dict() if info.card_data is not None else {})
 
 
 def _token() -> str | None:

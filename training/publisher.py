@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import UserError
-from training.hub_trouble import HubTrouble
+from training.hub_trouble import MAX_RETRY_AFTER, HubTrouble
 from training.publish_queue import Item, PublishQueue
 from training.publish_send import Published, entry_of, send
 from training.spawning import hide_secrets
@@ -61,18 +61,29 @@ def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = F
 
     By the process that holds the queue.
     """
-    while items := queue.waiting():
-        state = queue.state()
-        if not at_once and (left := state.next_try - time.time()) > 0:
-            return min(left, patience.most * 1.2 + 3_600)  # a clock that was set back must not stop it for ever
-        item = items[0]
+    while queue.waiting():
+        if not at_once and (left := queue.state().next_try - time.time()) > 0:
+            return min(left, patience.most * 1.2 + MAX_RETRY_AFTER)  # a clock that was set back must not stop it
+        failed = _send_all(queue, api)
+        if failed is not None:
+            return _put_off(queue, *failed, patience)
+    return None
+
+
+def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, HubTrouble | UserError] | None:
+    """Send all that waits; the first that could not be sent, and why. One repository does not hold up another."""
+    failed: tuple[Item, HubTrouble | UserError] | None = None
+    for item in queue.waiting():
         try:
             published = send(api, queue, item)
         except (HubTrouble, UserError) as trouble:
-            return _put_off(queue, item, trouble, patience)
-        _note(queue, published)
-        queue.take_out(item)
-    return None
+            failed = failed or (item, trouble)
+            if isinstance(trouble, HubTrouble) and trouble.kind in ("unreachable", "busy"):
+                break  # so it would be for the others
+        else:
+            _note(queue, published)
+            queue.take_out(item)
+    return failed
 
 
 def _note(queue: PublishQueue, published: Published) -> None:
@@ -169,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first-seconds", type=float, default=Patience.first)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    os.nice(10)
+    os.nice(5)  # training and answering go first
     signal.signal(signal.SIGALRM, _out_of_time)
     queue, patience = PublishQueue(args.folder), Patience(args.first_seconds)
     if not args.follow:

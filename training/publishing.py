@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from inference.errors import UserError
 from training.config import RunConfig
 from training.publish_package import plain_name
-from training.publish_queue import RECORD, PublishQueue
+from training.publish_queue import RECORD, PublishQueue, result_step
 from training.ranks import any_process
 from training.run_folder import RunFolder, step_of
 from training.spawning import publisher_environment
@@ -40,8 +40,10 @@ class Publishing:
         self.queue = PublishQueue(folder.path)
         self._process: subprocess.Popen[bytes] | None = None
         self._said: tuple[int, str] = (0, "")
-        self._since = max([time.time(), *(item.queued_at for item in self._waiting())])
-        self._has_queued = bool(self._waiting() or self.queue.state().published)
+        before = [item.queued_at for item in self._waiting()]
+        before += [entry["time"] for entry in self.queue.state().published if isinstance(entry.get("time"), float)]
+        self._since = min(max(before, default=time.time()), time.time())
+        self._has_queued = bool(before)
 
     def __enter__(self) -> Publishing:
         """Go on with what an earlier start of the run has left."""
@@ -77,7 +79,7 @@ class Publishing:
         """Queue what the run has made."""
         if self.is_on:
             newest = self.folder.newest_checkpoint()
-            self._put(self.folder.adapter, newest, self.folder.status().get("step") or 0, is_result=True)
+            self._put(self.folder.adapter, newest, result_step(self.folder), is_result=True)
 
     def say_news(self) -> None:
         """Print a new notice of the process that sends, above the progress bar."""

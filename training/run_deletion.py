@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from inference.errors import UserError
-from training.deleted_runs import note_deleted
+from training.deleted_runs import deleted_runs, note_deleted
 from training.run_folder import RunFolder
 from training.runs import RunStore
 
@@ -34,7 +34,10 @@ def delete_run(store: RunStore, run_id: str) -> None:
 def finish_deletions(store: RunStore) -> None:
     """Delete what a kill has left of deletions."""
     for path in store.folder.glob(f"{TRASH}*"):
-        store.forget(path.name.removeprefix(TRASH))
+        run_id = path.name.removeprefix(TRASH)
+        if run_id not in deleted_runs(store.home):  # killed between the two
+            note_deleted(store.home, run_id)
+        store.forget(run_id)
         _remove(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from inference.errors import UserError
@@ -16,13 +17,16 @@ class _Launcher(Protocol):
 
 
 class Watcher:
-    """A thread that calls `reconcile` every few seconds and outlasts what goes wrong in it.
+    """A thread that calls `reconcile`, and what else is to be looked after, every few seconds, and outlasts errors.
 
     `trouble` is the newest error in words (a full disk, a home that cannot be written), `None` while all is well.
     """
 
-    def __init__(self, launcher: _Launcher, every_seconds: float = 2.0) -> None:
-        self.launcher, self.every_seconds = launcher, every_seconds
+    def __init__(
+        self, launcher: _Launcher, every_seconds: float = 2.0, also: Sequence[Callable[[], object]] = ()
+    ) -> None:
+        """`also` is called after `reconcile`, whether that went well or not; each of them should return soon."""
+        self.launcher, self.every_seconds, self.also = launcher, every_seconds, also
         self.trouble: str | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="runs", daemon=True)
@@ -38,23 +42,25 @@ class Watcher:
             self._thread.join()
 
     def look(self) -> None:
-        """Call `reconcile` once, and keep what goes wrong as `trouble`."""
+        """Do all of it once, and keep the first thing that goes wrong as `trouble`."""
+        troubles = [self._try(task) for task in (self.launcher.reconcile, *self.also)]
+        trouble = next(filter(None, troubles), None)
+        if trouble is not None and trouble != self.trouble:
+            log.error("%s", trouble)
+        self.trouble = trouble
+
+    def _try(self, task: Callable[[], object]) -> str | None:
         try:
-            self.launcher.reconcile()
-            self.trouble = None
+            task()
         except UserError as error:
-            self._say(str(error))
+            return str(error)
         except Exception as error:  # the app serves visitors all the same, and the next look may go well
             if self.trouble is None:
                 log.exception("the runs cannot be watched")
-            self._say(f"the runs cannot be watched: {type(error).__name__}: {error}")
+            return f"the runs cannot be watched: {type(error).__name__}: {error}"
+        return None
 
     def _watch(self) -> None:
         while not self._over.is_set():
             self.look()
             self._over.wait(self.every_seconds)
-
-    def _say(self, text: str) -> None:
-        if text != self.trouble:
-            log.error("%s", text)
-        self.trouble = text

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.diagnosis import Finding, diagnose
+from training.publish_words import publish_words
 from training.run_ends import last_rows, log_tail, progress, seconds_a_step
 from training.run_rebuild import MAX_FIGURE, is_number, read_json, record_of
 from training.run_record import RunRecord
@@ -62,6 +63,8 @@ class Snapshot:
     """For each name of `CURVES` that has values: points (step, value), at most twice `MAX_POINTS`."""
     findings: list[Finding] = field(default_factory=list)
     """What is going wrong, in words."""
+    publishing: str = ""
+    """What of it went to the Hub and what waits, in words; empty for a run that goes nowhere."""
     log: str = ""
     """The tail of the process's output, plain text."""
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -93,6 +96,7 @@ class RunWatch:
             cost_dollars=record.cost_dollars,
             curves={name: list(curve.points) for name, curve in self._curves.items() if curve.points},
             findings=diagnose([*self._first, *self._last]),
+            publishing=publish_words(self.folder, _publish_to(record)),
             log=hide_secrets(log_tail(self.folder)),
             groups=newest_groups(self.folder),
         )
@@ -162,6 +166,13 @@ class RunWatch:
             return None
         each = seconds_a_step(self.folder)
         return None if each is None else each * (max_steps - step)
+
+
+def _publish_to(record: RunRecord) -> str | None:
+    try:
+        return record.run_config.publish_to
+    except ValueError:  # a configuration of another version
+        return None
 
 
 class _Curve:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from inference.ui.line import LineState
 from inference.ui.service import Service
 
 MARK = (
@@ -13,6 +14,14 @@ MARK = (
     'fill="none" stroke="currentColor" stroke-width="2.400" stroke-linejoin="round"/>'
     '<circle cx="16" cy="16" r="4.600" fill="currentColor"/></svg>'
 )
+
+_STATES = {
+    LineState.LOADING: "loading the model…",
+    LineState.READY: "ready",
+    LineState.RESTING: "waits while a run trains",
+    LineState.FAILED: "the model is not there",
+    LineState.STOPPING: "stopping",
+}
 
 
 def header_html(service: Service) -> str:
@@ -23,7 +32,7 @@ def header_html(service: Service) -> str:
         f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
         f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
         f'<div class="lt-ready" data-ready="{str(is_ready(service)).lower()}"><dt>state</dt><dd>'
-        f'<span class="lt-dot" aria-hidden="true"></span>{"ready" if is_ready(service) else "loading the model…"}</dd>'
+        f'<span class="lt-dot" aria-hidden="true"></span>{_STATES[service.line.state]}</dd>'
         "</div></dl></header>"
     )
 
@@ -31,6 +40,11 @@ def header_html(service: Service) -> str:
 def is_ready(service: Service) -> bool:
     """True once the engine is loaded."""
     return service.line.engine is not None
+
+
+def is_loading(service: Service) -> bool:
+    """True while the engine is on its way; False once it is there, or cannot come."""
+    return service.line.state is LineState.LOADING
 
 
 def notice_html(service: Service) -> str:

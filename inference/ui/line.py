@@ -44,6 +44,7 @@ class LineState(StrEnum):
 
     LOADING = "loading"
     READY = "ready"
+    RESTING = "resting"
     FAILED = "failed"
     STOPPING = "stopping"
 
@@ -59,6 +60,8 @@ class Line:
         self._failure: Exception | None = None
         self._refusal: Busy | None = None
         """Why nothing more is taken, once the app stops."""
+        self._resting: Busy | None = None
+        """Why nothing is taken for a while."""
         self._loaded = threading.Event()
         self._rate = RateLimit(limits.questions_per_minute, 60)
         self._waiting: deque[Job] = deque()
@@ -81,6 +84,8 @@ class Line:
             return LineState.STOPPING
         if self._failure is not None:
             return LineState.FAILED
+        if self._resting is not None:
+            return LineState.RESTING
         return LineState.LOADING if self.engine is None else LineState.READY
 
     @property
@@ -155,6 +160,30 @@ class Line:
         for job in jobs:
             job.stop()
 
+    @property
+    def is_resting(self) -> bool:
+        """True between `rest` and `wake`."""
+        return self._resting is not None
+
+    def rest(self, reason: str) -> None:
+        """Take no questions until `wake`, and let the model leave its card; whoever waits reads the reason."""
+        engine = self.engine
+        assert engine is not None, "only an engine that is there can rest"
+        refusal = Busy(reason)
+        with self._changed:
+            self._resting = refusal
+        self._end_all(refusal)
+        with self._changed:
+            while self._serving:  # they end at their next step
+                self._changed.wait(0.05)
+        engine.leave_card()
+
+    def wake(self) -> None:
+        """Take questions again, the model being back on its card. Raises torch's error where there is not room yet."""
+        if self.engine is not None:
+            self.engine.come_back()
+        self._resting = None
+
     def close(self, reason: str) -> None:
         """Take no more questions and end all there are; whoever waits reads the reason."""
         self._refusal = Busy(reason)
@@ -170,6 +199,8 @@ class Line:
         """Raises `Busy`; the caller holds the lock."""
         if self._refusal is not None:
             raise self._refusal
+        if self._resting is not None:
+            raise self._resting
         if self._failure is not None:
             raise Busy(NOT_LOADED)
         jobs = [*self._serving, *self._waiting]

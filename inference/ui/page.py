@@ -11,7 +11,7 @@ from inference.ui.about import build_about, scores_html
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
 from inference.ui.endpoints import build_endpoints
-from inference.ui.header import header_html, is_ready, notice_html
+from inference.ui.header import header_html, is_loading, notice_html
 from inference.ui.inputs import Inputs
 from inference.ui.service import Service
 
@@ -31,15 +31,20 @@ class Tab(Protocol):
         ...
 
 
-def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab]) -> None:
+def build_page(
+    blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab], setup: Callable[[], str] = str
+) -> None:
     """Everything inside the app's `blocks`, whose context must be open.
 
-    `train` fills the tab Train, in its context.
+    `train` fills the tab Train, in its context; `setup` gives what is not set up yet as HTML, or nothing.
     """
+
+    def notices() -> dict[str, Any]:
+        said = notice_html(service) + setup()
+        return {"value": said, "visible": bool(said)}
+
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
-    notice = notice_html(service)
-    if notice:
-        gr.HTML(notice, js_on_load=None)
+    notice = gr.HTML(**notices(), js_on_load=None, elem_id="lt-notices")
     with gr.Tabs(elem_id="lt-tabs"):
         with gr.Tab("Ask", id="ask") as ask_tab:
             ask = build_ask(service)
@@ -50,26 +55,34 @@ def build_page(blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Ta
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
     trained.leave_for([ask_tab, compare_tab, about_tab])
-    _refresh(blocks, service, top, [ask, compare], scores)
+    _refresh(blocks, service, top, [ask, compare], scores, (notice, notices))
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
 
 
-def _refresh(blocks: gr.Blocks, service: Service, top: gr.HTML, tabs: list[Inputs], scores: gr.HTML) -> None:
+def _refresh(
+    blocks: gr.Blocks,
+    service: Service,
+    top: gr.HTML,
+    tabs: list[Inputs],
+    scores: gr.HTML,
+    notice: tuple[gr.HTML, Callable[[], dict[str, Any]]],
+) -> None:
     """What changes while the app runs: looked at when a page is opened and whenever it asks; each second, and no
     longer, while the model is loaded."""
-    timer = gr.Timer(1.0, active=not is_ready(service))
+    timer = gr.Timer(1.0, active=is_loading(service))
     choices = [tab.adapter for tab in tabs]
 
     def look(*chosen: Any) -> list[Any]:
         adapters = [tab.adapters_now(value) for tab, value in zip(tabs, chosen)]
-        return [header_html(service), gr.Timer(active=not is_ready(service)), scores_html(service), *adapters]
+        said = gr.update(**notice[1]())
+        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), said, *adapters]
 
     for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
         event(
             look,
             choices,
-            [top, timer, scores, *choices],
+            [top, timer, scores, notice[0], *choices],
             show_progress="hidden",
             api_visibility="private",
             queue=False,

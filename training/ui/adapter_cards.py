@@ -49,23 +49,27 @@ def serving_html(now: Serving, before: str | None) -> str:
     )
 
 
-def versions_html(versions: Sequence[Version], can_promote: bool) -> str:
-    """A card for each version."""
+def versions_html(versions: Sequence[Version], can_promote: bool, publishing: Mapping[str, str] | None = None) -> str:
+    """A card for each version; `publishing` says of those that can be published, by name, what went to the Hub."""
     if not versions:
         return NO_VERSIONS
-    return f'<div class="lt-versions">{"".join(_version_html(one, can_promote) for one in versions)}</div>'
+    cards = (_version_html(one, can_promote, (publishing or {}).get(one.name)) for one in versions)
+    return f'<div class="lt-versions">{"".join(cards)}</div>'
 
 
-def _version_html(one: Version, can_promote: bool) -> str:
+def _version_html(one: Version, can_promote: bool, published: str | None) -> str:
     badge = '<span class="lt-badge lt-good">Served now</span>' if one.is_served else ""
     act = ""
     if can_promote and not one.is_served and not one.problem:
         act = _button("promote", one.name, "Promote", f"Promote {escape(one.name, 120)}")
+    if published is not None:
+        act += _button("publish", one.name, "Publish", f"Publish {escape(one.name, 120)}")
+    hub = f'<p class="lt-quiet">{escape(published)}</p>' if published else ""
     problem = f'<p class="lt-note lt-warn">{escape(one.problem)}</p>' if one.problem else ""
     verdict = f'<p class="lt-verdict">{escape(one.verdict)}</p>' if one.verdict else ""
     return (
         f'<article class="lt-version"><div class="lt-version-head"><h2>{escape(one.name, 120)}</h2>{badge}{act}</div>'
-        f'<p class="lt-quiet">{_origin(one)}</p>{problem}{verdict}{_figures(one)}</article>'
+        f'<p class="lt-quiet">{_origin(one)}</p>{hub}{problem}{verdict}{_figures(one)}</article>'
     )
 
 

@@ -1,4 +1,4 @@
-"""The Adapters section: every version with its evaluation, which one is served, promote and roll back."""
+"""The Adapters section: every version with its evaluation, which one is served; promote, roll back, publish."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from training.ui import adapter_cards
 from training.ui.desk import Desk, Section
 from training.ui.guarded import HIDDEN
 from training.ui.parts import Shown
+from training.ui.publish_part import PublishPart
 
 ALONE = "the base alone"
 HINT = (
@@ -60,12 +61,14 @@ def build_adapters(desk: Desk) -> Section:
             )
             fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
         versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
+        publish = PublishPart(desk)
         note = gr.Textbox(visible=False)
-    section = _Adapters(desk)
+    section = _Adapters(desk, publish)
     outputs = [served, versions, note]
     options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
-        part.submit(desk.guard(section.act, with_event=True), note, [done, *outputs], **options)
+        inputs = [note, publish.repo, publish.public]
+        part.submit(desk.guard(section.act, with_event=True), inputs, [done, *outputs], **options)
     for event in (fetch.click, named.submit):
         event(desk.guard(section.fetch), [named, note], [done, *outputs], **options)
     return Section(inputs=[note], outputs=outputs, refresh=section.refresh, skips=True)
@@ -74,27 +77,32 @@ def build_adapters(desk: Desk) -> Section:
 class _Adapters:
     """What the section shows, and does, for whom it may."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, publish: PublishPart) -> None:
+        self._desk, self._publish = desk, publish
 
     def refresh(self, caller: Caller, note: Any) -> list[Any]:
         """Updates for the section's outputs."""
         shown, settings = Shown(note), self._desk.settings
         now = serving(settings)
         can_promote = now.source != "LOOKTHINK_ADAPTER"
+        versions = adapter_versions(settings, now)
+        listed = adapter_cards.versions_html(versions, can_promote, self._publish.words(versions))
         return [
             shown.update("served", adapter_cards.serving_html(now, before_name(settings, now))),
-            shown.update("versions", adapter_cards.versions_html(adapter_versions(settings, now), can_promote)),
+            shown.update("versions", listed),
             shown.note,
         ]
 
-    def act(self, caller: Caller, event: gr.EventData, note: Any) -> list[Any]:
-        """A button was pressed: promote, or roll back. Updates for what was done, then as `refresh`."""
+    def act(self, caller: Caller, event: gr.EventData, note: Any, repo: Any, public: Any) -> list[Any]:
+        """A button was pressed: promote, roll back, publish. Updates for what was done, then as `refresh`."""
         act, adapter = (str(getattr(event, name, "")) for name in ("act", "adapter"))
         if act == "promote":
             now = self._promote(adapter, caller)
         elif act == "roll back":
             now = self._roll_back(adapter, caller)
+        elif act == "publish":
+            said = self._publish.publish(adapter_versions(self._desk.settings), adapter, repo, public)
+            return [_done_html(said), *self.refresh(caller, note)]
         else:
             raise UserError("The page did not say what is to be done. Load it again.")
         return self._done(now, caller, note)
@@ -112,9 +120,7 @@ class _Adapters:
 
     def _done(self, now: Serving, caller: Caller, note: Any) -> list[Any]:
         self._desk.refresh_served()
-        said = adapter_cards.escape(now.name or ALONE, 120)
-        words = f'<p class="lt-note lt-done" role="status">{said} answers from now on.</p>'
-        return [words, *self.refresh(caller, note)]
+        return [_done_html(f"{now.name or ALONE} answers from now on."), *self.refresh(caller, note)]
 
     def _promote(self, adapter: str, caller: Caller) -> Serving:
         settings = self._desk.settings
@@ -132,6 +138,10 @@ class _Adapters:
             what = f"a roll back would now return to {before}" if before else "there is nothing left to return to"
             raise UserError(f"Meanwhile something else was promoted or rolled back, and {what}. Look again.")
         return roll_back(settings.home, caller.name, settings=settings, instead_of=now.digest)
+
+
+def _done_html(said: str) -> str:
+    return f'<p class="lt-note lt-done" role="status">{adapter_cards.escape(said, 300)}</p>'
 
 
 def before_name(settings: Settings, now: Serving) -> str | None:

@@ -20,8 +20,10 @@ from typing import Any
 from inference.settings import Settings
 from training.access import Caller
 from training.job_launcher import Launcher
+from training.publish_queue import waiting_runs
 from training.run_record import RunRecord
 from training.runs import RunStore
+from training.state_keeper import StateKeeper
 from training.ui.guarded import Guard
 from training.watcher import Watcher
 from training.watching import RunWatch, Snapshot
@@ -55,6 +57,10 @@ class Desk:
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
+    keeper: StateKeeper
+    """Keeps copies of the runs where they outlive this machine."""
+    setup_html: Callable[[], str] = str
+    """What is not set up yet, for the owner."""
     _watches: dict[str, tuple[RunWatch, threading.Lock, float, Snapshot | None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,8 +81,9 @@ class Desk:
             return seen
 
     def is_busy(self) -> bool:
-        """True while a run is active or waits."""
-        return any(record.is_active or record.status == "queued" for record in self.store.list())
+        """True while a run is active or waits, or an adapter is on its way to the Hub."""
+        runs = any(record.is_active or record.status == "queued" for record in self.store.list())
+        return runs or next(waiting_runs(self.store.folder), None) is not None
 
 
 __all__ = ["Caller", "Desk", "Section"]

@@ -11,6 +11,7 @@ Nothing is checked here: `load_config` does that, for the page as for the comman
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
@@ -44,10 +45,14 @@ _DATA = "data."
 
 
 class Fields:
-    """Components by the dotted names of settings, in the order they were added."""
+    """Components by the dotted names of settings, in the order they were added.
 
-    def __init__(self) -> None:
+    `defaults` are values that this deployment puts in the place of a profile's.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
         self.components: dict[str, Any] = {}
+        self._defaults = dict(defaults or {})
 
     def add(self, name: str, label: str = "", info: str = "") -> Any:
         """Make the component of a setting, filled from the profile `starter`."""
@@ -58,7 +63,7 @@ class Fields:
             "info": info or _sentence(field.description or ""),
             "elem_id": f"train-{name.replace('.', '-').replace('_', '-')}",
         }
-        value, kind = shown(name, load_config("starter")), _kind(field.annotation)
+        value, kind = shown(name, self._begin(load_config("starter"))), _kind(field.annotation)
         if kind is bool:
             made: Any = gr.Checkbox(value, **common)
         elif get_origin(kind) is Literal:
@@ -69,8 +74,11 @@ class Fields:
         return made
 
     def shown(self, config: RunConfig) -> list[Any]:
-        """What the components show for a configuration, in their order."""
-        return [shown(name, config) for name in self.components]
+        """What the components show for a profile's configuration, in their order."""
+        return [shown(name, self._begin(config)) for name in self.components]
+
+    def _begin(self, config: RunConfig) -> RunConfig:
+        return config.model_copy(update=self._defaults)
 
     def values(self, profile: str, *sent: Any) -> dict[str, Any]:
         """The settings that were changed from the profile's, as `load_config` takes them. Raises `UserError`."""

@@ -50,6 +50,10 @@ SPACE_WORDS = (
     '<div class="lt-gate"><h2>Training is for the owner</h2><p>The owner of this Space, or of an organisation members '
     "who may write in it, train here. Sign in, then come back to this tab.</p></div>"
 )
+NO_LOGIN_WORDS = (
+    '<div class="lt-gate"><h2>Training is for the owner</h2><p>This Space offers no login. Its owner can add '
+    "<code>hf_oauth: true</code> to its README.md.</p></div>"
+)
 _LOG_OUT_JS = """async () => {
   try { await fetch('admin/logout', { method: 'POST' }); } finally { window.location.reload(); }
 }"""
@@ -62,10 +66,13 @@ class Gate:
     def __init__(self, desk: Desk) -> None:
         self._on_space = desk.guard.access.is_on_space
         with gr.Column(elem_id="train-gate") as self.column:
-            if self._on_space:
+            if self._on_space and not desk.guard.access.offers_login:
+                gr.HTML(NO_LOGIN_WORDS, js_on_load=None)  # with the button, the app would not start
+                self._form: Any = None
+            elif self._on_space:
                 gr.HTML(SPACE_WORDS, js_on_load=None)
                 gr.LoginButton("Sign in with Hugging Face", size="md", elem_id="train-sign-in")
-                self._form: Any = None
+                self._form = None
             else:
                 self._form = gr.HTML(TOKEN_FORM, js_on_load=TOKEN_JS)
 

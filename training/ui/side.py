@@ -13,13 +13,20 @@ import gradio as gr
 from starlette.routing import Route
 
 from inference.settings import Settings
+from inference.ui.line import Line
 from training.access import Access
 from training.access_routes import access_routes
+from training.giving_way import GivingWay
 from training.job_launcher import launcher_for
+from training.publish_keeper import PublishKeeper
 from training.runs import RunStore
+from training.setup_steps import Setup
+from training.sleep_timer import SleepTimer
+from training.state_keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard
+from training.ui.setup_notice import owner_html, public_html
 from training.ui.tab import CSS_PATHS, Train, build_train
 from training.watcher import Watcher
 
@@ -34,7 +41,9 @@ class TrainSide:
         self._settings, self._archive = settings, Archive()
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
-        self.watcher = Watcher(self.launcher)
+        self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
+        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
+        self.keeper = StateKeeper(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:
@@ -45,8 +54,27 @@ class TrainSide:
         """True while a run trains here. To ask makes no file."""
         return self.store.exists() and self.store.active() is not None
 
+    def _tend_sleep_timer(self) -> None:
+        """A Job trains on a machine of its own, whether the Space sleeps or not."""
+        if not self.sleep_timer.space:
+            return
+        here = self._settings.training.trainer == "space"
+        records = self.store.list() if self.store.exists() else []
+        self.sleep_timer.tend(
+            any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
+        )
+
+    def missing_html(self) -> str:
+        """What is not set up yet, for everybody who opens the page."""
+        return public_html(self.setup)
+
+    def share_card(self, line: Line) -> None:
+        """Let the app's model give way to runs that need its card."""
+        self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
+
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
         """The tab's contents, inside its context."""
         guard = Guard(self.access)
-        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served)
+        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
+        desk.setup_html = lambda: owner_html(self.setup, [self.sleep_timer.note])
         return build_train(desk, self._archive, tab)

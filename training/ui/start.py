@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import gradio as gr
 
 from inference.adapters import available_adapters
 from inference.errors import UserError
+from inference.settings import Settings
 from training.access import Caller
 from training.config import PROFILES, RunConfig, load_config
 from training.estimate import Estimate, estimate_run
+from training.run_place import hardware_of, place_words, price_per_hour
 from training.run_record import RunRecord, check_budget
 from training.ui.desk import Desk, Section
 from training.ui.fields import Fields, all_names, number_field, read_number
@@ -51,6 +54,7 @@ _GROUPS = {
         "loss_type",
     ),
     "Machine": ("precision", "gradient_checkpointing", "vllm", "vllm_url"),
+    "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
 ADVANCED = _GROUPS | {"Checkpoints and records": tuple(name for name in all_names() if name not in _NAMED)}
@@ -61,7 +65,7 @@ class StartForm:
     """The form and what it does."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk, self._fields = desk, Fields()
+        self._desk, self._fields = desk, Fields(publishing_defaults(desk.settings))
         with gr.Row(elem_classes="lt-columns"):
             with gr.Column(scale=7, min_width=300, elem_classes=["lt-left", "lt-form"]):
                 self._build_form()
@@ -137,9 +141,12 @@ class StartForm:
     def _before_html(self, profile: str, origin: str, price: Any, hours: Any, dollars: Any, *values: Any) -> str:
         try:
             config = self._config(profile, origin, *values)
-            per_hour, _, _ = _budget(price, hours, dollars)
+            per_hour, _, _ = self._budget(price, hours, dollars)
             self._desk.launcher.check(config)
-            return _estimate_html(estimate_run(config, self._desk.store.list(), per_hour))
+            place = place_words(config, self._desk.settings)
+            records = self._desk.store.list()
+            hardware = hardware_of(self._desk.settings, records)
+            return _estimate_html(estimate_run(config, records, per_hour, hardware), place)
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
@@ -155,11 +162,18 @@ class StartForm:
             found["start_adapter"] = str(records[origin].path)
         return load_config(profile, found)
 
+    def _budget(self, price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
+        """What was typed, else the Hub's price; what the store would refuse is said before the button is pressed."""
+        per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._desk.settings)
+        most = read_number("max_hours", hours), read_number("max_dollars", dollars)
+        check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=most[0], max_dollars=most[1]))
+        return per_hour, *most
+
     def start(self, caller: Caller, promote: bool, *sent: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
         profile, origin, *budget = sent[:5]
         config = self._config(profile, origin, *sent[5:])
-        price, hours, dollars = _budget(*budget)
+        price, hours, dollars = self._budget(*budget)
         self._desk.launcher.check(config)
         record = self._desk.store.ask(
             config,
@@ -185,25 +199,20 @@ class StartForm:
         return [gr.update(choices=names, value=chosen), self._before_html(sent[0], chosen, *sent[2:])]
 
 
+def publishing_defaults(settings: Settings) -> dict[str, Any]:
+    """Where adapters of this deployment go unless the form says otherwise: `training` in `space.yaml`."""
+    names = ("publish_to", "publish_every_minutes", "publish_public")
+    return {name: getattr(settings.training, name) for name in names}
+
+
 def build_start(desk: Desk) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(desk)
     return Section(form.form[1:], [form.origin, form.estimate], form.refresh), form
 
 
-def _budget(price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
-    """What was typed; what the store would refuse is said before the button is pressed."""
-    read = (
-        read_number("dollars_per_hour", price),
-        read_number("max_hours", hours),
-        read_number("max_dollars", dollars),
-    )
-    check_budget(RunRecord("", Path(), "", dollars_per_hour=read[0], max_hours=read[1], max_dollars=read[2]))
-    return read
-
-
-def _estimate_html(found: Estimate) -> str:
-    """What it would take, as a list of figures, and where they are from."""
+def _estimate_html(found: Estimate, place: Sequence[str] = ()) -> str:
+    """What it would take, as a list of figures, where they are from, and where it would run."""
     hours = "unknown" if found.hours is None else duration(found.hours)
     if found.dollars is not None:
         price = f"${found.dollars:,.2f}"
@@ -220,7 +229,7 @@ def _estimate_html(found: Estimate) -> str:
     return (
         f'<h2 class="lt-panel-title">Before it starts</h2><dl class="lt-figures-list">{items}</dl>'
         f'<p class="lt-note lt-quiet">{html.escape(_sentence(found.reason))} Loading, and the evaluation at the end, '
-        "come on top.</p>"
+        "come on top.</p>" + "".join(f'<p class="lt-note lt-quiet">{html.escape(sentence)}</p>' for sentence in place)
     )
 
 

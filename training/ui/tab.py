@@ -176,9 +176,8 @@ class Train:
 
     def _notices(self) -> list[Any]:
         """What happened to the records, and what is going wrong now."""
-        notice, trouble = self._desk.store.notice, self._desk.watcher.trouble
-        parts = []
-        if trouble:
+        notice, parts = self._desk.store.notice, [self._desk.setup_html()]
+        for trouble in filter(None, (self._desk.watcher.trouble, self._desk.keeper.trouble)):
             parts.append(f'<p class="lt-note lt-bad" role="alert">{html.escape(trouble)}</p>')
         if notice:
             parts.append(f'<p class="lt-note lt-warn" role="status">{html.escape(notice)}</p>')

@@ -59,7 +59,7 @@ def status_html(record: RunRecord, now: Snapshot) -> str:
         f'<div class="lt-run-head"><h2 class="lt-run-state lt-{kind}" data-status="{escape(now.status, 20)}">'
         f'<span class="lt-dot" aria-hidden="true"></span>{escape(word, 20)}</h2>'
         f'<p class="lt-run-name">{escape(record.id, 80)}</p></div>'
-        f'{_reason(now)}{_progress(now)}<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
+        f'{_reason(now)}{_progress(now)}{_publishing(now)}<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
     )
 
 
@@ -107,6 +107,11 @@ def _reason(now: Snapshot) -> str:
     parts = [_sentence(reason)] if reason else []
     parts += [f"Now: {escape(now.stage)}."] if now.stage else []
     return f'<p class="lt-run-reason">{" ".join(parts)}</p>' if parts else ""
+
+
+def _publishing(now: Snapshot) -> str:
+    """What the Hub has of it; part of what is said there comes from the Hub."""
+    return f'<p class="lt-run-reason" data-part="publishing">{escape(now.publishing)}</p>' if now.publishing else ""
 
 
 def _progress(now: Snapshot) -> str:

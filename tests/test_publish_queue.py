@@ -1,0 +1,100 @@
+"""The queue on disk: what waits survives kills and deleted checkpoints, newer replaces older, results replace both."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.errors import UserError
+from inference.settings import STARTER
+from tests.run_folders import add_checkpoint, begun_run, finished_run
+from training.publish_queue import PublishQueue, State, result_step, waiting_runs
+from training.publish_words import publish_words
+
+
+def put(queue: PublishQueue, repo: str, step: int, is_result: bool = False) -> None:
+    queue.put(STARTER / "adapter", STARTER, "starter", repo=repo, step=step, is_result=is_result)
+
+
+def test_what_waits_outlives_its_checkpoint(tmp_path: Path) -> None:
+    run = begun_run(tmp_path / "night")
+    checkpoint = add_checkpoint(run, 1)
+    weights = (checkpoint / "adapter_model.safetensors").read_bytes()
+    queue = PublishQueue(run.path)
+    folder = queue.put(checkpoint, checkpoint, "base", repo="me/a", step=1, is_result=False)
+    assert os.stat(folder / "adapter_model.safetensors").st_nlink == 2, "a link costs no time and no room"
+    shutil.rmtree(checkpoint)
+    assert (folder / "adapter_model.safetensors").read_bytes() == weights
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "base"
+    assert not {"optimizer.pt", "training_args.bin", "README.md"} & {path.name for path in folder.iterdir()}
+
+
+def test_half_an_item_and_a_broken_record_are_nothing(tmp_path: Path) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    shutil.copytree(queue.waiting()[0].folder, queue.path / ".new-0000")  # a kill before its last rename
+    (queue.path / "123-ab").mkdir()
+    (queue.path / "record.json").write_text('{"published": 3')
+    assert [item.step for item in queue.waiting()] == [1] and queue.state() == State()
+    assert [folder for _, folder in waiting_runs(tmp_path)] == [tmp_path / "night"]
+
+
+def test_what_has_no_adapter_is_not_queued(tmp_path: Path) -> None:
+    run = begun_run(tmp_path / "night")
+    with pytest.raises(UserError, match="holds no adapter to publish"):
+        PublishQueue(run.path).put(tmp_path, None, "base", repo="me/a", step=1, is_result=False)
+    assert not list(run.path.glob("publish/[0-9]*"))
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(["me/a", "me/b"]), st.booleans()), min_size=1, max_size=6))
+def test_nothing_is_lost_that_a_newer_one_does_not_replace(puts: list[tuple[str, bool]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        queue = PublishQueue(Path(folder))
+        for step, (repo, is_result) in enumerate(puts):
+            put(queue, repo, step, is_result)
+        for repo in ("me/a", "me/b"):
+            mine = [(step, is_result) for step, (name, is_result) in enumerate(puts) if name == repo]
+            waiting = [(item.step, item.is_result) for item in queue.waiting() if item.repo == repo]
+            assert waiting[-1:] == mine[-1:], "the newest always waits"
+            results = [one for one in mine if one[1]]
+            assert [one for one in waiting if one[1]] == results[-1:], "and the newest result, whatever follows it"
+            assert len([one for one in waiting if not one[1]]) <= 1
+        while waiting_now := queue.waiting():
+            queue.take_out(waiting_now[0])
+        assert not list(queue.path.glob("[0-9]*"))
+
+
+def test_the_lock_and_the_key(tmp_path: Path) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    assert queue.key() == PublishQueue(queue.run).key() and len(queue.key()) == 8
+    with queue.held() as mine, PublishQueue(queue.run).held() as other:
+        assert mine and not other
+
+
+def test_the_step_of_a_result(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "night")
+    assert result_step(run) == 4
+    (run.path / "validation.json").write_text('{"chosen": 2}')
+    assert result_step(run) == 2
+
+
+def test_words_for_whoever_watches(tmp_path: Path) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    assert publish_words(queue.run) == ""
+    assert publish_words(queue.run, "me/a") == "Its adapter goes to me/a: nothing is there yet."
+    put(queue, "me/a", 25)
+    assert publish_words(queue.run) == "Step 25 is on its way to me/a."
+    done = {"repo": "me/a", "step": 20, "is_result": False, "commit": "c" * 40, "tag": None}
+    queue.keep(State("step 25 waits: the Hub cannot be reached", 3, 1e12, [done]))
+    said = publish_words(queue.run)
+    assert said.startswith("Step 20 is published as me/a@cccccccccccc. Step 25 waits: the Hub cannot be reached. ")
+    assert "The next try is in " in said
