@@ -34,7 +34,7 @@ pretrain: $(RUN_STAMP)
 	$(PYTHON) -m training pretrain
 
 space: $(RUN_STAMP)
-	$(PYTHON) -m training.front_matter
+	$(PYTHON) -m training.space.front_matter
 
 test: $(DEV_STAMP)
 	$(PYTEST) $(PYTEST_ARGS)

@@ -22,8 +22,8 @@ from tests.hub_machines import Job, Jobs
 from tests.hub_repos import Hub
 from tests.samples import SMALL_RUN, STARTER
 from training.config import load_config
-from training.job_launcher import JobLauncher
-from training.job_pace import Pace
+from training.jobs.launcher import JobLauncher
+from training.jobs.pace import Pace
 from training.run_record import RunRecord
 from training.runs import RunStore
 
@@ -67,7 +67,7 @@ class JobWorld:
         files = {} if code is not None else {name: (ROOT / name).read_bytes() for name in _code()}
         if code is not None:
             main = (QUICK_JOB + code).encode()
-            files = {"training/__init__.py": b"", "training/job_main.py": main, "requirements.txt": b""}
+            files = {"training/__init__.py": b"", "training/jobs/main.py": main, "requirements.txt": b""}
         self.code = hub.repo("space", SPACE).commit(dict(files))
         self.jobs = Jobs.of(hub, folder / "jobs", client_env(url, folder / "job-cache"))
         self.jobs.image_env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.samples import STARTER, perturbed_adapter
 from training.config import load_config
-from training.publish_queue import PROCESSOR_FILES
+from training.publishing.queue import PROCESSOR_FILES
 from training.run_folder import RunFolder, append_line
 from training.run_versions import versions_here
 

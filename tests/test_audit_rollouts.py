@@ -9,7 +9,7 @@ from typing import Any
 from inference.engine import Engine
 from inference.rows import Completion, Row
 from training.audit_rollouts import Plan, sample_rollouts
-from training.hardware import hardware_name
+from training.space.hardware import hardware_name
 
 PLAN = Plan(
     num_generations=4,

@@ -9,7 +9,7 @@ import pytest
 
 from inference.errors import UserError
 from tests.checkouts import git_checkout
-from training.checkout import Checkout, digest, read_checkout
+from training.space.checkout import Checkout, digest, read_checkout
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from tests.hub_client import Client
 from tests.hub_faults import KINDS, Fault
 from tests.hub_repos import Hub
 from tests.hub_spaces import Space, space_of
-from training import deploy, front_matter
-from training.checkout import ROOT
+from training import deploy
+from training.space import front_matter
+from training.space.checkout import ROOT
 
 NAME, BUCKET = "me/look", "me/look-state"
 TOKEN = "hf_abcdefghijkl"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.checkout import digest
-from training.deploy_plan import Found, Mount, Wanted, file_changes, plan
+from training.space.checkout import digest
+from training.space.plan import Found, Mount, Wanted, file_changes, plan
 
 WANTED = Wanted(
     space="me/look",

@@ -11,8 +11,8 @@ from huggingface_hub import SpaceCard
 from inference.errors import UserError
 from inference.space_file import SpaceFile
 from tests.hub_client import Client
-from training import front_matter
-from training.front_matter import ROOT
+from training.space import front_matter
+from training.space.front_matter import ROOT
 
 FILES = ("README.md", "space.yaml", "requirements.txt")
 PINS = "a==1\ngradio[oauth]==6.31.0\nb==2\n"

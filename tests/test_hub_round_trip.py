@@ -18,7 +18,7 @@ from tests.hub_repos import Hub
 from tests.samples import problems
 from training.__main__ import main
 from training.runs import RunStore
-from training.state_keeper import StateKeeper
+from training.state.keeper import StateKeeper
 
 REPO = "me/counting"
 TOKEN = "hf_token_of_me"

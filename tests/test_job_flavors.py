@@ -2,8 +2,8 @@
 
 import pytest
 
-from training.job_flavors import queue_words
-from training.prices import Hardware, PriceList
+from training.jobs.flavors import queue_words
+from training.space.prices import Hardware, PriceList
 
 
 def machine(name: str, gpus: int, gb: float, dollars: float) -> Hardware:

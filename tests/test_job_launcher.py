@@ -12,7 +12,7 @@ from inference.errors import UserError
 from tests.hub_faults import KINDS, Fault
 from tests.hub_repos import Hub
 from tests.job_world import BUCKET, QUICK, SPACE, TOKEN, JobWorld
-from training.job_launcher import launcher_for
+from training.jobs.launcher import launcher_for
 from training.runs import RunStore
 
 ROUTES = (

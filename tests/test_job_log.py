@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.job_log import GROWING, MARK, Listener, Place, Teller
+from training.jobs.log import GROWING, MARK, Listener, Place, Teller
 from training.run_folder import write_whole
 
 LAUNCH = "0123456789abcdef"

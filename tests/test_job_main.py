@@ -11,13 +11,13 @@ from inference.errors import UserError
 from tests.hub_repos import Hub
 from tests.job_world import JobWorld
 from training.config import load_config
-from training.job_end import is_away, mirrored_step
-from training.job_main import ORDER, Order, begin
-from training.mirror import mirror_run
+from training.jobs.end import is_away, mirrored_step
+from training.jobs.main import ORDER, Order, begin
 from training.run_folder import RunFolder, step_of
 from training.run_record import RunRecord
 from training.run_request import make_folder
 from training.runs import RunStore
+from training.state.mirror import mirror_run
 
 TORTURE = pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
 
@@ -116,7 +116,7 @@ def test_a_job_goes_on_from_the_copy_with_what_was_changed(home: Path, tmp_path:
 
 
 def test_a_job_begins_anew_only_where_nothing_was_done(home: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("training.job_main.COPY_SECONDS", 0.0)
+    monkeypatch.setattr("training.jobs.main.COPY_SECONDS", 0.0)
     record = RunRecord("run-1", tmp_path / "run-1", load_config("starter").model_dump_json())
     make_folder(record, record.run_config)
     assert begin(order(record), tmp_path / "state", tmp_path / "one").folder.is_dir()

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from inference.errors import UserError
 from tests.samples import SMALL_RUN
-from training import state_copy, state_tree
 from training.config import RunConfig
-from training.mirror import Mirroring, RunMirror, ServingMirror, forget_run, mirror_run, run_state
-from training.restore import restore_home, restore_run
 from training.run_folder import RunFolder, append_line, write_whole
-from training.state_copy import Copy
-from training.state_tree import KEPT, Manifest, StateTree
+from training.state import copy as state_copy
+from training.state import tree as state_tree
+from training.state.copy import Copy
+from training.state.mirror import Mirroring, RunMirror, ServingMirror, forget_run, mirror_run, run_state
+from training.state.restore import restore_home, restore_run
+from training.state.tree import KEPT, Manifest, StateTree
 
 RUN = "20261122-143000-a1b2"
 

@@ -20,12 +20,12 @@ from inference.settings import STARTER
 from tests.hub_client import Client
 from tests.hub_repos import Hub
 from tests.run_folders import add_checkpoint, begun_run, finished_run
-from training.card_tables import evaluation_tables, plain, table
-from training.model_card import Licence, make_card
 from training.publish import queue_run
-from training.publish_package import Facts, make_package
-from training.publish_queue import PublishQueue
-from training.publish_send import send
+from training.publishing.card_tables import evaluation_tables, plain, table
+from training.publishing.model_card import Licence, make_card
+from training.publishing.package import Facts, make_package
+from training.publishing.queue import PublishQueue
+from training.publishing.send import send
 from training.run_folder import RunFolder
 
 BASE, DATA, COMMIT = "Qwen/Qwen2.5-VL-3B-Instruct", "lmms-lab/multimodal-open-r1-8k-verified", "c" * 40

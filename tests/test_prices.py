@@ -9,7 +9,7 @@ import pytest
 from tests.hub_client import Client
 from tests.hub_faults import KINDS, Fault
 from tests.hub_repos import Hub
-from training.prices import KEPT_SECONDS, RETRY_SECONDS, PriceList, Prices, dollars
+from training.space.prices import KEPT_SECONDS, RETRY_SECONDS, PriceList, Prices, dollars
 
 
 def test_live_prices_by_the_hour(hub: Hub, hub_client: Client) -> None:

@@ -13,7 +13,7 @@ from inference.version_list import adapter_versions
 from tests.run_folders import finished_run
 from training.access import Access
 from training.config import load_config
-from training.publish_queue import PublishQueue
+from training.publishing.queue import PublishQueue
 from training.ui.adapter_cards import versions_html
 from training.ui.desk import Desk
 from training.ui.fields import Fields

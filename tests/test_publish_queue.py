@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from inference.errors import UserError
 from inference.settings import STARTER
 from tests.run_folders import add_checkpoint, begun_run, finished_run
-from training.publish_queue import PublishQueue, State, result_step, waiting_runs
-from training.publish_words import publish_words
+from training.publishing.queue import PublishQueue, State, result_step, waiting_runs
+from training.publishing.words import publish_words
 
 
 def put(queue: PublishQueue, repo: str, step: int, is_result: bool = False) -> None:

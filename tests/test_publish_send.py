@@ -20,8 +20,8 @@ from tests.hub_repos import Hub, Repo
 from tests.run_folders import add_checkpoint, begun_run, finished_run
 from training.hub_trouble import HubTrouble
 from training.publish import queue_run
-from training.publish_queue import PublishQueue
-from training.publish_send import Published, send
+from training.publishing.queue import PublishQueue
+from training.publishing.send import Published, send
 from training.run_folder import RunFolder
 
 REPO = "ann/tuned"
@@ -256,7 +256,7 @@ def test_what_is_no_adapter_stays_here(api: Any, tmp_path: Path) -> None:
 @settings(max_examples=30)
 @given(st.text(max_size=60), st.integers(0, 10**6))
 def test_a_title_is_found_again(run: str, step: int) -> None:
-    from training.publish_place import _Entry, title
+    from training.publishing.place import _Entry, title
 
     entry = _Entry("0" * 40, title(step, run, "3fa9c1d2", "0badc0de1234"))
     assert entry.mark == ("3fa9c1d2", "0badc0de1234") and "\n" not in entry.title

@@ -25,9 +25,9 @@ from tests.hub_repos import Hub
 from tests.hub_server import serve
 from tests.run_folders import add_checkpoint, begun_run, finished_run
 from training.publish import queue_run
-from training.publish_keeper import PublishKeeper
-from training.publish_queue import PublishQueue
-from training.publisher import Patience, finish, hub_api, work
+from training.publishing.keeper import PublishKeeper
+from training.publishing.publisher import Patience, finish, hub_api, work
+from training.publishing.queue import PublishQueue
 from training.spawning import publisher_environment
 
 REPO = "ann/tuned"
@@ -260,7 +260,7 @@ def test_a_publisher_has_no_secret_but_the_token() -> None:
 def test_a_follower_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
     run = begun_run(tmp_path / "night")
     PublishQueue(run.path).put(STARTER / "adapter", None, "starter", repo=REPO, step=1, is_result=False)
-    command = [sys.executable, "-m", "training.publisher", str(run.path), "--follow"]
+    command = [sys.executable, "-m", "training.publishing.publisher", str(run.path), "--follow"]
     env: dict[str, Any] = client_env("http://127.0.0.1:9", tmp_path / "cache", "hf_ann_token")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | env, cwd=Path(__file__).parents[1])
     queue = PublishQueue(run.path)

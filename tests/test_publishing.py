@@ -16,9 +16,9 @@ from tests.run_folders import add_checkpoint, begun_run
 from tests.samples import SMALL_RUN
 from training.config import load_config
 from training.life import run
-from training.publish_keeper import PublishKeeper
-from training.publish_queue import PublishQueue
-from training.publishing import Publishing
+from training.publishing.in_run import Publishing
+from training.publishing.keeper import PublishKeeper
+from training.publishing.queue import PublishQueue
 from training.run_folder import RunFolder
 
 REPO = "ann/tuned"

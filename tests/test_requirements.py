@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.front_matter import PYTHON_VERSION, ROOT, gradio_version
+from training.space.front_matter import PYTHON_VERSION, ROOT, gradio_version
 
 OF_THE_HUB = ("gradio[oauth,mcp]=={}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces")
 """What the Hub's build of a Gradio Space adds to requirements.txt."""

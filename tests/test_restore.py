@@ -10,13 +10,13 @@ import pytest
 
 from inference.errors import UserError
 from tests.samples import SMALL_RUN
-from training import restore
 from training.config import RunConfig
-from training.deleted_runs import deleted_runs, note_deleted
-from training.mirror import ServingMirror, mirror_run, run_state, serving_state
-from training.restore import Restored, has_copy, restore_home, restore_run
 from training.run_folder import RunFolder, append_line
-from training.state_tree import StateTree
+from training.state import restore
+from training.state.deleted_runs import deleted_runs, note_deleted
+from training.state.mirror import ServingMirror, mirror_run, run_state, serving_state
+from training.state.restore import Restored, has_copy, restore_home, restore_run
+from training.state.tree import StateTree
 
 RUN = "night"
 

@@ -5,8 +5,8 @@ from inference.space_file import TrainingSection
 from tests.test_job_flavors import LIST, machine
 from training.config import load_config
 from training.memory import Card
-from training.prices import PriceList
 from training.run_place import hardware_of, need_gb, place_words, price_per_hour
+from training.space.prices import PriceList
 
 STARTER_RUN = load_config("starter")
 

@@ -12,7 +12,7 @@ from tests.hub_client import Client
 from tests.hub_faults import Fault
 from tests.hub_repos import Hub
 from training.access import LOGIN_VARIABLES
-from training.setup_steps import Setup
+from training.space.setup_steps import Setup
 from training.ui.setup_notice import owner_html, public_html
 
 SPACE = {"SPACE_ID": "me/look", **{name: "x" for name in LOGIN_VARIABLES}}

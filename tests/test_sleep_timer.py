@@ -15,7 +15,7 @@ from tests.hub_client import Client
 from tests.hub_faults import KINDS, Fault
 from tests.hub_repos import Hub
 from tests.hub_spaces import Space, space_of
-from training.sleep_timer import FILE, SleepTimer
+from training.space.sleep_timer import FILE, SleepTimer
 
 ENV = {"SPACE_ID": "me/look", "HF_TOKEN": "hf_me"}
 

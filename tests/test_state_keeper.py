@@ -19,12 +19,12 @@ from tests.hub_repos import Hub, Repo
 from tests.samples import SMALL_RUN, perturbed_adapter
 from training.config import RunConfig
 from training.launcher import LocalLauncher
-from training.mirror import run_state
 from training.run_deletion import delete_run
 from training.run_folder import RunFolder, append_line
 from training.runs import RunStore
-from training.state_keeper import StateKeeper
-from training.state_tree import StateTree
+from training.state.keeper import StateKeeper
+from training.state.mirror import run_state
+from training.state.tree import StateTree
 
 CONFIG = RunConfig(**SMALL_RUN)
 REPO = "me/adapter-state"

@@ -13,7 +13,7 @@ from inference.rows import Row
 from inference.settings import STARTER, STARTER_NAME, base_source
 from training.evaluation_grading import judge
 from training.evaluation_store import Said
-from training.hardware import hardware_name
+from training.space.hardware import hardware_name
 from training.statistics import Estimate, share
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 from inference.errors import UserError
 from inference.space_file import HUB_ID, SPACE_YAML, SpaceFile, read_space_file
-from training import front_matter
-from training.checkout import ROOT, Checkout, digest, read_checkout
-from training.deploy_plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
-from training.deploy_space import SpaceOnHub
 from training.hub_words import hub_errors, limit_waiting, said
-from training.prices import Prices
+from training.space import front_matter
+from training.space.checkout import ROOT, Checkout, digest, read_checkout
+from training.space.hub import SpaceOnHub
+from training.space.plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
+from training.space.prices import Prices
 
 SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 """The variable with the token that the Space gets; without it, the one that deploys."""

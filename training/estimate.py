@@ -137,6 +137,6 @@ def _kind(config: RunConfig | None) -> Any:
 
 
 def _this_hardware() -> str:
-    from training.hardware import hardware_name  # it loads torch
+    from training.space.hardware import hardware_name  # it loads torch
 
     return hardware_name()

@@ -29,20 +29,20 @@ from training.checks import check_run
 from training.choice import choose_checkpoint, drop_candidates, take_adapter
 from training.config import RunConfig
 from training.curriculum import order_by_difficulty
-from training.curve import draw_curve
 from training.data import Splits, load_rows
 from training.evaluation_report import make_report
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
-from training.hardware import hardware
 from training.processes import Identity, boot_seconds
 from training.promotion import conclude_aloud
 from training.promotion_rule import read_request
-from training.publishing import PublishCallback, Publishing
+from training.publishing.curve import draw_curve
+from training.publishing.in_run import PublishCallback, Publishing
 from training.ranks import check_checkpoint, connect, is_main_process, rank, world_size
 from training.run_evaluation import outputs_of_run, plan_of_run
 from training.run_folder import RunFolder, Status, is_at_the_end, step_of
 from training.run_log import Logged
 from training.run_sources import OtherSources, check_sources, pin
+from training.space.hardware import hardware
 from training.stop import Stop, StopAsked
 from training.trainer import build_trainer
 

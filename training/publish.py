@@ -16,9 +16,9 @@ from inference.adapters import CONFIG_FILE, WEIGHTS_FILE
 from inference.errors import UserError
 from inference.settings import load_settings
 from training.failures import UNREACHABLE
-from training.publish_package import plain_name
-from training.publish_queue import PublishQueue, result_step
-from training.publisher import finish
+from training.publishing.package import plain_name
+from training.publishing.publisher import finish
+from training.publishing.queue import PublishQueue, result_step
 from training.repository_names import repository_problem
 from training.run_folder import RunFolder, step_of
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from inference.settings import STARTER_NAME, load_settings
 from training.config import RunConfig, load_config
 from training.config_options import add_config_options, config_values
-from training.job_launcher import Launcher, launcher_for
+from training.jobs.launcher import Launcher, launcher_for
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.watching import RunWatch, Snapshot

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from inference.errors import UserError
-from training.deleted_runs import deleted_runs, note_deleted
 from training.run_folder import RunFolder
 from training.runs import RunStore
+from training.state.deleted_runs import deleted_runs, note_deleted
 
 TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""

@@ -13,7 +13,7 @@
     validation.json      the candidates' scores on validation rows, and the one that was chosen
     hours.json           how long each start was at work
     adapter/             the result, with evaluation.json
-    publish/             what waits to go to the Hub, and what went (`training.publish_queue`)
+    publish/             what waits to go to the Hub, and what went (`training.publishing.queue`)
     train.log, rewards.png, tensorboard/
     request.json, process.json, exit.json, output.log     of a run in the background: `training.launcher`
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from inference.errors import UserError
 from inference.settings import Settings
 from training.config import RunConfig
-from training.job_order import hardware_of_jobs
+from training.jobs.order import hardware_of_jobs
 from training.memory import GB, Card, MemoryNeed, card_here, memory_need, share_card, sizes_of
-from training.prices import PriceList, Prices
 from training.run_record import RunRecord
+from training.space.prices import PriceList, Prices
 
 _prices = Prices()
 

@@ -67,7 +67,7 @@ class RunRecord:
     launcher: str = "local"
     """What executes its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
     job: dict[str, Any] = field(default_factory=dict)
-    """The Job of its newest start, as `training.job_launcher` keeps it; empty before there is one."""
+    """The Job of its newest start, as `training.jobs.launcher` keeps it; empty before there is one."""
 
     launch: str = ""
     """Names one start of the trainer; a process of an earlier start can no longer claim the run."""

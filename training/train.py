@@ -23,7 +23,7 @@ from training.config_options import add_config_options, config_values
 from training.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.machine import by_hand
 from training.processes import own_identity
-from training.publisher import finish
+from training.publishing.publisher import finish
 from training.run_folder import RunFolder
 from training.stop import Stop, StopAsked
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from training.diagnosis import Finding, diagnose
-from training.publish_words import publish_words
+from training.publishing.words import publish_words
 from training.run_ends import last_rows, log_tail, progress, seconds_a_step
 from training.run_rebuild import MAX_FIGURE, is_number, read_json, record_of
 from training.run_record import RunRecord

@@ -19,11 +19,11 @@ from typing import Any
 
 from inference.settings import Settings
 from training.access import Caller
-from training.job_launcher import Launcher
-from training.publish_queue import waiting_runs
+from training.jobs.launcher import Launcher
+from training.publishing.queue import waiting_runs
 from training.run_record import RunRecord
 from training.runs import RunStore
-from training.state_keeper import StateKeeper
+from training.state.keeper import StateKeeper
 from training.ui.guarded import Guard
 from training.watcher import Watcher
 from training.watching import RunWatch, Snapshot

@@ -11,7 +11,7 @@ import gradio as gr
 from inference.errors import UserError
 from inference.version_list import Version
 from training.publish import queue_run
-from training.publish_words import publish_words
+from training.publishing.words import publish_words
 from training.ui.desk import Desk
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from training.setup_steps import Setup, SetupStep
+from training.space.setup_steps import Setup, SetupStep
 
 
 def public_html(setup: Setup) -> str:

@@ -17,12 +17,12 @@ from inference.ui.line import Line
 from training.access import Access
 from training.access_routes import access_routes
 from training.giving_way import GivingWay
-from training.job_launcher import launcher_for
-from training.publish_keeper import PublishKeeper
+from training.jobs.launcher import launcher_for
+from training.publishing.keeper import PublishKeeper
 from training.runs import RunStore
-from training.setup_steps import Setup
-from training.sleep_timer import SleepTimer
-from training.state_keeper import StateKeeper
+from training.space.setup_steps import Setup
+from training.space.sleep_timer import SleepTimer
+from training.state.keeper import StateKeeper
 from training.ui.archive import Archive
 from training.ui.desk import Desk
 from training.ui.guarded import Guard

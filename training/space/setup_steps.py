@@ -19,7 +19,7 @@ from inference.space_file import HUB_ID, has_gpu
 from inference.visitors import is_on_space
 from training.access import LOGIN_VARIABLES
 from training.hub_words import hub_errors, limit_waiting, said, status_of
-from training.prices import PriceList, Prices
+from training.space.prices import PriceList, Prices
 
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -177,7 +177,7 @@ class Setup:
         )
 
     def _bucket(self) -> SetupStep | None:
-        """A private repository of adapters keeps runs too (`training.state_keeper`)."""
+        """A private repository of adapters keeps runs too (`training.state.keeper`)."""
         state = self._settings.state
         if not self.is_on_space or (state is not None and state.is_dir()):
             return None

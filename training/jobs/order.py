@@ -20,8 +20,8 @@ from inference.settings import STARTER_NAME, Settings
 from training.audit_projection import read_measured_run
 from training.config import RunConfig
 from training.estimate import estimate_run
-from training.job_main import MIRROR_SECONDS, ORDER, Order
-from training.jobs_hub import APP, JobSpec, Volume
+from training.jobs.hub import APP, JobSpec, Volume
+from training.jobs.main import MIRROR_SECONDS, ORDER, Order
 from training.processes import MARK
 from training.run_record import RunRecord
 from training.spawning import secrets_for
@@ -127,7 +127,7 @@ def job_spec(
     labels = {"app": APP, "run": record.id, "launch": record.launch, "space": place.space.replace("/", "--")}
     return JobSpec(
         image=IMAGE,
-        command=[*run, "python", "-m", "training.job_main"],
+        command=[*run, "python", "-m", "training.jobs.main"],
         env=variables,
         secrets=secrets_for(record, _with_token(env)),
         flavor=place.flavor,

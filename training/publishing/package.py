@@ -23,7 +23,7 @@ from inference.errors import UserError
 from inference.format import THINK_PROMPT
 from training.config import RunConfig
 from training.data_config import STARTER
-from training.publish_queue import CURVE, PROCESSOR_FILES, Item
+from training.publishing.queue import CURVE, PROCESSOR_FILES, Item
 from training.repository_names import repository_problem
 from training.run_folder import RunFolder
 
@@ -176,7 +176,7 @@ def _publication(key: str, item: Item, digest: str, evaluation: dict[str, Any]) 
 
 
 def _curve(facts: Facts) -> bytes:
-    from training.curve import draw_curve
+    from training.publishing.curve import draw_curve
 
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / CURVE

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.errors import UserError
-from training.checkout import Checkout, Digest
-from training.deploy_plan import STATE_FOLDER, TOKEN_SECRET, Found, Mount, Step, Wanted, file_changes
 from training.hub_words import hub_errors, safe, said, status_of
+from training.space.checkout import Checkout, Digest
+from training.space.plan import STATE_FOLDER, TOKEN_SECRET, Found, Mount, Step, Wanted, file_changes
 
 _SECRET_WORDS = "The Space publishes, trains and keeps itself awake with it."
 

@@ -1,4 +1,4 @@
-"""README.md's block for the Hub, made from space.yaml: `make space`, or `python -m training.front_matter`.
+"""README.md's block for the Hub, made from space.yaml: `make space`, or `python -m training.space.front_matter`.
 
 The Hub configures a Space by the block and does not read space.yaml. Gradio's version is that of requirements.txt.
 """
@@ -15,7 +15,7 @@ import yaml
 from inference.errors import UserError
 from inference.space_file import HUB_ID, SpaceFile, has_gpu, read_space_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PYTHON_VERSION = "3.11"
 """The oldest that works; the requirements are tried with it."""
 SCOPES = ("read-memberships",)

@@ -1,7 +1,7 @@
 """Sends what a run has queued for the Hub, in a process of its own, so that no step and no visitor waits for it.
 
-    python -m training.publisher FOLDER              # what waits and is due, then ends: the app's watcher starts it
-    python -m training.publisher FOLDER --follow     # until standard input ends: the trainer starts it
+    python -m training.publishing.publisher FOLDER             # what waits and is due, then ends: by the app's watcher
+    python -m training.publishing.publisher FOLDER --follow    # until standard input ends: by the trainer
 
 What cannot be sent is tried again, later and later, and not before the Hub's `Retry-After`; the notice stands in the
 queue's record and in the run's log. Whatever happens to this process, the next one goes on from what is on disk.
@@ -24,8 +24,8 @@ from typing import Any
 
 from inference.errors import UserError
 from training.hub_trouble import MAX_RETRY_AFTER, HubTrouble
-from training.publish_queue import Item, PublishQueue
-from training.publish_send import Published, entry_of, send
+from training.publishing.queue import Item, PublishQueue
+from training.publishing.send import Published, entry_of, send
 from training.spawning import hide_secrets
 
 POLL_SECONDS = 1.0
@@ -114,7 +114,7 @@ def say(queue: PublishQueue, words: str) -> None:
     """A line in the run's own log."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     with (queue.run / "train.log").open("a", encoding="utf-8") as file:
-        file.write(f"{stamp} INFO training.publisher: {hide_secrets(words)}\n")
+        file.write(f"{stamp} INFO training.publishing.publisher: {hide_secrets(words)}\n")
 
 
 def finish(
@@ -174,7 +174,7 @@ def hub_api() -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Work off the queue; 0 if nothing waits any more."""
-    parser = argparse.ArgumentParser("python -m training.publisher", description=__doc__)
+    parser = argparse.ArgumentParser("python -m training.publishing.publisher", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--follow", action="store_true")
     parser.add_argument("--first-seconds", type=float, default=Patience.first)

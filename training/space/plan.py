@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.checkout import Digest
+from training.space.checkout import Digest
 
 STATE_FOLDER = "/state"
 """Where the bucket is mounted, in the Space and in a Job."""

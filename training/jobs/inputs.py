@@ -8,10 +8,10 @@ from pathlib import Path
 from inference.errors import UserError
 from inference.served import serving
 from inference.settings import Settings
-from training.job_order import JobPlace, in_bucket
-from training.mirror import mirror_run
+from training.jobs.order import JobPlace, in_bucket
 from training.run_folder import RunFolder, step_of
 from training.run_record import RunRecord
+from training.state.mirror import mirror_run
 
 
 def bring_inputs(record: RunRecord, place: JobPlace, settings: Settings) -> str | None:

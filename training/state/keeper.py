@@ -5,7 +5,7 @@
     keeper.stop(5)                        # at the end: a last copy
 
 The copy lies in the bucket that is mounted at `LOOKTHINK_STATE`; on a Space without one, in a private repository beside
-the one that adapters are published to (`training.hub_state`); where there is neither, nowhere. Nothing is copied before
+the one that adapters are published to (`training.state.hub`); where there is neither, nowhere. Nothing is copied before
 what was there has been brought back: an empty disk never stands for a home with no runs.
 """
 
@@ -20,11 +20,11 @@ from typing import Protocol
 
 from inference.errors import UserError
 from inference.settings import Settings
-from training.deleted_runs import deleted_runs
-from training.job_end import IN_BUCKET
-from training.mirror import RunMirror, ServingMirror, forget_run, in_words
-from training.restore import RUN_ID, Restored, restore_home
+from training.jobs.end import IN_BUCKET
 from training.runs import RunStore
+from training.state.deleted_runs import deleted_runs
+from training.state.mirror import RunMirror, ServingMirror, forget_run, in_words
+from training.state.restore import RUN_ID, Restored, restore_home
 
 EVERY_SECONDS = 30.0
 """Between two passes."""
@@ -196,7 +196,7 @@ class StateKeeper:
 
 
 def _place_for(settings: Settings, env: Mapping[str, str]) -> Place | None:
-    from training.hub_state import HubState
+    from training.state.hub import HubState
 
     if settings.state is not None:
         return Bucket(settings.state)

@@ -22,13 +22,13 @@ from transformers import TrainerCallback
 
 from inference.errors import UserError
 from training.config import RunConfig
-from training.publish_package import plain_name
-from training.publish_queue import RECORD, PublishQueue, result_step
+from training.publishing.package import plain_name
+from training.publishing.queue import RECORD, PublishQueue, result_step
 from training.ranks import any_process
 from training.run_folder import RunFolder, step_of
 from training.spawning import publisher_environment
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
 
@@ -109,7 +109,7 @@ class Publishing:
             return
         with (self.queue.path / "output.log").open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "training.publisher", str(self.folder.path.absolute()), "--follow"],
+                [sys.executable, "-m", "training.publishing.publisher", str(self.folder.path.absolute()), "--follow"],
                 cwd=_ROOT,
                 env=publisher_environment(os.environ),
                 stdin=subprocess.PIPE,

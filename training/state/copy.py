@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from training.state_tree import Changed, Kept, Part, StateTree, holds, is_path
+from training.state.tree import Changed, Kept, Part, StateTree, holds, is_path
 
 GROWING = (".jsonl", ".log")
 """Files that are only appended to, or written anew."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from inference.format import THINK_PROMPT
-from training.card_tables import code, evaluation_tables, number, overall, plain, training_rows
 from training.data_config import STARTER
-from training.publish_package import RECORD_FOLDER, Facts
-from training.publish_queue import CURVE
+from training.publishing.card_tables import code, evaluation_tables, number, overall, plain, training_rows
+from training.publishing.package import RECORD_FOLDER, Facts
+from training.publishing.queue import CURVE
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")

@@ -14,8 +14,8 @@ import time
 from typing import IO
 
 from training.hub_trouble import HubTrouble
-from training.job_log import Listener, Place
-from training.jobs_hub import JobsHub
+from training.jobs.hub import JobsHub
+from training.jobs.log import Listener, Place
 from training.run_record import RunRecord
 
 _KEEP_SECONDS = 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from training.publish_queue import PublishQueue
+from training.publishing.queue import PublishQueue
 
 
 def publish_words(folder: Path, publish_to: str | None = None) -> str:

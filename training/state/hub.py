@@ -4,7 +4,7 @@
     state.fetch()                                             # at the start: what is kept comes into the folder
     state.send(is_busy=True, changed=True, deleted=set())     # meanwhile: one commit with what is new in the folder
 
-The repository holds the files of the folder as `training.state_tree` makes them: their names are digests of their
+The repository holds the files of the folder as `training.state.tree` makes them: their names are digests of their
 content, so a name that is there need not be sent, and a commit whose answer was lost is found to be there already.
 Pictures of rollouts are left out: a thousand small files would be a thousand requests at the next start.
 """

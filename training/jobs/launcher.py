@@ -6,7 +6,7 @@
 A start is named in the records first, then the Job is made with that name as a label, then its id is noted. Whatever
 ends between these, or an answer that is lost, the next look finds the Job by its labels and starts no second one. All
 that is asked of the Hub is asked in `reconcile`; where the Hub does not answer, that is said and asked again later,
-and the Job goes on. What it writes comes home through its log (`training.job_feed`) and the bucket.
+and the Job goes on. What it writes comes home through its log (`training.jobs.feed`) and the bucket.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training.config import RunConfig
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, is_away
-from training.job_order import check_config, place_of
-from training.job_pace import Pace
-from training.job_run import JobRun
-from training.jobs_hub import JobsHub
+from training.jobs.end import bring_home, is_away
+from training.jobs.hub import JobsHub
+from training.jobs.order import check_config, place_of
+from training.jobs.pace import Pace
+from training.jobs.run import JobRun
 from training.launcher import LocalLauncher
 from training.run_record import RunRecord
 from training.runs import RunStore
@@ -131,7 +131,7 @@ class JobLauncher(LocalLauncher):
 
     def _search(self) -> None:
         """Jobs that go on, of runs that are not here: the home was lost."""
-        from training.job_rebuild import adopt_jobs
+        from training.jobs.rebuild import adopt_jobs
 
         try:
             place = place_of(self.settings, os.environ)

@@ -1,7 +1,7 @@
 """The app goes on with what runs have queued for the Hub and no trainer sends any more, also after a restart.
 
     keeper = PublishKeeper(store.folder)
-    keeper.look()      # every few seconds, from the app's watcher: starts `training.publisher` where something is due
+    keeper.look()      # every few seconds, from the app's watcher: starts a `publisher` where something is due
 
 A process of its own sends, so that a Hub that hangs holds up neither visitors nor the watching of runs.
 """
@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from training.publish_queue import QUEUE, PublishQueue, waiting_runs
+from training.publishing.queue import QUEUE, PublishQueue, waiting_runs
 from training.spawning import publisher_environment
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class PublishKeeper:
@@ -41,7 +41,14 @@ class PublishKeeper:
     def _start(self, folder: Path) -> subprocess.Popen[bytes]:
         with (folder / QUEUE / "output.log").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "training.publisher", str(folder), "--first-seconds", str(self.first_seconds)],
+                [
+                    sys.executable,
+                    "-m",
+                    "training.publishing.publisher",
+                    str(folder),
+                    "--first-seconds",
+                    str(self.first_seconds),
+                ],
                 cwd=_ROOT,
                 env=publisher_environment(os.environ),
                 stdin=subprocess.DEVNULL,

@@ -14,10 +14,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from training.config import RunConfig
-from training.job_end import leave_to_bucket
-from training.job_main import ORDER
-from training.job_order import JobPlace
-from training.jobs_hub import Job, JobsHub
+from training.jobs.end import leave_to_bucket
+from training.jobs.hub import Job, JobsHub
+from training.jobs.main import ORDER
+from training.jobs.order import JobPlace
 from training.processes import own_identity
 from training.run_rebuild import record_of
 from training.run_record import RunRecord

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.publish_package import Facts
+from training.publishing.package import Facts
 
 MEASURES = {"format": "in the format", "strict": "strict accuracy", "lenient": "lenient accuracy"}
 CONDITIONS = {

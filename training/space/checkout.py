@@ -14,7 +14,7 @@ from pathlib import Path
 
 from inference.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MAX_FILE_BYTES = 100_000_000
 _GIT_SECONDS = 30
 

@@ -1,8 +1,8 @@
 """What runs inside a Hugging Face Job: the ordinary trainer, with its folder copied to the bucket and told in the log.
 
-    python -m training.job_main
+    python -m training.jobs.main
 
-`LOOKTHINK_JOB` holds what is to be done, as `training.job_order` writes it, and `LOOKTHINK_STATE` names the folder
+`LOOKTHINK_JOB` holds what is to be done, as `training.jobs.order` writes it, and `LOOKTHINK_STATE` names the folder
 where the bucket is mounted. The run's folder is on the Job's own disk, which is lost at the end; a run that was begun
 before goes on from its copy. SIGTERM, by which a Job is cancelled or ends at its timeout, and the hour before which
 the timeout comes, stop the trainer as everywhere: with a checkpoint, which is copied too.
@@ -26,17 +26,17 @@ from typing import Any
 
 from inference.errors import UserError
 from training.config import RunConfig
-from training.job_log import MIRRORED, Teller
-from training.mirror import Mirroring
-from training.publish_keeper import PublishKeeper
-from training.publish_queue import PublishQueue
-from training.restore import has_copy, restore_run
+from training.jobs.log import MIRRORED, Teller
+from training.publishing.keeper import PublishKeeper
+from training.publishing.queue import PublishQueue
 from training.run_folder import RunFolder, step_of, write_whole
 from training.run_rebuild import adopt_folders
 from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.runs import RunStore
 from training.spawning import spawn
+from training.state.mirror import Mirroring
+from training.state.restore import has_copy, restore_run
 
 ORDER = "LOOKTHINK_JOB"
 TELL_SECONDS = 1.0

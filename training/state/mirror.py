@@ -6,7 +6,7 @@
 
 A run's copy has its newest whole checkpoint and all records, so that the run resumes from it and its record is made
 anew (`training.run_rebuild`); what is served has its versions. Records that only grow are copied by their tail. A copy
-is whole or is not taken for one (`training.state_tree`); `training.restore` brings it back.
+is whole or is not taken for one (`training.state.tree`); `training.state.restore` brings it back.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from inference.served_file import FILE
 from training.run_folder import MARKER, RunFolder
-from training.state_copy import TRIES, Copy, Mirrored
-from training.state_tree import StateTree
+from training.state.copy import TRIES, Copy, Mirrored
+from training.state.tree import StateTree
 
 _LEFT_OUT = ("lock", "__pycache__")
 _LAST = ("process.json", "status.json", "request.json", "exit.json")

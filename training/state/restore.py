@@ -1,4 +1,4 @@
-"""Brings back what `training.mirror` has copied: run folders, what is served, and its versions.
+"""Brings back what `training.state.mirror` has copied: run folders, what is served, and its versions.
 
     restore_home(home, Path("/state"))                                  # at the app's start: all that is not here
     restore_run("20261122-143000-a1b2", Path("/state"), home)           # one run; where it is here, brought up to date
@@ -22,10 +22,10 @@ from pathlib import Path
 from inference.errors import UserError
 from inference.served_file import FILE, locked
 from inference.versions import NAME
-from training.deleted_runs import deleted_runs
-from training.mirror import in_words, run_state, serving_state
 from training.run_folder import MARKER, is_whole
-from training.state_tree import Kept, Manifest, StateTree, holds
+from training.state.deleted_runs import deleted_runs
+from training.state.mirror import in_words, run_state, serving_state
+from training.state.tree import Kept, Manifest, StateTree, holds
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _INCOMING = ".restore-"

@@ -3,8 +3,8 @@
     send(HfApi(), queue, item)
 
 Looked at first is what the repository holds: a commit whose answer was lost is found there, and not made again; a
-commit by another hand is left alone (`training.publish_place`). The commit names its parent, so that the Hub refuses it
-where somebody was quicker between the look and the commit; then it is looked again.
+commit by another hand is left alone (`training.publishing.place`). The commit names its parent, so that the Hub refuses
+it where somebody was quicker between the look and the commit; then it is looked again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 
 from training.hub_trouble import HubTrouble, hub_trouble_of
 from training.hub_words import status_of
-from training.model_card import Licence, make_card
-from training.publish_package import OWN_FILES, Package, make_package
-from training.publish_place import MAIN, Place, find_place, title
-from training.publish_queue import Item, PublishQueue
+from training.publishing.model_card import Licence, make_card
+from training.publishing.package import OWN_FILES, Package, make_package
+from training.publishing.place import MAIN, Place, find_place, title
+from training.publishing.queue import Item, PublishQueue
 from training.repository_names import branch_of, tag_of
 
 log = logging.getLogger(__name__)

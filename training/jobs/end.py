@@ -12,16 +12,16 @@ from inference.errors import UserError
 from inference.served import promote, serving
 from inference.settings import Settings
 from training import run_ends
-from training.job_log import MIRRORED
-from training.jobs_hub import Job
-from training.publish_queue import QUEUE
-from training.restore import has_copy, restore_run
+from training.jobs.hub import Job
+from training.jobs.log import MIRRORED
+from training.publishing.queue import QUEUE
 from training.run_ends import OUTPUT, End
 from training.run_folder import RunFolder, write_whole
 from training.run_rebuild import PROCESS, is_number, read_json
 from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.spawning import hide_secrets
+from training.state.restore import has_copy, restore_run
 
 IN_BUCKET = "in-bucket.json"
 """In the folder of a run whose newest files are in the bucket alone: nothing is copied there from here."""

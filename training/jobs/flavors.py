@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.prices import PriceList
+from training.space.prices import PriceList
 
 NONE_FREE = "no free machine:"
 _SHOWN = 3

@@ -11,18 +11,18 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.job_end import bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
-from training.job_feed import Feed
-from training.job_flavors import NONE_FREE, queue_words
-from training.job_inputs import bring_inputs
-from training.job_order import check_config, job_spec, place_of, timeout_seconds
-from training.job_pace import Pace
-from training.jobs_hub import Job, JobsHub
-from training.prices import Prices
+from training.jobs.end import bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
+from training.jobs.feed import Feed
+from training.jobs.flavors import NONE_FREE, queue_words
+from training.jobs.hub import Job, JobsHub
+from training.jobs.inputs import bring_inputs
+from training.jobs.order import check_config, job_spec, place_of, timeout_seconds
+from training.jobs.pace import Pace
 from training.processes import Identity, is_alive, own_identity
 from training.run_place import need_gb
 from training.run_record import RunRecord
 from training.runs import RunStore
+from training.space.prices import Prices
 
 MAX_DEATHS = 3
 """So many Jobs in a row with no new checkpoint end a run."""

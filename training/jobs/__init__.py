@@ -1,0 +1,1 @@
+"""Runs as Hugging Face Jobs, behind the launcher's door."""

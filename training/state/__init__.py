@@ -1,0 +1,1 @@
+"""What outlives the machine: copies of runs and of what is served, and their way back."""
