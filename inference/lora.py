@@ -220,8 +220,9 @@ def _check_config(config: dict, folder: Path, base_name: str) -> None:
         raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
     if trained_on and Path(trained_on).name != Path(base_name).name:
         raise UserError(
-            f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves {base_name}. Serve that "
-            f"base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one under another name."
+            f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves "
+            f"{base_name}. Serve that base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one "
+            "under another name."
         )
 
 

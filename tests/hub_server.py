@@ -56,12 +56,15 @@ def answer(
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else head and body of an answer, sent apart, are 40 ms apart
     hub: Hub
 
     def do_GET(self) -> None:
         hub = self.hub
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         hub.requests.append((self.command, self.path))
+        if token := self._token():
+            hub.more.setdefault("tokens_seen", set()).add(token)
         fault = strike(hub.faults, self.command, urlsplit(self.path).path)
         if fault is not None and fault.kind == "refused":
             return self._cut()
@@ -70,10 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
+    def _token(self) -> str:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
+
     def _answer(self, body: bytes) -> Answer:
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
-        if token:
-            self.hub.more.setdefault("tokens_seen", set()).add(token)
+        token = self._token()
         if token and token not in self.hub.tokens:
             return Refused(401, "", "Invalid credentials in Authorization header").answer
         host = f"http://{self.headers.get('Host')}"

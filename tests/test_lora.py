@@ -95,6 +95,14 @@ def no_rank(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v[:0] if "lora_A" in k else v[:, :0].contiguous() for k, v in tensors.items()}
 
 
+def huge(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v.double() * 1e300 for k, v in tensors.items()}
+
+
+def cast(dtype: torch.dtype) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    return lambda tensors: {k: v.to(dtype) for k, v in tensors.items()}
+
+
 SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
     "config is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
@@ -115,12 +123,12 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a pair": (lambda f: change_tensors(f, half_a_pair), "half of the LoRA pair of .*layers.0.mlp.up_proj"),
     "another width": (lambda f: change_tensors(f, narrowed), "does not fit"),
     "NaN": (lambda f: change_tensors(f, lambda t: {k: v * torch.nan for k, v in t.items()}), "NaN"),
-    "too large for its dtype": (lambda f: change_tensors(f, lambda t: {k: v.double() * 1e300 for k, v in t.items()}), "NaN"),
+    "too large for its dtype": (lambda f: change_tensors(f, huge), "NaN"),
     "rank 0": (lambda f: change_tensors(f, no_rank), "does not fit"),
     "scalars": (lambda f: change_tensors(f, lambda t: {k: torch.ones(()) for k in t}), "does not fit"),
-    "integers": (lambda f: change_tensors(f, lambda t: {k: v.to(torch.int8) for k, v in t.items()}), "torch.int8"),
-    "eight bits": (lambda f: change_tensors(f, lambda t: {k: v.to(torch.float8_e4m3fn) for k, v in t.items()}), "float8"),
-    "complex": (lambda f: change_tensors(f, lambda t: {k: v.to(torch.complex64) for k, v in t.items()}), "complex64"),
+    "integers": (lambda f: change_tensors(f, cast(torch.int8)), "torch.int8"),
+    "eight bits": (lambda f: change_tensors(f, cast(torch.float8_e4m3fn)), "float8"),
+    "complex": (lambda f: change_tensors(f, cast(torch.complex64)), "complex64"),
     "a scale of text": (lambda f: change_config(f, lora_alpha="8"), "lora_alpha 8; it must be a number"),
     "a scale of lists": (lambda f: change_config(f, lora_alpha=[8]), "must be a number"),
     "a scale without end": (lambda f: change_config(f, lora_alpha=float("inf")), "must be a number"),
