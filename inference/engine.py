@@ -127,6 +127,12 @@ class Engine:
         """Onto the card again. Raises torch's error where there is not room."""
         self._move(self.device)
 
+    def release(self) -> None:
+        """Give back the memory that rows stood in, until the next ones come. No row may be in a slot."""
+        with self.lock:
+            self._pool.tidy()
+            self._pool.release()
+
     def _move(self, device: torch.device) -> None:
         with self.lock:
             self._encoder.forget()

@@ -89,7 +89,9 @@ class PolicyEngine:
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        return [list(completion.token_ids) for completion in self.engine.generate(rows)]
+        completions = self.engine.generate(rows)
+        self.engine.release()  # the loss, which comes next, needs the memory
+        return [list(completion.token_ids) for completion in completions]
 
     def _prompt(
         self, messages: Sequence[Mapping[str, Any]], image: Image.Image, picture: ImageEncoding
