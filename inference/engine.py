@@ -61,7 +61,7 @@ class Engine:
         """How this make of model takes pictures and counts positions."""
         slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary)
         self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends)
-        self._encoder = ImageEncoder(self.family)
+        self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings
 
@@ -184,8 +184,7 @@ class Engine:
 
     def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
         """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
-        self.prepare(images)
-        with self.lock, torch.inference_mode():
+        with torch.inference_mode():
             return self._encoder.encode(images)
 
     def prepare(self, images: Sequence[Image.Image]) -> None:

@@ -91,8 +91,10 @@ def test_a_picture_is_prepared_once_whoever_asks_and_when(engine: Engine, pictur
 
 def test_prepared_pictures_are_bounded_and_a_failure_is_not_kept(engine: Engine, pictures, monkeypatch) -> None:
     encoder = encoding.ImageEncoder(engine.family)
-    monkeypatch.setattr(encoding, "MAX_PREPARED", 2)
-    encoder.prepare(pictures[:3])
+    encoder.prepare(pictures[:1])
+    [made] = encoder._prepared.values()
+    monkeypatch.setattr(encoding, "PREPARED_BYTES", 2 * made.result()["pixel_values"].nbytes + 100)
+    encoder.prepare(pictures[1:3])
     assert len(encoder._prepared) == 2
     with monkeypatch.context() as patch:
         patch.setattr(type(engine.family), "process", lambda self, image: 1 / 0)
@@ -100,6 +102,10 @@ def test_prepared_pictures_are_bounded_and_a_failure_is_not_kept(engine: Engine,
             encoder.prepare(pictures[3:])
     encoder.prepare(pictures[3:])
     assert encoder.num_preparations == 5
+    with torch.inference_mode():
+        encoder.encode(pictures)
+    assert (encoder.num_preparations, encoder.num_encodings) == (7, 4), "the two that had to leave, and no other"
+    assert not encoder._prepared
 
 
 def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_path) -> None:
