@@ -66,7 +66,8 @@ $(DEV_STAMP): | $(PYTHON)
 	@rm -f .venv/.dev-* .venv/.run-* && touch $@ $(RUN_STAMP)
 
 ifeq ($(HAS_UV),yes)
-install = uv pip install --python $(PYTHON) $(1)
+# As pip does of itself: else each of many processes compiles the libraries anew where no bytecode is written.
+install = uv pip install --compile-bytecode --python $(PYTHON) $(1)
 else
 install = $(PYTHON) -m pip install --disable-pip-version-check $(1)
 endif

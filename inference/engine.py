@@ -63,6 +63,7 @@ class Engine:
         self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends)
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
+        self._system_prompts: dict[str, str | None] = {}
         self._max_length = model.config.get_text_config().max_position_embeddings
 
     @classmethod
@@ -148,6 +149,7 @@ class Engine:
         Decodes that run already go on with the one they began with. Raises `UserError` if it cannot be served.
         """
         self._adapters[name] = self.read_adapter(path)
+        self._system_prompts[name] = read_system_prompt(Path(path))
 
     def read_adapter(self, path: str | Path) -> Adapter:
         """The LoRA at `path`, ready for rows to bring along (`Row.held`); the engine does not keep it.
@@ -163,7 +165,12 @@ class Engine:
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter; decodes that use it go on."""
         self._adapter(name)
-        del self._adapters[name]
+        del self._adapters[name], self._system_prompts[name]
+
+    def system_prompt(self, name: str) -> str | None:
+        """What an adapter that is held wants to be asked with; `None` if it has no system prompt of its own."""
+        self._adapter(name)
+        return self._system_prompts[name]
 
     def stream(self, rows: Sequence[Row], stop: threading.Event | None = None) -> Decode:
         """Begin to complete the rows together; iterate the result. Raises `UserError` at once for a row it refuses."""

@@ -114,7 +114,8 @@ def test_it_is_never_exceeded_once_a_step_and_a_checkpoint_are_measured(
                     is_over = is_over or found.is_over()
                 if is_over:
                     assert num_saves == 1 or found.spent <= 3600 * hours + 1e-6
-                    assert Budget(Path(folder), hours - 1e-6).is_over(is_starting=True), "a resume ends at once"
+                    if num_saves > 1:  # before, a checkpoint was taken to last as long as a step
+                        assert Budget(Path(folder), hours - 1e-6).is_over(is_starting=True), "a resume ends at once"
                     raised = hours + (load + 2 * step + 2 * save) / 3600
                     assert not Budget(Path(folder), raised).is_over(is_starting=True)
                     return

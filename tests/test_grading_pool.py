@@ -15,7 +15,7 @@ import pytest
 from training import grading_pool
 from training.grading import grade_answer
 from training.grading_pool import Budget, MathLimit, math_equal, num_workers
-from training.math_process import STARVED
+from training.math_process import GONE, STARVED, MathProcess
 from training.math_worker import MEMORY_LIMIT_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +143,21 @@ def test_killed_workers_are_replaced() -> None:
         wait_until_gone(process_id)
     assert math_equal("x+42", "42+x", budget=patient())
     assert not set(before) & set(pool.process_ids())
+
+
+@on_linux
+def test_a_question_that_a_dying_worker_never_read_is_not_to_blame() -> None:
+    worker = MathProcess()
+    assert worker.reply(300) == "yes"
+    os.kill(worker.process.pid, signal.SIGSTOP)  # its end of the pipe stays open, and nobody reads
+    asked = threading.Thread(target=lambda: replies.append(worker.ask(["1", "1", "equal"], 100.0)))
+    replies: list[str] = []
+    asked.start()
+    time.sleep(0.2)
+    os.kill(worker.process.pid, signal.SIGKILL)
+    asked.join(timeout=60)
+    assert replies == [GONE]
+    worker.kill()
 
 
 def test_there_are_as_many_workers_as_cpus_within_reason() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.latex import to_latex
-from training.math_worker import NO, NO_ANSWER, NO_GOLD, YES, compare
+from training.math_worker import NO, NO_ANSWER, NO_GOLD, TAKEN, YES, compare
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,5 +54,5 @@ def test_the_process_replies_line_by_line() -> None:
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     command = [sys.executable, "-m", "training.math_worker"]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, timeout=400)
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [YES, YES, NO]  # the first says it is ready
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [YES, TAKEN, YES, TAKEN, NO]  # first: ready
     assert done.returncode == 0

@@ -24,6 +24,10 @@ class Witness:
     def __init__(self, engine: Engine | None = None, fail_at: int | None = None) -> None:
         self.engine, self.fail_at = engine, fail_at
         self.asked: list[list[Row]] = []
+        self.own_prompt: str | None = None
+
+    def system_prompt(self, name: str) -> str | None:
+        return self.own_prompt
 
     def generate(self, rows: Sequence[Row]) -> list[Completion]:
         """With an engine its completions; without one an empty completion for each row."""
@@ -130,6 +134,16 @@ def test_the_starter_on_sixteen_rows(engine: Engine, tuned: str) -> None:
     assert all(o.strict == o.lenient and not o.well_formed for o in one.outcomes["base-direct"])
     assert one.verdict and one.kinds == rows["kind"] and len(one.answer_kinds) == 16
     assert one.about["num_rows"] == 16 and "| base-direct " in one.markdown()
+
+
+def test_an_adapter_with_a_system_prompt_of_its_own_is_asked_with_it(problems: Any) -> None:
+    witness: Any = Witness()
+    witness.own_prompt = "Look first."
+    report = evaluate(witness, problems, choose_conditions(["main", "looks"]), adapter="tuned", batch_size=99)
+    asked = {name: rows[0].system_prompt for name, rows in zip(report.outcomes, witness.asked, strict=True)}
+    own = {name: prompt for name, prompt in asked.items() if prompt == "Look first."}
+    assert own.keys() == {"adapter-thinking", "adapter-blank", "adapter-swapped"}
+    assert asked["base-thinking"] == THINK_PROMPT and "differences are those of both" in report.markdown()
 
 
 def test_two_adapters_on_the_same_rows(engine: Engine, tuned: str, problems: Any) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from training.math_worker import TAKEN
+
 NO_TIME = "comparing took too long"
 BROKEN = "comparing broke the process that did it"
 GONE = "the process that compares had ended"
@@ -46,7 +48,7 @@ class MathProcess:
         threading.Thread(target=self._read, name="grading-replies", daemon=True).start()
 
     def ask(self, question: list[str], limit_seconds: float) -> str:
-        """The worker's reply, `NO_TIME`, `BROKEN`, or `GONE` where it was dead before it could read the question.
+        """The worker's reply, `NO_TIME`, `BROKEN`, or `GONE` where it was dead before it had read the question.
 
         The limit is on the worker's own CPU time, so that a verdict does not hang on what else the machine does;
         `STARVED` times as much may go by on the clock.
@@ -58,12 +60,16 @@ class MathProcess:
         except OSError:
             return GONE
         end, spent = time.monotonic() + STARVED * limit_seconds, self.cpu_seconds()
-        left = limit_seconds
-        while (reply := self.reply(min(left, end - time.monotonic()))) == NO_TIME:
+        left, is_taken = limit_seconds, False
+        while (reply := self.reply(min(left, end - time.monotonic()))) in (NO_TIME, TAKEN):
+            if reply == TAKEN:
+                is_taken = True
+                continue
             left = limit_seconds - (self.cpu_seconds() - spent)
             if left <= _CPU_TICK_SECONDS or time.monotonic() >= end:
                 return NO_TIME
-        return reply
+        # A process that dies holds its end of the pipe until its last thread is gone: written is not read.
+        return GONE if reply == BROKEN and not is_taken else reply
 
     def cpu_seconds(self) -> float:
         """What the worker has computed so far."""

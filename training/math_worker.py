@@ -28,6 +28,8 @@ CPU_LIMIT_SECONDS = 5
 """The kernel ends the process when one comparison has used this much, even if nobody is left to kill it."""
 
 RELATIONS = ("equal", "multiple", "positive multiple")
+TAKEN = "taken"
+"""Said of a question that was read, before its verdict."""
 YES, NO = "yes", "no"
 NO_GOLD = "the expected answer cannot be read as mathematics"
 NO_ANSWER = "the answer cannot be read as mathematics"
@@ -145,6 +147,7 @@ def main() -> None:
     print(json.dumps(compare("2\\sqrt{3}", "\\sqrt{12}", "equal")), flush=True)  # imports all; the pool waits for it
     limit = _limit_memory()
     for line in sys.stdin:
+        print(json.dumps(TAKEN), flush=True)
         limit()
         try:
             reply = compare(*json.loads(line))

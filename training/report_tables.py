@@ -13,11 +13,15 @@ MEANING = """- format: the whole completion is one thought and one answer in the
 - base-direct is asked for the answer alone: its whole completion is graded, so strict is lenient there;
 - shares and differences with their 95 % intervals; p is that of the exact McNemar test of lenient accuracy."""
 
+_OWN_PROMPT = (
+    "\n- the adapter has a system prompt of its own and is asked with it: the differences are those of both together."
+)
+
 
 def markdown(report: Report) -> str:
     """The verdict, the conditions, their differences, then both by kind."""
     parts = [f"**{report.verdict}**"] if report.verdict else []
-    parts += [_overall_table(report), MEANING]
+    parts += [_overall_table(report), MEANING + (_OWN_PROMPT if report.about.get("own_system_prompt") else "")]
     if report.pairs:
         parts += ["What changes, points of 100, on the same rows:", _comparison_table(report), _power(report)]
     for title, groups in (("kind of problem", report.by_kind), ("kind of answer", report.by_answer_kind)):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from inference.engine import Engine
 from inference.errors import UserError
+from inference.format import THINK_PROMPT
 from inference.rows import Row
 from training.answer_kinds import answer_kind
 from training.conditions import ADAPTER_THINKING, BASE_THINKING, CONDITIONS, Condition
@@ -49,16 +50,18 @@ def evaluate(
     """Complete and grade every row under every condition.
 
     `rows` is a `datasets.Dataset` with `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is
-    the name under which the engine holds it; without one, the conditions that need it are left out. Conditions with a
-    temperature complete each row `num_samples` times. What `parts` holds is not decoded again, and every batch that is
-    finished goes there.
+    the name under which the engine holds it; without one, the conditions that need it are left out. An adapter with a
+    system prompt of its own is asked with that in the place of the thinking prompt, as visitors ask it. Conditions with
+    a temperature complete each row `num_samples` times. What `parts` holds is not decoded again, and every batch that
+    is finished goes there.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
         raise UserError(f"{len(rows)} rows, {len(conditions)} conditions: an evaluation needs one of each at least")
     swapped = any(c.picture == "swapped" for c in conditions)
     partners = swap(*sizes_and_keys(rows), seed) if swapped else None
-    asking = _Asking(engine, rows, adapter, max_new_tokens, seed, batch_size, partners)
+    own_prompt = engine.system_prompt(adapter) if adapter else None
+    asking = _Asking(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
     started = time.perf_counter()
     said = _complete(asking, conditions, num_samples, progress, parts)
     outcomes, samples = _grade(rows["solution"], conditions, said)
@@ -70,6 +73,7 @@ def evaluate(
             "seed": seed,
             "max_new_tokens": max_new_tokens,
             "seconds": round(time.perf_counter() - started, 1),
+            "own_system_prompt": own_prompt is not None,
         },
         answer_kinds=[answer_kind(gold_answer(solution)) for solution in rows["solution"]],
         samples=samples,
@@ -110,6 +114,8 @@ class _Asking:
     engine: Engine
     rows: Any
     adapter: str | None
+    own_prompt: str | None
+    """The adapter's, in the place of the thinking prompt."""
     max_new_tokens: int
     seed: int
     batch_size: int
@@ -117,6 +123,11 @@ class _Asking:
 
     def firsts(self) -> Iterator[int]:
         return iter(range(0, len(self.rows), self.batch_size))
+
+    def system_prompt(self, condition: Condition) -> str:
+        if condition.tuned and self.own_prompt and condition.system_prompt == THINK_PROMPT:
+            return self.own_prompt
+        return condition.system_prompt
 
     def complete(self, condition: Condition, sample: int, first: int, batch: dict[str, Any]) -> list[Said]:
         """One sample of the rows from `first` on, decoded together."""
@@ -128,7 +139,7 @@ class _Asking:
             Row(
                 image=Image.new("RGB", image.size, "white") if condition.picture == "blank" else image.convert("RGB"),
                 question=problem,
-                system_prompt=condition.system_prompt,
+                system_prompt=self.system_prompt(condition),
                 adapter=self.adapter if condition.tuned else None,
                 max_new_tokens=self.max_new_tokens,
                 temperature=condition.temperature,
