@@ -64,7 +64,8 @@ class Engine:
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
-        self._max_length = model.config.get_text_config().max_position_embeddings
+        self.max_length: int = model.config.get_text_config().max_position_embeddings
+        """Tokens that a prompt and its completion may have together."""
 
     @classmethod
     def load(
@@ -242,10 +243,10 @@ class Engine:
         return adapter
 
     def _check_length(self, row: Row, num_prompt_tokens: int) -> None:
-        if num_prompt_tokens + row.max_new_tokens > self._max_length:
+        if num_prompt_tokens + row.max_new_tokens > self.max_length:
             raise UserError(
                 f"Picture and question take {num_prompt_tokens:,} tokens; with up to {row.max_new_tokens:,} for the "
-                f"completion that is more than the model's {self._max_length:,}. Shorten the question or lower the "
+                f"completion that is more than the model's {self.max_length:,}. Shorten the question or lower the "
                 "length."
             )
 
