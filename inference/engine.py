@@ -180,11 +180,14 @@ class Engine:
             _check(row)
         adapters = [self._adapter_of(row) for row in rows]
         images = self.encode([row.image for row in rows])
-        prompts = []
+        prompts, written = [], {}
         for row, image, adapter in zip(rows, images, adapters, strict=True):
-            ids = tuple(self.tokens.prompt_ids(row, image.placeholder))
+            text = row.question, row.system_prompt, row.prefix, image.placeholder
+            if text not in written:  # a group has one
+                written[text] = tuple(self.tokens.prompt_ids(row, image.placeholder)), len(self.tokens.prefix_ids(row))
+            ids, num_prefix_tokens = written[text]
             self._check_length(row, len(ids))
-            prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
+            prompts.append(Prompt(row, ids, num_prefix_tokens, image, adapter))
         decode = Decode(self, prompts, stop, started)
         with self.lock:
             self._pool.add(decode.ticket)

@@ -18,6 +18,8 @@ def sample(
 ) -> torch.Tensor:
     """Next tokens (B,) for logits (B, V), temperatures (B,) above 0 and uniform noise (B,): the token whose share
     of the cumulative distribution holds the noise. Tokens at -inf are never drawn, nor those outside of `top_p` (B,).
+    Of logits that are no numbers, which an adapter's weights can lead to, the last token is drawn: what follows is
+    nonsense, for that row alone.
 
     >>> sample(torch.tensor([[0.0, 0.0, -torch.inf]]), torch.tensor([1.0]), torch.tensor([0.7])).tolist()
     [1]
@@ -26,7 +28,8 @@ def sample(
     if top_p is not None:
         shares = keep_nucleus(shares, top_p)
     sums = shares.double().cumsum(dim=-1)
-    return torch.searchsorted(sums, noise[:, None].double() * sums[:, -1:], right=True)[:, 0]
+    drawn = torch.searchsorted(sums, noise[:, None].double() * sums[:, -1:], right=True)[:, 0]
+    return drawn.clamp(max=logits.shape[-1] - 1)
 
 
 def keep_nucleus(shares: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

@@ -112,6 +112,16 @@ class SlotCache(Cache):
         for tensor, made in zip(self._tensors(), itertools.chain(*prompts), strict=True):
             tensor[first : first + len(sources), :, end - made.shape[2] : end] = made[sources]
 
+    def part(self, rows: Sequence[int], low: int, end: int) -> States:
+        """A copy of the columns [low, end) of some rows."""
+        layers = [(layer.keys, layer.values) for layer in self._slot_layers]
+        return [(keys[list(rows), :, low:end], values[list(rows), :, low:end]) for keys, values in layers]  # type: ignore[index]
+
+    @property
+    def column_bytes(self) -> int:
+        """What a column of one row takes in one layer."""
+        return sum(tensor[0, :, 0].nbytes for tensor in self._tensors()[:2])
+
     def move(self, sources: Sequence[int], targets: Sequence[int], low: int, end: int) -> None:
         """Copy the columns [low, end) of some rows to the places of others."""
         tensors = self._tensors()

@@ -9,6 +9,7 @@ import torch
 
 from inference.choice import Chooser, Seat
 from inference.families import Family
+from inference.groups import Groups, find_groups, use_groups
 from inference.prompts import Prefill, Prompt, prefill
 from inference.routing import Router, Routes, make_routes
 from inference.slot_cache import SlotCache
@@ -23,6 +24,9 @@ class Slots:
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head = model.get_output_embeddings()
         self._device: torch.device = model.device
+        self._has_groups = self._device.type == "cpu"  # where it was measured
+        if self._has_groups:
+            use_groups(self._decoder)
         self._step = 0
         self.release()
 
@@ -45,6 +49,8 @@ class Slots:
         self._mask: torch.Tensor | None = None
         """(B, 1, 1, columns), added to the attention's scores; `None` where nothing is hidden."""
         self._routes: Routes = {}
+        self._options: dict[str, Groups] = {}
+        """What the language model is told beside that."""
         self._chooser: Chooser | None = None
         self._is_arranged = False
         self._router.use(self._routes)  # so that no adapter is kept
@@ -88,6 +94,7 @@ class Slots:
             position_ids=self._offsets + self._column,
             past_key_values=self._cache,
             use_cache=True,
+            **self._options,
         ).last_hidden_state  # (B, 1, hidden)
         self._column += 1
         self._tokens = self._chooser.choose(self._head(hidden[:, 0]), self._step)  # from logits (B, V)
@@ -139,6 +146,8 @@ class Slots:
             hidden = columns < torch.tensor(starts, device=self._device)[:, None]  # (B, columns)
             mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
             self._mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]  # (B, 1, 1, columns)
+        groups = find_groups(self._seats, self._cache, self._low) if self._has_groups else None
+        self._options = {} if groups is None else {"groups": groups}
         self._routes = make_routes([seat.prompt.adapter for seat in self._seats], self._device)
         self._chooser = Chooser(self._seats, self._vocabulary, self._device)
         self._is_arranged = True

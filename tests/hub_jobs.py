@@ -67,6 +67,8 @@ def look(hub: Hub, request: Request) -> Answer:
 
 def cancel(hub: Hub, request: Request) -> Answer:
     job = _one(hub, request)
+    if job.is_over:
+        raise Refused(400, "", "Job is not running")
     hub.more["jobs"].end(job, "CANCELED", "Job cancelled")
     return as_json(job.info())
 

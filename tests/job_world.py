@@ -77,7 +77,7 @@ class JobWorld:
         self.home = folder / "home"
         self.launcher = self.new_launcher()
 
-    def new_launcher(self, **options: Any) -> JobLauncher:
+    def new_launcher(self, pace: Pace | None = None, **options: Any) -> JobLauncher:
         """As of an app that has just been started."""
         section = TrainingSection(trainer="job", bucket=BUCKET)
         settings = Settings(
@@ -88,7 +88,7 @@ class JobWorld:
             state=self.state,
             training=section,
         )
-        return JobLauncher(RunStore(self.home), settings, pace=self.pace, **options)
+        return JobLauncher(RunStore(self.home), settings, pace=pace or self.pace, **options)
 
     @property
     def store(self) -> RunStore:

@@ -140,14 +140,14 @@ def test_a_checkpoint_that_goes_while_it_is_copied(
 ) -> None:
     """The trainer deletes the old one as soon as it has a new one: what is copied is one of them, whole."""
     first = checkpoint(run, 1)
-    opened = state_copy._open
+    opened = state_copy.open_plain
 
     def deleting(path: Path):
         if path.name == "trainer_state.json" and first.exists():
             run.mark_whole(checkpoint(run, 2, whole=False), keep=1)
         return opened(path)
 
-    monkeypatch.setattr(state_copy, "_open", deleting)
+    monkeypatch.setattr(state_copy, "open_plain", deleting)
     mirror_run(run.path, state)
     found = RunFolder(back(state, tmp_path)).newest_checkpoint()
     assert not first.exists() and found is not None and found.name == "checkpoint-2"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from training.state import restore
 from training.state.deleted_runs import deleted_runs, note_deleted
 from training.state.mirror import ServingMirror, mirror_run, run_state, serving_state
 from training.state.restore import Restored, has_copy, restore_home, restore_run
-from training.state.tree import StateTree
+from training.state.tree import Part, StateTree, _digest_of
 
 RUN = "night"
 
@@ -107,6 +110,53 @@ def test_a_damaged_version_is_told_and_the_others_come(home: Path, state: Path, 
     found = restore_home(tmp_path / "other", state)
     assert found.versions == ("good",) and "adapter bad" in found.problems[0]
     assert [path.name for path in (tmp_path / "other" / "adapters").glob("[!.]*")] == ["good"]
+
+
+def test_a_copy_that_cannot_be_read_now_is_read_later_and_keeps_no_other(
+    run: RunFolder, state: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror_run(RunFolder.create(home / "runs" / "second", RunConfig(**SMALL_RUN)).path, state)
+    read = StateTree.read
+
+    def stale(tree: StateTree, part: Part) -> Iterator[bytes]:
+        if tree.path.name == RUN:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        yield from read(tree, part)
+
+    monkeypatch.setattr(StateTree, "read", stale)
+    found = restore_home(tmp_path / "other", state)
+    assert found.runs == ("second",) and not found.is_all
+    assert "run night cannot be read now" in found.problems[0] and "tried again" in found.problems[0]
+    monkeypatch.undo()
+    found = restore_home(tmp_path / "other", state)
+    assert found.runs == (RUN,) and found.is_all and not found.problems
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_plain_file_is_no_piece(kind: str, run: RunFolder, state: Path, tmp_path: Path) -> None:
+    tree = StateTree(run_state(state, RUN))
+    piece = tree.content / tree.manifests()[0].files["config.json"].parts[0].digest
+    piece.rename(tmp_path / "elsewhere")
+    {"link": lambda: piece.symlink_to(tmp_path / "elsewhere"), "pipe": lambda: os.mkfifo(piece), "folder": piece.mkdir}[
+        kind
+    ]()
+    found = restore_home(tmp_path / "other", state)
+    assert found.runs == () and "incomplete and was left alone" in found.problems[0]
+    os.mkfifo(tree.path / "manifest-99999999-abcdef.json")
+    assert len(tree.manifests()) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json/x", "a/\ud800", "é" * 150, "/".join(["d" * 190] * 8), "../x", "/etc/x"])
+def test_a_manifest_with_a_path_that_cannot_be_is_none(
+    name: str, run: RunFolder, state: Path, home: Path, tmp_path: Path
+) -> None:
+    mirror_run(RunFolder.create(home / "runs" / "second", RunConfig(**SMALL_RUN)).path, state)
+    tree = StateTree(run_state(state, RUN))
+    body = tree.manifests()[0].model_dump(mode="json")
+    body |= {"number": 7, "files": body["files"] | {name: body["files"]["config.json"]}}
+    text = json.dumps({"manifest": body, "digest": _digest_of(body)})
+    (tree.path / "manifest-00000007-abcdef.json").write_text(text)
+    assert restore_home(tmp_path / "other", state).runs == (RUN, "second"), "of the newest that can be"
 
 
 @pytest.mark.parametrize("name", ["..", "../up", ".hidden", "a/b", "", "a\n", "x" * 200])

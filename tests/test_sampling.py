@@ -68,3 +68,10 @@ def test_each_row_has_its_own_nucleus() -> None:
     shares = [torch.bincount(part, minlength=3) / num for part in drawn.split(num)]
     torch.testing.assert_close(shares[0], torch.tensor([0.625, 0.375, 0.0]), atol=1e-3, rtol=0)
     torch.testing.assert_close(shares[1], torch.tensor([0.5, 0.3, 0.2]), atol=1e-3, rtol=0)
+
+
+def test_logits_that_are_no_numbers_give_a_token_that_there_is() -> None:
+    """A token past the last one would end the whole batch, and on a GPU the process."""
+    logits = torch.tensor([[torch.nan, torch.nan], [torch.inf, 0.0], [0.0, 9.0]])
+    drawn = sample(logits, torch.ones(3), torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64))
+    assert all(0 <= token < 2 for token in drawn.tolist()) and drawn[2] == 1

@@ -34,6 +34,7 @@ def space(hub: Hub, hub_client: Client) -> Space:
 def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., SleepTimer]]:
     """Starts an app's timer; what it keeps is in the home and in the bucket."""
     timers = []
+    (tmp_path / "state").mkdir()
 
     def start_one(env: dict[str, str] = ENV, **options: float) -> SleepTimer:
         settings = load_settings(env={"LOOKTHINK_HOME": str(home), "LOOKTHINK_STATE": str(tmp_path / "state")})
@@ -155,6 +156,26 @@ def test_what_cannot_be_done_is_said(hub: Hub, space: Space, start: Callable[...
     free = start()
     free.tend(True)
     wait_for(lambda: "48 hours" in free.note)
+
+
+def test_a_bucket_that_refuses_does_not_let_a_run_fall_asleep(
+    space: Space, start: Callable[..., SleepTimer], home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "state" / FILE).mkdir()
+    timer = start()
+    timer.tend(True)
+    wait_for(lambda: space.sleep_seconds == -1 and timer.note == "")
+    timer.tend(False)
+    wait_for(lambda: space.sleep_seconds == 3600 and not (home / FILE).exists() and timer.note == "")
+
+
+def test_a_mount_that_is_missing_becomes_no_folder(
+    space: Space, start: Callable[..., SleepTimer], home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "state").rmdir()
+    start().tend(True)
+    wait_for(lambda: space.sleep_seconds == -1)
+    assert (home / FILE).is_file() and not (tmp_path / "state").exists()
 
 
 def test_off_a_space_the_hub_is_not_asked(hub: Hub, space: Space, start: Callable[..., SleepTimer]) -> None:

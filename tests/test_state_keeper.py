@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -239,6 +240,59 @@ def test_what_does_not_belong_there_is_neither_read_nor_touched(tmp_path: Path, 
     assert run.path.name in second.runs() and second.keeper.trouble is None
     assert not list(tmp_path.rglob("evil.py")) and not (tmp_path / "second" / "served.json").exists()
     assert "README.md" in kept(repo).commits[kept(repo).refs["main"]]
+
+
+@pytest.mark.parametrize("has_bucket", [True, False])
+def test_a_space_that_was_duplicated_leaves_the_first_ones_runs_alone(
+    tmp_path: Path, state: Path, repo: Hub, has_bucket: bool
+) -> None:
+    where = state if has_bucket else None
+    first = App(tmp_path / "first", where, **ON_SPACE)
+    run = first.ended()
+    first.keeper.look()
+    copy = App(tmp_path / "copy", where, SPACE_ID="me/copy")
+    copy.ended()
+    copy.keeper.look()
+    assert "keeps the runs of the Space me/look, and this is me/copy" in str(copy.keeper.trouble)
+    assert run.path.name not in copy.runs() and not copy.keeper.restored.runs
+    again = App(tmp_path / "again", where, **ON_SPACE)
+    again.keeper.look()
+    assert list(again.runs()) == [run.path.name] and again.keeper.trouble is None
+    if has_bucket:  # it has taken the other's place
+        (state / "kept-for.json").unlink()
+        copy.keeper.look()
+        assert run.path.name in copy.runs() and "me/copy" in (state / "kept-for.json").read_text()
+
+
+def test_a_token_that_is_not_valid_is_no_empty_repository(
+    tmp_path: Path, repo: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = App(tmp_path / "first", None, **ON_SPACE)
+    run = first.ended()
+    first.keeper.look()
+    # On the Hub itself, whose addresses begin with https, the client takes such an answer for a missing repository.
+    monkeypatch.setattr("huggingface_hub.utils._http.REPO_API_REGEX", re.compile("/api/models/"))
+    repo.failure = 401
+    second = App(tmp_path / "second", None, **ON_SPACE)
+    second.keeper.look()
+    assert "does not accept the token" in str(second.keeper.trouble) and second.runs() == {}
+    repo.failure = None
+    second.keeper.look()
+    assert list(second.runs()) == [run.path.name]
+
+
+def test_when_the_space_is_to_sleep_again_is_kept_too(tmp_path: Path, repo: Hub) -> None:
+    first = App(tmp_path / "first", None, **ON_SPACE)
+    first.ended()
+    (tmp_path / "first" / "sleep.json").write_text('{"before_seconds": 900}')
+    first.keeper.look()
+    second = App(tmp_path / "second", None, **ON_SPACE)
+    second.keeper.look()
+    assert json.loads((tmp_path / "second" / "sleep.json").read_text()) == {"before_seconds": 900}
+    (tmp_path / "second" / "sleep.json").unlink()
+    second.keeper.look()
+    App(tmp_path / "third", None, **ON_SPACE).keeper.look()
+    assert not (tmp_path / "third" / "sleep.json").exists(), "it was set again"
 
 
 SENDING = ("POST .*/repos/create", "GET .*/api/models/.*", "POST .*/preupload/main", "POST .*/commit/main")

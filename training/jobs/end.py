@@ -35,7 +35,7 @@ def bring_home(record: RunRecord, state: Path | None) -> str:
 
     What it has queued for publishing stays aside for `take_queue`.
     """
-    if state is None:
+    if state is None or not state.is_dir():
         return "its files are in the bucket, which is not mounted here (LOOKTHINK_STATE)"
     if not has_copy(record.id, state):
         if mirrored_step(record):
@@ -95,12 +95,15 @@ def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) 
     """How the run has ended with its Job; `None` if a next Job is to go on, and why the last one ended."""
     end = run_ends.judge(record)
     why = _why(record, job)
-    if end is None and job.stage == "COMPLETED" and (record.folder / "adapter" / CONFIG_FILE).is_file():
+    if end is None and job.stage == "COMPLETED" and has_begun:  # it ends with the trainer's own status
+        if not (record.folder / "adapter" / CONFIG_FILE).is_file():
+            return End("succeeded", "its adapter is in the bucket, and comes when that answers"), why
         end = End("succeeded")
     if end is not None:
         return (_promoted(record, settings) if end.status == "succeeded" else end), why
-    if job.stage == "CANCELED":
-        return End("interrupted", f"its Job was cancelled on the Hub, not from here{_kept(record)}"), why
+    if job.stage in ("CANCELED", "DELETED"):  # whoever did that does not want the next one either
+        done = "cancelled" if job.stage == "CANCELED" else "deleted"
+        return End("interrupted", f"its Job was {done} on the Hub, not from here{_kept(record)}"), why
     if not has_begun:
         return End("failed", f"{why}. Its last words:\n{last_words(record)}"), why
     return None, why
@@ -110,8 +113,6 @@ def _why(record: RunRecord, job: Job) -> str:
     said = f" ({job.message})" if job.message else ""
     if "timeout" in job.message.lower():
         return f"its Job ran into its timeout{said}"
-    if job.stage == "DELETED":
-        return "its Job is gone from the Hub"
     word = (read_json(record.folder / run_ends.EXIT) or {}) if run_ends.has_ended(record) else {}
     if word.get("status") == run_ends.INTERRUPTED:
         return "its Job's time was nearly over"

@@ -19,18 +19,21 @@ from training.jobs.log import Listener, Place
 from training.run_record import RunRecord
 
 _KEEP_SECONDS = 1.0
+_FIRST_WAIT_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 
 class Feed:
     """The log of one Job."""
 
-    def __init__(self, record: RunRecord, hub: JobsHub) -> None:
-        self.record, self._hub = record, hub
+    def __init__(self, record: RunRecord, hub: JobsHub, longest_wait: float = 120.0) -> None:
+        """`longest_wait`, in seconds: between two attempts while the Hub does not give the log."""
+        self.record, self._hub, self._longest_wait = record, hub, longest_wait
         self.is_done = False
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._has_begun = False
+        self._wait, self._not_before = 0.0, 0.0
         self._is_over = False
 
     @property
@@ -40,8 +43,12 @@ class Feed:
 
     def follow(self, is_over: bool) -> None:
         """See that it is followed, and once more read from the first line on when the Job is over."""
+        if is_over and not self._is_over:
+            self._wait, self._not_before = 0.0, 0.0  # the whole log is there now
         self._is_over = is_over
         if self.is_done or self._stopped or (self._thread is not None and self._thread.is_alive()):
+            return
+        if time.monotonic() < self._not_before:
             return
         self._thread = threading.Thread(target=self._go_on, name="job-log", daemon=True)
         self._thread.start()
@@ -55,8 +62,11 @@ class Feed:
             with (self.record.folder / "job.lock").open("a") as lock:
                 if _is_mine(lock):
                     self._take_all()
-        except HubTrouble as trouble:
+            self._wait = 0.0
+        except HubTrouble as trouble:  # asked again later, and later each time
             log.warning("the log of run %s: %s", self.record.id, trouble)
+            self._wait = min(self._longest_wait, max(_FIRST_WAIT_SECONDS, 2 * self._wait))
+            self._not_before = time.monotonic() + max(self._wait, trouble.retry_after or 0.0)
         except OSError as error:  # a full disk, or a folder that was taken away: the next look tries again
             log.warning("the log of run %s cannot be kept: %s", self.record.id, error)
 

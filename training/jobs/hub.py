@@ -80,6 +80,8 @@ class JobsHub:
         """`token` is the machine's own unless given."""
         self.namespace, self.deadline_seconds = namespace, deadline_seconds
         self._token = token
+        self._asking: dict[str, threading.Thread] = {}
+        """The newest call of each kind: the client waits and tries again by itself, for as long as the Hub asks."""
 
     def start(self, spec: JobSpec) -> Job:
         """Start one. After a `HubTrouble` it may have been started all the same: `find` it before trying again."""
@@ -90,6 +92,7 @@ class JobsHub:
             for each in spec.volumes
         ]
         return self._ask(
+            "start",
             lambda api: _job_of(
                 api.run_job(
                     image=spec.image,
@@ -103,28 +106,37 @@ class JobsHub:
                     volumes=volumes,
                     namespace=self.namespace,
                 )
-            )
+            ),
         )
 
     def find(self, **labels: str) -> list[Job]:
         """Ours with these labels, the oldest first."""
         wanted = {"app": APP} | labels
-        found = self._ask(lambda api: [_job_of(j) for j in api.list_jobs(labels=wanted, namespace=self.namespace)])
+        found = self._ask(
+            "find", lambda api: [_job_of(j) for j in api.list_jobs(labels=wanted, namespace=self.namespace)]
+        )
         ours = (job for job in found if all(job.labels.get(key) == value for key, value in wanted.items()))
         return sorted(ours, key=lambda job: (job.created, job.id))
 
     def look(self, job_id: str) -> Job | None:
         """How it stands; `None` if there is no such Job any more."""
         try:
-            return self._ask(lambda api: _job_of(api.inspect_job(job_id=job_id, namespace=self.namespace)))
+            return self._ask("look", lambda api: _job_of(api.inspect_job(job_id=job_id, namespace=self.namespace)))
         except HubTrouble as trouble:
             if getattr(getattr(trouble.__cause__, "response", None), "status_code", None) == 404:
                 return None
             raise
 
     def cancel(self, job_id: str) -> None:
-        """Ask it to end; done before it has."""
-        self._ask(lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
+        """Ask it to end; done before it has. One that has ended meanwhile, or is gone, need not be asked."""
+        try:
+            self._ask("cancel", lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
+        except HubTrouble as trouble:
+            if trouble.kind != "rejected":
+                raise
+            job = self.look(job_id)
+            if job is not None and not job.is_over:
+                raise
 
     def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
         """Every line from the first on; of a Job that is not over as they come, for as long as it takes.
@@ -145,7 +157,7 @@ class JobsHub:
             running = (getattr(info.runtime, "raw", None) or {}).get("sha")
             return str(running or info.sha)
 
-        return self._ask(ask)
+        return self._ask("revision", ask)
 
     @property
     def _what(self) -> str:
@@ -156,8 +168,13 @@ class JobsHub:
 
         return huggingface_hub.HfApi(token=self._token)
 
-    def _ask(self, call: Callable[[Any], _T]) -> _T:
-        """The client sets no deadline of its own: a call that takes too long is left to itself."""
+    def _ask(self, kind: str, call: Callable[[Any], _T]) -> _T:
+        """The client sets no deadline of its own: a call that takes too long is left to itself, and there is no second
+        one of its kind before it has ended.
+        """
+        before = self._asking.get(kind)
+        if before is not None and before.is_alive():
+            raise HubTrouble("unreachable", "the Hub has not answered the last question yet, or asks to wait")
         found: list[_T] = []
         wrong: list[Exception] = []
 
@@ -167,7 +184,7 @@ class JobsHub:
             except Exception as error:  # told in the thread that asked
                 wrong.append(error)
 
-        thread = threading.Thread(target=run, name="jobs-hub", daemon=True)
+        thread = self._asking[kind] = threading.Thread(target=run, name="jobs-hub", daemon=True)
         thread.start()
         thread.join(self.deadline_seconds)
         if found:

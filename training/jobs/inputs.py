@@ -28,6 +28,8 @@ def bring_inputs(record: RunRecord, place: JobPlace, settings: Settings) -> str 
                 "set LOOKTHINK_STATE to its mount, so that a Job can go on from there"
             )
         return None
+    if not state.is_dir():  # a mount that is missing must not become a folder of this machine
+        raise UserError(f"LOOKTHINK_STATE is {state}, which is not there; mount the bucket there, then resume it")
     try:
         if newest is not None and record.job.get("was") == "local":
             mirror_run(record.folder, state)

@@ -11,6 +11,8 @@ and the Job goes on. What it writes comes home through its log (`training.jobs.f
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import threading
 import time
@@ -32,6 +34,11 @@ from training.runs import RunStore
 
 JOB = "job"
 """`RunRecord.launcher` of a run whose newest start is a Job."""
+
+
+_LATE_SECONDS = 900.0
+"""So long after a run has ended a Job of it may still come."""
+log = logging.getLogger(__name__)
 
 
 class Launcher(Protocol):
@@ -62,10 +69,12 @@ class JobLauncher(LocalLauncher):
         """`in_background`: the Hub is asked in a thread, for a caller that must not wait for it."""
         super().__init__(store)
         self.settings, self.starts_jobs = settings, starts_jobs
-        self._in_background, self._pace, self._hub = in_background, pace or Pace(), hub
+        self._in_background, self._pace, self._hub = in_background, pace or Pace(), functools.lru_cache(maxsize=8)(hub)
         self._runs: dict[str, JobRun] = {}
+        self._due: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._has_searched = False
+        self._next_search, self._search_wait = 0.0, 0.0
         self._next_fetch = 0.0
 
     def check(self, config: RunConfig) -> None:
@@ -75,18 +84,34 @@ class JobLauncher(LocalLauncher):
 
     def reconcile(self) -> None:
         """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
-        if not self._has_searched and self.starts_jobs:
+        if not self._has_searched and self.starts_jobs and time.monotonic() >= self._next_search:
             self._in_turn(self._search)
         super().reconcile()
         if time.monotonic() > self._next_fetch and self.store.exists():
-            self._next_fetch = time.monotonic() + self._pace.fetch
-            self._in_turn(self._fetch)
+            self._in_turn(self._tidy)
+        self._begin_turn()
 
-    def _fetch(self) -> None:
-        """What could not be brought home when its Job ended: the bucket may answer by now."""
-        for record in self.store.list():
-            if record.launcher == JOB and not record.is_active and record.status != "queued" and is_away(record):
+    def _tidy(self) -> None:
+        """Bring home what the bucket did not give when a Job ended, and end Jobs that came late."""
+        self._next_fetch = time.monotonic() + self._pace.fetch
+        ended = [r for r in self.store.list() if r.launcher == JOB and not r.is_active and r.status != "queued"]
+        for record in ended:
+            if is_away(record):
                 bring_home(record, self.settings.state)
+        for record in ended:
+            if record.ended_at is not None and abs(time.time() - record.ended_at) < _LATE_SECONDS:
+                self._end_late_jobs(record)
+
+    def _end_late_jobs(self, record: RunRecord) -> None:
+        """A request that was taken for lost may make its Job after the run has ended: nobody looks after that one."""
+        try:
+            hub = self._hub(str(record.job.get("namespace") or place_of(self.settings, os.environ).namespace))
+            for job in hub.find(run=record.id):
+                if not job.is_over and not self.store.get(record.id).is_active:
+                    log.warning("the Job %s of run %s came late and is ended", job.id, record.id)
+                    hub.cancel(job.id)
+        except (HubTrouble, UserError) as error:
+            log.warning("whether run %s has a Job that came late is not known: %s", record.id, error)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         if not self.starts_jobs:
@@ -100,11 +125,17 @@ class JobLauncher(LocalLauncher):
             self._in_turn(lambda: self._look(record))
 
     def _in_turn(self, call: Callable[[], None]) -> None:
-        """Ask the Hub something, here or in the thread; while that is busy, not now."""
-        if not self._in_background:
+        """Ask the Hub something: here, or in the thread with what else is due."""
+        if self._in_background:
+            self._due.append(call)
+        else:
             call()
-        elif self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=call, name="job", daemon=True)
+
+    def _begin_turn(self) -> None:
+        """Everything that is due, one after the other; while the thread is busy, not now."""
+        due, self._due = self._due, []
+        if due and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=_do_all, args=(due,), name="job", daemon=True)
             self._thread.start()
 
     def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
@@ -136,11 +167,22 @@ class JobLauncher(LocalLauncher):
         try:
             place = place_of(self.settings, os.environ)
             adopt_jobs(self.store, self._hub(place.namespace), place)
-        except HubTrouble:
-            return  # asked again at the next look
+        except HubTrouble as trouble:  # asked again later, and later each time
+            self._search_wait = min(self._pace.longest_wait, max(self._pace.look, 2 * self._search_wait))
+            self._next_search = time.monotonic() + max(self._search_wait, trouble.retry_after or 0.0)
+            log.warning("runs whose Jobs go on cannot be looked for: %s", trouble)
+            return
         except UserError:
             pass  # nothing is set up for Jobs here: said when a run is asked for
         self._has_searched = True
+
+
+def _do_all(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        try:
+            call()
+        except Exception:  # one run's trouble is not another's; what can be foreseen was said where it struck
+            log.exception("Jobs cannot be looked after")
 
 
 def launcher_for(

@@ -181,7 +181,7 @@ class Listener:
         parts = self._parts.setdefault(name, [])
         parts.append(text)
         if len(parts) == part == of:
-            write_whole(self.folder / name, "".join(parts))
+            write_whole(self.folder / name, "".join(parts).encode(errors="replace").decode())
 
     def _append(self, name: str, data: bytes) -> None:
         with (self.folder / name).open("ab") as file:

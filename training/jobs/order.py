@@ -9,7 +9,9 @@ goes along in the environment, the token as a secret, and nothing of this machin
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,7 @@ LOADING_SECONDS = 1_200
 _MARGIN = 1.5
 _RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 300.0
 _SPACE_VARIABLES = ("SPACE_ID", "LOOKTHINK_SPACE")
+ON_SPACE = "space"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class JobPlace:
     flavor: str
     state: Path | None
     """The bucket's mount on this machine; `None` where it has none."""
+    home: str = ON_SPACE
+    """Whose records a Job belongs to, the same after the home was lost: the Space's, or another machine's."""
 
     @property
     def namespace(self) -> str:
@@ -68,7 +73,8 @@ def place_of(settings: Settings, env: Mapping[str, str] = os.environ) -> JobPlac
     if missing:
         raise UserError(f"training.trainer is job, and a Job needs {'; and '.join(missing)}")
     assert settings.training.bucket is not None
-    return JobPlace(space, settings.training.bucket, settings.training.job_hardware, settings.state)
+    home = ON_SPACE if env.get("SPACE_ID", "").strip() else _name_of(settings.home)
+    return JobPlace(space, settings.training.bucket, settings.training.job_hardware, settings.state, home)
 
 
 def check_config(config: RunConfig, place: JobPlace) -> None:
@@ -125,6 +131,7 @@ def job_spec(
     variables = {ORDER: order.to_json(), "LOOKTHINK_STATE": STATE, "PYTHONPATH": CODE, MARK: record.launch}
     variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     labels = {"app": APP, "run": record.id, "launch": record.launch, "space": place.space.replace("/", "--")}
+    labels |= {"home": place.home}
     return JobSpec(
         image=IMAGE,
         command=[*run, "python", "-m", "training.jobs.main"],
@@ -162,6 +169,11 @@ def hardware_of_jobs(records: Sequence[RunRecord], flavor: str) -> str:
             except UserError:  # too few steps
                 continue
     return flavor
+
+
+def _name_of(home: Path) -> str:
+    """Of a home folder that is not a Space's: a machine's own, that tells nobody its name or paths."""
+    return hashlib.sha256(f"{platform.node()}:{home.resolve()}".encode()).hexdigest()[:16]
 
 
 def _token(env: Mapping[str, str]) -> str | None:

@@ -1,7 +1,8 @@
 """Runs whose Jobs go on while nothing is known of them here, because the home was lost: made anew from the Jobs.
 
-A Job has the run, the start and the Space as labels, and in its environment the record as it was when it started. A
-home that still has the run's folder needs none of this: `training.run_rebuild` reads the record there.
+A Job has the run, the start, the Space and whose records it belongs to as labels, and in its environment the record as
+it was when it started. A home that still has the run's folder needs none of this: `training.run_rebuild` reads the
+record there.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def adopt_jobs(store: RunStore, hub: JobsHub, place: JobPlace) -> list[str]:
     """
     known = {record.id for record in store.list()} if store.exists() else set()
     found = []
-    for job in hub.find(space=place.space.replace("/", "--")):
+    for job in hub.find(space=place.space.replace("/", "--"), home=place.home):
         run_id = job.labels.get("run", "")
         if job.is_over or run_id in known or not _RUN_ID.fullmatch(run_id) or (store.folder / run_id).exists():
             continue

@@ -23,12 +23,14 @@ from training.run_place import need_gb
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.space.prices import Prices
+from training.state.mirror import in_words
 
 MAX_DEATHS = 3
 """So many Jobs in a row with no new checkpoint end a run."""
 AWAY = "the Hub does not answer: "
+REFUSES = "the disk here refuses: "
 WAITS = "waits in the Hub's queue"
-_PASSING = (AWAY, WAITS, NONE_FREE)
+_PASSING = (AWAY, REFUSES, WAITS, NONE_FREE)
 """How a reason begins that is over when the Job runs and the Hub answers."""
 _RESERVE_SECONDS = 5.0
 
@@ -72,6 +74,9 @@ class JobRun:
                 self._end(record, run_ends.End("failed", str(error)))
             else:
                 self._say(record, str(error))
+        except OSError as error:  # of this machine's disk: it may have room at the next look
+            then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
+            self._say(record, f"{REFUSES}{in_words(error)}; {then}")
 
     def ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
         """Note it; the Hub is asked at the next look."""
@@ -109,7 +114,12 @@ class JobRun:
 
     def _started(self, record: RunRecord, hub: JobsHub) -> Job:
         place = place_of(self.settings, os.environ)
-        check_config(record.run_config, place)
+        try:
+            check_config(record.run_config, place)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"the configuration of run {record.id} is of another version; start a new run") from error
         served = bring_inputs(record, place, self.settings)
         leave_to_bucket(record)
         known = record.job.get("asked_seconds")
@@ -122,20 +132,25 @@ class JobRun:
         """Note which Job it is, also where the run was asked to stop meanwhile."""
         about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
         about |= {"revision": job.labels.get("revision", ""), "created": job.created}
-        price = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
-        changes: dict[str, Any] = {"job": about} | ({"dollars_per_hour": price.dollars_per_hour} if price else {})
+        changes: dict[str, Any] = {"job": about} | self._price(record, job)
         if self.store.update(record, **changes) is None:
             now = self.store.get(record.id)
             if now.launch == record.launch and now.is_active:
                 self.store.update(now, **changes)
 
+    def _price(self, record: RunRecord, job: Job) -> dict[str, Any]:
+        """What an hour costs, as soon as the Hub says it, where nobody has said it before."""
+        found = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
+        return {"dollars_per_hour": found.dollars_per_hour} if found else {}
+
     def _see(self, record: RunRecord, hub: JobsHub) -> None:
-        job = hub.look(str(record.job["id"]))
+        job_id = str(record.job["id"])
+        job = hub.look(job_id) or next((found for found in hub.find(run=record.id) if found.id == job_id), None)
         if job is None:
-            job = Job(str(record.job["id"]), "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
+            job = Job(job_id, "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
         if time.monotonic() - self._parted_at > self.pace.others:
             self._part_with_others(record, hub)
-        self._feed = self._feed or Feed(record, hub)
+        self._feed = self._feed or Feed(record, hub, self.pace.longest_wait)
         if job.stage != "SCHEDULING":
             self._feed.follow(job.is_over)
         if job.is_over:
@@ -155,6 +170,7 @@ class JobRun:
         """What is known of a run that goes on; one that has used up its budget is stopped."""
         hours = record.hours_before + job.seconds / 3600
         facts = {"heartbeat_at": time.time(), "hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts |= self._price(record, job)
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
         seen = self.store.update(record, **facts)

@@ -4,14 +4,16 @@
     timer.tend(is_training=True)      # from the watcher, every few seconds; returns at once
     timer.note                        # in words, where it cannot be kept awake
 
-What the sleep time was before is kept in `sleep.json`, in the home and in the bucket, so that it is set again however
-the run and the app end, by whichever app starts next. Where both are lost, the Space itself tells: its timer is off
-though space.yaml has a sleep time, and no run trains; then that of space.yaml is set. Secrets and variables of the
-Space would outlive anything, but a change of one restarts it.
+What the sleep time was before is kept in `sleep.json`, in the home and in the bucket (or, with the next copy of what is
+served, in the repository that stands for one), so that it is set again however the run and the app end, by whichever
+app starts next. Where all are lost, the Space itself tells: its timer is off though space.yaml has a sleep time, and no
+run trains; then that of space.yaml is set. Secrets and variables of the Space would outlive anything, but a change of
+one restarts it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -50,7 +52,7 @@ class SleepTimer:
         env = os.environ if env is None else env
         self.space = env.get("SPACE_ID", "").strip()
         self._token = env.get("HF_TOKEN", "").strip()
-        self._files = [folder / FILE for folder in (settings.home, settings.state) if folder is not None]
+        self._home, self._state = settings.home, settings.state
         self._minutes = settings.space.sleep_minutes
         self._first_wait, self._recheck = first_wait, recheck
         self.note = ""
@@ -131,17 +133,30 @@ class SleepTimer:
         self.note = f"{note} It is tried again; it can be set on the Space's page under Settings."
 
     def _remember(self, seconds: int) -> None:
-        """Before the timer is switched off, so that a kill in between loses nothing."""
+        """Before the timer is switched off, so that a kill in between loses nothing. One place is enough."""
+        refused: list[OSError] = []
         for path in self._files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"before_seconds": seconds, "at": time.time()}), encoding="utf-8")
+            try:
+                self._home.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps({"before_seconds": seconds, "at": time.time()}), encoding="utf-8")
+            except OSError as error:
+                refused.append(error)
+        if len(refused) == len(self._files):
+            raise refused[0]
 
     def _remembered(self) -> int | None:
         return next((seconds for path in self._files if (seconds := _read(path))), None)
 
     def _forget(self) -> None:
         for path in self._files:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is asked only where the timer is off, and no run trains
+                path.unlink(missing_ok=True)
+
+    @property
+    def _files(self) -> list[Path]:
+        """A bucket's mount that is missing must not become a folder of this machine."""
+        state = [self._state / FILE] if self._state is not None and self._state.is_dir() else []
+        return [self._home / FILE, *state]
 
 
 _NO_TOKEN = (

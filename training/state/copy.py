@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from training.state.plain_file import open_plain
 from training.state.tree import Changed, Kept, Part, StateTree, holds, is_path
 
 GROWING = (".jsonl", ".log")
@@ -97,7 +97,7 @@ class Copy:
         """`None` where there is no such plain file any more."""
         for _ in range(TRIES):
             try:
-                file = _open(self.source / name)
+                file = open_plain(self.source / name)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
             with file, contextlib.suppress(Changed):
@@ -139,20 +139,6 @@ class Copy:
 
     def _has(self, parts: tuple[Part, ...]) -> bool:
         return all(self._there.get(part.digest) == part.size for part in parts)
-
-
-def _open(path: Path) -> BinaryIO:
-    """A plain file; `FileNotFoundError` for a link, a pipe or anything else."""
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if path.is_symlink():
-            raise FileNotFoundError(path) from error
-        raise
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise FileNotFoundError(path)
-    return os.fdopen(number, "rb")
 
 
 def _whole_lines(file: BinaryIO, size: int) -> int:

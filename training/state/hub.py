@@ -23,10 +23,13 @@ from typing import Any
 
 from inference.errors import UserError
 from inference.hub_refusals import Unreachable, refusal
+from training.hub_words import status_of
+from training.state.owner import FILE as OWNER
 
 _PIECE = r"content/[0-9a-f]{64}"
 _FILE = re.compile(
     rf"(?:runs/[A-Za-z0-9][A-Za-z0-9_.-]{{0,119}}|serving)/(?:{_PIECE}|manifest-\d{{8}}-[0-9a-f]{{6}}\.json)"
+    rf"|{re.escape(OWNER)}"
 )
 """What the repository may hold; all else in it is nobody's business here."""
 _MAX_FILES = 200_000
@@ -45,7 +48,7 @@ class HubState:
     def __init__(self, repo: str, folder: Path, every_seconds: float, wait_seconds: float = 30.0) -> None:
         """A commit every `every_seconds` while a run is active; after a failure the next attempt `wait_seconds` later,
         then twice that, up to a quarter of an hour."""
-        self.repo, self.folder = repo, folder
+        self.repo, self.folder, self.name = repo, folder, f"The repository {repo}"
         self.every_seconds, self.first_wait = every_seconds, wait_seconds
         self._is_behind = True
         """True while something may be here that is not there."""
@@ -58,6 +61,7 @@ class HubState:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._patience(), _in_words(self.repo):
             head, files = self._listing()
+            (self.folder / OWNER).unlink(missing_ok=True)
             wanted = {path: size for path, size in files.items() if not self._has(path, size)}
             if sum(wanted.values()) > shutil.disk_usage(self.folder).free - _SPARE_BYTES:
                 raise UserError(
@@ -107,8 +111,13 @@ class HubState:
             info = HfApi().model_info(self.repo, files_metadata=True, timeout=30)
         except GatedRepoError:
             raise
-        except RepositoryNotFoundError:
+        except RepositoryNotFoundError as error:
             self._check_token()
+            if status_of(error) == 401:  # of a token that is not valid: then nothing is known of it
+                raise UserError(
+                    f"The Hub does not accept the token, so runs cannot be kept in {self.repo}, nor brought back from "
+                    "it. Set the secret HF_TOKEN to a valid one that may write there."
+                ) from error
             return None, {}
         if not info.private:
             raise UserError(

@@ -24,6 +24,7 @@ from training.jobs.end import IN_BUCKET
 from training.runs import RunStore
 from training.state.deleted_runs import deleted_runs
 from training.state.mirror import RunMirror, ServingMirror, forget_run, in_words
+from training.state.owner import check_owner, mark_owner
 from training.state.restore import RUN_ID, Restored, restore_home
 
 EVERY_SECONDS = 30.0
@@ -38,6 +39,8 @@ class Place(Protocol):
 
     folder: Path
     """Here they are written, and read."""
+    name: str
+    """For a reader."""
     leaves_out: tuple[str, ...]
     """Beginnings of names in a run's folder that are not kept there."""
 
@@ -56,7 +59,7 @@ class Bucket:
     leaves_out: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.name = folder, f"The bucket at {folder}"
 
     def fetch(self) -> None:
         """Nothing has to be."""
@@ -85,7 +88,8 @@ class StateKeeper:
     ) -> None:
         """`env` is the process's environment unless given: a Space is known by `SPACE_ID`."""
         self.home, self.store, self.every_seconds = settings.home, store, every_seconds
-        self.place = _place_for(settings, os.environ if env is None else env)
+        env = os.environ if env is None else env
+        self.place, self._space = _place_for(settings, env), env.get("SPACE_ID", "").strip()
         self.trouble: str | None = None
         self.restored = Restored()
         self._is_restored = False
@@ -116,7 +120,7 @@ class StateKeeper:
             return
         with self._lock:
             try:
-                if not self._is_restored:
+                if not (self._is_restored and self.restored.is_all):
                     self._restore(self.place)
                 self._mirror(self.place)
                 self.trouble = None
@@ -132,11 +136,16 @@ class StateKeeper:
                 self._looked.set()
 
     def _restore(self, place: Place) -> None:
-        place.fetch()
+        """The first time all that is kept; afterwards what could not be read before."""
+        if not self._is_restored:
+            place.fetch()
+            if self._space:
+                check_owner(place.folder, self._space, place.name)
+        before = self.restored.problems
         found = self.restored = restore_home(self.home, place.folder)
         self._is_restored = True
         said = [f"Brought back after the restart: {found.summary}."] if found.summary else []
-        said += found.problems
+        said += [problem for problem in found.problems if problem not in before]
         if said:
             log.info("%s", " ".join(said))
             self.store.say(" ".join(filter(None, [self.store.notice, *said])))
@@ -153,6 +162,8 @@ class StateKeeper:
         for folder, is_active in self._here():
             is_busy |= is_active
             changed |= self._copy(folder, is_active, place)
+        if self._space:
+            changed |= mark_owner(place.folder, self._space)
         place.send(is_busy, changed, deleted)
 
     def _copy(self, folder: Path, is_active: bool, place: Place) -> bool:

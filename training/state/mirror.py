@@ -14,11 +14,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import threading
 from pathlib import Path
 
 from inference.served_file import FILE
 from training.run_folder import MARKER, RunFolder
+from training.space.sleep_timer import FILE as SLEEP
 from training.state.copy import TRIES, Copy, Mirrored
 from training.state.tree import StateTree
 
@@ -67,7 +69,7 @@ class RunMirror:
 
 
 class ServingMirror:
-    """What a home folder serves, with its versions, and its copy."""
+    """What a home folder serves, with its versions, and when its Space is to sleep again; and its copy."""
 
     def __init__(self, home: Path, state: Path) -> None:
         self.home, self._state = home, state
@@ -77,14 +79,15 @@ class ServingMirror:
         """One pass. What is served is read before its versions: one that is promoted meanwhile is there too."""
         _check_is_there(self._state)
         with self._copy.passing() as copy:
-            copy.take([FILE])
+            copy.take([FILE, SLEEP])
             copy.take(f"adapters/{name}" for name in _files(self.home / "adapters"))
         return copy.done
 
 
 def forget_run(run_id: str, state: Path) -> None:
-    """Delete a run's copy. Raises `OSError`."""
+    """Delete a run's copy, and what its Jobs were given. Raises `OSError`."""
     StateTree(run_state(state, run_id)).delete()
+    shutil.rmtree(state / "inputs" / run_id, ignore_errors=True)
 
 
 class Mirroring:

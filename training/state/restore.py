@@ -16,16 +16,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.errors import UserError
 from inference.served_file import FILE, locked
 from inference.versions import NAME
 from training.run_folder import MARKER, is_whole
+from training.space.sleep_timer import FILE as SLEEP
 from training.state.deleted_runs import deleted_runs
 from training.state.mirror import in_words, run_state, serving_state
-from training.state.tree import Kept, Manifest, StateTree, holds
+from training.state.tree import Kept, Manifest, Part, StateTree, holds
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _INCOMING = ".restore-"
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 class _Damaged(Exception):
     """A piece of a file is not there as it was."""
+
+
+class _Unread(Exception):
+    """A piece of a file cannot be read now; later it may be."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Restored:
     num_bytes: int = 0
     problems: tuple[str, ...] = ()
     """What could not be brought back, a sentence each."""
+    is_all: bool = True
+    """False if something could not be read, and may be at another time."""
 
     @property
     def summary(self) -> str:
@@ -58,6 +65,31 @@ class Restored:
         return f"{', '.join(parts)} ({self.num_bytes / 1e6:.1f} MB)" if parts else ""
 
 
+@dataclass
+class _Found:
+    """What was brought back so far."""
+
+    runs: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    served: bool = False
+    num_bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+    is_all: bool = True
+
+    @contextlib.contextmanager
+    def telling(self, what: str, damaged: str = "") -> Iterator[None]:
+        """Goes on where a copy cannot be used: `what` is its name, `damaged` what is said of one that never can be."""
+        try:
+            yield
+        except UserError as error:
+            self.problems.append(str(error))
+        except _Damaged:
+            self.problems.append(damaged)
+        except _Unread as error:
+            self.is_all = False
+            self.problems.append(f"{what} cannot be read now ({error}). It is tried again.")
+
+
 def restore_home(home: Path, state: Path) -> Restored:
     """Bring back all that is in `state` and not in `home`. Raises `UserError` where `home` cannot be written.
 
@@ -65,18 +97,17 @@ def restore_home(home: Path, state: Path) -> Restored:
     """
     if not state.is_dir():
         raise UserError(f"{state} is not there, so nothing was brought back. Mount the bucket there (see space.yaml).")
+    found = _Found()
     try:
-        versions, served, size, problems = _restore_serving(home, state)
-        runs = []
+        _restore_serving(home, state, found)
         for run_id in _missing_runs(home, state):
-            try:
-                size += _restore_folder(run_id, state, home)
-                runs.append(run_id)
-            except UserError as error:
-                problems.append(str(error))
+            with found.telling(f"The copy of the run {run_id}"):
+                found.num_bytes += _restore_folder(run_id, state, home)
+                found.runs.append(run_id)
     except OSError as error:
         raise UserError(f"What was kept in {state} cannot be brought back ({in_words(error)}). See to it.") from error
-    return Restored(tuple(runs), tuple(versions), served, size, tuple(problems))
+    names, problems = (tuple(found.runs), tuple(found.versions)), tuple(found.problems)
+    return Restored(*names, found.served, found.num_bytes, problems, found.is_all)
 
 
 def restore_run(run_id: str, state: Path, home: Path) -> Path:
@@ -92,6 +123,8 @@ def restore_run(run_id: str, state: Path, home: Path) -> Path:
         else:
             _bring_newest(StateTree(run_state(state, _checked(run_id))), folder, run_id)
         return folder
+    except _Unread as error:
+        raise UserError(f"The copy of the run {run_id} in {state} cannot be read now ({error}).") from error
     except OSError as error:
         raise UserError(f"The run {run_id} cannot be brought back from {state} ({in_words(error)}).") from error
 
@@ -127,12 +160,12 @@ def _restore_folder(run_id: str, state: Path, home: Path) -> int:
     return sum(kept.size for kept in manifest.files.values())
 
 
-def _restore_serving(home: Path, state: Path) -> tuple[list[str], bool, int, list[str]]:
-    """The versions that are not here, then `served.json` if there is none: names, whether it was, bytes, problems."""
+def _restore_serving(home: Path, state: Path, found: _Found) -> None:
+    """The versions that are not here, then `served.json` if there is none."""
     tree = StateTree(serving_state(state))
     manifests = tree.manifests()
     if not manifests:
-        return [], False, 0, []
+        return
     manifest = manifests[0]
     by_version: dict[str, dict[str, Kept]] = {}
     for name, kept in manifest.files.items():
@@ -140,23 +173,22 @@ def _restore_serving(home: Path, state: Path) -> tuple[list[str], bool, int, lis
         version, _, inner = rest.partition("/")
         if top == "adapters" and inner and NAME.fullmatch(version):
             by_version.setdefault(version, {})[inner] = kept
-    size, brought, is_served, problems = 0, [], False, []
     with locked(home):
         for version, files in by_version.items():
             if (home / "adapters" / version).exists():
                 continue
-            try:
-                size += _bring_version(tree, files, home / "adapters", version)
-                brought.append(version)
-            except _Damaged:
-                problems.append(f"The copy of the adapter {version} in {tree.path} is incomplete and was left alone.")
+            damaged = f"The copy of the adapter {version} in {tree.path} is incomplete and was left alone."
+            with found.telling(f"The copy of the adapter {version}", damaged):
+                found.num_bytes += _bring_version(tree, files, home / "adapters", version)
+                found.versions.append(version)
         if FILE in manifest.files and not (home / FILE).exists():
-            try:
+            damaged = f"Which adapter was served is not known: {FILE} in {tree.path} is damaged."
+            with found.telling(f"Which adapter was served, {FILE},", damaged):
                 _bring(tree, manifest.files[FILE], home / FILE)
-                is_served = True
-            except _Damaged:
-                problems.append(f"Which adapter was served is not known: {FILE} in {tree.path} is damaged.")
-    return brought, is_served, size, problems
+                found.served = True
+        if SLEEP in manifest.files and not (home / SLEEP).exists():
+            with found.telling(f"The Space's sleep time, {SLEEP},", f"The Space's sleep time, {SLEEP}, is damaged."):
+                _bring(tree, manifest.files[SLEEP], home / SLEEP)
 
 
 def _bring_version(tree: StateTree, files: dict[str, Kept], adapters: Path, version: str) -> int:
@@ -194,12 +226,19 @@ def _bring(tree: StateTree, kept: Kept, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     with part.open("wb") as file:
         for piece in kept.parts:
-            try:
-                file.writelines(tree.read(piece))
-            except (ValueError, FileNotFoundError) as error:
-                raise _Damaged(target.name) from error
+            file.writelines(_read(tree, piece))
     os.utime(part, ns=(kept.mtime_ns, kept.mtime_ns))
     part.replace(target)
+
+
+def _read(tree: StateTree, piece: Part) -> Iterator[bytes]:
+    """Of what goes wrong, what is the copy's and not this disk's."""
+    try:
+        yield from tree.read(piece)
+    except (ValueError, FileNotFoundError) as error:
+        raise _Damaged(piece.digest) from error
+    except OSError as error:
+        raise _Unread(in_words(error)) from error
 
 
 def _is_same(path: Path, kept: Kept) -> bool:

@@ -24,12 +24,15 @@ from typing import Annotated, Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from training.state.plain_file import open_plain
+
 KEPT = 3
 """Manifests that stay; a reader who sees an older listing of the bucket still finds a whole one."""
 LEFT_OVER_SECONDS = 86_400.0
 """Pieces that no manifest names are deleted at this age: those of a pass that was killed."""
 _MANIFEST = re.compile(r"manifest-(\d{8})-[0-9a-f]{6}\.json")
 _MAX_MANIFEST_BYTES = 100_000_000
+_MAX_PATH_BYTES = 1_000
 _CHUNK = 1 << 20
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\]{1,200}")
@@ -75,6 +78,10 @@ class Manifest(_Strict):
         for name in files:
             if not is_path(name):
                 raise ValueError(f"{name[:200]!r} is no path of a file inside the folder")
+            above = name
+            while above := above.rpartition("/")[0]:
+                if above in files:
+                    raise ValueError(f"{above[:200]!r} is a file, and no folder")
         return files
 
     @property
@@ -100,7 +107,8 @@ class StateTree:
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self.content):
                 with contextlib.suppress(OSError):
-                    found[entry.name] = entry.stat().st_size
+                    if entry.is_file(follow_symlinks=False):
+                        found[entry.name] = entry.stat().st_size
         return found
 
     def put(self, source: BinaryIO, start: int, size: int, there: dict[str, int]) -> Part:
@@ -123,7 +131,7 @@ class StateTree:
         What was given until then must not be used.
         """
         digest, left = hashlib.sha256(), part.size
-        with (self.content / part.digest).open("rb") as file:
+        with open_plain(self.content / part.digest) as file:
             while piece := file.read(_CHUNK):
                 digest.update(piece)
                 left -= len(piece)
@@ -214,7 +222,16 @@ class StateTree:
 def is_path(name: str) -> bool:
     """Whether this is the path of a file inside a folder, as a manifest may name it."""
     segments = name.split("/")
-    return len(segments) <= 20 and all(s not in (".", "..") and _SEGMENT.fullmatch(s) for s in segments)
+    is_short = len(segments) <= 20 and len(name.encode(errors="replace")) <= _MAX_PATH_BYTES
+    return is_short and all(s not in (".", "..") and _SEGMENT.fullmatch(s) and _is_short(s) for s in segments)
+
+
+def _is_short(segment: str) -> bool:
+    """As a name that every disk takes."""
+    try:
+        return len(segment.encode()) <= 240
+    except UnicodeEncodeError:  # half a character
+        return False
 
 
 def holds(part: Part, source: BinaryIO, start: int) -> bool:
@@ -257,9 +274,11 @@ def _write_stream(path: Path, pieces: Any) -> None:
 def _read_manifest(path: Path) -> Manifest | None:
     """`None` for one that is half written, or is none of ours."""
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        with open_plain(path) as file:
+            text = file.read(_MAX_MANIFEST_BYTES + 1)
+        if len(text) > _MAX_MANIFEST_BYTES:
             return None
-        found = json.loads(path.read_bytes())
+        found = json.loads(text)
         body = found["manifest"]
         return Manifest.model_validate(body) if _digest_of(body) == found["digest"] else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
