@@ -60,11 +60,12 @@ class Engine:
         self.family = make_family(model, processor)
         """How this make of model takes pictures and counts positions."""
         slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary)
-        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends)
+        text = model.config.get_text_config()
+        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size)
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
-        self.max_length: int = model.config.get_text_config().max_position_embeddings
+        self.max_length: int = text.max_position_embeddings
         """Tokens that a prompt and its completion may have together."""
 
     @classmethod

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from inference.prompts import Prompt
-from inference.routing import MAX_TOGETHER
+from inference.routing import fit_together
 from inference.slots import Slots
 
 PREFILL_TOKENS = 8_192
 """Prompt tokens, padding included, that are read at once."""
+PATIENCE_STEPS = 256
+"""Steps in which rows may overtake one whose adapter does not fit beside those that run; then all wait with it."""
 
 
 @dataclass(eq=False)
@@ -62,12 +64,15 @@ class Ticket:
 class Pool:
     """First come, first served. Whoever steps holds the engine's lock."""
 
-    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int]) -> None:
-        self._slots, self._num_slots, self._ends = slots, num_slots, ends
+    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int], hidden_size: int) -> None:
+        """`hidden_size` is the model's: what adapters may run together goes by it."""
+        self._slots, self._num_slots, self._ends, self._hidden_size = slots, num_slots, ends, hidden_size
         self._tickets: list[Ticket] = []
         self._waiting: deque[tuple[Ticket, Lane]] = deque()
         self._running: list[tuple[Ticket, Lane]] = []
         """By place in the slots."""
+        self._num_overtaken = 0
+        """Steps in which the first that waits was overtaken."""
 
     def add(self, ticket: Ticket) -> None:
         """Its rows wait for slots from now on. For any thread."""
@@ -90,10 +95,7 @@ class Pool:
             try:
                 self._take(self._slots.step())
             except Exception as error:  # memory, say: those rows are lost, and the next ones may fit
-                self._fail(self._running, error)
-                self._running = []
-                self._slots.clear()
-                self.tidy()  # their other rows, which wait
+                self._lose(error)
         while newcomers := self._next():
             self._admit(newcomers)
             if was_running:
@@ -112,22 +114,44 @@ class Pool:
         self._take(tokens, place)
 
     def _next(self) -> list[tuple[Ticket, Lane]]:
-        """Those that wait and can be read now, the first first."""
+        """Those that wait and can be read now, the first first, but for one whose adapter has to wait."""
         found: list[tuple[Ticket, Lane]] = []
-        adapters = {id(lane.prompt.adapter) for _, lane in self._running} - {id(None)}
+        if not self._waiting or len(self._running) == self._num_slots:
+            return found
+        adapters = {id(lane.prompt.adapter): lane.prompt.adapter or {} for _, lane in self._running}
+        adapters.pop(id(None), None)
         keys: set[tuple] = set()
-        longest = 0
-        while self._waiting and len(self._running) + len(found) < self._num_slots:
-            prompt = self._waiting[0][1].prompt
-            if len(adapters | {id(prompt.adapter)} - {id(None)}) > MAX_TOGETHER:
+        longest, overtakes = 0, False
+        for pair in self._waiting:
+            prompt = pair[1].prompt
+            if len(self._running) + len(found) == self._num_slots:
                 break
+            if prompt.adapter is not None and id(prompt.adapter) not in adapters:
+                together = adapters | {id(prompt.adapter): prompt.adapter}
+                if not fit_together(together.values(), self._hidden_size):
+                    if self._num_overtaken >= PATIENCE_STEPS:
+                        break
+                    overtakes = True
+                    continue
+                adapters = together
             longest = max(longest, len(prompt.ids))
             if found and longest * len(keys | {prompt.key}) > PREFILL_TOKENS:
                 break
             keys.add(prompt.key)
-            adapters |= {id(prompt.adapter)} - {id(None)}
-            found.append(self._waiting.popleft())
+            found.append(pair)
+        self._note_overtaken(found, overtakes)
         return found
+
+    def _note_overtaken(self, found: list[tuple[Ticket, Lane]], overtakes: bool) -> None:
+        """Take those found out of the line."""
+        if not found:
+            return
+        if self._waiting[0] is found[0]:
+            self._num_overtaken = 0
+        elif overtakes:
+            self._num_overtaken += 1
+        taken = {id(lane) for _, lane in found}
+        self._waiting = deque(pair for pair in self._waiting if id(pair[1]) not in taken)
 
     def _take(self, tokens: Sequence[int], first: int = 0) -> None:
         """Hand out the tokens of the places from `first` on; free the slots of those that are done."""
@@ -161,8 +185,19 @@ class Pool:
             self._tickets = [ticket for ticket in self._tickets if not ticket.is_over]
 
     def _leave(self, places: set[int]) -> None:
-        if places:
+        if not places:
+            return
+        try:
             self._running = [self._running[place] for place in self._slots.leave(places)]
+        except Exception as error:  # as in a step: which row is where is not known any more
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        """Give up the rows that run, and the memory that they stood in."""
+        self._fail([(ticket, lane) for ticket, lane in self._running if not lane.over], error)
+        self._running = []
+        self._slots.release()
+        self.tidy()  # their other rows, which wait
 
     def _fail(self, lanes: Iterable[tuple[Ticket, Lane]], error: Exception) -> None:
         for ticket, lane in lanes:

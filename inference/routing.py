@@ -8,7 +8,7 @@ base's own result. Nothing is merged, so no weight ever changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 MAX_TOGETHER = 4
-"""Adapters that rows of one batch may have; rows of a fifth one wait."""
+"""Adapters that rows of one batch may have whatever their ranks; see `fit_together`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ class Route:
 
 Routes = dict[str, Route]
 """For one batch: module name to its low-rank term."""
+
+
+def fit_together(adapters: Collection[Adapter], hidden_size: int) -> bool:
+    """True if rows of all these may share steps: every row pays for the ranks of all.
+
+    Up to half of the model's width in ranks they cost no more than the model itself does.
+    """
+    ranks = sum(max(factors.a.shape[1] for factors in adapter.values()) for adapter in adapters)
+    return len(adapters) <= MAX_TOGETHER or 2 * ranks <= hidden_size
 
 
 class RoutedLinear(nn.Linear):

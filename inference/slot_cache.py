@@ -97,9 +97,15 @@ class SlotCache(Cache):
         self.reserve(like, self.num_rows, int(num_columns * ROOM) + 16)  # type: ignore[arg-type]
 
     def shift(self, num_rows: int, low: int, end: int, new_low: int) -> None:
-        """Move the columns [low, end) of the first rows so that they begin at `new_low`."""
-        for tensor in self._tensors():
-            tensor[:num_rows, :, new_low : new_low + end - low] = tensor[:num_rows, :, low:end].clone()
+        """Move the columns [low, end) of the first rows so that they begin at `new_low`.
+
+        Where there is no memory for that, nothing has been moved.
+        """
+        tensors = self._tensors()
+        between = torch.empty_like(tensors[0][:num_rows, :, low:end])
+        for tensor in tensors:
+            between.copy_(tensor[:num_rows, :, low:end])
+            tensor[:num_rows, :, new_low : new_low + end - low] = between
 
     def clear(self, first: int, last: int, low: int, end: int) -> None:
         """Zero the columns [low, end) of rows [first, last): masked, but no row may leave NaN to the next."""
@@ -134,6 +140,8 @@ class SlotCache(Cache):
 
 
 def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    if old is not None:  # it is larger already where there was no memory for the layers after it
+        rows, columns = max(rows, old.shape[0]), max(columns, old.shape[2])
     new = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
     if old is not None:
         new[: old.shape[0], :, : old.shape[2]] = old

@@ -59,6 +59,7 @@ class Slots:
         """Read the prompts and give them places after the others; returns their first tokens."""
         read = prefill(self._model, self._family, self._router, self._vocabulary, prompts)
         num_old, num_new = len(self._seats), len(prompts)
+        self._is_arranged = False  # also if there is no memory for them: part of the cache may be another by then
         self._make_room(read, prompts)
         end = self._column
         seats = [Seat.take(prompt, end - len(prompt.ids), self._step) for prompt in prompts]
@@ -67,12 +68,13 @@ class Slots:
         self._cache.clear(num_old, num_old + num_new, low, end - read.length)
         self._cache.write(num_old, read.states, read.sources, end)
         tokens = Chooser(seats, self._vocabulary, self._device).choose(read.logits, self._step)
+        made = tokens.tolist()
         offsets = read.positions - end
         self._offsets = torch.cat([self._offsets, offsets], dim=-2) if num_old else offsets
         self._tokens = torch.cat([self._tokens, tokens])
         self._seats += seats
-        self._low, self._is_arranged = low, False
-        return tokens.tolist()
+        self._low = low
+        return made
 
     def step(self) -> list[int]:
         """One token more for each row, in the order of their places."""
@@ -131,9 +133,10 @@ class Slots:
     def _rebase(self, column: int) -> None:
         """Move all rows so that `column` is written next; there are as many columns as the longest row needs."""
         shift = column - self._column
+        offsets = self._offsets - shift
         self._cache.shift(len(self._seats), self._low, self._column, self._low + shift)
         self._seats = [Seat(s.prompt, s.start + shift, s.born, s.noise) for s in self._seats]
-        self._low, self._column, self._offsets = self._low + shift, column, self._offsets - shift
+        self._low, self._column, self._offsets = self._low + shift, column, offsets
         self._is_arranged = False
 
     def _arrange(self) -> None:

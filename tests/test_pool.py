@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from inference import pool, slot_cache
+from inference.decode import Decode
 from inference.engine import Engine, Row
-from inference.routing import MAX_TOGETHER, Factors
+from inference.routing import MAX_TOGETHER, Factors, fit_together
 from inference.settings import STARTER
 from inference.slots import Slots
 from tests.samples import perturbed_adapter, problems
@@ -99,21 +100,98 @@ def test_a_decode_that_nobody_holds_frees_its_slots_at_once(small: Engine, rows:
     assert num_running(small) == 0 and not small._pool._waiting and not small._pool._tickets
 
 
-def test_rows_of_one_adapter_too_many_wait(rows: list[Row], tmp_path: Path) -> None:
-    engine = Engine.load(STARTER)
-    names = [f"adapter-{i}" for i in range(MAX_TOGETHER + 1)]
-    for i, name in enumerate(names):
-        engine.add_adapter(name, perturbed_adapter(tmp_path / name, seed=i, strength=0.1))
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """With one adapter more than rows of one batch may have: ranks count as if the model were as narrow as can be."""
+    engine, root = Engine.load(STARTER), tmp_path_factory.mktemp("adapters")
+    engine._pool._hidden_size = 0
+    for i in range(MAX_TOGETHER + 1):
+        engine.add_adapter(f"adapter-{i}", perturbed_adapter(root / f"adapter-{i}", seed=i, strength=0.1))
+    return engine
+
+
+def test_rows_of_one_adapter_too_many_wait(crowded: Engine, rows: list[Row]) -> None:
     asked = [
-        replace(rows[i % 5], adapter=name, max_new_tokens=3 + i, min_new_tokens=3 + i) for i, name in enumerate(names)
+        replace(rows[i % 5], adapter=name, max_new_tokens=3 + i, min_new_tokens=3 + i)
+        for i, name in enumerate(crowded.adapters)
     ]
-    alone = [engine.generate([row])[0].token_ids for row in asked]
-    decode = engine.stream(asked)
+    alone = [crowded.generate([row])[0].token_ids for row in asked]
+    decode = crowded.stream(asked)
     next(decode)
-    assert num_running(engine) == MAX_TOGETHER
+    assert num_running(crowded) == MAX_TOGETHER
     for _ in decode:
         pass
     assert [c.token_ids for c in decode.completions] == alone
+
+
+def test_who_waits_for_room_for_an_adapter_is_overtaken_for_a_while(
+    crowded: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PATIENCE_STEPS", 2)
+    names = crowded.adapters
+    running = crowded.stream([replace(rows[0], adapter=name, max_new_tokens=12, min_new_tokens=12) for name in names])
+    next(running)  # the last of them waits
+    short = {"max_new_tokens": 1, "min_new_tokens": 1}
+    for name, passes in ((None, True), (names[0], True), (None, False)):
+        decode = crowded.stream([replace(rows[1], adapter=name, **short)])
+        crowded.step()
+        assert decode.has_ended() is passes
+    for _ in running:
+        pass
+    assert decode.has_ended(), "once the one before it had its turn"
+    assert [c.num_tokens for c in running.completions] == [12] * len(names)
+
+
+def test_ranks_decide_how_many_adapters_run_together() -> None:
+    def adapter(rank: int) -> dict[str, Factors]:
+        return {"layer": Factors(torch.zeros(8, rank), torch.zeros(rank, 8), 1.0)}
+
+    assert fit_together([adapter(512)] * MAX_TOGETHER, 64)
+    assert fit_together([adapter(8)] * 16, 256) and not fit_together([adapter(8)] * 17, 256)
+
+
+def test_memory_that_is_short_amid_a_join_spoils_no_other_row(
+    small: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some layers of the cache have grown by then, and others not."""
+    small._pool.release()
+    long = replace(rows[0], max_new_tokens=20, min_new_tokens=20)
+    alone = [c.token_ids for c in small.generate([long, rows[1]])]
+    small._pool.release()
+    running = small.stream([long])
+    next(running)
+    grown, calls = slot_cache._grown, []
+
+    def no_memory(*arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("no memory for so many")
+        return grown(*arguments)
+
+    monkeypatch.setattr(slot_cache, "_grown", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(small.stream([rows[1]]))
+    second = small.stream([rows[1]])
+    assert finished(second) == [alone[1]] and finished(running) == [alone[0]] and len(calls) > 4
+
+
+def finished(decode: Decode) -> list[tuple[int, ...]]:
+    for _ in decode:
+        pass
+    return [completion.token_ids for completion in decode.completions]
+
+
+def test_what_breaks_a_leave_breaks_who_is_left(
+    small: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = small.generate([rows[0]])[0].token_ids
+    short, long = small.stream([replace(rows[1], max_new_tokens=2, min_new_tokens=2)]), small.stream([rows[0]])
+    with monkeypatch.context() as patch:
+        patch.setattr(Slots, "leave", lambda self, places: 1 / 0)
+        assert len(finished(short)[0]) == 2
+        with pytest.raises(ZeroDivisionError):
+            list(long)
+    assert num_running(small) == 0 and small.generate([rows[0]])[0].token_ids == alone
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -54,9 +54,11 @@ def test_each_row_has_its_own_temperature_and_noise() -> None:
 )
 def test_the_nucleus_is_that_of_transformers(logits: list[float], top_p: float, temperature: float) -> None:
     scores = torch.tensor([logits]) / temperature
-    theirs = TopPLogitsWarper(float(torch.tensor(top_p)))(None, scores) > -torch.inf
-    ours = keep_nucleus(torch.softmax(scores, -1), torch.tensor([top_p])) > 0
-    assert torch.equal(ours, theirs & (torch.softmax(scores, -1) > 0))
+    shares = torch.softmax(scores, -1)
+    theirs = shares[TopPLogitsWarper(float(torch.tensor(top_p)))(None, scores) > -torch.inf]
+    ours = keep_nucleus(shares, torch.tensor([top_p]))
+    # Of tokens with one share either may stay: their logits differ by less than a share can tell.
+    assert torch.equal(ours[ours > 0].sort()[0], theirs[theirs > 0].sort()[0])
 
 
 def test_each_row_has_its_own_nucleus() -> None:
