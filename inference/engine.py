@@ -68,7 +68,8 @@ class Engine:
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
-        self._max_length = text.max_position_embeddings
+        self.max_length: int = text.max_position_embeddings
+        """Tokens that a prompt and its completion may have together."""
 
     @classmethod
     def load(
@@ -134,6 +135,12 @@ class Engine:
     def come_back(self) -> None:
         """Onto the card again. Raises torch's error where there is not room."""
         self._move(self.device)
+
+    def release(self) -> None:
+        """Give back the memory that rows stood in, until the next ones come. No row may be in a slot."""
+        with self.lock:
+            self._pool.tidy()
+            self._pool.release()
 
     def _move(self, device: torch.device) -> None:
         with self.lock:
@@ -246,10 +253,10 @@ class Engine:
         return adapter
 
     def _check_length(self, row: Row, num_prompt_tokens: int) -> None:
-        if num_prompt_tokens + row.max_new_tokens > self._max_length:
+        if num_prompt_tokens + row.max_new_tokens > self.max_length:
             raise UserError(
                 f"Picture and question take {num_prompt_tokens:,} tokens; with up to {row.max_new_tokens:,} for the "
-                f"completion that is more than the model's {self._max_length:,}. Shorten the question or lower the "
+                f"completion that is more than the model's {self.max_length:,}. Shorten the question or lower the "
                 "length."
             )
 

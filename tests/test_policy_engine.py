@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 
+from inference.errors import UserError
 from inference.routing import RoutedLinear
 from tests.test_loss_passes import as_trl, make
 from training.policy_engine import live_adapter, rollout_seed
@@ -76,6 +77,18 @@ def test_a_group_shares_its_prompt_and_has_rewards_with_its_picture(trainer: Run
     assert prompts[0] is not prompts[4]
     assert not any(p.picture.features.is_inference() for p in prompts)
     assert "old_per_token_logps" not in rollouts, "the rollouts are of the policy that is trained: nothing to compute"
+
+
+def test_a_prompt_without_room_for_its_completion_is_named(trainer: RunTrainer, rollouts: Any) -> None:
+    prompts = rollouts["rollout_prompts"]
+    longest = max(len(prompt.ids) for prompt in prompts)
+    with pytest.raises(UserError, match=f"{longest} tokens.*max_completion_length 4,090.*max_prompt_tokens, at most 6"):
+        trainer.policy.generate(prompts, [0] * len(prompts), max_new_tokens=4090)
+
+
+def test_rollouts_hold_no_memory_while_the_loss_runs(trainer: RunTrainer, rollouts: Any) -> None:
+    cache = trainer.policy.engine._pool._slots._cache
+    assert (cache.num_rows, cache.num_columns, cache._tensors()) == (0, 0, [])
 
 
 def test_the_same_step_draws_the_same_completions(trainer: RunTrainer, rollouts: Any) -> None:

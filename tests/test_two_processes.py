@@ -29,4 +29,4 @@ def test_two_processes_come_to_what_one_comes_to(tmp_path) -> None:
     assert alone.norm() > 0
     assert ((alone - shared).norm() / alone.norm()).item() < 1e-5
     assert of_one == of_two
-    assert len(of_one["advantages"]) == 16 and len(set(of_one["advantages"])) > 2
+    assert len(of_one["advantages"]) == 32 and len(set(of_one["advantages"])) > 2

@@ -41,8 +41,6 @@ class Passes:
     image_token: int
     share_prompts: bool = True
     """One pass over the different prompts; needs a cache, which gradient checkpointing does not allow."""
-    by_length: bool = True
-    """Several passes over completions of different length; processes that share a step run the same number."""
 
     def __call__(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, length: int, pictures: Sequence[ImageEncoding]
@@ -63,7 +61,7 @@ class Passes:
             logits_to_keep=1,
         ).past_key_values
         starts = self.family.next_positions(positions) - 1  # (…, D, 1), of each prompt's last token
-        parts = self._parts(rows)
+        parts = split_by_length(rows.completion_mask.sum(1).tolist())
         scored = [self._completions(model, rows.take(part), places[part], cache, starts) for part in parts]
         return _together(scored, parts, length)
 
@@ -103,10 +101,6 @@ class Passes:
 
     def _positions(self, ids: torch.Tensor, mask: torch.Tensor, pictures: Sequence[ImageEncoding]) -> torch.Tensor:
         return self.family.positions(ids.cpu(), mask.cpu().bool(), self.image_token, pictures).to(ids.device)
-
-    def _parts(self, rows: _Rows) -> list[list[int]]:
-        lengths = rows.completion_mask.sum(1).tolist()
-        return split_by_length(lengths) if self.by_length else [list(range(len(lengths)))]
 
 
 def split_by_length(lengths: Sequence[int]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from inference.engine import Engine
+from inference.errors import UserError
 from inference.families import ImageEncoding
 from inference.routing import Adapter, Factors
 from inference.rows import Row
@@ -72,7 +73,11 @@ class PolicyEngine:
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[int]]:
-        """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout."""
+        """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout.
+
+        Raises `UserError` for a prompt that leaves too little room for its completion.
+        """
+        self._check_length(max(len(prompt.ids) for prompt in prompts), max_new_tokens)
         adapter = live_adapter(self._model)
         rows = [
             Row(
@@ -89,7 +94,18 @@ class PolicyEngine:
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        return [list(completion.token_ids) for completion in self.engine.generate(rows)]
+        completions = self.engine.generate(rows)
+        self.engine.release()  # the loss, which comes next, needs the memory
+        return [list(completion.token_ids) for completion in completions]
+
+    def _check_length(self, longest: int, max_new_tokens: int) -> None:
+        limit = self.engine.max_length
+        if longest + max_new_tokens > limit:
+            raise UserError(
+                f"a prompt takes {longest:,} tokens with its picture; with max_completion_length {max_new_tokens:,} "
+                f"that is more than the {limit:,} positions of the base; lower max_completion_length, or leave such "
+                f"rows out with data.max_prompt_tokens, at most {max(1, limit - max_new_tokens):,}"
+            )
 
     def _prompt(
         self, messages: Sequence[Mapping[str, Any]], image: Image.Image, picture: ImageEncoding

@@ -64,13 +64,8 @@ class RunTrainer(GRPOTrainer):
             return None
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         engine = Engine(twin.to(self.accelerator.device), self.processing_class, base, num_slots=completions)
-        alone = self.accelerator.num_processes == 1
-        self.passes = Passes(
-            engine.family,
-            engine.tokens.vocabulary.image,
-            share_prompts=not self.args.gradient_checkpointing,
-            by_length=alone,
-        )
+        share = not self.args.gradient_checkpointing
+        self.passes = Passes(engine.family, engine.tokens.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -239,6 +234,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         use_cpu=not on_gpu,
         bf16=bf16,
         gradient_checkpointing=config.gradient_checkpointing,
+        ddp_broadcast_buffers=False,  # none ever changes, and processes may need different numbers of passes
         use_vllm=config.vllm != "off",
         vllm_mode=config.vllm if config.vllm != "off" else "colocate",
         vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,

@@ -23,6 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCall
 from trl import GRPOConfig, GRPOTrainer
 
 from inference.settings import STARTER
+from tests.benchmarks.step_profile import measure_parts
 from tests.benchmarks.table import Measurement, median_ratio
 from training.config import RunConfig, load_config
 from training.data import load_rows
@@ -93,7 +94,7 @@ def random_reward(completions: list[Any], **columns: Any) -> list[float]:
 
 
 def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
-    """The three sides on the same rows; ours has the settings of the profile `starter`."""
+    """The four sides on the same rows, and what our step is made of; ours has the settings of the profile `starter`."""
     config = load_config("starter", {"max_completion_length": LENGTH, "data": {"train_rows": 1200, "test_rows": 4}})
     recipe = load_config("recipe")
     with tempfile.TemporaryDirectory() as home:
@@ -107,6 +108,7 @@ def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
         for number in range(1, rounds + 1):
             speeds = ", ".join(f"{name} {side.run(number):.1f}" for name, side in sides.items())
             print(f"GRPO, round {number} of {rounds}: {speeds} completions/s", file=sys.stderr, flush=True)
+        parts = measure_parts(sides["ours"].trainer)
     yield _line("GRPO, our trainer", sides["ours"], "", f"64 a step; every side: {LENGTH} tokens each, nothing skipped")
     yield _rollouts(sides["ours"], sides["no checkpointing"])
     for name, title, goal, what in (
@@ -118,6 +120,7 @@ def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
         times = median_ratio(sides[name].seconds, sides["ours"].seconds)
         note = f"{what}; ours is {times:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
         yield _line(title, sides[name], f"ours {goal} times", note)
+    yield from parts
 
 
 def _rollouts(ours: _Side, theirs: _Side) -> Measurement:
