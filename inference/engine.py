@@ -44,10 +44,13 @@ NUM_SLOTS = 64
 class Engine:
     """A base model on a device, with the adapters it can serve. Safe to use from several threads."""
 
-    def __init__(self, model: Any, processor: Any, base_name: str, num_slots: int = NUM_SLOTS) -> None:
+    def __init__(
+        self, model: Any, processor: Any, base_name: str, num_slots: int = NUM_SLOTS, static_steps: bool = False
+    ) -> None:
         """Takes the model over: its linear layers are replaced by ones that know adapters.
 
-        At most `num_slots` rows decode together; further ones wait for a slot.
+        At most `num_slots` rows decode together; further ones wait for a slot. `static_steps` have tensors of fixed
+        shape, and CUDA graphs hold them (`inference.static_step`); without CUDA they are only slower.
         """
         self.num_slots = num_slots
         self.base_name = base_name
@@ -59,7 +62,7 @@ class Engine:
         self._model = model.eval().requires_grad_(False)
         self.family = make_family(model, processor)
         """How this make of model takes pictures and counts positions."""
-        slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary)
+        slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary, static_steps)
         text = model.config.get_text_config()
         self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size)
         self._encoder = ImageEncoder(self.family, self.lock)
@@ -77,10 +80,12 @@ class Engine:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         num_slots: int = NUM_SLOTS,
+        cuda_graphs: bool = False,
     ) -> Engine:
         """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
 
-        `revision` is a branch, a tag or a commit of a base on the Hub. Raises `UserError` if there is no such base or
+        `revision` is a branch, a tag or a commit of a base on the Hub. `cuda_graphs` hold the decode step where the
+        device is CUDA; they have never been run. Raises `UserError` if there is no such base or
         it is of a family that the engine does not know.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -101,7 +106,8 @@ class Engine:
                 f"The base {named} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
                 "with its processor, or a Hub id that this machine can reach."
             ) from error
-        return cls(model.to(device), processor, str(base), num_slots)
+        has_graphs = cuda_graphs and torch.device(device).type == "cuda"
+        return cls(model.to(device), processor, str(base), num_slots, has_graphs)
 
     @property
     def adapters(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from PIL import Image
 from transformers.utils import ModelOutput
 
 from inference.errors import UserError
+from inference.flash import use_flash
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Family(ABC):
 
 class QwenVL(Family):
     """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures of any shape as rows of patches, positions in three axes."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        use_flash(model.model.visual)
 
     def process(self, image: Image.Image) -> Any:
         return self._processor.image_processor(images=[image], return_tensors="pt")

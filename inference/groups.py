@@ -109,4 +109,4 @@ def attend(
     shares = scores.softmax(dim=-1)
     read = groups.scatter(groups.gather(shares[..., :split]) @ values, size)  # (B, heads, G, width)
     read += shares[..., split:] @ value[:, :, split:]
-    return read.view(num_rows, 1, heads, width), None
+    return read.reshape(num_rows, 1, heads, width), None

@@ -20,6 +20,7 @@ ROOM = 1.25
 
 Until then no more than is needed: attention reads rows the faster, the nearer they lie to each other.
 """
+_VERSIONS = itertools.count()
 
 States = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """By layer keys and values, (rows, heads, columns, width)."""
@@ -29,6 +30,8 @@ class SlotLayer(CacheLayerMixin):
     """One layer's keys and values, (slots, heads, columns, width), and the part of them that is in use."""
 
     is_sliding = False
+    _at: torch.Tensor | None = None
+    """(1,) the column that is written, where that is for the device alone to know."""
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise AssertionError("SlotCache.reserve makes the tensors")
@@ -38,12 +41,21 @@ class SlotLayer(CacheLayerMixin):
         assert self.keys is not None and self.values is not None
         self._keys = self.keys[:num_rows, :, low:]
         self._values = self.values[:num_rows, :, low:]
-        self._next = column - low
+        self._next, self._at = column - low, None
+
+    def open_whole(self, num_rows: int, column: torch.Tensor) -> None:
+        """From now on `update` is for the first rows and all columns, and writes where `column` (1,) says."""
+        assert self.keys is not None and self.values is not None
+        self._keys, self._values, self._at = self.keys[:num_rows], self.values[:num_rows], column
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write one token of each row (B, heads, 1, width); returns all that it may look at."""
+        if self._at is not None:
+            self._keys.index_copy_(2, self._at, key_states)
+            self._values.index_copy_(2, self._at, value_states)
+            return self._keys, self._values
         place = self._next
         self._next = end = place + 1
         self._keys.narrow(2, place, 1).copy_(key_states)
@@ -67,6 +79,8 @@ class SlotCache(Cache):
         self._slot_layers = [SlotLayer() for _ in range(num_layers)]
         super().__init__(layers=list(self._slot_layers))
         self.num_rows = self.num_columns = 0
+        self.version = next(_VERSIONS)
+        """Another one whenever the tensors are others, of any cache."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -79,10 +93,16 @@ class SlotCache(Cache):
         for layer in self._slot_layers:
             layer.open(num_rows, low, column)
 
+    def open_whole(self, num_rows: int, column: torch.Tensor) -> None:
+        """See `SlotLayer.open_whole`."""
+        for layer in self._slot_layers:
+            layer.open_whole(num_rows, column)
+
     def reserve(self, like: States, num_rows: int, num_columns: int) -> None:
         """Make room for so many rows and columns, and keep what there is; new tensors are of a kind with `like`."""
         if num_rows <= self.num_rows and num_columns <= self.num_columns:
             return
+        self.version = next(_VERSIONS)
         rows = self.num_rows if num_rows <= self.num_rows else 1 << (num_rows - 1).bit_length()
         columns = self.num_columns if num_columns <= self.num_columns else -(-num_columns // 16) * 16
         for layer, (keys, values) in zip(self._slot_layers, like, strict=True):
@@ -122,6 +142,11 @@ class SlotCache(Cache):
         """A copy of the columns [low, end) of some rows."""
         layers = [(layer.keys, layer.values) for layer in self._slot_layers]
         return [(keys[list(rows), :, low:end], values[list(rows), :, low:end]) for keys, values in layers]  # type: ignore[index]
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return sum(tensor.nbytes for tensor in self._tensors())
 
     @property
     def column_bytes(self) -> int:

@@ -13,18 +13,26 @@ from inference.groups import Groups, find_groups, use_groups
 from inference.prompts import Prefill, Prompt, prefill
 from inference.routing import Router, Routes, make_routes
 from inference.slot_cache import SlotCache
+from inference.static_step import StaticStep
 from inference.tokens import Vocabulary
+
+KEPT_BYTES = 128 * 2**20
+"""Memory that empty slots keep for the next rows; one long row made it wide for all."""
 
 
 class Slots:
     """Places for rows; B are taken, the first ones of the cache. Not for several threads at once."""
 
-    def __init__(self, model: Any, family: Family, router: Router, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, model: Any, family: Family, router: Router, vocabulary: Vocabulary, static_steps: bool = False
+    ) -> None:
+        """With `static_steps` they can be captured (`inference.static_step`); on a CPU that makes them slower."""
         self._model, self._family, self._router, self._vocabulary = model, family, router, vocabulary
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head = model.get_output_embeddings()
         self._device: torch.device = model.device
-        self._has_groups = self._device.type == "cpu"  # where it was measured
+        self._static = StaticStep(model, family, router) if static_steps else None
+        self._has_groups = self._device.type == "cpu" and not static_steps  # where it was measured
         if self._has_groups:
             use_groups(self._decoder)
         self._step = 0
@@ -35,11 +43,15 @@ class Slots:
 
     def release(self) -> None:
         """Forget all rows, and give back the memory they stood in."""
+        if self._static is not None:
+            self._static.forget()
         self._cache = SlotCache(self._model.config.get_text_config().num_hidden_layers)
         self.clear()
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Forget all rows, and keep some of their memory for the next ones."""
+        if self._cache.nbytes > KEPT_BYTES and self._static is None:  # graphs know the tensors by their place
+            self._cache = SlotCache(len(self._cache.layers))
         self._seats: list[Seat] = []
         self._column = self._low = 0
         """The column that is written next, and the first that any row looks at."""
@@ -66,6 +78,8 @@ class Slots:
         low = min(seat.start for seat in (*self._seats, *seats))
         self._cache.clear(0, num_old, low, self._low)
         self._cache.clear(num_old, num_old + num_new, low, end - read.length)
+        if self._static is not None:  # which looks at what is not written yet, and hides it
+            self._cache.clear(num_old, num_old + num_new, end, self._cache.num_columns)
         self._cache.write(num_old, read.states, read.sources, end)
         tokens = Chooser(seats, self._vocabulary, self._device).choose(read.logits, self._step)
         made = tokens.tolist()
@@ -87,6 +101,13 @@ class Slots:
         if not self._is_arranged:
             self._arrange()
         assert self._chooser is not None
+        logits = self._forward() if self._static is None else self._static(self._tokens, self._column)
+        self._column += 1
+        self._tokens = self._chooser.choose(logits, self._step)
+        return self._tokens.tolist()
+
+    def _forward(self) -> torch.Tensor:
+        """Logits (B, V) of the next token of each row."""
         self._router.use(self._routes)
         width = self._column + 1 - self._low
         mask = None if self._mask is None else self._mask[..., :width]
@@ -98,9 +119,7 @@ class Slots:
             use_cache=True,
             **self._options,
         ).last_hidden_state  # (B, 1, hidden)
-        self._column += 1
-        self._tokens = self._chooser.choose(self._head(hidden[:, 0]), self._step)  # from logits (B, V)
-        return self._tokens.tolist()
+        return self._head(hidden[:, 0])
 
     def leave(self, places: Collection[int]) -> list[int]:
         """Free these places; the last rows move into them. Returns which row is where now, by its place before."""
@@ -135,13 +154,19 @@ class Slots:
         shift = column - self._column
         offsets = self._offsets - shift
         self._cache.shift(len(self._seats), self._low, self._column, self._low + shift)
+        if self._static is not None:
+            self._cache.clear(0, len(self._seats), column, self._cache.num_columns)
         self._seats = [Seat(s.prompt, s.start + shift, s.born, s.noise) for s in self._seats]
         self._low, self._column, self._offsets = self._low + shift, column, offsets
         self._is_arranged = False
 
     def _arrange(self) -> None:
         """Lay out what stays the same until a row comes or goes."""
-        starts = [seat.start for seat in self._seats]
+        starts, adapters = [seat.start for seat in self._seats], [seat.prompt.adapter for seat in self._seats]
+        self._chooser, self._is_arranged = Chooser(self._seats, self._vocabulary, self._device), True
+        if self._static is not None:
+            self._static.arrange(self._cache, adapters, starts, self._offsets)
+            return
         self._cache.open(len(self._seats), self._low, self._column)
         self._mask = None
         if max(starts) > self._low:
@@ -151,9 +176,7 @@ class Slots:
             self._mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]  # (B, 1, 1, columns)
         groups = find_groups(self._seats, self._cache, self._low) if self._has_groups else None
         self._options = {} if groups is None else {"groups": groups}
-        self._routes = make_routes([seat.prompt.adapter for seat in self._seats], self._device)
-        self._chooser = Chooser(self._seats, self._vocabulary, self._device)
-        self._is_arranged = True
+        self._routes = make_routes(adapters, self._device)
 
 
 def _length(prompt: Prompt) -> int:

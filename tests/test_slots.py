@@ -138,6 +138,15 @@ def test_a_seed_gives_the_same_text_whoever_comes_and_goes(peer: Peer) -> None:
     assert [[c.token_ids for c in finish(decode)] for decode in decodes] == [[ids] for ids in alone]
 
 
+def test_empty_slots_give_back_what_is_much(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = peer.engine.generate(peer.rows[:2])
+    slots = peer.engine._pool._slots
+    assert slots._cache.nbytes > 0, "little is kept"
+    monkeypatch.setattr("inference.slots.KEPT_BYTES", 1)
+    again = peer.engine.generate(peer.rows[:2])
+    assert slots._cache.nbytes == 0 and [c.token_ids for c in again] == [c.token_ids for c in found]
+
+
 def finish(decode: Decode) -> list[Any]:
     for _ in decode:
         pass
