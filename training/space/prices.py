@@ -17,6 +17,8 @@ from typing import Any
 from training.hub_words import hub_errors, said
 
 KEPT_SECONDS = 3600.0
+WAIT_SECONDS = 10.0
+"""Of whoever asks, for an answer of the Hub."""
 RETRY_SECONDS = 60.0
 """After a question that failed."""
 MAX_UNIT_COST = 10_000.0
@@ -71,10 +73,12 @@ class PriceList:
 class Prices:
     """The Hub's price lists; safe to use from several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._clock, self._wait = clock, wait_seconds
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[float, PriceList]] = {}
+        self._asking: dict[str, tuple[threading.Thread, float]] = {}
+        """Who asks for a list, and until when that is waited for."""
 
     def of_spaces(self) -> PriceList:
         """For a Space."""
@@ -85,14 +89,26 @@ class Prices:
         return self._list("jobs")
 
     def _list(self, kind: str) -> PriceList:
+        """A page waits for it: where the Hub is silent, what was known before is given, or that it is."""
         with self._lock:
-            until, known = self._kept.get(kind, (0.0, PriceList()))
-            if kind in self._kept and self._clock() < until:
-                return known
-            found = _ask(kind)
-            seconds = RETRY_SECONDS if found.problem else KEPT_SECONDS
+            if kind in self._kept and self._clock() < self._kept[kind][0]:
+                return self._kept[kind][1]
+            thread, end = self._asking.get(kind, (None, 0.0))
+            if thread is None or not thread.is_alive():
+                end = time.monotonic() + self._wait
+                thread = threading.Thread(target=self._refresh, args=(kind,), name="prices", daemon=True)
+                self._asking[kind] = (thread, end)
+                thread.start()
+        thread.join(max(0.0, end - time.monotonic()))
+        silent = PriceList(problem=f"the Hub has not answered for {self._wait:.0f} s")
+        with self._lock:
+            return self._kept.get(kind, (0.0, silent))[1]
+
+    def _refresh(self, kind: str) -> None:
+        found = _ask(kind)
+        seconds = RETRY_SECONDS if found.problem else KEPT_SECONDS
+        with self._lock:
             self._kept[kind] = (self._clock() + seconds, found)
-            return found
 
 
 def dollars(amount: float) -> str:
