@@ -8,17 +8,15 @@ prices.of_spaces().words("a100-large")  # '$2.50 an hour'
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from training.hub_words import hub_errors, said
+from training.patient import WAIT_SECONDS, Patient
 
 KEPT_SECONDS = 3600.0
-WAIT_SECONDS = 10.0
-"""Of whoever asks, for an answer of the Hub."""
 RETRY_SECONDS = 60.0
 """After a question that failed."""
 MAX_UNIT_COST = 10_000.0
@@ -74,11 +72,7 @@ class Prices:
     """The Hub's price lists; safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wait_seconds: float = WAIT_SECONDS) -> None:
-        self._clock, self._wait = clock, wait_seconds
-        self._lock = threading.Lock()
-        self._kept: dict[str, tuple[float, PriceList]] = {}
-        self._asking: dict[str, tuple[threading.Thread, float]] = {}
-        """Who asks for a list, and until when that is waited for."""
+        self._lists: Patient[str, PriceList] = Patient(_ask, _good_for, wait_seconds, clock)
 
     def of_spaces(self) -> PriceList:
         """For a Space."""
@@ -89,26 +83,12 @@ class Prices:
         return self._list("jobs")
 
     def _list(self, kind: str) -> PriceList:
-        """A page waits for it: where the Hub is silent, what was known before is given, or that it is."""
-        with self._lock:
-            if kind in self._kept and self._clock() < self._kept[kind][0]:
-                return self._kept[kind][1]
-            thread, end = self._asking.get(kind, (None, 0.0))
-            if thread is None or not thread.is_alive():
-                end = time.monotonic() + self._wait
-                thread = threading.Thread(target=self._refresh, args=(kind,), name="prices", daemon=True)
-                self._asking[kind] = (thread, end)
-                thread.start()
-        thread.join(max(0.0, end - time.monotonic()))
-        silent = PriceList(problem=f"the Hub has not answered for {self._wait:.0f} s")
-        with self._lock:
-            return self._kept.get(kind, (0.0, silent))[1]
+        silent = f"the Hub has not answered for {self._lists.wait_seconds:.0f} s"
+        return self._lists.get(kind) or PriceList(problem=silent)
 
-    def _refresh(self, kind: str) -> None:
-        found = _ask(kind)
-        seconds = RETRY_SECONDS if found.problem else KEPT_SECONDS
-        with self._lock:
-            self._kept[kind] = (self._clock() + seconds, found)
+
+def _good_for(found: PriceList) -> float:
+    return RETRY_SECONDS if found.problem else KEPT_SECONDS
 
 
 def dollars(amount: float) -> str:
