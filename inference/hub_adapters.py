@@ -116,6 +116,11 @@ def _look_up(name: HubName) -> Any:
         info = api.model_info(name.id, revision=name.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
     if not COMMIT.fullmatch(str(info.sha)):
         raise Unreachable(f"The Hub names no commit for {name}. Try again later.")
+    if name.revision and COMMIT.fullmatch(name.revision) and info.sha != name.revision:
+        raise UserError(
+            f"{name} looks like a commit, but there it is a branch or a tag, which can move. Name the commit, "
+            f"{name.id}@{info.sha}."
+        )
     return info
 
 
@@ -176,11 +181,21 @@ def _get(name: HubName, commit: str, file: Any, incoming: Path) -> None:
                 name.id, file.rfilename, revision=commit, local_dir=incoming, etag_timeout=TIMEOUT_SECONDS
             )
         )
-    with got.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest() if file.lfs else None
-    if got.stat().st_size != file.size or (file.lfs and digest != file.lfs.sha256):
+    if not _is_as_named(got, file):
         shutil.rmtree(incoming, ignore_errors=True)
         raise Unreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
+
+
+def _is_as_named(got: Path, file: Any) -> bool:
+    """Whether a file has the size and the digest that the Hub names: of a small one git's, of a large one its own."""
+    size = got.stat().st_size
+    with got.open("rb") as content:
+        if file.lfs:
+            return size == file.size and hashlib.file_digest(content, "sha256").hexdigest() == file.lfs.sha256
+        blob = hashlib.sha1(b"blob %d\0" % size)
+        while piece := content.read(1 << 20):
+            blob.update(piece)
+    return size == file.size and blob.hexdigest() == file.blob_id
 
 
 def _arrange(incoming: Path, name: HubName, base: str) -> None:

@@ -43,7 +43,8 @@ def refusal(what: str, name: str, error: Exception) -> UserError | None:
     is_of_http = type(error).__module__.split(".")[0] in _HTTP_LIBRARIES
     if is_of_http or isinstance(error, ConnectionError | TimeoutError | errors.LocalEntryNotFoundError):
         return Unreachable(f"The Hub cannot be reached ({said(error)}), and {what} {name} is on it. Try again later.")
-    if isinstance(error, OSError) and error.errno is None:  # a file that did not arrive whole
+    is_of_transfer = type(error) is RuntimeError  # how the Hub's own transfer, in Rust, puts what it meets
+    if is_of_transfer or (isinstance(error, OSError) and error.errno is None):  # a file that did not arrive whole
         return Unreachable(f"The {what} {name} did not arrive as the Hub has it ({said(error)}). Try again later.")
     if isinstance(error, ValueError | KeyError | TypeError | AttributeError):  # an answer that makes no sense
         return Unreachable(f"The Hub's answer for the {what} {name} cannot be read ({said(error)}). Try again later.")

@@ -30,6 +30,10 @@ _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
 """How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to begin that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
+MAX_ALPHA = 1_000_000
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MAX_SHOWN_CHARS = 300
+"""Of what an adapter's own files say."""
 _HARMLESS = frozenset(
     "auto_mapping base_model_name_or_path eva_config exclude_modules inference_mode layers_pattern layers_to_transform "
     "lora_alpha lora_dropout megatron_core peft_type peft_version qalora_group_size r rank_pattern revision "
@@ -157,15 +161,19 @@ def _skeleton(base: str) -> nn.Module:
 def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
     if pair.keys() != {"A", "B"}:
         raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
-    rank = pair["A"].shape[0]
-    if pair["A"].shape != (rank, layer.in_features) or pair["B"].shape != (layer.out_features, rank):
+    shapes = [tuple(pair[side].shape) for side in "AB"]
+    rank = shapes[0][0] if shapes[0] else 0
+    if rank == 0 or shapes != [(rank, layer.in_features), (layer.out_features, rank)]:
         raise UserError(
             f"The adapter {folder.name} does not fit this base: {name} is {layer.in_features} → {layer.out_features}, "
-            f"its LoRA {tuple(pair['A'].shape)} and {tuple(pair['B'].shape)}. Use an adapter trained on this base."
+            f"its LoRA {shapes[0]} and {shapes[1]}. Use an adapter trained on this base."
         )
-    if not all(torch.isfinite(tensor).all() for tensor in pair.values()):
+    if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
+        raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")
+    found = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
         raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training broke down.")
-    a, b = (pair[side].to(layer.weight.device, layer.weight.dtype).t().contiguous() for side in "AB")
+    a, b = (found[side].to(layer.weight.device).t().contiguous() for side in "AB")
     return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
@@ -186,10 +194,16 @@ def _read_config(folder: Path) -> dict:
         raise UserError(f"{folder} is no adapter: {CONFIG_FILE} is missing. Give the folder that PEFT saved it in.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{CONFIG_FILE} of the adapter {folder.name} is not JSON ({error}). Save it again.") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not config.get("lora_alpha"):
         raise UserError(f"The adapter {folder.name} is not a PEFT LoRA with a lora_alpha. Only LoRA can be served.")
+    alpha = config["lora_alpha"]
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= MAX_ALPHA:
+        raise UserError(
+            f"The adapter {folder.name} has lora_alpha {str(alpha)[:80]}; it must be a number above 0, at most "
+            f"{MAX_ALPHA:,}. Save it again."
+        )
     return config
 
 
@@ -199,12 +213,16 @@ def _check_config(config: dict, folder: Path, base_name: str) -> None:
     extras = [key for key, value in config.items() if not plain.get(key, key in _HARMLESS or not value)]
     if extras:
         named = ", ".join(f"{key}={config[key]!r}" for key in extras)
+        named = named if len(named) <= _MAX_SHOWN_CHARS else named[:_MAX_SHOWN_CHARS] + "…"
         raise UserError(f"The adapter {folder.name} uses {named}; only plain LoRA can be served row by row.")
     trained_on = config.get("base_model_name_or_path")
+    if not isinstance(trained_on, str | None):
+        raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
     if trained_on and Path(trained_on).name != Path(base_name).name:
         raise UserError(
-            f"The adapter {folder.name} was trained on {trained_on}, but this engine serves {base_name}. Serve that "
-            f"base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one under another name."
+            f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves "
+            f"{base_name}. Serve that base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one "
+            "under another name."
         )
 
 

@@ -15,10 +15,12 @@ def row_noise(seed: int, length: int) -> torch.Tensor:
 
 def sample(logits: torch.Tensor, temperature: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Next tokens (B,) for logits (B, V), temperatures (B,) above 0 and uniform noise (B,): the token whose share
-    of the cumulative distribution holds the noise. Tokens at -inf are never drawn.
+    of the cumulative distribution holds the noise. Tokens at -inf are never drawn. Of logits that are no numbers, which
+    an adapter's weights can lead to, the last token is drawn: what follows is nonsense, for that row alone.
 
     >>> sample(torch.tensor([[0.0, 0.0, -torch.inf]]), torch.tensor([1.0]), torch.tensor([0.7])).tolist()
     [1]
     """
     shares = torch.softmax(logits.float() / temperature[:, None], dim=-1).double().cumsum(dim=-1)  # (B, V)
-    return torch.searchsorted(shares, noise[:, None].double() * shares[:, -1:], right=True)[:, 0]
+    drawn = torch.searchsorted(shares, noise[:, None].double() * shares[:, -1:], right=True)[:, 0]
+    return drawn.clamp(max=logits.shape[-1] - 1)

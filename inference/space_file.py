@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from inference.errors import UserError
 from inference.limits import DEFAULT_LIMITS, Limits
-from inference.validation import Contradiction, Strict, explain
+from inference.validation import Contradiction, Section, Strict, explain
 from inference.yaml_lines import LinedYaml
 
 SPACE_YAML = Path(__file__).parents[1] / "space.yaml"
@@ -36,6 +37,8 @@ SPACE_HARDWARE = ("cpu-basic", "cpu-upgrade", *_GPUS.split())
 """What a Space can run on, but ZeroGPU, which lends a card for seconds; a test compares it with the Hub's client."""
 JOB_HARDWARE = (*SPACE_HARDWARE, "cpu-performance", "cpu-xl", "h200", "h200x2", "h200x4", "h200x8")
 """What a Job can run on."""
+MAX_HUB_CHARS = 96
+"""Of `owner/name`, by the Hub's own rule."""
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_SHORT_CHARS = 60
 """The Hub's limit for `short_description`."""
@@ -58,22 +61,47 @@ def _one_of(known: tuple[str, ...], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether the Hub would take it for something new: its form, its length, and what git keeps for itself.
+
+    >>> is_hub_name("me/adapter"), is_hub_name("me/adapter.git"), is_hub_name("me/a--b")
+    (True, False, False)
+    """
+    is_whole = HUB_ID.fullmatch(name) is not None and len(name) <= MAX_HUB_CHARS
+    return is_whole and "--" not in name and ".." not in name and not name.endswith((".", "-", ".git", ".ipynb"))
+
+
 def _hub_id(value: str) -> str:
-    if not HUB_ID.fullmatch(value):
-        raise ValueError("not a name on the Hub; write owner/name")
+    if not is_hub_name(value):
+        raise ValueError(
+            f"not a name on the Hub; write owner/name, of letters, digits, -, _ and ., at most {MAX_HUB_CHARS} in all"
+        )
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.strip() or not all(c.isprintable() for c in value):
+        raise ValueError("not a line of text; write one, without control characters")
+    return value
+
+
+def _emoji(value: str) -> str:
+    if any(unicodedata.category(c)[0] in "LNZC" and c not in "\u200d\ufe0f" for c in value):
+        raise ValueError("not an emoji; write one, such as 👁️")
     return value
 
 
 HubId = Annotated[str, AfterValidator(_hub_id)]
+Line = Annotated[str, AfterValidator(_one_line)]
 
 
-class SpaceSection(Strict):
+class SpaceSection(Section):
     """How the Space looks, and what it runs on."""
 
-    title: str = Field("LookThink", min_length=1, max_length=100)
-    short_description: str = Field("A vision-language model that looks, thinks, answers", max_length=MAX_SHORT_CHARS)
+    title: Line = Field("LookThink", min_length=1, max_length=100)
+    short_description: Line = Field("A vision-language model that looks, thinks, answers", max_length=MAX_SHORT_CHARS)
     """One line for its card on the Hub."""
-    emoji: str = Field("👁️", pattern=r"^[^\x00-\x7f]{1,8}$")
+    emoji: Annotated[str, AfterValidator(_emoji)] = Field("👁️", pattern=r"^[^\x00-\x7f]{1,8}$")
     color_from: Annotated[str, _one_of(COLORS, "a colour of the Hub")] = "indigo"
     color_to: Annotated[str, _one_of(COLORS, "a colour of the Hub")] = "blue"
     """The two ends of its card's colours."""
@@ -84,21 +112,21 @@ class SpaceSection(Strict):
     """Of this code, as the Hub names licences."""
 
 
-class ModelSection(Strict):
+class ModelSection(Section):
     """What is served where there is a GPU."""
 
-    base: str
+    base: Line
     """`starter`, a folder or a Hub id."""
-    adapter: str | None = None
+    adapter: Line | None = None
     """A folder, `owner/name` or `owner/name@revision`; `None` for the base alone."""
 
 
-class TrainingSection(Strict):
+class TrainingSection(Section):
     """How adapters are made and where they go."""
 
     trainer: Literal["space", "job"] = "space"
     """`space` trains on the Space's own GPU, `job` as a Hugging Face Job."""
-    dataset: str = Field("lmms-lab/multimodal-open-r1-8k-verified", min_length=1)
+    dataset: Line = Field("lmms-lab/multimodal-open-r1-8k-verified", min_length=1)
     job_hardware: Annotated[str, _one_of(JOB_HARDWARE, "hardware of a Job")] = "a100-large"
     bucket: HubId | None = None
     """The Storage Bucket for runs; with `None` one is made when the Space is deployed."""
@@ -121,7 +149,7 @@ class TrainingSection(Strict):
         return self
 
 
-class AdminSection(Strict):
+class AdminSection(Section):
     """Who may train."""
 
     oauth: bool = True
@@ -167,6 +195,8 @@ def read_space_file(path: Path = SPACE_YAML) -> SpaceFile:
         read = LinedYaml.read(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; it says what is served. Take the one of the repository.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}). Take the one of the repository.") from error
     try:
         return SpaceFile.model_validate(read.content)
     except ValidationError as error:

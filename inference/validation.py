@@ -14,7 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-_FORMS = {"dict_type": "write it as {name: value, name: value}", "tuple_type": "write it as [value, value]"}
+_FORMS = {
+    "dict_type": "write it as {name: value, name: value}",
+    "tuple_type": "write it as [value, value]",
+    "model_type": "write its settings below it, indented, each as name: value",
+}
 """What to write, where pydantic only says which type it wants."""
 MAX_SHOWN_CHARS = 200
 """Of a value that is refused."""
@@ -24,6 +28,12 @@ class Strict(BaseModel):
     """A section of a file that a user writes: it knows its settings, and never changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Section(Strict):
+    """One whose values are of the kind they look like: `"30"` and `true` are no numbers, and `1` is no yes."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Contradiction(ValueError):

@@ -15,12 +15,17 @@ no word of it. `reset`: what was asked happens, and the connection ends half way
 status and nothing happens (429 with `Retry-After`). `slow`: after `seconds`."""
 
 
+NONSENSE = ("html", "shape", "away")
+"""`html`: a page with status 200, as of a proxy. `shape`: JSON that is none of the Hub's. `away`: a redirection to
+another host, `hub.more["elsewhere"]`."""
+
+
 @dataclass
 class Fault:
     """One thing that goes wrong."""
 
     kind: str
-    """One of `KINDS`."""
+    """One of `KINDS`, or of `NONSENSE`."""
     where: str = ".*"
     """What method and path, `POST /api/…` without the query, must match."""
     times: int = 1
@@ -31,7 +36,7 @@ class Fault:
     """Of a slow one."""
 
     def __post_init__(self) -> None:
-        assert self.kind in KINDS, self.kind
+        assert self.kind in KINDS + NONSENSE, self.kind
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request is struck, as far as it is a matter of its route."""

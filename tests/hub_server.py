@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests import hub_buckets, hub_commits, hub_jobs, hub_reading, hub_spaces
-from tests.hub_faults import Fault, strike
+from tests.hub_faults import NONSENSE, Fault, strike
 from tests.hub_http import Answer, Refused, Request, Routes
 from tests.hub_repos import Hub
 
@@ -56,12 +56,15 @@ def answer(
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else head and body of an answer, sent apart, are 40 ms apart
     hub: Hub
 
     def do_GET(self) -> None:
         hub = self.hub
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         hub.requests.append((self.command, self.path))
+        if token := self._token():
+            hub.more.setdefault("tokens_seen", set()).add(token)
         fault = strike(hub.faults, self.command, urlsplit(self.path).path)
         if fault is not None and fault.kind == "refused":
             return self._cut()
@@ -70,8 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
+    def _token(self) -> str:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
+
     def _answer(self, body: bytes) -> Answer:
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
+        token = self._token()
         if token and token not in self.hub.tokens:
             return Refused(401, "", "Invalid credentials in Authorization header").answer
         host = f"http://{self.headers.get('Host')}"
@@ -82,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         """What a fault says in the Hub's place; nothing where the request is served all the same."""
         if fault.kind == "slow":
             time.sleep(fault.seconds)
+        if fault.kind in NONSENSE:
+            return self._nonsense(fault.kind)
         if not fault.kind.isdigit():
             return None
         status = int(fault.kind)
@@ -89,6 +97,13 @@ class _Handler(BaseHTTPRequestHandler):
             return Refused(401, "", "Invalid credentials in Authorization header").answer
         headers = {"Retry-After": str(fault.retry_after)} if status == 429 else {}
         return Answer(status, b"injected", headers)
+
+    def _nonsense(self, kind: str) -> Answer:
+        if kind == "html":
+            return Answer(200, b"<!doctype html><title>Log in</title>", {"Content-Type": "text/html"})
+        if kind == "shape":
+            return Answer(200, b'[{"id": 1}, "x"]', {"Content-Type": "application/json"})
+        return Answer(302, b"", {"Location": self.hub.more["elsewhere"] + self.path})
 
     def _send(self, found: Answer, fault: Fault | None) -> None:
         if fault is not None and fault.kind == "lost":

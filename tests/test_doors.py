@@ -29,6 +29,7 @@ HUB_PLACES = (
     "training/jobs/hub.py",
     "training/launcher.py",
     "training/space/prices.py",
+    "training/space/tokens.py",
     "training/publishing/publisher.py",
     "training/publishing/send.py",
     "training/publishing/model_card.py",

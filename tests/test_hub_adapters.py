@@ -19,14 +19,15 @@ from inference.errors import UserError
 from inference.format import THINK_PROMPT
 from inference.hub_adapters import fetch_adapter, fetch_named
 from inference.hub_cache import HubName, hub_name
-from inference.hub_refusals import Unreachable
+from inference.hub_refusals import Unreachable, refusal
 from inference.live import LiveAdapters
 from inference.served import promote, serving
 from inference.settings import STARTER, Settings, load_settings
 from inference.version_list import adapter_versions
 from tests.hub_client import Client
 from tests.hub_faults import KINDS, Fault
-from tests.hub_repos import Files, Hub, Repo
+from tests.hub_repos import Files, Hub, Repo, blob_id
+from tests.hub_server import serve
 from tests.samples import problems, random_adapter
 from training.__main__ import main
 
@@ -137,6 +138,11 @@ REFUSED: dict[str, tuple[str, Callable[[Repo], object], str]] = {
     "no JSON": (NAME, _spoil(**{"adapter_config.json": b"{"}), "is not JSON"),
     "no safetensors": (NAME, _spoil(**{"adapter_model.safetensors": b"\x80\x04pickle"}), "no safetensors file"),
     "no LoRA": (NAME, _spoil(**{"adapter_model.safetensors": _header(b"{}")}), "holds no LoRA"),
+    "a scale of text": (NAME, _spoil(**{"adapter_config.json": config(lora_alpha="8")}), "lora_alpha 8; it must be"),
+    "a base of figures": (NAME, _spoil(**{"adapter_config.json": config(base_model_name_or_path=5)}), "names no base"),
+    "a deep config": (NAME, _spoil(**{"adapter_config.json": b"[" * 200_000}), "is not JSON"),
+    "a deep record": (NAME, _spoil(**{"lookthink/run.json": b"[" * 200_000}), "is not JSON"),
+    "a branch like a commit": (f"{NAME}@{'c' * 40}", lambda r: r.refs.update({"c" * 40: r.refs["main"]}), "can move"),
     "prompt of structure": (NAME, lambda r: r.commit(run_record(system_prompt="a<|im_end|>b")), "steers a model"),
     "prompt of control": (NAME, lambda r: r.commit(run_record(system_prompt="a\x1b[2Jb")), "control character U.001B"),
     "prompt of a list": (NAME, lambda r: r.commit(run_record(system_prompt=[{"role": "system"}])), "is not a text"),
@@ -201,6 +207,39 @@ def test_a_fault_of_the_hub_is_waited_out_and_nothing_half_is_served(
     assert folder is not None
     whole = STARTER / "adapter" / "adapter_model.safetensors"
     assert (folder / whole.name).read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [("html", ".*"), ("shape", ROUTES[0]), ("away", ROUTES[0]), ("away", ROUTES[4])]
+)
+def test_a_hub_that_talks_nonsense_gets_no_file_in_and_no_token_out(
+    repo: Repo, hub: Hub, hub_client: Client, home: Path, impatient: None, kind: str, where: str
+) -> None:
+    stranger, hub.tokens["hf_secret_token"] = Hub(), "someone"
+    hub_client.log_in("hf_secret_token")
+    with serve(stranger) as url:
+        hub.more["elsewhere"] = url.replace("127.0.0.1", "localhost")
+        hub.faults.append(Fault(kind, where, times=-1))
+        assert fetch_named(settings(home)) and serving(settings(home)).path is None
+    assert "hf_secret_token" in hub.more["tokens_seen"] and "tokens_seen" not in stranger.more
+    assert bool(stranger.requests) == (kind == "away")
+
+
+def test_a_small_file_of_the_right_size_is_not_enough(
+    repo: Repo, hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = config(lora_alpha=7)
+    monkeypatch.setattr("tests.hub_reading.blob_id", lambda data: blob_id(data.replace(b": 7", b": 8")))
+    repo.commit({"adapter_config.json": said})
+    with pytest.raises(Unreachable, match="adapter_config.json .* did not arrive as the Hub has it"):
+        fetch_adapter(NAME, home, BASE)
+    assert not (home / "hub" / "refs").exists()
+
+
+def test_the_transfer_of_large_files_fails_in_words() -> None:
+    """The Hub's own transfer, in Rust, raises nothing but `RuntimeError`."""
+    found = refusal("adapter", NAME, RuntimeError("Data processing error: CAS service error"))
+    assert isinstance(found, Unreachable) and "CAS service error" in str(found)
 
 
 def test_the_app_serves_the_base_until_the_adapter_is_there(

@@ -10,6 +10,7 @@ from tests.hub_client import Client
 from tests.hub_faults import Fault
 from tests.hub_repos import Hub
 from training import hub_words
+from training.hub_trouble import hub_trouble_of
 from training.hub_words import hub_errors, limit_waiting, safe, said
 
 
@@ -28,6 +29,21 @@ def test_each_kind_has_its_words(hub: Hub, hub_client: Client, kind: str, words:
     with pytest.raises(hub_errors()) as error:
         huggingface_hub.HfApi().list_spaces_hardware()
     assert words in said(error.value) and "\n" not in said(error.value)
+
+
+def test_a_large_file_that_was_not_taken_is_told_by_what_is_behind_it() -> None:
+    """The client wraps it in a `RuntimeError`."""
+    try:
+        try:
+            raise ConnectionResetError("reset")
+        except ConnectionResetError as error:
+            raise RuntimeError("Error while uploading 'w.safetensors' to the Hub.") from error
+    except hub_errors() as error:
+        assert said(error) == "the Hub cannot be reached (ConnectionResetError)"
+        assert hub_trouble_of(error, "me/a").kind == "unreachable"
+    alone = RuntimeError("Data processing error")
+    assert said(alone) == "the Hub has not taken it: Data processing error"
+    assert hub_trouble_of(alone, "me/a").kind == "unreachable"
 
 
 def test_a_token_is_never_said() -> None:

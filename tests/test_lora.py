@@ -91,6 +91,18 @@ def narrowed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v[:, :-1].contiguous() for k, v in tensors.items()}
 
 
+def no_rank(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v[:0] if "lora_A" in k else v[:, :0].contiguous() for k, v in tensors.items()}
+
+
+def huge(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v.double() * 1e300 for k, v in tensors.items()}
+
+
+def cast(dtype: torch.dtype) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    return lambda tensors: {k: v.to(dtype) for k, v in tensors.items()}
+
+
 SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
     "config is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
@@ -111,6 +123,21 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a pair": (lambda f: change_tensors(f, half_a_pair), "half of the LoRA pair of .*layers.0.mlp.up_proj"),
     "another width": (lambda f: change_tensors(f, narrowed), "does not fit"),
     "NaN": (lambda f: change_tensors(f, lambda t: {k: v * torch.nan for k, v in t.items()}), "NaN"),
+    "too large for its dtype": (lambda f: change_tensors(f, huge), "NaN"),
+    "rank 0": (lambda f: change_tensors(f, no_rank), "does not fit"),
+    "scalars": (lambda f: change_tensors(f, lambda t: {k: torch.ones(()) for k in t}), "does not fit"),
+    "integers": (lambda f: change_tensors(f, cast(torch.int8)), "torch.int8"),
+    "eight bits": (lambda f: change_tensors(f, cast(torch.float8_e4m3fn)), "float8"),
+    "complex": (lambda f: change_tensors(f, cast(torch.complex64)), "complex64"),
+    "a scale of text": (lambda f: change_config(f, lora_alpha="8"), "lora_alpha 8; it must be a number"),
+    "a scale of lists": (lambda f: change_config(f, lora_alpha=[8]), "must be a number"),
+    "a scale without end": (lambda f: change_config(f, lora_alpha=float("inf")), "must be a number"),
+    "no number as a scale": (lambda f: change_config(f, lora_alpha=float("nan")), "must be a number"),
+    "a scale below 0": (lambda f: change_config(f, lora_alpha=-5), "above 0"),
+    "a huge scale": (lambda f: change_config(f, lora_alpha=10**400), "at most 1,000,000"),
+    "a base of lists": (lambda f: change_config(f, base_model_name_or_path=["x"]), "names no base .*but list"),
+    "a base of figures": (lambda f: change_config(f, base_model_name_or_path=5), "but int"),
+    "a deep config": (lambda f: (f / "adapter_config.json").write_text("[" * 200_000), "is not JSON"),
 }  # fmt: skip
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +48,77 @@ def test_half_an_item_and_a_broken_record_are_nothing(tmp_path: Path) -> None:
     (queue.path / "record.json").write_text('{"published": 3')
     assert [item.step for item in queue.waiting()] == [1] and queue.state() == State()
     assert [folder for _, folder in waiting_runs(tmp_path)] == [tmp_path / "night"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"repo": 5},
+        {"repo": "../../etc"},
+        {"step": "4"},
+        {"step": -1},
+        {"public": "yes"},
+        {"queued_at": None},
+        {"folder": "/etc"},
+        {"more": 1},
+    ],
+)
+def test_an_item_that_was_edited_by_hand_is_told_and_neither_sent_nor_thrown_away(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    path = queue.waiting()[0].folder / "item.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    put(queue, "me/b", 2)
+    assert [item.repo for item in queue.waiting()] == ["me/b"] and queue.unreadable() == [path.parent]
+    queue.take_out(queue.waiting()[0])
+    assert f"{path.parent.name} in night/publish cannot be read" in publish_words(queue.run)
+    path.write_text("{")
+    assert queue.unreadable() == [path.parent] and path.is_file()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"notice": "", "tries": 1e999, "next_try": 0, "published": []}',
+        '{"notice": "", "tries": 0, "next_try": 0, "published": 5}',
+        "[" * 100_000,
+        '{"notice"',
+    ],
+)
+def test_a_record_that_was_edited_by_hand_is_an_empty_one(tmp_path: Path, record: str) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    (queue.path / "record.json").write_text(record)
+    assert queue.state() == State() and publish_words(queue.run) == "Step 1 is on its way to me/a."
+
+
+def test_no_record_puts_the_next_try_off_for_ever(tmp_path: Path) -> None:
+    """As after a clock that was set back."""
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    queue.keep(State("it waits", 3, time.time() + 3_600, [{"no": "repo"}, {"repo": "me/a", "commit": "c" * 40}]))
+    kept = queue.state()
+    assert kept.next_try > time.time() and [entry["commit"] for entry in kept.published] == ["c" * 40]
+    for far in (time.time() + 30_000, float("inf")):
+        queue.keep(State("it waits", 3, far))
+        assert queue.state() == State("it waits", 3, 0.0)
+
+
+@pytest.mark.parametrize("broken", [b"", b"zzzzzzzz", b"\xff\xfe", b"0123"])
+def test_a_key_that_is_none_is_made_anew(tmp_path: Path, broken: bytes) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    put(queue, "me/a", 1)
+    (queue.path / "key").write_bytes(broken)
+    assert re.fullmatch("[0-9a-f]{8}", queue.key()) and queue.key() == PublishQueue(queue.run).key()
+
+
+def test_two_that_make_the_key_at_once_have_the_same(tmp_path: Path) -> None:
+    queue = PublishQueue(begun_run(tmp_path / "night").path)
+    queue.path.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: PublishQueue(queue.run).key(), range(16)))) == 1
 
 
 def test_what_has_no_adapter_is_not_queued(tmp_path: Path) -> None:
@@ -94,7 +169,7 @@ def test_words_for_whoever_watches(tmp_path: Path) -> None:
     put(queue, "me/a", 25)
     assert publish_words(queue.run) == "Step 25 is on its way to me/a."
     done = {"repo": "me/a", "step": 20, "is_result": False, "commit": "c" * 40, "tag": None}
-    queue.keep(State("step 25 waits: the Hub cannot be reached", 3, 1e12, [done]))
+    queue.keep(State("step 25 waits: the Hub cannot be reached", 3, time.time() + 60, [done]))
     said = publish_words(queue.run)
     assert said.startswith("Step 20 is published as me/a@cccccccccccc. Step 25 waits: the Hub cannot be reached. ")
     assert "The next try is in " in said

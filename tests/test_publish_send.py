@@ -20,8 +20,8 @@ from tests.hub_repos import Hub, Repo
 from tests.run_folders import add_checkpoint, begun_run, finished_run
 from training.hub_trouble import HubTrouble
 from training.publish import queue_run
-from training.publishing.queue import PublishQueue
-from training.publishing.send import Published, send
+from training.publishing.queue import PublishQueue, State
+from training.publishing.send import Published, entry_of, send
 from training.run_folder import RunFolder
 
 REPO = "ann/tuned"
@@ -148,6 +148,64 @@ def test_another_hand_is_told_and_neither_is_lost(hub: Hub, api: Any, tmp_path: 
     assert publish(api, run).revision == "run-night.2"
     replaced = publish(api, run, replace=True)
     assert replaced.revision == "main" and repo.line(replaced.commit)[1] == theirs
+
+
+def test_replacing_what_was_put_on_top_of_it(hub: Hub, api: Any, tmp_path: Path) -> None:
+    """What is there already, but under somebody else's commit, is not there for whoever asks to replace that."""
+    run = finished_run(tmp_path / "night")
+    queue = PublishQueue(run.path)
+    first = publish(api, run)
+    queue.keep(State(published=[entry_of(first)]))
+    repo = repo_of(hub)
+    theirs = repo.commit({"README.md": b"# Mine now"}, message="Better words")
+    assert publish(api, run).commit == first.commit and repo.refs["main"] == theirs
+    again = publish(api, run, replace=True)
+    assert again.is_new and repo.line(again.commit)[:3] == [again.commit, theirs, first.commit]
+    assert repo.tags == {"night": first.commit, "night.2": again.commit}
+    assert publish(api, run, replace=True).commit == again.commit, "nobody is on top of it"
+
+
+def test_a_tag_that_somebody_was_quicker_with(
+    hub: Hub, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = api.create_tag
+
+    def late(repo: str, *, tag: str, revision: str) -> None:
+        if "night" not in repo_of(hub).tags:
+            repo_of(hub).tags["night"] = next(iter(repo_of(hub).commits))
+        real(repo, tag=tag, revision=revision)
+
+    monkeypatch.setattr(api, "create_tag", late)
+    published = publish(api, finished_run(tmp_path / "night"))
+    assert published.tag == "night.2" and repo_of(hub).tags["night.2"] == published.commit
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("versions.json", _truncate),
+        ("versions.json", lambda path: path.write_text('{"a": 1}')),
+        ("config.json", _truncate),
+        ("publish/*-*/adapter_model.safetensors", Path.unlink),
+        ("publish/*-*/adapter_config.json", Path.unlink),
+        ("publish/*-*/evaluation.json", lambda path: path.write_text("[" * 100_000)),
+    ],
+)
+def test_files_that_were_edited_by_hand_stop_nothing_but_themselves(
+    name: str, spoil: Any, api: Any, tmp_path: Path
+) -> None:
+    """An error of another kind would end the process that sends, which then is started again, for ever."""
+    run = finished_run(tmp_path / "night")
+    queue_run(run.path, REPO)
+    queue = PublishQueue(run.path)
+    [path] = run.path.glob(name)
+    spoil(path)
+    with pytest.raises(UserError, match="night"):
+        send(api, queue, queue.waiting()[0])
 
 
 @pytest.mark.parametrize(

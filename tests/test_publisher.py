@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from inference.settings import STARTER
 from tests.hub_client import Client, client_env
-from tests.hub_faults import KINDS, Fault
+from tests.hub_faults import KINDS, NONSENSE, Fault
 from tests.hub_repos import Hub
 from tests.hub_server import serve
 from tests.run_folders import add_checkpoint, begun_run, finished_run
@@ -58,7 +58,9 @@ def online(hub: Hub, hub_client: Client) -> Iterator[Client]:
     hub.tokens["hf_ann_token"] = "ann"
     hub.repo("model", "some/base", about={"cardData": {"license": "mit"}}).commit({"config.json": b"{}"})
     hub_client.log_in("hf_ann_token")
-    yield hub_client
+    with serve(Hub()) as url:  # where a faulty Hub points
+        hub.more["elsewhere"] = url.replace("127.0.0.1", "localhost")
+        yield hub_client
     huggingface_hub.set_client_factory(default_client_factory)
 
 
@@ -128,6 +130,10 @@ def suffer(kind: str, route: str, hub: Hub, queue: PublishQueue, times: int = 1)
         ("412", ROUTES[11]),
         ("slow", ROUTES[11]),
         ("lost", ROUTES[12]),
+        ("html", ROUTES[12]),
+        ("shape", ROUTES[2]),
+        ("away", ROUTES[7]),
+        ("html", ROUTES[9]),
     ],
 )
 def test_a_fault_on_a_route(kind: str, route: str, hub: Hub, online: Client, tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_a_fault_on_a_route(kind: str, route: str, hub: Hub, online: Client, tmp
 @pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="minutes; set LOOKTHINK_TORTURE=1")
 @pytest.mark.parametrize("times", [1, -1])
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS + NONSENSE)
 def test_torture_every_fault_on_every_route(
     kind: str, route: str, times: int, hub: Hub, online: Client, tmp_path: Path
 ) -> None:
@@ -248,6 +254,23 @@ def test_processes_of_their_own_publish_once_even_when_killed(tmp_path: Path, mo
                 keeper.look()
             time.sleep(0.05)
         check_published_once(hub, queue)
+
+
+def test_one_that_dies_without_a_word_is_not_started_again_at_once(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "runs" / "night", publish_to=REPO)
+    queue_run(run.path, None)
+    keeper = PublishKeeper(tmp_path / "runs", 0.1)
+    keeper.look()
+    assert keeper._process is not None
+    keeper._process.kill()
+    keeper._process.wait()
+    keeper.look()
+    assert keeper._process is None, "not at once"
+    keeper._held[run.path] = time.time()
+    keeper.look()
+    assert keeper._process is not None, "but later"
+    keeper._process.kill()
+    keeper._process.wait()
 
 
 def test_a_publisher_has_no_secret_but_the_token() -> None:

@@ -46,3 +46,10 @@ def test_each_row_has_its_own_temperature_and_noise() -> None:
     logits = torch.tensor([[0.0, 2.0]]).expand(3, -1)
     cold_hot_hot = torch.tensor([0.01, 100.0, 100.0])
     assert sample(logits, cold_hot_hot, torch.tensor([0.1, 0.1, 0.9], dtype=torch.float64)).tolist() == [1, 0, 1]
+
+
+def test_logits_that_are_no_numbers_give_a_token_that_there_is() -> None:
+    """A token past the last one would end the whole batch, and on a GPU the process."""
+    logits = torch.tensor([[torch.nan, torch.nan], [torch.inf, 0.0], [0.0, 9.0]])
+    drawn = sample(logits, torch.ones(3), torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64))
+    assert all(0 <= token < 2 for token in drawn.tolist()) and drawn[2] == 1

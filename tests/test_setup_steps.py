@@ -77,6 +77,17 @@ def test_a_token_that_does_not_do(known: Hub) -> None:
     assert "may only read" in owner_html(reader, [])
 
 
+@pytest.mark.parametrize("kind", ["html", "shape"])
+def test_a_hub_that_talks_nonsense_is_no_bad_token(known: Hub, kind: str) -> None:
+    known.faults.append(Fault(kind, times=-1))
+    setup = Setup(settings_with(), SPACE | {"HF_TOKEN": "hf_me"}, has_card=False)
+    setup.ask()
+    assert titles(setup) == ["The Hub", "A GPU", "A bucket"] and "cannot be read" in owner_html(setup, [])
+    odd = Setup(settings_with(), SPACE | {"HF_TOKEN": "hf_zürich"}, has_card=True)
+    odd.ask()
+    assert "characters that no token has" in owner_html(odd, []) and "zürich" not in owner_html(odd, [])
+
+
 def test_a_hub_that_does_not_answer_is_no_bad_token(known: Hub) -> None:
     known.failure = 503
     setup = Setup(settings_with(), SPACE | {"HF_TOKEN": "hf_me"}, has_card=False)

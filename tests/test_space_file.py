@@ -81,6 +81,16 @@ def test_the_hardware_is_that_of_the_client() -> None:
         ("space:\n  title: x\nmodel:\n  adapter: null\n", ["line 3", "model.base is missing"]),
         ("model: a/b\n", ["line 1", "model"]),
         (BASE + "spaces: {}\n", ["line 3", "spaces", "space"]),
+        (BASE + "admin:\n", ["line 3", "admin", "below it"]),
+        (BASE + "training:\n  publish_to: me/a--b", ["line 4", "'me/a--b'", "owner/name"]),
+        (BASE + "training:\n  publish_to: me/a.git", ["line 4", "owner/name"]),
+        (BASE + f"training:\n  bucket: me/{'x' * 94}", ["line 4", "at most 96"]),
+        (BASE + 'training:\n  dataset: "a\\nb"', ["line 4", "dataset", "line of text"]),
+        (BASE + 'space:\n  title: " "', ["line 4", "title"]),
+        (BASE + "space:\n  emoji: 日本", ["line 4", "not an emoji"]),
+        (BASE + "space:\n  hаrdware: t4-small", ["line 4", "is not a setting", "hardware"]),
+        (BASE + "space:\n  hardware: а100-large", ["line 4", "did you mean a100-large"]),
+        (BASE + "limits:\n  max_question_chars: 99999999999999999999", ["line 4", "1000000"]),
     ],
 )
 def test_a_mistake_names_line_value_and_remedy(read, text: str, names: list[str]) -> None:
@@ -101,6 +111,38 @@ def test_a_mistake_names_line_value_and_remedy(read, text: str, names: list[str]
 )
 def test_these_go_together(read, text: str) -> None:
     read(text)
+
+
+SLEEP = BASE + "space:\n  sleep_minutes: "
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (SLEEP + "030", ["line 4", "030", "plain figures"]),
+        (SLEEP + "1:30", ["line 4", "1:30", "plain figures"]),
+        (SLEEP + "1" * 5000, ["line 4", "plain figures"]),
+        (SLEEP + "true", ["line 4", "integer"]),
+        (SLEEP + '"30"', ["line 4", "integer"]),
+        (BASE + "limits:\n  uploads_mb_per_hour: .inf", ["line 4", "plain figures"]),
+        (BASE + "admin:\n  oauth: 1", ["line 4", "boolean"]),
+        (BASE + "space:\n  title: 2024-02-31", ["line 4", "2024-02-31", "quotes"]),
+        (BASE + 'space:\n  title: !!int "x"', ["line 4", "plain figures"]),
+        (BASE + "space:\n\ttitle: x", ["line 4", "spaces, not with tabs"]),
+        (BASE + "space:\n  title: !!python/object/apply:os.system [x]", ["line 4", "not YAML"]),
+        ("model: &a\n  base: a/b\n  more: *a\n", ["line 3", "*a stands for another part"]),
+        ("model: " + "[" * 3000 + "]" * 3000, ["line 1", "nested"]),
+        (BASE + "---\nmodel: {}\n", ["line 3", "not YAML"]),
+        (BASE + "\0", ["not YAML"]),
+        ("", ["write its settings below it"]),
+    ],
+)
+def test_what_yaml_reads_otherwise_than_people_do_is_refused(read, text: str, names: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        read(text)
+    for name in ["space.yaml", *names]:
+        assert name in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @given(st.sampled_from(sorted(set(SpaceFile.model_fields) - {"model"})), st.text("abcdefgh_", min_size=1), st.data())

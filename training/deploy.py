@@ -13,15 +13,18 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from inference.errors import UserError
-from inference.space_file import HUB_ID, SPACE_YAML, SpaceFile, read_space_file
-from training.hub_words import hub_errors, limit_waiting, said
+from inference.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, is_hub_name, read_space_file
+from training.hub_words import limit_waiting
 from training.space import front_matter
 from training.space.checkout import ROOT, Checkout, digest, read_checkout
 from training.space.hub import SpaceOnHub
 from training.space.plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
 from training.space.prices import Prices
+from training.space.tokens import token_trouble
 
 SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 """The variable with the token that the Space gets; without it, the one that deploys."""
@@ -45,12 +48,12 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
     wanted = wanted_of(args.space, file, checkout, private=args.private, renew_token=args.renew_token)
     hub = SpaceOnHub(wanted, checkout, *_tokens())
     found = hub.look()
-    steps = plan(wanted, found)
-    print("\n".join(_words(wanted, file, checkout, found, steps)))
     if found.exists and not found.is_ours:
         raise UserError(
             f"{wanted.space} is a Space of something else: it has no space.yaml. Take another name, or delete it first."
         )
+    steps = plan(wanted, found)
+    print("\n".join(_words(wanted, file, checkout, found, steps)))
     if args.dry_run or not steps:
         return 0
     if not args.yes:
@@ -58,6 +61,11 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
     for number, step in enumerate(steps, 1):
         print(f"{number}/{len(steps)} {step.words} …", flush=True)
         hub.do(step)
+    if left := plan(replace(wanted, renew_token=False), hub.look()):  # an answer of success may be a proxy's
+        raise UserError(
+            f"The Hub has answered to all of it, but does not show it yet; still to do: "
+            f"{'; '.join(step.words for step in left)}. Run the same command again in a minute."
+        )
     print(f"Done. {address_of(wanted.space)}")
     return 0
 
@@ -66,11 +74,15 @@ def wanted_of(
     name: str, file: SpaceFile, checkout: Checkout, *, private: bool = False, renew_token: bool = False
 ) -> Wanted:
     """What space.yaml and the checkout ask for. Raises `UserError`."""
-    if not HUB_ID.fullmatch(name):
-        raise UserError(f"{name!r} is no name of a Space; write OWNER/NAME.")
+    if not is_hub_name(name):
+        raise UserError(f"{name[:200]!r} is no name of a Space; write OWNER/NAME.")
     if (checkout.folder / "README.md").read_text(encoding="utf-8") != front_matter.made(checkout.folder):
         raise UserError("README.md's block for the Hub is not that of space.yaml. Run make space, and commit both.")
+    for key, value in (("model.base", file.model.base), ("model.adapter", file.model.adapter)):
+        _check_is_there(key, value, checkout)
     bucket = file.training.bucket or f"{name}-state"
+    if not is_hub_name(bucket):
+        raise UserError(f"{bucket!r} is too long a name for its bucket; name one under training in space.yaml.")
     return Wanted(
         space=name,
         files={path: digest(checkout.path(path).read_bytes()) for path in checkout.files},
@@ -83,6 +95,20 @@ def wanted_of(
     )
 
 
+def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
+    """A folder of this machine is in the Space only where git tracks it."""
+    if value in (None, STARTER_NAME) or not Path(value or "").expanduser().is_dir():
+        return
+    folder = Path(value or "").expanduser()
+    inside = str(folder) if not folder.is_absolute() else ""
+    prefix = f"{os.path.normpath(inside)}/" if inside else ""
+    if not prefix or not any(path.startswith(prefix) for path in checkout.files):
+        raise UserError(
+            f"{key} in space.yaml is {value}, a folder of this machine that the Space would not have. Publish it on "
+            "the Hub and name it owner/name, or track it in git."
+        )
+
+
 def address_of(space: str) -> str:
     """Where its page is."""
     from huggingface_hub import constants
@@ -92,7 +118,7 @@ def address_of(space: str) -> str:
 
 def _tokens() -> tuple[str, str]:
     """The token that deploys, and the one that the Space gets."""
-    from huggingface_hub import get_token, whoami
+    from huggingface_hub import get_token
 
     own = get_token()
     if not own:
@@ -101,12 +127,14 @@ def _tokens() -> tuple[str, str]:
         )
     given = os.environ.get(SPACE_TOKEN, "").strip() or own
     for token, what in {own: "The token here", given: SPACE_TOKEN if given != own else "The token here"}.items():
-        try:
-            about = whoami(token)
-        except hub_errors() as error:
-            raise UserError(f"{what} could not be tried: {said(error)}. Nothing was changed.") from error
-        if ((about.get("auth") or {}).get("accessToken") or {}).get("role") == "read":
-            raise UserError(f"{what} may only read. Make one that may write, at the Hub under Access Tokens.")
+        trouble = token_trouble(token)
+        if trouble.network:
+            raise UserError(f"{what} could not be tried: {trouble.network}. Nothing was changed.")
+        if trouble.token:
+            raise UserError(
+                f"{what} will not do: {trouble.token}. Make one that may write, at the Hub under Access Tokens. "
+                "Nothing was changed."
+            )
     return own, given
 
 
@@ -121,6 +149,13 @@ def _words(wanted: Wanted, file: SpaceFile, checkout: Checkout, found: Found, st
     if any(step.kind in ("create", "secret") for step in steps):
         whose = SPACE_TOKEN if os.environ.get(SPACE_TOKEN, "").strip() else "this login"
         lines.append(f"The secret is the token of {whose}; the Space publishes, trains and stays awake with it.")
+    if found.exists and wanted.private and not found.is_private:
+        lines.append(
+            f"The Space is public and stays so: --private is for a new one. Make it private on its page, "
+            f"{address_of(wanted.space)}, under Settings."
+        )
+    if found.bucket_is_public:
+        lines.append(f"The bucket {wanted.bucket} is public: everybody can read the runs in it, pictures included.")
     if found.stage == "PAUSED":
         lines.append(f"The Space is paused; start it again on its page, {address_of(wanted.space)}.")
     return lines + cost_words(wanted.hardware, file, Prices())

@@ -85,6 +85,7 @@ def _read(user: Any) -> Identity | None:
     """What the Hub says of a user; `None` for a token that is not a user's."""
     if not isinstance(user, dict) or user.get("type") != "user" or not isinstance(user.get("name"), str):
         return None
-    orgs = [org for org in user.get("orgs") or [] if isinstance(org, dict)]
+    found = user.get("orgs")
+    orgs = [org for org in found if isinstance(org, dict)] if isinstance(found, list) else []
     writes_in = (str(org.get("name")) for org in orgs if org.get("roleInOrg") in _WRITING_ROLES)
     return Identity(user["name"], frozenset(writes_in))

@@ -13,7 +13,7 @@ import math
 from typing import Literal
 
 from training.failures import REFUSED, UNREACHABLE
-from training.hub_words import safe, status_of
+from training.hub_words import cause_of, safe, status_of
 
 Kind = Literal["refused", "unreachable", "busy", "rejected"]
 MAX_RETRY_AFTER = 3_600.0
@@ -36,6 +36,7 @@ def hub_trouble_of(error: Exception, repo: str) -> HubTrouble:
     """The trouble that an exception of the Hub's client stands for, whatever it is."""
     if isinstance(error, HubTrouble):
         return error
+    error = cause_of(error)
     status = status_of(error)
     if status is None:
         return _without_answer(error, repo)
@@ -62,6 +63,8 @@ def _without_answer(error: Exception, repo: str) -> HubTrouble:
         return HubTrouble("unreachable", f"the Hub's answer for {repo} cannot be read ({type(error).__name__})")
     if isinstance(error, OSError) or module in ("httpx", "httpx2", "httpcore", "httpcore2"):
         return HubTrouble("unreachable", f"the Hub cannot be reached for {repo} ({said(error)})")
+    if isinstance(error, RuntimeError):  # how the client puts a large file that could not be sent
+        return HubTrouble("unreachable", f"the Hub has not taken a file for {repo} ({said(error)})")
     return HubTrouble("rejected", f"{repo}: {said(error)}")
 
 

@@ -42,8 +42,10 @@ def hub_errors() -> tuple[type[Exception], ...]:
     """What the Hub's client raises where the Hub cannot be reached, refuses, fails, or answers nonsense."""
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
-    # The last four are what the client's own reading of a nonsensical answer ends in.
-    return (HTTPError, ConnectionError, LocalTokenNotFoundError, ValueError, KeyError, TypeError, AttributeError)
+    # RuntimeError is how the client puts a large file that could not be sent. The last four are what its own reading of
+    # a nonsensical answer ends in.
+    of_reading = (ValueError, KeyError, TypeError, AttributeError)
+    return (HTTPError, ConnectionError, LocalTokenNotFoundError, RuntimeError, *of_reading)
 
 
 def said(error: Exception) -> str:
@@ -53,6 +55,7 @@ def said(error: Exception) -> str:
     'the Hub cannot be reached (TimeoutError)'
     """
     status = status_of(error)
+    error = cause_of(error)
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "HF_HUB_OFFLINE is set, so the Hub is not asked"
     if status == 401:
@@ -65,6 +68,8 @@ def said(error: Exception) -> str:
         reason = getattr(error, "server_message", None) or ""
         words = f"the Hub refuses it (status {status})"
         return f"{words}: {safe(str(reason))}" if reason else words
+    if isinstance(error, RuntimeError):
+        return f"the Hub has not taken it: {safe(str(error)).rstrip('.')}"
     if isinstance(error, ValueError | KeyError | TypeError | AttributeError):
         return f"the Hub's answer cannot be read ({type(error).__name__})"
     return f"the Hub cannot be reached ({type(error).__name__})"
@@ -72,8 +77,14 @@ def said(error: Exception) -> str:
 
 def status_of(error: Exception) -> int | None:
     """The HTTP status that the Hub answered with, if it answered."""
-    answer = getattr(error, "response", None)
+    answer = getattr(cause_of(error), "response", None)
     return answer.status_code if answer is not None else None
+
+
+def cause_of(error: Exception) -> Exception:
+    """What is behind a large file that could not be sent, which the client wraps; any other error is its own cause."""
+    cause = error.__cause__
+    return cause if isinstance(error, RuntimeError) and isinstance(cause, Exception) else error
 
 
 def safe(text: str) -> str:

@@ -10,7 +10,7 @@ anybody else's commit it goes to a branch named after the run: so nobody's work 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -60,10 +60,17 @@ def title(step: int, run: str, key: str, publication: str) -> str:
     return f"Step {step} of run {plain} [lookthink {key}.{publication}]"
 
 
-def find_place(api: Any, repo: str, branch: str, key: str, publication: str, replace: bool) -> Place:
-    """Where to commit a publication of the run with this key; raises what the Hub's client raises."""
-    history = _history(api, repo, MAIN)
-    first = _find(history, MAIN, key, publication, is_free=lambda: replace or not _has_adapter(api, repo))
+def find_place(
+    api: Any, repo: str, branch: str, key: str, publication: str, replaces: Collection[str] | None = None
+) -> Place:
+    """Where to commit a publication of the run with this key; raises what the Hub's client raises.
+
+    With `replaces` it is the main branch, whoever was there last; what was published before, by these commits, then
+    counts as there only while nobody else's commit is on top of it.
+    """
+    history, replace = _history(api, repo, MAIN), replaces is not None
+    buried = {entry.commit for entry in history[1:]} & set(replaces or ())
+    first = _find(history, MAIN, key, publication, lambda: replace or not _has_adapter(api, repo), buried)
     if first is not None:
         return first
     by = f"“{_plain(history[0].title)}” ({history[0].commit[:7]})"
@@ -76,16 +83,19 @@ def find_place(api: Any, repo: str, branch: str, key: str, publication: str, rep
             return Place(name, origin.commit, is_new=True, displaced_by=by)
         there = _history(api, repo, name)
         is_free = there[0].commit in known  # made for us, and nothing on it yet
-        found = _find(there, name, key, publication, is_free=lambda free=is_free: free)  # type: ignore[misc]
+        found = _find(there, name, key, publication, lambda free=is_free: free)  # type: ignore[misc]
         if found is not None:
             return Place(name, found.parent, commit=found.commit, displaced_by=by)
     raise AssertionError
 
 
-def _find(history: Sequence[_Entry], revision: str, key: str, publication: str, is_free: Any) -> Place | None:
+def _find(
+    history: Sequence[_Entry], revision: str, key: str, publication: str, is_free: Any, buried: Container[str] = ()
+) -> Place | None:
     """The place on a branch with this history; `None` where somebody else was there last."""
     head = history[0]
-    done = next((entry.commit for entry in history if entry.mark == (key, publication)), None)
+    made = (entry.commit for entry in history if entry.mark == (key, publication))
+    done = next((commit for commit in made if commit not in buried), None)
     own = any(entry.mark and entry.mark[0] == key for entry in history)
     of_other_run = revision == MAIN and head.mark is not None and not own
     if done or (head.mark and head.mark[0] == key) or of_other_run or is_free():

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import UserError
-from training.hub_trouble import MAX_RETRY_AFTER, HubTrouble
+from training.hub_trouble import HubTrouble
 from training.publishing.queue import Item, PublishQueue
 from training.publishing.send import Published, entry_of, send
+from training.publishing.words import broken_words
 from training.spawning import hide_secrets
 
 POLL_SECONDS = 1.0
@@ -63,7 +64,7 @@ def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = F
     """
     while queue.waiting():
         if not at_once and (left := queue.state().next_try - time.time()) > 0:
-            return min(left, patience.most * 1.2 + MAX_RETRY_AFTER)  # a clock that was set back must not stop it
+            return left
         failed = _send_all(queue, api)
         if failed is not None:
             return _put_off(queue, *failed, patience)
@@ -142,9 +143,11 @@ def tell(queue: PublishQueue, shown: Callable[[str], None] = print) -> bool:
     state, waiting = queue.state(), queue.waiting()
     if state.published and not waiting:
         last = state.published[-1]
-        shown(f"published: {last['repo']}@{last['tag'] or last['commit']}")
+        shown(f"published: {last['repo']}@{last.get('tag') or last['commit']}")
     if state.notice:
         shown(f"publishing: {state.notice}")
+    if broken := [path.name for path in queue.unreadable()]:
+        shown(f"publishing: {broken_words(queue.run, broken)}")
     if waiting:
         shown(f"not published yet: `python -m training publish {queue.run}` tries again; so does a running app")
     return not waiting

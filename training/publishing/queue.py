@@ -12,9 +12,11 @@ repository; the result of a run gives way to nothing but itself. No torch here, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -25,6 +27,7 @@ from typing import Any
 
 from inference.adapters import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from inference.errors import UserError
+from training.repository_names import repository_problem
 from training.run_folder import RunFolder, step_of, write_whole
 
 QUEUE, RECORD, ITEM = "publish", "record.json", "item.json"
@@ -44,8 +47,19 @@ PROCESSOR_FILES = (
     "vocab.json",
 )
 """What a processor is saved as; of a checkpoint's other files none leaves this machine."""
+MAX_WAIT_SECONDS = 5_000.0
+"""Between two tries at most; a time further off is of a clock that was set back, or of another hand."""
 _MAX_KEPT = 200
 """Publications that the record keeps."""
+_KEY = re.compile(r"[0-9a-f]{8}")
+_KINDS: dict[str, Any] = {
+    "repo": str,
+    "step": int,
+    "is_result": bool,
+    "public": bool,
+    "replace": bool,
+    "queued_at": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,10 @@ class PublishQueue:
         found = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
         return [item for at, item in enumerate(found) if not any(_replaces(new, item) for new in found[at + 1 :])]
 
+    def unreadable(self) -> list[Path]:
+        """What lies in the queue and is no item any more: it is not sent, and not thrown away."""
+        return [path for path in sorted(self.path.glob("[0-9]*-*")) if _read_item(path) is None]
+
     def take_out(self, item: Item) -> None:
         """Forget an item and those before it that it has made needless."""
         for path in sorted(self.path.glob("[0-9]*-*")):
@@ -129,19 +147,29 @@ class PublishQueue:
     def key(self) -> str:
         """The run's own eight hexadecimal digits, made at the first call."""
         path = self.path / "key"
-        with contextlib.suppress(OSError):
-            if len(key := path.read_text(encoding="ascii").strip()) == 8:
-                return key
-        write_whole(path, secrets.token_hex(4))
-        return path.read_text(encoding="ascii").strip()
+        if (key := _read_key(path)) is None:
+            new = path.with_name(f".key-{secrets.token_hex(4)}")
+            write_whole(new, secrets.token_hex(4))
+            try:
+                _link(new, path)
+            except FileExistsError:  # of two at once one was first, and both read its key; or it is broken
+                if _read_key(path) is None:
+                    new.replace(path)
+            new.unlink(missing_ok=True)
+            key = _read_key(path)
+        if key is None:
+            raise OSError(errno.EIO, "cannot be written and read again", str(path))
+        return key
 
     def state(self) -> State:
         """What stands in the record; an empty one where there is none or it is broken."""
         try:
             said = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-            published = [entry for entry in said["published"] if isinstance(entry, dict)]
-            return State(str(said["notice"]), int(said["tries"]), float(said["next_try"]), published)
-        except (OSError, ValueError, TypeError, KeyError):
+            published = [entry for entry in said["published"] if _is_entry(entry)]
+            next_try = float(said["next_try"])
+            is_near = next_try - time.time() <= MAX_WAIT_SECONDS
+            return State(str(said["notice"]), int(said["tries"]), next_try if is_near else 0.0, published)
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return State()
 
     def keep(self, state: State) -> None:
@@ -180,16 +208,33 @@ def _replaces(new: Item, old: Item) -> bool:
 
 
 def _read_item(path: Path) -> Item | None:
+    """`None` for what is none, or is one no more: somebody may have edited it."""
     try:
         said = json.loads((path / ITEM).read_text(encoding="utf-8"))
-        return Item(path, **said)
-    except (OSError, ValueError, TypeError):
+        item = Item(path, **said)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    is_typed = all(isinstance(getattr(item, name), kind) for name, kind in _KINDS.items())
+    return item if is_typed and repository_problem("", item.repo) is None and item.step >= 0 else None
+
+
+def _read_key(path: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError):
+        key = path.read_text(encoding="ascii").strip()
+        return key if _KEY.fullmatch(key) else None
+    return None
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it can be a line of the record."""
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("repo", "commit"))
 
 
 def _link(source: Path, target: Path) -> None:
     """A second name for the same bytes, which stay when the first is deleted; a copy where disks have no such thing."""
     try:
         os.link(source, target, follow_symlinks=True)
+    except FileExistsError:
+        raise
     except OSError:
         shutil.copyfile(source, target)

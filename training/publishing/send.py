@@ -12,10 +12,11 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from typing import Any
 
+from inference.errors import UserError
 from training.hub_trouble import HubTrouble, hub_trouble_of
 from training.hub_words import status_of
 from training.publishing.model_card import Licence, make_card
@@ -54,10 +55,18 @@ class Published:
 
 def send(api: Any, queue: PublishQueue, item: Item) -> Published:
     """Publish `item`. Raises `HubTrouble` where the Hub was the cause, and `UserError` for what is no adapter."""
-    key = queue.key()
-    package = make_package(item, key)
     try:
-        return _send(api, item, package, key)
+        key = queue.key()
+        package = make_package(item, key)
+    except UserError:
+        raise
+    except Exception as error:  # files that somebody has edited; a queue that ended its sender would start it for ever
+        log.info("packing %s", item.folder, exc_info=True)
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"the files of {queue.run} are not what a run writes ({why}); put them right") from error
+    known = {entry["commit"] for entry in queue.state().published}
+    try:
+        return _send(api, item, package, key, known)
     except HubTrouble:
         raise
     except Exception as error:  # the client raises what its libraries raise, and what the Hub answers is untrusted
@@ -65,13 +74,13 @@ def send(api: Any, queue: PublishQueue, item: Item) -> Published:
         raise hub_trouble_of(error, item.repo) from error
 
 
-def _send(api: Any, item: Item, package: Package, key: str) -> Published:
+def _send(api: Any, item: Item, package: Package, key: str, known: Collection[str]) -> Published:
     if api.token is None and _token() is None:
         raise HubTrouble("refused", f"there is no token; set HF_TOKEN to one that may write to {item.repo}")
     notice = _make_repository(api, item)
     branch = branch_of(package.facts.run)
     for look in range(_LOOKS):
-        place = find_place(api, item.repo, branch, key, package.publication, item.replace)
+        place = find_place(api, item.repo, branch, key, package.publication, known if item.replace else None)
         if place.commit is not None:
             return _publish(api, item, package, place, place.commit, notice, is_new=False)
         try:
@@ -140,12 +149,17 @@ def _publish(
 
 def _tag(api: Any, repo: str, wanted: str, commit: str) -> str:
     """The run's tag on this commit; one that names another commit stays, and this one gets a number."""
-    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
-    name = next((name for name, target in tags.items() if target == commit and name.startswith(wanted)), None)
-    if name is None:
-        name = _first_free(wanted, tags)
-        api.create_tag(repo, tag=name, revision=commit, exist_ok=True)
-    return name
+    for look in range(_LOOKS):
+        tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
+        name = next((name for name, target in tags.items() if target == commit and name.startswith(wanted)), None)
+        if name is not None:
+            return name
+        try:
+            api.create_tag(repo, tag=_first_free(wanted, tags), revision=commit)
+        except Exception as error:
+            if status_of(error) != 409 or look + 1 == _LOOKS:  # somebody was quicker with the name
+                raise
+    raise HubTrouble("unreachable", f"the Hub has answered to a tag in {repo}, and does not show it")
 
 
 def _free_tag(api: Any, repo: str, wanted: str) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from training.publishing.queue import PublishQueue
+from training.publishing.queue import QUEUE, PublishQueue
 
 
 def publish_words(folder: Path, publish_to: str | None = None) -> str:
     """What went, what waits and why; empty for a run that goes nowhere. Not escaped."""
     queue = PublishQueue(folder)
     state, waiting = queue.state(), queue.waiting()
-    if not (state.published or waiting or state.notice):
+    broken = [path.name for path in queue.unreadable()]
+    if not (state.published or waiting or state.notice or broken):
         return f"Its adapter goes to {publish_to}: nothing is there yet." if publish_to else ""
-    parts = []
+    parts = [broken_words(folder, broken)] if broken else []
     if state.published:
         last = state.published[-1]
         what = "The result" if last.get("is_result") else f"Step {last.get('step')}"
@@ -31,6 +32,12 @@ def publish_words(folder: Path, publish_to: str | None = None) -> str:
     if waiting and state.tries:
         parts.append(f"The next try is {_in(state.next_try - time.time())}.")
     return " ".join(parts)
+
+
+def broken_words(folder: Path, names: list[str]) -> str:
+    """What is to be done about items that cannot be read."""
+    named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{named} in {folder.name}/{QUEUE} cannot be read and is not sent: publish the run again, then delete it."
 
 
 def _in(seconds: float) -> str:

@@ -50,11 +50,11 @@ class SpaceOnHub:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         name = self._wanted.space
-        bucket_exists = self._bucket_exists()
+        bucket_exists, is_public = self._bucket()
         try:
             info = self._api.space_info(name)
         except RepositoryNotFoundError:
-            return Found(bucket_exists=bucket_exists)
+            return Found(bucket_exists=bucket_exists, bucket_is_public=is_public)
         runtime = self._api.get_space_runtime(name)
         return Found(
             exists=True,
@@ -63,22 +63,25 @@ class SpaceOnHub:
             hardware=str(runtime.requested_hardware or runtime.hardware or ""),
             sleep_seconds=runtime.sleep_time,
             stage=str(runtime.stage),
+            is_private=bool(info.private),
             bucket_exists=bucket_exists,
+            bucket_is_public=is_public,
             mounts=tuple(Mount(v.source, v.mount_path) for v in runtime.volumes or ()),
             variables={key: one.value for key, one in self._api.get_space_variables(name).items()},
             secrets=frozenset(self._api.get_space_secrets(name)),
         )
 
-    def _bucket_exists(self) -> bool:
+    def _bucket(self) -> tuple[bool, bool]:
+        """Whether it is there, and whether everybody can read it."""
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            self._api.bucket_info(self._wanted.bucket)
+            found = self._api.bucket_info(self._wanted.bucket)
         except HfHubHTTPError as error:
             if error.response.status_code != 404:
                 raise
-            return False
-        return True
+            return False, False
+        return True, not found.private
 
     def _files(self, commit: str) -> dict[str, Digest]:
         from huggingface_hub import RepoFile

@@ -55,7 +55,9 @@ class Found:
     hardware: str = ""
     sleep_seconds: int | None = None
     stage: str = ""
+    is_private: bool = False
     bucket_exists: bool = False
+    bucket_is_public: bool = False
     mounts: tuple[Mount, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
@@ -115,7 +117,7 @@ def plan(wanted: Wanted, found: Found) -> list[Step]:
     else:
         steps += _settings(wanted, found)
     if changes := file_changes(wanted.files, found.files):
-        steps.append(Step("files", f"one commit: {changes.words}"))
+        steps.append(Step("files", f"make one commit: {changes.words}"))
     if found.exists:
         steps += _machine(wanted, found)
     return steps

@@ -18,8 +18,9 @@ from inference.settings import Settings
 from inference.space_file import HUB_ID, has_gpu
 from inference.visitors import is_on_space
 from training.access import LOGIN_VARIABLES
-from training.hub_words import hub_errors, limit_waiting, said, status_of
+from training.hub_words import limit_waiting
 from training.space.prices import PriceList, Prices
+from training.space.tokens import TokenTrouble, token_trouble
 
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -104,9 +105,9 @@ class Setup:
 
     def ask(self) -> None:
         """Ask the Hub once; takes as long as it takes."""
-        problem, network = self._try_token()
+        trouble = self._try_token()
         prices = self._prices.of_spaces()
-        self.told = Told(prices, problem, network or prices.problem)
+        self.told = Told(prices, trouble.token, trouble.network or prices.problem)
 
     def _keep_asking(self) -> None:
         limit_waiting()
@@ -115,19 +116,12 @@ class Setup:
             is_well = not (self.told.token_problem or self.told.network_problem)
             self._over.wait(FRESH_SECONDS if is_well else RETRY_SECONDS)
 
-    def _try_token(self) -> tuple[str, str]:
+    def _try_token(self) -> TokenTrouble:
         """What is wrong with the token, and what with the way to the Hub."""
-        from huggingface_hub import get_token, whoami
+        from huggingface_hub import get_token
 
         self._token = token = self._token or ("" if self.is_on_space else get_token() or "")
-        if not token:
-            return "", ""
-        try:
-            about = whoami(token)
-        except hub_errors() as error:
-            return (said(error), "") if status_of(error) in (401, 403) else ("", said(error))
-        role = ((about.get("auth") or {}).get("accessToken") or {}).get("role") if isinstance(about, dict) else None
-        return ("it may only read" if role == "read" else ""), ""
+        return token_trouble(token) if token else TokenTrouble()
 
     def _model(self) -> SetupStep | None:
         if not self.model_problem:
