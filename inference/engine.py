@@ -10,7 +10,6 @@ for updates in engine.stream(rows):
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,18 +18,17 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
 from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
-from inference.families import ImageEncoding, check_family, make_family
+from inference.families import ImageEncoding, make_family
+from inference.loading import load_base
 from inference.lora import read_adapter
 from inference.pool import Pool, Ticket
 from inference.prompts import Prompt
 from inference.routing import Adapter, route_linears
-from inference.rows import Completion, Row
+from inference.rows import Completion, Row, check_row
 from inference.slots import Slots
 from inference.system_prompts import read_system_prompt
 from inference.tokens import Tokens
@@ -85,27 +83,12 @@ class Engine:
         """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
 
         `revision` is a branch, a tag or a commit of a base on the Hub. `cuda_graphs` hold the decode step where the
-        device is CUDA; they have never been run. Raises `UserError` if there is no such base or
-        it is of a family that the engine does not know.
+        device is CUDA; they have never been run. Raises `UserError` if there is no such base or it is of a family that
+        the engine does not know.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        named = f"{base} at revision {revision}" if revision else str(base)
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
-        try:
-            check_family(str(base), PreTrainedConfig.get_config_dict(base, revision=revision)[0].get("model_type"))
-            processor = AutoProcessor.from_pretrained(base, revision=revision)
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                base, revision=revision, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
-            )
-        except UserError:
-            raise
-        except ImportError as error:
-            raise UserError(f"The base {named} cannot be loaded on this machine: {_reason(error)}") from error
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(
-                f"The base {named} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
-                "with its processor, or a Hub id that this machine can reach."
-            ) from error
+        model, processor = load_base(base, revision, dtype)
         has_graphs = cuda_graphs and torch.device(device).type == "cuda"
         return cls(model.to(device), processor, str(base), num_slots, has_graphs)
 
@@ -184,7 +167,7 @@ class Engine:
         """Begin to complete the rows together; iterate the result. Raises `UserError` at once for a row it refuses."""
         started = time.perf_counter()
         for row in rows:
-            _check(row)
+            check_row(row)
         adapters = [self._adapter_of(row) for row in rows]
         images = self.encode([row.image for row in rows])
         prompts, written = [], {}
@@ -259,24 +242,3 @@ class Engine:
                 f"completion that is more than the model's {self.max_length:,}. Shorten the question or lower the "
                 "length."
             )
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
-
-
-def _check(row: Row) -> None:
-    """The row's numbers are ones a decode can use."""
-    if not 1 <= row.max_new_tokens:
-        raise UserError(f"max_new_tokens is {row.max_new_tokens}; ask for at least 1.")
-    if not 0 <= row.min_new_tokens <= row.max_new_tokens:
-        raise UserError(f"min_new_tokens is {row.min_new_tokens}; it lies from 0 to max_new_tokens.")
-    if not (math.isfinite(row.temperature) and row.temperature >= 0):
-        raise UserError(f"The temperature is {row.temperature}; it must be 0 (greedy) or more.")
-    if not 0 < row.top_p <= 1:
-        raise UserError(f"top_p is {row.top_p}; it is above 0 and at most 1, which samples from everything.")
-    if not 0 <= row.seed < 2**63:
-        raise UserError(f"The seed is {row.seed}; it must be a whole number from 0 to 2^63 - 1.")
-    if row.image.mode != "RGB":
-        raise UserError(f"The picture is in mode {row.image.mode}; load it with images.load_image.")

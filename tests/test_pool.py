@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import random
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -204,3 +206,36 @@ def test_an_adapter_that_makes_nan_spoils_no_other_row(small: Engine, rows: list
     bad = replace(good[0], adapter="huge", held=lambda: huge, max_new_tokens=2, min_new_tokens=2)
     found = small.generate([good[0], bad, good[1], *good[2:]])
     assert [found[i].token_ids for i in (0, 2, 3, 4, 5)] == alone and found[1].num_tokens == 2
+
+
+def test_threads_that_stop_and_drop_what_they_ask_get_and_leave_what_they_should(
+    small: Engine, rows: list[Row]
+) -> None:
+    """Each reads some rows and, at random, to the end, until it stops them, or until it lets go of them."""
+    asked = [replace(row, max_new_tokens=9 + i, min_new_tokens=9, temperature=i / 4) for i, row in enumerate(rows)]
+    alone = [small.generate([row])[0].token_ids for row in asked]
+    wrong: list[Any] = []
+
+    def visit(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(6):
+            numbers, stop = [rng.randrange(len(asked)) for _ in range(rng.choice((1, 1, 2, 4)))], threading.Event()
+            decode, end, until = small.stream([asked[i] for i in numbers], stop), rng.randrange(3), rng.randrange(1, 9)
+            for step, _ in enumerate(decode, start=1):
+                if end == 1 and step == until:
+                    stop.set()
+                if end == 2 and step == until:
+                    break
+            for number, completion in zip(numbers, decode.completions, strict=True):
+                whole = alone[number] if end == 0 else alone[number][: completion.num_tokens]
+                if completion.token_ids != whole:
+                    wrong.append((seed, number, completion.token_ids, whole))
+
+    threads = [threading.Thread(target=visit, args=(seed,)) for seed in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=300)
+        assert not thread.is_alive()
+    gc.collect()
+    assert not wrong and num_running(small) == 0 and not small._pool._waiting and not small._pool._tickets

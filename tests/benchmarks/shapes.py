@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig
 
 from inference.engine import Engine
-from inference.settings import STARTER
+from inference.settings import STARTER, load_settings
 
 PROMPT_PIXELS = 28 * 28 * 400
 """Of a picture: with them a prompt has about 500 tokens."""
@@ -42,19 +42,23 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def build(shape: str) -> Engine:
-    """The starter itself, or an engine with the starter's tokenizer on a model of that shape in bf16 (8 GB for 3B)."""
+    """The starter itself, or an engine with the starter's tokenizer on a model of that shape in bf16 (8 GB for 3B).
+
+    `LOOKTHINK_CUDA_GRAPHS=1` captures the decode step on CUDA, as for the app.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    has_graphs = device == "cuda" and load_settings().cuda_graphs
     if shape == "starter":
-        return Engine.load(STARTER)
+        return Engine.load(STARTER, cuda_graphs=has_graphs)
     processor = AutoProcessor.from_pretrained(STARTER)
     processor.image_processor.size = {"shortest_edge": PROMPT_PIXELS, "longest_edge": PROMPT_PIXELS}
     starter = AutoModelForImageTextToText.from_pretrained(STARTER)
     ids = {key: value for key, value in starter.config.to_dict().items() if key.endswith("_token_id")}
     config = Qwen2_5_VLConfig(**SHAPES[shape], **ids)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         model = _unfilled(config)
     model.generation_config = starter.generation_config
-    return Engine(model, processor, shape)
+    return Engine(model, processor, shape, static_steps=has_graphs)
 
 
 def _unfilled(config: Any) -> Any:

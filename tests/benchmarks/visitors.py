@@ -24,31 +24,32 @@ def measure(engine: Engine, peer: Peer) -> Iterator[Measurement]:
     """Every picture is new to both sides, so that reading it counts."""
     line = Line(lambda: engine)
     line.wait_loaded()
-    fresh = _fresh_rows()
-    together, alone, waits = [], [], []
-    for number in range(ROUNDS + 1):
-        rows = [next(fresh) for _ in range(VISITORS)]
-        seconds, first = _visit(line, rows)
-        started = time.perf_counter()
-        peer.generate(next(fresh))
-        if number:  # the first round is not measured
-            together.append(VISITORS * LENGTH / seconds)
-            alone.append(LENGTH / (time.perf_counter() - started))
-            waits.append(first)
-    times = median_ratio(together, alone)
-    yield Measurement(
-        f"{VISITORS} visitors at once",
-        f"{statistics.median(together):.0f} tokens/s",
-        "4.5 times generate for one",
-        f"transformers' generate, one row, {statistics.median(alone):.0f}: {times:.2f} times as fast",
-    )
+    fresh, waits = _fresh_rows(), []
+    for adapter, title in ((None, "base"), ("tuned", "adapter")):
+        together, alone = [], []
+        for number in range(ROUNDS + 1):
+            rows = [replace(next(fresh), adapter=adapter) for _ in range(VISITORS)]
+            seconds, first = _visit(line, rows)
+            started = time.perf_counter()
+            peer.generate(replace(next(fresh), adapter=adapter))
+            if number:  # the first round is not measured
+                together.append(VISITORS * LENGTH / seconds)
+                alone.append(LENGTH / (time.perf_counter() - started))
+                waits.append(first)
+        times = median_ratio(together, alone)
+        yield Measurement(
+            f"{VISITORS} visitors at once, {title}",
+            f"{statistics.median(together):.0f} tokens/s",
+            "4.5 times generate for one",
+            f"transformers' generate, one of them, {statistics.median(alone):.0f}: {times:.2f} times as fast",
+        )
     note = f"of {VISITORS} who ask at once, each with a new picture"
     yield Measurement("first token, the last of them", f"{statistics.median(waits):.2f} s", "", note)
     yield _tower_passes(engine, line, next(fresh))
 
 
 def _fresh_rows() -> Iterator[Row]:
-    for problem in problems((ROUNDS + 1) * (VISITORS + 1) + 1, seed=17):
+    for problem in problems(2 * (ROUNDS + 1) * (VISITORS + 1) + 1, seed=17):
         image = problem.image.convert("RGB")
         yield Row(image, problem.problem, adapter="tuned", max_new_tokens=LENGTH, min_new_tokens=LENGTH)
 
