@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ def make(folder: Path, **values: Any) -> RunTrainer:
     return trainer
 
 
-def batch(trainer: RunTrainer) -> dict[str, Any]:
-    """Rollouts with completions of every length, and an advantage for each."""
-    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+def batch(trainer: RunTrainer, lengths: Sequence[int] = (), more_words: str = "") -> dict[str, Any]:
+    """Rollouts with completions of these lengths, else of every length, and an advantage for each; the first prompt
+    has some more words."""
+    rows = [dict(row) for row in next(iter(trainer.get_train_dataloader()))]
+    for row in rows[: trainer.num_generations]:
+        *others, question = row["prompt"]
+        row["prompt"] = [*others, question | {"content": question["content"] + more_words}]
+    inputs = trainer._generate_and_score_completions(rows)
     size, length = inputs["completion_ids"].shape
-    lengths = torch.linspace(1, length, size).round().long()
-    mask = torch.arange(length) < lengths[:, None]
-    inputs["completion_mask"] = inputs["completion_mask"] * mask
+    wanted = torch.tensor(lengths) if lengths else torch.linspace(1, length, size).round().long()
+    inputs["completion_mask"] = inputs["completion_mask"] * (torch.arange(length) < wanted[:, None])
     inputs["advantages"] = torch.linspace(-1, 2, size) + 0.01
     return inputs
 
@@ -85,15 +90,26 @@ def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> RunTrainer:
+    return make(tmp_path_factory.mktemp("passes"))
+
+
 @pytest.mark.slow
-def test_the_gradient_is_that_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make(tmp_path)
-    inputs = batch(trainer)
+@pytest.mark.parametrize(
+    ("lengths", "more_words"),
+    [((), ""), ([1] * 8, ""), ([1] * 4 + [20] * 4, ""), ((), " and how many are not?" * 40)],
+    ids=["every length", "one token each", "a group of one token", "one prompt is long"],
+)
+def test_the_gradient_is_that_of_trl(
+    lengths: Sequence[int], more_words: str, trainer: RunTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = batch(trainer, lengths, more_words)
     theirs = of_trl(trainer, inputs)
     assert theirs.norm() > 0
     for share_prompts, fewest_rows in ((True, 8), (True, 1), (False, 8)):  # in one pass, several, one with the prompts
         monkeypatch.setattr("training.loss_passes.FEWEST_ROWS", fewest_rows)
-        trainer.passes = dataclasses.replace(trainer.passes, share_prompts=share_prompts)
+        monkeypatch.setattr(trainer, "passes", dataclasses.replace(trainer.passes, share_prompts=share_prompts))
         ours = gradient(trainer, inputs)
         assert ours.shape == theirs.shape
         assert (ours - theirs).norm() / theirs.norm() < 1e-5, (share_prompts, fewest_rows)
