@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def point(patch: pytest.MonkeyPatch, url: str, cache: Path) -> Client:
     for name, value in datasets_names.items():
         patch.setattr(datasets.config, name, value)
     patch.setattr(hf_api.api, "endpoint", url)
+    if transformers_hub := sys.modules.get("transformers.utils.hub"):
+        patch.setattr(transformers_hub, "_hf_api", None)  # made once, with the address of that moment
     patch.delenv("HF_TOKEN", raising=False)
     HfFileSystem.clear_instance_cache()  # it remembers what it listed at another address
     return Client(url, cache, patch)

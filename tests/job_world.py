@@ -32,7 +32,7 @@ TOKEN = "hf_of_the_owner"
 SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
 QUICK = Pace(look=0.1, others=0.5, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
 QUICK_JOB = """
-import json, os, signal, sys, time
+import hashlib, json, os, signal, sys, time
 order = json.loads(os.environ["LOOKTHINK_JOB"])
 launch = order["record"]["launch"]
 def tell(**values):
@@ -43,7 +43,21 @@ def metrics(at, step):
     text = json.dumps({"step": step, "reward": 0.5}) + chr(10)
     tell(file="metrics.jsonl", at=at, text=text)
     return at + len(text)
+def keep(**files):
+    state = os.environ["LOOKTHINK_STATE"] + "/runs/" + order["record"]["id"]
+    os.makedirs(state + "/content", exist_ok=True)
+    kept = {}
+    for name, values in files.items():
+        data = json.dumps(values).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        open(f"{state}/content/{digest}", "wb").write(data)
+        kept[name.replace("__", "/") + ".json"] = {"mtime_ns": 0, "parts": [{"digest": digest, "size": len(data)}]}
+    manifest = {"number": 1, "at": 0.0, "files": kept}
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    json.dump({"manifest": manifest, "digest": digest}, open(state + "/manifest-00000001-abcdef.json", "w"))
 def end(status, reason=""):
+    if status == 0:
+        keep(config=order["record"]["config"], adapter__adapter_config={})
     whole("exit.json", launch=launch, status=status, reason=reason, seconds=3.0)
     sys.exit(status)
 def on_sigterm(*_):

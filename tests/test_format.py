@@ -228,8 +228,8 @@ def test_eight_times_the_nesting_takes_about_eight_times_as_long(unit: tuple[str
 def growth(read: Callable[[str], object], short: str, long: str) -> float:
     """How many times as much of this thread's CPU time `long` takes: about 8 if linear, 64 if quadratic.
 
-    The best of a few rounds each, and eight readings of the short text to one of the long, so that both are as likely
-    to be held up.
+    The least of several ratios, each of the best of a few rounds, and eight readings of the short text to one of the
+    long, so that both are as likely to be held up by what else the core does.
     """
 
     def seconds(text: str, repeats: int) -> float:
@@ -238,4 +238,12 @@ def growth(read: Callable[[str], object], short: str, long: str) -> float:
             read(text)
         return time.thread_time() - started
 
-    return 8 * min(seconds(long, 1) for _ in range(5)) / min(seconds(short, 8) for _ in range(5))
+    def ratio() -> float:
+        return 8 * min(seconds(long, 1) for _ in range(5)) / min(seconds(short, 8) for _ in range(5))
+
+    found = ratio()
+    for _ in range(5):
+        if found < 16:
+            break
+        found = min(found, ratio())
+    return found

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from tests.hub_faults import Fault
 from tests.hub_repos import Hub
 from tests.job_world import QUICK, SPACE, TOKEN, JobWorld
 from training.hub_trouble import HubTrouble
-from training.jobs.end import IN_BUCKET
+from training.jobs.end import IN_BUCKET, is_away
 from training.jobs.hub import JobsHub
 from training.jobs.log import MARK, Listener
 from training.jobs.pace import Pace
@@ -143,11 +144,42 @@ def test_a_job_that_is_done_is_done_though_neither_log_nor_bucket_answer(
     hub.faults.append(Fault("500", "GET .*/logs", times=-1))
     (record.folder / "job.lock").unlink(missing_ok=True)
     world.launcher = world.new_launcher()
+    while not world.all()[0].is_over:
+        time.sleep(0.05)
     world.state.rename(tmp_path / "away")
     done = world.until(record, "succeeded", "failed", "interrupted")
     assert done.status == "succeeded" and "which is not mounted here" in done.reason and len(world.all()) == 1
     assert (record.folder / IN_BUCKET).is_file(), "it is fetched when the bucket is there again"
     assert not world.state.exists()
+
+
+def test_a_job_that_is_done_but_not_kept_can_go_on(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket was full: the adapter was lost with the Job's disk, whatever the Job says."""
+    code = (
+        "whole('status.json', status='succeeded')\nwhole('exit.json', launch=launch, status=0, reason='', seconds=3.0)"
+    )
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, code)
+    record = world.ask()
+    ended = world.until(record, "succeeded", "failed", "interrupted")
+    assert "its adapter did not reach the bucket" in ended.reason
+    world.launcher.reconcile()
+    assert world.store.get(record.id).status == "interrupted"
+
+
+def test_a_bucket_that_lags_behind_is_waited_for(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "whole('mirrored.json', step=1, manifest='manifest-00000002-abcdef.json')\nend(0)"
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, replace(QUICK, log=1.0, fetch=0.1), code)
+    record = world.ask()
+    done = world.until(record, "succeeded", "failed", "interrupted")
+    assert done.status == "succeeded" and "does not show the newest copy" in done.reason and is_away(done)
+    copy = world.state / "runs" / record.id
+    for place in copy.glob("manifest-*"):
+        place.rename(copy / "manifest-00000002-abcdef.json")
+    world.wait(lambda: not is_away(done))
 
 
 @pytest.mark.parametrize("of", ["me/a-copy", "a laptop"])

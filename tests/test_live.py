@@ -138,11 +138,17 @@ def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
         reader.join(timeout=60)
     assert len(ended) > 3 and all(len(completion.token_ids) == LENGTH for completion in ended)
     assert decode.completions[0].num_tokens == 20 and not decode.completions[0].stopped
-    gc.collect()
-    assert num_factors() - before <= MOST * a_one, "the first one, which the decode still uses, was there before"
+    assert in_the_end_at_most(before + MOST * a_one), "the first one, which the decode still uses, was there before"
     del decode
-    gc.collect()
-    assert num_factors() - before <= (MOST - 1) * a_one, "with the last row, its adapter went"
+    assert in_the_end_at_most(before + (MOST - 1) * a_one), "with the last row, its adapter went"
+
+
+def in_the_end_at_most(count: int) -> bool:
+    """True once there are no more `Factors`: a look at the folders that goes on may hold some a moment longer."""
+    deadline = time.monotonic() + 20
+    while gc.collect() >= 0 and num_factors() > count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return num_factors() <= count
 
 
 def num_factors() -> int:

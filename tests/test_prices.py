@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -46,6 +47,17 @@ def test_a_hub_that_does_not_say(hub: Hub, hub_client: Client, kind: str) -> Non
     assert found.words("a100-large") == f"price not known, {found.problem}"
     now[0] = RETRY_SECONDS + 1
     assert prices.of_spaces().words("a100-large") == "$2.50 an hour"
+
+
+def test_a_silent_hub_holds_nobody_up(hub: Hub, hub_client: Client) -> None:
+    hub.faults.append(Fault("slow", "GET /api/jobs/hardware", seconds=1.0))
+    prices = Prices(wait_seconds=0.05)
+    assert "has not answered" in prices.of_jobs().problem
+    until = time.monotonic() + 60
+    while not prices.of_jobs().hardware:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert len(hub.requests) == 1
 
 
 def test_offline(hub_client: Client) -> None:

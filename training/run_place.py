@@ -5,15 +5,18 @@ place_words(config, settings)       # ['It runs as a Hugging Face Job on a100-la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from inference.errors import UserError
-from inference.settings import Settings
+from inference.settings import Settings, base_source
 from training.config import RunConfig
 from training.jobs.order import hardware_of_jobs
-from training.memory import GB, Card, MemoryNeed, card_here, memory_need, share_card, sizes_of
+from training.memory import GB, Card, MemoryNeed, ModelSizes, card_here, memory_need, share_card, sizes_of
+from training.patient import Patient
 from training.run_record import RunRecord
-from training.space.prices import PriceList, Prices
+from training.space.prices import RETRY_SECONDS, PriceList, Prices
 
 _prices = Prices()
 
@@ -79,4 +82,21 @@ def need_gb(config: RunConfig) -> float | None:
 
 
 def _need(config: RunConfig) -> MemoryNeed:
-    return memory_need(config, sizes_of(config.base, config.base_revision))
+    if Path(base_source(config.base)).is_dir():
+        return memory_need(config, sizes_of(config.base, config.base_revision))
+    found = _of_the_hub.get((config.base, config.base_revision))
+    if isinstance(found, ModelSizes):
+        return memory_need(config, found)
+    raise found or UserError(f"the sizes of {config.base} are not known, for the Hub has not answered yet")
+
+
+def _ask_the_hub(base: tuple[str, str | None]) -> ModelSizes | UserError:
+    try:
+        return sizes_of(*base)
+    except UserError as error:
+        return error
+
+
+_of_the_hub: Patient[tuple[str, str | None], ModelSizes | UserError] = Patient(
+    _ask_the_hub, lambda found: math.inf if isinstance(found, ModelSizes) else RETRY_SECONDS
+)

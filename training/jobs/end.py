@@ -21,10 +21,14 @@ from training.run_rebuild import PROCESS, is_number, read_json
 from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.spawning import hide_secrets
+from training.state.mirror import run_state
 from training.state.restore import has_copy, restore_run
+from training.state.tree import StateTree
 
 IN_BUCKET = "in-bucket.json"
 """In the folder of a run whose newest files are in the bucket alone: nothing is copied there from here."""
+BEHIND = "the bucket does not show"
+"""How the words begin for files that have not arrived there yet."""
 OURS = (REQUEST, PROCESS, IN_BUCKET, "job.json", "job.lock", "lock")
 """Files of a run's folder that are this machine's."""
 log = logging.getLogger(__name__)
@@ -49,9 +53,11 @@ def bring_home(record: RunRecord, state: Path | None) -> str:
         for path in sorted(copy.rglob("*"), key=lambda path: path.name == "complete.json"):
             name = path.relative_to(copy).as_posix()
             is_ours = name in OURS or name.startswith(f"{QUEUE}/")
-            if path.is_file() and not is_ours and not _is_longer(record.folder / name, path):
+            if path.is_file() and not is_ours and not _is_newer(record.folder / name, path):
                 (record.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(record.folder / name)
+        if _is_behind(record, state):
+            return f"{BEHIND} the newest copy of it yet"
         (record.folder / IN_BUCKET).unlink(missing_ok=True)
         return ""
     except (UserError, OSError) as error:
@@ -80,9 +86,18 @@ def _aside(record: RunRecord) -> Path:
     return record.folder.parent / f".job-{record.id}"
 
 
-def _is_longer(here: Path, copy: Path) -> bool:
-    """Of what the trainer printed the log had the last word."""
+def _is_newer(here: Path, copy: Path) -> bool:
+    """Of what the trainer printed, and of which checkpoint was copied, the log had the last word."""
+    if here.name == MIRRORED:
+        return here.is_file()
     return here.name == OUTPUT and here.is_file() and here.stat().st_size >= copy.stat().st_size
+
+
+def _is_behind(record: RunRecord, state: Path) -> bool:
+    """A bucket shows what was written elsewhere some time later."""
+    told = (read_json(record.folder / MIRRORED) or {}).get("manifest")
+    newest = StateTree(run_state(state, record.id)).newest_path()
+    return isinstance(told, str) and newest is not None and newest.name < told
 
 
 def mirrored_step(record: RunRecord) -> int:
@@ -96,11 +111,9 @@ def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) 
     end = run_ends.judge(record)
     why = _why(record, job)
     if end is None and job.stage == "COMPLETED" and has_begun:  # it ends with the trainer's own status
-        if not (record.folder / "adapter" / CONFIG_FILE).is_file():
-            return End("succeeded", "its adapter is in the bucket, and comes when that answers"), why
         end = End("succeeded")
     if end is not None:
-        return (_promoted(record, settings) if end.status == "succeeded" else end), why
+        return (_with_its_adapter(record, settings) if end.status == "succeeded" else end), why
     if job.stage in ("CANCELED", "DELETED"):  # whoever did that does not want the next one either
         done = "cancelled" if job.stage == "CANCELED" else "deleted"
         return End("interrupted", f"its Job was {done} on the Hub, not from here{_kept(record)}"), why
@@ -127,6 +140,17 @@ def _kept(record: RunRecord) -> str:
 def last_words(record: RunRecord) -> str:
     """The end of what its Jobs have printed."""
     return hide_secrets(run_ends.log_tail(record.folder, lines=20))[-2000:] or "nothing"
+
+
+def _with_its_adapter(record: RunRecord, settings: Settings) -> End:
+    """Done, if what it was done for is here, or will be."""
+    if (record.folder / "adapter" / CONFIG_FILE).is_file():
+        return _promoted(record, settings)
+    if is_away(record):
+        return End("succeeded", "its adapter is in the bucket, and comes when that answers")
+    reason = f"its Job was done, but its adapter did not reach the bucket; is that full?{_kept(record)}"
+    RunFolder(record.folder).set_status("interrupted", reason)
+    return End("interrupted", reason)
 
 
 def _promoted(record: RunRecord, settings: Settings) -> End:

@@ -35,8 +35,9 @@ from training.run_record import RunRecord
 from training.run_request import REQUEST
 from training.runs import RunStore
 from training.spawning import spawn
-from training.state.mirror import Mirroring
+from training.state.mirror import Mirroring, run_state
 from training.state.restore import has_copy, restore_run
+from training.state.tree import StateTree
 
 ORDER = "LOOKTHINK_JOB"
 TELL_SECONDS = 1.0
@@ -168,6 +169,7 @@ class _Copying:
     def __init__(self, folder: Path, state: Path, every_seconds: float) -> None:
         self.folder, self.every_seconds = folder, every_seconds
         self._mirroring = Mirroring(folder, state, every_seconds)
+        self._copy = StateTree(run_state(state, folder.name))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="copying", daemon=True)
 
@@ -191,7 +193,9 @@ class _Copying:
         newest = RunFolder(self.folder).newest_checkpoint()  # of before: what is copied is at least as new
         is_done = self._mirroring.step()
         if is_done:
-            write_whole(self.folder / MIRRORED, json.dumps({"step": step_of(newest) if newest else 0}))
+            manifest = self._copy.newest_path()
+            about = {"step": step_of(newest) if newest else 0, "manifest": manifest.name if manifest else None}
+            write_whole(self.folder / MIRRORED, json.dumps(about))
         return is_done
 
 

@@ -11,7 +11,7 @@ from inference.errors import UserError
 from inference.settings import Settings
 from training import run_ends
 from training.hub_trouble import HubTrouble
-from training.jobs.end import bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
+from training.jobs.end import BEHIND, bring_home, judge_job, last_words, leave_to_bucket, mirrored_step, take_queue
 from training.jobs.feed import Feed
 from training.jobs.flavors import NONE_FREE, queue_words
 from training.jobs.hub import Job, JobsHub
@@ -204,6 +204,8 @@ class JobRun:
             return
         self._feed.stop()
         trouble = bring_home(record, self.settings.state)
+        if trouble.startswith(BEHIND) and now - self._over_since < self.pace.log:
+            return
         hours = max(record.hours, record.hours_before + max(job.seconds, run_ends.seconds_run(record)) / 3600)
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:

@@ -8,13 +8,13 @@ prices.of_spaces().words("a100-large")  # '$2.50 an hour'
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from training.hub_words import hub_errors, said
+from training.patient import WAIT_SECONDS, Patient
 
 KEPT_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -71,10 +71,8 @@ class PriceList:
 class Prices:
     """The Hub's price lists; safe to use from several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: dict[str, tuple[float, PriceList]] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._lists: Patient[str, PriceList] = Patient(_ask, _good_for, wait_seconds, clock)
 
     def of_spaces(self) -> PriceList:
         """For a Space."""
@@ -85,14 +83,12 @@ class Prices:
         return self._list("jobs")
 
     def _list(self, kind: str) -> PriceList:
-        with self._lock:
-            until, known = self._kept.get(kind, (0.0, PriceList()))
-            if kind in self._kept and self._clock() < until:
-                return known
-            found = _ask(kind)
-            seconds = RETRY_SECONDS if found.problem else KEPT_SECONDS
-            self._kept[kind] = (self._clock() + seconds, found)
-            return found
+        silent = f"the Hub has not answered for {self._lists.wait_seconds:.0f} s"
+        return self._lists.get(kind) or PriceList(problem=silent)
+
+
+def _good_for(found: PriceList) -> float:
+    return RETRY_SECONDS if found.problem else KEPT_SECONDS
 
 
 def dollars(amount: float) -> str:
