@@ -1,4 +1,4 @@
-"""From training to the Hub and back: published meanwhile, served by another process on an empty disk, every run there."""
+"""From training to the Hub and back: published meanwhile, served by another process on an empty disk."""
 
 from __future__ import annotations
 
