@@ -48,9 +48,8 @@ torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \
 	    -k "twenty or five_hundred"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy_faults.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
-	    tests/test_state_keeper.py tests/test_publisher.py tests/test_job_launcher.py tests/test_job_main.py -k fault
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or twenty or amid"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_publisher.py -k fault
+	    tests/test_state_keeper.py tests/test_publisher.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or many or amid"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
 
 clean:

@@ -53,15 +53,15 @@ def test_a_card_publishes_its_run(settings: Settings, home: Path) -> None:
     versions = adapter_versions(settings)
     assert part.words(versions) == {"night-adapter": ""}, "the shipped adapter has no run to publish"
     assert versions_html(versions, False, part.words(versions)).count('data-act="publish"') == 1
-    assert part.publish(versions, "night-adapter", " me/typed ", False) == "night is on its way to me/typed."
-    assert part.publish(versions, "night-adapter", "", True) == "night is on its way to me/from-the-file."
+    assert part.publish(versions, "night-adapter", " me/typed ", False, True) == "night is on its way to me/typed."
+    assert part.publish(versions, "night-adapter", "", True, False) == "night is on its way to me/from-the-file."
     waiting = PublishQueue(run.path).waiting()
     assert [(item.repo, item.public) for item in waiting] == [("me/typed", False), ("me/from-the-file", True)]
     assert desk.is_busy(), "the page looks again until it is there"
     assert "on its way to me/from-the-file" in part.words(versions)["night-adapter"]
     for adapter, repo in (("../night", "me/a"), ("gone", "me/a"), ("night-adapter", "no repository")):
         with pytest.raises(UserError):
-            part.publish(versions, adapter, repo, False)
+            part.publish(versions, adapter, repo, False, False)
 
 
 def test_what_the_hub_says_is_escaped(settings: Settings, home: Path) -> None:

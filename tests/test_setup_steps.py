@@ -44,6 +44,18 @@ def test_a_space_that_was_duplicated(known: Hub) -> None:
         assert "$2.50 an hour" in said and "A token." in said and "when the Space restarts" in said
     assert "HF_TOKEN" not in public_html(setup) and "HF_TOKEN" in owner_html(setup, [])
     assert 'href="https://huggingface.co/spaces/me/look/settings"' in owner_html(setup, [])
+    assert "set up here yet:</strong> a GPU, a token, a bucket.</summary>" in public_html(setup)
+    assert "<code>python -m training deploy</code>" in owner_html(setup, [])
+
+
+def test_where_nobody_can_log_in_the_page_itself_says_how(known: Hub) -> None:
+    setup = Setup(settings_with(), {"SPACE_ID": "me/look"}, has_card=False)
+    assert "under Train" not in public_html(setup)
+    for said in ("secret HF_TOKEN", "LOOKTHINK_STATE=/state", "hf_oauth: true to the block on top of README.md"):
+        assert said in public_html(setup)
+    assert "<details>" in public_html(setup)
+    setup.model_problem = "it is gone"
+    assert "<details open>" in public_html(setup) and "it is gone" not in public_html(setup)
 
 
 def test_a_space_that_is_set_up(known: Hub, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from training.runs import RunStore
 from training.state.keeper import StateKeeper
 from training.state.mirror import run_state
 from training.state.tree import StateTree
+from training.watching import newest_groups
 
 CONFIG = RunConfig(**SMALL_RUN)
 REPO = "me/adapter-state"
@@ -279,6 +280,21 @@ def test_a_token_that_is_not_valid_is_no_empty_repository(
     repo.failure = None
     second.keeper.look()
     assert list(second.runs()) == [run.path.name]
+
+
+def test_a_repository_keeps_the_pictures_of_the_newest_step(tmp_path: Path, repo: Hub) -> None:
+    first = App(tmp_path / "first", None, **ON_SPACE)
+    run = first.ended()
+    for step, name in ((1, "a.jpg"), (2, "b.jpg"), (2, "../config.json"), (2, "gone.jpg")):
+        group = {"step": step, "prompt": "How many?", "image": name, "completions": [{"text": "2"}]}
+        append_line(run.rollouts, group)
+        (run.images / "b.jpg").write_bytes(b"the newest")
+    first.keeper.look()
+    second = App(tmp_path / "second", None, **ON_SPACE)
+    second.keeper.look()
+    assert first.keeper.trouble is None and second.runs() == {run.path.name: "succeeded"}
+    there = second.store.folder / run.path.name / "images"
+    assert [path.name for path in there.iterdir()] == ["b.jpg"] and len(newest_groups(there.parent)) == 3
 
 
 def test_when_the_space_is_to_sleep_again_is_kept_too(tmp_path: Path, repo: Hub) -> None:

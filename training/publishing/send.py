@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shlex
 import time
 from collections.abc import Collection, Container
 from dataclasses import dataclass
@@ -139,8 +140,9 @@ def _publish(
     if place.displaced_by and place.revision != MAIN:
         notice = (
             f"somebody else has written to {item.repo} since ({place.displaced_by}), so this went to its branch "
-            f"{place.revision} and their work stays. To put it on the main branch all the same: "
-            f"python -m training publish {package.facts.run} --replace" + (f". {notice}" if notice else "")
+            f"{place.revision} and their work stays. To put it on the main branch all the same, "
+            f"tick that under Adapters, or: python -m training publish {shlex.quote(package.facts.run)} --replace"
+            + (f". {notice}" if notice else "")
         )
     return Published(
         item.repo, item.step, item.is_result, place.revision, commit, tag, package.publication, notice, is_new

@@ -83,6 +83,11 @@ class Setup:
         return f"https://huggingface.co/spaces/{space}/settings" if HUB_ID.fullmatch(space) else ""
 
     @property
+    def offers_login(self) -> bool:
+        """Whether its owner can get in: off a Space by the admin token."""
+        return not self.is_on_space or all(self._env.get(name, "").strip() for name in LOGIN_VARIABLES)
+
+    @property
     def steps(self) -> tuple[SetupStep, ...]:
         """What is missing now."""
         found = [self._model(), self._network(), self._card(), self._hub_token(), self._bucket(), self._login()]
@@ -151,10 +156,10 @@ class Setup:
         sleep = f" Set a sleep time of {minutes} minutes there; asleep it costs nothing." if minutes else ""
         return SetupStep(
             "A GPU",
-            f"{self._settings.base_reason} Training needs one too.",
+            "The model that space.yaml names needs one, to answer and to be trained.",
             f"Choose {wanted}, or other hardware with a GPU, under Hardware.{sleep} For training alone, trainer: job "
             "in space.yaml takes a GPU while a run lasts.",
-            f"{wanted}: {self.told.prices.words(wanted)}",
+            f"{wanted}: {'price not known now' if self.told.prices.problem else self.told.prices.words(wanted)}",
         )
 
     def _hub_token(self) -> SetupStep | None:
@@ -162,7 +167,9 @@ class Setup:
             return None
         return SetupStep(
             "A token",
-            "Without one nothing is published, no Job starts, and the Space may fall asleep while it trains.",
+            "Without one nothing is published, no Job starts, and the Space may fall asleep while it trains."
+            if self.is_on_space
+            else "Without one nothing is published, and no Job starts.",
             "Make a token that may write, at the Hub under Access Tokens, and add it as the secret HF_TOKEN under "
             "Variables and secrets."
             if self.is_on_space
@@ -187,12 +194,13 @@ class Setup:
         )
 
     def _login(self) -> SetupStep | None:
-        if not self.is_on_space or all(self._env.get(name, "").strip() for name in LOGIN_VARIABLES):
+        if self.offers_login:
             return None
         return SetupStep(
             "A login",
             "Nobody can train from this page.",
-            "Set oauth: true under admin in space.yaml, run make space, and deploy; README.md then has hf_oauth: true.",
+            "Add the line hf_oauth: true to the block on top of README.md; in a clone, set oauth: true under admin in "
+            "space.yaml, run make space, and deploy.",
         )
 
 

@@ -6,7 +6,8 @@
 
 The repository holds the files of the folder as `training.state.tree` makes them: their names are digests of their
 content, so a name that is there need not be sent, and a commit whose answer was lost is found to be there already.
-Pictures of rollouts are left out: a thousand small files would be a thousand requests at the next start.
+Of the rollouts' pictures those of the newest step are kept, which the page shows: a thousand small files would be a
+thousand requests at the next start.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from inference.errors import UserError
 from inference.hub_refusals import Unreachable, refusal
 from training.hub_words import status_of
+from training.state.mirror import PICTURES
 from training.state.owner import FILE as OWNER
 
 _PIECE = r"content/[0-9a-f]{64}"
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 class HubState:
     """One repository and the folder that it keeps."""
 
-    leaves_out: tuple[str, ...] = ("images/",)
+    leaves_out: tuple[str, ...] = (PICTURES,)
 
     def __init__(self, repo: str, folder: Path, every_seconds: float, wait_seconds: float = 30.0) -> None:
         """A commit every `every_seconds` while a run is active; after a failure the next attempt `wait_seconds` later,

@@ -23,7 +23,9 @@ from training.run_folder import MARKER, RunFolder
 from training.space.sleep_timer import FILE as SLEEP
 from training.state.copy import TRIES, Copy, Mirrored
 from training.state.tree import StateTree
+from training.watching import newest_groups
 
+PICTURES = "images/"
 _LEFT_OUT = ("lock", "__pycache__")
 _LAST = ("process.json", "status.json", "request.json", "exit.json")
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class RunMirror:
     """One run's folder and its copy; one that is kept between passes reads no file twice that has not changed."""
 
     def __init__(self, folder: Path, state: Path, leaves_out: tuple[str, ...] = ()) -> None:
-        """`leaves_out`: beginnings of names that are not copied, such as `images/`."""
+        """`leaves_out`: beginnings of names that are not copied; of `PICTURES` those of the newest step are."""
         self.folder, self._state, self._leaves_out = folder, state, ("checkpoints/", *leaves_out)
         self._copy = Copy(folder, StateTree(run_state(state, folder.name)))
 
@@ -65,6 +67,8 @@ class RunMirror:
             else:
                 copy.keep_as_before("checkpoints/")
             copy.take(name for name in _files(self.folder) if not name.startswith(self._leaves_out))
+            if PICTURES in self._leaves_out:
+                copy.take(_shown(self.folder))
         return copy.done
 
 
@@ -146,6 +150,11 @@ def _checkpoint_files(folder: Path, checkpoint: Path) -> list[str]:
     """Of a checkpoint, its marker last."""
     names = [f"checkpoints/{checkpoint.name}/{name}" for name in _files(checkpoint)]
     return sorted(names, key=lambda name: name.endswith(f"/{MARKER}"))
+
+
+def _shown(folder: Path) -> list[str]:
+    """The pictures of the completions that the page shows: a few."""
+    return [f"{PICTURES}{row['image'].name}" for row in newest_groups(folder) if row["image"] is not None]
 
 
 def _files(folder: Path) -> list[str]:

@@ -60,14 +60,14 @@ def build_adapters(desk: Desk) -> Section:
                 elem_id="adapters-hub-name",
             )
             fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
-        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
         publish = PublishPart(desk)
+        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
         note = gr.Textbox(visible=False)
     section = _Adapters(desk, publish)
     outputs = [served, versions, note]
     options = HIDDEN | {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
-        inputs = [note, publish.repo, publish.public]
+        inputs = [note, *publish.fields]
         part.submit(desk.guard(section.act, with_event=True), inputs, [done, *outputs], **options)
     for event in (fetch.click, named.submit):
         event(desk.guard(section.fetch), [named, note], [done, *outputs], **options)
@@ -93,15 +93,18 @@ class _Adapters:
             shown.note,
         ]
 
-    def act(self, caller: Caller, event: gr.EventData, note: Any, repo: Any, public: Any) -> list[Any]:
-        """A button was pressed: promote, roll back, publish. Updates for what was done, then as `refresh`."""
+    def act(self, caller: Caller, event: gr.EventData, note: Any, *how: Any) -> list[Any]:
+        """A button was pressed: promote, roll back, publish. Updates for what was done, then as `refresh`.
+
+        `how` is what the fields of `PublishPart` say.
+        """
         act, adapter = (str(getattr(event, name, "")) for name in ("act", "adapter"))
         if act == "promote":
             now = self._promote(adapter, caller)
         elif act == "roll back":
             now = self._roll_back(adapter, caller)
         elif act == "publish":
-            said = self._publish.publish(adapter_versions(self._desk.settings), adapter, repo, public)
+            said = self._publish.publish(adapter_versions(self._desk.settings), adapter, *how)
             return [_done_html(said), *self.refresh(caller, note)]
         else:
             raise UserError("The page did not say what is to be done. Load it again.")

@@ -52,7 +52,7 @@ SPACE_WORDS = (
 )
 NO_LOGIN_WORDS = (
     '<div class="lt-gate"><h2>Training is for the owner</h2><p>This Space offers no login. Its owner can add '
-    "<code>hf_oauth: true</code> to its README.md.</p></div>"
+    "the line <code>hf_oauth: true</code> to the block on top of README.md.</p></div>"
 )
 _LOG_OUT_JS = """async () => {
   try { await fetch('admin/logout', { method: 'POST' }); } finally { window.location.reload(); }

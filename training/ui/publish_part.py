@@ -1,4 +1,4 @@
-"""Publishing in the Adapters section: where to, and what of each version went to the Hub."""
+"""Publishing in the Adapters section: where to and how, and what of each version went to the Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.ui.desk import Desk
 
 
 class PublishPart:
-    """Two fields, and what the buttons on the cards do with them."""
+    """Three fields, and what the buttons on the cards do with them."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -26,24 +26,33 @@ class PublishPart:
                 training.publish_to or "",
                 label="Publish to",
                 placeholder="owner/name",
-                info="A repository on the Hub, made if there is none. HF_TOKEN must have the right to write there.",
+                info="Where Publish, on a card below, sends its adapter: a repository on the Hub, made if there is "
+                "none. HF_TOKEN must have the right to write there.",
                 max_length=120,
                 max_lines=1,
                 scale=3,
                 elem_id="adapters-publish-to",
             )
-            self.public = gr.Checkbox(
-                training.publish_public,
-                label="Make a new repository public",
-                scale=1,
-                elem_id="adapters-publish-public",
-            )
+            with gr.Column(scale=2, min_width=240, elem_id="adapters-publish-how"):
+                self.public = gr.Checkbox(
+                    training.publish_public, label="Make a new repository public", elem_id="adapters-publish-public"
+                )
+                self.replace = gr.Checkbox(
+                    False,
+                    label="Go on top of what somebody else put on the main branch",
+                    elem_id="adapters-publish-replace",
+                )
+
+    @property
+    def fields(self) -> list[gr.components.Component]:
+        """What `publish` is to be given, in its order."""
+        return [self.repo, self.public, self.replace]
 
     def words(self, versions: Sequence[Version]) -> dict[str, str]:
         """For each version that can be published, by its name: what went so far, in words."""
         return {one.name: publish_words(folder) for one in versions if (folder := self._run(one)) is not None}
 
-    def publish(self, versions: Sequence[Version], adapter: str, repo: Any, public: Any) -> str:
+    def publish(self, versions: Sequence[Version], adapter: str, repo: Any, public: Any, replace: Any) -> str:
         """Queue the run behind a version; says where it goes. The app's watcher sees that it is sent."""
         found = next((one for one in versions if one.name == adapter), None)
         folder = self._run(found) if found else None
@@ -51,7 +60,7 @@ class PublishPart:
             raise UserError("The run of that adapter is no longer here. Choose another one.")
         named = str(repo or "").strip() or self._desk.settings.training.publish_to
         try:
-            where = queue_run(folder, named, public=bool(public))
+            where = queue_run(folder, named, public=bool(public), replace=bool(replace))
         except OSError as error:
             raise UserError(f"{folder} cannot be written ({error.strerror}). Make room there.") from error
         return f"{folder.name} is on its way to {where}."

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import html
+import re
 
 from training.space.setup_steps import Setup, SetupStep
 
+_TYPED = re.compile(r"`([^`]+)`")
+
 
 def public_html(setup: Setup) -> str:
-    """For the top of the page; empty where nothing is missing."""
+    """For the top of the page: one line that unfolds; empty where nothing is missing.
+
+    How to put it right stands under Train, and here too where nobody could log in to read it there.
+    """
     steps = setup.steps
     if not steps:
         return ""
+    says_how = not setup.offers_login
     items = "".join(
-        f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)}{_price(step)}</li>" for step in steps
+        f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)}{f' {_text(step.remedy)}' if says_how else ''}"
+        f"{_price(step)}</li>"
+        for step in steps
     )
-    where = "Its owner finds how under Train." if setup.is_on_space else "How is under Train."
+    missing = ", ".join(f"{step.title[:1].lower()}{step.title[1:]}" for step in steps)
+    where = "" if says_how else " Its owner finds how under Train." if setup.is_on_space else " How is under Train."
+    is_open = " open" if setup.model_problem else ""
     return (
-        '<aside class="lt-notice lt-setup" aria-label="What is not set up yet"><p><strong>Not everything is set up '
-        f"here yet.</strong> The page works with what there is. {where}</p><ul>{items}</ul></aside>"
+        f'<aside class="lt-notice lt-setup" aria-label="What is not set up yet"><details{is_open}><summary>'
+        f"<strong>Not everything is set up here yet:</strong> {_text(missing)}.</summary>"
+        f"<p>The page works with what there is.{where}</p><ul>{items}</ul></details></aside>"
     )
 
 
@@ -31,11 +43,16 @@ def owner_html(setup: Setup, notes: list[str]) -> str:
     link = f' <a href="{_text(setup.address)}" target="_blank" rel="noopener">Settings of this Space</a>'
     items = "".join(
         f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)} {_text(step.remedy)}{_price(step)}"
-        f"{f' <em>{_text(step.problem)}</em>' if step.problem else ''}</li>"
+        f"{_problem(step)}</li>"
         for step in steps
     )
     head = f"<p><strong>Still to be set up.</strong>{link if setup.address else ''}</p>"
     return f'{said}<div class="lt-note lt-setup">{head}<ul>{items}</ul></div>'
+
+
+def _problem(step: SetupStep) -> str:
+    words = step.problem.rstrip(".")
+    return f" <em>{_text(words[:1].upper() + words[1:])}.</em>" if words else ""
 
 
 def _price(step: SetupStep) -> str:
@@ -43,4 +60,5 @@ def _price(step: SetupStep) -> str:
 
 
 def _text(words: str) -> str:
-    return html.escape(words)
+    """Escaped; what stands in backticks, to be typed, as code."""
+    return _TYPED.sub(r"<code>\1</code>", html.escape(words))
