@@ -239,7 +239,7 @@ def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
         for who in ("app", "trainer", "both"):
             assert siege.kill(who)
         siege.wait_for(lambda: siege._trainer() is not None, PATIENCE)
-        siege._wait_for_a_step()  # of this start: before it, the newest checkpoint is of an earlier step than the record
+        siege._wait_for_a_step()  # of this start: before it the newest checkpoint is older than the record
         launcher.cancel(run.id)
         siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", PATIENCE)
         cancelled, newest = siege.store.get(run.id), RunFolder(run.folder).newest_checkpoint()
