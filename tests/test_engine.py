@@ -186,16 +186,16 @@ def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine,
 def test_continue_goes_on_as_if_the_limit_had_been_higher(engine: Engine, rows: list[Row], temperature: float) -> None:
     length: dict[str, Any] = {"min_new_tokens": 24, "max_new_tokens": 24}
     whole = [replace(rows[0], temperature=temperature, seed=seed, **length) for seed in range(8)]
-    num_checked = 0
+    cut_off: list[tuple[Completion, int, Row]] = []
     for row, completion in zip(whole, engine.generate(whole)):
         for cut in (17, 8, 3, 2, 1):
             first = engine.tokens.tokenizer.decode(completion.token_ids[:cut], skip_special_tokens=True)
             rest = replace(row, prefix=first, min_new_tokens=24 - cut, max_new_tokens=24 - cut)
             if tuple(engine.tokens.prefix_ids(rest)) == completion.token_ids[:cut]:  # it is cut as the model had it
-                second = engine.generate([rest])[0]
-                assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
-                num_checked += 1
-    assert num_checked
+                cut_off.append((completion, cut, rest))
+    assert cut_off
+    for (completion, cut, _), second in zip(cut_off, engine.generate([rest for *_, rest in cut_off]), strict=True):
+        assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
 
 
 def test_a_forced_beginning_is_part_of_the_text(engine: Engine, rows: list[Row]) -> None:
