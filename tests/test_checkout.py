@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import UserError
-from tests.checkouts import git_checkout
+from tests.checkouts import git, git_checkout
 from training.space.checkout import Checkout, digest, read_checkout
 
 
@@ -48,3 +48,17 @@ def test_what_cannot_be_deployed_is_said(folder: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="git is not installed"):
         read_checkout(folder)
+
+
+def test_git_is_told_no_secret_and_no_other_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository can have git run a program of its own while it lists files."""
+    made = git_checkout(tmp_path / "clone", {"a.txt": b"a"})
+    told = tmp_path / "told"
+    spy = tmp_path / "spy"
+    spy.write_text(f"#!/bin/sh\nenv > {told}\n")
+    spy.chmod(0o755)
+    git(made, "config", "core.fsmonitor", str(spy))
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert read_checkout(made).files == ("a.txt",)
+    assert told.is_file() and "hf_abcdefghijkl" not in told.read_text()

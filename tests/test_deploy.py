@@ -152,6 +152,14 @@ def test_what_is_no_name(hub: Hub, run: Callable[..., str], name: str) -> None:
     assert not hub.requests
 
 
+def test_a_space_that_was_moved(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
+    """The Hub leads from the old name to the new one."""
+    run("--yes")
+    hub.repos["space", NAME].about["id"] = "me/new"
+    done = writes(hub)
+    assert "me/look is called me/new on the Hub" in run("--yes", status=2) and writes(hub) == done
+
+
 def test_a_token_of_odd_characters(hub: Hub, run: Callable[..., str], me: Client) -> None:
     me.log_in("hf_abc\u200bdefghijkl")
     assert "it holds characters that no token has" in run(status=2)

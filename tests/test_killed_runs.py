@@ -238,7 +238,8 @@ def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
         run, other = siege.store.ask(config(200), "the test"), siege.store.ask(config(1), "the test")
         for who in ("app", "trainer", "both"):
             assert siege.kill(who)
-        siege.wait_for(lambda: siege.store.get(run.id).step >= 1, PATIENCE)
+        siege.wait_for(lambda: siege._trainer() is not None, PATIENCE)
+        siege._wait_for_a_step()  # of this start: before it, the newest checkpoint may be of an earlier step
         launcher.cancel(run.id)
         siege.wait_for(lambda: siege.store.get(run.id).status == "cancelled", PATIENCE)
         cancelled, newest = siege.store.get(run.id), RunFolder(run.folder).newest_checkpoint()

@@ -1,4 +1,7 @@
-"""A run publishes itself while it trains; a Hub that is down neither ends nor slows it, and gets everything later."""
+"""What a run queues and when; a Hub that is down neither ends nor slows it, and gets everything later.
+
+That checkpoints and the result go out while it trains: `test_hub_round_trip.py`.
+"""
 
 from __future__ import annotations
 
@@ -60,34 +63,6 @@ def titles(hub: Hub) -> list[str]:
     """What was published, the oldest first."""
     repo = hub.repos.get(("model", REPO))
     return [repo.messages[sha].split(" [")[0] for sha in repo.line(repo.refs["main"])[-2::-1]] if repo else []
-
-
-@pytest.mark.slow
-def test_checkpoints_and_the_result_go_out_while_it_trains(
-    served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "home" / "runs" / "night"
-    real = Publishing.checkpoint
-
-    def and_wait(publishing: Publishing, checkpoint: Path, **options: bool) -> None:
-        """Its steps take less time than a process to start: hold the first until its checkpoint is there."""
-        real(publishing, checkpoint, **options)
-        wait_until(lambda: titles(served))
-
-    monkeypatch.setattr(Publishing, "checkpoint", and_wait)
-    adapter = run(load_config("starter", SMALL), folder)
-    queue = PublishQueue(folder)
-    wait_until(lambda: not queue.waiting() and served.repos["model", REPO].tags)
-    repo = served.repos["model", REPO]
-    assert repo.private and set(repo.tags) == {"night"} and repo.tags["night"] == repo.refs["main"]
-    said = titles(served)
-    assert said[0] == "Step 1 of run night" and said[-1] == "Step 3 of run night"
-    assert [entry["commit"] for entry in queue.state().published] == repo.line(repo.refs["main"])[-2::-1]
-    head = repo.commits[repo.refs["main"]]
-    assert head["adapter_model.safetensors"] == (adapter / "adapter_model.safetensors").read_bytes()
-    assert b"\nIt is the result of the run" in head["README.md"] and "tokenizer.json" in head
-    assert "published step 3 to ann/tuned" in (folder / "train.log").read_text(encoding="utf-8")
-    assert b"hf_ann_token" not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.slow

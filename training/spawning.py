@@ -76,6 +76,11 @@ def publisher_environment(given: Mapping[str, str]) -> dict[str, str]:
     return kept | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
 
 
+def plain_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment for a helper that needs no secret, and no git repository but the one it is told."""
+    return {name: value for name, value in given.items() if not _is_secret(name, value) and not name.startswith("GIT_")}
+
+
 def hide_secrets(text: str) -> str:
     """A text without the values of this process's secrets, should something have printed one."""
     values = (value for name, value in os.environ.items() if _is_secret(name, value) and len(value) >= 8)

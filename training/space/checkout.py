@@ -8,11 +8,13 @@ True
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.errors import UserError
+from training.spawning import plain_environment
 
 ROOT = Path(__file__).parents[2]
 MAX_FILE_BYTES = 100_000_000
@@ -68,7 +70,12 @@ def digest(data: bytes) -> Digest:
 def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=_GIT_SECONDS
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_GIT_SECONDS,
+            env=plain_environment(os.environ),
         )
     except FileNotFoundError as error:
         raise UserError("git is not installed; it says which files are the project's. Install it.") from error

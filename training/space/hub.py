@@ -33,6 +33,8 @@ class SpaceOnHub:
         """How it stands."""
         try:
             self._found = self._look()
+        except UserError:
+            raise
         except hub_errors() as error:
             raise UserError(
                 f"{self._wanted.space} could not be looked at: {said(error)}. Nothing was changed."
@@ -55,6 +57,10 @@ class SpaceOnHub:
             info = self._api.space_info(name)
         except RepositoryNotFoundError:
             return Found(bucket_exists=bucket_exists, bucket_is_public=is_public)
+        if info.id != name:
+            raise UserError(
+                f"{name} is called {info.id} on the Hub: it was moved, or written otherwise. Take that name."
+            )
         runtime = self._api.get_space_runtime(name)
         return Found(
             exists=True,
