@@ -7,6 +7,7 @@ True
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 
 KINDS = ("refused", "lost", "reset", "500", "503", "429", "401", "412", "slow")
@@ -33,7 +34,9 @@ class Fault:
     retry_after: float = 0.2
     """Of a 429, in seconds."""
     seconds: float = 1.0
-    """Of a slow one."""
+    """Of a slow one, at most."""
+    gate: threading.Event | None = None
+    """What a slow one waits for."""
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS + NONSENSE, self.kind

@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _struck(self, fault: Fault) -> Answer | None:
         """What a fault says in the Hub's place; nothing where the request is served all the same."""
         if fault.kind == "slow":
-            time.sleep(fault.seconds)
+            (fault.gate.wait if fault.gate else time.sleep)(fault.seconds)
         if fault.kind in NONSENSE:
             return self._nonsense(fault.kind)
         if not fault.kind.isdigit():

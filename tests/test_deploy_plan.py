@@ -73,6 +73,13 @@ def test_only_what_differs(wanted: dict[str, Any], found: dict[str, Any], kinds:
     assert not steps or words in steps[0].words
 
 
+def test_what_is_deleted_or_replaced_is_named() -> None:
+    """In the Space it may be somebody's only copy; its names are somebody's too."""
+    found = {f"notes/{n}.md": digest(b"") for n in range(25)} | {"a\x1b[2Jb": digest(b"")}
+    words = file_changes({f"f{n}": digest(b"") for n in range(5)}, found).words
+    assert words.startswith("5 files added, a?[2Jb, notes/0.md, notes/1.md, ") and words.endswith(" and 6 more deleted")
+
+
 def test_a_large_file_is_known_by_its_sha256() -> None:
     large, small = digest(b"weights"), digest(b"text")
     found = {"w": replace(large, blob_id=""), "t": replace(small, sha256="")}

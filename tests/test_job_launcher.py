@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,14 +173,13 @@ def test_a_hub_that_is_down_while_a_job_runs_is_said_and_nothing_is_lost(make, h
 
 def test_a_slow_hub_holds_up_no_page(make, hub: Hub) -> None:
     world = make(WAITS)
-    hub.faults.append(Fault("slow", ".*/api/jobs/me.*", times=-1, seconds=6))
+    hub.faults.append(Fault("slow", ".*/api/jobs/me.*", times=-1, seconds=600, gate=threading.Event()))
     record = world.ask()
     world.launcher = world.new_launcher(in_background=True)
-    began = time.monotonic()
     world.launcher.reconcile()
     world.launcher.reconcile()
-    assert world.launcher.cancel(record.id).status == "stopping" and time.monotonic() - began < 5
-    hub.faults.clear()
+    assert world.launcher.cancel(record.id).status == "stopping"
+    hub.faults.pop().gate.set()  # not before that was told
     assert world.until(record, "cancelled").step == 0
 
 
@@ -236,7 +235,7 @@ def test_a_second_job_of_a_start_is_ended(make, hub: Hub) -> None:
 
 def test_a_budget_stops_a_job(make) -> None:
     world = make(WAITS)
-    record = world.ask(budget={"max_hours": 0.003})
+    record = world.ask(budget={"max_hours": 0.0016})
     ended = world.until(record, "interrupted")
     assert "the budget of 0.00 h is used up" in ended.reason
     assert world.all()[0].spec["timeoutSeconds"] == 1800
@@ -267,7 +266,7 @@ def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:
 
 
 @pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", (*KINDS, "html", "shape"))
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_fault_at_any_route_ends_well_or_clearly(route: str, kind: str, make, hub: Hub) -> None:
     """Two faults in a row at each route, of each kind: one Job at most at a time, every step once, or words."""

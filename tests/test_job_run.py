@@ -153,6 +153,15 @@ def test_a_job_that_is_done_is_done_though_neither_log_nor_bucket_answer(
     assert not world.state.exists()
 
 
+def test_a_page_in_the_place_of_a_log_is_no_log(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, "metrics(0, 1)\nend(0)")
+    hub.faults.append(Fault("html", "GET .*/logs", times=2))
+    done = world.until(world.ask(), "succeeded", "failed")
+    assert (done.status, done.step) == ("succeeded", 1), done.reason
+
+
 def test_a_job_that_is_done_but_not_kept_can_go_on(
     hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

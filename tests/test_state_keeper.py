@@ -15,7 +15,7 @@ import pytest
 from inference.served import promote, serving
 from inference.settings import Settings, load_settings
 from tests.hub_client import Client
-from tests.hub_faults import KINDS, Fault
+from tests.hub_faults import KINDS, NONSENSE, Fault
 from tests.hub_repos import Hub, Repo
 from tests.samples import SMALL_RUN, perturbed_adapter
 from training.config import RunConfig
@@ -316,6 +316,7 @@ FETCHING = ("GET .*/api/models/.*", "HEAD .*/resolve/.*", "GET .*/resolve/.*")
 SENT = [("lost", SENDING[3]), ("reset", SENDING[0]), ("412", SENDING[3]), ("429", SENDING[2])]
 FETCHED = [("reset", FETCHING[2]), ("500", FETCHING[0])]
 """A sample; `make torture` has every kind at every route."""
+EVERY = (*KINDS, *NONSENSE[:2])
 TORTURE = bool(os.environ.get("LOOKTHINK_TORTURE"))
 
 
@@ -323,7 +324,7 @@ def fault(kind: str, where: str) -> Fault:
     return Fault(kind, where, times=-1, retry_after=0, seconds=0.2)
 
 
-@pytest.mark.parametrize(("kind", "where"), list(itertools.product(KINDS, SENDING)) if TORTURE else SENT)
+@pytest.mark.parametrize(("kind", "where"), list(itertools.product(EVERY, SENDING)) if TORTURE else SENT)
 def test_a_fault_while_it_is_sent_loses_nothing_and_keeps_nothing_twice(
     tmp_path: Path, repo: Hub, impatient: None, kind: str, where: str
 ) -> None:
@@ -345,7 +346,7 @@ def test_a_fault_while_it_is_sent_loses_nothing_and_keeps_nothing_twice(
     assert run.path.name in second.runs() and len(second.runs()) == num_commits - 1
 
 
-@pytest.mark.parametrize(("kind", "where"), list(itertools.product(KINDS, FETCHING)) if TORTURE else FETCHED)
+@pytest.mark.parametrize(("kind", "where"), list(itertools.product(EVERY, FETCHING)) if TORTURE else FETCHED)
 def test_a_fault_while_it_is_brought_back_is_made_up_for(
     tmp_path: Path, repo: Hub, impatient: None, kind: str, where: str
 ) -> None:

@@ -35,14 +35,19 @@ class Feed:
         self._has_begun = False
         self._wait, self._not_before = 0.0, 0.0
         self._is_over = False
+        self._has_run = True
 
     @property
     def has_begun(self) -> bool:
         """True once our own code has said a word in the Job."""
         return self._has_begun or Place(self.record.folder, str(self.record.job["id"])).has_begun
 
-    def follow(self, is_over: bool) -> None:
-        """See that it is followed, and once more read from the first line on when the Job is over."""
+    def follow(self, is_over: bool, has_run: bool = True) -> None:
+        """See that it is followed, and once more read from the first line on when the Job is over.
+
+        Of a Job that `has_run` a log without a line is none, whatever the Hub sends in its place.
+        """
+        self._has_run = has_run
         if is_over and not self._is_over:
             self._wait, self._not_before = 0.0, 0.0  # the whole log is there now
         self._is_over = is_over
@@ -87,7 +92,7 @@ class Feed:
             if time.monotonic() - kept_at > _KEEP_SECONDS:
                 place.keep(taken, self.has_begun)
                 kept_at = time.monotonic()
-        is_whole = taken >= place.lines
+        is_whole = taken >= place.lines and (taken > 0 or not self._has_run)
         place.keep(max(taken, place.lines), self.has_begun)
         self.is_done = is_last and is_whole
 

@@ -152,7 +152,8 @@ class JobRun:
             self._part_with_others(record, hub)
         self._feed = self._feed or Feed(record, hub, self.pace.longest_wait)
         if job.stage != "SCHEDULING":
-            self._feed.follow(job.is_over)
+            has_run = job.stage == "COMPLETED" or job.seconds > 0 or record.started_at is not None
+            self._feed.follow(job.is_over, has_run)
         if job.is_over:
             self._see_end(record, job)
         elif record.status == "stopping":

@@ -14,6 +14,8 @@ STATE_FOLDER = "/state"
 """Where the bucket is mounted, in the Space and in a Job."""
 TOKEN_SECRET = "HF_TOKEN"
 FREE_HARDWARE = "cpu-basic"
+MAX_ADDED, MAX_NAMED = 3, 20
+"""Files that a plan names: of those that are added, and of those that are replaced or deleted."""
 _KEPT_FILES = {".gitattributes"}
 """Written by the Hub itself."""
 _FOUNDING_FILES = {"README.md", ".gitattributes"}
@@ -81,9 +83,10 @@ class FileChanges:
 
     @property
     def words(self) -> str:
-        """`3 files added, README.md replaced`."""
-        groups = (("added", self.added), ("replaced", self.replaced), ("deleted", self.deleted))
-        return ", ".join(f"{_named(names)} {what}" for what, names in groups if names)
+        """`5 files added, README.md replaced`: what somebody may miss is named, as far as there is room."""
+        added = ", ".join(self.added) if len(self.added) <= MAX_ADDED else f"{len(self.added)} files"
+        groups = (("added", added), ("replaced", _named(self.replaced)), ("deleted", _named(self.deleted)))
+        return ", ".join(f"{names} {what}" for what, names in groups if names)
 
 
 @dataclass(frozen=True)
@@ -171,4 +174,5 @@ def _is_same(wanted: Digest, found: Digest) -> bool:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{len(names)} files"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join("".join(c if c.isprintable() else "?" for c in name) for name in names[:MAX_NAMED]) + more
