@@ -42,10 +42,16 @@ def test_one_encoding_for_all_rows_and_follow_up_questions(engine: Engine, pictu
     assert engine.num_image_encodings == before + 2
 
 
-def test_the_cache_is_bounded_and_forgets_the_oldest(engine: Engine, pictures, monkeypatch) -> None:
+SIZE = 25 * 192 * 4
+"""Tokens x width x bytes of float32, for the starter."""
+
+
+@pytest.mark.parametrize(("bound", "value"), [("CACHE_BYTES", 2 * SIZE), ("CACHE_PICTURES", 2)])
+def test_the_cache_is_bounded_and_forgets_the_oldest(
+    bound: str, value: int, engine: Engine, pictures, monkeypatch
+) -> None:
     one, two, three = pictures[:3]
-    size = 25 * 192 * 4  # tokens x width x bytes of float32, for the starter
-    monkeypatch.setattr(encoding, "CACHE_BYTES", 2 * size)
+    monkeypatch.setattr(encoding, bound, value)
     engine.generate(rows([one, two]))
     engine.generate(rows([one]))
     engine.generate(rows([three]))  # two was used least recently

@@ -146,6 +146,9 @@ class RunTrainer(GRPOTrainer):
 
         A row whose advantage is 0 adds nothing to the policy's gradient. The mean over rows (`grpo`, `dr_grpo`) or over
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
+
+        TRL's figures `entropy` and `kl` are means of the micro-batches' means, here over these rows: where a step has
+        several micro-batches, of like length each, they are not those of TRL's own shuffle.
         """
         if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
             return self._loss_of(model, inputs)

@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks grading grpo      # some of the parts
 python -m tests.benchmarks grpo --rounds 2   # a quick look
+OMP_NUM_THREADS=1 python -m tests.benchmarks engine grpo --cpu-time   # ratios on a machine that has other work
 python -m tests.benchmarks --shape qwen2.5-vl-3b   # decoding with a 3B model, random weights, 8 GB
 """
 
@@ -25,6 +26,8 @@ from transformers.utils import logging
 from tests.benchmarks import engine, grading, grpo, page, roofline, shapes, skipping
 from tests.benchmarks.table import Measurement, table
 
+ELSEWHERE = ("page", "grading")
+"""Parts whose work is done by other processes."""
 PARTS: dict[str, Callable[..., Iterable[Measurement]]] = {
     "page": page.measure,
     "engine": engine.measure,
@@ -40,11 +43,17 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them unless named")
     parser.add_argument("--rounds", type=int, default=grpo.ROUNDS, help="rounds of grpo (%(default)s)")
     parser.add_argument("--shape", choices=shapes.SHAPES, help="only the roofline, on random weights of that shape")
+    what = "count this process's CPU seconds instead of the clock's, which other work on the machine makes longer"
+    parser.add_argument("--cpu-time", action="store_true", help=what)
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     if options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}; give 1 or more")
+    if options.cpu_time:
+        if set(options.parts or PARTS) & set(ELSEWHERE):
+            parser.error(f"--cpu-time is for this process alone: name the parts, without {' and '.join(ELSEWHERE)}")
+        vars(time)["perf_counter"] = time.process_time  # what all parts, and the engine, take the time by
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -61,7 +70,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, load {busy:.1f} before and "
         f"{os.getloadavg()[0]:.1f} after; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}, TRL {trl.__version__}\n"
+        f"transformers {transformers.__version__}, TRL {trl.__version__}{'; CPU seconds' if options.cpu_time else ''}\n"
     )
     print(table(measurements))
 

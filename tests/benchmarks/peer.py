@@ -1,4 +1,8 @@
-"""transformers' own generate on the starter, with an adapter by PEFT: what the engine is measured against."""
+"""transformers' own generate on the starter: what the engine is measured against.
+
+The base is without PEFT, and the adapter is as PEFT adds a single one, not merged: neither pays for rows of several
+adapters (`adapter_names` would take a third more time), which the engine's steps can always have.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,14 @@ from inference.settings import STARTER
 
 
 class Peer:
-    """The base and an adapter on it, called `tuned`."""
+    """The base, and the base with an adapter called `tuned`, each a model of its own."""
 
     def __init__(self, adapter: Path) -> None:
-        model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
         self._processor = AutoProcessor.from_pretrained(STARTER)
-        self._model: Any = PeftModel.from_pretrained(model, adapter, "tuned").eval()
+        self._models: dict[str | None, Any] = {
+            None: _base().eval(),
+            "tuned": PeftModel.from_pretrained(_base(), adapter, "tuned").eval(),
+        }
 
     def inputs(self, row: Row) -> Any:
         """The row's prompt and picture, through the processor."""
@@ -31,6 +37,10 @@ class Peer:
         """Complete the row greedily, `max_new_tokens` long, from its picture on, or from `inputs` made before."""
         length = {"max_new_tokens": row.max_new_tokens, "min_new_tokens": row.max_new_tokens}
         inputs = self.inputs(row) if inputs is None else inputs
-        made = self._model.generate(**inputs, **length, do_sample=False, adapter_names=[row.adapter or "__base__"])
+        made = self._models[row.adapter].generate(**inputs, **length, do_sample=False)
         if made.shape[1] - inputs.input_ids.shape[1] != row.max_new_tokens:
             raise RuntimeError("transformers' completion does not have the length that was asked for")
+
+
+def _base() -> Any:
+    return AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
