@@ -14,6 +14,7 @@ from inference.prompts import Prefill, Prompt, prefill
 from inference.routing import Router, Routes, make_routes
 from inference.slot_cache import SlotCache
 from inference.static_step import StaticStep
+from inference.threads import threads_for
 from inference.tokens import Vocabulary
 
 KEPT_BYTES = 128 * 2**20
@@ -30,6 +31,7 @@ class Slots:
         self._model, self._family, self._router, self._vocabulary = model, family, router, vocabulary
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head = model.get_output_embeddings()
+        self._num_weights = sum(layer.weight.numel() for layer in (*router.layers.values(), self._head))
         self._device: torch.device = model.device
         self._static = StaticStep(model, family, router) if static_steps else None
         self._has_groups = self._device.type == "cpu" and not static_steps  # where it was measured
@@ -101,10 +103,11 @@ class Slots:
         if not self._is_arranged:
             self._arrange()
         assert self._chooser is not None
-        logits = self._forward() if self._static is None else self._static(self._tokens, self._column)
-        self._column += 1
-        self._tokens = self._chooser.choose(logits, self._step)
-        return self._tokens.tolist()
+        with threads_for(self._num_weights, len(self._seats)):
+            logits = self._forward() if self._static is None else self._static(self._tokens, self._column)
+            self._column += 1
+            self._tokens = self._chooser.choose(logits, self._step)
+            return self._tokens.tolist()
 
     def _forward(self) -> torch.Tensor:
         """Logits (B, V) of the next token of each row."""
