@@ -190,7 +190,7 @@ def _make_service(settings: Settings, engine: Any) -> Any:
 def _load_engine(settings: Settings) -> Any:
     from inference.engine import Engine
 
-    return Engine.load(settings.base)
+    return Engine.load(settings.base, cuda_graphs=settings.cuda_graphs)
 
 
 def _grade(expected: str, completion: str) -> Any:

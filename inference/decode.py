@@ -1,15 +1,14 @@
-"""One decode: rows from their prompts to their completions, a step at a time."""
+"""One decode: rows from their prompts to their completions, as whoever asked for them reads along."""
 
 from __future__ import annotations
 
 import threading
-import time
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
-from inference.batch import Batch, Prompt
+from inference.pool import Lane, Ticket
+from inference.prompts import Prompt
 from inference.rows import Completion
 from inference.tokens import TextStream
 
@@ -17,98 +16,123 @@ if TYPE_CHECKING:
     from inference.engine import Engine
 
 
-class _Lane:
-    """A row on its way: what it has said so far."""
+class Reader:
+    """Reads along with one lane: its tokens as text."""
 
-    def __init__(self, index: int, prompt: Prompt, stream: TextStream) -> None:
-        self.index, self.prompt, self.stream = index, prompt, stream
-        self.token_ids: list[int] = []
-        self.first_token_seconds = self.seconds = 0.0
-        self.ended = self.stopped = False
+    def __init__(self, lane: Lane, stream: TextStream, ends: frozenset[int]) -> None:
+        self.lane, self._stream, self._ends = lane, stream, ends
+        self.num_tokens = 0
+        """Those that have been read."""
 
     @property
-    def full(self) -> bool:
-        return len(self.token_ids) >= self.prompt.row.max_new_tokens
+    def is_over(self) -> bool:
+        """True once all that comes has been read."""
+        return self.lane.over and self.num_tokens == len(self.lane.tokens)
 
-    def take(self, token: int, ends: frozenset[int], now: float) -> str:
-        """Add a token that came `now` seconds after the start; returns the text it completes.
+    @property
+    def has_news(self) -> bool:
+        """True if there is something to read, or nothing comes any more."""
+        return self.lane.over or len(self.lane.tokens) > self.num_tokens
+
+    @property
+    def text(self) -> str:
+        """The row's prefix and what has been read."""
+        return self.lane.prompt.row.prefix + self._stream.text
+
+    @property
+    def seconds(self) -> float:
+        """From the decode's start to the last token read."""
+        return self.lane.tokens[self.num_tokens - 1][1] if self.num_tokens else 0.0
+
+    def read(self) -> str | None:
+        """The text that the next token completes, `None` if there is none yet.
 
         Where a limit or a stop cuts a character in two, its first half is left out: Continue then makes it anew.
         """
-        self.first_token_seconds = self.first_token_seconds or now
-        self.seconds = now
-        self.token_ids.append(token)
-        self.ended = token in ends
-        return self.stream.close() if self.ended else self.stream.feed(token)
+        if self.num_tokens == len(self.lane.tokens):
+            return None
+        token, _ = self.lane.tokens[self.num_tokens]
+        self.num_tokens += 1
+        return self._stream.close() if token in self._ends else self._stream.feed(token)
 
     def completion(self) -> Completion:
+        """As far as it has been read."""
+        lane, row, read = self.lane, self.lane.prompt.row, self.lane.tokens[: self.num_tokens]
         return Completion(
-            text=self.prompt.row.prefix + self.stream.text,
-            token_ids=tuple(self.token_ids),
-            num_tokens=len(self.token_ids),
+            text=self.text,
+            token_ids=tuple(id_ for id_, _ in read),
+            num_tokens=len(read),
             seconds=self.seconds,
-            first_token_seconds=self.first_token_seconds,
-            truncated=self.full and not self.ended,
-            stopped=self.stopped,
+            first_token_seconds=read[0][1] if read else 0.0,
+            truncated=len(read) >= row.max_new_tokens and not lane.ended,
+            stopped=lane.stopped and self.is_over,
         )
 
 
 class Decode:
-    """Rows being completed. Iterate it: each step yields the rows' new text as (row index, text).
+    """Rows being completed. Iterate it: each time it yields the rows' new text as (row index, text).
 
         decode = engine.stream(rows, stop)
         for updates in decode:
             for index, text in updates: ...
         decode.completions  # one per row, in order; also in between, as far as they have come
 
-    The engine is held for one step at a time: decodes of different threads take turns, and one that is given up
-    half-way holds up nobody. A set `stop` ends it before its next step.
+    Rows of all decodes of an engine share its steps: whoever waits for text makes the next step, unless another one has
+    made it meanwhile. One that is given up (nothing refers to it any more) frees its slots. A set `stop` ends it before
+    the next step. Iterating raises what broke its rows.
     """
 
     def __init__(self, engine: Engine, prompts: Sequence[Prompt], stop: threading.Event | None, started: float) -> None:
-        self._engine, self._stop, self._started = engine, stop, started
-        self._lanes = [_Lane(i, prompt, TextStream(engine.tokens)) for i, prompt in enumerate(prompts)]
-        rank: dict[int, int] = {}
-        for prompt in prompts:
-            rank.setdefault(id(prompt.adapter), len(rank))
-        self._live = sorted(self._lanes, key=lambda lane: rank[id(lane.prompt.adapter)])
-        self._steps = self._run()
+        self._engine = engine
+        lanes = [Lane(i, prompt) for i, prompt in enumerate(prompts)]
+        self.ticket = Ticket(lanes, stop, started)
+        ends = engine.tokens.vocabulary.ends
+        self.readers = [Reader(lane, TextStream(engine.tokens), ends) for lane in lanes]
+        """By row."""
+        self._open = list(self.readers)
+        weakref.finalize(self, engine.give_up, self.ticket).atexit = False
 
     def __iter__(self) -> Iterator[list[tuple[int, str]]]:
-        return self._steps
+        return self
+
+    def __next__(self) -> list[tuple[int, str]]:
+        while True:
+            updates = self.read()
+            if updates is not None:
+                return updates
+            if self.is_over:
+                raise StopIteration
+            self._engine.step(self.has_news)
+
+    @property
+    def is_over(self) -> bool:
+        """True once every row has ended and been read. Raises what broke its rows."""
+        if self.ticket.error is not None:
+            raise self.ticket.error
+        return not self._open
 
     @property
     def completions(self) -> list[Completion]:
-        """One per row, in the order of the rows."""
-        return [lane.completion() for lane in self._lanes]
+        """One per row, in the order of the rows, as far as they have been read."""
+        return [reader.completion() for reader in self.readers]
 
-    def _run(self) -> Iterator[list[tuple[int, str]]]:
-        batch: Batch | None = None
-        while self._live and not self._is_stopped():
-            with self._engine.lock, torch.inference_mode():
-                if batch is None:
-                    batch = self._engine.new_batch([lane.prompt for lane in self._live])
-                    tokens = batch.prefill()
-                else:
-                    tokens = batch.step()
-            updates, keep = self._take(tokens)
-            if keep and len(keep) < len(tokens):
-                with torch.inference_mode():
-                    batch.select(keep)
-            yield updates
+    def has_news(self) -> bool:
+        """True if there is something to read, or nothing comes any more."""
+        return self.ticket.error is not None or any(reader.has_news for reader in self._open)
 
-    def _is_stopped(self) -> bool:
-        if self._stop is None or not self._stop.is_set():
-            return False
-        for lane in self._live:
-            lane.stopped = True
-        return True
+    def has_ended(self) -> bool:
+        """True if nothing comes any more, read or not."""
+        return self.ticket.error is not None or self.ticket.is_over
 
-    def _take(self, tokens: list[int]) -> tuple[list[tuple[int, str]], list[int]]:
-        """Hand each live row its token; returns the new text, and the places in the batch that go on."""
-        now = time.perf_counter() - self._started
-        ends = self._engine.tokens.vocabulary.ends
-        texts = [(lane.index, lane.take(token, ends, now)) for lane, token in zip(self._live, tokens, strict=True)]
-        keep = [place for place, lane in enumerate(self._live) if not (lane.ended or lane.full)]
-        self._live = [self._live[place] for place in keep]
-        return [(index, text) for index, text in texts if text], keep
+    def read(self) -> list[tuple[int, str]] | None:
+        """The new text of a step, without waiting; `None` if no row has a new token."""
+        texts = [(reader.lane.index, reader.read()) for reader in self._open]
+        self._open = [reader for reader in self._open if not reader.is_over]
+        if all(text is None for _, text in texts):
+            return None
+        return [(index, text) for index, text in texts if text]
+
+    def skip(self) -> None:
+        """Read to the end if nothing more comes; for who wants the completions alone."""
+        while self.has_ended() and self.read() is not None:
+            pass

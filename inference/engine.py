@@ -1,4 +1,4 @@
-"""One base model, many adapters: a batch of rows, each with its own adapter, decoded together and streamed.
+"""One base model, many adapters: rows, each with its own adapter, decoded together in slots and streamed.
 
 engine = Engine.load("inference/starter")
 engine.add_adapter("tuned", Path("inference/starter/adapter"))
@@ -10,35 +10,47 @@ for updates in engine.stream(rows):
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from PIL import Image
 
-from inference.batch import Batch, Prompt
 from inference.decode import Decode
 from inference.encoding import ImageEncoder
 from inference.errors import UserError
-from inference.families import check_family, make_family
-from inference.lora import Adapter, read_adapter, route_linears
-from inference.rows import Completion, Row
+from inference.families import ImageEncoding, make_family
+from inference.loading import load_base
+from inference.lora import read_adapter
+from inference.pool import Pool, Ticket
+from inference.prompts import Prompt
+from inference.routing import Adapter, route_linears
+from inference.rows import Completion, Row, check_row
+from inference.slots import Slots
 from inference.system_prompts import read_system_prompt
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
 
+NUM_SLOTS = 64
+"""Rows that decode together unless another number is asked for; memory is taken as they come."""
+
 
 class Engine:
     """A base model on a device, with the adapters it can serve. Safe to use from several threads."""
 
-    def __init__(self, model: Any, processor: Any, base_name: str) -> None:
-        """Takes the model over: its linear layers are replaced by ones that know adapters."""
+    def __init__(
+        self, model: Any, processor: Any, base_name: str, num_slots: int = NUM_SLOTS, static_steps: bool = False
+    ) -> None:
+        """Takes the model over: its linear layers are replaced by ones that know adapters.
+
+        At most `num_slots` rows decode together; further ones wait for a slot. `static_steps` have tensors of fixed
+        shape, and CUDA graphs hold them (`inference.static_step`); without CUDA they are only slower.
+        """
+        self.num_slots = num_slots
         self.base_name = base_name
         self.num_parameters = model.num_parameters()
         self.device: torch.device = model.device
@@ -46,12 +58,16 @@ class Engine:
         """Held for one step of a decode, or to encode pictures."""
         self.tokens = Tokens(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
-        self._family = make_family(model, processor)
-        self._router = route_linears(model)
-        self._encoder = ImageEncoder(self._family)
+        self.family = make_family(model, processor)
+        """How this make of model takes pictures and counts positions."""
+        slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary, static_steps)
+        text = model.config.get_text_config()
+        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size)
+        self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
-        self._max_length = model.config.get_text_config().max_position_embeddings
+        self.max_length: int = text.max_position_embeddings
+        """Tokens that a prompt and its completion may have together."""
 
     @classmethod
     def load(
@@ -61,31 +77,20 @@ class Engine:
         revision: str | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
+        num_slots: int = NUM_SLOTS,
+        cuda_graphs: bool = False,
     ) -> Engine:
         """The base at a local path or of a Hub id; on the GPU in bf16 if there is one, else on the CPU in fp32.
 
-        `revision` is a branch, a tag or a commit of a base on the Hub. Raises `UserError` if there is no such base or
-        it is of a family that the engine does not know.
+        `revision` is a branch, a tag or a commit of a base on the Hub. `cuda_graphs` hold the decode step where the
+        device is CUDA; they have never been run. Raises `UserError` if there is no such base or it is of a family that
+        the engine does not know.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        named = f"{base} at revision {revision}" if revision else str(base)
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
-        try:
-            check_family(str(base), PreTrainedConfig.get_config_dict(base, revision=revision)[0].get("model_type"))
-            processor = AutoProcessor.from_pretrained(base, revision=revision)
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                base, revision=revision, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
-            )
-        except UserError:
-            raise
-        except ImportError as error:
-            raise UserError(f"The base {named} cannot be loaded on this machine: {_reason(error)}") from error
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(
-                f"The base {named} cannot be loaded: {_reason(error)} Name a folder that holds a model in safetensors "
-                "with its processor, or a Hub id that this machine can reach."
-            ) from error
-        return cls(model.to(device), processor, str(base))
+        model, processor = load_base(base, revision, dtype)
+        has_graphs = cuda_graphs and torch.device(device).type == "cuda"
+        return cls(model.to(device), processor, str(base), num_slots, has_graphs)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -93,12 +98,18 @@ class Engine:
         return tuple(self._adapters)
 
     @property
+    def num_image_preparations(self) -> int:
+        """Pictures that went through the processor so far."""
+        return self._encoder.num_preparations
+
+    @property
     def num_image_encodings(self) -> int:
         """Pictures that went through the vision tower so far."""
         return self._encoder.num_encodings
 
     def leave_card(self) -> None:
-        """Make room on the card: the model waits in the machine's memory, and no decode may run until `come_back`.
+        """Make room on the card: the model waits in the machine's memory, and no row may be in a slot
+        until `come_back`.
 
         Adapters stay where they are: they are small beside it.
         """
@@ -108,9 +119,17 @@ class Engine:
         """Onto the card again. Raises torch's error where there is not room."""
         self._move(self.device)
 
+    def release(self) -> None:
+        """Give back the memory that rows stood in, until the next ones come. No row may be in a slot."""
+        with self.lock:
+            self._pool.tidy()
+            self._pool.release()
+
     def _move(self, device: torch.device) -> None:
         with self.lock:
             self._encoder.forget()
+            self._pool.tidy()
+            self._pool.release()
             self._model.to(device)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -148,27 +167,62 @@ class Engine:
         """Begin to complete the rows together; iterate the result. Raises `UserError` at once for a row it refuses."""
         started = time.perf_counter()
         for row in rows:
-            _check(row)
+            check_row(row)
         adapters = [self._adapter_of(row) for row in rows]
-        with self.lock, torch.inference_mode():
-            images = self._encoder.encode([row.image for row in rows])
-        prompts = []
+        images = self.encode([row.image for row in rows])
+        prompts, written = [], {}
         for row, image, adapter in zip(rows, images, adapters, strict=True):
-            ids = tuple(self.tokens.prompt_ids(row, image.placeholder))
+            text = row.question, row.system_prompt, row.prefix, image.placeholder
+            if text not in written:  # a group has one
+                written[text] = tuple(self.tokens.prompt_ids(row, image.placeholder)), len(self.tokens.prefix_ids(row))
+            ids, num_prefix_tokens = written[text]
             self._check_length(row, len(ids))
-            prompts.append(Prompt(row, ids, len(self.tokens.prefix_ids(row)), image, adapter))
-        return Decode(self, prompts, stop, started)
+            prompts.append(Prompt(row, ids, num_prefix_tokens, image, adapter))
+        decode = Decode(self, prompts, stop, started)
+        with self.lock:
+            self._pool.add(decode.ticket)
+        return decode
+
+    def encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
+        """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
+        with torch.inference_mode():
+            return self._encoder.encode(images)
+
+    def prepare(self, images: Sequence[Image.Image]) -> None:
+        """Do what needs no turn at the engine: so much of `encode` is done before it is asked for. For any thread."""
+        with torch.inference_mode():
+            self._encoder.prepare(images)
 
     def generate(self, rows: Sequence[Row], stop: threading.Event | None = None) -> list[Completion]:
         """Complete the rows together; one completion per row, in order."""
         decode = self.stream(rows, stop)
-        for _ in decode:
-            pass
+        while not decode.is_over:
+            self.step(decode.has_ended)
+            decode.skip()
         return decode.completions
 
-    def new_batch(self, prompts: Sequence[Prompt]) -> Batch:
-        """The tensors of a decode."""
-        return Batch(self._model, self._family, self._router, self.tokens.vocabulary, prompts)
+    def step(self, unless: Callable[[], bool] | None = None) -> None:
+        """One token more for each row in a slot, whoever asked for it; rows that wait take the free slots.
+
+        For who reads several decodes (`Decode.read`); iterating a decode makes its own steps. With `unless`, nothing is
+        done if that is true once the engine is free: another thread may have made the step meanwhile.
+        """
+        with self.lock, torch.inference_mode():
+            if unless is None or not unless():
+                self._pool.step()
+
+    def give_up(self, ticket: Ticket) -> None:
+        """Nobody reads that decode any more: its rows leave now, or before the next step if one is made just now.
+
+        Called wherever the decode is collected, so it waits for nothing.
+        """
+        ticket.given_up = True
+        if self.lock.acquire(blocking=False):
+            try:
+                with torch.inference_mode():
+                    self._pool.tidy()
+            finally:
+                self.lock.release()
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:
@@ -182,28 +236,9 @@ class Engine:
         return adapter
 
     def _check_length(self, row: Row, num_prompt_tokens: int) -> None:
-        if num_prompt_tokens + row.max_new_tokens > self._max_length:
+        if num_prompt_tokens + row.max_new_tokens > self.max_length:
             raise UserError(
                 f"Picture and question take {num_prompt_tokens:,} tokens; with up to {row.max_new_tokens:,} for the "
-                f"completion that is more than the model's {self._max_length:,}. Shorten the question or lower the "
+                f"completion that is more than the model's {self.max_length:,}. Shorten the question or lower the "
                 "length."
             )
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
-
-
-def _check(row: Row) -> None:
-    """The row's numbers are ones a decode can use."""
-    if not 1 <= row.max_new_tokens:
-        raise UserError(f"max_new_tokens is {row.max_new_tokens}; ask for at least 1.")
-    if not 0 <= row.min_new_tokens <= row.max_new_tokens:
-        raise UserError(f"min_new_tokens is {row.min_new_tokens}; it lies from 0 to max_new_tokens.")
-    if not (math.isfinite(row.temperature) and row.temperature >= 0):
-        raise UserError(f"The temperature is {row.temperature}; it must be 0 (greedy) or more.")
-    if not 0 <= row.seed < 2**63:
-        raise UserError(f"The seed is {row.seed}; it must be a whole number from 0 to 2^63 - 1.")
-    if row.image.mode != "RGB":
-        raise UserError(f"The picture is in mode {row.image.mode}; load it with images.load_image.")

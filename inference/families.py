@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from PIL import Image
+from transformers.utils import ModelOutput
 
 from inference.errors import UserError
+from inference.flash import use_flash
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Family(ABC):
 
 class QwenVL(Family):
     """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures of any shape as rows of patches, positions in three axes."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        use_flash(model.model.visual)
 
     def process(self, image: Image.Image) -> Any:
         return self._processor.image_processor(images=[image], return_tensors="pt")
@@ -179,3 +185,19 @@ def check_family(base: str, model_type: str | None) -> None:
             f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "
             f"{', '.join(FAMILIES)}."
         )
+
+
+@dataclass
+class _TowerOutput(ModelOutput):
+    """Pictures' features in the shape that the towers hand them over."""
+
+    pooler_output: tuple[torch.Tensor, ...] | None = None
+    """By picture: (N, hidden)."""
+    deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
+    """By layer and picture: (N, hidden)."""
+
+
+def tower_output(images: Sequence[ImageEncoding]) -> ModelOutput:
+    """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), one picture a row."""
+    deep = list(zip(*(image.deep_features for image in images), strict=True))
+    return _TowerOutput(tuple(image.features for image in images), deep or None)

@@ -33,7 +33,8 @@ class Limits(Section):
     max_new_tokens: int = Field(1_024, ge=1, le=1_000_000)
     """Highest length limit a visitor may set, in tokens."""
     max_waiting: int = Field(24, ge=1, le=32)
-    """Questions that may wait in line, of all visitors; each keeps one of the server's 40 threads."""
+    """Questions that may be in line beside a first one, of all visitors, answered already or waiting for a slot of the
+    engine; each keeps one of the server's 40 threads."""
     questions_at_once: int = Field(8, ge=1, le=1_000_000)
     """Questions of one visitor that may wait or be answered at a time."""
     questions_per_minute: int = Field(120, ge=1, le=1_000_000)

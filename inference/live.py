@@ -31,7 +31,7 @@ from inference.shelf import Shelf
 
 if TYPE_CHECKING:
     from inference.engine import Engine
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 LOOK_SECONDS = 0.5
 """Between two looks at the home folder; a look is a few hundred file states."""

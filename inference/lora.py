@@ -1,29 +1,21 @@
-"""Many LoRA adapters over one base, each row of a batch with its own.
-
-The language model's linear layers become `RoutedLinear`: the base result, and for each run of neighbouring rows
-with the same adapter that adapter's low-rank term, y[rows] += scaling * (x[rows] Aᵀ) Bᵀ. Rows of the base get
-the base's own result. Nothing is merged, so no weight ever changes.
-"""
+"""Adapters as files: a plain LoRA of PEFT's, read, checked against its base, and never unpickled."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from inference.adapters import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.errors import UserError
+from inference.routing import Adapter, Factors, RoutedLinear, decoder_path, route_linears
 
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
@@ -40,78 +32,8 @@ _HARMLESS = frozenset(
     "target_modules task_type use_rslora".split()
 )
 """Settings that plain LoRA may have with any value; what else is set to something makes it another method."""
-
-
-@dataclass(frozen=True)
-class Factors:
-    """One layer's low-rank term: A transposed (in, r), B transposed (r, out), and what scales it."""
-
-    a: torch.Tensor
-    b: torch.Tensor
-    scaling: float
-
-    def on(self, device: torch.device) -> Factors:
-        """The same on a device."""
-        return Factors(self.a.to(device), self.b.to(device), self.scaling)
-
-
-Adapter = dict[str, Factors]
-"""An adapter: module name of a linear layer to its factors."""
-Routes = dict[str, tuple[tuple[int, int, Factors], ...]]
-"""For one batch: module name to (first row, end row, factors) of each run of rows."""
-
-
-class Router:
-    """Holds the routes of the forward that runs now; shared by all `RoutedLinear` of a model."""
-
-    def __init__(self) -> None:
-        self.routes: Routes = {}
-
-
-class RoutedLinear(nn.Linear):
-    """A linear layer that adds each row's own adapter. Takes over the weight of the layer it replaces."""
-
-    def __init__(self, linear: nn.Linear, name: str, router: Router) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
-        self.name, self.router = name, router
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (torch's name)
-        """(B, T, in) to (B, T, out)."""
-        output = F.linear(input, self.weight, self.bias)
-        for start, end, factors in self.router.routes.get(self.name, ()):
-            x, y = input[start:end].flatten(0, -2), output[start:end].view(-1, self.out_features)
-            y.addmm_(x @ factors.a, factors.b, alpha=factors.scaling)
-        return output
-
-
-def decoder_path(model: nn.Module) -> str:
-    """Where in `model` its language model is, such as `model.language_model`."""
-    decoder = model.get_decoder()  # type: ignore[operator]
-    return next(name for name, module in model.named_modules() if module is decoder)
-
-
-def route_linears(model: nn.Module) -> Router:
-    """Replace every linear layer of the language model by a `RoutedLinear`, named by its path in `model`."""
-    router, path = Router(), decoder_path(model)
-    for name, module in list(model.get_submodule(path).named_modules(prefix=path)):
-        if type(module) is nn.Linear:
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, RoutedLinear(module, name, router))
-    return router
-
-
-def make_routes(adapters: Sequence[Adapter | None]) -> Routes:
-    """The routes of a batch, one adapter (or `None`) per row; rows of one adapter should stand together."""
-    routes: dict[str, list[tuple[int, int, Factors]]] = {}
-    start = 0
-    for _, group in itertools.groupby(adapters, key=id):
-        rows = list(group)
-        for name, factors in (rows[0] or {}).items():
-            routes.setdefault(name, []).append((start, start + len(rows), factors))
-        start += len(rows)
-    return {name: tuple(runs) for name, runs in routes.items()}
+MAX_RANK = 512
+"""Highest rank of an adapter; each row of a batch pays for the ranks of all its adapters."""
 
 
 def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
@@ -167,6 +89,11 @@ def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, conf
         raise UserError(
             f"The adapter {folder.name} does not fit this base: {name} is {layer.in_features} → {layer.out_features}, "
             f"its LoRA {shapes[0]} and {shapes[1]}. Use an adapter trained on this base."
+        )
+    if rank > MAX_RANK:
+        raise UserError(
+            f"The adapter {folder.name} has rank {rank} in {name}; at most {MAX_RANK} is served. Train one of a lower "
+            "rank."
         )
     if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
         raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from inference.errors import UserError
 from inference.format import THINK_PROMPT
 
 if TYPE_CHECKING:
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Row:
     """The completion cannot end before this many tokens; benchmarks force equal lengths with it."""
     temperature: float = 0.0
     """0 is greedy."""
+    top_p: float = 1.0
+    """Sample only from the likeliest tokens that together reach this share; 1 samples from all."""
     seed: int = 0
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""
@@ -59,3 +63,19 @@ class Completion:
     def tokens_per_second(self) -> float:
         """New tokens over seconds, time to first token included."""
         return self.num_tokens / self.seconds if self.seconds else 0.0
+
+
+def check_row(row: Row) -> None:
+    """Raises `UserError` for numbers, or a kind of picture, that a decode cannot use."""
+    if row.max_new_tokens < 1:
+        raise UserError(f"max_new_tokens is {row.max_new_tokens}; ask for at least 1.")
+    if not 0 <= row.min_new_tokens <= row.max_new_tokens:
+        raise UserError(f"min_new_tokens is {row.min_new_tokens}; it lies from 0 to max_new_tokens.")
+    if not (math.isfinite(row.temperature) and row.temperature >= 0):
+        raise UserError(f"The temperature is {row.temperature}; it must be 0 (greedy) or more.")
+    if not 0 < row.top_p <= 1:
+        raise UserError(f"top_p is {row.top_p}; it is above 0 and at most 1, which samples from everything.")
+    if not 0 <= row.seed < 2**63:
+        raise UserError(f"The seed is {row.seed}; it must be a whole number from 0 to 2^63 - 1.")
+    if row.image.mode != "RGB":
+        raise UserError(f"The picture is in mode {row.image.mode}; load it with images.load_image.")

@@ -4,7 +4,8 @@
     True
 
 Variables: `LOOKTHINK_BASE` (`starter`, a folder or a Hub id), `LOOKTHINK_ADAPTER` (a folder, or `owner/name@revision`),
-`LOOKTHINK_HOME`, `LOOKTHINK_STATE` (the folder where the bucket is mounted), `LOOKTHINK_BUCKET` (its name).
+`LOOKTHINK_HOME`, `LOOKTHINK_STATE` (the folder where the bucket is mounted), `LOOKTHINK_BUCKET` (its name),
+`LOOKTHINK_CUDA_GRAPHS` (1 for yes).
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Settings(Strict):
     """Where runs, adapters and caches are kept."""
     state: Path | None = None
     """Where the bucket is mounted that outlives a restart; `None` where there is none."""
+    cuda_graphs: bool = False
+    """True if decode steps are to be captured where the device is CUDA (`inference.static_step`)."""
     limits: Limits = DEFAULT_LIMITS
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
@@ -87,10 +90,18 @@ def load_settings(
         adapter_is_pinned=bool(pinned),
         home=home,
         state=Path(state).expanduser().absolute() if state else None,
+        cuda_graphs=_is_on("LOOKTHINK_CUDA_GRAPHS", env),
         limits=file.limits,
         space=file.space,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
+
+
+def _is_on(name: str, env: Mapping[str, str]) -> bool:
+    value = env.get(name, "").strip()
+    if value not in ("", "0", "1"):
+        raise UserError(f"{name} is {value!r}; set it to 1, or leave it out.")
+    return value == "1"
 
 
 def _with_bucket(section: TrainingSection, named: str) -> TrainingSection:

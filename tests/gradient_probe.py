@@ -31,6 +31,17 @@ COMPLETIONS = (
 )
 
 
+LONG = "There are 2 red circles. " * 12
+"""What every completion of the first prompt has besides, so that they are of like length and need one pass, while those
+of the second need two: processes that share a step may not rely on running the model equally often."""
+
+
+def completion(number: int) -> str:
+    """By its place in the batch of all processes, of two prompts."""
+    before, think, after = COMPLETIONS[number % len(COMPLETIONS)].rpartition("<think>")
+    return before + think + LONG * (number < 16) + after
+
+
 class KeepGradient(TrainerCallback):
     """The gradient as the optimizer gets it, after it was averaged over the processes."""
 
@@ -46,7 +57,7 @@ def main(folder: Path) -> None:
     config = load_config(
         "starter",
         {
-            **{"max_steps": 1, "warmup_steps": 0, "prompts_per_step": 2, "num_generations": 8, "micro_batch_size": 16},
+            **{"max_steps": 1, "warmup_steps": 0, "prompts_per_step": 2, "num_generations": 16, "micro_batch_size": 32},
             **{"max_grad_norm": 1e9, "report_to": [], "save_steps": 9, "data": {"train_rows": 2, "test_rows": 2}},
         },
     )
@@ -63,12 +74,11 @@ def main(folder: Path) -> None:
         """TRL's `rollout_func`: the completions of this process, by their place in the batch of all."""
         first = trainer.accelerator.process_index * len(prompts)
         tokenizer = trainer.processing_class.tokenizer
-        ids = [
-            [*tokenizer(COMPLETIONS[(first + i) % len(COMPLETIONS)]).input_ids, tokenizer.eos_token_id]
-            for i in range(len(prompts))
-        ]
-        prompt_ids = trainer._tokenize_prompts(prompts)[0]
-        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None}
+        texts = [completion(n) for n in range(first, first + len(prompts))]
+        ids = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]
+        trainer.scored = trainer.policy.prompts(prompts, trainer.pictures)
+        prompt_ids = [list(prompt.ids) for prompt in trainer.scored]
+        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": trainer.pictures}
 
     trainer.rollout_func = given
     trainer.train()

@@ -25,12 +25,14 @@ WAIT_SECONDS = 60
 class SteeredEngine:
     """The real engine; a test may begin its completions (what a model would write) or keep them from ending."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, num_slots: int | None = None) -> None:
         self._engine = engine
         self.prefix = ""
         self.is_endless = False
         """Completions run to their length limit."""
         self.error: Exception | None = None
+        self.num_slots = engine.num_slots if num_slots is None else num_slots
+        """For the line; with 1, one question at a time."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -76,7 +78,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(engine: Engine, home: Path, adapter: Path | None, **limits: Any) -> Iterator[Server]:
+def serve(
+    engine: Engine, home: Path, adapter: Path | None, num_slots: int | None = None, **limits: Any
+) -> Iterator[Server]:
     """The app with the shared engine, which keeps none of its adapters. Nobody looks after runs, unless a test does."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
     settings = load_settings(env=env, has_gpu=False)
@@ -84,7 +88,7 @@ def serve(engine: Engine, home: Path, adapter: Path | None, **limits: Any) -> It
     settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
     app.prepare(settings)
-    steered = SteeredEngine(engine)
+    steered = SteeredEngine(engine, num_slots)
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
     side = TrainSide(settings, access)
     blocks, service = app.build_app(settings, side, steered)

@@ -135,10 +135,11 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
     with server.steered(is_endless=True):
         before = ask(client, picture, max_new_tokens=8)["text"]
         first = client.submit(**asked, max_new_tokens=200)
-        wait_until(lambda: any(job.progress()[0].num_tokens for job in list(service.line._jobs)))
+        line = service.line
+        wait_until(lambda: any(job.progress()[0].num_tokens for job in list(line._serving)))
         with server.engine.lock:  # no step is made meanwhile, and nothing that follows needs one
             second = client.submit(**asked, max_new_tokens=8)
-            wait_until(lambda: len(service.line._jobs) == 2)
+            wait_until(lambda: len(line._serving) + line.num_waiting == 2)
             promoted = promote(home, new, "alice", settings=server.settings)
             seconds = wait_until(lambda: service.served == promoted.name)
         assert seconds < WAIT_SECONDS / 6  # two where nothing else runs

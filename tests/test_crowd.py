@@ -32,7 +32,8 @@ GROWTH_MB = 40.0
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serve(engine, tmp_path_factory.mktemp("crowd") / "home", None) as running:
+    """One question at a time, so that there is a line."""
+    with serve(engine, tmp_path_factory.mktemp("crowd") / "home", None, num_slots=1) as running:
         yield running
 
 

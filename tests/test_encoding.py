@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,11 @@ from PIL import Image
 from inference import encoding
 from inference.encoding import content_key
 from inference.engine import Engine, Row
+from inference.live import LiveAdapters
+from inference.settings import load_settings
+from inference.ui.inputs import check_picture
+from inference.ui.service import Service
+from tests.serving import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -48,8 +57,8 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(engine: Engine, pictures, m
 
 
 def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictures, monkeypatch) -> None:
-    encoder = encoding.ImageEncoder(engine._family)
-    alone = encoding.ImageEncoder(engine._family)
+    encoder = encoding.ImageEncoder(engine.family)
+    alone = encoding.ImageEncoder(engine.family)
     with torch.inference_mode():
         together = encoder.encode(pictures)
         monkeypatch.setattr(encoding, "BATCH_PATCHES", 1)
@@ -64,3 +73,51 @@ def test_shape_counts_not_bytes_alone() -> None:
     wide, tall = Image.new("RGB", (30, 20)), Image.new("RGB", (20, 30))
     assert wide.tobytes() == tall.tobytes() and content_key(wide) != content_key(tall)
     assert content_key(wide) == content_key(wide.copy())
+
+
+def test_a_picture_is_prepared_once_whoever_asks_and_when(engine: Engine, pictures) -> None:
+    """By threads at once, and then for its question."""
+    before, encoded = engine.num_image_preparations, engine.num_image_encodings
+    threads = [threading.Thread(target=engine.prepare, args=([pictures[0].copy()],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (engine.num_image_preparations, engine.num_image_encodings) == (before + 1, encoded)
+    engine.generate(rows([pictures[0]]))
+    engine.prepare([pictures[0]])
+    assert (engine.num_image_preparations, engine.num_image_encodings) == (before + 1, encoded + 1)
+
+
+def test_prepared_pictures_are_bounded_and_a_failure_is_not_kept(engine: Engine, pictures, monkeypatch) -> None:
+    encoder = encoding.ImageEncoder(engine.family)
+    encoder.prepare(pictures[:1])
+    [made] = encoder._prepared.values()
+    monkeypatch.setattr(encoding, "PREPARED_BYTES", 2 * made.result()["pixel_values"].nbytes + 100)
+    encoder.prepare(pictures[1:3])
+    assert len(encoder._prepared) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine.family), "process", lambda self, image: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            encoder.prepare(pictures[3:])
+    encoder.prepare(pictures[3:])
+    assert encoder.num_preparations == 5
+    with torch.inference_mode():
+        encoder.encode(pictures)
+    assert (encoder.num_preparations, encoder.num_encodings) == (7, 4), "the two that had to leave, and no other"
+    assert not encoder._prepared
+
+
+def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_path) -> None:
+    settings = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
+    service = Service(settings, lambda: engine, LiveAdapters(settings), cast(Any, None), cast(Any, None), [])
+    service.line.wait_loaded()
+    before = engine.num_image_preparations
+    pictures[0].save(tmp_path / "upload.png")
+    check_picture(service, str(tmp_path / "upload.png"))
+    until = time.monotonic() + WAIT_SECONDS
+    while engine.num_image_preparations == before:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert service.line.submit(rows([pictures[0]])).wait(WAIT_SECONDS)
+    assert engine.num_image_preparations == before + 1

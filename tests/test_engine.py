@@ -22,11 +22,12 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from inference.batch import Prompt
-from inference.decode import _Lane
+from inference.decode import Reader
 from inference.engine import Completion, Engine, Row
 from inference.errors import UserError
 from inference.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
+from inference.pool import Lane
+from inference.prompts import Prompt
 from inference.settings import STARTER
 from inference.tokens import TextStream
 from tests.samples import problems as make_problems
@@ -185,16 +186,16 @@ def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine,
 def test_continue_goes_on_as_if_the_limit_had_been_higher(engine: Engine, rows: list[Row], temperature: float) -> None:
     length: dict[str, Any] = {"min_new_tokens": 24, "max_new_tokens": 24}
     whole = [replace(rows[0], temperature=temperature, seed=seed, **length) for seed in range(8)]
-    num_checked = 0
+    cut_off: list[tuple[Completion, int, Row]] = []
     for row, completion in zip(whole, engine.generate(whole)):
         for cut in (17, 8, 3, 2, 1):
             first = engine.tokens.tokenizer.decode(completion.token_ids[:cut], skip_special_tokens=True)
             rest = replace(row, prefix=first, min_new_tokens=24 - cut, max_new_tokens=24 - cut)
             if tuple(engine.tokens.prefix_ids(rest)) == completion.token_ids[:cut]:  # it is cut as the model had it
-                second = engine.generate([rest])[0]
-                assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
-                num_checked += 1
-    assert num_checked
+                cut_off.append((completion, cut, rest))
+    assert cut_off
+    for (completion, cut, _), second in zip(cut_off, engine.generate([rest for *_, rest in cut_off]), strict=True):
+        assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
 
 
 def test_a_forced_beginning_is_part_of_the_text(engine: Engine, rows: list[Row]) -> None:
@@ -207,9 +208,13 @@ def test_a_character_that_the_limit_cuts_in_two_is_left_out(engine: Engine, rows
     ends = engine.tokens.vocabulary.ends
     for given, end, text in ((ids[:-1], False, ""), (ids[:-1], True, "\ufffd"), (ids, False, "🙂"), (ids, True, "🙂")):
         row = replace(rows[0], max_new_tokens=len(given) + end)
-        lane = _Lane(0, Prompt(row, (), 0, None, None), TextStream(engine.tokens))  # type: ignore[arg-type]
-        made = "".join(lane.take(token, ends, 1.0) for token in (given + [min(ends)] if end else given))
-        assert made == text == lane.completion().text and lane.completion().truncated is not end
+        lane = Lane(0, Prompt(row, (), 0, None, None), ended=end)  # type: ignore[arg-type]
+        reader = Reader(lane, TextStream(engine.tokens), ends)
+        made = ""
+        for token in given + [min(ends)] if end else given:
+            lane.tokens.append((token, 1.0))
+            made += reader.read() or ""
+        assert made == text == reader.completion().text and reader.completion().truncated is not end
 
 
 def test_stop_takes_effect_within_a_step(tuned: Engine, rows: list[Row]) -> None:

@@ -12,6 +12,7 @@ from peft import PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from inference import groups
 from inference.engine import Engine, Row
 from inference.errors import UserError
 from inference.families import check_family
@@ -64,13 +65,18 @@ def rows() -> list[Row]:
     ]
 
 
-def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(served: Served, rows: list[Row]) -> None:
+def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
+    served: Served, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = served.engine.num_image_encodings
     both = [*rows, *(replace(row, adapter=None if row.adapter else "tuned") for row in rows)]
     completions = served.engine.generate(both)
     assert [list(c.token_ids) for c in completions] == [served.generate(row) for row in both]
     assert served.engine.num_image_encodings == before + len(rows)
     assert len({c.token_ids for c in completions}) == len(both)  # picture, question and adapter all tell
+    monkeypatch.setattr(groups, "WORTH_BYTES", 1)
+    twice = served.engine.generate([row for row in both for _ in range(2)])  # in groups, which are read once
+    assert [c.token_ids for c in twice] == [c.token_ids for c in completions for _ in range(2)]
 
 
 def test_a_completion_depends_on_the_picture(served: Served, rows: list[Row]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from inference.engine import Engine, Row
 from inference.errors import UserError
 from inference.live import LiveAdapters
-from inference.lora import Factors
+from inference.routing import Factors
 from inference.rows import Completion
 from inference.served import promote, roll_back
 from inference.settings import STARTER, Settings, load_settings

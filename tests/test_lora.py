@@ -1,4 +1,4 @@
-"""Adapters: the low-rank term of each row's own, and folders that are refused."""
+"""Adapters as files: folders that are refused, and what is read of others."""
 
 from __future__ import annotations
 
@@ -9,47 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from inference.engine import Engine
 from inference.errors import UserError
-from inference.lora import Factors, RoutedLinear, Router, make_routes, read_adapter
+from inference.lora import read_adapter
 from tests.samples import random_adapter
-
-
-def factors(seed: int, rank: int) -> Factors:
-    generator = torch.Generator().manual_seed(seed)
-    return Factors(torch.randn(6, rank, generator=generator), torch.randn(rank, 5, generator=generator), 0.5 + seed)
-
-
-ADAPTERS = (None, {"one": factors(0, 2)}, {"one": factors(1, 3), "two": factors(2, 1)}, {"two": factors(3, 4)})
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=7), st.integers(1, 3), st.booleans())
-def test_each_row_gets_its_own_term_and_the_base_stays_exact(choice: list[int], length: int, bias: bool) -> None:
-    linear, router = nn.Linear(6, 5, bias=bias), Router()
-    x = torch.randn(len(choice), length, 6)
-    router.routes = make_routes([ADAPTERS[i] for i in choice])
-    with torch.no_grad():
-        base = linear(x)
-        for name in ("one", "two", "three"):
-            y = RoutedLinear(linear, name, router)(x)
-            for row, i in enumerate(choice):
-                own = (ADAPTERS[i] or {}).get(name)
-                if own is None:
-                    assert torch.equal(y[row], base[row])
-                else:
-                    expected = base[row] + own.scaling * (x[row] @ own.a @ own.b)
-                    torch.testing.assert_close(y[row], expected, atol=1e-4, rtol=1e-4)
-
-
-def test_neighbouring_rows_of_one_adapter_make_one_run() -> None:
-    one, two = ADAPTERS[1], ADAPTERS[2]
-    assert [(start, end) for start, end, _ in make_routes([None, one, one, two])["one"]] == [(1, 3), (3, 4)]
-    assert make_routes([None, None]) == {}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +56,16 @@ def narrowed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v[:, :-1].contiguous() for k, v in tensors.items()}
 
 
+def of_rank(tensors: dict[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
+    """Each pair filled up with zeros."""
+    filled = {}
+    for key, tensor in tensors.items():
+        side = 0 if "lora_A" in key else 1
+        more = [rank - n if i == side else n for i, n in enumerate(tensor.shape)]
+        filled[key] = torch.cat([tensor, torch.zeros(more)], dim=side)
+    return filled
+
+
 def no_rank(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v[:0] if "lora_A" in k else v[:, :0].contiguous() for k, v in tensors.items()}
 
@@ -122,6 +97,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "more layers": (lambda f: change_tensors(f, lambda t: renamed(t, "layers.3", "layers.99")), "layers.99"),
     "half a pair": (lambda f: change_tensors(f, half_a_pair), "half of the LoRA pair of .*layers.0.mlp.up_proj"),
     "another width": (lambda f: change_tensors(f, narrowed), "does not fit"),
+    "a huge rank": (lambda f: change_tensors(f, lambda t: of_rank(t, 513)), "has rank 513 in .*; at most 512"),
     "NaN": (lambda f: change_tensors(f, lambda t: {k: v * torch.nan for k, v in t.items()}), "NaN"),
     "too large for its dtype": (lambda f: change_tensors(f, huge), "NaN"),
     "rank 0": (lambda f: change_tensors(f, no_rank), "does not fit"),

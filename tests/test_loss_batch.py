@@ -4,7 +4,7 @@ import torch
 from trl.trainer.utils import split_pixel_values_by_grid as split
 from trl.trainer.utils import unsplit_pixel_values_by_grid as unsplit
 
-from training.loss_batch import replace_groups, select_rows
+from training.loss_batch import arrange, replace_groups, select_rows
 
 PAD = 0
 
@@ -102,3 +102,25 @@ def test_a_group_with_more_tiles_or_fewer_takes_the_place_of_another() -> None:
     assert torch.equal(merged["pixel_attention_mask"], (merged["pixel_values"][:, :, 0] != 0).long())
     merged = unsplit(replace_groups(split(many), split(tiled([[13], [13]], [1.0, -1.0], [1, 1], 1)), [0], 2, PAD))
     assert merged["pixel_values"][:, :, 0, 0, 0].tolist() == [[13, 0, 0, 0, 0]] * 2
+
+
+def test_rows_are_shared_out_by_prompt_and_length() -> None:
+    """Three groups of two, shuffled: the rows of each meet, the group without a signal apart, long ones first."""
+    one, two, dead = object(), object(), object()
+    rows = [(one, 1, 1.0), (dead, 9, 0.0), (two, 5, 1.0), (one, 2, -1.0), (two, 6, 0.0), (dead, 8, 0.0)]
+    whole = batch(
+        [[7]] * 6, [[i + 1] * length for i, (_, length, _) in enumerate(rows)], [a for *_, a in rows], [1] * 6
+    )
+    whole = {
+        k: v for k, v in whole.items() if k in ("prompt_ids", "prompt_mask", "advantages", "num_items_in_batch")
+    } | {k: v for k, v in whole.items() if k.startswith("completion")}
+    whole["rollout_prompts"] = [prompt for prompt, *_ in rows]
+    figures = {"num_items_in_batch": whole["num_items_in_batch"]}
+    batches = [
+        {k: v[i : i + 2] for k, v in whole.items() if k not in figures} | figures for i in range(0, len(rows), 2)
+    ]
+    made = arrange(batches)
+    assert [b["rollout_prompts"] for b in made] == [[two, two], [one, one], [dead, dead]]
+    assert [b["completion_ids"].shape[1] for b in made] == [6, 2, 9]
+    assert [b["completion_ids"][:, 0].tolist() for b in made] == [[5, 3], [4, 1], [2, 6]]
+    assert all(b["num_items_in_batch"] == whole["num_items_in_batch"] for b in made)

@@ -83,6 +83,32 @@ def test_the_text_says_what_a_reader_asks(facts: Facts) -> None:
         assert said in text, said
 
 
+@pytest.mark.parametrize(
+    ("link", "is_kept"),
+    [
+        ("LICENSE", True),
+        ("https://huggingface.co/Qwen/x/blob/main/LICENSE", True),
+        ("javascript:alert(1)", False),
+        ("//evil/x", False),
+        ("data:text/html,x", False),
+        ("", False),
+    ],
+)
+def test_a_licence_links_to_an_address_or_a_file(link: str, is_kept: bool) -> None:
+    found = Licence.of({"license": "other", "license_name": "own", "license_link": link})
+    assert found is not None and found.link == (link if is_kept else None)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind"), [("starter", "lookthink-starter"), ("my-pictures", "local"), (DATA, DATA)]
+)
+def test_figures_name_the_data_they_are_of(dataset: str, kind: str, facts: Facts) -> None:
+    data = facts.config.data.model_copy(update={"revision": None, "dataset": dataset})
+    changed = replace(facts, config=facts.config.model_copy(update={"data": data}))
+    results = ModelCard(make_card(changed, "ann/tuned", "night", None, None)).data.eval_results or []
+    assert len(results) == 3 and {result.dataset_type for result in results} == {kind}
+
+
 def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
     run = begun_run(tmp_path / "night")
     add_checkpoint(run, 2)
@@ -141,6 +167,7 @@ def test_foreign_words_stay_words(text: str, facts: Facts) -> None:
     block = ModelCard(card).data.to_dict()
     assert block["library_name"] == "peft" and block["license"] == "mit" and "base_model" not in block
     assert Licence.of({"license": text}) is None
+    assert block.get("license_link") in (None, text), "an address or a file"
     body = card.split("\n---\n", 1)[1]
     code = re.search(r"```python\n(.*?)```", body, re.DOTALL)
     assert code is not None and len(ast.parse(code[1]).body) == 6, "the code is what it was"

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.adapters import adapter_digest
 from inference.errors import UserError
 from inference.settings import STARTER
 from tests.run_folders import add_checkpoint, begun_run, finished_run
@@ -119,6 +120,15 @@ def test_two_that_make_the_key_at_once_have_the_same(tmp_path: Path) -> None:
     queue.path.mkdir()
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: PublishQueue(queue.run).key(), range(16)))) == 1
+
+
+@pytest.mark.parametrize("of_these", [True, False])
+def test_an_evaluation_of_other_weights_is_not_sent_along(tmp_path: Path, of_these: bool) -> None:
+    run = finished_run(tmp_path / "night")
+    about = {"num_rows": 3, "adapter_digest": adapter_digest(run.adapter) if of_these else "0" * 64}
+    (run.adapter / "evaluation.json").write_text(json.dumps({"about": about}))
+    folder = PublishQueue(run.path).put(run.adapter, None, "starter", repo="me/a", step=4, is_result=True)
+    assert (folder / "evaluation.json").is_file() == of_these
 
 
 def test_what_has_no_adapter_is_not_queued(tmp_path: Path) -> None:

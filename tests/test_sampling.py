@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import TopPLogitsWarper
 
-from inference.sampling import row_noise, sample
+from inference.sampling import keep_nucleus, row_noise, sample
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -46,6 +47,29 @@ def test_each_row_has_its_own_temperature_and_noise() -> None:
     logits = torch.tensor([[0.0, 2.0]]).expand(3, -1)
     cold_hot_hot = torch.tensor([0.01, 100.0, 100.0])
     assert sample(logits, cold_hot_hot, torch.tensor([0.1, 0.1, 0.9], dtype=torch.float64)).tolist() == [1, 0, 1]
+
+
+@given(
+    st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=30), st.floats(1 / 128, 1, width=32), st.floats(0.2, 3)
+)
+def test_the_nucleus_is_that_of_transformers(logits: list[float], top_p: float, temperature: float) -> None:
+    scores = torch.tensor([logits]) / temperature
+    shares = torch.softmax(scores, -1)
+    theirs = shares[TopPLogitsWarper(float(torch.tensor(top_p)))(None, scores) > -torch.inf]
+    ours = keep_nucleus(shares, torch.tensor([top_p]))
+    # Of tokens with one share either may stay: their logits differ by less than a share can tell.
+    assert torch.equal(ours[ours > 0].sort()[0], theirs[theirs > 0].sort()[0])
+
+
+def test_each_row_has_its_own_nucleus() -> None:
+    num = 3000
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).expand(2 * num, -1)
+    noise = ((torch.arange(num, dtype=torch.float64) + 0.5) / num).repeat(2)
+    top_p = torch.tensor([0.7] * num + [1.0] * num)
+    drawn = sample(logits, torch.ones(2 * num), noise, top_p)
+    shares = [torch.bincount(part, minlength=3) / num for part in drawn.split(num)]
+    torch.testing.assert_close(shares[0], torch.tensor([0.625, 0.375, 0.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(shares[1], torch.tensor([0.5, 0.3, 0.2]), atol=1e-3, rtol=0)
 
 
 def test_logits_that_are_no_numbers_give_a_token_that_there_is() -> None:

@@ -44,7 +44,7 @@ def test_a_space_that_was_duplicated(known: Hub) -> None:
         assert "$2.50 an hour" in said and "A token." in said and "when the Space restarts" in said
     assert "HF_TOKEN" not in public_html(setup) and "HF_TOKEN" in owner_html(setup, [])
     assert 'href="https://huggingface.co/spaces/me/look/settings"' in owner_html(setup, [])
-    assert "set up here yet:</strong> a GPU, a token, a bucket.</summary>" in public_html(setup)
+    assert "yet:</strong> a GPU (a100-large: $2.50 an hour), a token, a bucket.</summary>" in public_html(setup)
     assert "<code>python -m training deploy</code>" in owner_html(setup, [])
 
 

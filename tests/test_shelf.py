@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference.adapters import AdapterRecord
-from inference.errors import UserError
+from inference.errors import Busy, UserError
 from inference.shelf import Shelf
 
 
@@ -76,3 +76,19 @@ def test_changed_files_are_read_anew_and_gone_ones_are_told(records: list[Adapte
     shutil.rmtree(records[0].path)
     with pytest.raises(UserError, match="no longer on this machine"):
         shelf.hold(records[0])
+
+
+def test_what_rows_still_need_counts_and_is_not_read_twice(records: list[AdapterRecord]) -> None:
+    reader = Reader()
+    shelf = Shelf(reader, most=2, most_alive=4)
+    rows = [shelf.hold(record) for record in records[:4]]
+    assert shelf.hold(records[0])() is rows[0](), "it has left the shelf, but not the machine"
+    with pytest.raises(Busy, match="4 adapters are being answered.*Ask again"):
+        shelf.hold(records[4])
+    rows.append(shelf.hold(records[4], serve=True))
+    del rows[2]
+    with pytest.raises(Busy):
+        shelf.hold(records[5])
+    del rows[:]
+    shelf.hold(records[5])
+    assert reader.read == ["a0", "a1", "a2", "a3", "a4", "a5"] and len(shelf) == 2

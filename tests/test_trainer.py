@@ -1,15 +1,20 @@
 """What our trainer does differently from TRL's: the same gradient with less work, and nothing in the tower."""
 
+import inspect
+
 import pytest
 import torch
+from trl import GRPOTrainer
 
 from inference.errors import UserError
+from tests.gradient_probe import KeepGradient
 from tests.samples import SMALL_RUN
 from training.config import RunConfig, load_config
 from training.data import load_rows
 from training.lora import TOWERS, lora_targets, stop_tower_gradient
+from training.prompt_rows import prompts
 from training.run_folder import RunFolder
-from training.trainer import RunTrainer, build_trainer, grpo_config, prompts
+from training.trainer import RunTrainer, build_trainer, grpo_config
 
 SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}
 
@@ -61,10 +66,16 @@ def test_only_the_language_model_is_adapted_and_the_tower_gets_no_backward(tmp_p
     adapted = [name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad]
     assert adapted and all("language_model" in name and "lora_" in name for name in adapted)
     seen: list[bool] = []
-    tower = next(m for n, m in trainer.model.named_modules() if n.rpartition(".")[2] in TOWERS)
-    tower.merger.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+    ran: list[bool] = []
+    for model, found in ((trainer.model, ran), (trainer.policy.engine._model, seen)):
+        tower = next(m for n, m in model.named_modules() if n.rpartition(".")[2] in TOWERS)
+        tower.merger.register_forward_hook(lambda module, args, output, to=found: to.append(output.requires_grad))
     trainer.train()
     assert seen and not any(seen)
+    assert not ran, "the loss takes the features that rollouts were made with"
+    assert trainer.policy.engine.num_image_encodings == len(
+        {group["image"] for group in trainer.writer.folder.groups()}
+    )
 
 
 @pytest.mark.slow
@@ -81,6 +92,68 @@ def test_groups_without_signal_are_replaced(tmp_path) -> None:
     inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     assert calls[0] == 8 and (inputs["advantages"] != 0).all()
     assert len(list(trainer.writer.folder.groups())) == 4  # the dead ones are on record too
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_rows_shared_out_by_length_come_to_the_same_gradient(loss_type: str, tmp_path, monkeypatch) -> None:
+    """Of one optimizer step in four micro-batches; without it they are as TRL shuffled them."""
+    kept = KeepGradient()
+    widths: list[list[int]] = []
+
+    def step(arranged: bool) -> torch.Tensor:
+        values = {"loss_type": loss_type, "micro_batch_size": 2, "max_steps": 1, "skip_zero_signal": False}
+        values |= {"rewards": {"tests.test_trainer:uneven_reward": 1.0}}
+        trainer = make(tmp_path / str(arranged), **values)
+        torch.manual_seed(0)
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+        if not arranged:
+            monkeypatch.setattr("training.trainer.arrange", lambda batches: batches)
+        trainer.add_callback(kept)
+        trainer.train()
+        widths.append([batch["completion_ids"].shape[1] for batch in trainer._buffered_inputs])
+        return kept.gradient
+
+    ours, theirs = step(True), step(False)
+    assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
+    assert sum(widths[0]) < sum(widths[1])
+
+
+def uneven_reward(completions, **columns) -> list[float]:
+    """A reward function for the test above: no two alike, so that every row has an advantage."""
+    return [float(i * i) for i in range(len(completions))]
+
+
+OVERRIDDEN = {
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_prepare_inputs": ["self", "generation_batch"],
+    "_compute_loss": ["self", "model", "inputs"],
+    "_get_per_token_logps_and_entropies": [
+        *("self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy"),
+        *("compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask"),
+        *("spatial_shapes", "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids"),
+    ],
+}
+"""What of TRL's private methods is overridden, with the parameters it has there."""
+
+
+def test_what_is_overridden_is_in_trl_as_it_was() -> None:
+    """A release of TRL that renames one of them, or hands it something new, fails here and not in silence."""
+    private = {name for name in vars(RunTrainer) if name.startswith("_") and hasattr(GRPOTrainer, name)}
+    assert {name for name in private if not name.startswith("__")} == OVERRIDDEN.keys()
+    for name, parameters in OVERRIDDEN.items():
+        assert list(inspect.signature(getattr(GRPOTrainer, name)).parameters) == parameters, name
+
+
+def test_trl_keeps_what_the_trainer_looks_at(tmp_path) -> None:
+    trainer = make(tmp_path)
+    assert trainer.rollout_func is not None and trainer._buffered_inputs is None and trainer._step == 0
+    assert trainer._logs["images"].maxlen == 8 and trainer.aux_loss_enabled is False
+    assert trainer.generation_kwargs["max_new_tokens"] == trainer.max_completion_length == 16
+    ends = trainer.policy.engine.tokens.vocabulary.ends
+    assert set(trainer.eos_token_ids) == ends, "engine and TRL agree on what ends a completion"
 
 
 def test_lora_targets_are_found_in_the_language_model(engine) -> None:

@@ -5,28 +5,38 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.gradient_probe import main
+
 ROOT = Path(__file__).parents[1]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def probe(folder: Path, processes: int) -> tuple[torch.Tensor, dict]:
-    folder.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []
-    command = [sys.executable, *launcher, "-m", "tests.gradient_probe", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+def read(folder: Path) -> tuple[torch.Tensor, dict]:
     return torch.load(folder / "gradient.pt"), json.loads((folder / "records.json").read_text())
 
 
 @pytest.mark.slow
 def test_two_processes_come_to_what_one_comes_to(tmp_path) -> None:
-    alone, of_one = probe(tmp_path / "one", 1)
-    shared, of_two = probe(tmp_path / "two", 2)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    command = [*TORCHRUN, "-m", "tests.gradient_probe", str(tmp_path / "two")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as both:
+        try:
+            main(tmp_path / "one")  # meanwhile
+            said, _ = both.communicate(timeout=500)
+        finally:
+            both.terminate()  # which ends its workers too; nothing where it has ended
+    assert both.returncode == 0, said[-6000:]
+    alone, of_one = read(tmp_path / "one")
+    shared, of_two = read(tmp_path / "two")
     assert alone.norm() > 0
     assert ((alone - shared).norm() / alone.norm()).item() < 1e-5
     assert of_one == of_two
-    assert len(of_one["advantages"]) == 16 and len(set(of_one["advantages"])) > 2
+    assert len(of_one["advantages"]) == 32 and len(set(of_one["advantages"])) > 2

@@ -132,7 +132,7 @@ def rows(length: int = 8, **options: Any) -> list[Row]:
 
 
 def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = Line(lambda: cast(Engine, SteeredEngine(engine, num_slots=1)))
     line.wait_loaded()
     jobs = [line.submit(rows(200)) for _ in range(3)]
     assert [job.ahead for job in jobs][1:] == [1, 2] or jobs[0].wait(0)
@@ -140,6 +140,35 @@ def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
     assert jobs[1].wait(1) and jobs[1].progress()[0].num_tokens == 0
     assert jobs[2].wait(WAIT_SECONDS) and jobs[0].wait(0)
     assert jobs[2].progress()[0].num_tokens == 200
+
+
+def test_nobody_waits_for_the_end_of_another(engine: Engine) -> None:
+    line = Line(lambda: engine)
+    alone = engine.generate(rows(12))[0].token_ids
+    long = line.submit(rows(1000))
+    while not long.progress()[0].num_tokens:
+        assert not long.wait(0.005)
+    others = [line.submit(rows(12)) for _ in range(5)]
+    for job in others:
+        assert job.wait(WAIT_SECONDS) and job.ahead == 0
+        completion = job.progress()[0].completion
+        assert completion is not None and completion.token_ids == alone
+    assert not long.wait(0) and line.is_answering and line.num_waiting == 0
+    long.stop()
+    assert long.wait(WAIT_SECONDS)
+
+
+def test_a_pair_takes_two_slots_and_nobody_passes_it(engine: Engine) -> None:
+    line = Line(lambda: cast(Engine, SteeredEngine(engine, num_slots=2)))
+    line.wait_loaded()
+    long = line.submit(rows(1000))
+    while not long.progress()[0].num_tokens:
+        assert not long.wait(0.005)
+    pair, single = line.submit(rows(4) * 2), line.submit(rows(4))
+    assert not pair.wait(0.1) and [job.ahead for job in (long, pair, single)] == [0, 1, 2]
+    long.stop()
+    assert pair.wait(WAIT_SECONDS) and single.wait(WAIT_SECONDS)
+    assert [progress.num_tokens for progress in pair.progress()] == [4, 4]
 
 
 def test_stop_ends_a_decode_and_the_line_goes_on(engine: Engine) -> None:

@@ -110,7 +110,8 @@ def check_start_adapter(config: RunConfig) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    from inference.lora import read_adapter, route_linears
+    from inference.lora import read_adapter
+    from inference.routing import route_linears
 
     folder = Path(str(config.start_adapter)).expanduser()
     if not folder.is_dir():

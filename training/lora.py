@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+from peft import LoraConfig, PeftModel
 from torch import nn
 
 from inference.errors import UserError
-from inference.lora import decoder_path
+from inference.routing import decoder_path
+from training.config import RunConfig
 
 TOWERS = ("visual", "vision_tower", "vision_model", "connector", "multi_modal_projector")
 """What the families call the parts that see."""
@@ -47,3 +51,28 @@ def stop_tower_gradient(model: nn.Module) -> list[str]:
         module.forward = torch.no_grad()(functools.partial(type(module).forward, module))
         stopped.append(name)
     return stopped
+
+
+def lora_config(config: RunConfig, model: Any) -> LoraConfig:
+    """LoRA on the language model alone."""
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=lora_targets(model, config.lora_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
+def load_adapter(model: Any, folder: str) -> PeftModel:
+    """The model with the adapter to train on from; safetensors only."""
+    path = Path(folder).expanduser()
+    if not (path / "adapter_model.safetensors").is_file():
+        raise UserError(
+            f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder"
+        )
+    try:
+        return PeftModel.from_pretrained(model, str(path), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise UserError(f"start_adapter {folder} does not fit this base ({said}); name one made for it") from None

@@ -58,6 +58,41 @@ def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size
     return _trim(merged)
 
 
+def arrange(batches: Sequence[Batch]) -> list[Batch]:
+    """Micro-batches of the same sizes, of rows that belong together: rows of one prompt, of similar length.
+
+    Each is trimmed to its own longest row. `batches` are those of one step, of equal size and width; groups without a
+    signal come together, and so do the rows of the other kind, so that whole passes fall away.
+    """
+    size = len(batches[0]["advantages"])
+    lengths = torch.cat([batch["completion_mask"].sum(1) for batch in batches]).tolist()
+    advantages = torch.cat([batch["advantages"] for batch in batches]).tolist()
+    number: dict[int, int] = {}
+    keys = [number.setdefault(id(prompt), len(number)) for batch in batches for prompt in batch["rollout_prompts"]]
+    longest: dict[int, tuple[bool, int]] = {}
+    for key, length, advantage in zip(keys, lengths, advantages):
+        alive, most = longest.get(key, (False, 0))
+        longest[key] = alive or advantage != 0, max(most, length)
+    order = sorted(range(len(keys)), key=lambda i: (*longest[keys[i]], keys[i], lengths[i], i), reverse=True)
+    whole = _concatenate(batches)
+    return [select_rows(whole, order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _concatenate(batches: Sequence[Batch]) -> Batch:
+    """Batches of one width as one; a figure of the whole step is in each of them, and stays one."""
+    size = len(batches[0]["advantages"])
+    whole: Batch = {}
+    for name, value in batches[0].items():
+        parts = [batch[name] for batch in batches]
+        if isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == size:
+            whole[name] = torch.cat(parts)
+        elif isinstance(value, list) and len(value) == size:
+            whole[name] = [item for part in parts for item in part]
+        else:
+            whole[name] = value
+    return whole
+
+
 def _trim(batch: Batch) -> Batch:
     """Without the columns that are padding in every row."""
     width = batch["prompt_mask"].shape[1]

@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterable
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from datasets import Dataset
-from peft import LoraConfig, PeftModel
+from accelerate.utils import gather_object
+from datasets import Dataset, Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from inference.errors import UserError
-from inference.format import build_messages, neutralise
+from inference.engine import Engine
 from inference.settings import base_source
 from inference.tokens import chat_markers
 from training.checks import check_processes
 from training.config import RunConfig
-from training.lora import lora_targets, stop_tower_gradient
-from training.loss_batch import replace_groups, select_rows
+from training.lora import load_adapter, lora_config, stop_tower_gradient
+from training.loss_batch import arrange, replace_groups, select_rows
+from training.loss_passes import Passes
+from training.policy_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
+from training.prompt_rows import decode_pictures, prompts
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
@@ -31,12 +33,19 @@ from training.trackers import PROJECT, run_id, tracker_environment
 
 
 class RunTrainer(GRPOTrainer):
-    """Records every rollout, and does not train on completions without a signal."""
+    """Rolls out with the project's engine, records every rollout, and spends no pass on what it has or does not need.
+
+    `twin` is the base model once more, on the same parameters (`share_weights`). Where vLLM rolls out, where parameters
+    are sharded over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
+    """
 
     def __init__(
-        self, *args: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+        self, *, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
+            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, roll_out))
+        self.args: Any
         self.model: Any
         self.train_dataset: Any
         self.num_generations: int
@@ -44,9 +53,23 @@ class RunTrainer(GRPOTrainer):
         self.skip_zero_signal = skip_zero_signal
         self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
+        self.policy = self._make_policy(twin)
+        self.scored: list[RolloutPrompt] = []
+        """The prompts of the rows that TRL is working on; empty where it works on its own."""
+
+    def _make_policy(self, twin: Any) -> PolicyEngine | None:
+        is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
+        if self.use_vllm or self.aux_loss_enabled or not is_whole:
+            self.rollout_func = None
+            return None
+        base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
+        engine = Engine(twin.to(self.accelerator.device), self.processing_class, base, num_slots=completions)
+        share = not self.args.gradient_checkpointing
+        self.passes = Passes(engine.family, engine.tokens.vocabulary.image, share_prompts=share)
+        return PolicyEngine(engine, self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = self._generate_and_record(inputs)
+        output = self._generate_and_record(inputs, 0)
         if not self.model.training:
             return output
         for attempt in range(self.resample_rounds):
@@ -54,7 +77,7 @@ class RunTrainer(GRPOTrainer):
             dead = (groups == 0).all(1).nonzero()[:, 0].tolist()
             if not dead:
                 break
-            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt))
+            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt), attempt + 1)
             both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
             merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
             output = unsplit_pixel_values_by_grid(merged)
@@ -66,8 +89,18 @@ class RunTrainer(GRPOTrainer):
         rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
-    def _generate_and_record(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output = super()._generate_and_score_completions(inputs)
+    def _generate_and_record(self, inputs: list[dict[str, Any]], round_number: int) -> dict[str, Any]:
+        rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
+        if self.policy is None:
+            output = super()._generate_and_score_completions(rows)
+        else:
+            self.round_number, self.pictures = round_number, [row.pop("image") for row in rows]
+            # Without pictures TRL neither processes them again nor gives them to the model; `roll_out` hands them on
+            # to the reward functions, and `_get_per_token_logps_and_entropies` their features to the model.
+            output = super()._generate_and_score_completions(rows)
+            output["rollout_prompts"] = self.scored
+            kept: Any = self._logs["images"]
+            kept.extend(gather_object([[picture] for picture in self.pictures]))
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
@@ -76,6 +109,38 @@ class RunTrainer(GRPOTrainer):
             self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
         return output
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's micro-batches, with the rows of a step shared out anew: see `arrange`.
+
+        `bnpo` alone divides by the tokens of a micro-batch, so that it matters to it which rows meet.
+        """
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        made = self._buffered_inputs
+        if made is before or not made or len(made) == 1 or self.policy is None or self.loss_type == "bnpo":
+            return inputs
+        self._buffered_inputs = arrange(made)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
+        """TRL's log-probabilities, by `Passes`: features of pictures as rollouts had them, prompts once a group."""
+        if self.policy is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+            )
+        pictures = [prompt.picture for prompt in self.scored]
+        size = batch_size or len(input_ids)
+        with self.accelerator.autocast():
+            parts = [
+                self.passes(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, near)
+                for i in range(0, len(input_ids), size)
+                if (near := pictures[i : i + size])
+            ]
+        log_probs, entropies = (torch.cat(t) for t in zip(*((part.log_probs, part.entropies) for part in parts)))
+        return log_probs, entropies if compute_entropy else None, None
+
     def _compute_loss(self, model, inputs):
         """TRL's loss, computed on the rows with an advantage alone, and scaled to what it is on all of them.
 
@@ -83,19 +148,23 @@ class RunTrainer(GRPOTrainer):
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
         """
         if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
-            return super()._compute_loss(model, inputs)
+            return self._loss_of(model, inputs)
         kept = self._rows_to_keep(inputs["advantages"])
         total = len(inputs["advantages"])
         self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
         if len(kept) == total:
-            return super()._compute_loss(model, inputs)
+            return self._loss_of(model, inputs)
         part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
         scale = 1.0
         if self.loss_type in ("grpo", "dr_grpo"):
             scale = len(kept) / total
         elif self.loss_type == "bnpo":
             scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
-        return super()._compute_loss(model, part) * scale
+        return self._loss_of(model, part) * scale
+
+    def _loss_of(self, model, inputs):
+        self.scored = inputs.get("rollout_prompts", [])
+        return super()._compute_loss(model, inputs)
 
     def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
@@ -120,43 +189,20 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
     settings = {"length_reward": {"max_tokens": config.max_completion_length}}
+    twin = share_weights(model)
     return RunTrainer(
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts(rows, chat_markers(processor.tokenizer)),
+        train_dataset=prompts(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
+        twin=twin,
         writer=RolloutWriter(folder),
         skip_zero_signal=config.skip_zero_signal,
         resample_rounds=config.resample_rounds,
     )
-
-
-def lora_config(config: RunConfig, model: Any) -> LoraConfig:
-    """LoRA on the language model alone."""
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=lora_targets(model, config.lora_modules),
-        task_type="CAUSAL_LM",
-    )
-
-
-def load_adapter(model: Any, folder: str) -> PeftModel:
-    """The model with the adapter to train on from; safetensors only."""
-    path = Path(folder).expanduser()
-    if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder"
-        )
-    try:
-        return PeftModel.from_pretrained(model, str(path), is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise UserError(f"start_adapter {folder} does not fit this base ({said}); name one made for it") from None
 
 
 def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
@@ -188,6 +234,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         use_cpu=not on_gpu,
         bf16=bf16,
         gradient_checkpointing=config.gradient_checkpointing,
+        ddp_broadcast_buffers=False,  # none ever changes, and processes may need different numbers of passes
         use_vllm=config.vllm != "off",
         vllm_mode=config.vllm if config.vllm != "off" else "colocate",
         vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,
@@ -203,14 +250,3 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )
-
-
-def prompts(rows: Dataset, markers: Iterable[str]) -> Dataset:
-    """Rows as TRL wants them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
-
-    def row(problem: str) -> dict[str, Any]:
-        messages = build_messages(neutralise(problem, markers))
-        return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
-
-    unneeded = [name for name in rows.column_names if name not in ("image", "solution")]
-    return rows.map(row, input_columns=["problem"], remove_columns=unneeded)

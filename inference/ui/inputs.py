@@ -140,11 +140,11 @@ class Inputs:
 
 
 def check_picture(service: Service, path: str | None) -> Any:
-    """Says at once if an upload is no picture, and takes it away again; else leaves it."""
+    """Says at once if an upload is no picture, and takes it away again; else leaves it, and begins to work on it."""
     if path is None:
         return gr.skip()
     try:
-        load_image(path, service.settings.limits)
+        service.prepare(load_image(path, service.settings.limits))
     except UserError as error:
         gr.Warning(html.escape(str(error)), title="This picture cannot be used")
         return None

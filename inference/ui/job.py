@@ -14,6 +14,7 @@ from inference.rows import Completion, Row
 from inference.visitors import Asker, pseudonym
 
 if TYPE_CHECKING:
+    from inference.decode import Decode, Reader
     from inference.engine import Engine
 
 
@@ -54,10 +55,12 @@ class Job:
         self._ended = threading.Event()
         self._progress = [Progress(row.prefix) for row in rows]
         self._since = time.monotonic()
+        self._waited = 0.0
+        self._decode: Decode | None = None
 
     @property
     def ahead(self) -> int:
-        """How many jobs are served before this one, the one being served included."""
+        """The job's place in the line: 0 while it is served, else one more than those that wait before it."""
         return self._line.ahead_of(self)
 
     @property
@@ -82,48 +85,48 @@ class Job:
         """A snapshot, one entry a row."""
         return list(self._progress)
 
-    def run(self, engine: Engine) -> None:
-        """Decode to the end; called by the line's thread."""
-        waited = time.monotonic() - self._since
+    def begin(self, engine: Engine) -> bool:
+        """Take the rows to the engine; called by the line's thread, as `look` and `end` are. False if that failed."""
+        self._waited = time.monotonic() - self._since
         try:
-            self._decode(engine)
+            self._decode = engine.stream(self.rows, self._stop)
         except Exception as error:  # raised again where the page or the client waits for it
-            self.error = error
-        finally:
-            self.error = self.error or self._stop_error
-            self._log(waited)
-            self._ended.set()
+            self.end(error)
+            return False
+        return True
 
-    def _decode(self, engine: Engine) -> None:
-        decode = engine.stream(self.rows, self._stop)
-        for _ in decode:
-            for i, completion in enumerate(decode.completions):
-                self._note(i, completion)
-        for i, completion in enumerate(decode.completions):
-            if self._progress[i].completion is None:
-                self._finish(i, completion)
+    def look(self) -> bool:
+        """Note what the engine's last step brought; true once the job has ended."""
+        assert self._decode is not None, "begin comes first"
+        try:
+            self._decode.read()
+            for i, reader in enumerate(self._decode.readers):
+                if self._progress[i].completion is None:
+                    self._note(i, reader)
+            is_over = self._decode.is_over
+        except Exception as error:  # as above
+            self.end(error)
+            return True
+        if is_over:
+            self.end()
+        return is_over
 
-    def _note(self, i: int, completion: Completion) -> None:
-        """One more step of row `i`; a step that brought it nothing came after its end."""
-        before = self._progress[i]
-        if before.completion is not None:
-            return
-        if (completion.num_tokens, completion.text) == (before.num_tokens, before.text):
-            self._finish(i, completion)
-            return
-        new = replace(before, text=completion.text, num_tokens=completion.num_tokens, seconds=completion.seconds)
-        if not before.thought_seconds and new.text != before.text and _thought_ends(new.text):
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing more comes; whoever waits is told why, if that was an error."""
+        self._decode = None
+        self.error = error or self._stop_error
+        self._log(self._waited)
+        self._ended.set()
+
+    def _note(self, i: int, reader: Reader) -> None:
+        """How far row `i` has come."""
+        before, text = self._progress[i], reader.text
+        new = replace(before, text=text, num_tokens=reader.num_tokens, seconds=reader.seconds)
+        if not before.thought_seconds and text != before.text and _thought_ends(text):
             new = replace(new, thought_tokens=new.num_tokens, thought_seconds=new.seconds)
+        if reader.is_over:
+            new = replace(new, completion=reader.completion())
         self._progress[i] = new
-
-    def _finish(self, i: int, completion: Completion) -> None:
-        self._progress[i] = replace(
-            self._progress[i],
-            text=completion.text,
-            num_tokens=completion.num_tokens,
-            seconds=completion.seconds,
-            completion=completion,
-        )
 
     def _log(self, waited: float) -> None:
         """Figures and names of adapters only."""
@@ -141,5 +144,7 @@ class Job:
 
 def _thought_ends(text: str) -> bool:
     """True once something was thought and an answer has begun."""
+    if "</think>" not in text and "<answer>" not in text:
+        return False  # quickly, since it is asked at every token
     parsed = parse_completion(text, final=False)
     return bool(parsed.thinking and parsed.answer)

@@ -1,12 +1,13 @@
-"""The line in front of the engine: one decode at a time, in the order asked, on a thread of its own.
+"""The line in front of the engine: questions take its slots in the order asked, and one thread steps for all of them.
 
     line = Line(lambda: Engine.load(base))
     job = line.submit([Row(image, "How many?")])
     while not job.wait(0.06):
         print(job.ahead, job.progress()[0].text)
 
-The thread loads the engine first, so that the page is up before the model is. The page looks at a job when it
-likes, which never slows a decode down; `stop` works for a job that waits, too. Nobody waits for a visitor who has
+The thread loads the engine first, so that the page is up before the model is. Whoever finds a free slot is answered
+beside the others, so no stream waits for another's end. The page looks at a job when it likes, which never slows a
+decode down; `stop` works for a job that waits, too. Nobody waits for a visitor who has
 gone: `left` takes out what a closed page asked.
 """
 
@@ -63,9 +64,9 @@ class Line:
         """Why nothing is taken for a while."""
         self._loaded = threading.Event()
         self._rate = RateLimit(limits.questions_per_minute, 60)
-        self._jobs: deque[Job] = deque()
-        """The job being served, then those that wait."""
-        self._serving: Job | None = None
+        self._waiting: deque[Job] = deque()
+        self._serving: list[Job] = []
+        """Those whose rows the engine has, in the order they came."""
         self._left: OrderedDict[str, float] = OrderedDict()
         """When a session's page was closed."""
         self._changed = threading.Condition()
@@ -89,13 +90,13 @@ class Line:
 
     @property
     def num_waiting(self) -> int:
-        """Questions in line, the one being answered not included."""
-        return len(self._jobs) - (self._serving is not None)
+        """Questions in line, those being answered not included."""
+        return len(self._waiting)
 
     @property
     def is_answering(self) -> bool:
         """True while a question is before the engine."""
-        return self._serving is not None
+        return bool(self._serving)
 
     def wait_loaded(self, seconds: float | None = None) -> Engine | None:
         """Waits for the engine; raises what kept it from loading. `None` if it takes longer than `seconds`."""
@@ -121,10 +122,12 @@ class Line:
 
     def submit(self, rows: Sequence[Row], asker: Asker = THE_APP) -> Job:
         """Take a place; raises `Busy` if too many wait."""
+        if self.engine is not None:
+            self.engine.prepare([row.image for row in rows])  # on the visitor's thread, which keeps nobody waiting
         with self._changed:
             self._check_room(asker)
             job = Job(self, rows, asker)
-            self._jobs.append(job)
+            self._waiting.append(job)
             has_gone = self._left.get(asker.session, -math.inf) > asker.since
             self._changed.notify_all()
         if has_gone:
@@ -132,16 +135,16 @@ class Line:
         return job
 
     def ahead_of(self, job: Job) -> int:
-        """The place of a job: 0 while it is served, and after that."""
+        """The place of a job: 0 while it is served, and after that; the first that waits is told of one at least."""
         with self._changed:
-            return self._jobs.index(job) if job in self._jobs else 0
+            return self._waiting.index(job) + bool(self._serving) if job in self._waiting else 0
 
     def leave(self, job: Job) -> bool:
         """Take a waiting job out; False if it is being served or has been."""
         with self._changed:
-            if job not in self._jobs or job is self._serving:
+            if job not in self._waiting:
                 return False
-            self._jobs.remove(job)
+            self._waiting.remove(job)
             return True
 
     def left(self, session: str) -> None:
@@ -153,7 +156,7 @@ class Line:
             self._left.move_to_end(session)
             while len(self._left) > MAX_LEFT:
                 self._left.popitem(last=False)
-            jobs = [job for job in self._jobs if job.asker.session == session]
+            jobs = [job for job in (*self._serving, *self._waiting) if job.asker.session == session]
         for job in jobs:
             job.stop()
 
@@ -171,7 +174,7 @@ class Line:
             self._resting = refusal
         self._end_all(refusal)
         with self._changed:
-            while self._serving is not None:  # it ends at its next step
+            while self._serving:  # they end at their next step
                 self._changed.wait(0.05)
         engine.leave_card()
 
@@ -188,11 +191,8 @@ class Line:
 
     def _end_all(self, error: Busy) -> None:
         with self._changed:
-            waiting = [job for job in self._jobs if job is not self._serving]
-            serving = self._serving
-        if serving is not None:
-            serving.stop(error)
-        for job in waiting:
+            jobs = [*self._serving, *self._waiting]
+        for job in jobs:
             job.stop(error)
 
     def _check_room(self, asker: Asker) -> None:
@@ -203,9 +203,10 @@ class Line:
             raise self._resting
         if self._failure is not None:
             raise Busy(NOT_LOADED)
-        if len(self._jobs) > self._limits.max_waiting:
+        jobs = [*self._serving, *self._waiting]
+        if len(jobs) > self._limits.max_waiting:
             raise Busy(f"{self._limits.max_waiting} questions are waiting already; try again in a minute.")
-        own = sum(job.asker.visitor == asker.visitor for job in self._jobs) if asker.visitor else 0
+        own = sum(job.asker.visitor == asker.visitor for job in jobs) if asker.visitor else 0
         if own >= self._limits.questions_at_once:
             raise Busy(f"{own} questions of yours are not answered yet; ask the next one when one of them is.")
 
@@ -219,12 +220,38 @@ class Line:
         finally:
             self._loaded.set()
         while True:
-            with self._changed:
-                while not self._jobs:
-                    self._changed.wait()
-                self._serving = job = self._jobs[0]
-            job.run(self.engine)
-            with self._changed:
-                self._jobs.remove(job)
-                self._serving = None
-                self._changed.notify_all()
+            for job in self._admitted(self.engine):
+                if not job.begin(self.engine):
+                    self._release(job)
+            if self._serving:
+                self._step(self.engine)
+
+    def _admitted(self, engine: Engine) -> list[Job]:
+        """Those that wait and fit into the free slots, the first first; waits while there is nothing to do at all."""
+        with self._changed:
+            while not self._waiting and not self._serving:
+                self._changed.wait()
+            new: list[Job] = []
+            free = engine.num_slots - sum(len(job.rows) for job in self._serving)
+            while self._waiting and (len(self._waiting[0].rows) <= free or not self._serving):
+                new.append(self._waiting.popleft())
+                self._serving.append(new[-1])
+                free -= len(new[-1].rows)
+        return new
+
+    def _step(self, engine: Engine) -> None:
+        """One token for each row before the engine."""
+        try:
+            engine.step()
+        except Exception as error:  # none of a question, those are the jobs' own: the line goes on with the next ones
+            for job in tuple(self._serving):
+                job.end(error)
+                self._release(job)
+            return
+        for job in tuple(self._serving):
+            if job.look():
+                self._release(job)
+
+    def _release(self, job: Job) -> None:
+        with self._changed:
+            self._serving.remove(job)

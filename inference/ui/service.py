@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +25,14 @@ from inference.ui.view import Grade
 
 if TYPE_CHECKING:
     from inference.engine import Engine
-    from inference.lora import Adapter
+    from inference.routing import Adapter
 
 MAX_EXPECTED_CHARS = 1_000
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
+MAX_PREPARING = 4
+"""Uploads that are worked on at a time before anybody has asked about them."""
+_log = logging.getLogger(__name__)
 SERVED = ""
 """What the adapter's choice holds while the visitor has picked none: the served one of the moment."""
 
@@ -87,6 +92,24 @@ class Service:
         """`load` gives the engine, in the background, and starts `adapters` on it."""
         self.settings, self.adapters, self.line = settings, adapters, Line(load, settings.limits)
         self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
+
+        self._preparing = threading.Semaphore(MAX_PREPARING)
+
+    def prepare(self, image: Image.Image) -> None:
+        """Begin with a picture that was uploaded, on a thread of its own: it is likely to be asked about."""
+        engine = self.line.engine
+        if engine is None or not self._preparing.acquire(blocking=False):
+            return  # it is prepared with its question
+
+        def work() -> None:
+            try:
+                engine.prepare([image])
+            except Exception as error:  # whoever asks about it is told
+                _log.warning("preparing a picture: %s", type(error).__name__)
+            finally:
+                self._preparing.release()
+
+        threading.Thread(target=work, name="picture", daemon=True).start()
 
     @property
     def offer(self) -> Offer:

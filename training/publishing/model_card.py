@@ -24,6 +24,8 @@ from training.publishing.queue import CURVE
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
+_LINK = re.compile(r"(https://)?[\w.-]+(/[\w./%#?=&~-]*)?", re.ASCII)
+"""An address, or a file of the repository."""
 _NAMED = ("license_name", "license_link")
 TASK = "image-text-to-text"
 STARTER_FOLDER = "inference/starter"
@@ -44,8 +46,8 @@ class Licence:
         named = card.get("license")
         if not isinstance(named, str) or not _LICENCE.fullmatch(named):
             return None
-        name, link = (plain(card[key]) if isinstance(card.get(key), str) else None for key in _NAMED)
-        return cls(named, name or None, link or None)
+        name, link = (plain(card[key]) if isinstance(card.get(key), str) else "" for key in _NAMED)
+        return cls(named, name or None, link if _LINK.fullmatch(link) else None)
 
     def __str__(self) -> str:
         return f"{self.name or self.id} ({self.link})" if self.link else self.name or self.id
@@ -105,7 +107,8 @@ def _results(facts: Facts) -> list[Any]:
             found.append(
                 EvalResult(
                     task_type=TASK,
-                    dataset_type=facts.dataset_on_hub or "lookthink-" + STARTER,
+                    dataset_type=facts.dataset_on_hub
+                    or ("lookthink-starter" if facts.config.data.is_starter else "local"),
                     dataset_name=plain(facts.dataset),
                     dataset_split=plain(facts.config.data.test_split or "held out"),
                     dataset_revision=facts.config.data.revision,

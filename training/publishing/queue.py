@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.adapters import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from inference.adapters import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE, evaluation_of, read_beside
 from inference.errors import UserError
 from training.repository_names import repository_problem
 from training.run_folder import RunFolder, step_of, write_whole
@@ -117,7 +117,8 @@ class PublishQueue:
             _link(source / WEIGHTS_FILE, new / WEIGHTS_FILE)
             settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
             write_whole(new / CONFIG_FILE, json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))
-            extra = {name: source / name for name in (RECORD_FILE,)} if about["is_result"] else {}
+            is_stale = bool(read_beside(source, RECORD_FILE)) and not evaluation_of(source)  # of other weights
+            extra = {RECORD_FILE: source / RECORD_FILE} if about["is_result"] and not is_stale else {}
             extra |= {name: processor / name for name in PROCESSOR_FILES} if processor else {}
             for name, path in extra.items():
                 if path.is_file():

@@ -24,7 +24,7 @@ def public_html(setup: Setup) -> str:
         f"{_price(step)}</li>"
         for step in steps
     )
-    missing = ", ".join(f"{step.title[:1].lower()}{step.title[1:]}" for step in steps)
+    missing = ", ".join(_named(step) for step in steps)
     where = "" if says_how else " Its owner finds how under Train." if setup.is_on_space else " How is under Train."
     is_open = " open" if setup.model_problem else ""
     return (
@@ -48,6 +48,12 @@ def owner_html(setup: Setup, notes: list[str]) -> str:
     )
     head = f"<p><strong>Still to be set up.</strong>{link if setup.address else ''}</p>"
     return f'{said}<div class="lt-note lt-setup">{head}<ul>{items}</ul></div>'
+
+
+def _named(step: SetupStep) -> str:
+    """Within a line, with its price where that is a figure: `a GPU (a100-large: $2.50 an hour)`."""
+    price = f" ({step.price})" if "$" in step.price else ""
+    return f"{step.title[:1].lower()}{step.title[1:]}{price}"
 
 
 def _problem(step: SetupStep) -> str:

@@ -1,0 +1,90 @@
+"""The next tokens of rows that each have their own temperature, seed, age and least length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from inference.prompts import Prompt
+from inference.sampling import row_noise, sample
+from inference.tokens import Vocabulary
+
+NOISE_STEPS = 64
+"""Steps whose noise is laid out at a time."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A row in a slot."""
+
+    prompt: Prompt
+    start: int
+    """The column of its first token."""
+    born: int
+    """The step in which it got its first new token."""
+    noise: torch.Tensor | None
+    """(max_new_tokens,) for a row that is sampled, on the CPU."""
+
+    @classmethod
+    def take(cls, prompt: Prompt, start: int, born: int) -> Seat:
+        """For a prompt that joins."""
+        row, skip = prompt.row, prompt.num_prefix_tokens
+        noise = row_noise(row.seed, skip + row.max_new_tokens)[skip:] if row.temperature > 0 else None
+        return cls(prompt, start, born, noise)
+
+
+class Chooser:
+    """Made for B rows that stay together; then nothing but tensors decides a step."""
+
+    def __init__(self, seats: Sequence[Seat], vocabulary: Vocabulary, device: torch.device) -> None:
+        self._seats, self._device = seats, device
+        rows = [seat.prompt.row for seat in seats]
+        until = [seat.born + seat.prompt.row.min_new_tokens for seat in seats]
+        self._all_until, self._some_until = min(until), max(until)
+        self._ends = torch.tensor(sorted(vocabulary.ends), device=device)
+        self._never = torch.tensor(vocabulary.suppressed, device=device, dtype=torch.long)
+        self._not_yet = torch.tensor([*vocabulary.suppressed, *sorted(vocabulary.ends)], device=device)
+        self._until = torch.tensor(until, device=device)
+        self._samples = any(row.temperature > 0 for row in rows)
+        self._greedy = None
+        if self._samples:
+            temperature = torch.tensor([row.temperature for row in rows], device=device)
+            if not all(row.temperature > 0 for row in rows):
+                self._greedy = temperature == 0  # (B,)
+                temperature = temperature.masked_fill(self._greedy, 1.0)
+            self._temperature = temperature
+            self._top_p = None
+            if any(row.top_p < 1 for row in rows):
+                self._top_p = torch.tensor([row.top_p for row in rows], device=device)  # (B,)
+        self._noise = torch.empty(0, 0)
+        self._noise_from = 0
+
+    def choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """The tokens (B,) of a step from logits (B, V), which are overwritten."""
+        logits = logits.float()
+        if step < self._all_until:
+            logits.index_fill_(1, self._not_yet, -torch.inf)
+        else:
+            logits.index_fill_(1, self._never, -torch.inf)
+            if step < self._some_until:
+                short = (self._until > step)[:, None]  # (B, 1)
+                logits[:, self._ends] = logits[:, self._ends].masked_fill(short, -torch.inf)
+        likeliest = logits.argmax(dim=-1)  # (B,)
+        if not self._samples:
+            return likeliest
+        drawn = sample(logits, self._temperature, self._noise_of(step), self._top_p)
+        is_none = drawn >= logits.shape[1]  # NaN, which a broken adapter may make: it is that row's own affair
+        return torch.where(is_none if self._greedy is None else is_none | self._greedy, likeliest, drawn)
+
+    def _noise_of(self, step: int) -> torch.Tensor:
+        """(B,)."""
+        if not self._noise_from <= step < self._noise_from + len(self._noise):
+            noise = torch.zeros(len(self._seats), NOISE_STEPS, dtype=torch.float64)
+            for i, seat in enumerate(self._seats):
+                if seat.noise is not None:
+                    part = seat.noise[step - seat.born :][:NOISE_STEPS]
+                    noise[i, : len(part)] = part
+            self._noise, self._noise_from = noise.t().contiguous().to(self._device), step  # (steps, B)
+        return self._noise[step - self._noise_from]

@@ -1,0 +1,79 @@
+"""What a GRPO step of our trainer is made of: seconds by part, and by what the processor does in them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+
+from tests.benchmarks.table import Measurement
+from training.trainer import RunTrainer
+
+KINDS = {"matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm"), "attention": ("_scaled_dot_product",)}
+"""Names of torch's operations, without `aten::`: as they are, or as they begin where they begin with `_`."""
+
+
+def measure_parts(trainer: RunTrainer) -> list[Measurement]:
+    """Two lines: the seconds of a step by its parts, and what kinds of work another one is."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    undo = [
+        _time(trainer.policy, "prompts", seconds["pictures and prompts"]),
+        _time(trainer.policy, "generate", seconds["rollouts"]),
+        _time(trainer, "_compute_loss", seconds["loss"]),
+        _time(trainer.accelerator, "backward", seconds["backward"]),
+        _time(trainer, "training_step", seconds["step"]),
+    ]
+    trainer.train()
+    for put_back in undo:
+        put_back()
+    last = {name: times[-1] for name, times in seconds.items()}
+    last["rest"] = 2 * last["step"] - sum(last.values())
+    parts = ", ".join(f"{name} {share / last['step']:.0%}" for name, share in last.items() if name != "step")
+    return [
+        Measurement("GRPO, parts of our step", f"{last['step']:.2f} s", "", parts),
+        Measurement("GRPO, kinds of work", f"{last['step']:.2f} s", "", _kinds(trainer)),
+    ]
+
+
+def _time(owner: Any, name: str, seconds: list[float]) -> Callable[[], None]:
+    """Note how long each call of a method takes; returns what puts it back."""
+    method = getattr(owner, name)
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        result = method(*args, **kwargs)
+        seconds.append(time.perf_counter() - started)
+        return result
+
+    setattr(owner, name, timed)
+    return lambda: delattr(owner, name)
+
+
+def _kinds(trainer: RunTrainer) -> str:
+    """Shares of the operations' own time in the last step; torch's profiler slows what is between them."""
+    step = trainer.training_step
+    found: list[Any] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            result = step(*args, **kwargs)
+        found.append(seen.key_averages())
+        return result
+
+    trainer.training_step = watched  # type: ignore[method-assign]
+    trainer.train()
+    del trainer.training_step
+    seconds: dict[str, float] = defaultdict(float)
+    for event in found[-1]:
+        name = event.key.removeprefix("aten::")
+        kind = next((kind for kind, names in KINDS.items() if _is_one(name, names)), "other operations")
+        seconds[kind] += event.self_cpu_time_total
+    total = sum(seconds.values())
+    return ", ".join(f"{kind} {seconds[kind] / total:.0%}" for kind in (*KINDS, "other operations"))
+
+
+def _is_one(name: str, names: tuple[str, ...]) -> bool:
+    return any(name.startswith(other) if other.startswith("_") else name == other for other in names)

@@ -1,0 +1,87 @@
+"""Eight visitors at once, through the line as the page asks it, beside transformers' generate for one of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from inference.engine import Engine, Row
+from inference.ui.line import Line
+from tests.benchmarks.peer import Peer
+from tests.benchmarks.table import Measurement, median_ratio
+from tests.samples import problems
+
+VISITORS = 8
+LENGTH = 64
+"""Tokens of every completion, forced."""
+ROUNDS = 5
+
+
+def measure(engine: Engine, peer: Peer) -> Iterator[Measurement]:
+    """Every picture is new to both sides, so that reading it counts."""
+    line = Line(lambda: engine)
+    line.wait_loaded()
+    fresh, waits = _fresh_rows(), []
+    for adapter, title in ((None, "base"), ("tuned", "adapter")):
+        together, alone = [], []
+        for number in range(ROUNDS + 1):
+            rows = [replace(next(fresh), adapter=adapter) for _ in range(VISITORS)]
+            seconds, first = _visit(line, rows)
+            started = time.perf_counter()
+            peer.generate(replace(next(fresh), adapter=adapter))
+            if number:  # the first round is not measured
+                together.append(VISITORS * LENGTH / seconds)
+                alone.append(LENGTH / (time.perf_counter() - started))
+                waits.append(first)
+        times = median_ratio(together, alone)
+        yield Measurement(
+            f"{VISITORS} visitors at once, {title}",
+            f"{statistics.median(together):.0f} tokens/s",
+            "4.5 times generate for one",
+            f"transformers' generate, one of them, {statistics.median(alone):.0f}: {times:.2f} times as fast",
+        )
+    note = f"of {VISITORS} who ask at once, each with a new picture"
+    yield Measurement("first token, the last of them", f"{statistics.median(waits):.2f} s", "", note)
+    yield _tower_passes(engine, line, next(fresh))
+
+
+def _fresh_rows() -> Iterator[Row]:
+    for problem in problems(2 * (ROUNDS + 1) * (VISITORS + 1) + 1, seed=17):
+        image = problem.image.convert("RGB")
+        yield Row(image, problem.problem, adapter="tuned", max_new_tokens=LENGTH, min_new_tokens=LENGTH)
+
+
+def _visit(line: Line, rows: list[Row]) -> tuple[float, float]:
+    """Seconds until all are answered, and until the last one has a first token."""
+    started = time.perf_counter()
+    jobs = [line.submit([row]) for row in rows]
+    for job in jobs:
+        job.wait()
+        if job.error is not None:
+            raise job.error
+    seconds = time.perf_counter() - started
+    completions = [completion for job in jobs if (completion := job.progress()[0].completion) is not None]
+    if [completion.num_tokens for completion in completions] != [LENGTH] * len(rows):
+        raise RuntimeError("the visitors did not get completions of equal length")
+    return seconds, max(completion.first_token_seconds for completion in completions)
+
+
+def _tower_passes(engine: Engine, line: Line, row: Row) -> Measurement:
+    """One picture: two questions, both sides of Compare, and a group of eight."""
+    before = engine.num_image_encodings, engine.num_image_preparations
+    short: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4}
+    asked = [replace(row, question=question, **short) for question in ("How many?", "What is on the left?")]
+    jobs = [line.submit([asked[0]]), line.submit([asked[1]]), line.submit([asked[0], replace(asked[0], adapter=None)])]
+    for job in jobs:
+        job.wait()
+    engine.generate([replace(asked[0], temperature=1.0, seed=seed) for seed in range(8)])
+    passes, preparations = engine.num_image_encodings - before[0], engine.num_image_preparations - before[1]
+    return Measurement(
+        "tower passes of a picture",
+        str(passes),
+        "1",
+        f"2 questions, both sides of Compare, a group of 8: 12 rows; {preparations} preprocessing",
+    )
