@@ -110,7 +110,8 @@ def judge_job(record: RunRecord, job: Job, has_begun: bool, settings: Settings) 
     """How the run has ended with its Job; `None` if a next Job is to go on, and why the last one ended."""
     end = run_ends.judge(record)
     why = _why(record, job)
-    if end is None and job.stage == "COMPLETED":  # it ends with the trainer's own status
+    has_adapter = (record.folder / "adapter" / CONFIG_FILE).is_file()
+    if end is None and job.stage == "COMPLETED" and (has_adapter or is_away(record)):  # of a log that was not to be had
         end = End("succeeded")
     if end is not None:
         return (_with_its_adapter(record, settings) if end.status == "succeeded" else end), why
