@@ -65,6 +65,22 @@ def test_a_value_goes_before_the_file_and_the_file_before_the_profile(tmp_path) 
     assert (config.data.test_share, config.data.seed, config.data.split) == (0.1, 7, "train[:5%]")
 
 
+@pytest.mark.parametrize(
+    ("prompts", "size", "fits"),
+    [(8, 48, "give one of 1, 2, 4, 8, 16, 32, 64"), (65_536, 3, "give one of 1, 2, 4, "), (55_440, 17, ", 16, 18, ")],
+)
+def test_a_micro_batch_that_divides_no_step_is_told_which_would(prompts: int, size: int, fits: str) -> None:
+    with pytest.raises(UserError, match=f"micro_batch_size {size} does not divide") as refusal:
+        load_config("starter", {"prompts_per_step": prompts, "num_generations": 8, "micro_batch_size": size})
+    assert fits in str(refusal.value) and len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["prompts_per_step", "num_generations", "micro_batch_size"])
+def test_a_batch_beyond_all_machines_is_refused_at_once(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        load_config("starter", {name: 9 * 10**18})
+
+
 def test_every_setting_is_an_option() -> None:
     values = options(
         *("--learning-rate", "1e-4", "--lora-modules", "[q_proj, v_proj]", "--report-to", "[]"),

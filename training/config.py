@@ -9,6 +9,7 @@ line and a remote job start runs through it. Standard library, pydantic and YAML
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -43,9 +44,11 @@ class RunConfig(BaseModel):
 
     max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
-    prompts_per_step: int = Field(8, ge=1, description="different prompts in a step")
-    num_generations: int = Field(8, ge=2, description="completions of one prompt (the size of a group)")
-    micro_batch_size: int = Field(64, ge=1, description="completions in one forward and backward pass of a device")
+    prompts_per_step: int = Field(8, ge=1, le=65_536, description="different prompts in a step")
+    num_generations: int = Field(8, ge=2, le=65_536, description="completions of one prompt (the size of a group)")
+    micro_batch_size: int = Field(
+        64, ge=1, le=2**32, description="completions in one forward and backward pass of a device"
+    )
     max_completion_length: int = Field(96, ge=1, le=32_768, description="tokens a completion may have")
     temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature of the rollouts")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus of the rollouts; 1 samples from everything")
@@ -121,7 +124,9 @@ class RunConfig(BaseModel):
     def _batch_problem(self) -> str | None:
         size, total = self.micro_batch_size, self.completions_per_step
         if total % size and size < total:
-            fits = [n for n in range(1, total + 1) if total % n == 0]
+            small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
+            fits = sorted({*small, *(total // n for n in small)})
+            fits = sorted(sorted(fits, key=lambda n: abs(n - size))[:20])  # the nearest
             return (
                 f"micro_batch_size {size} does not divide the {total} completions of a step "
                 f"(prompts_per_step {self.prompts_per_step} × num_generations {self.num_generations}); "
