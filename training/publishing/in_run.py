@@ -10,9 +10,7 @@ Nothing that goes wrong here ends or slows a run: it is said in the log, and the
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,11 +22,10 @@ from inference.errors import UserError
 from training.config import RunConfig
 from training.publishing.package import plain_name
 from training.publishing.queue import RECORD, PublishQueue, result_step
+from training.publishing.start import start_publisher
 from training.ranks import any_process
 from training.run_folder import RunFolder, step_of
-from training.spawning import publisher_environment
 
-_ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
 
@@ -107,16 +104,7 @@ class Publishing:
         """See that the process lives."""
         if self._process is not None and self._process.poll() is None:
             return
-        with (self.queue.path / "output.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "training.publishing.publisher", str(self.folder.path.absolute()), "--follow"],
-                cwd=_ROOT,
-                env=publisher_environment(os.environ),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._process = start_publisher(self.folder.path.absolute(), "--follow", stdin=subprocess.PIPE)
 
     def _waiting(self) -> list[Any]:
         return self.queue.waiting() if self.is_on else []

@@ -8,17 +8,14 @@ A process of its own sends, so that a Hub that hangs holds up neither visitors n
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from training.publishing.queue import QUEUE, PublishQueue, State, waiting_runs
-from training.spawning import publisher_environment
+from training.publishing.queue import PublishQueue, State, waiting_runs
+from training.publishing.start import start_publisher
 
 AFTER_DEATH_SECONDS = 60.0
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class PublishKeeper:
@@ -55,23 +52,7 @@ class PublishKeeper:
         self._process = self._sent = None
 
     def _start(self, folder: Path) -> subprocess.Popen[bytes]:
-        with (folder / QUEUE / "output.log").open("ab") as output:
-            return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "training.publishing.publisher",
-                    str(folder),
-                    "--first-seconds",
-                    str(self.first_seconds),
-                ],
-                cwd=_ROOT,
-                env=publisher_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        return start_publisher(folder, "--first-seconds", str(self.first_seconds), stdin=subprocess.DEVNULL)
 
 
 def _is_free(queue: PublishQueue) -> bool:
