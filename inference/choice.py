@@ -39,7 +39,8 @@ class Chooser:
     """Made for B rows that stay together; then nothing but tensors decides a step."""
 
     def __init__(self, seats: Sequence[Seat], vocabulary: Vocabulary, device: torch.device) -> None:
-        self._seats, self._device = seats, device
+        self._device = device
+        self._drawn = [(seat.noise, seat.born) for seat in seats]  # and no seat, which would keep its adapter alive
         rows = [seat.prompt.row for seat in seats]
         until = [seat.born + seat.prompt.row.min_new_tokens for seat in seats]
         self._all_until, self._some_until = min(until), max(until)
@@ -81,10 +82,10 @@ class Chooser:
     def _noise_of(self, step: int) -> torch.Tensor:
         """(B,)."""
         if not self._noise_from <= step < self._noise_from + len(self._noise):
-            noise = torch.zeros(len(self._seats), NOISE_STEPS, dtype=torch.float64)
-            for i, seat in enumerate(self._seats):
-                if seat.noise is not None:
-                    part = seat.noise[step - seat.born :][:NOISE_STEPS]
+            noise = torch.zeros(len(self._drawn), NOISE_STEPS, dtype=torch.float64)
+            for i, (whole, born) in enumerate(self._drawn):
+                if whole is not None:
+                    part = whole[step - born :][:NOISE_STEPS]
                     noise[i, : len(part)] = part
             self._noise, self._noise_from = noise.t().contiguous().to(self._device), step  # (steps, B)
         return self._noise[step - self._noise_from]

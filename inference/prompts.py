@@ -61,15 +61,18 @@ def prefill(model: Any, family: Family, router: Router, vocabulary: Vocabulary, 
     ids, mask = ids.to(model.device), mask.to(model.device)
     router.use(make_routes([prompt.adapter for prompt in distinct], model.device))
     cache = DynamicCache(config=model.config)
-    logits = model(
-        input_ids=ids,
-        attention_mask=None if is_dense else mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        mm_encoder_outputs={"image": tower_output(images)},
-        logits_to_keep=1,
-    ).logits[:, -1]  # (P, V)
+    try:
+        logits = model(
+            input_ids=ids,
+            attention_mask=None if is_dense else mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            mm_encoder_outputs={"image": tower_output(images)},
+            logits_to_keep=1,
+        ).logits[:, -1]  # (P, V)
+    finally:
+        router.use({})  # no adapter is kept, also where there was no memory for this
     layers: Any = cache.layers
     states = [(layer.keys, layer.values) for layer in layers]
     if not is_dense:

@@ -141,6 +141,8 @@ class Slots:
         self._seats = [self._seats[place] for place in order]
         self._tokens, self._offsets = self._tokens[index], self._offsets[..., index, :]
         self._low, self._is_arranged = min(seat.start for seat in self._seats), False
+        self._routes = {}
+        self._router.use(self._routes)  # until the next step no adapter is kept but those of seats
         return order
 
     def _make_room(self, read: Prefill, prompts: Sequence[Prompt]) -> None:

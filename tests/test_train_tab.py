@@ -46,7 +46,8 @@ SMALLER = {"data-train-rows": 60, "data-test-rows": 8, "data-validation-rows": 1
 """Under Advanced."""
 EXPECTED_ERRORS = (
     "403 (Forbidden)",
-    "ERR_CONNECTION_REFUSED",
+    "ERR_CONNECTION",
+    "ERR_SOCKET_NOT_CONNECTED",
     "ERR_INCOMPLETE",
     "ERR_EMPTY",
     "Failed to fetch",
