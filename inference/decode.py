@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from inference.pool import Lane, Ticket
 from inference.prompts import Prompt
 from inference.rows import Completion
+from inference.tickets import Lane, Ticket
 from inference.tokens import TextStream
 
 if TYPE_CHECKING:

@@ -25,12 +25,13 @@ from inference.errors import UserError
 from inference.families import ImageEncoding, make_family
 from inference.loading import load_base
 from inference.lora import read_adapter
-from inference.pool import Pool, Ticket
+from inference.pool import Pool
 from inference.prompts import Prompt
 from inference.routing import Adapter, route_linears
 from inference.rows import Completion, Row, check_row
 from inference.slots import Slots
 from inference.system_prompts import read_system_prompt
+from inference.tickets import Ticket
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
@@ -62,7 +63,8 @@ class Engine:
         """How this make of model takes pictures and counts positions."""
         slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary, static_steps)
         text = model.config.get_text_config()
-        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size)
+        is_apart = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
+        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size, is_apart)
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
