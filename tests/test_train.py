@@ -91,14 +91,14 @@ def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
     process = start(folder, *options(500, 400), "--folder", str(folder))
     wait_for(lambda: len(found.history()) >= 2, process)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=120) == INTERRUPTED
+    assert process.wait(timeout=300) == INTERRUPTED
     assert found.status()["status"] == "interrupted" and "--resume" in found.status()["reason"]
     newest = found.newest_checkpoint()
     assert newest is not None and int(newest.name.rpartition("-")[2]) == len(found.history())
     process = start(folder, "--resume", str(folder))
-    time.sleep(2)  # it imports torch
+    wait_for(lambda: listens(process.pid), process)  # now it imports torch
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == INTERRUPTED
+    assert process.wait(timeout=300) == INTERRUPTED
     assert "stopped while" in found.status()["reason"] and found.status()["pid"] == process.pid
 
 
@@ -112,7 +112,7 @@ def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
     process = start(tmp_path / "run", *options(2, 2), "--folder", str(tmp_path / "run"))
     wait_for(lambda: listens(process.pid), process)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == INTERRUPTED
+    assert process.wait(timeout=300) == INTERRUPTED
     assert not (tmp_path / "run").exists() and "nothing was written" in (tmp_path / "out.txt").read_text()
 
 
