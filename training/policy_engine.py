@@ -99,8 +99,7 @@ class PolicyEngine:
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         ids = self.engine.token_ids(rows)
-        if self.engine.device.type != "cpu":  # where what empty slots keep is little
-            self.engine.release()  # the loss, which comes next, needs the memory
+        self.engine.release()  # the loss, which comes next, needs the memory
         return ids
 
     def _check_length(self, longest: int, max_new_tokens: int) -> None:
