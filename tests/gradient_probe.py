@@ -87,6 +87,7 @@ def main(folder: Path) -> None:
         records = {
             "rewards": {name: list(values) for name, values in trainer._logs["rewards"].items()},
             "advantages": list(trainer._logs["advantages"]),
+            "entropy": trainer.state.log_history[0]["entropy"],
             "completions": [c[0]["content"] for c in trainer._logs["completion"]],
         }
         (folder / "records.json").write_text(json.dumps(records))

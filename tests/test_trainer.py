@@ -14,6 +14,7 @@ from training.data import load_rows
 from training.lora import TOWERS, lora_targets, stop_tower_gradient
 from training.prompt_rows import prompts
 from training.run_folder import RunFolder
+from training.token_means import NAMES
 from training.trainer import RunTrainer, build_trainer, grpo_config
 
 SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}
@@ -119,6 +120,35 @@ def test_rows_shared_out_by_length_come_to_the_same_gradient(loss_type: str, tmp
     ours, theirs = step(True), step(False)
     assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
     assert sum(widths[0]) < sum(widths[1])
+
+
+@pytest.mark.slow
+def test_figures_of_a_step_are_of_its_tokens_however_it_is_cut(tmp_path) -> None:
+    """One step of 8 rows, in four micro-batches and in one; and TRL notes what `TokenMeans` weighs."""
+
+    def step(size: int) -> tuple[dict, list[float]]:
+        values = {"micro_batch_size": size, "max_steps": 1, "learning_rate": 1e-30, "beta": 0.1}
+        trainer = make(tmp_path / str(size), rewards={"tests.test_trainer:uneven_reward": 1.0}, **values)
+        torch.manual_seed(0)
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+        noted: list[dict] = []
+        settle = trainer.token_means.settle
+
+        def watched(metrics) -> None:
+            noted.append(dict(metrics))
+            settle(metrics)
+
+        trainer.token_means.settle = watched
+        trainer.train()
+        assert set(NAMES) <= noted[0].keys(), "as TRL calls them"
+        return trainer.state.log_history[0], noted[0]["entropy"]
+
+    (cut, means), (whole, [mean]) = step(2), step(8)
+    assert cut["entropy"] == pytest.approx(whole["entropy"], rel=1e-4) == pytest.approx(mean, rel=1e-4)
+    assert cut["kl"] == pytest.approx(whole["kl"], rel=1e-4) and whole["kl"] > 0
+    assert len(means) == 4 and sum(means) / 4 != pytest.approx(mean, rel=1e-3)
 
 
 def uneven_reward(completions, **columns) -> list[float]:

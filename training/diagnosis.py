@@ -192,7 +192,7 @@ def _entropy(history: History) -> Finding | None:
         return None
     return Finding(
         "entropy collapse",
-        f"the entropy of the completions fell from {before:.3f} to {after:.3f} nats a token: "
+        f"the entropy of the completions trained on fell from {before:.3f} to {after:.3f} nats a token: "
         "they have become all alike.",
         "Raise temperature or beta, or lower learning_rate, in a new run from an earlier checkpoint (--start-adapter).",
     )

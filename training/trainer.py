@@ -31,6 +31,7 @@ from training.prompt_rows import decode_pictures, prompts
 from training.reward_loading import load_reward
 from training.rollouts import RolloutWriter
 from training.run_folder import RunFolder
+from training.token_means import TokenMeans
 from training.trackers import PROJECT, run_id, tracker_environment
 
 
@@ -59,6 +60,7 @@ class RunTrainer(GRPOTrainer):
         if self.accelerator.device.type == "cpu":
             use_grouped_queries(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
+        self.token_means = TokenMeans(self.accelerator)
         self.scored: list[RolloutPrompt] = []
         """The prompts of the rows that TRL is working on; empty where it works on its own."""
 
@@ -152,8 +154,8 @@ class RunTrainer(GRPOTrainer):
         A row whose advantage is 0 adds nothing to the policy's gradient. The mean over rows (`grpo`, `dr_grpo`) or over
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
 
-        TRL's figures `entropy` and `kl` are means of the micro-batches' means, here over these rows: where a step has
-        several micro-batches, of like length each, they are not those of TRL's own shuffle.
+        The figures `entropy`, `kl` and `clip_ratio/*` are of these rows too. Where a micro-batch has none with an
+        advantage one of the others stands in for them.
         """
         if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
             return self._loss_of(model, inputs)
@@ -172,7 +174,15 @@ class RunTrainer(GRPOTrainer):
 
     def _loss_of(self, model, inputs):
         self.scored = inputs.get("rollout_prompts", [])
+        if self.model.training:
+            self.token_means.add(inputs["completion_mask"])
         return super()._compute_loss(model, inputs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's figures of training, those that are means over tokens as means over all tokens trained on."""
+        if self.model.training:
+            self.token_means.settle(self._metrics["train"])
+        super().log(logs, start_time)
 
     def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal; filled up with others to the same number on each process, and to one at least."""

@@ -4,6 +4,8 @@ python -m tests.benchmarks grading grpo      # some of the parts
 python -m tests.benchmarks grpo --rounds 2   # a quick look
 OMP_NUM_THREADS=1 python -m tests.benchmarks engine grpo --cpu-time   # ratios on a machine that has other work
 python -m tests.benchmarks --shape qwen2.5-vl-3b   # decoding with a 3B model, random weights, 8 GB
+python -m tests.benchmarks roofline grpo --shape qwen2.5-vl-3b    # and whole GRPO steps, on CUDA: about ten minutes
+python -m tests.benchmarks roofline grpo --shape qwen2.5-vl-small # the same on no one's model, for any machine
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from tests.benchmarks.table import Measurement, table
 
 ELSEWHERE = ("page", "grading")
 """Parts whose work is done by other processes."""
+SHAPED = ("roofline", "grpo")
+"""Parts that can have another model than the starter."""
 PARTS: dict[str, Callable[..., Iterable[Measurement]]] = {
     "page": page.measure,
     "engine": engine.measure,
@@ -41,15 +45,24 @@ PARTS: dict[str, Callable[..., Iterable[Measurement]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Speed on this machine.")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them unless named")
-    parser.add_argument("--rounds", type=int, default=grpo.ROUNDS, help="rounds of grpo (%(default)s)")
-    parser.add_argument("--shape", choices=shapes.SHAPES, help="only the roofline, on random weights of that shape")
+    parser.add_argument("--rounds", type=int, help="rounds of grpo (5; 1 with a shape)")
+    parser.add_argument("--length", type=int, help="tokens of a completion in grpo (64; 512 with 3B, 32 with small)")
+    shape = "random weights of that shape: the roofline alone, or of roofline and grpo what is named"
+    parser.add_argument("--shape", choices=shapes.SHAPES, help=shape)
     what = "count this process's CPU seconds instead of the clock's, which other work on the machine makes longer"
     parser.add_argument("--cpu-time", action="store_true", help=what)
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    if options.rounds < 1:
-        parser.error(f"--rounds is {options.rounds}; give 1 or more")
+    for name in ("rounds", "length"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name} is {value}; give 1 or more")
+    if options.shape:
+        options.parts = options.parts or ["roofline"]
+        if others := sorted(set(options.parts) - set(SHAPED)):
+            parser.error(f"--shape is for {' and '.join(SHAPED)}, not for {', '.join(others)}")
+        if "grpo" in options.parts and options.shape == "qwen2.5-vl-3b" and not torch.cuda.is_available():
+            parser.error("grpo with 3B wants CUDA: on a CPU a step takes hours; try --shape qwen2.5-vl-small")
     if options.cpu_time:
         if set(options.parts or PARTS) & set(ELSEWHERE):
             parser.error(f"--cpu-time is for this process alone: name the parts, without {' and '.join(ELSEWHERE)}")
@@ -60,9 +73,8 @@ def main() -> None:
     warnings.simplefilter("ignore", FutureWarning)
     busy = os.getloadavg()[0]
     measurements: list[Measurement] = []
-    arguments: dict[str, tuple[Any, ...]] = {"grpo": (options.rounds,)}
-    if options.shape:
-        options.parts, arguments["roofline"] = ["roofline"], (options.shape,)
+    shape = options.shape or "starter"
+    arguments: dict[str, tuple[Any, ...]] = {"roofline": (shape,), "grpo": (shape, options.rounds, options.length)}
     for part in options.parts or PARTS:
         started = time.perf_counter()
         measurements += PARTS[part](*arguments.get(part, ()))
@@ -70,6 +82,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, load {busy:.1f} before and "
         f"{os.getloadavg()[0]:.1f} after; Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}, "
         f"transformers {transformers.__version__}, TRL {trl.__version__}{'; CPU seconds' if options.cpu_time else ''}\n"
     )
     print(table(measurements))

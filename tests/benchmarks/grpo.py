@@ -1,201 +1,165 @@
 """GRPO steps: completions a second of our trainer, of the recipe's settings, and of TRL's defaults at our batch.
 
-One model (the starter), one machine, one run, rounds in which the sides take turns. Every completion has the same
+One model (the starter, or random weights of a real shape), one machine, one run, rounds in which the sides take turns:
+each is built, runs, and is freed before the next, so that a GPU's peak memory is its own. Every completion has the same
 forced length, and rewards are random, so that no group is without signal and nothing is skipped; all of that is
-checked. The gain by skipped groups needs real rewards: `tests.benchmarks.skipping` measures it apart. Our trainer
-forgets the pictures of a round before the next one, which may draw some of them again. Everything is in fp32.
+checked. The gain by skipped groups needs real rewards: `tests.benchmarks.skipping` measures it apart. On a CPU
+everything is in fp32, on CUDA in bf16.
 """
 
 from __future__ import annotations
 
-import random
+import importlib.util
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
 
-from inference.settings import STARTER
+from tests.benchmarks import shapes
+from tests.benchmarks.grpo_sides import Side, ours, trl, vllm
 from tests.benchmarks.step_profile import measure_parts
 from tests.benchmarks.table import Measurement, median_ratio
-from training.config import RunConfig, load_config
+from training.config import load_config
 from training.data import load_rows
-from training.lora import lora_config
-from training.prompt_rows import prompts
-from training.run_folder import RunFolder
-from training.trainer import RunTrainer, build_trainer
-
-LENGTH = 64
-"""Tokens of every completion."""
-ROUNDS = 5
-NUM_STEPS = {"ours": 3, "recipe": 15, "defaults": 3, "no checkpointing": 3}
-"""Steps on the clock in one round; one more goes before them."""
 
 
-class _Clock(TrainerCallback):
-    """When steps ended, and how long the rollouts of each took."""
+@dataclass(frozen=True)
+class Plan:
+    """What is measured of a model, and what it is to reach."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.rollouts: list[float] = []
-
-    def watch(self, trainer: GRPOTrainer) -> None:
-        """Time what TRL calls for its rollouts, from prompts to completions."""
-        generate = trainer._generate
-
-        def timed(prompts: list[Any]) -> Any:
-            started = time.perf_counter()
-            result = generate(prompts)
-            self.rollouts.append(time.perf_counter() - started)
-            return result
-
-        trainer._generate = timed
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A step is over."""
-        self.ends.append(time.perf_counter())
+    profile: str
+    """Whose batch, micro-batches and LoRA are ours."""
+    length: int
+    """Tokens of every completion."""
+    rounds: int
+    num_steps: dict[str, int]
+    """On the clock in a round, by side."""
+    goals: dict[str, str]
 
 
-@dataclass
-class _Side:
-    """A trainer that can be asked for a round at a time."""
-
-    trainer: GRPOTrainer
-    clock: _Clock
-    completions_per_step: int
-    seconds: list[float] = field(default_factory=list)
-    """Seconds for one completion, by round."""
-    rollout_seconds: list[float] = field(default_factory=list)
-    """Seconds for the rollouts of a step, prompts and pictures read, by round: the median of its steps."""
-
-    def run(self, number: int) -> float:
-        """Round `number`; returns completions a second."""
-        self.clock.ends.clear()
-        self.clock.rollouts.clear()
-        self.trainer.args.seed = number  # other rows in every round
-        if isinstance(self.trainer, RunTrainer) and self.trainer.policy is not None:
-            self.trainer.policy.engine._encoder.forget()
-        self.trainer.train()
-        _check(self.trainer.state.log_history)
-        self.rollout_seconds.append(statistics.median(self.clock.rollouts[1:]))
-        first, *_, last = self.clock.ends
-        self.seconds.append((last - first) / (len(self.clock.ends) - 1) / self.completions_per_step)
-        return 1 / self.seconds[-1]
-
-
-def random_reward(completions: list[Any], **columns: Any) -> list[float]:
-    """A different reward for each completion."""
-    return [random.random() for _ in completions]
+_STEPS = {"ours": 3, "recipe": 2, "defaults": 1, "no checkpointing": 1, "vllm": 2}
+PLANS = {
+    "starter": Plan(
+        profile="starter",
+        length=64,
+        rounds=5,
+        num_steps={"ours": 3, "recipe": 15, "defaults": 3, "no checkpointing": 3, "vllm": 3},
+        goals={
+            "rollouts": "at least 2.5 times",
+            "recipe": "ours 12 times",
+            "defaults": "ours 2.5 times",
+            "no checkpointing": "ours 1.6 times",
+        },
+    ),
+    "qwen2.5-vl-3b": Plan(
+        profile="a100",
+        length=512,
+        rounds=1,  # about ten minutes
+        num_steps=_STEPS,
+        goals={
+            "ours": "at least 10 completions/s, under 60 GB",
+            "recipe": "ours 20 times",
+            "defaults": "ours 3 times",
+        },
+    ),
+    "qwen2.5-vl-small": Plan(profile="a100", length=32, rounds=1, num_steps=_STEPS, goals={}),
+}
 
 
-def measure(rounds: int = ROUNDS) -> Iterator[Measurement]:
-    """The four sides on the same rows, and what our step is made of; ours has the settings of the profile `starter`."""
-    config = load_config("starter", {"max_completion_length": LENGTH, "data": {"train_rows": 1200, "test_rows": 4}})
-    recipe = load_config("recipe")
+def measure(shape: str = "starter", rounds: int | None = None, length: int | None = None) -> Iterator[Measurement]:
+    """The sides on the same rows, and what our step is made of; `rounds` and `length` go before the plan's."""
+    plan = PLANS[shape]
+    rounds, length = rounds or plan.rounds, length or plan.length
+    parts: list[Measurement] = []
     with tempfile.TemporaryDirectory() as home:
-        rows = load_rows(config.data, home=Path(home)).train
-        sides = {
-            "ours": _ours(config, rows, Path(home)),
-            "recipe": _trl(recipe, rows, home, learning_rate=recipe.learning_rate),
-            "defaults": _trl(config, rows, home),
-            "no checkpointing": _trl(config, rows, home, gradient_checkpointing=False),
-        }
+        rows, sides = _sides(shape, plan, length, Path(home))
         for number in range(1, rounds + 1):
-            speeds = ", ".join(f"{name} {side.run(number):.1f}" for name, side in sides.items())
-            print(f"GRPO, round {number} of {rounds}: {speeds} completions/s", file=sys.stderr, flush=True)
-        parts = measure_parts(sides["ours"].trainer)
-    yield _line("GRPO, our trainer", sides["ours"], "", f"64 a step; every side: {LENGTH} tokens each, nothing skipped")
-    yield _rollouts(sides["ours"], sides["no checkpointing"])
-    for name, title, goal, what in (
-        ("recipe", "GRPO, the recipe's settings", 12, "2 a step, its LoRA, TRL's trainer"),
-        ("defaults", "GRPO, TRL's defaults", 2.5, "64 a step, our LoRA, TRL's trainer"),
-        ("no checkpointing", "GRPO, TRL without checkpointing", 1.6, "the same, gradient checkpointing off"),
-    ):
-        ratios = [theirs / ours for theirs, ours in zip(sides[name].seconds, sides["ours"].seconds)]
-        times = median_ratio(sides[name].seconds, sides["ours"].seconds)
-        note = f"{what}; ours is {times:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
-        yield _line(title, sides[name], f"ours {goal} times", note)
+            for name, side in sides.items():
+                is_last = number == rounds
+                if name == "vllm" and not is_last:  # it does not give its memory back while its process lives
+                    continue
+                profile = name == "ours" and is_last
+                said = side.run(number, rows, (lambda t: parts.extend(measure_parts(t))) if profile else None)
+                print(f"GRPO, round {number} of {rounds}: {name} {said}", file=sys.stderr, flush=True)
+    yield from _lines(sides, plan, length)
     yield from parts
 
 
-def _rollouts(ours: _Side, theirs: _Side) -> Measurement:
-    tokens = ours.completions_per_step * LENGTH
+def _sides(shape: str, plan: Plan, length: int, home: Path) -> tuple[Dataset, dict[str, Side]]:
+    """The rows for all of them, and the sides by name; with a shape, its weights are in `home`."""
+    data = load_config("starter", {"data": {"train_rows": 1200, "test_rows": 4}}).data
+    base = "starter" if shape == "starter" else str(home / "base")
+    if shape != "starter":
+        shapes.write(shape, home / "base")
+    values: dict[str, Any] = {"max_completion_length": length, "data": data, "base": base}
+    config, recipe = (load_config(name).model_copy(update=values) for name in (plan.profile, "recipe"))
+    sides = {
+        "ours": Side(ours, config, plan.num_steps["ours"]),
+        "recipe": Side(trl(learning_rate=recipe.learning_rate), recipe, plan.num_steps["recipe"]),
+        "defaults": Side(trl(), config, plan.num_steps["defaults"]),
+        "no checkpointing": Side(trl(gradient_checkpointing=False), config, plan.num_steps["no checkpointing"]),
+        "vllm": Side(vllm(length), config, plan.num_steps["vllm"], problem=_no_vllm()),
+    }
+    return load_rows(data, home=home).train, sides
+
+
+def _no_vllm() -> str:
+    """Why vLLM cannot be measured here; empty if it can."""
+    if importlib.util.find_spec("vllm") is None:
+        return "not installed"
+    return "" if torch.cuda.is_available() else "needs CUDA"
+
+
+def _lines(sides: dict[str, Side], plan: Plan, length: int) -> Iterator[Measurement]:
+    mine = sides["ours"]
+    batch = f"{mine.config.completions_per_step} a step"
+    if mine.config.micro_batch_size < mine.config.completions_per_step:
+        batch += f" in micro-batches of {mine.config.micro_batch_size}"
+    what = f"{batch}; every side: {length} tokens each, nothing skipped"
+    yield _line("GRPO, our trainer", mine, plan.goals.get("ours", ""), what)
+    yield _rollouts(mine, sides["no checkpointing"], plan.goals.get("rollouts", ""))
+    for name, title, what in (
+        ("recipe", "GRPO, the recipe's settings", "2 a step, its LoRA, TRL's trainer"),
+        ("defaults", "GRPO, TRL's defaults", f"{batch}, our LoRA, TRL's trainer"),
+        ("no checkpointing", "GRPO, TRL without checkpointing", "the same, gradient checkpointing off"),
+        ("vllm", "GRPO, TRL with vLLM", "TRL's defaults, vLLM in the same process"),
+    ):
+        side = sides[name]
+        if not (side.problem or mine.problem):
+            what += f"; ours is {_times(side.seconds, mine.seconds)}"
+        yield _line(title, side, plan.goals.get(name, ""), what)
+
+
+def _times(theirs: list[float], ours: list[float]) -> str:
+    """How many times as fast ours is, and the range of the rounds; vLLM has the last round alone."""
+    ratios = [t / o for t, o in zip(theirs, ours[-len(theirs) :], strict=True)]
+    span = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.2f} times as fast{span}"
+
+
+def _rollouts(ours: Side, theirs: Side, goal: str) -> Measurement:
+    title = "GRPO, rollouts alone"
+    if ours.problem or theirs.problem:
+        return Measurement(title, ours.problem, goal, f"TRL's own path: {theirs.problem}" if theirs.problem else "")
+    tokens = ours.config.completions_per_step * ours.config.max_completion_length
     speed, peer = (tokens / statistics.median(side.rollout_seconds) for side in (ours, theirs))
     times = median_ratio(theirs.rollout_seconds, ours.rollout_seconds)
-    note = f"8 prompts x 8, pictures included; TRL's own path {peer:.0f} tokens/s: {times:.2f} times as fast"
-    return Measurement("GRPO, rollouts alone", f"{speed:.0f} tokens/s", "at least 2.5 times", note)
+    group = f"{ours.config.prompts_per_step} prompts x {ours.config.num_generations}"
+    note = f"{group}, pictures included; TRL's own path {peer:.0f} tokens/s: {times:.2f} times as fast"
+    return Measurement(title, f"{speed:.0f} tokens/s", goal, note)
 
 
-def _line(title: str, side: _Side, goal: str, note: str) -> Measurement:
-    return Measurement(title, f"{1 / statistics.median(side.seconds):.1f} completions/s", goal, note)
-
-
-def _ours(config: RunConfig, rows: Dataset, home: Path) -> _Side:
-    clock = _Clock()
-    values = {"max_steps": NUM_STEPS["ours"] + 1, "warmup_steps": 0, "report_to": (), "save_steps": 1000}
-    config = config.model_copy(update=values)
-    trainer = build_trainer(config, rows, RunFolder.create(home / "run", config), [clock])
-    trainer.reward_funcs = [random_reward] * len(trainer.reward_funcs)
-    return _side(trainer, clock, config)
-
-
-def _trl(config: RunConfig, rows: Dataset, home: str, **values: Any) -> _Side:
-    """TRL's own trainer with its defaults (gradient checkpointing on, say), at the configuration's batch and LoRA."""
-    clock = _Clock()
-    processor = AutoProcessor.from_pretrained(STARTER)
-    processor.tokenizer.padding_side = "left"
-    model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype="float32")
-    args = GRPOConfig(
-        output_dir=home,
-        max_steps=NUM_STEPS["recipe" if config.profile == "recipe" else "defaults"] + 1,
-        per_device_train_batch_size=config.completions_per_step,
-        num_generations=config.num_generations,
-        max_completion_length=LENGTH,
-        use_cpu=True,
-        bf16=False,  # like ours; on a CPU it would be slower
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        **values,
-    )
-    trainer = GRPOTrainer(
-        model=model,
-        processing_class=processor,
-        reward_funcs=[random_reward],
-        train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
-        peft_config=lora_config(config, model),
-        callbacks=[clock],
-        args=args,
-    )
-    return _side(trainer, clock, config)
-
-
-def _side(trainer: GRPOTrainer, clock: _Clock, config: RunConfig) -> _Side:
-    trainer.remove_callback(PrinterCallback)
-    clock.watch(trainer)
-    trainer.generation_config.min_new_tokens = trainer.generation_kwargs["min_new_tokens"] = LENGTH
-    return _Side(trainer, clock, config.completions_per_step)
-
-
-def _check(history: list[dict[str, Any]]) -> None:
-    """Raise `RuntimeError` if a step was not the work that the table says."""
-    wanted = {
-        "completions/min_length": LENGTH,
-        "completions/max_length": LENGTH,
-        "frac_reward_zero_std": 0,
-        "frac_rows_trained": 1,  # ours alone has it
-    }
-    for row in history:
-        for name in wanted.keys() & row.keys():
-            if row[name] != wanted[name]:
-                raise RuntimeError(f"{name} was {row[name]}, not {wanted[name]}: the sides did not do the same work")
-    if not any("completions/min_length" in row for row in history):
-        raise RuntimeError("the steps left no figures to check")
+def _line(title: str, side: Side, goal: str, note: str) -> Measurement:
+    if side.problem:
+        return Measurement(title, side.problem, goal, note)
+    note += f"; steps on the clock: {side.num_steps * len(side.seconds)}"
+    if side.peak_bytes:
+        note += f"; {side.peak_bytes / 1e9:.1f} GB at most"
+    speed = 1 / statistics.median(side.seconds)
+    return Measurement(title, f"{speed:.1f} completions/s" if speed >= 1 else f"{speed:.3f} completions/s", goal, note)

@@ -23,23 +23,22 @@ class Peer:
 
     def __init__(self, adapter: Path) -> None:
         self._processor = AutoProcessor.from_pretrained(STARTER)
+        self._processor.tokenizer.padding_side = "left"
         self._models: dict[str | None, Any] = {
             None: _base().eval(),
             "tuned": PeftModel.from_pretrained(_base(), adapter, "tuned").eval(),
         }
 
-    def inputs(self, row: Row) -> Any:
-        """The row's prompt and picture, through the processor."""
-        text = self._processor.apply_chat_template(build_messages(row.question), add_generation_prompt=True)
-        return self._processor(text=[text], images=[row.image], return_tensors="pt")
-
-    def generate(self, row: Row, inputs: Any = None) -> None:
-        """Complete the row greedily, `max_new_tokens` long, from its picture on, or from `inputs` made before."""
-        length = {"max_new_tokens": row.max_new_tokens, "min_new_tokens": row.max_new_tokens}
-        inputs = self.inputs(row) if inputs is None else inputs
-        made = self._models[row.adapter].generate(**inputs, **length, do_sample=False)
-        if made.shape[1] - inputs.input_ids.shape[1] != row.max_new_tokens:
-            raise RuntimeError("transformers' completion does not have the length that was asked for")
+    def generate(self, *rows: Row) -> None:
+        """Complete rows of one adapter and one length greedily, as one batch, from their pictures on."""
+        length = {"max_new_tokens": rows[0].max_new_tokens, "min_new_tokens": rows[0].max_new_tokens}
+        template = self._processor.apply_chat_template
+        texts = [template(build_messages(row.question), add_generation_prompt=True) for row in rows]
+        pictures = [[row.image] for row in rows]
+        inputs = self._processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+        made = self._models[rows[0].adapter].generate(**inputs, **length, do_sample=False)
+        if made.shape[1] - inputs.input_ids.shape[1] != rows[0].max_new_tokens:
+            raise RuntimeError("transformers' completions do not have the length that was asked for")
 
 
 def _base() -> Any:

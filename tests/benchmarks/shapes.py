@@ -1,7 +1,8 @@
-"""Engines on models of real shapes with random weights: what they cost can be measured where no weights can be had."""
+"""Models of real shapes with random weights: what they cost can be measured where no weights can be had."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLC
 from inference.engine import Engine
 from inference.settings import STARTER, load_settings
 
-PROMPT_PIXELS = 28 * 28 * 400
-"""Of a picture: with them a prompt has about 500 tokens."""
+PICTURE_TOKENS = {"qwen2.5-vl-3b": 400, "qwen2.5-vl-small": 100}
+"""With 400 a prompt has about 500 tokens."""
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-vl-3b": {
         "text_config": {
@@ -37,8 +38,32 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
         "tie_word_embeddings": True,
     },
+    "qwen2.5-vl-small": {
+        "text_config": {
+            "hidden_size": 256,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 4096,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
+        },
+        "vision_config": {
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 192,
+            "num_heads": 2,
+            "out_hidden_size": 256,
+            "patch_size": 14,
+            "window_size": 112,
+            "fullatt_block_indexes": [1],
+        },
+        "tie_word_embeddings": True,
+    },
 }
-"""As the models' own config.json gives them."""
+"""As the models' own config.json gives them; the small one is no one's model, and goes where no GPU is."""
 
 
 def build(shape: str) -> Engine:
@@ -50,15 +75,31 @@ def build(shape: str) -> Engine:
     has_graphs = device == "cuda" and load_settings().cuda_graphs
     if shape == "starter":
         return Engine.load(STARTER, cuda_graphs=has_graphs)
+    model, processor = _make(shape, device)
+    return Engine(model, processor, shape, static_steps=has_graphs)
+
+
+def write(shape: str, folder: Path) -> None:
+    """The same as a folder that is loaded like any base: 8 GB for 3B."""
+    model, processor = _make(shape, "cuda" if torch.cuda.is_available() else "cpu")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _make(shape: str, device: str) -> tuple[Any, Any]:
     processor = AutoProcessor.from_pretrained(STARTER)
-    processor.image_processor.size = {"shortest_edge": PROMPT_PIXELS, "longest_edge": PROMPT_PIXELS}
+    pixels = 28 * 28 * PICTURE_TOKENS[shape]
+    processor.image_processor.size = {"shortest_edge": pixels, "longest_edge": pixels}
     starter = AutoModelForImageTextToText.from_pretrained(STARTER)
     ids = {key: value for key, value in starter.config.to_dict().items() if key.endswith("_token_id")}
-    config = Qwen2_5_VLConfig(**SHAPES[shape], **ids)
+    own = starter.config.get_text_config()
+    ends = {"bos_token_id": None, "eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
+    parts = SHAPES[shape]
+    config = Qwen2_5_VLConfig(**parts | {"text_config": parts["text_config"] | ends}, **ids)
     with torch.device(device):
         model = _unfilled(config)
     model.generation_config = starter.generation_config
-    return Engine(model, processor, shape, static_steps=has_graphs)
+    return model, processor
 
 
 def _unfilled(config: Any) -> Any:
