@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-MAX_TOGETHER = 4
-"""Adapters that rows of one batch may have whatever their ranks; see `fit_together`."""
+MAX_TOGETHER = 8
+"""Adapters that rows of one batch may have whatever their ranks (`fit_together`): as many as the app has in memory at
+most (`inference.shelf`), so that no visitor's row waits for another adapter's."""
 
 
 @dataclass(frozen=True)
