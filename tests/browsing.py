@@ -92,7 +92,7 @@ class Visit:
         self.open_more(tab)
         field = self.page.locator(f"#{tab}-length input[type=number]")
         slider = self.page.locator(f"#{tab}-length input[type=range]")
-        for _ in range(20):  # on a busy machine an update of the page that was under way can undo what was typed
+        for _ in range(100):  # on a busy machine an update of the page that was under way can undo what was typed
             field.fill(str(tokens))
             field.press("Tab")
             self.page.wait_for_timeout(300)

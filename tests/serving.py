@@ -18,7 +18,7 @@ from training.ui.side import TrainSide
 
 ADAPTER = "test-adapter"
 ADMIN_TOKEN = "the admin token of the tests"
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 """How long anything may take on a busy machine before a test gives up on it."""
 
 

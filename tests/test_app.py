@@ -141,8 +141,7 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
             second = client.submit(**asked, max_new_tokens=8)
             wait_until(lambda: len(line._serving) + line.num_waiting == 2)
             promoted = promote(home, new, "alice", settings=server.settings)
-            seconds = wait_until(lambda: service.served == promoted.name)
-        assert seconds < WAIT_SECONDS / 6  # two where nothing else runs
+            wait_until(lambda: service.served == promoted.name)
         assert str(promoted.name) in header_html(service) and ADAPTER not in header_html(service)
         under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in (first, second))
         assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 200
@@ -158,13 +157,12 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
     wait_until(lambda: list(service.records) == [ADAPTER])
 
 
-def wait_until(holds: Callable[[], bool]) -> float:
-    """Seconds until something holds; fails if it never does."""
-    started = time.monotonic()
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Until something holds; fails if it never does."""
+    deadline = time.monotonic() + WAIT_SECONDS
     while not holds():
-        assert time.monotonic() - started < WAIT_SECONDS
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    return time.monotonic() - started
 
 
 def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, picture: Path) -> None:

@@ -11,6 +11,7 @@ from inference.errors import Busy
 from inference.rows import Row
 from inference.ui.line import Line, LineState
 from tests.samples import STARTER, problems
+from tests.serving import WAIT_SECONDS
 from training.config import load_config
 from training.giving_way import GivingWay
 from training.memory import Card
@@ -23,7 +24,7 @@ ROOMY, TIGHT = Card(80e9, 10e9), Card(1.1e9, 0.9e9)
 def line() -> Line:
     """The starter behind a line of its own, since it is moved."""
     line = Line(lambda: Engine.load(STARTER))
-    assert line.wait_loaded(120) is not None
+    assert line.wait_loaded(WAIT_SECONDS) is not None
     return line
 
 
@@ -41,7 +42,7 @@ def active_run(home: Path, launcher: str = "local") -> RunStore:
 
 def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Path) -> None:
     job = line.submit([a_row(seed=1)])
-    assert job.wait(60)
+    assert job.wait(WAIT_SECONDS)
     before = job.progress()[0].text
     store = active_run(home)
     way = GivingWay(store, line, lambda: TIGHT)
@@ -50,7 +51,7 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Pa
     way.look()
     assert line.is_resting and line.state is LineState.RESTING
     for ended in (busy, waiting):
-        assert ended.wait(10) and "A run is training on this card" in str(ended.error)
+        assert ended.wait(WAIT_SECONDS) and "A run is training on this card" in str(ended.error)
     with pytest.raises(Busy, match="Come back"):
         line.submit([a_row()])
     way.look()
@@ -59,7 +60,7 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Pa
     way.look()
     assert line.state is LineState.READY
     again = line.submit([a_row(seed=1)])
-    assert again.wait(60) and again.progress()[0].text == before
+    assert again.wait(WAIT_SECONDS) and again.progress()[0].text == before
 
 
 @pytest.mark.parametrize("card", [ROOMY, None])

@@ -46,7 +46,7 @@ def test_a_nasty_formula_is_wrong_with_a_reason_and_the_next_is_graded(formula: 
         assert not math_equal("x+1", formula)
     except MathLimit as limit:
         assert str(limit)
-    assert time.monotonic() - started < STARVED * grading_pool.TIME_LIMIT_SECONDS + 2
+    assert time.monotonic() - started < STARVED * grading_pool.TIME_LIMIT_SECONDS + 60
     assert math_equal("x+2", f"{len(formula)}+x-{len(formula) - 2}", budget=patient())
 
 
@@ -82,8 +82,8 @@ def test_a_worker_that_gets_no_time_loses_none(
     for process_id in workers:
         os.kill(process_id, signal.SIGSTOP)
     going_on = threading.Timer(halted_seconds, lambda: [os.kill(each, signal.SIGCONT) for each in workers])
-    going_on.start()
     started = time.monotonic()
+    going_on.start()
     try:
         if is_answered:
             assert math_equal("x+30", "30+x")
@@ -91,7 +91,7 @@ def test_a_worker_that_gets_no_time_loses_none(
         else:
             with pytest.raises(MathLimit, match=grading_pool.NO_TIME):
                 math_equal("x+31", "31+x")
-            assert time.monotonic() - started < 20
+            assert going_on.is_alive(), "it was given up while they stood still"
     finally:
         going_on.cancel()
         grading_pool._the_pool().close()
@@ -155,7 +155,7 @@ def test_a_question_that_a_dying_worker_never_read_is_not_to_blame() -> None:
     asked.start()
     time.sleep(0.2)
     os.kill(worker.process.pid, signal.SIGKILL)
-    asked.join(timeout=60)
+    asked.join(timeout=180)
     assert replies == [GONE]
     worker.kill()
 
@@ -220,7 +220,7 @@ def test_no_worker_outlives_its_process(words: list[str]) -> None:
     assert process_ids
     if "wait" in words:
         process.kill()
-    process.wait(100)
+    process.wait(300)
     process.stdout.close()
     for process_id in process_ids:
         wait_until_gone(process_id)

@@ -193,7 +193,8 @@ def test_uploads_are_weighed_for_each_visitor_and_for_all() -> None:
 
 async def _open(app: Any, callers: list[Caller], then: Callable[[], Awaitable[None]]) -> None:
     tasks = [asyncio.ensure_future(caller.call(app)) for caller in callers]
-    await asyncio.sleep(0.01)
+    for _ in range(100):  # turns of the loop, until each of them waits
+        await asyncio.sleep(0)
     await then()
     for task in tasks:
         task.cancel()

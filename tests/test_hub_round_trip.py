@@ -108,7 +108,7 @@ def test_trained_published_and_served_on_an_empty_disk(
         )
     finally:
         process.popen.send_signal(signal.SIGTERM)
-        assert process.popen.wait(60) == 0
+        assert process.popen.wait(180) == 0
     with_it = Row(problem.image.convert("RGB"), problem.problem, adapter="trained", max_new_tokens=40)
     engine.add_adapter("trained", run / "adapter")
     expected = parse_completion(engine.generate([with_it])[0].text)

@@ -152,9 +152,8 @@ def test_training_goes_on_from_an_adapter(folder, tmp_path) -> None:
 
 
 @contextmanager
-def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[list[float]]:
-    """SIGTERM to this process as soon as something holds; gives the time at which it was sent."""
-    sent: list[float] = []
+def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[None]:
+    """SIGTERM to this process as soon as something holds."""
     stray: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: stray.append(number))
     ended = threading.Event()
@@ -164,14 +163,13 @@ def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[list[float
             if ended.wait(0.002):
                 return
         for _ in range(signals):
-            sent.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.02)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield sent
+        yield
     finally:
         ended.set()
         watcher.join()
@@ -187,9 +185,8 @@ def test_a_stop_in_every_stage_and_an_evaluation_that_fails(tmp_path) -> None:
     found = RunFolder(tmp_path / "run")
     stages = "reading the data", "loading the model", "training", "choosing the checkpoint", "evaluating the adapter"
     for stage in stages:
-        with signalled(lambda s=stage: found.status().get("reason") == s) as sent, pytest.raises(RunFailed) as caught:
+        with signalled(lambda s=stage: found.status().get("reason") == s), pytest.raises(RunFailed) as caught:
             run(config, found.path, resume=stage != stages[0])
-        assert time.monotonic() - sent[0] < 10
         assert caught.value.status == INTERRUPTED
         assert found.status()["status"] == "interrupted"
         assert f"stopped while {stage}" in str(caught.value) and "--resume" in found.status()["reason"]

@@ -18,7 +18,7 @@ from training.stop import Stop, StopAsked
 
 ROOT = Path(__file__).parents[1]
 HOLD = "import sys, time; from pathlib import Path; from training.machine import by_hand\n\
-with by_hand(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+with by_hand(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 
 
 @pytest.fixture

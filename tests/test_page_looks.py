@@ -104,7 +104,7 @@ def test_no_new_violations_of_accessibility(visit: Any, server: Server, gradios_
     page.wait_state(*ENDED, panel="compare-tuned")
     seen["compare"] = _violations(page.page)
     page.page.get_by_role("tab", name="About").click()
-    page.page.wait_for_timeout(300)
+    page.page.wait_for_selector(".lt-about :is(h1, h2, h3, p)")
     seen["about"] = _violations(page.page)
     for where, found in seen.items():
         new = {rule: nodes for rule, nodes in found.items() if rule not in gradios_own}

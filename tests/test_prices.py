@@ -53,7 +53,7 @@ def test_a_silent_hub_holds_nobody_up(hub: Hub, hub_client: Client) -> None:
     hub.faults.append(Fault("slow", "GET /api/jobs/hardware", seconds=1.0))
     prices = Prices(wait_seconds=0.05)
     assert "has not answered" in prices.of_jobs().problem
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not prices.of_jobs().hardware:
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -70,7 +70,7 @@ def queued(folder: Path) -> PublishQueue:
     return PublishQueue(folder)
 
 
-def work_off(queue: PublishQueue, seconds: float = 120.0) -> None:
+def work_off(queue: PublishQueue, seconds: float = 240.0) -> None:
     """As the publisher does, until nothing waits."""
     end = time.monotonic() + seconds
     while (wait := work(queue, hub_api(), QUICK)) is not None:
@@ -247,7 +247,7 @@ def test_processes_of_their_own_publish_once_even_when_killed(tmp_path: Path, mo
         assert keepers[1]._process is None, "another process holds the queue"
         killed.kill()
         killed.wait()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while queue.waiting():
             assert time.monotonic() < end
             for keeper in keepers:
@@ -291,5 +291,5 @@ def test_a_follower_ends_with_the_one_who_started_it(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.stdin.close()  # type: ignore[union-attr]
-    assert process.wait(30) == 1
+    assert process.wait(180) == 1
     assert "cannot be reached" in queue.state().notice and queue.state().tries == 2 and queue.waiting()

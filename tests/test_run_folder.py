@@ -128,7 +128,7 @@ def test_status_and_versions_are_kept(folder) -> None:
 def _hold(folder: RunFolder, ready) -> None:
     with folder.locked():
         ready.set()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_a_second_trainer_is_refused_until_the_first_is_dead(folder) -> None:
@@ -136,7 +136,7 @@ def test_a_second_trainer_is_refused_until_the_first_is_dead(folder) -> None:
     ready = context.Event()
     other = context.Process(target=_hold, args=(folder, ready))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     with pytest.raises(UserError, match="another process is training"), folder.locked():
         pass
     other.kill()

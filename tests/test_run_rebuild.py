@@ -96,14 +96,15 @@ def test_a_configuration_edited_into_nonsense(text: str, store, record) -> None:
 def test_a_run_begun_by_hand_is_adopted_when_it_has_ended(store) -> None:
     by_hand = RunFolder.create(store.folder / "20260101-000000", CONFIG)
     assert adopt_folders(store) == []  # it has not begun
-    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-m", "training"])
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
     try:
         by_hand.set_status("running")
         status = json.loads((by_hand.path / "status.json").read_text())
         (by_hand.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while running_by_hand(store) is None:  # its command line comes with its exec
             assert time.monotonic() < end
+            time.sleep(0.01)
         assert running_by_hand(store) == by_hand.path and adopt_folders(store) == []
     finally:
         trainer.kill()
@@ -145,7 +146,7 @@ def test_a_large_or_odd_file_is_not_read(tmp_path) -> None:
 
 
 def test_the_identity_of_a_dead_process_makes_no_run_active(store, record) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     identity = identity_of(gone.pid)
     gone.kill()
     gone.wait()
@@ -183,15 +184,16 @@ def test_a_run_by_hand_with_odd_words_and_a_folder_without_a_name_that_is_text(s
 def test_a_run_gone_on_with_by_hand_is_told_and_its_end_kept(store, record) -> None:
     store.transition(record, "cancelled", reason="withdrawn")
     folder = RunFolder(record.folder)
-    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-m", "training"])
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
     try:
         folder.set_status("running")
         status = json.loads((folder.path / "status.json").read_text())
         (folder.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while "by hand" not in store.get(record.id).reason:
             record_by_hand(store)
             assert time.monotonic() < end
+            time.sleep(0.01)
         assert store.get(record.id).status == "cancelled" and running_by_hand(store) == record.folder
     finally:
         trainer.kill()

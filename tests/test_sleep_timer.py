@@ -46,7 +46,7 @@ def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., SleepTimer]]:
         timer.stop()
 
 
-def wait_for(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < until

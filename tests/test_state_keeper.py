@@ -178,7 +178,7 @@ def test_the_thread_copies_by_itself_and_at_its_end(tmp_path: Path, state: Path)
     app = App(tmp_path / "first", state)
     app.keeper.every_seconds = 60
     app.keeper.start()
-    assert app.keeper.wait(30)
+    assert app.keeper.wait(120)
     run = app.ended()
     app.keeper.stop(30)
     assert StateTree(run_state(state, run.path.name)).manifests()

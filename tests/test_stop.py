@@ -64,7 +64,7 @@ with Stop() as stop:
         except StopAsked:
             pass
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == -signal.SIGTERM
 
 
 def test_outside_the_main_thread_it_only_listens_to_nobody() -> None:

@@ -4,13 +4,15 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.killing import PATIENCE, kill_and_resume, start, wait_for
+from tests.killing import PATIENCE, ROOT, kill_and_resume, start, wait_for
 from training.__main__ import main
 from training.failures import INTERRUPTED
 from training.run_folder import RunFolder
@@ -91,29 +93,38 @@ def test_sigterm_leaves_a_checkpoint_and_its_own_status(tmp_path) -> None:
     process = start(folder, *options(500, 400), "--folder", str(folder))
     wait_for(lambda: len(found.history()) >= 2, process)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=120) == INTERRUPTED
+    assert process.wait(timeout=300) == INTERRUPTED
     assert found.status()["status"] == "interrupted" and "--resume" in found.status()["reason"]
     newest = found.newest_checkpoint()
     assert newest is not None and int(newest.name.rpartition("-")[2]) == len(found.history())
-    process = start(folder, "--resume", str(folder))
-    time.sleep(2)  # it imports torch
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == INTERRUPTED
-    assert "stopped while" in found.status()["reason"] and found.status()["pid"] == process.pid
+    ended = stopped_while_importing("--resume", str(folder))
+    assert ended.returncode == INTERRUPTED and "stopped while starting" in found.status()["reason"]
+    assert found.status()["status"] == "interrupted" and found.newest_checkpoint() == newest
 
 
-def listens(pid: int) -> bool:
-    """True once the process has a handler for SIGTERM, by what the system says of it."""
-    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+STOPPED = """
+import os, signal, sys
+
+class Stopper:
+    def find_spec(self, name, path=None, target=None):
+        if name == "training.life":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stopper())
+from training.__main__ import main
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+
+
+def stopped_while_importing(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that gets SIGTERM as it begins to import what trains, which takes seconds."""
+    return subprocess.run([sys.executable, "-c", STOPPED, *words], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
-    process = start(tmp_path / "run", *options(2, 2), "--folder", str(tmp_path / "run"))
-    wait_for(lambda: listens(process.pid), process)
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=60) == INTERRUPTED
-    assert not (tmp_path / "run").exists() and "nothing was written" in (tmp_path / "out.txt").read_text()
+    ended = stopped_while_importing(*options(2, 2), "--folder", str(tmp_path / "run"))
+    assert ended.returncode == INTERRUPTED and "nothing was written" in ended.stdout
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

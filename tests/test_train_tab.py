@@ -86,7 +86,7 @@ class App:
     def end(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
-        self.process.wait(60)
+        self.process.wait(WAIT_SECONDS)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
         launcher = LocalLauncher(store)
         launcher.cancel(store.active().id)  # type: ignore[union-attr]
-        until = time.monotonic() + 60
+        until = time.monotonic() + WAIT_SECONDS
         while store.active() and time.monotonic() < until:
             launcher.reconcile()
             time.sleep(0.2)

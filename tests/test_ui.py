@@ -70,7 +70,7 @@ def test_hostile_lengths_are_rendered_in_time(unit: str) -> None:
         done.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert done.wait(30)
+    assert done.wait(WAIT_SECONDS)
 
 
 def test_answers() -> None:
@@ -137,7 +137,7 @@ def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
     jobs = [line.submit(rows(200)) for _ in range(3)]
     assert [job.ahead for job in jobs][1:] == [1, 2] or jobs[0].wait(0)
     jobs[1].stop()
-    assert jobs[1].wait(1) and jobs[1].progress()[0].num_tokens == 0
+    assert jobs[1].wait(WAIT_SECONDS) and jobs[1].progress()[0].num_tokens == 0
     assert jobs[2].wait(WAIT_SECONDS) and jobs[0].wait(0)
     assert jobs[2].progress()[0].num_tokens == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from inference.engine import Engine
@@ -18,7 +20,7 @@ from tests.samples import random_adapter
 from tests.serving import ADMIN_TOKEN, Server, serve
 from training.config import load_config
 from training.launcher import LocalLauncher
-from training.run_folder import append_line
+from training.run_folder import RunFolder, append_line
 from training.run_record import RunRecord
 from training.runs import RunStore
 from training.watcher import Watcher
@@ -26,7 +28,9 @@ from training.watcher import Watcher
 __all__ = ["browser"]
 pytestmark = MARKS
 SHOTS = os.environ.get("LOOKTHINK_SHOTS")
-STEPS = 16
+STEPS = 12
+LOOKS = 2, 4, 7
+"""Steps after which the run stands still until the page shows them."""
 RUN_SECONDS = 400
 """How long the run may take on a busy machine."""
 HOSTILE = '<img src="x" onerror="window.struck = 1">'
@@ -107,37 +111,51 @@ def seen(browser: Any, app: Server) -> Iterator[Seen]:
         active = store.active()
         if active:
             launcher.cancel(active.id)
-        until = time.monotonic() + 60
+        until = time.monotonic() + RUN_SECONDS
         while store.active() and time.monotonic() < until:
             time.sleep(0.2)
         watcher.stop()
         visit.context.close()
 
 
+@contextlib.contextmanager
+def standing_still(found: Seen, steps: int) -> Iterator[None]:
+    """The run halted once it has made so many steps, so that a busy machine has time to look at its page."""
+    until, folder = time.monotonic() + RUN_SECONDS, RunFolder(found.record.folder)
+    while len(folder.history()) < steps:
+        assert time.monotonic() < until, f"it never came to step {steps}"
+        time.sleep(0.01)
+    trainer = psutil.Process(found.store.get(found.record.id).pid)
+    trainer.suspend()
+    try:
+        yield
+    finally:
+        trainer.resume()
+
+
 def watch(found: Seen) -> None:
     """Nothing is pressed but the hold; the page follows by itself."""
-    page, until = found.visit.page, time.monotonic() + RUN_SECONDS
+    page = found.visit.page
     plot = page.locator("#watch-plots .lt-plot-area").first
-    follow = page.locator("#watch-follow input")
-    reloaded = False
-    while time.monotonic() < until and not page.locator("#watch-status [data-status=succeeded]").count():
-        words = plot.get_attribute("aria-label") if plot.count() else None
-        if words and words not in found.reward:
-            found.reward.append(words)
-        rollouts = page.locator("#watch-rollouts .lt-group-step")
-        if len(found.reward) == 2 and rollouts.count() and not found.held[0]:
-            found.shoot("watch-training")
-            follow.uncheck()
-            page.wait_for_timeout(500)
-            found.held = (rollouts.first.inner_text(), "")
-        if len(found.reward) >= 3 and found.held[0] and not reloaded:
-            found.held = (found.held[0], rollouts.first.inner_text())
-            page.reload()
-            page.get_by_role("tab", name="Train").click()
-            page.wait_for_selector("#watch-status .lt-run-name")
-            found.reloaded, reloaded = found.visit.text("#watch-status .lt-run-name"), True
-        page.wait_for_timeout(200)
-    page.wait_for_selector("#watch-status [data-status=succeeded]")
+    rollouts = page.locator("#watch-rollouts .lt-group-step").first
+    for number, steps in enumerate(LOOKS):
+        with standing_still(found, steps):
+            page.wait_for_function(
+                "seen => { const plot = document.querySelector('#watch-plots .lt-plot-area');"
+                " return plot && !seen.includes(plot.getAttribute('aria-label')); }",
+                arg=found.reward,
+            )
+            found.reward.append(plot.get_attribute("aria-label") or "")
+            if number == 1:
+                found.shoot("watch-training")
+                page.locator("#watch-follow input").uncheck()
+                found.held = (rollouts.inner_text(), "")
+    found.held = (found.held[0], rollouts.inner_text())
+    page.reload()
+    page.get_by_role("tab", name="Train").click()
+    page.wait_for_selector("#watch-status .lt-run-name")
+    found.reloaded = found.visit.text("#watch-status .lt-run-name")
+    page.wait_for_selector("#watch-status [data-status=succeeded]", timeout=RUN_SECONDS * 1000)
     found.record = found.store.get(found.record.id)
 
 
