@@ -116,6 +116,12 @@ class Decode:
         """One per row, in the order of the rows, as far as they have been read."""
         return [reader.completion() for reader in self.readers]
 
+    def token_ids(self) -> list[list[int]]:
+        """Each row's new tokens as far as they have come, read or not. Raises what broke its rows."""
+        if self.ticket.error is not None:
+            raise self.ticket.error
+        return [[token for token, _ in lane.tokens] for lane in self.ticket.lanes]
+
     def has_news(self) -> bool:
         """True if there is something to read, or nothing comes any more."""
         return self.ticket.error is not None or any(reader.has_news for reader in self._open)

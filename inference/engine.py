@@ -171,7 +171,7 @@ class Engine:
         for row in rows:
             check_row(row)
         adapters = [self._adapter_of(row) for row in rows]
-        images = self.encode([row.image for row in rows])
+        images = self._encodings(rows)
         prompts, written = [], {}
         for row, image, adapter in zip(rows, images, adapters, strict=True):
             text = row.question, row.system_prompt, row.prefix, image.placeholder
@@ -203,6 +203,13 @@ class Engine:
             decode.skip()
         return decode.completions
 
+    def token_ids(self, rows: Sequence[Row]) -> list[list[int]]:
+        """The new tokens of each row alone, as rollouts want them: no text is made of them."""
+        decode = self.stream(rows)
+        while not decode.has_ended():
+            self.step(decode.has_ended)
+        return decode.token_ids()
+
     def step(self, unless: Callable[[], bool] | None = None) -> None:
         """One token more for each row in a slot, whoever asked for it; rows that wait take the free slots.
 
@@ -225,6 +232,11 @@ class Engine:
                     self._pool.tidy()
             finally:
                 self.lock.release()
+
+    def _encodings(self, rows: Sequence[Row]) -> list[ImageEncoding]:
+        missing = [row.image for row in rows if row.encoding is None]
+        made = iter(self.encode(missing) if missing else ())
+        return [row.encoding or next(made) for row in rows]
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:

@@ -16,6 +16,7 @@ from inference.decode import Decode
 from inference.engine import Engine, Row
 from inference.routing import MAX_TOGETHER, Factors, fit_together
 from inference.settings import STARTER
+from inference.shelf import MOST_ALIVE
 from inference.slots import Slots
 from tests.samples import perturbed_adapter, problems
 
@@ -155,7 +156,7 @@ def test_ranks_decide_how_many_adapters_run_together() -> None:
     def adapter(rank: int) -> dict[str, Factors]:
         return {"layer": Factors(torch.zeros(8, rank), torch.zeros(rank, 8), 1.0)}
 
-    assert fit_together([adapter(512)] * MAX_TOGETHER, 64)
+    assert fit_together([adapter(512)] * MAX_TOGETHER, 64) and MAX_TOGETHER >= MOST_ALIVE
     assert fit_together([adapter(8)] * 16, 256) and not fit_together([adapter(8)] * 17, 256)
 
 
