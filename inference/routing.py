@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from inference.transfer import send
+
 MAX_TOGETHER = 8
 """Adapters that rows of one batch may have whatever their ranks (`fit_together`): as many as the app has in memory at
 most (`inference.shelf`), so that no visitor's row waits for another adapter's."""
@@ -132,7 +134,7 @@ def make_routes(adapters: Sequence[Adapter | None], device: torch.device) -> Rou
     """The routes of a batch, one adapter (or `None`) per row, in any order."""
     distinct = list({id(adapter): adapter for adapter in adapters if adapter is not None}.values())
     rows = {id(adapter): [other is not adapter for other in adapters] for adapter in distinct}
-    others = {key: torch.tensor(hidden, device=device)[:, None, None] for key, hidden in rows.items()}  # (B, 1, 1)
+    others = {key: send(torch.tensor(hidden), device)[:, None, None] for key, hidden in rows.items()}  # (B, 1, 1)
     found: dict[str, list[tuple[Factors, torch.Tensor | None]]] = {}
     for adapter in distinct:
         mask = others[id(adapter)] if any(rows[id(adapter)]) else None

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.hub_repos import Hub
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
@@ -121,15 +123,15 @@ class Jobs:
                 return
         job.spec["ends as"] = stage
         _signal(job.process, signal.SIGTERM)
-        _signal(job.process, signal.SIGCONT)
-        threading.Timer(self.grace_seconds, _signal, (job.process, signal.SIGKILL)).start()
+        _signal_all(self.folder / job.id, signal.SIGCONT)
+        threading.Timer(self.grace_seconds, _signal_all, (self.folder / job.id, signal.SIGKILL)).start()
 
     def end_all(self) -> None:
         """Kill whatever still runs."""
         for job in self.active():
             job.stage = "DELETED"
             if job.process is not None:
-                _signal(job.process, signal.SIGKILL)
+                _signal_all(self.folder / job.id, signal.SIGKILL)
                 job.process.wait(20)
 
     def _run(self, job: Job) -> None:
@@ -162,11 +164,10 @@ class Jobs:
             job.say(line.decode(errors="replace").rstrip("\n"))
             if self.hold_at is not None and self.hold_at.search(job.lines[-1]["data"]):
                 self.hold_at = None
-                _signal(job.process, signal.SIGSTOP)
+                _signal_all(empty, signal.SIGSTOP)
         status = job.process.wait()
         limit.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(job.process.pid, signal.SIGKILL)  # a container takes all of its processes along
+        _signal_all(empty, signal.SIGKILL)  # a container takes all of its processes along
         with self.hub.lock:
             if job.stage == "RUNNING":
                 asked = job.spec.get("ends as")
@@ -187,12 +188,17 @@ class Jobs:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """To the first process alone, as a container's init hears it; what no process can refuse to all."""
+    """To the first process, as a container's init hears it."""
     with contextlib.suppress(ProcessLookupError):
-        if number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+        process.send_signal(number)
+
+
+def _signal_all(empty: Path, number: signal.Signals) -> None:
+    """What no process can refuse: to all of the container's, in whatever session they are."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(empty / "tmp"):
+                process.send_signal(number)
 
 
 def _below(mounts: Mapping[str, Path], text: str) -> str:

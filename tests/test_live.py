@@ -23,7 +23,7 @@ from inference.shelf import MOST
 from tests.samples import perturbed_adapter, problems
 
 PROBLEM = problems(1, seed=3)[0]
-NOTICED_SECONDS = 180.0
+NOTICED_SECONDS = 60.0
 """Two where nothing else runs."""
 LENGTH = 24
 
