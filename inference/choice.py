@@ -10,6 +10,7 @@ import torch
 from inference.prompts import Prompt
 from inference.sampling import row_noise, sample
 from inference.tokens import Vocabulary
+from inference.transfer import send
 
 NOISE_STEPS = 64
 """Steps whose noise is laid out at a time."""
@@ -44,21 +45,21 @@ class Chooser:
         rows = [seat.prompt.row for seat in seats]
         until = [seat.born + seat.prompt.row.min_new_tokens for seat in seats]
         self._all_until, self._some_until = min(until), max(until)
-        self._ends = torch.tensor(sorted(vocabulary.ends), device=device)
-        self._never = torch.tensor(vocabulary.suppressed, device=device, dtype=torch.long)
-        self._not_yet = torch.tensor([*vocabulary.suppressed, *sorted(vocabulary.ends)], device=device)
-        self._until = torch.tensor(until, device=device)
+        self._ends = send(torch.tensor(sorted(vocabulary.ends)), device)
+        self._never = send(torch.tensor(vocabulary.suppressed, dtype=torch.long), device)
+        self._not_yet = torch.cat([self._never, self._ends])
+        self._until = send(torch.tensor(until), device)
         self._samples = any(row.temperature > 0 for row in rows)
         self._greedy = None
         if self._samples:
-            temperature = torch.tensor([row.temperature for row in rows], device=device)
+            temperature = send(torch.tensor([row.temperature for row in rows]), device)
             if not all(row.temperature > 0 for row in rows):
                 self._greedy = temperature == 0  # (B,)
                 temperature = temperature.masked_fill(self._greedy, 1.0)
             self._temperature = temperature
             self._top_p = None
             if any(row.top_p < 1 for row in rows):
-                self._top_p = torch.tensor([row.top_p for row in rows], device=device)  # (B,)
+                self._top_p = send(torch.tensor([row.top_p for row in rows]), device)  # (B,)
         self._noise = torch.empty(0, 0)
         self._noise_from = 0
 
@@ -87,5 +88,5 @@ class Chooser:
                 if whole is not None:
                     part = whole[step - born :][:NOISE_STEPS]
                     noise[i, : len(part)] = part
-            self._noise, self._noise_from = noise.t().contiguous().to(self._device), step  # (steps, B)
+            self._noise, self._noise_from = send(noise.t().contiguous(), self._device), step  # (steps, B)
         return self._noise[step - self._noise_from]

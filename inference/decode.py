@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from inference.pool import Lane, Ticket
 from inference.prompts import Prompt
 from inference.rows import Completion
+from inference.tickets import Lane, Ticket
 from inference.tokens import TextStream
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ class Decode:
     def completions(self) -> list[Completion]:
         """One per row, in the order of the rows, as far as they have been read."""
         return [reader.completion() for reader in self.readers]
+
+    def token_ids(self) -> list[list[int]]:
+        """Each row's new tokens as far as they have come, read or not. Raises what broke its rows."""
+        if self.ticket.error is not None:
+            raise self.ticket.error
+        return [[token for token, _ in lane.tokens] for lane in self.ticket.lanes]
 
     def has_news(self) -> bool:
         """True if there is something to read, or nothing comes any more."""

@@ -25,12 +25,13 @@ from inference.errors import UserError
 from inference.families import ImageEncoding, make_family
 from inference.loading import load_base
 from inference.lora import read_adapter
-from inference.pool import Pool, Ticket
+from inference.pool import Pool
 from inference.prompts import Prompt
 from inference.routing import Adapter, route_linears
 from inference.rows import Completion, Row, check_row
 from inference.slots import Slots
 from inference.system_prompts import read_system_prompt
+from inference.tickets import Ticket
 from inference.tokens import Tokens
 
 __all__ = ["Completion", "Decode", "Engine", "Row"]
@@ -62,7 +63,8 @@ class Engine:
         """How this make of model takes pictures and counts positions."""
         slots = Slots(self._model, self.family, route_linears(model), self.tokens.vocabulary, static_steps)
         text = model.config.get_text_config()
-        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size)
+        is_apart = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
+        self._pool = Pool(slots, num_slots, self.tokens.vocabulary.ends, text.hidden_size, is_apart)
         self._encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
@@ -169,7 +171,7 @@ class Engine:
         for row in rows:
             check_row(row)
         adapters = [self._adapter_of(row) for row in rows]
-        images = self.encode([row.image for row in rows])
+        images = self._encodings(rows)
         prompts, written = [], {}
         for row, image, adapter in zip(rows, images, adapters, strict=True):
             text = row.question, row.system_prompt, row.prefix, image.placeholder
@@ -201,6 +203,13 @@ class Engine:
             decode.skip()
         return decode.completions
 
+    def token_ids(self, rows: Sequence[Row]) -> list[list[int]]:
+        """The new tokens of each row alone, as rollouts want them: no text is made of them."""
+        decode = self.stream(rows)
+        while not decode.has_ended():
+            self.step(decode.has_ended)
+        return decode.token_ids()
+
     def step(self, unless: Callable[[], bool] | None = None) -> None:
         """One token more for each row in a slot, whoever asked for it; rows that wait take the free slots.
 
@@ -223,6 +232,11 @@ class Engine:
                     self._pool.tidy()
             finally:
                 self.lock.release()
+
+    def _encodings(self, rows: Sequence[Row]) -> list[ImageEncoding]:
+        missing = [row.image for row in rows if row.encoding is None]
+        made = iter(self.encode(missing) if missing else ())
+        return [row.encoding or next(made) for row in rows]
 
     def _adapter_of(self, row: Row) -> Adapter | None:
         if row.adapter is None:

@@ -1,16 +1,21 @@
-"""Rows of many decodes on one set of slots: who waits, who has a slot, and a step for all of them."""
+"""Rows of many decodes on one set of slots: who waits, who has a slot, and a step for all of them.
+
+A device apart from the host can work on a step while the host is busy with the tokens of the one before. So a pool may
+look ahead: it begins each step before it reads the tokens of the last. A row that comes to its length limit leaves in
+time, for that can be told without them; one that came to an end token is found out a step late, and the token that it
+got meanwhile is nobody's.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
-from inference.prompts import Prompt
 from inference.routing import fit_together
 from inference.slots import Slots
+from inference.tickets import Flight, Lane, Ticket
+from inference.transfer import Arrival
 
 PREFILL_TOKENS = 8_192
 """Prompt tokens, padding included, that are read at once."""
@@ -18,59 +23,20 @@ PATIENCE_STEPS = 256
 """Steps in which rows may overtake one whose adapter does not fit beside those that run; then all wait with it."""
 
 
-@dataclass(eq=False)
-class Lane:
-    """A row on its way: what the slots have given it so far. Only the pool writes to it."""
-
-    index: int
-    prompt: Prompt
-    tokens: list[tuple[int, float]] = field(default_factory=list)
-    """Each new token, and the seconds from the decode's start until it came."""
-    ended: bool = False
-    """It came to an end token."""
-    stopped: bool = False
-    over: bool = False
-    """No more tokens come."""
-
-    @property
-    def full(self) -> bool:
-        """True if it came to its length limit."""
-        return len(self.tokens) >= self.prompt.row.max_new_tokens
-
-
-@dataclass(eq=False)
-class Ticket:
-    """The rows of one decode."""
-
-    lanes: Sequence[Lane]
-    stop: threading.Event | None
-    started: float
-    given_up: bool = False
-    """Nobody waits for them any more."""
-    error: Exception | None = None
-    """What broke them."""
-
-    @property
-    def is_over(self) -> bool:
-        """True once no row of it gets more tokens."""
-        return all(lane.over for lane in self.lanes)
-
-    @property
-    def is_stopped(self) -> bool:
-        """True if its rows are to leave."""
-        return self.given_up or self.error is not None or (self.stop is not None and self.stop.is_set())
-
-
 class Pool:
     """First come, first served. Whoever steps holds the engine's lock."""
 
-    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int], hidden_size: int) -> None:
+    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int], hidden_size: int, looks_ahead: bool) -> None:
         """`hidden_size` is the model's: what adapters may run together goes by it."""
         self._slots, self._num_slots, self._ends, self._hidden_size = slots, num_slots, ends, hidden_size
+        self.looks_ahead = looks_ahead
+        """See above; it may change between steps."""
         self._tickets: list[Ticket] = []
         self._waiting: deque[tuple[Ticket, Lane]] = deque()
         self._running: list[tuple[Ticket, Lane]] = []
-        """By place in the slots."""
+        """By place in the slots; never changed in place, since flights have it too."""
+        self._flights: deque[Flight] = deque()
+        """Steps that were begun and not read, the first first: at most one between two calls."""
         self._num_overtaken = 0
         """Steps in which the first that waits was overtaken."""
 
@@ -92,26 +58,52 @@ class Pool:
         self.tidy()
         was_running = bool(self._running)
         if was_running:
-            try:
-                self._take(self._slots.step())
-            except Exception as error:  # memory, say: those rows are lost, and the next ones may fit
-                self._lose(error)
+            self._begin()
+        self._land()
         while newcomers := self._next():
             self._admit(newcomers)
             if was_running:
                 break  # the others go on after as much of reading as that
         self._forget()
 
+    def _begin(self) -> None:
+        """A step of the rows that run."""
+        try:
+            self._flights.append(Flight(self._running, Arrival(self._slots.step())))
+        except Exception as error:  # memory, say: those rows are lost, and the next ones may fit
+            self._read(0)  # but not those that have come to their end by then
+            self._lose(error)
+
+    def _land(self) -> None:
+        """Hand out the tokens of the steps that were begun, but those of the last one where it goes on meanwhile."""
+        self._read(int(self.looks_ahead))
+        self._leave(len(self._flights))
+        if not self._running:
+            self._read(0)
+
+    def _read(self, num_kept: int) -> None:
+        while len(self._flights) > num_kept:
+            flight = self._flights.popleft()
+            if not flight.is_awaited:
+                continue
+            try:
+                tokens = flight.tokens.read()
+            except Exception as error:  # what broke on the device comes up here
+                self._fail(flight.rows, error)
+                self._lose(error)
+            else:
+                self._take(flight.rows, tokens)
+
     def _admit(self, newcomers: list[tuple[Ticket, Lane]]) -> None:
-        place = len(self._running)
         try:
             tokens = self._slots.join([lane.prompt for _, lane in newcomers])
         except Exception as error:  # as above
             self._fail(newcomers, error)
             self.tidy()
             return
-        self._running += newcomers
-        self._take(tokens, place)
+        self._running = [*self._running, *newcomers]
+        self._take(newcomers, tokens)
+        self._leave()
 
     def _next(self) -> list[tuple[Ticket, Lane]]:
         """Those that wait and can be read now, the first first, but for one whose adapter has to wait."""
@@ -153,20 +145,15 @@ class Pool:
         taken = {id(lane) for _, lane in found}
         self._waiting = deque(pair for pair in self._waiting if id(pair[1]) not in taken)
 
-    def _take(self, tokens: Sequence[int], first: int = 0) -> None:
-        """Hand out the tokens of the places from `first` on; free the slots of those that are done."""
+    def _take(self, rows: Sequence[tuple[Ticket, Lane]], tokens: Sequence[int]) -> None:
+        """Hand out a token to each row, but to those that were over before it came."""
         clock = time.perf_counter()
-        done = set()
-        for place, token in enumerate(tokens, start=first):
-            ticket, lane = self._running[place]
-            lane.tokens.append((token, clock - ticket.started))
-            if token in self._ends:
-                lane.ended = True
-            elif not lane.full:
+        for (ticket, lane), token in zip(rows, tokens, strict=True):
+            if lane.over:
                 continue
-            lane.over = True
-            done.add(place)
-        self._leave(done)
+            lane.tokens.append((token, clock - ticket.started))
+            lane.ended = token in self._ends
+            lane.over = lane.ended or not lane.num_left
 
     def tidy(self) -> None:
         """Free what belongs to decodes that are stopped or given up."""
@@ -175,7 +162,7 @@ class Pool:
             for lane in ticket.lanes:
                 lane.stopped, lane.over = lane.stopped or not lane.over, True
         if stopped:
-            self._leave({place for place, (_, lane) in enumerate(self._running) if lane.over})
+            self._leave()
             self._waiting = deque(pair for pair in self._waiting if not pair[1].over)
         self._forget()
 
@@ -183,22 +170,28 @@ class Pool:
         """Keep nothing of decodes that are over: their adapters may be large."""
         if any(ticket.is_over for ticket in self._tickets):
             self._tickets = [ticket for ticket in self._tickets if not ticket.is_over]
+            self._flights = deque(flight for flight in self._flights if flight.is_awaited)
 
-    def _leave(self, places: set[int]) -> None:
+    def _leave(self, num_unread: int = 0) -> None:
+        """Free the slots of the rows that are over, or will be by the `num_unread` tokens that each has not read."""
+        rows = self._running
+        places = {place for place, (_, lane) in enumerate(rows) if lane.over or lane.num_left <= num_unread}
         if not places:
             return
         try:
-            self._running = [self._running[place] for place in self._slots.leave(places)]
+            self._running = [rows[place] for place in self._slots.leave(places)]
         except Exception as error:  # as in a step: which row is where is not known any more
+            self._running = [row for place, row in enumerate(rows) if place not in places]
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         """Give up the rows that run, and the memory that they stood in."""
-        self._fail([(ticket, lane) for ticket, lane in self._running if not lane.over], error)
+        self._fail(self._running, error)
         self._running = []
         self._slots.release()
         self.tidy()  # their other rows, which wait
 
     def _fail(self, lanes: Iterable[tuple[Ticket, Lane]], error: Exception) -> None:
         for ticket, lane in lanes:
-            ticket.error, lane.over = error, True
+            if not lane.over:
+                ticket.error, lane.over = error, True

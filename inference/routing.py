@@ -3,20 +3,22 @@
 The language model's linear layers become `RoutedLinear`: the base result, and each row's own low-rank term,
 y += scaling * mask(x Aᵀ) Bᵀ, where A and B are those of all adapters in the batch, one below the other, and the mask
 zeroes what is another adapter's. So the work is the same in whatever order the rows stand, and rows of the base get the
-base's own result. Nothing is merged, so no weight ever changes.
+base's own result. Nothing is merged, so no weight of the base ever changes; where all rows have one adapter that brings
+weights of its own with the term in them (`Factors.whole`), those are used in the place of the base's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-MAX_TOGETHER = 4
-"""Adapters that rows of one batch may have whatever their ranks; see `fit_together`."""
+MAX_TOGETHER = 8
+"""Adapters that rows of one batch may have whatever their ranks (`fit_together`): as many as the app has in memory at
+most (`inference.shelf`), so that no visitor's row waits for another adapter's."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Factors:
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
+    whole: torch.Tensor | None = None
+    """(out, in), a copy of the base's weight with the term added, for batches of this adapter alone."""
 
     def on(self, device: torch.device) -> Factors:
         """The same on a device."""
-        return Factors(self.a.to(device), self.b.to(device), self.scaling)
+        return replace(self, a=self.a.to(device), b=self.b.to(device))
 
 
 Adapter = dict[str, Factors]
@@ -47,6 +51,8 @@ class Route:
     scaling: float
     others: torch.Tensor | None
     """(B, 1, R or 1), true where a rank is not the row's own; `None` if all rows have the one adapter."""
+    whole: torch.Tensor | None = None
+    """(out, in), what the layer multiplies with instead of its own weight and the term."""
 
 
 Routes = dict[str, Route]
@@ -75,8 +81,10 @@ class RoutedLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (torch's name)
         """(B, T, in) to (B, T, out)."""
-        output = F.linear(input, self.weight, self.bias)
         route = self.route
+        if route is not None and route.whole is not None:
+            return F.linear(input, route.whole, self.bias)
+        output = F.linear(input, self.weight, self.bias)
         if route is not None:
             low = input @ route.a  # (B, T, R)
             if route.others is not None:
@@ -137,7 +145,7 @@ def _joined(parts: list[tuple[Factors, torch.Tensor | None]]) -> Route:
     """One layer's term; a single adapter's factors are taken as they are, so that they may change in place."""
     if len(parts) == 1:
         factors, mask = parts[0]
-        return Route(factors.a, factors.b, factors.scaling, mask)
+        return Route(factors.a, factors.b, factors.scaling, mask, factors.whole if mask is None else None)
     a = torch.cat([factors.a * factors.scaling for factors, _ in parts], dim=1)  # masked after it, should it overflow
     b = torch.cat([factors.b for factors, _ in parts])
     masks = [mask.expand(-1, 1, factors.a.shape[1]) for factors, mask in parts if mask is not None]

@@ -13,6 +13,7 @@ from inference.errors import UserError
 from inference.format import THINK_PROMPT
 
 if TYPE_CHECKING:
+    from inference.families import ImageEncoding
     from inference.routing import Adapter
 
 
@@ -39,6 +40,8 @@ class Row:
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""
     """The completion's beginning, given: a forced `<think>`, or the text so far for Continue."""
+    encoding: ImageEncoding | None = field(default=None, repr=False, compare=False)
+    """The picture as `Engine.encode` made it, where it is at hand already."""
 
 
 @dataclass(frozen=True)

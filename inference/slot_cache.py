@@ -15,6 +15,8 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from inference.transfer import send
+
 ROOM = 1.25
 """Columns held per column needed, once rows join at different times: what lies between two moves to the left.
 
@@ -156,7 +158,7 @@ class SlotCache(Cache):
     def move(self, sources: Sequence[int], targets: Sequence[int], low: int, end: int) -> None:
         """Copy the columns [low, end) of some rows to the places of others."""
         tensors = self._tensors()
-        source, target = (torch.tensor(places, device=tensors[0].device) for places in (sources, targets))
+        source, target = (send(torch.tensor(places), tensors[0].device) for places in (sources, targets))
         for tensor in tensors:
             tensor[target, :, low:end] = tensor[source, :, low:end]
 

@@ -16,6 +16,7 @@ from inference.slot_cache import SlotCache
 from inference.static_step import StaticStep
 from inference.threads import threads_for
 from inference.tokens import Vocabulary
+from inference.transfer import send
 
 KEPT_BYTES = 128 * 2**20
 """Memory that empty slots keep for the next rows; one long row made it wide for all."""
@@ -92,8 +93,8 @@ class Slots:
         self._low = low
         return made
 
-    def step(self) -> list[int]:
-        """One token more for each row, in the order of their places."""
+    def step(self) -> torch.Tensor:
+        """One token more for each row: (B,), in the order of their places. Nothing waits for them to be there."""
         self._step += 1
         if self._column == self._cache.num_columns:
             self._cache.widen(max(_length(seat.prompt) for seat in self._seats))
@@ -107,7 +108,7 @@ class Slots:
             logits = self._forward() if self._static is None else self._static(self._tokens, self._column)
             self._column += 1
             self._tokens = self._chooser.choose(logits, self._step)
-            return self._tokens.tolist()
+        return self._tokens
 
     def _forward(self) -> torch.Tensor:
         """Logits (B, V) of the next token of each row."""
@@ -137,7 +138,7 @@ class Slots:
             order[hole] = mover
         if movers:
             self._cache.move(movers, holes, self._low, self._column)
-        index = torch.tensor(order, device=self._device)
+        index = send(torch.tensor(order), self._device)
         self._seats = [self._seats[place] for place in order]
         self._tokens, self._offsets = self._tokens[index], self._offsets[..., index, :]
         self._low, self._is_arranged = min(seat.start for seat in self._seats), False
@@ -176,7 +177,7 @@ class Slots:
         self._mask = None
         if max(starts) > self._low:
             columns = torch.arange(self._low, self._cache.num_columns, device=self._device)
-            hidden = columns < torch.tensor(starts, device=self._device)[:, None]  # (B, columns)
+            hidden = columns < send(torch.tensor(starts), self._device)[:, None]  # (B, columns)
             mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
             self._mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]  # (B, 1, 1, columns)
         groups = find_groups(self._seats, self._cache, self._low) if self._has_groups else None

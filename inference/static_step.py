@@ -17,6 +17,7 @@ import torch
 from inference.families import Family
 from inference.routing import Adapter, Router, Routes, make_routes
 from inference.slot_cache import SlotCache
+from inference.transfer import send
 
 WARM_UP_STEPS = 2
 """Steps of a plan before it is captured; libraries make their work spaces in them."""
@@ -80,7 +81,7 @@ class StaticStep:
             others, new = plan.routes[name].others, routes[name].others
             assert others is not None and new is not None
             others.copy_(new)
-        plan.starts.copy_(torch.tensor([*starts, *[0] * more]))
+        plan.starts.copy_(send(torch.tensor([*starts, *[0] * more]), self._device))
         plan.offsets.zero_()
         plan.offsets[..., : self._num_rows, :] = offsets
         plan.tokens.zero_()

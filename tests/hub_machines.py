@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,8 @@ class Jobs:
     """Kinds of machines of which none is free."""
     grace_seconds: float = 60.0
     """From SIGTERM to SIGKILL."""
+    hold_at: re.Pattern[str] | None = None
+    """All processes of the first Job that says such a line stand still from then on, until the Job is to end."""
     jobs: dict[str, Job] = field(default_factory=dict)
 
     @classmethod
@@ -118,6 +121,7 @@ class Jobs:
                 return
         job.spec["ends as"] = stage
         _signal(job.process, signal.SIGTERM)
+        _signal(job.process, signal.SIGCONT)
         threading.Timer(self.grace_seconds, _signal, (job.process, signal.SIGKILL)).start()
 
     def end_all(self) -> None:
@@ -156,6 +160,9 @@ class Jobs:
         assert job.process.stdout is not None
         for line in job.process.stdout:
             job.say(line.decode(errors="replace").rstrip("\n"))
+            if self.hold_at is not None and self.hold_at.search(job.lines[-1]["data"]):
+                self.hold_at = None
+                _signal(job.process, signal.SIGSTOP)
         status = job.process.wait()
         limit.cancel()
         with contextlib.suppress(ProcessLookupError):
@@ -180,9 +187,9 @@ class Jobs:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """To the first process alone, as a container's init hears it; SIGKILL to all."""
+    """To the first process alone, as a container's init hears it; what no process can refuse to all."""
     with contextlib.suppress(ProcessLookupError):
-        if number == signal.SIGKILL:
+        if number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)

@@ -26,9 +26,9 @@ from inference.decode import Reader
 from inference.engine import Completion, Engine, Row
 from inference.errors import UserError
 from inference.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
-from inference.pool import Lane
 from inference.prompts import Prompt
 from inference.settings import STARTER
+from inference.tickets import Lane
 from inference.tokens import TextStream
 from tests.samples import problems as make_problems
 from tests.samples import random_adapter
@@ -54,6 +54,14 @@ def tuned(engine: Engine, folders: dict[str, Path]) -> Iterator[Engine]:
     yield engine
     for name in folders:
         engine.remove_adapter(name)
+
+
+@pytest.fixture(params=[False, True], ids=["at once", "ahead"])
+def either(tuned: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each step begun after the tokens of the last were read, as on a CPU, or before, as on a GPU."""
+    tuned._pool.looks_ahead = request.param
+    yield tuned
+    tuned._pool.looks_ahead = False
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +142,8 @@ def test_the_shipped_model_answers_a_problem(engine: Engine, rows: list[Row]) ->
     assert completion.tokens_per_second == pytest.approx(completion.num_tokens / completion.seconds)
 
 
-def test_the_stream_adds_up_to_the_completions(tuned: Engine, rows: list[Row]) -> None:
-    decode = tuned.stream(rows)
+def test_the_stream_adds_up_to_the_completions(either: Engine, rows: list[Row]) -> None:
+    decode = either.stream(rows)
     streamed, steps = [""] * len(rows), 0
     for updates in decode:
         steps += 1
@@ -144,22 +152,22 @@ def test_the_stream_adds_up_to_the_completions(tuned: Engine, rows: list[Row]) -
             streamed[index] += text
         assert streamed == texts(decode.completions)  # as far as they have come
         assert max(c.num_tokens for c in decode.completions) == steps
-    assert streamed == texts(decode.completions) == texts(tuned.generate(rows))
+    assert streamed == texts(decode.completions) == texts(either.generate(rows))
     assert list(decode) == []
 
 
-def test_rows_that_end_leave_the_others_alone(tuned: Engine, rows: list[Row]) -> None:
+def test_rows_that_end_leave_the_others_alone(either: Engine, rows: list[Row]) -> None:
     lengths = [3, 40, 1, 17, 8, 25]
     shaped = [replace(row, max_new_tokens=n, min_new_tokens=n) for row, n in zip(rows, lengths, strict=True)]
-    together = tuned.generate(shaped)
+    together = either.generate(shaped)
     assert [c.num_tokens for c in together] == lengths and all(c.truncated for c in together)
-    assert [c.token_ids for c in together] == [tuned.generate([row])[0].token_ids for row in shaped]
+    assert [c.token_ids for c in together] == [either.generate([row])[0].token_ids for row in shaped]
 
 
-def test_rows_with_the_same_prompt_share_its_prefill(tuned: Engine, rows: list[Row]) -> None:
+def test_rows_with_the_same_prompt_share_its_prefill(either: Engine, rows: list[Row]) -> None:
     group = [replace(rows[i], temperature=1.0, seed=seed) for i in (1, 0) for seed in (1, 2, 3)]
-    together = tuned.generate([*group, group[0]])
-    assert [c.token_ids for c in together[:-1]] == [tuned.generate([row])[0].token_ids for row in group]
+    together = either.generate([*group, group[0]])
+    assert [c.token_ids for c in together[:-1]] == [either.generate([row])[0].token_ids for row in group]
     assert together[-1].token_ids == together[0].token_ids
 
 
@@ -217,10 +225,10 @@ def test_a_character_that_the_limit_cuts_in_two_is_left_out(engine: Engine, rows
         assert made == text == reader.completion().text and reader.completion().truncated is not end
 
 
-def test_stop_takes_effect_within_a_step(tuned: Engine, rows: list[Row]) -> None:
+def test_stop_takes_effect_within_a_step(either: Engine, rows: list[Row]) -> None:
     stop = threading.Event()
     endless = [replace(row, max_new_tokens=400, min_new_tokens=400) for row in rows[:3]]
-    decode = tuned.stream(endless, stop)
+    decode = either.stream(endless, stop)
     for step, _ in enumerate(decode, start=1):
         if step == 5:
             stop.set()
@@ -229,9 +237,9 @@ def test_stop_takes_effect_within_a_step(tuned: Engine, rows: list[Row]) -> None
         assert completion.stopped and not completion.truncated and completion.num_tokens == 5
 
 
-def test_a_row_that_ended_before_the_stop_is_not_stopped(tuned: Engine, rows: list[Row]) -> None:
+def test_a_row_that_ended_before_the_stop_is_not_stopped(either: Engine, rows: list[Row]) -> None:
     stop = threading.Event()
-    decode = tuned.stream([replace(rows[0], max_new_tokens=2), replace(rows[1], min_new_tokens=40)], stop)
+    decode = either.stream([replace(rows[0], max_new_tokens=2), replace(rows[1], min_new_tokens=40)], stop)
     for step, _ in enumerate(decode, start=1):
         if step == 3:
             stop.set()
@@ -304,14 +312,14 @@ def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path) -> None:
         Engine.load(tmp_path)
 
 
-def test_decodes_of_several_threads_take_turns(tuned: Engine, rows: list[Row]) -> None:
-    alone = [tuned.generate([row])[0].token_ids for row in rows]
+def test_decodes_of_several_threads_take_turns(either: Engine, rows: list[Row]) -> None:
+    alone = [either.generate([row])[0].token_ids for row in rows]
     found: list[tuple[int, ...] | None] = [None] * len(rows)
     together = threading.Barrier(len(rows))
 
     def ask(i: int) -> None:
         together.wait()
-        found[i] = tuned.generate([rows[i]])[0].token_ids
+        found[i] = either.generate([rows[i]])[0].token_ids
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(rows))]
     for thread in threads:
@@ -321,9 +329,9 @@ def test_decodes_of_several_threads_take_turns(tuned: Engine, rows: list[Row]) -
     assert found == alone
 
 
-def test_a_decode_that_is_given_up_holds_up_nobody(tuned: Engine, rows: list[Row]) -> None:
-    alone = tuned.generate([rows[1]])[0].token_ids
-    abandoned, other = tuned.stream(rows), tuned.stream([rows[1]])
+def test_a_decode_that_is_given_up_holds_up_nobody(either: Engine, rows: list[Row]) -> None:
+    alone = either.generate([rows[1]])[0].token_ids
+    abandoned, other = either.stream(rows), either.stream([rows[1]])
     next(iter(abandoned))
     next(iter(other))
     del abandoned
@@ -333,14 +341,14 @@ def test_a_decode_that_is_given_up_holds_up_nobody(tuned: Engine, rows: list[Row
     assert other.completions[0].token_ids == alone
 
 
-def test_an_adapter_may_go_while_a_decode_uses_it(tuned: Engine, rows: list[Row], folders: dict[str, Path]) -> None:
-    expected = tuned.generate([rows[1]])[0].token_ids
-    decode = tuned.stream([rows[1]])
+def test_an_adapter_may_go_while_a_decode_uses_it(either: Engine, rows: list[Row], folders: dict[str, Path]) -> None:
+    expected = either.generate([rows[1]])[0].token_ids
+    decode = either.stream([rows[1]])
     next(iter(decode))
-    tuned.remove_adapter("one")
+    either.remove_adapter("one")
     for _ in decode:
         pass
-    tuned.add_adapter("one", folders["one"])
+    either.add_adapter("one", folders["one"])
     assert decode.completions[0].token_ids == expected
 
 

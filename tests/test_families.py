@@ -20,6 +20,7 @@ from inference.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from inference.tokens import TextStream
 from tests.samples import problems, random_adapter
 from tests.tiny_models import TINY, build_tiny, needs_num2words
+from tests.waits import check_a_step
 
 SIZES = [(140, 140), (260, 90), (64, 200), (140, 140)]
 """Of the rows' pictures: patches and tiles of several shapes, and one small."""
@@ -77,6 +78,12 @@ def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
     monkeypatch.setattr(groups, "WORTH_BYTES", 1)
     twice = served.engine.generate([row for row in both for _ in range(2)])  # in groups, which are read once
     assert [c.token_ids for c in twice] == [c.token_ids for c in completions for _ in range(2)]
+
+
+def test_a_step_waits_for_nothing(served: Served, rows: list[Row]) -> None:
+    """Transformers' own part in it included."""
+    sampled = [replace(row, temperature=float(i % 2), top_p=0.9, min_new_tokens=2 * i) for i, row in enumerate(rows)]
+    check_a_step(served.engine, sampled)
 
 
 def test_a_completion_depends_on_the_picture(served: Served, rows: list[Row]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft.tuners.lora import LoraLayer
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
@@ -19,6 +20,7 @@ from tests.test_train_families import folder_of_pictures
 from tests.tiny_models import build_tiny
 from training.config import load_config
 from training.data import load_rows
+from training.grouped_queries import NAME, use_grouped_queries
 from training.loss_passes import FEWEST_ROWS, MOST_WASTE, split_by_length
 from training.run_folder import RunFolder
 from training.trainer import RunTrainer, build_trainer
@@ -80,13 +82,23 @@ def gradient(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
-    """The gradient by TRL's own methods and nothing of ours."""
+    """The gradient by TRL's own methods, PEFT's own layers, and nothing of ours."""
     trainer.model.zero_grad()
     policy, trainer.policy = trainer.policy, None
+    layers = [module for module in trainer.model.modules() if isinstance(module, LoraLayer)]
+    variants = [dict(layer.lora_variant) for layer in layers]
+    decoder = trainer.model.get_base_model().get_decoder()
+    assert all(variants) and decoder.config._attn_implementation == NAME
     try:
+        for layer in layers:
+            layer.lora_variant.clear()
+        decoder.set_attn_implementation("sdpa")
         GRPOTrainer._compute_loss(trainer, trainer.model, as_trl(trainer, inputs)).backward()
     finally:
         trainer.policy = policy
+        for layer, variant in zip(layers, variants):
+            layer.lora_variant.update(variant)
+        use_grouped_queries(decoder)
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 

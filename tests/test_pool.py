@@ -16,14 +16,20 @@ from inference.decode import Decode
 from inference.engine import Engine, Row
 from inference.routing import MAX_TOGETHER, Factors, fit_together
 from inference.settings import STARTER
+from inference.shelf import MOST_ALIVE
 from inference.slots import Slots
 from tests.samples import perturbed_adapter, problems
 
 
-@pytest.fixture(scope="module")
-def small() -> Engine:
-    """Three slots."""
-    return Engine.load(STARTER, num_slots=3)
+@pytest.fixture(scope="module", params=[False, True], ids=["at once", "ahead"])
+def small(request: pytest.FixtureRequest) -> Engine:
+    """Three slots; the next step is begun after the tokens of the last were read, or before."""
+    return looking(Engine.load(STARTER, num_slots=3), request.param)
+
+
+def looking(engine: Engine, ahead: bool) -> Engine:
+    engine._pool.looks_ahead = ahead
+    return engine
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +102,18 @@ def test_what_breaks_a_step_breaks_who_is_in_it_and_the_next_are_served(
 def test_a_decode_that_nobody_holds_frees_its_slots_at_once(small: Engine, rows: list[Row]) -> None:
     decode = small.stream(rows)  # three run, two wait
     next(decode)
-    assert num_running(small) == 3
+    next(decode)
+    assert num_running(small) == 3 and len(small._pool._flights) == small._pool.looks_ahead
     del decode
     gc.collect()
     assert num_running(small) == 0 and not small._pool._waiting and not small._pool._tickets
+    assert not small._pool._flights
 
 
-@pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+@pytest.fixture(scope="module", params=[False, True], ids=["at once", "ahead"])
+def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """With one adapter more than rows of one batch may have: ranks count as if the model were as narrow as can be."""
-    engine, root = Engine.load(STARTER), tmp_path_factory.mktemp("adapters")
+    engine, root = looking(Engine.load(STARTER), request.param), tmp_path_factory.mktemp("adapters")
     engine._pool._hidden_size = 0
     for i in range(MAX_TOGETHER + 1):
         engine.add_adapter(f"adapter-{i}", perturbed_adapter(root / f"adapter-{i}", seed=i, strength=0.1))
@@ -148,7 +156,7 @@ def test_ranks_decide_how_many_adapters_run_together() -> None:
     def adapter(rank: int) -> dict[str, Factors]:
         return {"layer": Factors(torch.zeros(8, rank), torch.zeros(rank, 8), 1.0)}
 
-    assert fit_together([adapter(512)] * MAX_TOGETHER, 64)
+    assert fit_together([adapter(512)] * MAX_TOGETHER, 64) and MAX_TOGETHER >= MOST_ALIVE
     assert fit_together([adapter(8)] * 16, 256) and not fit_together([adapter(8)] * 17, 256)
 
 
@@ -239,3 +247,4 @@ def test_threads_that_stop_and_drop_what_they_ask_get_and_leave_what_they_should
         assert not thread.is_alive()
     gc.collect()
     assert not wrong and num_running(small) == 0 and not small._pool._waiting and not small._pool._tickets
+    assert not small._pool._flights

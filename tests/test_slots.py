@@ -100,10 +100,11 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Peer:
 VISIT = st.tuples(st.integers(0, 30), st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(1, 60))
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(VISIT, min_size=1, max_size=5))
-def test_rows_join_and_leave_at_any_step(peer: Peer, visits: list[tuple[int, list[int], int]]) -> None:
+@settings(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(VISIT, min_size=1, max_size=5), st.booleans())
+def test_rows_join_and_leave_at_any_step(peer: Peer, visits: list[tuple[int, list[int], int]], ahead: bool) -> None:
     """Each visit comes at a step with some rows, and goes after a number of steps if they have not ended by then."""
+    peer.engine._pool.looks_ahead = ahead
     under_way: list[tuple[Decode, list[int], threading.Event, int]] = []
     step = 0
     while step <= 30 or not all(decode.is_over for decode, *_ in under_way):
@@ -124,7 +125,8 @@ def test_rows_join_and_leave_at_any_step(peer: Peer, visits: list[tuple[int, lis
             peer.check(number, completion.token_ids)
             if not completion.stopped:
                 assert len(completion.token_ids) == len(peer.expected[number])
-    assert not peer.engine._pool._running and not peer.engine._pool._tickets
+    assert not peer.engine._pool._running and not peer.engine._pool._tickets and not peer.engine._pool._flights
+    peer.engine._pool.looks_ahead = False
 
 
 def test_a_seed_gives_the_same_text_whoever_comes_and_goes(peer: Peer) -> None:

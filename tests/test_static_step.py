@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from inference.engine import Engine, Row
 from inference.routing import Factors
 from inference.settings import STARTER
-from inference.static_step import MAX_PLANS
+from inference.static_step import MAX_PLANS, StaticStep
 from tests.samples import perturbed_adapter, problems
+from tests.waits import check_a_step
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,21 @@ def rows() -> list[Row]:
     return made
 
 
-def test_rows_that_come_and_go_get_what_the_ordinary_step_gives(static: Engine, plain: Engine) -> None:
+@pytest.fixture(scope="module")
+def expected(plain: Engine) -> list[tuple[int, ...]]:
+    """What the ordinary step gives each of the eleven alone."""
+    return [plain.generate([row])[0].token_ids for row in rows()]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_rows_that_come_and_go_get_what_the_ordinary_step_gives(
+    static: Engine, expected: list[tuple[int, ...]], ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More rows than slots, so that one joins whenever one ends, and another decode in the midst of it."""
     asked = rows()
-    expected = [plain.generate([row])[0].token_ids for row in asked]
+    monkeypatch.setattr(static._pool, "looks_ahead", ahead)
+    if ahead:
+        monkeypatch.setattr(StaticStep, "_forward", as_a_graph_does(StaticStep._forward))
     first = static.stream(asked)
     for _ in range(6):
         next(first)
@@ -69,6 +82,17 @@ def test_rows_that_come_and_go_get_what_the_ordinary_step_gives(static: Engine, 
     assert [c.token_ids for c in static.generate(asked)] == expected, "with the plans that are there"
 
 
+def as_a_graph_does(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Each step of a plan writes its logits where the last one's were."""
+    places: dict[Any, torch.Tensor] = {}
+
+    def written(self: StaticStep, plan: Any) -> torch.Tensor:
+        made = forward(self, plan)
+        return places.setdefault(plan, torch.empty_like(made)).copy_(made)
+
+    return written
+
+
 def test_what_a_row_left_behind_is_never_looked_at(static: Engine, plain: Engine) -> None:
     """NaN in columns that are not written yet would come through any mask."""
     asked = [replace(row, adapter=None) for row in rows()[4:8]]
@@ -79,6 +103,10 @@ def test_what_a_row_left_behind_is_never_looked_at(static: Engine, plain: Engine
     static.generate([bad, bad])
     found = static.generate([*asked, bad, asked[0]])
     assert [c.token_ids for c in found[:4]] == expected and found[5].token_ids == expected[0]
+
+
+def test_a_step_waits_for_nothing(static: Engine) -> None:
+    check_a_step(static, [replace(row, max_new_tokens=8, min_new_tokens=8 - i) for i, row in enumerate(rows()[:4])])
 
 
 def test_the_memory_of_slots_takes_the_plans_along(static: Engine) -> None:

@@ -12,8 +12,9 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
+import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from PIL import Image
@@ -26,6 +27,8 @@ from inference.routing import Adapter, Factors
 from inference.rows import Row
 
 _POLICY = "policy"
+WHOLE_BYTES = 256 * 2**20
+"""Linear layers of at most so many bytes are copied with the LoRA in them, once for each rollout."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,13 @@ class PolicyEngine:
                 temperature=temperature,
                 top_p=top_p,
                 seed=seed,
+                encoding=prompt.picture,
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        completions = self.engine.generate(rows)
+        ids = self.engine.token_ids(rows)
         self.engine.release()  # the loss, which comes next, needs the memory
-        return [list(completion.token_ids) for completion in completions]
+        return ids
 
     def _check_length(self, longest: int, max_new_tokens: int) -> None:
         limit = self.engine.max_length
@@ -136,17 +140,27 @@ def share_weights(model: nn.Module) -> Any:
 def live_adapter(model: PeftModel) -> Adapter:
     """The LoRA that is being trained, as the engine adds it: views of PEFT's own matrices, which move with them.
 
-    Matrices of another dtype than the base's are cast, and so copied.
+    Matrices of another dtype than the base's are cast, and so copied. A small model in fp32 gets whole weights too, of
+    this moment: one product a layer instead of three. In bf16 they would lose what a LoRA adds, which is small.
     """
     name = model.active_adapter
     adapter: Adapter = {}
+    weights: dict[str, torch.Tensor] = {}
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and name in module.lora_A:
-            base: Any = module.get_base_layer()
+            weight = weights[path] = cast(Any, module.get_base_layer()).weight
             factors = [side[name].get_parameter("weight") for side in (module.lora_A, module.lora_B)]
-            a, b = (factor.detach().to(base.weight.dtype).t() for factor in factors)
+            a, b = (factor.detach().to(weight.dtype).t() for factor in factors)
             adapter[path] = Factors(a, b, module.scaling[name])
+    if all(weight.dtype == torch.float32 for weight in weights.values()):
+        if sum(weight.nbytes for weight in weights.values()) <= WHOLE_BYTES:
+            return {path: _with_whole(factors, weights[path]) for path, factors in adapter.items()}
     return adapter
+
+
+def _with_whole(factors: Factors, weight: torch.Tensor) -> Factors:
+    whole = torch.addmm(weight.detach(), factors.b.t(), factors.a.t(), alpha=factors.scaling)  # (out, in)
+    return replace(factors, whole=whole)
 
 
 def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:

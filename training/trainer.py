@@ -21,7 +21,9 @@ from inference.settings import base_source
 from inference.tokens import chat_markers
 from training.checks import check_processes
 from training.config import RunConfig
+from training.grouped_queries import use_grouped_queries
 from training.lora import load_adapter, lora_config, stop_tower_gradient
+from training.lora_term import add_in_place
 from training.loss_batch import arrange, replace_groups, select_rows
 from training.loss_passes import Passes
 from training.policy_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
@@ -54,6 +56,9 @@ class RunTrainer(GRPOTrainer):
         self.skip_zero_signal = skip_zero_signal
         self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
+        add_in_place(self.model)
+        if self.accelerator.device.type == "cpu":
+            use_grouped_queries(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
         self.scored: list[RolloutPrompt] = []
