@@ -144,15 +144,17 @@ def _times(theirs: list[float], ours: list[float]) -> str:
 
 
 def _rollouts(ours: Side, theirs: Side, goal: str) -> Measurement:
-    title = "GRPO, rollouts alone"
-    if ours.problem or theirs.problem:
-        return Measurement(title, ours.problem, goal, f"TRL's own path: {theirs.problem}" if theirs.problem else "")
+    title, group = "GRPO, rollouts alone", f"{ours.config.prompts_per_step} prompts x {ours.config.num_generations}"
+    if ours.problem:
+        return Measurement(title, ours.problem, goal, group)
     tokens = ours.config.completions_per_step * ours.config.max_completion_length
-    speed, peer = (tokens / statistics.median(side.rollout_seconds) for side in (ours, theirs))
+    speed = f"{tokens / statistics.median(ours.rollout_seconds):.0f} tokens/s"
+    if theirs.problem:
+        return Measurement(title, speed, goal, f"{group}, pictures included; TRL's own path: {theirs.problem}")
+    peer = tokens / statistics.median(theirs.rollout_seconds)
     times = median_ratio(theirs.rollout_seconds, ours.rollout_seconds)
-    group = f"{ours.config.prompts_per_step} prompts x {ours.config.num_generations}"
     note = f"{group}, pictures included; TRL's own path {peer:.0f} tokens/s: {times:.2f} times as fast"
-    return Measurement(title, f"{speed:.0f} tokens/s", goal, note)
+    return Measurement(title, speed, goal, note)
 
 
 def _line(title: str, side: Side, goal: str, note: str) -> Measurement:

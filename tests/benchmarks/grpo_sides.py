@@ -78,6 +78,7 @@ class Side:
         """
         if self.problem:
             return self.problem
+        _free()  # whatever was there before
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         try:
@@ -85,10 +86,9 @@ class Side:
                 self._take_round(number, rows, Path(folder), then)
         except torch.OutOfMemoryError:
             self.problem = "out of memory"
-        gc.collect()  # a trainer and its callbacks know each other
         if torch.cuda.is_available():
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated())
-            torch.cuda.empty_cache()
+        _free()
         return self.problem or f"{1 / self.seconds[-1]:.2f} completions/s"
 
     def _take_round(self, number: int, rows: Dataset, folder: Path, then: Callable[[Any], None] | None) -> None:
@@ -165,6 +165,13 @@ def vllm(length: int) -> Build:
     """TRL's trainer with vLLM in the same process, which wants CUDA: neither was to be had where this was written,
     so it has never been run."""
     return trl(use_vllm=True, vllm_mode="colocate", vllm_max_model_length=length + 1024)
+
+
+def _free() -> None:
+    """Give back what nobody holds; a trainer and its callbacks know each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _check(history: list[dict[str, Any]], length: int) -> None:
