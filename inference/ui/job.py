@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -148,3 +149,10 @@ def _thought_ends(text: str) -> bool:
         return False  # quickly, since it is asked at every token
     parsed = parse_completion(text, final=False)
     return bool(parsed.thinking and parsed.answer)
+
+
+def encode_together(engine: Engine, jobs: Sequence[Job]) -> None:
+    """Pictures of questions that begin together go through the tower together; each then finds its own there."""
+    if len(jobs) > 1:
+        with contextlib.suppress(Exception):  # one that breaks is told to whoever asked it, when it begins
+            engine.encode([row.image for job in jobs for row in job.rows])

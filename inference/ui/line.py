@@ -25,7 +25,7 @@ from inference.errors import Busy
 from inference.rates import RateLimit, whole_seconds
 from inference.rows import Row
 from inference.settings import DEFAULT_LIMITS, Limits
-from inference.ui.job import Job, Progress
+from inference.ui.job import Job, Progress, encode_together
 from inference.visitors import Asker
 
 if TYPE_CHECKING:
@@ -220,7 +220,9 @@ class Line:
         finally:
             self._loaded.set()
         while True:
-            for job in self._admitted(self.engine):
+            new = self._admitted(self.engine)
+            encode_together(self.engine, new)
+            for job in new:
                 if not job.begin(self.engine):
                     self._release(job)
             if self._serving:
