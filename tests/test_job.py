@@ -60,7 +60,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 
 def rows() -> list[Row]:
-    options = {"max_new_tokens": LENGTH, "min_new_tokens": LENGTH}
+    options: dict[str, Any] = {"max_new_tokens": LENGTH, "min_new_tokens": LENGTH}
     return [Row(p.image.convert("RGB"), p.problem, **options) for p in problems(4, seed=21)]
 
 

@@ -27,15 +27,15 @@ class InPlaceTerm(LoraVariant):
         return _AddTerm.apply(result, low, b.weight, scaling)
 
     @staticmethod
-    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
+    def merge_safe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
     @staticmethod
-    def merge_unsafe(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> None:
+    def merge_unsafe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> None:
         orig_weight.data += module.get_delta_weight(active_adapter)
 
     @staticmethod
-    def unmerge(module: LoraLayer, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
+    def unmerge(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
         return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
 
