@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -115,3 +118,14 @@ def test_a_stop_while_pictures_are_encoded_ends_that_question_alone(gate: Gate) 
     gate.may_encode.set()
     assert [num_tokens(job) for job in (first, *others)] == [LENGTH] * 3
     assert num_tokens(second) == 0 and second.progress()[0].completion.stopped and second.error is None  # type: ignore[union-attr]
+
+
+def test_a_line_that_waits_keeps_no_question_that_has_ended(gate: Gate) -> None:
+    """Nor the adapter and the picture that came with it."""
+    [job] = gate.together(rows()[:1])
+    assert num_tokens(job) == LENGTH
+    kept, deadline = weakref.ref(job), time.monotonic() + WAIT_SECONDS
+    del job
+    while gc.collect() >= 0 and kept() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert kept() is None

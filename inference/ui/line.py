@@ -220,11 +220,7 @@ class Line:
         finally:
             self._loaded.set()
         while True:
-            new = self._admitted(self.engine)
-            encode_together(self.engine, new)
-            for job in new:
-                if not job.begin(self.engine):
-                    self._release(job)
+            self._begin(self.engine, self._admitted(self.engine))
             if self._serving:
                 self._step(self.engine)
 
@@ -240,6 +236,13 @@ class Line:
                 self._serving.append(new[-1])
                 free -= len(new[-1].rows)
         return new
+
+    def _begin(self, engine: Engine, new: Sequence[Job]) -> None:
+        """Apart from the loop, which waits for the next ones and would keep these, with their adapters, meanwhile."""
+        encode_together(engine, new)
+        for job in new:
+            if not job.begin(engine):
+                self._release(job)
 
     def _step(self, engine: Engine) -> None:
         """One token for each row before the engine."""
