@@ -95,15 +95,29 @@ class Pool:
                 self._take(flight.rows, tokens)
 
     def _admit(self, newcomers: list[tuple[Ticket, Lane]]) -> None:
-        try:
-            tokens = self._slots.join([lane.prompt for _, lane in newcomers])
-        except Exception as error:  # as above
+        """Read their prompts; where that breaks for several decodes together, those of each apart."""
+        error = self._join(newcomers)
+        if error is None:
+            return
+        decodes = list(dict.fromkeys(ticket for ticket, _ in newcomers))
+        if len(decodes) == 1:
             self._fail(newcomers, error)
             self.tidy()
             return
+        del error  # with what its frames hold
+        for decode in decodes:
+            self._admit([pair for pair in newcomers if pair[0] is decode])
+
+    def _join(self, newcomers: list[tuple[Ticket, Lane]]) -> Exception | None:
+        """Returns what broke, memory, say: the prompts of one decode are no other's trouble."""
+        try:
+            tokens = self._slots.join([lane.prompt for _, lane in newcomers])
+        except Exception as error:
+            return error
         self._running = [*self._running, *newcomers]
         self._take(newcomers, tokens)
         self._leave()
+        return None
 
     def _next(self) -> list[tuple[Ticket, Lane]]:
         """Those that wait and can be read now, the first first, but for one whose adapter has to wait."""

@@ -87,8 +87,8 @@ class Slots:
         tokens = Chooser(seats, self._vocabulary, self._device).choose(read.logits, self._step)
         made = tokens.tolist()
         offsets = read.positions - end
-        self._offsets = torch.cat([self._offsets, offsets], dim=-2) if num_old else offsets
-        self._tokens = torch.cat([self._tokens, tokens])
+        offsets = torch.cat([self._offsets, offsets], dim=-2) if num_old else offsets
+        self._offsets, self._tokens = offsets, torch.cat([self._tokens, tokens])
         self._seats += seats
         self._low = low
         return made

@@ -83,6 +83,24 @@ def test_what_breaks_a_prefill_breaks_its_own_rows_alone(
     assert running.completions[0].token_ids == alone
 
 
+def test_what_cannot_be_read_breaks_nobody_who_comes_with_it(small: Engine, rows: list[Row]) -> None:
+    """A picture as another model's tower made it; the tokens alone are asked for, or text."""
+    alone = [small.generate([row])[0].token_ids for row in rows[:2]]
+    [picture] = small.encode([rows[2].image])
+    foreign = [replace(picture, features=picture.features[:, :-4]), replace(picture, features=picture.features[:-1])]
+    broken = [replace(rows[2], encoding=made) for made in foreign]
+    decodes = [small.stream([row]) for row in (rows[0], broken[0], rows[1])]
+    assert [finished(decode) for decode in decodes[::2]] == [[ids] for ids in alone]
+    with pytest.raises(Exception):  # noqa: B017 (whatever the model says to it)
+        list(decodes[1])
+    for row in broken:
+        with pytest.raises(Exception):  # noqa: B017
+            small.token_ids([rows[0], row])
+        assert not num_running(small) and not small._pool._tickets and not small._pool._flights
+    known = replace(rows[1], encoding=small.encode([rows[1].image])[0])
+    assert small.token_ids([rows[0], known]) == [list(ids) for ids in alone]
+
+
 def test_what_breaks_a_step_breaks_who_is_in_it_and_the_next_are_served(
     small: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 
 class InPlaceTerm(LoraVariant):
-    """Plain LoRA. Merging is not among what it can do."""
+    """Plain LoRA; merged and unmerged as PEFT does it, since that is how TRL hands the policy to vLLM."""
 
     @staticmethod
     def forward(module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **kwargs: Any) -> Any:
@@ -25,6 +25,18 @@ class InPlaceTerm(LoraVariant):
         if not low.dtype == result.dtype == b.weight.dtype:  # mixed precision
             return result + b(low) * scaling
         return _AddTerm.apply(result, low, b.weight, scaling)
+
+    @staticmethod
+    def merge_safe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
+        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+    @staticmethod
+    def merge_unsafe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> None:
+        orig_weight.data += module.get_delta_weight(active_adapter)
+
+    @staticmethod
+    def unmerge(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
+        return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
 
 class _AddTerm(torch.autograd.Function):
