@@ -90,11 +90,16 @@ def load_settings(
         adapter_is_pinned=bool(pinned),
         home=home,
         state=Path(state).expanduser().absolute() if state else None,
-        cuda_graphs=_is_on("LOOKTHINK_CUDA_GRAPHS", env),
+        cuda_graphs=wants_cuda_graphs(env),
         limits=file.limits,
         space=file.space,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
+
+
+def wants_cuda_graphs(env: Mapping[str, str] = os.environ) -> bool:
+    """True if decode steps are to be held by CUDA graphs, where there is CUDA. Raises `UserError`."""
+    return _is_on("LOOKTHINK_CUDA_GRAPHS", env)
 
 
 def _is_on(name: str, env: Mapping[str, str]) -> bool:

@@ -87,7 +87,7 @@ def _index_of(url: str, name: str) -> int:
 
 
 def _outcome(seen: str) -> str:
-    if "questions are waiting already" in seen or "questions of yours" in seen:
+    if "questions are waiting or being answered" in seen or "questions of yours" in seen:
         return "busy"
     ended = any(f'data-state=\\\\"{state}\\\\"' in seen or f'data-state=\\"{state}\\"' in seen for state in ENDED)
     return "answered" if ended else f"no end: {seen[-300:]}"

@@ -18,7 +18,7 @@ from training.run_folder import RunFolder, is_whole
 ROOT = Path(__file__).parents[1]
 PATIENCE = {
     "starting": 4.0,
-    "reading the data": 0.2,
+    "reading the data": 0.03,
     "loading the model": 0.5,
     "training": 1.5,
     "saving": 0.08,

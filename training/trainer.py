@@ -17,7 +17,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.engine import Engine
-from inference.settings import base_source
+from inference.settings import base_source, wants_cuda_graphs
 from inference.tokens import chat_markers
 from training.checks import check_processes
 from training.config import RunConfig
@@ -70,7 +70,9 @@ class RunTrainer(GRPOTrainer):
             self.rollout_func = None
             return None
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
-        engine = Engine(twin.to(self.accelerator.device), self.processing_class, base, num_slots=completions)
+        device = self.accelerator.device
+        has_graphs = device.type == "cuda" and wants_cuda_graphs()
+        engine = Engine(twin.to(device), self.processing_class, base, completions, has_graphs)
         share = not self.args.gradient_checkpointing
         self.passes = Passes(engine.family, engine.tokens.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)

@@ -205,7 +205,9 @@ class Line:
             raise Busy(NOT_LOADED)
         jobs = [*self._serving, *self._waiting]
         if len(jobs) > self._limits.max_waiting:
-            raise Busy(f"{self._limits.max_waiting} questions are waiting already; try again in a minute.")
+            raise Busy(
+                f"{self._limits.max_waiting} questions are waiting or being answered already; try again in a minute."
+            )
         own = sum(job.asker.visitor == asker.visitor for job in jobs) if asker.visitor else 0
         if own >= self._limits.questions_at_once:
             raise Busy(f"{own} questions of yours are not answered yet; ask the next one when one of them is.")
