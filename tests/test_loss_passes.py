@@ -140,6 +140,19 @@ def test_other_families_too(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_checkpointing_computes_the_same_again(tmp_path: Path) -> None:
+    """With dropout, which draws the same where rows go in one pass: LoRA's term is added in place here, too."""
+    trainer = make(tmp_path, gradient_checkpointing=True, lora_dropout=0.5, max_completion_length=6)
+    inputs = batch(trainer)
+    gradients = []
+    for of in (gradient, of_trl):
+        torch.manual_seed(7)
+        gradients.append(of(trainer, inputs))
+    ours, theirs = gradients
+    assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
+
+
+@pytest.mark.slow
 def test_the_reference_is_scored_as_trl_scores_it(tmp_path: Path) -> None:
     """With a KL penalty: the base's log-probabilities, in parts of a micro-batch."""
     trainer = make(tmp_path, beta=0.1, micro_batch_size=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -86,7 +88,21 @@ def test_a_prompt_without_room_for_its_completion_is_named(trainer: RunTrainer, 
         trainer.policy.generate(prompts, [0] * len(prompts), max_new_tokens=4090)
 
 
-def test_rollouts_hold_no_memory_while_the_loss_runs(trainer: RunTrainer, rollouts: Any) -> None:
+def test_rollouts_hold_no_memory_while_the_loss_runs(
+    trainer: RunTrainer, rollouts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither keys and values nor the whole weights."""
+    made: list[weakref.ref] = []
+
+    def noted(model: Any) -> Any:
+        adapter = live_adapter(model)
+        made.extend(weakref.ref(factors.whole) for factors in adapter.values())
+        return adapter
+
+    monkeypatch.setattr("training.policy_engine.live_adapter", noted)
+    trainer.policy.generate(rollouts["rollout_prompts"], [0] * 8, max_new_tokens=2)
+    gc.collect()
+    assert made and not any(whole() is not None for whole in made)
     cache = trainer.policy.engine._pool._slots._cache
     assert (cache.num_rows, cache.num_columns, cache._tensors()) == (0, 0, [])
 

@@ -159,7 +159,7 @@ def test_who_waits_for_room_for_an_adapter_is_overtaken_for_a_while(
     names = crowded.adapters
     running = crowded.stream([replace(rows[0], adapter=name, max_new_tokens=12, min_new_tokens=12) for name in names])
     next(running)  # the last of them waits
-    short = {"max_new_tokens": 1, "min_new_tokens": 1}
+    short: dict[str, Any] = {"max_new_tokens": 1, "min_new_tokens": 1}
     for name, passes in ((None, True), (names[0], True), (None, False)):
         decode = crowded.stream([replace(rows[1], adapter=name, **short)])
         crowded.step()
