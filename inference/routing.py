@@ -106,10 +106,11 @@ class Router:
         """The next forwards are for the batch of these routes."""
         if routes is self._used:
             return
+        layers = [self.layers[name] for name in routes]  # first: an adapter of another model leaves no trace
         for name in self._used:
             self.layers[name].route = None
-        for name, route in routes.items():
-            self.layers[name].route = route
+        for layer, route in zip(layers, routes.values()):
+            layer.route = route
         self._used = routes
 
 

@@ -101,6 +101,17 @@ def test_what_cannot_be_read_breaks_nobody_who_comes_with_it(small: Engine, rows
     assert small.token_ids([rows[0], known]) == [list(ids) for ids in alone]
 
 
+def test_an_adapter_of_another_model_leaves_no_trace(small: Engine, rows: list[Row]) -> None:
+    """Some of its layers are found, and one is not."""
+    alone = small.generate([rows[0]])[0].token_ids
+    foreign = small.read_adapter(STARTER / "adapter")
+    foreign = {name: replace(f, b=f.b + 1) for name, f in foreign.items()} | {"nowhere": next(iter(foreign.values()))}
+    decodes = [small.stream([row]) for row in (replace(rows[1], adapter="it", held=lambda: foreign), rows[0])]
+    with pytest.raises(KeyError, match="nowhere"):
+        list(decodes[0])
+    assert finished(decodes[1]) == [alone] and small.generate([rows[0]])[0].token_ids == alone
+
+
 def test_what_breaks_a_step_breaks_who_is_in_it_and_the_next_are_served(
     small: Engine, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
