@@ -51,6 +51,7 @@ torture: $(DEV_STAMP)
 	    tests/test_state_keeper.py tests/test_publisher.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or many or amid"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,11 @@ __all__ = ["hub", "hub_client", "hub_url", "impatient"]  # fixtures: a local Hub
 if TYPE_CHECKING:
     from inference.engine import Engine
 
-hypothesis.settings.register_profile("shared machine", deadline=None)  # a slow example is not a wrong one
+hypothesis.settings.register_profile(
+    "shared machine",
+    deadline=None,  # a slow example is not a wrong one
+    derandomize="LOOKTHINK_TORTURE" not in os.environ,  # seeds: the same commit has the same result every time
+)
 hypothesis.settings.load_profile("shared machine")
 
 REQUIRE_BROWSER = bool(os.environ.get("LOOKTHINK_REQUIRE_BROWSER"))

@@ -39,6 +39,12 @@ def test_marks_span_the_values(low, width):
     assert marks[0] <= low + slack and marks[-1] >= low + width - slack
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 5e-324), (-5e-324, 0.0), (0.0, 0.0), (-1e-300, 1e-310), (-2.0, -2.0)])
+def test_marks_of_next_to_nothing(low, high):
+    marks = ticks(low, high)
+    assert 2 <= len(marks) <= 5 and marks == sorted(set(marks)) and marks[0] <= low and high <= marks[-1]
+
+
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=20), POINTS, max_size=9), st.sampled_from(["", "%", "tokens"]))
 def test_whatever_is_drawn_stays_in_the_frame(series, unit):

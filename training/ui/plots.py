@@ -20,6 +20,8 @@ MAX_POINTS = 600
 """Points drawn of one line: more than that no screen shows."""
 SMOOTH_FROM = 20
 """Lines of this many points or more are drawn as a mean, over the points themselves in pale."""
+SMALLEST = 1e-290
+"""What is nearer to 0 is drawn as 0: steps between such numbers are 0 themselves."""
 _WINDOW = 5
 """Points on each side that a mean takes in."""
 
@@ -65,8 +67,10 @@ def ticks(low: float, high: float) -> list[float]:
     >>> ticks(0, 34.2)
     [0.0, 10.0, 20.0, 30.0, 40.0]
     """
-    if low == high:
-        low, high = (low - abs(low), low + abs(low)) if low else (0.0, 1.0)
+    if max(abs(low), abs(high)) < SMALLEST:
+        low, high = min(0.0, math.copysign(1.0, low)), 1.0
+    elif low == high:
+        low, high = low - abs(low), low + abs(low)
     power = 10.0 ** math.floor(math.log10(high - low))
     for step in (factor * power for factor in (0.2, 0.25, 0.5, 1, 2, 5)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
