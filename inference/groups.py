@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from inference.attention import use_attention
 from inference.choice import Seat
 from inference.slot_cache import SlotCache, States
 
@@ -74,9 +73,7 @@ def find_groups(seats: Sequence[Seat], cache: SlotCache, low: int) -> Groups | N
 
 def use_groups(decoder: Any) -> None:
     """Let a language model take `groups` in its forward; without them it does what it did."""
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    decoder.set_attn_implementation(NAME)
+    use_attention(decoder, NAME, attend)
 
 
 def attend(

@@ -35,7 +35,8 @@ class Factors:
 
     def on(self, device: torch.device) -> Factors:
         """The same on a device."""
-        return replace(self, a=self.a.to(device), b=self.b.to(device))
+        whole = None if self.whole is None else self.whole.to(device)
+        return replace(self, a=self.a.to(device), b=self.b.to(device), whole=whole)
 
 
 Adapter = dict[str, Factors]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from inference.attention import use_attention
 
 NAME = "sdpa_grouped_queries"
 """Of the attention, in transformers' interface."""
@@ -23,9 +23,7 @@ _MORE = ("position_bias", "cache", "softcap")
 
 def use_grouped_queries(decoder: Any) -> None:
     """Let a language model attend that way."""
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    decoder.set_attn_implementation(NAME)
+    use_attention(decoder, NAME, attend)
 
 
 def attend(
