@@ -34,7 +34,7 @@ pretrain: $(RUN_STAMP)
 	$(PYTHON) -m training pretrain
 
 space: $(RUN_STAMP)
-	$(PYTHON) -m training.space.front_matter
+	$(PYTHON) -m training.hub.space.readme_block
 
 test: $(DEV_STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
@@ -45,12 +45,12 @@ check: $(DEV_STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/test_train.py tests/test_killed_runs.py tests/test_crowd.py \
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/training/cli/test_train.py tests/end_to_end/test_killed_runs.py tests/end_to_end/test_crowd.py \
 	    -k "twenty or five_hundred"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_deploy_faults.py tests/test_sleep_timer.py tests/test_hub_adapters.py \
-	    tests/test_state_keeper.py tests/test_publisher.py -k fault
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_job_launcher.py tests/test_job_main.py -k "fault or many or amid"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/test_requirements.py
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/hub/space/test_apply_faults.py tests/training/hub/space/test_sleep_timer.py tests/inference/adapters/test_hub_fetch.py \
+	    tests/training/hub/backup/test_keeper.py tests/training/hub/publish/test_publisher.py -k fault
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/launch/jobs/test_launcher.py tests/training/launch/jobs/test_worker.py -k "fault or many or amid"
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/end_to_end/test_requirements.py
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
 
 clean:

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inference.errors import UserError
-from inference.images import limit_decoding
-from inference.settings import Settings, load_settings
+from inference.common.errors import UserError
+from inference.common.settings import Settings, load_settings
+from inference.prompt.image import limit_decoding
 
 UPLOAD_SECONDS = 3600
 """Uploads are deleted when they are older than this."""
@@ -56,7 +56,7 @@ def prepare(settings: Settings) -> None:
 def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, Any]:
     """The page as a `gr.Blocks`, and its service, which loads the engine (unless given) in the background.
 
-    `side` is what stands behind the tab Train (`training.ui.side`).
+    `side` is what stands behind the tab Train (`training.ui.training_app`).
     """
     import gradio as gr
 
@@ -72,8 +72,8 @@ def build_app(settings: Settings, side: Any, engine: Any = None) -> tuple[Any, A
 
 def launch(blocks: Any, service: Any, side: Any, **options: Any) -> Any:
     """Serve the page; `options` go to Gradio. Gives what counts the streams that are open."""
-    from inference.logs import adopt_the_server, keep_words_out_of_the_log
-    from inference.presence import Streams
+    from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
+    from inference.server.streams import Streams
     from inference.ui import theme
 
     streams = Streams()
@@ -104,10 +104,10 @@ def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
     """What stands around Gradio's own routes: middleware, outermost first, and routes of ours."""
     from starlette.middleware import Middleware
 
-    from inference.guard import BodyLimit, SecurityHeaders
-    from inference.health import health_route
-    from inference.presence import Presence
-    from inference.visitor_limits import VisitorLimits
+    from inference.server.health import health_route
+    from inference.server.middleware import BodyLimit, SecurityHeaders
+    from inference.server.streams import Presence
+    from inference.server.visitor_limits import VisitorLimits
 
     limits = service.settings.limits
     return {
@@ -126,9 +126,9 @@ def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
 
 def main() -> int:
     """Run the app until it is told to stop; 1 if the settings or files are wrong."""
-    from inference.logs import VARIABLE, event, set_up
-    from inference.shutdown import leave, shut_down, stop_signal
-    from training.access import Access
+    from inference.common.logs import VARIABLE, event, set_up
+    from inference.server.shutdown import leave, shut_down, stop_signal
+    from training.admin.access import Access
 
     is_json = os.environ.get(VARIABLE, "").strip() == "json"
     set_up(is_json)
@@ -137,7 +137,7 @@ def main() -> int:
         access = Access(settings.home)
         stop = stop_signal()
         prepare(settings)
-        from training.ui.side import TrainSide  # it imports Gradio, which `prepare` goes before
+        from training.ui.training_app import TrainSide  # it imports Gradio, which `prepare` goes before
 
         side = TrainSide(settings, access)
         side.keeper.start()
@@ -174,8 +174,8 @@ def _wait_for_model(service: Any, side: Any, stop: threading.Event) -> None:
 
 def _make_service(settings: Settings, engine: Any) -> Any:
     """The adapters on offer, and what comes from the training side as plain callables."""
-    from inference.live import LiveAdapters
-    from inference.ui.service import Service
+    from inference.adapters.live import LiveAdapters
+    from inference.server.service import Service
 
     adapters = LiveAdapters(settings)
 
@@ -188,22 +188,22 @@ def _make_service(settings: Settings, engine: Any) -> Any:
 
 
 def _load_engine(settings: Settings) -> Any:
-    from inference.engine import Engine
+    from inference.engine.engine import Engine
 
     return Engine.load(settings.base, cuda_graphs=settings.cuda_graphs)
 
 
 def _grade(expected: str, completion: str) -> Any:
     """The grader that training uses, for the last answer a completion states; the format is judged apart."""
-    from training.grading import grade_lenient
+    from training.grading.grader import grade_lenient
 
     return grade_lenient(f"<answer>{expected}</answer>", completion)
 
 
 def _new_problem() -> Any:
     """A problem from the test side, never seen in training."""
-    from inference.ui.service import Example
-    from training.problems import make_problem
+    from inference.server.service import Example
+    from training.starter.problems import make_problem
 
     problem = make_problem(random.Random(), "test")
     return Example(problem.image, problem.problem, problem.answer)
@@ -211,9 +211,9 @@ def _new_problem() -> Any:
 
 def _examples() -> list[Any]:
     """One problem of each kind from the train side, always the same ones."""
-    from inference.ui.service import Example
-    from training.problems import make_problem
-    from training.templates import KINDS, TEMPLATES
+    from inference.server.service import Example
+    from training.starter.problems import make_problem
+    from training.starter.templates import KINDS, TEMPLATES
 
     rng = random.Random(_EXAMPLE_SEED)
     problems = [make_problem(rng, "train", rng.choice([t for t in TEMPLATES if t.kind == kind])) for kind in KINDS]

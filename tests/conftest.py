@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from inference.settings import STARTER
-from tests.hub_client import hub, hub_client, hub_url, impatient
+from inference.common.settings import STARTER
+from tests.support.hub.client import hub, hub_client, hub_url, impatient
 
 __all__ = ["hub", "hub_client", "hub_url", "impatient"]  # fixtures: a local Hub, and the real clients pointed at it
 
 if TYPE_CHECKING:
-    from inference.engine import Engine
+    from inference.engine.engine import Engine
 
 hypothesis.settings.register_profile(
     "shared machine",
@@ -55,7 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     """The starter, loaded once. A test that adds an adapter removes it again."""
-    from inference.engine import Engine
+    from inference.engine.engine import Engine
 
     return Engine.load(STARTER)
 
@@ -63,7 +63,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def problems() -> Any:
     """A dozen held-out starter problems, as a `datasets.Dataset`."""
-    from training.problems import load_problems
+    from training.starter.problems import load_problems
 
     return load_problems("test", 12, seed=7)
 

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from inference.errors import UserError
+from inference.common.errors import UserError
 
 COMMANDS = {
     "pretrain": "make the starter model",
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         if argv[:1] == [name]:  # the others stay unimported: they are slow to load
-            module = importlib.import_module("training.run_commands" if name in _OF_RUNS else f"training.{name}")
+            module = importlib.import_module("training.cli.runs" if name in _OF_RUNS else f"training.cli.{name}")
             module.add_arguments(command)
     args = parser.parse_args(argv)
     try:

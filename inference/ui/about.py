@@ -6,8 +6,8 @@ import html
 
 import gradio as gr
 
-from inference.adapters import AdapterRecord
-from inference.ui.service import Service
+from inference.adapters.record import AdapterRecord
+from inference.server.service import Service
 
 STARTER = """
 <h2>The model</h2>

@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from inference.errors import UserError
+from inference.common.errors import UserError
+from inference.server.queue import Job
+from inference.server.service import Prompt, Service
+from inference.ui.answering import Exchange, Start
 from inference.ui.asking import asker_of
-from inference.ui.exchange import Exchange, Start
 from inference.ui.inputs import Inputs
-from inference.ui.line import Job
 from inference.ui.panel import Panel
-from inference.ui.service import Prompt, Service
 from inference.ui.view import State, View
 
 HINT = (

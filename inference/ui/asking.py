@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from inference.errors import Busy, UserError
-from inference.visitors import Asker, is_on_space, visitor_of
+from inference.common.errors import Busy, UserError
+from inference.server.visitors import Asker, is_on_space, visitor_of
 
 
 def asker_of(request: gr.Request) -> Asker:

@@ -8,18 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from inference.adapters import BASE_NAME
-from inference.errors import UserError
+from inference.adapters.record import BASE_NAME
+from inference.common.errors import UserError
+from inference.server.queue import Job
+from inference.server.service import Prompt, Service
+from inference.server.visitors import Asker
+from inference.ui.answering import Exchange
 from inference.ui.ask import EVENT
 from inference.ui.asking import asker_of
 from inference.ui.differences import describe
-from inference.ui.exchange import Exchange
 from inference.ui.inputs import Inputs
-from inference.ui.line import Job
 from inference.ui.panel import Panel
-from inference.ui.service import Prompt, Service
 from inference.ui.view import State, View
-from inference.visitors import Asker
 
 NO_ADAPTER = (
     "There is no fine-tuned model yet, so there is nothing to compare the base with. Train one with make train; "

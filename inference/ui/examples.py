@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from inference.ui.service import Example
+from inference.server.service import Example
 
 THUMBNAIL_PIXELS = 112
 """Side of a thumbnail; it is shown at half of that, for sharp screens."""

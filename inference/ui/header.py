@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from inference.ui.line import LineState
-from inference.ui.service import Service
+from inference.server.queue import LineState
+from inference.server.service import Service
 
 MARK = (
     '<svg class="lt-mark" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'

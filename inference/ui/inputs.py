@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from inference.errors import UserError
-from inference.images import load_image
+from inference.common.errors import UserError
+from inference.prompt.image import load_image
+from inference.server.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
 from inference.ui.adapter_choice import AdapterChoice
+from inference.ui.answering import Exchange
+from inference.ui.components import Picture
 from inference.ui.examples import EXAMPLES_JS, examples_html
-from inference.ui.exchange import Exchange
-from inference.ui.picture import Picture
-from inference.ui.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
 
 
 class Inputs:

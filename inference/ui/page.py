@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from inference.server.service import Service
 from inference.ui.about import build_about, scores_html
+from inference.ui.api import build_endpoints
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
-from inference.ui.endpoints import build_endpoints
 from inference.ui.header import header_html, is_loading, notice_html
 from inference.ui.inputs import Inputs
-from inference.ui.service import Service
 
 _TAKE_OVER = """(...values) => {
   const entered = '%s', left = window.lookthinkTab || 'ask', half = values.length / 2;

@@ -7,9 +7,10 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 
-from inference.errors import UserError
-from inference.ui.line import Job, Progress
-from inference.ui.view import Grade, State, View
+from inference.common.errors import UserError
+from inference.server.queue import Job, Progress
+from inference.server.service import Grade
+from inference.ui.view import State, View
 
 PACE_SECONDS = 0.06
 """A page is told what is new at most this often."""

@@ -6,12 +6,12 @@ Pure functions over plain data; `panel` puts the result on the page and `endpoin
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
-from inference.format import parse_completion
+from inference.prompt.format import parse_completion
+from inference.server.service import Verdict
 
 
 class State(StrEnum):
@@ -38,23 +38,6 @@ _TITLES = {
     State.STOPPED: "Stopped",
     State.FAILED: "Failed",
 }
-
-
-class Verdict(Protocol):
-    """What the grader says; `training.grading.Grade` is one."""
-
-    @property
-    def correct(self) -> bool: ...
-    @property
-    def gold(self) -> str: ...
-    @property
-    def answer(self) -> str: ...
-    @property
-    def rule(self) -> str: ...
-
-
-Grade = Callable[[str, str], Verdict]
-"""From an expected answer and a completion's text to a verdict."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from inference.engine import Engine, Row
-from inference.settings import STARTER
+from inference.common.settings import STARTER
+from inference.engine.engine import Engine, Row
 from tests.benchmarks import visitors
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.table import Measurement, median_ratio, seconds_of
-from tests.samples import problems, random_adapter
+from tests.support.samples import problems, random_adapter
 
 NUM_TOKENS = 64
 """Every completion is forced to this length."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from tests.benchmarks.table import Measurement
-from training.grading import grade_many
-from training.grading_pool import num_workers
+from training.grading.grader import grade_many
+from training.grading.math_pool import num_workers
 
 NASTY = ["9^{9^{9^9}}", "9^{9^9}", "(9!)!", "10000000!", "\\binom{10^9}{5\\cdot 10^8}", "x^{" * 200 + "2" + "}" * 200]
 GROUP = 8

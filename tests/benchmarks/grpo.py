@@ -25,8 +25,8 @@ from tests.benchmarks import shapes
 from tests.benchmarks.grpo_sides import Side, ours, trl, vllm
 from tests.benchmarks.step_profile import measure_parts
 from tests.benchmarks.table import Measurement, median_ratio
-from training.config import load_config
-from training.data import load_rows
+from training.config.run_config import load_config
+from training.data.dataset import load_rows
 
 
 @dataclass(frozen=True)

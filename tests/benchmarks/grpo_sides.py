@@ -16,13 +16,13 @@ from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from inference.settings import base_source
+from inference.common.settings import base_source
 from tests.benchmarks.table import now
-from training.config import RunConfig
-from training.lora import lora_config
-from training.prompt_rows import prompts
-from training.run_folder import RunFolder
-from training.trainer import build_trainer
+from training.config.run_config import RunConfig
+from training.grpo.lora import lora_config
+from training.grpo.prompts import prompts
+from training.grpo.trainer import build_trainer
+from training.runs.folder import RunFolder
 
 
 class Clock(TrainerCallback):

@@ -16,7 +16,7 @@ from pathlib import Path
 from gradio_client import Client, handle_file
 
 from tests.benchmarks.table import Measurement
-from tests.samples import problems
+from tests.support.samples import problems
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 180

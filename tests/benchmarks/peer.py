@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from inference.engine import Row
-from inference.format import build_messages
-from inference.settings import STARTER
+from inference.common.settings import STARTER
+from inference.engine.engine import Row
+from inference.prompt.format import build_messages
 
 
 class Peer:

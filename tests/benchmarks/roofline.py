@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from inference.engine import Engine, Row
+from inference.engine.engine import Engine, Row
 from tests.benchmarks.shapes import build
 from tests.benchmarks.table import Measurement
-from tests.samples import problems
+from tests.support.samples import problems
 
 ROWS = (1, 8, 64)
 ROWS_ON_CPU = {"starter": ROWS, "qwen2.5-vl-3b": (1, 8), "qwen2.5-vl-small": ROWS}

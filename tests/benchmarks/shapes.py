@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig
 
-from inference.engine import Engine
-from inference.settings import STARTER, load_settings
+from inference.common.settings import STARTER, load_settings
+from inference.engine.engine import Engine
 
 PICTURE_TOKENS = {"qwen2.5-vl-3b": 400, "qwen2.5-vl-small": 100}
 """With 400 a prompt has about 500 tokens."""

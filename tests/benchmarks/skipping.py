@@ -13,12 +13,12 @@ from pathlib import Path
 
 from transformers import PrinterCallback
 
-from inference.settings import STARTER
+from inference.common.settings import STARTER
 from tests.benchmarks.table import Measurement, median_ratio
-from training.config import load_config
-from training.data import load_rows
-from training.run_folder import RunFolder
-from training.trainer import build_trainer
+from training.config.run_config import load_config
+from training.data.dataset import load_rows
+from training.grpo.trainer import build_trainer
+from training.runs.folder import RunFolder
 
 ROUNDS = 3
 """In each of them both sides take a turn."""

@@ -11,7 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tests.benchmarks.table import Measurement, now
-from training.trainer import RunTrainer
+from training.grpo.trainer import RunTrainer
 
 KINDS = {"matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm"), "attention": ("_scaled_dot_product",)}
 """Names of torch's operations, without `aten::`: as they are, or as they begin where they begin with `_`."""

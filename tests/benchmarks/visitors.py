@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from inference.engine import Engine, Row
-from inference.ui.line import Line
+from inference.engine.engine import Engine, Row
+from inference.server.queue import Line
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.table import Measurement, median_ratio
-from tests.samples import problems
+from tests.support.samples import problems
 
 VISITORS = 8
 LENGTH = 64

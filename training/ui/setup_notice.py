@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from training.space.setup_steps import Setup, SetupStep
+from training.hub.space.setup import Setup, SetupStep
 
 _TYPED = re.compile(r"`([^`]+)`")
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import gradio as gr
 
-from training.access import Caller, NotAllowed
-from training.ui.adapters import build_adapters
-from training.ui.archive import Archive
-from training.ui.desk import Desk, Section
-from training.ui.gate import Gate
-from training.ui.guarded import HIDDEN
-from training.ui.runs import build_runs, chosen_one
-from training.ui.start import build_start
-from training.ui.watch import build_watch
+from training.admin.access import Caller, NotAllowed
+from training.ui.base.context import Desk, Section
+from training.ui.base.download import Archive
+from training.ui.base.guard import HIDDEN
+from training.ui.login import Gate
+from training.ui.sections.adapters import build_adapters
+from training.ui.sections.runs import build_runs, chosen_one
+from training.ui.sections.start import build_start
+from training.ui.sections.watch import build_watch
 
 HERE = Path(__file__).parent
 CSS_PATHS = [HERE / "train.css", HERE / "watch.css"]

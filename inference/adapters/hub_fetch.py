@@ -1,0 +1,265 @@
+"""Fetches an adapter of the Hub, `owner/name` or `owner/name@revision`, into a folder that was checked.
+
+    folder = fetch_adapter("owner/name@v1", settings.home, settings.base)
+
+It is pinned to a commit. Only the files that are listed here are fetched, safetensors and no pickle, and only when
+their sizes and the adapter's settings are known to be good; each is compared with the Hub's digest. After that it is
+there without a network, for as long as its name stands for the same commit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from inference.adapters.hub_cache import COMMIT, FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
+from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, read_record, same_base
+from inference.common.errors import UserError
+from inference.common.hub_errors import Unreachable, refusal
+from inference.common.settings import Settings
+from inference.model.lora_file import CONFIG_FILE, MAX_WEIGHTS_BYTES, WEIGHTS_FILE
+from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import check_system_prompt, write_system_prompt
+
+RUN_FILE = "lookthink/run.json"
+"""What LookThink says of the run that made it; here its system prompt is read."""
+REMOTE = {CONFIG_FILE: MAX_JSON_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES}
+REMOTE |= {RUN_FILE: MAX_JSON_BYTES, f"lookthink/{RECORD_FILE}": MAX_JSON_BYTES}
+"""All that is ever fetched, and the most bytes of each."""
+PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin")
+TIMEOUT_SECONDS = 10.0
+"""Without a word from the Hub, before it counts as out of reach."""
+_SPARE_BYTES = 200_000_000
+log = logging.getLogger(__name__)
+
+
+def fetch_adapter(named: str, home: Path, base: str) -> Path:
+    """The adapter's folder on this machine, fetched if it is not here. Where the Hub cannot be reached, as it is here.
+
+    Raises `UserError` if it is not there or cannot be served with `base`, `Unreachable` if the Hub does not answer and
+    it was never fetched.
+    """
+    name = hub_name(named)
+    if name is None:
+        raise UserError(f"{named[:200]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
+    try:
+        folder = _fetch(name, home, base)
+    except Unreachable as error:
+        cached = cached_folder(home, name)
+        if cached is None:
+            raise
+        log.warning("%s Meanwhile %s is taken as it was fetched before: %s.", error, name, cached.name)
+        _check_base(cached, name, base)
+        return cached
+    except OSError as error:
+        where, what = error.filename or home / FOLDER, error.strerror or error
+        raise UserError(f"{where}: {what}. Free some space there, or set LOOKTHINK_HOME to another folder.") from error
+    return folder
+
+
+def fetch_named(settings: Settings) -> str:
+    """Fetch the adapter that the settings name, if it is one of the Hub. What is in the way, in words; empty if nothing
+    is. It is also kept beside the adapter's name, for whoever asks what is served.
+    """
+    name = hub_name(settings.adapter) if settings.adapter else None
+    if name is None:
+        return ""
+    problem = ""
+    try:
+        fetch_adapter(str(name), settings.home, settings.base)
+    except UserError as error:
+        problem = str(error)
+    try:
+        write_ref(settings.home, name, Ref(read_ref(settings.home, name).commit, problem))
+    except OSError as error:
+        problem = problem or f"{settings.home}: {error.strerror}."
+    if problem:
+        log.warning("%s", problem)
+    return problem
+
+
+def _fetch(name: HubName, home: Path, base: str) -> Path:
+    if name.revision and COMMIT.fullmatch(name.revision) and (folder := name.folder(home, name.revision)).is_dir():
+        _check_base(folder, name, base)
+        return folder
+    info = _look_up(name)
+    commit = str(info.sha)
+    folder = name.folder(home, commit)
+    with _one_at_a_time(home):
+        if not folder.is_dir():
+            _download(name, commit, _files(name, info), folder, base)
+        _check_base(folder, name, base)
+        write_ref(home, name, Ref(commit))
+    return folder
+
+
+def _look_up(name: HubName) -> Any:
+    """The commit that the name stands for now, and the files there with their sizes."""
+    import huggingface_hub
+
+    with _hub_errors(name):
+        api = huggingface_hub.HfApi()
+        info = api.model_info(name.id, revision=name.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+    if not COMMIT.fullmatch(str(info.sha)):
+        raise Unreachable(f"The Hub names no commit for {name}. Try again later.")
+    if name.revision and COMMIT.fullmatch(name.revision) and info.sha != name.revision:
+        raise UserError(
+            f"{name} looks like a commit, but there it is a branch or a tag, which can move. Name the commit, "
+            f"{name.id}@{info.sha}."
+        )
+    return info
+
+
+def _download(name: HubName, commit: str, files: dict[str, Any], folder: Path, base: str) -> None:
+    """The small files, looked at before the weights come; the folder gets its name when all is there and good."""
+    incoming = folder.with_name(f".incoming-{folder.name}")
+    room = shutil.disk_usage(folder.parent).free - _SPARE_BYTES
+    if sum(file.size for file in files.values()) > room:
+        raise UserError(f"The disk of {folder.parent} has no room for the adapter {name}. Free some space.")
+    try:
+        for path in sorted(files, key=lambda path: path == WEIGHTS_FILE):
+            if path == WEIGHTS_FILE:
+                _arrange(incoming, name, base)
+            _get(name, commit, files[path], incoming)
+        _check_weights(incoming, name)
+        shutil.rmtree(incoming / ".cache", ignore_errors=True)
+        shutil.rmtree(incoming / "lookthink", ignore_errors=True)
+        (incoming / "origin.json").write_text(json.dumps({"adapter": str(name), "commit": commit}), encoding="utf-8")
+    except UserError as error:
+        if not isinstance(error, Unreachable):  # else the next attempt goes on with what has come
+            shutil.rmtree(incoming, ignore_errors=True)
+        raise
+    incoming.rename(folder)
+
+
+def _files(name: HubName, info: Any) -> dict[str, Any]:
+    """What of the allowed files there is. Raises `UserError` for what is no adapter, or too large."""
+    found = {file.rfilename: file for file in info.siblings or ()}
+    if WEIGHTS_FILE not in found:
+        pickles = [path for path in PICKLES if path in found]
+        if pickles:
+            raise UserError(
+                f"The adapter {name} has its weights as a pickle only ({pickles[0]}), which could run any code and is "
+                "never opened. Save it with safe_serialization=True."
+            )
+    for needed in (CONFIG_FILE, WEIGHTS_FILE):
+        if needed not in found:
+            raise UserError(f"{name} is no adapter: it has no {needed}. Name a repository that PEFT saved one in.")
+    files = {path: found[path] for path in REMOTE if path in found}
+    for path, file in files.items():
+        size = getattr(file, "size", None)
+        if not isinstance(size, int) or not 0 <= size <= REMOTE[path]:
+            raise UserError(
+                f"{path} of the adapter {name} has {_size(size)}; at most {_size(REMOTE[path])} are taken. Lower its "
+                "rank, or take out what is no adapter."
+            )
+    return files
+
+
+def _get(name: HubName, commit: str, file: Any, incoming: Path) -> None:
+    """One file, of the size and the content that the Hub named."""
+    import huggingface_hub
+
+    incoming.mkdir(parents=True, exist_ok=True)
+    with _hub_errors(name):
+        got = Path(
+            huggingface_hub.hf_hub_download(
+                name.id, file.rfilename, revision=commit, local_dir=incoming, etag_timeout=TIMEOUT_SECONDS
+            )
+        )
+    if not _is_as_named(got, file):
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise Unreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
+
+
+def _is_as_named(got: Path, file: Any) -> bool:
+    """Whether a file has the size and the digest that the Hub names: of a small one git's, of a large one its own."""
+    size = got.stat().st_size
+    with got.open("rb") as content:
+        if file.lfs:
+            return size == file.size and hashlib.file_digest(content, "sha256").hexdigest() == file.lfs.sha256
+        blob = hashlib.sha1(b"blob %d\0" % size)
+        while piece := content.read(1 << 20):
+            blob.update(piece)
+    return size == file.size and blob.hexdigest() == file.blob_id
+
+
+def _arrange(incoming: Path, name: HubName, base: str) -> None:
+    """The small files where an adapter has them; all is looked at that can be before its weights are fetched."""
+    from inference.model.lora_file import check_config  # it loads torch, which most callers have no need of before
+
+    evaluation, run = incoming / "lookthink" / RECORD_FILE, incoming / RUN_FILE
+    if evaluation.is_file():
+        shutil.copyfile(evaluation, incoming / RECORD_FILE)
+    try:
+        check_config(incoming, base, str(name))
+        if run.is_file() and (prompt := _prompt_in(run)) not in (None, THINK_PROMPT):
+            write_system_prompt(incoming, check_system_prompt(prompt))
+    except UserError as error:
+        raise UserError(f"The adapter {name} cannot be served: {_lower(str(error))}") from error
+
+
+def _prompt_in(run: Path) -> Any:
+    """The system prompt that a run's record names; `None` where it names none."""
+    try:
+        found = json.loads(run.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"Its record {RUN_FILE} is not JSON ({error}).") from error
+    return found.get("system_prompt") if isinstance(found, dict) else None
+
+
+def _check_weights(incoming: Path, name: HubName) -> None:
+    """That they are safetensors, by their header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(incoming / WEIGHTS_FILE, "np") as file:
+            if not any(".lora_" in key for key in file.keys()):
+                raise UserError(f"{WEIGHTS_FILE} of {name} holds no LoRA. Only plain LoRA can be served.")
+    except SafetensorError as error:
+        raise UserError(f"{WEIGHTS_FILE} of {name} is no safetensors file ({error}). Save it again.") from error
+
+
+def _check_base(folder: Path, name: HubName, base: str) -> None:
+    record = read_record(folder)
+    if not same_base(record.base, base):
+        raise UserError(
+            f"The adapter {name} was trained on {record.base}, but {Path(base).name} answers here. Serve that base, or "
+            "name an adapter of this one."
+        )
+
+
+@contextmanager
+def _hub_errors(name: HubName) -> Iterator[None]:
+    """What the Hub, or its absence, says becomes words."""
+    try:
+        yield
+    except Exception as error:  # the HTTP library's own errors share no base with Python's
+        found = refusal("adapter", str(name), error)
+        if found is None:
+            raise
+        raise found from error
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Two processes that want the same adapter fetch it once."""
+    (home / FOLDER).mkdir(parents=True, exist_ok=True)
+    with (home / FOLDER / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _size(size: Any) -> str:
+    return f"{size / 1e6:,.1f} MB" if isinstance(size, int) else "no size"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,217 @@
+"""Versions: promoted adapters, copied to `adapters/` of the home folder under a name that no other content ever has.
+
+    adapters/20261122-143000-a1b2-3f9c0d12/
+        adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
+        prompt.json                                         so too, where it has a system prompt of its own
+        evaluation.json, comparison.json                    as they stood beside it
+        promotion.json                                      its run, its digest, who promoted it and when
+
+A name ends in the first digits of the digest of the content. A version does not change, and the deletion of the run
+that it came from does not touch it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inference.adapters.record import (
+    COMPARISON_FILE,
+    MAX_JSON_BYTES,
+    PROMOTION_FILE,
+    RECORD_FILE,
+    adapter_digest,
+    comparison_of,
+    evaluation_of,
+    promotion_of,
+    read_record,
+    same_base,
+)
+from inference.common.errors import UserError
+from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
+from inference.prompt.system_prompt import PROMPT_FILE
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+"""What a version may be called: a folder of its own inside `adapters/`, and nothing beyond."""
+_COPIED = (CONFIG_FILE, WEIGHTS_FILE)
+_BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of}
+_INCOMING = ".incoming-"
+_NAME_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version as it lies in the home folder."""
+
+    name: str
+    digest: str
+    folder: Path
+
+
+def version_folder(home: Path, name: str) -> Path:
+    """Where the version of that name lies, or would."""
+    return home / "adapters" / name
+
+
+def store_version(home: Path, adapter: Path, base: str, by: str, expected: str | None = None) -> Stored:
+    """Copy the adapter in the folder `adapter` to a version, unless it is one or has been copied before.
+
+    The copy is checked whole (files, sizes, base, plain LoRA, shapes, finite numbers), not the original, which somebody
+    may change meanwhile. `expected` is the digest it must have, if given. Call it with `served.json` locked. Raises
+    `UserError`, and leaves nothing behind then.
+    """
+    read_record(adapter)
+    check_size(adapter / WEIGHTS_FILE)
+    adapters = home / "adapters"
+    adapters.mkdir(parents=True, exist_ok=True)
+    for left in adapters.glob(f"{_INCOMING}*"):  # of a promotion that was killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    if (known := _known(home, adapter)) is not None:
+        _check(known.folder, base)
+        return known
+    incoming = adapters / f"{_INCOMING}{secrets.token_hex(6)}"
+    incoming.mkdir()
+    try:
+        for name in (*_COPIED, *([PROMPT_FILE] if (adapter / PROMPT_FILE).is_file() else [])):
+            shutil.copyfile(adapter / name, incoming / name)
+        _check(incoming, base, shown=adapter)
+        digest = adapter_digest(incoming)
+        if expected not in (None, digest):
+            raise UserError(f"The files of the adapter {adapter} have changed since it was compared. Compare it again.")
+        source = _source_name(adapter)
+        stored = _place_for(home, source, digest)
+        if not stored.folder.exists():
+            record = {"name": stored.name, "digest": digest, "run": _run_of(adapter), "source": source}
+            record |= {"by": by, "at": now()}
+            _write(incoming / PROMOTION_FILE, json.dumps(record, indent=1))
+            _copy_beside(adapter, incoming)
+            _sync(incoming)
+            incoming.rename(stored.folder)
+            _sync_folder(adapters)
+        else:
+            _copy_beside(adapter, stored.folder)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return stored
+
+
+def problem_of(home: Path, name: str, digest: str | None, base: str) -> str:
+    """Why a version cannot be served now, in words; empty if it can. The weights are hashed, not loaded."""
+    folder = version_folder(home, name)
+    if not folder.is_dir():
+        return f"its folder {folder} is gone"
+    try:
+        record = read_record(folder)
+        if not same_base(record.base, base):
+            return f"it belongs to the base {record.base}, and {Path(base).name} answers here"
+        found = adapter_digest(folder)
+    except UserError as error:
+        return str(error)
+    if digest is not None and found != digest:
+        return f"its files in {folder} are not those that were promoted"
+    return ""
+
+
+def now() -> str:
+    """The time, as records keep it: `2026-11-22T14:30:00Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _known(home: Path, adapter: Path) -> Stored | None:
+    """The version that the folder already is."""
+    if adapter.resolve().parent != (home / "adapters").resolve():
+        return None
+    about = promotion_of(adapter)
+    if about.get("name") != adapter.name or about.get("digest") != adapter_digest(adapter):
+        return None
+    return Stored(adapter.name, str(about["digest"]), version_folder(home, adapter.name))
+
+
+def _check(folder: Path, base: str, shown: Path | None = None) -> None:
+    """Everything that can be known before the engine takes it."""
+    record = read_record(folder)
+    if not same_base(record.base, base):
+        raise UserError(
+            f"The adapter {(shown or folder).name} was trained on {record.base}, but {Path(base).name} answers here. "
+            "Serve that base, or promote an adapter of this one."
+        )
+    from inference.model.lora_file import check_adapter  # it loads torch, which a look at the versions does not need
+
+    try:
+        check_adapter(folder, base)
+    except UserError as error:
+        raise UserError(str(error).replace(folder.name, (shown or folder).name)) from error
+
+
+def _place_for(home: Path, source: str, digest: str) -> Stored:
+    """The version with this content, or the first free name for it."""
+    digits = _NAME_DIGITS
+    while True:
+        name = f"{source}-{digest[:digits]}"
+        folder = version_folder(home, name)
+        if digits >= len(digest) or not folder.exists() or _digest_of(folder) == digest:
+            return Stored(name, digest, folder)
+        digits *= 2
+
+
+def _digest_of(folder: Path) -> str | None:
+    try:
+        return adapter_digest(folder)
+    except UserError:
+        return None
+
+
+def _source_name(adapter: Path) -> str:
+    """What it is called after: its run, or its folder; only characters that a name may have."""
+    adapter = adapter.absolute()
+    name = adapter.parent.name if adapter.name == "adapter" else adapter.name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:60] or "adapter"
+
+
+def _run_of(adapter: Path) -> str | None:
+    """The name of the run whose result it is."""
+    adapter = adapter.absolute()
+    run = adapter.parent
+    is_result = adapter.name == "adapter" and (run.parent.name == "runs" or (run / "metrics.jsonl").is_file())
+    return run.name if is_result else promotion_of(adapter).get("run")
+
+
+def _copy_beside(adapter: Path, target: Path) -> None:
+    """The evaluation and the comparison, where there are any of these weights that are not copied yet."""
+    for name, read in _BESIDE.items():
+        source = adapter / name
+        if (
+            read(adapter)
+            and source.is_file()
+            and source.stat().st_size <= MAX_JSON_BYTES
+            and not (target / name).exists()
+        ):
+            part = target / f".{name}.part"
+            shutil.copyfile(source, part)
+            part.replace(target / name)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    """All of a folder's files on disk."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,85 @@
+"""Files written whole, lines appended, and one lock for all processes of the machine.
+
+    write_whole(folder / "record.json", text)
+    with exclusive(home / "served.lock", wait_seconds=10):
+        ...
+
+A reader, or a kill at any moment, finds the old content of a file or the new, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+__all__ = ["Timeout", "append_line", "exclusive", "read_lines", "sync_folder", "write_json", "write_whole"]
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replaces a file by `content` (text as UTF-8), on the disk when this returns."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    _sync_names(path.parent)
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
+    """Replaces a file by a value as JSON."""
+    write_whole(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    """Adds one line of JSON and hands it to the system at once."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole JSON objects in a file of lines; a line that is cut short or no object is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if line.endswith("\n") and isinstance(row, dict):
+                yield row
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts the files of a folder, and their names, on the disk."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def exclusive(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Holds the lock file `path`; it ends with the block, or with the process, however that ends.
+
+    Raises `Timeout` where another process or thread holds it for longer than `wait_seconds` (negative: no limit).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path, timeout=wait_seconds):
+        yield

@@ -1,0 +1,173 @@
+"""What this deployment serves and allows: `space.yaml` and `LOOKTHINK_*` variables, validated once.
+
+    >>> load_settings(env={"LOOKTHINK_BASE": "starter"}).is_starter
+    True
+
+Variables: `LOOKTHINK_BASE` (`starter`, a folder or a Hub id), `LOOKTHINK_ADAPTER` (a folder, or `owner/name@revision`),
+`LOOKTHINK_HOME`, `LOOKTHINK_STATE` (the folder where the bucket is mounted), `LOOKTHINK_BUCKET` (its name),
+`LOOKTHINK_CUDA_GRAPHS` (1 for yes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from inference.common.errors import UserError
+from inference.common.limits import DEFAULT_LIMITS, Limits
+from inference.common.space_file import (
+    ADAPTER_ID,
+    DEFAULT_SPACE,
+    DEFAULT_TRAINING,
+    HUB_ID,
+    SPACE_YAML,
+    STARTER_NAME,
+    ModelSection,
+    SpaceSection,
+    TrainingSection,
+    read_space_file,
+)
+from inference.common.validation import Strict
+
+STARTER = Path(__file__).parents[1] / "starter"
+"""The embedded model; its adapter, if there is one, is in the folder `adapter`."""
+DEFAULT_HOME = "~/.cache/lookthink"
+
+
+def base_source(base: str) -> str:
+    """Where the base that a configuration names is loaded from: a folder here, or its Hub id."""
+    return str(STARTER) if base == STARTER_NAME else base
+
+
+class Settings(Strict):
+    """One deployment."""
+
+    base: str
+    """The base model that is served: a folder or a Hub id."""
+    base_reason: str
+    """One sentence for the header: why this base."""
+    adapter: str | None
+    """The adapter that is served beside it unless another was promoted (`inference.adapters.served`): a folder or a Hub id;
+    `None` for the base alone."""
+    adapter_is_pinned: bool = False
+    """True if `LOOKTHINK_ADAPTER` names the adapter: this process then serves it, whatever was promoted."""
+    home: Path
+    """Where runs, adapters and caches are kept."""
+    state: Path | None = None
+    """Where the bucket is mounted that outlives a restart; `None` where there is none."""
+    cuda_graphs: bool = False
+    """True if decode steps are to be captured where the device is CUDA (`inference.engine.cuda_graph`)."""
+    limits: Limits = DEFAULT_LIMITS
+    space: SpaceSection = DEFAULT_SPACE
+    training: TrainingSection = DEFAULT_TRAINING
+
+    @property
+    def is_starter(self) -> bool:
+        """True if the embedded model is served."""
+        return Path(self.base) == STARTER
+
+
+def load_settings(
+    space_yaml: Path = SPACE_YAML, env: Mapping[str, str] | None = None, *, has_gpu: bool | None = None
+) -> Settings:
+    """Read and check everything; a `UserError` names key, value and remedy.
+
+    `has_gpu` is found out from torch unless given. `env` is the process's environment unless given.
+    """
+    env = os.environ if env is None else env
+    file = read_space_file(space_yaml)
+    base, reason = _choose_base(file.model.base, env.get("LOOKTHINK_BASE", "").strip(), has_gpu)
+    home = Path(env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME).expanduser().absolute()
+    if home.exists() and not home.is_dir():
+        raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
+    pinned = env.get("LOOKTHINK_ADAPTER", "").strip()
+    state = env.get("LOOKTHINK_STATE", "").strip()
+    return Settings(
+        base=base,
+        base_reason=reason,
+        adapter=_choose_adapter(base, file.model, pinned),
+        adapter_is_pinned=bool(pinned),
+        home=home,
+        state=Path(state).expanduser().absolute() if state else None,
+        cuda_graphs=wants_cuda_graphs(env),
+        limits=file.limits,
+        space=file.space,
+        training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
+    )
+
+
+def wants_cuda_graphs(env: Mapping[str, str] = os.environ) -> bool:
+    """True if decode steps are to be held by CUDA graphs, where there is CUDA. Raises `UserError`."""
+    return _is_on("LOOKTHINK_CUDA_GRAPHS", env)
+
+
+def _is_on(name: str, env: Mapping[str, str]) -> bool:
+    value = env.get(name, "").strip()
+    if value not in ("", "0", "1"):
+        raise UserError(f"{name} is {value!r}; set it to 1, or leave it out.")
+    return value == "1"
+
+
+def _with_bucket(section: TrainingSection, named: str) -> TrainingSection:
+    """`python -m training deploy` tells the Space by a variable which bucket it made for it."""
+    if not named:
+        return section
+    if not HUB_ID.fullmatch(named):
+        raise UserError(f"LOOKTHINK_BUCKET is {named!r}; name a bucket of the Hub as owner/name.")
+    return section.model_copy(update={"bucket": named})
+
+
+def _choose_base(named: str, override: str, has_gpu: bool | None) -> tuple[str, str]:
+    """The base and the reason for it."""
+    if override:
+        base = _check_base("LOOKTHINK_BASE", override)
+        shown = "the starter" if base == str(STARTER) else base
+        return base, f"LOOKTHINK_BASE asks for {shown}."
+    base = _check_base("model.base in space.yaml", named)
+    if base == str(STARTER):
+        return base, "space.yaml names the starter."
+    if _gpu_is_there() if has_gpu is None else has_gpu:
+        return base, f"space.yaml names {base}, and this machine has a GPU for it."
+    return str(STARTER), f"space.yaml names {base} for a machine with a GPU; this one has none, so the starter answers."
+
+
+def _choose_adapter(base: str, named: ModelSection, override: str) -> str | None:
+    """The adapter that belongs to the base: one of another base would not fit."""
+    if override:
+        return _check_adapter("LOOKTHINK_ADAPTER", override)
+    if base == _check_base("model.base in space.yaml", named.base) and named.adapter:
+        return _check_adapter("model.adapter in space.yaml", named.adapter)
+    own = STARTER / "adapter"
+    return str(own) if base == str(STARTER) and own.is_dir() else None
+
+
+def _check_base(key: str, value: str) -> str:
+    if value == STARTER_NAME:
+        return str(STARTER)
+    folder = Path(value).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{key} is {value}, a folder without config.json; name one that holds a model.")
+        return str(STARTER) if folder.resolve() == STARTER.resolve() else str(folder)
+    if HUB_ID.fullmatch(value):
+        return value
+    raise UserError(f"{key} is {value!r}, neither a folder here nor a Hub id. Use starter, a folder or owner/name.")
+
+
+def _check_adapter(key: str, value: str) -> str:
+    folder = Path(value).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if ADAPTER_ID.fullmatch(value):
+        return value
+    raise UserError(
+        f"{key} is {value!r}, neither a folder here nor on the Hub. Name the folder of an adapter, owner/name or "
+        "owner/name@revision."
+    )
+
+
+def _gpu_is_there() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,203 @@
+"""What differs between families of models: how a picture is encoded and stands in a prompt, and how positions count.
+
+family = make_family(model, processor)
+inputs = family.process(image)  # on the CPU
+encoding = family.encode([inputs])[0]
+encoding.placeholder  # the text that takes the place of the picture's marker
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.utils import ModelOutput
+
+from inference.common.errors import UserError
+from inference.model.flash import use_flash
+
+
+@dataclass(frozen=True)
+class ImageEncoding:
+    """A picture as the language model takes it."""
+
+    features: torch.Tensor
+    """(N, hidden), one row per image token."""
+    placeholder: str
+    """What stands for the picture in the prompt: N image tokens, and what the family writes around them."""
+    deep_features: tuple[torch.Tensor, ...] = ()
+    """(N, hidden) each, added to the hidden states after the first layers (DeepStack)."""
+    grid: torch.Tensor | None = None
+    """(3,) patches in time, height and width, on the CPU, where positions need them."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(features.nbytes for features in (self.features, *self.deep_features))
+
+
+class Family(ABC):
+    """How models of one make take pictures and count positions."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self._model = model
+        self._processor = processor
+
+    @abstractmethod
+    def process(self, image: Image.Image) -> Any:
+        """The image processor's tensors of one RGB picture."""
+
+    @abstractmethod
+    def num_patches(self, inputs: Any) -> int:
+        """How many patches these tensors hold: what they cost the tower."""
+
+    @abstractmethod
+    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
+        """Run the tower once on the tensors of several pictures; an encoding of each."""
+
+    @abstractmethod
+    def positions(
+        self, ids: torch.Tensor, mask: torch.Tensor, image_token: int, images: Sequence[ImageEncoding]
+    ) -> torch.Tensor:
+        """Positions (…, B, T) of left-padded ids (B, T), one picture a row, on the CPU."""
+
+    def next_positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """The position after the last, (…, B, 1), in the shape that one decode step takes."""
+        return positions.amax(dim=-1, keepdim=True) + 1
+
+    def step_mask(self, mask: torch.Tensor | None) -> Any:
+        """The mask (B, 1, 1, length) of one decode step as the model takes it; `None` hides nothing."""
+        return mask
+
+
+class QwenVL(Family):
+    """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures of any shape as rows of patches, positions in three axes."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor)
+        use_flash(model.model.visual)
+
+    def process(self, image: Image.Image) -> Any:
+        return self._processor.image_processor(images=[image], return_tensors="pt")
+
+    def num_patches(self, inputs: Any) -> int:
+        return len(inputs["pixel_values"])
+
+    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
+        device = self._model.device
+        pixels = torch.cat([inputs["pixel_values"] for inputs in batch]).to(device)  # (patches, patch values)
+        grids = torch.cat([inputs["image_grid_thw"] for inputs in batch])  # (images, 3)
+        outputs = self._model.get_image_features(pixels, grids.to(device), return_dict=True)
+        layers = outputs.get("deepstack_features") or []  # Qwen3-VL has them: a list of tuples, by layer and by image
+        encodings = []
+        for i, (features, grid) in enumerate(zip(outputs.pooler_output, grids, strict=True)):
+            deep = tuple(layer[i].clone() for layer in layers)
+            encodings.append(ImageEncoding(features.clone(), self._processor.image_token * len(features), deep, grid))
+        return encodings
+
+    def positions(
+        self, ids: torch.Tensor, mask: torch.Tensor, image_token: int, images: Sequence[ImageEncoding]
+    ) -> torch.Tensor:
+        """(3, B, T): time, height and width."""
+        positions, _ = self._model.model.get_rope_index(
+            ids,
+            mm_token_type_ids=(ids == image_token).int(),
+            image_grid_thw=torch.stack([image.grid for image in images if image.grid is not None]),
+            attention_mask=mask,
+        )
+        return positions
+
+    def next_positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """(3, B, 1): text goes on from the farthest of the three axes."""
+        return super().next_positions(positions).amax(dim=0, keepdim=True).expand(3, -1, -1)
+
+
+class Qwen2VL(QwenVL):
+    """Qwen2-VL and Qwen2.5-VL: they take masks by kind of layer, which spares them making one at each step."""
+
+    def step_mask(self, mask: torch.Tensor | None) -> Any:
+        return {"full_attention": mask}
+
+
+class SmolVLM(Family):
+    """SmolVLM and Idefics3: a picture is cut into square tiles and a small whole; positions count tokens."""
+
+    def process(self, image: Image.Image) -> Any:
+        return self._processor.image_processor(images=[[image]], return_tensors="pt", return_row_col_info=True)
+
+    def num_patches(self, inputs: Any) -> int:
+        _, tiles, _, height, width = inputs["pixel_values"].shape
+        return tiles * (height // self._patch_size) * (width // self._patch_size)
+
+    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
+        """All tiles are of one size, so those of several pictures go through the tower as those of one."""
+        device = self._model.device
+        pixels = torch.cat([inputs["pixel_values"] for inputs in batch], dim=1)  # (1, tiles, 3, height, width)
+        masks = torch.cat([inputs["pixel_attention_mask"] for inputs in batch], dim=1)  # (1, tiles, height, width)
+        outputs = self._model.get_image_features(pixels.to(device), masks.to(device), return_dict=True)
+        tiles = [inputs["pixel_values"].shape[1] for inputs in batch]
+        features = outputs.pooler_output[0].unflatten(0, (sum(tiles), -1))  # (tiles, tokens a tile, hidden)
+        placeholders = [self._processor.replace_image_token(inputs, 0) for inputs in batch]
+        return [
+            ImageEncoding(part.flatten(0, 1).clone(), placeholder)
+            for part, placeholder in zip(features.split(tiles), placeholders, strict=True)
+        ]
+
+    def positions(
+        self, ids: torch.Tensor, mask: torch.Tensor, image_token: int, images: Sequence[ImageEncoding]
+    ) -> torch.Tensor:
+        """(B, T)."""
+        return (mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+    @property
+    def _patch_size(self) -> int:
+        return self._model.config.vision_config.patch_size
+
+
+FAMILIES: dict[str, type[Family]] = {
+    "qwen2_vl": Qwen2VL,
+    "qwen2_5_vl": Qwen2VL,
+    "qwen3_vl": QwenVL,
+    "qwen3_vl_moe": QwenVL,
+    "idefics3": SmolVLM,
+    "smolvlm": SmolVLM,
+}
+"""By the `model_type` in a base's config.json. The first SmolVLM models are of type idefics3."""
+
+
+def make_family(model: Any, processor: Any) -> Family:
+    """The family of a loaded model, which `check_family` has let through."""
+    return FAMILIES[model.config.model_type](model, processor)
+
+
+def check_family(base: str, model_type: str | None) -> None:
+    """Raises `UserError` for a base of a family that cannot be served."""
+    if model_type is None:
+        raise UserError(
+            f"The base {base} holds no model: there is no config.json with a model_type. Name a folder that holds a "
+            "model in safetensors with its processor, or a Hub id."
+        )
+    if model_type not in FAMILIES:
+        raise UserError(
+            f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "
+            f"{', '.join(FAMILIES)}."
+        )
+
+
+@dataclass
+class _TowerOutput(ModelOutput):
+    """Pictures' features in the shape that the towers hand them over."""
+
+    pooler_output: tuple[torch.Tensor, ...] | None = None
+    """By picture: (N, hidden)."""
+    deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
+    """By layer and picture: (N, hidden)."""
+
+
+def tower_output(images: Sequence[ImageEncoding]) -> ModelOutput:
+    """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), one picture a row."""
+    deep = list(zip(*(image.deep_features for image in images), strict=True))
+    return _TowerOutput(tuple(image.features for image in images), deep or None)

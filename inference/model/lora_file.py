@@ -1,0 +1,186 @@
+"""Adapters as files: a plain LoRA of PEFT's, read, checked against its base, and never unpickled."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from inference.common.errors import UserError
+from inference.model.lora_layers import Adapter, Factors, RoutedLinear, decoder_path, route_linears
+
+_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
+_EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
+"""How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
+_PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Ways to begin that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
+MAX_ALPHA = 1_000_000
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MAX_SHOWN_CHARS = 300
+"""Of what an adapter's own files say."""
+_HARMLESS = frozenset(
+    "auto_mapping base_model_name_or_path eva_config exclude_modules inference_mode layers_pattern layers_to_transform "
+    "lora_alpha lora_dropout megatron_core peft_type peft_version qalora_group_size r rank_pattern revision "
+    "target_modules task_type use_rslora".split()
+)
+"""Settings that plain LoRA may have with any value; what else is set to something makes it another method."""
+MAX_RANK = 512
+"""Highest rank of an adapter; each row of a batch pays for the ranks of all its adapters."""
+
+
+def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
+    """The LoRA in `folder`, checked against the model it is to stand on; safetensors only, never pickle.
+
+    Raises `UserError` if a file is missing or broken, if the adapter is of another base, or if it is more than
+    a plain LoRA on the language model's linear layers.
+    """
+    config = _read_config(folder)
+    _check_config(config, folder, base_name)
+    tensors = _read_tensors(folder)
+    layers = {m.name: m for m in model.modules() if isinstance(m, RoutedLinear)}
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        name = _EARLIER_NAME.sub(rf"{decoder_path(model)}.\1", match["module"]) if match else None
+        if match is None or name not in layers:
+            raise UserError(
+                f"The adapter {folder.name} changes {key!r}, but this engine takes LoRA on the linear layers of the "
+                "language model only. Train it with target modules there, and none in the vision tower."
+            )
+        pairs.setdefault(name, {})[match["side"]] = tensor
+    return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
+
+
+def check_adapter(folder: Path, base: str) -> None:
+    """Read the LoRA in `folder` against the base at a path or of a Hub id, without the base's weights.
+
+    Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
+    """
+    read_adapter(folder, _skeleton(base), base)
+
+
+@functools.lru_cache(maxsize=1)
+def _skeleton(base: str) -> nn.Module:
+    """The base's layers with their shapes and no memory."""
+    try:
+        config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The configuration of the base {base} cannot be read: {error}") from error
+    with torch.device("meta"):  # fp32, since it is set for all threads meanwhile, and that is what they have
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    route_linears(model)
+    return model
+
+
+def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
+    if pair.keys() != {"A", "B"}:
+        raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
+    shapes = [tuple(pair[side].shape) for side in "AB"]
+    rank = shapes[0][0] if shapes[0] else 0
+    if rank == 0 or shapes != [(rank, layer.in_features), (layer.out_features, rank)]:
+        raise UserError(
+            f"The adapter {folder.name} does not fit this base: {name} is {layer.in_features} → {layer.out_features}, "
+            f"its LoRA {shapes[0]} and {shapes[1]}. Use an adapter trained on this base."
+        )
+    if rank > MAX_RANK:
+        raise UserError(
+            f"The adapter {folder.name} has rank {rank} in {name}; at most {MAX_RANK} is served. Train one of a lower "
+            "rank."
+        )
+    if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
+        raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")
+    found = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
+        raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training broke down.")
+    a, b = (found[side].to(layer.weight.device).t().contiguous() for side in "AB")
+    return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def check_config(folder: Path, base: str, shown: str) -> None:
+    """Look at an adapter's settings alone, before its weights are there: plain LoRA, and of this base.
+
+    Raises `UserError`, with the adapter called `shown`.
+    """
+    try:
+        _check_config(_read_config(folder), folder, base)
+    except UserError as error:
+        raise UserError(str(error).replace(f"The adapter {folder.name}", f"the adapter {shown}")) from error
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is no adapter: {CONFIG_FILE} is missing. Give the folder that PEFT saved it in.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{CONFIG_FILE} of the adapter {folder.name} is not JSON ({error}). Save it again.") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not config.get("lora_alpha"):
+        raise UserError(f"The adapter {folder.name} is not a PEFT LoRA with a lora_alpha. Only LoRA can be served.")
+    alpha = config["lora_alpha"]
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= MAX_ALPHA:
+        raise UserError(
+            f"The adapter {folder.name} has lora_alpha {str(alpha)[:80]}; it must be a number above 0, at most "
+            f"{MAX_ALPHA:,}. Save it again."
+        )
+    return config
+
+
+def _check_config(config: dict, folder: Path, base_name: str) -> None:
+    plain = {"bias": config.get("bias") in (None, "none")}
+    plain["init_lora_weights"] = config.get("init_lora_weights", True) in _PLAIN_INIT
+    extras = [key for key, value in config.items() if not plain.get(key, key in _HARMLESS or not value)]
+    if extras:
+        named = ", ".join(f"{key}={config[key]!r}" for key in extras)
+        named = named if len(named) <= _MAX_SHOWN_CHARS else named[:_MAX_SHOWN_CHARS] + "…"
+        raise UserError(f"The adapter {folder.name} uses {named}; only plain LoRA can be served row by row.")
+    trained_on = config.get("base_model_name_or_path")
+    if not isinstance(trained_on, str | None):
+        raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
+    if trained_on and Path(trained_on).name != Path(base_name).name:
+        raise UserError(
+            f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves "
+            f"{base_name}. Serve that base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one "
+            "under another name."
+        )
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
+        )
+    check_size(path)
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the file is untrusted, and safetensors raises several kinds
+        raise UserError(f"{path} cannot be read as safetensors ({error}). Copy it anew.") from error
+    if not tensors:
+        raise UserError(f"{WEIGHTS_FILE} of the adapter {folder.name} is empty. Save it again.")
+    return tensors
+
+
+CONFIG_FILE = "adapter_config.json"
+
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+MAX_WEIGHTS_BYTES = 8_000_000_000
+"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
+
+
+def check_size(weights: Path) -> None:
+    """Raises `UserError` for a file of weights that is larger than any adapter's."""
+    size = weights.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        most = MAX_WEIGHTS_BYTES / 1e9
+        raise UserError(f"{weights} has {size / 1e9:.1f} GB; an adapter has at most {most:.0f} GB. Lower its rank.")

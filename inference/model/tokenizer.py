@@ -1,0 +1,162 @@
+"""Between text and token ids: prompts in the model's own chat template, and new tokens back to text.
+
+What people typed is text to the tokenizer, never structure: its chat markers are broken (`format.neutralise`).
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import Any
+
+from inference.common.errors import UserError
+from inference.model.request import Row
+from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids that steer a decode."""
+
+    image: int
+    pad: int
+    ends: frozenset[int]
+    """Any of these ends a completion."""
+    suppressed: tuple[int, ...]
+    """Never generated: picture, video and padding tokens, and rows of the embedding that no token has."""
+
+
+class Tokens:
+    """The tokenizer of a processor, as the engine uses it."""
+
+    def __init__(self, processor: Any, config: Any, generation_config: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.vocabulary = _read_vocabulary(self.tokenizer, config, generation_config)
+        self.markers = chat_markers(self.tokenizer)
+        self._special_ids = frozenset(self.tokenizer.convert_tokens_to_ids(list(self.markers)))
+        self._image_marker = self.tokenizer.convert_ids_to_tokens(self.vocabulary.image)
+        self._bytes: dict[int, bytes] = {}
+        self._check_template()
+
+    def prompt_ids(self, row: Row, placeholder: str) -> list[int]:
+        """The row's prompt with its picture's `placeholder`, the assistant's turn opened and the prefix begun."""
+        text = self._prompt(self.safe_text(row.question), row.system_prompt)
+        return self._encode(text.replace(self._image_marker, placeholder)) + self.prefix_ids(row)
+
+    def prefix_ids(self, row: Row) -> list[int]:
+        """The tokens of the completion's given beginning."""
+        return self._encode(self.safe_text(row.prefix)) if row.prefix else []
+
+    def safe_text(self, text: str) -> str:
+        """`text` without chat markers, control characters and halves of surrogate pairs."""
+        return neutralise(text.encode("utf-8", "replace").decode("utf-8"), self.markers)
+
+    def check_is_text(self, system_prompt: str) -> None:
+        """Raises `UserError` for a system prompt of an adapter that has one of the special tokens in it."""
+        if found := next((marker for marker in self.markers if marker and marker in system_prompt), None):
+            raise UserError(
+                f"The adapter's system prompt has {found!r}, which steers this base and is no text. Take it out."
+            )
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 bytes of one token, which may end or begin within a character; none for special tokens."""
+        found = self._bytes.get(token_id)
+        if found is None:
+            found = self._bytes[token_id] = self._look_up(token_id)
+        return found
+
+    def _prompt(self, question: str, system_prompt: str | None) -> str:
+        messages = build_messages(question, system_prompt)
+        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _check_template(self) -> None:
+        """The chat template takes each kind of prompt, and places the picture once."""
+        for system_prompt in (None, THINK_PROMPT):
+            try:
+                places = self._prompt("?", system_prompt).count(self._image_marker)
+            except Exception as error:  # the template is a program of the base's own, and may raise anything
+                raise UserError(
+                    f"The base's chat template cannot be used: {error} Choose an instruct model."
+                ) from error
+            if places != 1:
+                raise UserError(
+                    f"The base's chat template writes {self._image_marker} {places} times for one picture; it has to "
+                    "be once. Choose an instruct model."
+                )
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def _look_up(self, token_id: int) -> bytes:
+        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        if token is None or token_id in self._special_ids:
+            return b""
+        if token_id in self.tokenizer.added_tokens_decoder:
+            return token.encode("utf-8")
+        return bytes(_BYTE_OF[character] for character in token)
+
+
+def chat_markers(tokenizer: Any) -> frozenset[str]:
+    """The special tokens of a tokenizer, which no typed text may contain (see `format.neutralise`)."""
+    added = tokenizer.added_tokens_decoder.values()
+    return frozenset(tokenizer.all_special_tokens) | {token.content for token in added if token.special}
+
+
+class TextStream:
+    """Turns one row's tokens into text as they come; half a character is held back until it is whole."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.text = ""
+
+    def feed(self, token_id: int) -> str:
+        """The new text that this token completes."""
+        return self._add(self._decoder.decode(self._tokens.token_bytes(token_id)))
+
+    def close(self) -> str:
+        """What was held back: a replacement character if the text ends within a character."""
+        return self._add(self._decoder.decode(b"", final=True))
+
+    def _add(self, new: str) -> str:
+        self.text += new
+        return new
+
+
+def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Vocabulary:
+    ends = generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
+    ends |= {tokenizer.eos_token_id} - {None}
+    if not ends:
+        raise UserError("The base names no end token: set eos_token_id in its generation_config.json.")
+    vocabulary = tokenizer.get_vocab()
+    letters = set().union(*(vocabulary.keys() - tokenizer.get_added_vocab().keys()))
+    if not letters <= _BYTE_OF.keys():
+        raise UserError(
+            f"The base's tokenizer has tokens with {min(letters - _BYTE_OF.keys())!r}: it is not a byte-level BPE, the "
+            "only kind whose text can be streamed here. Choose another base."
+        )
+    size = config.get_text_config().vocab_size
+    if len(tokenizer) > size:
+        raise UserError(
+            f"The base's tokenizer has {len(tokenizer):,} tokens and its model {size:,}: they do not belong together. "
+            "Take both from the same place."
+        )
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    suppressed = {getattr(config, name, None) for name in names} | {tokenizer.pad_token_id}
+    suppressed |= {vocabulary.get("<|vision_pad|>")}
+    suppressed |= set(range(len(tokenizer), size))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
+    never = {token for token in suppressed if token is not None} - ends
+    return Vocabulary(config.image_token_id, pad, frozenset(ends), tuple(sorted(never)))
+
+
+def _byte_of_characters() -> dict[str, int]:
+    """Byte-level BPE writes a byte as a printable character: itself, or one from U+0100 on, in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_of_characters()

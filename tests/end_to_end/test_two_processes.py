@@ -1,0 +1,43 @@
+"""Two processes share a step: given the same rollouts as one, they come to one gradient, rewards and advantages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import ROOT
+from tests.support.gradient_probe import main
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def read(folder: Path) -> tuple[torch.Tensor, dict]:
+    return torch.load(folder / "gradient.pt"), json.loads((folder / "records.json").read_text())
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_what_one_comes_to(tmp_path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    command = [*TORCHRUN, "-m", "tests.support.gradient_probe", str(tmp_path / "two")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as both:
+        try:
+            main(tmp_path / "one")  # meanwhile
+            said, _ = both.communicate(timeout=500)
+        finally:
+            both.terminate()  # which ends its workers too; nothing where it has ended
+    assert both.returncode == 0, said[-6000:]
+    alone, of_one = read(tmp_path / "one")
+    shared, of_two = read(tmp_path / "two")
+    assert alone.norm() > 0
+    assert ((alone - shared).norm() / alone.norm()).item() < 1e-5
+    assert of_one.pop("entropy") == pytest.approx(of_two.pop("entropy"), rel=1e-4)
+    assert of_one == of_two
+    assert len(of_one["advantages"]) == 32 and len(set(of_one["advantages"])) > 2

@@ -1,0 +1,205 @@
+"""A running app takes up what is promoted: with no restart, no broken stream, and memory that stays bounded."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from inference.adapters.live import LiveAdapters
+from inference.adapters.memory_cache import MOST
+from inference.adapters.served import promote, roll_back
+from inference.common.errors import UserError
+from inference.common.settings import STARTER, Settings, load_settings
+from inference.engine.engine import Engine, Row
+from inference.model.lora_layers import Factors
+from inference.model.request import Completion
+from tests.support.samples import perturbed_adapter, problems
+
+PROBLEM = problems(1, seed=3)[0]
+NOTICED_SECONDS = 60.0
+"""Two where nothing else runs."""
+LENGTH = 24
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three that say something else each; the noise is strong."""
+    root = tmp_path_factory.mktemp("adapters")
+    return [perturbed_adapter(root / f"own-{seed}", seed, strength=0.3) for seed in range(3)]
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+
+
+@pytest.fixture
+def live(engine: Engine, settings: Settings) -> Iterator[LiveAdapters]:
+    """Following its home."""
+    found = LiveAdapters(settings)
+    found.start(engine)
+    yield found
+    found.stop()
+
+
+def row(live: LiveAdapters, name: str | None, tokens: int = LENGTH) -> Row:
+    held = None if name is None else live.hold(name)
+    image = PROBLEM.image.convert("RGB")
+    return Row(image, PROBLEM.problem, adapter=name, held=held, max_new_tokens=tokens, min_new_tokens=tokens)
+
+
+def alone(engine: Engine, folder: Path, tokens: int = LENGTH) -> tuple[int, ...]:
+    """What the adapter says when nothing else goes on."""
+    adapter = engine.read_adapter(folder)
+    image = PROBLEM.image.convert("RGB")
+    asked = Row(
+        image, PROBLEM.problem, adapter="it", held=lambda: adapter, max_new_tokens=tokens, min_new_tokens=tokens
+    )
+    return engine.generate([asked])[0].token_ids
+
+
+def wait_for(live: LiveAdapters, name: str | None) -> None:
+    """Until it is the served one."""
+    deadline = time.monotonic() + NOTICED_SECONDS
+    while live.served != name:
+        assert time.monotonic() < deadline, f"{live.served} is served still"
+        time.sleep(0.01)
+
+
+def wait_until_longer(ended: list[Completion]) -> None:
+    deadline, length = time.monotonic() + NOTICED_SECONDS, len(ended)
+    while len(ended) == length:
+        assert time.monotonic() < deadline, "no answer ends"
+        time.sleep(0.01)
+
+
+def test_a_promotion_is_taken_up_while_rows_end_on_what_they_began_with(
+    engine: Engine, live: LiveAdapters, settings: Settings, adapters: list[Path]
+) -> None:
+    expected = {folder: alone(engine, folder) for folder in (STARTER / "adapter", adapters[0])}
+    assert len(set(expected.values())) == 2
+    assert live.served == "starter-adapter"
+    decode = engine.stream([row(live, live.served)])
+    next(iter(decode))  # under way
+    waiting = row(live, live.served)  # taken, and still in the line
+    new = promote(settings.home, adapters[0], "alice", settings=settings)
+    wait_for(live, new.name)
+    assert list(live.records)[0] == new.name and live.offer.serving.by == "alice"
+    assert engine.generate([row(live, live.served)])[0].token_ids == expected[adapters[0]]
+    for _ in decode:
+        pass
+    assert decode.completions[0].token_ids == expected[STARTER / "adapter"]
+    assert engine.generate([waiting])[0].token_ids == expected[STARTER / "adapter"]
+    roll_back(settings.home, "alice", settings=settings)
+    wait_for(live, "starter-adapter")
+    assert new.name in live.records, "it can still be chosen"
+
+
+def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
+    engine: Engine, live: LiveAdapters, settings: Settings, adapters: list[Path], tmp_path: Path
+) -> None:
+    gc.collect()
+    before = num_factors()
+    a_one = len(engine.read_adapter(adapters[0]))
+    ended: list[Completion] = []
+    decode = engine.stream([row(live, live.served, tokens=400)])
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.wait(0.05):
+            ended.extend(engine.generate([row(live, live.served)]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(20):
+            next(iter(decode))
+            folder = tmp_path / f"version-{number}"
+            shutil.copytree(adapters[0], folder)
+            weights = load_file(folder / "adapter_model.safetensors")
+            save_file(
+                {name: w * (1 + number / 100) for name, w in weights.items()}, folder / "adapter_model.safetensors"
+            )
+            name = promote(settings.home, folder, "alice", settings=settings).name
+            live.look()
+            wait_for(live, name)
+            if number % 5 == 4:  # some answers begin with each of several versions, however slow the machine
+                wait_until_longer(ended)
+    finally:
+        stop.set()
+        reader.join(timeout=NOTICED_SECONDS)
+    assert len(ended) > 3 and all(len(completion.token_ids) == LENGTH for completion in ended)
+    assert decode.completions[0].num_tokens == 20 and not decode.completions[0].stopped
+    assert in_the_end_at_most(before + MOST * a_one), "the first one, which the decode still uses, was there before"
+    del decode
+    assert in_the_end_at_most(before + (MOST - 1) * a_one), "with the last row, its adapter went"
+
+
+def in_the_end_at_most(count: int) -> bool:
+    """True once there are no more `Factors`: a look at the folders that goes on may hold some a moment longer."""
+    deadline = time.monotonic() + NOTICED_SECONDS
+    while gc.collect() >= 0 and num_factors() > count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return num_factors() <= count
+
+
+def num_factors() -> int:
+    """Layers of adapters in memory, whoever holds them."""
+    return sum(type(thing) is Factors for thing in gc.get_objects())
+
+
+def test_a_run_that_ends_is_offered_and_one_that_trains_is_not(
+    live: LiveAdapters, settings: Settings, adapters: list[Path]
+) -> None:
+    run = settings.home / "runs" / "night"
+    shutil.copytree(adapters[1], run / "adapter")
+    (run / "status.json").write_text('{"status": "running"}')
+    live.look()
+    assert "night-adapter" not in live.records
+    (run / "status.json").write_text('{"status": "succeeded"}')
+    deadline = time.monotonic() + NOTICED_SECONDS
+    while "night-adapter" not in live.records:
+        assert time.monotonic() < deadline, "its end is not noticed"
+        time.sleep(0.01)
+    new = promote(settings.home, run / "adapter", "alice", settings=settings)
+    live.look()
+    wait_for(live, new.name)
+    assert list(live.records) == [new.name, "starter-adapter"], "the run's own copy is the same thing"
+    shutil.rmtree(run)
+    live.look()
+    assert live.served == new.name and live.hold(str(new.name))()
+
+
+def test_what_cannot_be_served_leaves_everything_as_it_is(
+    engine: Engine, live: LiveAdapters, settings: Settings, adapters: list[Path]
+) -> None:
+    promoted = promote(settings.home, adapters[0], "alice", settings=settings)
+    live.look()
+    wait_for(live, promoted.name)
+    (settings.home / "served.json").write_text("{")
+    live.look()
+    wait_for(live, "starter-adapter")
+    assert "cannot be used" in live.offer.serving.notice
+    with pytest.raises(UserError, match="no longer here"):
+        live.hold("nobody")
+
+
+def test_before_the_engine_is_there_a_row_waits_for_its_adapter(
+    engine: Engine, settings: Settings, adapters: list[Path]
+) -> None:
+    promoted = promote(settings.home, adapters[0], "alice", settings=settings)
+    live = LiveAdapters(settings)
+    assert live.served == promoted.name
+    early = row(live, live.served)
+    live.start(engine)
+    try:
+        assert engine.generate([early])[0].token_ids == alone(engine, adapters[0])
+    finally:
+        live.stop()

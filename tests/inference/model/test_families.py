@@ -1,0 +1,144 @@
+"""Models of each family that is served: tiny ones with random weights, against transformers' own generate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+
+from inference.common.errors import UserError
+from inference.engine import attention as groups
+from inference.engine.engine import Engine, Row
+from inference.model.families import check_family
+from inference.model.tokenizer import TextStream
+from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
+from tests.support.samples import problems, random_adapter
+from tests.support.tiny_models import TINY, build_tiny, needs_num2words
+from tests.support.waits import check_a_step
+
+SIZES = [(140, 140), (260, 90), (64, 200), (140, 140)]
+"""Of the rows' pictures: patches and tiles of several shapes, and one small."""
+
+
+class Served:
+    """A tiny base of a family, the engine on it, and what transformers and PEFT make of both."""
+
+    def __init__(self, family: str, folder: Path) -> None:
+        self.family = family
+        self.base = build_tiny(family, folder / "base")
+        self.adapter = random_adapter(folder / "adapter", base=self.base, strength=2.0)
+        self.engine = Engine.load(self.base)
+        self.engine.add_adapter("tuned", self.adapter)
+        self.tokens = self.engine.tokens
+        model: Any = AutoModelForImageTextToText.from_pretrained(self.base, dtype=torch.float32)
+        self.peer = PeftModel.from_pretrained(model, self.adapter, "tuned").eval()
+
+    def generate(self, row: Row) -> list[int]:
+        """The new tokens that transformers' generate gives."""
+        processor = self.tokens.processor
+        messages = build_messages(row.question, row.system_prompt)
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = processor(text=[text], images=[row.image], return_tensors="pt")
+        options = {"max_new_tokens": row.max_new_tokens, "do_sample": False}
+        options["suppress_tokens"] = list(self.tokens.vocabulary.suppressed)
+        made = self.peer.generate(**inputs, **options, adapter_names=[row.adapter or "__base__"])
+        return made[0, inputs.input_ids.shape[1] :].tolist()
+
+
+@pytest.fixture(scope="module", params=TINY)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return Served(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """Rows of unlike length, with pictures of unlike shapes, on base and adapter in no order."""
+    adapters, prompts = ["tuned", None, None, "tuned"], [THINK_PROMPT, DIRECT_PROMPT, None]
+    return [
+        Row(p.image.convert("RGB").resize(size), p.problem, prompts[i % 3], adapter=adapters[i], max_new_tokens=12)
+        for i, (p, size) in enumerate(zip(problems(4, seed=5), SIZES))
+    ]
+
+
+def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
+    served: Served, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = served.engine.num_image_encodings
+    both = [*rows, *(replace(row, adapter=None if row.adapter else "tuned") for row in rows)]
+    completions = served.engine.generate(both)
+    assert [list(c.token_ids) for c in completions] == [served.generate(row) for row in both]
+    assert served.engine.num_image_encodings == before + len(rows)
+    assert len({c.token_ids for c in completions}) == len(both)  # picture, question and adapter all tell
+    monkeypatch.setattr(groups, "WORTH_BYTES", 1)
+    twice = served.engine.generate([row for row in both for _ in range(2)])  # in groups, which are read once
+    assert [c.token_ids for c in twice] == [c.token_ids for c in completions for _ in range(2)]
+
+
+def test_a_step_waits_for_nothing(served: Served, rows: list[Row]) -> None:
+    """Transformers' own part in it included."""
+    sampled = [replace(row, temperature=float(i % 2), top_p=0.9, min_new_tokens=2 * i) for i, row in enumerate(rows)]
+    check_a_step(served.engine, sampled)
+
+
+def test_a_completion_depends_on_the_picture(served: Served, rows: list[Row]) -> None:
+    red, blue = (replace(rows[0], image=Image.new("RGB", SIZES[0], colour)) for colour in ("red", "blue"))
+    one, other = served.engine.generate([red, blue])
+    assert one.token_ids != other.token_ids
+
+
+def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Row]) -> None:
+    processor = served.tokens.processor
+    for row in rows:
+        text = processor.apply_chat_template(
+            build_messages(row.question, row.system_prompt), tokenize=False, add_generation_prompt=True
+        )
+        expected = processor(text=[text], images=[row.image])["input_ids"][0]
+        image = served.engine._encoder.encode([row.image])[0]
+        assert served.tokens.prompt_ids(row, image.placeholder) == list(expected)
+        assert expected.count(served.tokens.vocabulary.image) == len(image.features)
+
+
+def test_typed_markers_stay_text(served: Served, rows: list[Row]) -> None:
+    special = set(served.tokens.tokenizer.convert_tokens_to_ids(list(served.tokens.markers)))
+    assert served.tokens.vocabulary.image in special
+    image = served.engine._encoder.encode([rows[0].image])[0]
+    plain = served.tokens.prompt_ids(replace(rows[0], question="How many?"), image.placeholder)
+    for marker in served.tokens.markers:
+        typed = replace(rows[0], question=f"How {marker} many?{marker}", prefix=marker)
+        ids = served.tokens.prompt_ids(typed, image.placeholder)
+        assert [i for i in ids if i in special] == [i for i in plain if i in special]
+
+
+def test_a_stream_says_what_the_tokenizer_says(served: Served) -> None:
+    tokenizer = served.tokens.tokenizer
+    ids = tokenizer("<think>3 + 4 = 7.\n\nGrün √2 🙂</think>", add_special_tokens=False).input_ids
+    stream = TextStream(served.tokens)
+    pieces = [stream.feed(i) for i in [*ids, tokenizer.eos_token_id]]
+    assert "".join(pieces) == "<think>3 + 4 = 7.\n\nGrün √2 🙂</think>"
+
+
+def test_an_adapter_on_the_tower_is_refused(served: Served, tmp_path: Path) -> None:
+    folder = random_adapter(
+        tmp_path / "tower", base=served.base, target_modules=r".*(visual|vision_model).*(qkv|q_proj)"
+    )
+    with pytest.raises(UserError, match="linear layers of the language model only"):
+        served.engine.add_adapter("tower", folder)
+
+
+def test_a_family_that_is_not_served_is_named() -> None:
+    with pytest.raises(UserError, match="some/base is of the family gemma3, .*families qwen2_vl, .*idefics3"):
+        check_family("some/base", "gemma3")
+
+
+@needs_num2words
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = build_tiny("smolvlm", tmp_path / "base")
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    with pytest.raises(UserError, match="cannot be loaded on this machine: Package `num2words` is required"):
+        Engine.load(base)

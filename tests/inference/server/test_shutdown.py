@@ -1,0 +1,87 @@
+"""The app as a process of its own: what it prints and logs, logging in to it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from app import LAST_COPY_SECONDS
+from inference.server import shutdown
+from tests import ROOT
+from tests.support.app_process import Process
+from tests.support.crowd import Visitor, ask_at_once
+from tests.support.samples import problems
+from tests.support.serving import WAIT_SECONDS
+
+SESSIONS_MB = 80.0
+"""What sixty new sessions may take; the app keeps 256."""
+END_SECONDS = 8
+"""SIGTERM to exit at most, and a little; a container is killed after ten."""
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    running = Process(tmp_path_factory.mktemp("process") / "home")
+    yield running
+    running.popen.kill()
+    running.popen.wait()
+
+
+@pytest.mark.slow
+def test_sixty_questions_take_little_memory(process: Process) -> None:
+    """A sample of what make torture asks: the first thirty make it warm, as far as so few can."""
+    process.wait_for("Admin token")
+    process.wait_ready()
+    picture = Visitor(process.url, 2).upload(problems(1, seed=3)[0].image)
+    ask_at_once(process.url, picture, range(2, 32))
+    before = process.resident_mb()
+    visits = [visit for _ in range(2) for visit in ask_at_once(process.url, picture, range(2, 32))]
+    assert len(visits) == 60 and {visit.outcome for visit in visits} <= {"answered", "busy"}
+    assert process.resident_mb() - before < SESSIONS_MB
+
+
+@pytest.mark.slow
+def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
+    token = process.wait_for(r"Admin token, for the Train tab: (\S+)")[1]
+    assert process.health()["status"] in ("loading", "ready")
+    process.wait_ready()
+    here = {"origin": process.url}
+    refused = httpx.post(f"{process.url}/admin/login", json={"token": "not the token"}, headers=here)
+    assert refused.status_code == 403
+    assert httpx.post(f"{process.url}/admin/login", json={"token": token}, headers=here).status_code == 200
+
+    told: list[str] = []
+    listens = threading.Event()
+    asking = threading.Thread(target=lambda: told.append(_ask_at_length(process.url, listens)))
+    asking.start()
+    assert listens.wait(WAIT_SECONDS) and process.health()["answering"] and not told
+    assert shutdown.TELL_SECONDS + shutdown.CLOSE_SECONDS + 1 + LAST_COPY_SECONDS <= END_SECONDS
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(WAIT_SECONDS) == 0
+    asking.join(WAIT_SECONDS)
+    assert "being restarted; ask again" in told[0]
+
+    text = "".join(process.lines)
+    assert text.count(token) == 1 and "127.0.0.1" not in text.replace(process.url, "")
+    logged = [json.loads(line) for line in process.lines if line.startswith("{")]
+    assert {"serving", "admin_log_in_refused", "admin_logged_in", "question_ended", "stopping", "stopped"} <= {
+        line.get("event") for line in logged
+    }
+    assert "count everything" not in text
+
+
+def _ask_at_length(url: str, listens: threading.Event) -> str:
+    """Many questions that together take long; what the stream of the last one said."""
+    with httpx.Client(base_url=f"{url}/gradio_api", timeout=WAIT_SECONDS) as http:
+        picture = (ROOT / "inference" / "starter" / "rewards.png").read_bytes()
+        [path] = http.post("/upload", files={"files": ("p.png", picture)}).json()
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "count everything", None, "base", 1024, 2.0, 0]
+        events = [http.post("/call/ask", json={"data": data}).json()["event_id"] for _ in range(8)]
+        with http.stream("GET", f"/call/ask/{events[-1]}") as answer:
+            listens.set()
+            return answer.read().decode()

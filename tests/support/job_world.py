@@ -1,0 +1,146 @@
+"""A Space with Jobs, whole but for the network: its code on a test Hub, a bucket, a token, and a launcher.
+
+world = JobWorld(hub, url, tmp_path, monkeypatch)
+record = world.ask(max_steps=2)
+world.until(record, "succeeded")
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.common.settings import Settings
+from inference.common.space_file import TrainingSection
+from tests import ROOT
+from tests.support.hub.client import client_env, point
+from tests.support.hub.machines import Job, Jobs
+from tests.support.hub.repos import Hub
+from tests.support.samples import SMALL_RUN, STARTER
+from training.config.run_config import load_config
+from training.launch.jobs.launcher import JobLauncher
+from training.launch.jobs.pace import Pace
+from training.runs.record import RunRecord
+from training.runs.store import RunStore
+
+TOKEN = "hf_of_the_owner"
+SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
+QUICK = Pace(look=0.1, others=0.5, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK_JOB = """
+import hashlib, json, os, signal, sys, time
+order = json.loads(os.environ["LOOKTHINK_JOB"])
+launch = order["record"]["launch"]
+def tell(**values):
+    print(f"@lookthink {launch} {json.dumps(values)}", flush=True)
+def whole(name, **values):
+    tell(file=name, part=1, of=1, text=json.dumps(values))
+def metrics(at, step):
+    text = json.dumps({"step": step, "reward": 0.5}) + chr(10)
+    tell(file="metrics.jsonl", at=at, text=text)
+    return at + len(text)
+def keep(**files):
+    state = os.environ["LOOKTHINK_STATE"] + "/runs/" + order["record"]["id"]
+    os.makedirs(state + "/content", exist_ok=True)
+    kept = {}
+    for name, values in files.items():
+        data = json.dumps(values).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        open(f"{state}/content/{digest}", "wb").write(data)
+        kept[name.replace("__", "/") + ".json"] = {"mtime_ns": 0, "parts": [{"digest": digest, "size": len(data)}]}
+    manifest = {"number": 1, "at": 0.0, "files": kept}
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    json.dump({"manifest": manifest, "digest": digest}, open(state + "/manifest-00000001-abcdef.json", "w"))
+def end(status, reason=""):
+    if status == 0:
+        keep(config=order["record"]["config"], adapter__adapter_config={})
+    whole("exit.json", launch=launch, status=status, reason=reason, seconds=3.0)
+    sys.exit(status)
+def on_sigterm(*_):
+    end(75, "stopped while training, at step 1")
+signal.signal(signal.SIGTERM, on_sigterm)
+tell(hello=True)
+"""
+"""What a Job says, in milliseconds; with it, what the launcher makes of Jobs is tried without a trainer."""
+
+
+class JobWorld:
+    """What stands around a Job."""
+
+    def __init__(
+        self, hub: Hub, url: str, folder: Path, patch: pytest.MonkeyPatch, pace: Pace = QUICK, code: str | None = None
+    ) -> None:
+        """`code` runs in the trainer's place in each Job, after `QUICK_JOB`; else it is this checkout."""
+        self.hub, self.folder, self.pace = hub, folder, pace
+        self.pause = 0.05 if code is not None else 0.3
+        hub.tokens[TOKEN] = "me"
+        files = {} if code is not None else {name: (ROOT / name).read_bytes() for name in _code()}
+        if code is not None:
+            main = (QUICK_JOB + code).encode()
+            files = {"training/__init__.py": b"", "training/launch/jobs/worker.py": main, "requirements.txt": b""}
+        self.code = hub.repo("space", SPACE).commit(dict(files))
+        self.jobs = Jobs.of(hub, folder / "jobs", client_env(url, folder / "job-cache"))
+        self.jobs.image_env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        point(patch, url, folder / "cache").log_in(TOKEN)
+        patch.setenv("SPACE_ID", SPACE)
+        self.state = self.jobs.bucket(BUCKET)
+        self.home = folder / "home"
+        self.launcher = self.new_launcher()
+
+    def new_launcher(self, pace: Pace | None = None, **options: Any) -> JobLauncher:
+        """As of an app that has just been started."""
+        section = TrainingSection(trainer="job", bucket=BUCKET)
+        settings = Settings(
+            base=str(STARTER),
+            base_reason="",
+            adapter=str(STARTER / "adapter"),
+            home=self.home,
+            state=self.state,
+            training=section,
+        )
+        return JobLauncher(RunStore(self.home), settings, pace=pace or self.pace, **options)
+
+    @property
+    def store(self) -> RunStore:
+        return self.launcher.store
+
+    def ask(self, *, budget: dict[str, Any] | None = None, **values: Any) -> RunRecord:
+        """A small run of the starter."""
+        data = {"train_rows": 40, "test_rows": 4, "validation_rows": 2}
+        config = load_config(
+            "starter", SMALL_RUN | {"data": data, "max_completion_length": 24, "save_steps": 1, "eval_rows": 0} | values
+        )
+        self.launcher.check(config)
+        return self.store.ask(config, "owner", **(budget or {}))
+
+    def until(self, record: RunRecord, *statuses: str, seconds: float = 240) -> RunRecord:
+        """The run when it has one of these statuses."""
+        self.wait(lambda: self.store.get(record.id).status in statuses, seconds)
+        return self.store.get(record.id)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 240) -> None:
+        """Look after the runs until it holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (self.store.list(), self.logs())
+            self.launcher.reconcile()
+            time.sleep(self.pause)
+
+    def logs(self) -> list[str]:
+        """The last lines of every Job."""
+        return [f"{job.stage} {job.message} {line['data'][:300]}" for job in self.all() for line in job.lines[-12:]]
+
+    def all(self) -> list[Job]:
+        """Every Job so far, the oldest first."""
+        return list(self.jobs.jobs.values())
+
+
+def _code() -> list[str]:
+    """The files of this checkout that a Job needs, tracked or about to be."""
+    asked = ["git", "ls-files", "-co", "--exclude-standard", "inference", "training", "space.yaml", "requirements*.txt"]
+    found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    return [name for name in found if name and "/ui/" not in name and (ROOT / name).is_file()]

@@ -1,0 +1,75 @@
+"""Figures of a report and what it makes of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.audit.test_page import report
+from tests.training.audit.test_sample import PLAN
+from training.audit.audit_projection import Projection
+from training.audit.audit_tables import projection_cells
+from training.audit.report import Spread
+from training.audit.sample import Rollouts
+from training.data.dropped import Drop, Dropped
+from training.evaluation.statistics import share
+
+EMPTY = Drop("test", "test[1]", "no gold")
+ROLLOUTS = Rollouts(8, 4, 0.9, 0.95, 0.99, 0.2, 30.0, share([True] * 6 + [False] * 2), 0.7, 0.05, 16.0, "one card")
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=50))
+def test_spread(values: list[int]) -> None:
+    found = Spread.of(values)
+    assert found.smallest == min(values) <= found.median <= found.p95 <= found.largest == max(values)
+    assert sum(value <= found.p95 for value in values) >= 0.95 * len(values)
+
+
+def test_json_has_everything_and_no_pictures() -> None:
+    data = json.loads(json.dumps(report(rollouts=ROLLOUTS).to_json()))
+    assert data["kinds"]["words"] == {"rows": 4, "verified": 3}
+    assert data["dropped"]["counts"] == {"picture refused": 1}
+    assert data["rollouts"]["completions_per_second"] == 2.0
+    assert data["prompts"]["prompt"]["p95"] == 3 and data["projection"] is None
+    assert "examples" not in data
+    assert report(prompts=None).to_json()["prompts"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"verified": share([True] * 7 + [False] * 3)}, "3 of 10 golds cannot be verified"),
+        ({"rollouts": ROLLOUTS}, "same reward in 75 % of groups: the problems are too easy for this base"),
+        ({"rollouts": ROLLOUTS}, "20 % of completions were cut off"),
+        ({"dropped": Dropped([EMPTY] * 5)}, "5 of 15 rows were dropped, 5 of them for “no gold”"),
+        ({"dropped": Dropped([Drop("train", "t[1]", "also in test")])}, "Rows that were in two of the splits: 1."),
+        ({"duplicates": {"train": 3}}, "Rows that repeat another one of their split: 3."),
+        ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75 % of the multiple choices"),
+    ],
+)  # fmt: skip
+def test_findings(changes: dict, finding: str) -> None:
+    assert any(finding in found for found in report(**changes).findings())
+    assert finding in report(**changes).text()
+
+
+def test_a_sound_dataset_has_no_findings() -> None:
+    sound = report(verified=share([True] * 10), dropped=Dropped(), duplicates={}, letters={"A": 2, "B": 2, "C": 2})
+    assert sound.findings() == [] and "nothing stands out" in sound.text()
+
+
+def test_unknown_is_called_unknown() -> None:
+    cells = dict(projection_cells(Projection(4.0, None, "no run was measured", PLAN.num_steps, None, None)))
+    assert cells["a whole step"] == "unknown (no run was measured)"
+    assert cells["price"] == "unknown" and cells["time"] == "unknown; the completions alone take 0.11 h"
+    known = dict(projection_cells(Projection(4.0, 9.0, "measured", 400, 1.0, 2.5)))
+    assert (known["time"], known["price"]) == ("1.00 h", "$2.50")
+
+
+def test_the_tables_of_the_terminal_are_aligned() -> None:
+    lines = report().text().splitlines()
+    assert lines[0] == "Rows"
+    assert len({line.rstrip().__len__() for line in lines[1:5]}) == 1
+    assert max(map(len, lines)) < 160

@@ -1,0 +1,164 @@
+"""A run that ends is compared with what is served, and promoted where that was asked for and it is better."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.adapters.record import adapter_digest
+from inference.adapters.served import promote, roll_back, serving
+from inference.common.errors import UserError
+from inference.common.settings import STARTER, Settings, load_settings
+from inference.engine.engine import Engine
+from tests.support.datasets_on_disk import write_folder
+from tests.support.samples import perturbed_adapter
+from training.config.run_config import load_config
+from training.evaluation.compare import compare_with_served, conclude
+from training.evaluation.scoring import _Asking
+from training.runs.folder import RunFolder
+
+ROWS = 16
+SHIPPED = STARTER / "adapter"
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """The starter alone is served: no adapter."""
+    found = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+    return found.model_copy(update={"adapter": None})
+
+
+def finished(
+    home: Path, name: str, adapter: Path = SHIPPED, request: dict[str, Any] | None = None, **data: Any
+) -> Path:
+    """A run that has ended with this adapter."""
+    values = {"eval_rows": ROWS, "data": {"train_rows": 4, "test_rows": 2} | data}
+    folder = RunFolder.create(home / "runs" / name, load_config("starter", values))
+    shutil.copytree(adapter, folder.adapter, ignore=shutil.ignore_patterns("evaluation.json"))
+    folder.set_status("succeeded")
+    if request is not None:
+        (folder.path / "request.json").write_text(json.dumps(request))
+    return folder.path
+
+
+def written(run: Path) -> dict[str, Any]:
+    return json.loads((run / "adapter" / "comparison.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_first_is_promoted_and_a_worse_one_waits(
+    engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One story, since each comparison takes seconds."""
+    home = settings.home
+    first = finished(home, "first", request={"promote": True, "asked_by": "alice"})
+
+    asked: list[int] = []
+    complete = _Asking.complete
+
+    def stopping(self: _Asking, *args: Any) -> Any:
+        if asked:
+            raise KeyboardInterrupt  # a kill after the first side
+        asked.append(1)
+        return complete(self, *args)
+
+    monkeypatch.setattr(_Asking, "complete", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        conclude(first, settings=settings, engine=engine)
+    assert not (first / "adapter" / "comparison.json").exists() and serving(settings).path is None
+    assert engine.adapters == (), "nothing is left in the engine"
+
+    asked.clear()  # one side is left to ask
+    found = conclude(first, settings=settings, engine=engine)
+    assert asked == [1] and found == written(first)
+    assert found["is_better"] is True and found["decision"] == "promoted" and found["num_rows"] == ROWS
+    assert found["served"] == {"name": "the base alone", "digest": None}
+    assert found["adapter"] == adapter_digest(SHIPPED) == serving(settings).digest
+    assert found["counted"]["strict"][0] > 0 and found["differences"]["lenient"]["num_rows"] == ROWS
+    assert serving(settings).by == "alice, by the run first"
+    assert not list((first / "adapter").glob("*.parts.jsonl"))
+    assert (serving(settings).path / "comparison.json").is_file()  # type: ignore[operator]
+    assert conclude(first, settings=settings) == found, "nothing is asked, and nothing done, a second time"
+
+    monkeypatch.setattr(_Asking, "complete", complete)
+    worse = perturbed_adapter(tmp_path / "worse", strength=0.5)
+    second = finished(home, "second", worse, {"promote": True})
+    found = conclude(second, settings=settings, engine=engine)
+    assert found["is_better"] is False and found["decision"] == "waits" and "It is worse in strict" in found["reason"]
+    assert found["served"]["digest"] == adapter_digest(SHIPPED) and found["served"]["name"].startswith("first-")
+    assert serving(settings).digest == adapter_digest(SHIPPED)
+
+    promote(home, worse, "alice", settings=settings)  # by hand, whatever the figures
+    third = finished(home, "third")
+    found = conclude(third, settings=settings, engine=engine)
+    assert found["is_better"] is True and found["decision"] == "waits" and "nobody asked" in found["outcome"]
+    assert serving(settings).digest == adapter_digest(worse)
+    found = conclude(
+        third, True, settings=settings.model_copy(update={"adapter_is_pinned": True, "adapter": str(worse)})
+    )
+    assert found["decision"] == "waits" and "LOOKTHINK_ADAPTER is set" in found["outcome"]
+    found = conclude(third, True, settings=settings)
+    assert found["decision"] == "promoted" and serving(settings).digest == adapter_digest(SHIPPED)
+    roll_back(home, "alice", settings=settings)
+    conclude(third, True, settings=settings)
+    assert serving(settings).digest == adapter_digest(worse), "what was rolled back does not come back by itself"
+
+
+def test_without_validation_rows_it_waits_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    mine = {"dataset": str(write_folder(tmp_path / "mine", 8)), "train_rows": None}
+    run = finished(settings.home, "own", request={"promote": True}, **mine)
+    found = conclude(run, settings=settings)
+    assert found["is_better"] is None and found["decision"] == "waits"
+    assert "has no validation rows" in found["reason"] and "--validation-rows" in found["reason"]
+    assert written(run) == found and serving(settings).path is None
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"promote": "yes"}', '{"promote": 1}', '{"promote": null}'])
+def test_only_a_plain_yes_is_a_request(settings: Settings, text: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished(settings.home, "run")
+    if text is not None:
+        (run / "request.json").write_text(text)
+    better = {
+        "adapter": "0",
+        "served": {"digest": None},
+        "is_better": True,
+        "decision": "waits",
+        "reason": "",
+        "at": "",
+    }
+    monkeypatch.setattr("training.evaluation.compare.compare_with_served", lambda *_, **__: better)
+    assert conclude(run, settings=settings)["decision"] == "waits"
+    assert serving(settings).path is None
+
+
+def test_of_another_base_or_not_finished(settings: Settings) -> None:
+    run = finished(settings.home, "run", request={"promote": True})
+    qwen = settings.model_copy(update={"base": "Qwen/Qwen2.5-VL-3B-Instruct"})
+    found = conclude(run, settings=qwen)
+    assert found["decision"] == "waits" and "of starter, and Qwen2.5-VL-3B-Instruct is" in found["reason"]
+    shutil.rmtree(run / "adapter")
+    with pytest.raises(UserError, match="no adapter yet.*--resume"):
+        compare_with_served(run, settings=settings)
+
+
+def test_what_is_served_meanwhile_is_compared_with_too(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the comparison and the promotion somebody promotes another one, each time."""
+    run = finished(settings.home, "run", perturbed_adapter(tmp_path / "new"))
+    others = iter([perturbed_adapter(tmp_path / f"other-{n}", n + 5) for n in range(3)])
+
+    def compare(*_: Any, **__: Any) -> dict[str, Any]:
+        before = serving(settings)
+        promote(settings.home, next(others), "somebody", settings=settings)
+        served = {"name": before.name, "digest": before.digest}
+        return {"adapter": "new", "served": served, "is_better": True, "decision": "waits", "reason": "It is better."}
+
+    monkeypatch.setattr("training.evaluation.compare.compare_with_served", compare)
+    found = conclude(run, True, settings=settings)
+    assert found["decision"] == "waits" and "each time" in found["outcome"]
+    assert str(serving(settings).name).startswith("other-2")

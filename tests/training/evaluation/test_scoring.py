@@ -1,0 +1,159 @@
+"""Evaluation on an engine: what each condition asks, resumption, and two adapters on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.common.errors import UserError
+from inference.engine.engine import Engine
+from inference.model.request import Completion, Row
+from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
+from tests.support.samples import STARTER
+from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
+from training.evaluation.resume import Parts
+from training.evaluation.scoring import compare_adapters, evaluate
+
+
+class Witness:
+    """The real engine, or none; keeps every row that it was asked, and fails at the call it is told to fail at."""
+
+    def __init__(self, engine: Engine | None = None, fail_at: int | None = None) -> None:
+        self.engine, self.fail_at = engine, fail_at
+        self.asked: list[list[Row]] = []
+        self.own_prompt: str | None = None
+
+    def system_prompt(self, name: str) -> str | None:
+        return self.own_prompt
+
+    def generate(self, rows: Sequence[Row]) -> list[Completion]:
+        """With an engine its completions; without one an empty completion for each row."""
+        if len(self.asked) == self.fail_at:
+            raise KeyboardInterrupt
+        self.asked.append(list(rows))
+        if self.engine is None:
+            return [Completion(row.prefix, (), 5, 1.0, 0.1, False, False) for row in rows]
+        return self.engine.generate(rows)
+
+
+@pytest.fixture
+def tuned(engine: Engine) -> Iterator[str]:
+    """The starter's adapter, held for a test."""
+    engine.add_adapter("tuned", STARTER / "adapter")
+    yield "tuned"
+    engine.remove_adapter("tuned")
+
+
+def test_each_condition_asks_in_its_way(problems: Any) -> None:
+    witness: Any = Witness()
+    report = evaluate(witness, problems, adapter="tuned", seed=3, batch_size=len(problems))
+    assert list(report.outcomes) == [c.name for c in CONDITIONS]
+    asked = dict(zip(report.outcomes, witness.asked, strict=True))
+    assert {row.system_prompt for row in asked["base-direct"]} == {DIRECT_PROMPT}
+    assert {row.system_prompt for row in asked["base-thinking"]} == {THINK_PROMPT}
+    assert {row.temperature for row in asked["base-sampled"]} == {1.0}
+    assert len({row.seed for row in asked["base-sampled"]}) == len(problems)
+    assert {row.prefix for row in asked["base-forced"]} == {"<think>"}
+    white = [(448 * 448, (255, 255, 255))]
+    for name in ("base-blank", "adapter-blank"):
+        assert {row.image.getcolors() == white for row in asked[name]} == {True}
+    assert {row.adapter for name, rows in asked.items() for row in rows if name.startswith("adapter")} == {"tuned"}
+    assert {row.adapter for name, rows in asked.items() for row in rows if name.startswith("base")} == {None}
+    own, swapped = ([row.image.tobytes() for row in asked[name]] for name in ("base-thinking", "base-swapped"))
+    assert sorted(own) == sorted(swapped) and all(one != other for one, other in zip(own, swapped))
+    assert [row.image.tobytes() for row in asked["adapter-swapped"]] == swapped
+    assert {row.question for row in asked["base-swapped"]} == set(problems["problem"])
+
+
+def test_several_samples_have_seeds_of_their_own(problems: Any) -> None:
+    witness: Any = Witness()
+    conditions = choose_conditions(["base-thinking", "base-sampled"], temperature=0.5)
+    report = evaluate(witness, problems, conditions, batch_size=5, num_samples=3)
+    sampled = [row for rows in witness.asked for row in rows if row.temperature]
+    assert len({row.seed for row in sampled}) == len(sampled) == 3 * len(problems)
+    assert {row.temperature for row in sampled} == {0.5}
+    assert [len(rows) for rows in witness.asked] == [5] * 8 + [2] * 4, "greedy ones are asked once"
+    assert [len(row) for row in report.samples["base-sampled"]] == [3] * len(problems)
+    assert list(report.samples) == ["base-sampled"] == list(report.votes)
+
+
+def test_without_an_adapter_its_conditions_are_left_out(problems: Any) -> None:
+    witness: Any = Witness()
+    report = evaluate(witness, problems, batch_size=5, conditions=[CONDITIONS[1], Condition("tuned", tuned=True)])
+    assert list(report.outcomes) == ["base-thinking"]
+    with pytest.raises(UserError, match="0 conditions"):
+        evaluate(witness, problems, [Condition("tuned", tuned=True)])
+    with pytest.raises(UserError, match="0 rows"):
+        evaluate(witness, problems.select([]))
+
+
+@pytest.mark.parametrize("fail_at", [0, 1, 4, 7])
+def test_a_killed_evaluation_goes_on(engine: Engine, problems: Any, tmp_path: Path, fail_at: int) -> None:
+    """Killed at any batch and started again: the same report, and nothing is decoded twice."""
+    conditions = choose_conditions(["base-thinking", "base-sampled", "base-swapped"])
+    options: dict[str, Any] = {"batch_size": 6, "max_new_tokens": 12, "num_samples": 2}
+    rows = problems
+    fingerprint = {"rows": "these"}
+    first, second = Witness(engine, fail_at), Witness(engine)
+    parts = Parts.beside(tmp_path / "evaluation.json", fingerprint)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(first, rows, conditions, **options, parts=parts)  # type: ignore[arg-type]
+    parts.close()
+    told: list[tuple[int, int, bool]] = []
+    parts = Parts.beside(tmp_path / "evaluation.json", fingerprint)
+    resumed = evaluate(
+        second,  # type: ignore[arg-type]
+        rows,
+        conditions,
+        **options,
+        parts=parts,
+        progress=lambda done, total, seconds: told.append((done, total, seconds == 0.0)),
+    )
+    parts.close()
+    whole = evaluate(engine, rows, conditions, **options)
+    assert resumed.outcomes == whole.outcomes and resumed.samples == whole.samples and resumed.votes == whole.votes
+    assert (len(first.asked), len(second.asked)) == (fail_at, 8 - fail_at)
+    assert told[-1] == (48, 48, False)
+    assert not fail_at or told[0] == (6 * fail_at, 48, True), "the bar begins with what was kept"
+
+
+def test_the_starter_on_sixteen_rows(engine: Engine, tuned: str) -> None:
+    """The real thing: three columns, twice the same; pictures that are another's or white do not help."""
+    from training.starter.problems import load_problems
+
+    rows = load_problems("test", 16, seed=0)
+    conditions = choose_conditions(["main", "adapter-swapped"])
+    one, other = (evaluate(engine, rows, conditions, adapter=tuned, max_new_tokens=96) for _ in range(2))
+    assert one.outcomes == other.outcomes
+    assert one.estimate("adapter-thinking", "format").value > 0.8
+    right, swapped = (one.estimate(name, "lenient").value for name in ("adapter-thinking", "adapter-swapped"))
+    assert right > 0.25 and swapped < right
+    assert all(o.strict == o.lenient and not o.well_formed for o in one.outcomes["base-direct"])
+    assert one.verdict and one.kinds == rows["kind"] and len(one.answer_kinds) == 16
+    assert one.about["num_rows"] == 16 and "| base-direct " in one.markdown()
+
+
+def test_an_adapter_with_a_system_prompt_of_its_own_is_asked_with_it(problems: Any) -> None:
+    witness: Any = Witness()
+    witness.own_prompt = "Look first."
+    report = evaluate(witness, problems, choose_conditions(["main", "looks"]), adapter="tuned", batch_size=99)
+    asked = {name: rows[0].system_prompt for name, rows in zip(report.outcomes, witness.asked, strict=True)}
+    own = {name: prompt for name, prompt in asked.items() if prompt == "Look first."}
+    assert own.keys() == {"adapter-thinking", "adapter-blank", "adapter-swapped"}
+    assert asked["base-thinking"] == THINK_PROMPT and "differences are those of both" in report.markdown()
+
+
+def test_two_adapters_on_the_same_rows(engine: Engine, tuned: str, problems: Any) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 48, "batch_size": 12}
+    same = compare_adapters(engine, problems, tuned, tuned, **options)
+    assert (same.strict.gained, same.strict.lost, same.lenient.value, same.lenient.p_value) == (0, 0, 0.0, 1.0)
+    against_base = compare_adapters(engine, problems, None, tuned, **options)
+    report = evaluate(engine, problems, choose_conditions(["main"]), adapter=tuned, **options)
+    assert against_base.format == report.difference("format")
+    assert against_base.strict == report.difference("strict")
+    assert against_base.lenient == report.difference("lenient")
+    with pytest.raises(UserError, match="no adapter 'another'"):
+        compare_adapters(engine, problems, tuned, "another", **options)

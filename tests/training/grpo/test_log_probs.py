@@ -1,0 +1,184 @@
+"""Log-probabilities and gradients with prompts read once a group: equal to those of TRL's own passes, row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft.tuners.lora import LoraLayer
+from trl import GRPOTrainer
+from trl.data_utils import prepare_multimodal_messages
+
+from tests.support.samples import SMALL_RUN
+from tests.support.tiny_models import build_tiny
+from tests.training.grpo.test_families import folder_of_pictures
+from training.config.run_config import load_config
+from training.data.dataset import load_rows
+from training.grpo.attention import NAME, use_grouped_queries
+from training.grpo.log_probs import FEWEST_ROWS, MOST_WASTE, split_by_length
+from training.grpo.trainer import RunTrainer, build_trainer
+from training.runs.folder import RunFolder
+
+SMALL = SMALL_RUN | {"max_completion_length": 20, "data": {"train_rows": 8, "test_rows": 4}}
+
+
+def make(folder: Path, **values: Any) -> RunTrainer:
+    """A trainer whose LoRA is away from its start, where half of the gradient is 0."""
+    config = load_config("starter", SMALL | values)
+    trainer = build_trainer(config, load_rows(config.data).train, RunFolder.create(folder / "run", config), [])
+    trainer.current_gradient_accumulation_steps = 1
+    torch.manual_seed(0)
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    trainer.model.train()
+    return trainer
+
+
+def batch(trainer: RunTrainer, lengths: Sequence[int] = (), more_words: str = "") -> dict[str, Any]:
+    """Rollouts with completions of these lengths, else of every length, and an advantage for each; the first prompt
+    has some more words."""
+    rows = [dict(row) for row in next(iter(trainer.get_train_dataloader()))]
+    for row in rows[: trainer.num_generations]:
+        *others, question = row["prompt"]
+        row["prompt"] = [*others, question | {"content": question["content"] + more_words}]
+    inputs = trainer._generate_and_score_completions(rows)
+    size, length = inputs["completion_ids"].shape
+    wanted = torch.tensor(lengths) if lengths else torch.linspace(1, length, size).round().long()
+    inputs["completion_mask"] = inputs["completion_mask"] * (torch.arange(length) < wanted[:, None])
+    inputs["advantages"] = torch.linspace(-1, 2, size) + 0.01
+    return inputs
+
+
+def as_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The same batch with what TRL's own passes take: its processor's tensors of every row."""
+    prompts = inputs["rollout_prompts"]
+    messages = [
+        prepare_multimodal_messages(
+            [{"role": "system", "content": p.system_prompt}, {"role": "user", "content": p.question}], [p.image]
+        )
+        for p in prompts
+    ]
+    text = trainer.processing_class.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    made = trainer.processing_class(images=[[p.image] for p in prompts], text=text, padding=True, return_tensors="pt")
+    assert made.pop("input_ids").tolist() == inputs["prompt_ids"].tolist()
+    made.pop("attention_mask")
+    if "mm_token_type_ids" in made:
+        blank = torch.zeros_like(inputs["completion_ids"])
+        made["mm_token_type_ids"] = torch.cat([made["mm_token_type_ids"], blank], dim=1)
+    return {k: v for k, v in inputs.items() if k != "rollout_prompts"} | dict(made) | {"num_images": [1] * len(prompts)}
+
+
+def gradient(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
+    trainer.model.zero_grad()
+    trainer._compute_loss(trainer.model, inputs).backward()
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
+    """The gradient by TRL's own methods, PEFT's own layers, and nothing of ours."""
+    trainer.model.zero_grad()
+    policy, trainer.policy = trainer.policy, None
+    layers = [module for module in trainer.model.modules() if isinstance(module, LoraLayer)]
+    variants = [dict(layer.lora_variant) for layer in layers]
+    decoder = trainer.model.get_base_model().get_decoder()
+    assert all(variants) and decoder.config._attn_implementation == NAME
+    try:
+        for layer in layers:
+            layer.lora_variant.clear()
+        decoder.set_attn_implementation("sdpa")
+        GRPOTrainer._compute_loss(trainer, trainer.model, as_trl(trainer, inputs)).backward()
+    finally:
+        trainer.policy = policy
+        for layer, variant in zip(layers, variants):
+            layer.lora_variant.update(variant)
+        use_grouped_queries(decoder)
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> RunTrainer:
+    return make(tmp_path_factory.mktemp("passes"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lengths", "more_words"),
+    [((), ""), ([1] * 8, ""), ([1] * 4 + [20] * 4, ""), ((), " and how many are not?" * 15)],
+    ids=["every length", "one token each", "a group of one token", "one prompt is long"],
+)
+def test_the_gradient_is_that_of_trl(
+    lengths: Sequence[int], more_words: str, trainer: RunTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = batch(trainer, lengths, more_words)
+    theirs = of_trl(trainer, inputs)
+    assert theirs.norm() > 0
+    for share_prompts, fewest_rows in ((True, 8), (True, 1), (False, 8)):  # in one pass, several, one with the prompts
+        monkeypatch.setattr("training.grpo.log_probs.FEWEST_ROWS", fewest_rows)
+        monkeypatch.setattr(trainer, "passes", dataclasses.replace(trainer.passes, share_prompts=share_prompts))
+        ours = gradient(trainer, inputs)
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).norm() / theirs.norm() < 1e-5, (share_prompts, fewest_rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm"])
+def test_other_families_too(family: str, tmp_path: Path) -> None:
+    """DeepStack and tiles of several shapes, in prompts of several lengths."""
+    base = build_tiny(family, tmp_path / "base")
+    data = {"dataset": str(folder_of_pictures(tmp_path / "data")), "test_rows": 0}
+    trainer = make(tmp_path, base=str(base), data=data, max_completion_length=6, eval_rows=0)
+    inputs = batch(trainer)
+    ours, theirs = gradient(trainer, inputs), of_trl(trainer, inputs)
+    assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
+
+
+@pytest.mark.slow
+def test_checkpointing_computes_the_same_again(tmp_path: Path) -> None:
+    """With dropout, which draws the same where rows go in one pass: LoRA's term is added in place here, too."""
+    trainer = make(tmp_path, gradient_checkpointing=True, lora_dropout=0.5, max_completion_length=6)
+    inputs = batch(trainer)
+    gradients = []
+    for of in (gradient, of_trl):
+        torch.manual_seed(7)
+        gradients.append(of(trainer, inputs))
+    ours, theirs = gradients
+    assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_reference_is_scored_as_trl_scores_it(tmp_path: Path) -> None:
+    """With a KL penalty: the base's log-probabilities, in parts of a micro-batch."""
+    trainer = make(tmp_path, beta=0.1, micro_batch_size=4)
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    theirs = as_trl(trainer, inputs)
+    ids, mask = (
+        torch.cat([inputs[f"{part}_{kind}"] for part in ("prompt", "completion")], 1) for kind in ("ids", "mask")
+    )
+    names = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    length = inputs["completion_ids"].shape[1]
+    trainer.policy = None
+    with torch.no_grad(), trainer.model.disable_adapter():
+        scored, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(
+            trainer, trainer.model, ids, mask, length, **{name: theirs[name] for name in names}
+        )
+    assert inputs["ref_per_token_logps"].abs().max() > 0
+    torch.testing.assert_close(inputs["ref_per_token_logps"], scored, atol=1e-4, rtol=0)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=80))
+def test_passes_hold_every_row_once_and_little_padding(lengths: list[int]) -> None:
+    parts = split_by_length(lengths)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    assert all(len(part) >= min(FEWEST_ROWS, len(lengths)) for part in parts)
+    for part in parts:
+        longest = lengths[part[0]]
+        inner = part[FEWEST_ROWS:-FEWEST_ROWS]
+        assert all(lengths[row] <= longest for row in part)
+        assert all(lengths[row] >= (1 - MOST_WASTE) * longest for row in inner)

@@ -1,0 +1,270 @@
+"""Mirror: a run's copy follows it, grows by tails, has the newest whole checkpoint, and is whole or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.common.errors import UserError
+from tests.support.samples import SMALL_RUN
+from training.config.run_config import RunConfig
+from training.hub.backup import copying as state_copy
+from training.hub.backup import snapshots as state_tree
+from training.hub.backup.copying import Copy
+from training.hub.backup.mirror import Mirroring, RunMirror, ServingMirror, forget_run, mirror_run, run_state
+from training.hub.backup.restore import restore_home, restore_run
+from training.hub.backup.snapshots import KEPT, Manifest, StateTree
+from training.runs.folder import RunFolder, append_line, write_whole
+
+RUN = "20261122-143000-a1b2"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def run(home: Path) -> RunFolder:
+    folder = RunFolder.create(home / "runs" / RUN, RunConfig(**SMALL_RUN))
+    append_line(folder.metrics, {"step": 1, "reward": 0.5})
+    folder.set_status("running", "training", 1)
+    return folder
+
+
+def checkpoint(run: RunFolder, step: int, size: int = 5000, whole: bool = True) -> Path:
+    path = run.checkpoints / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "adapter_model.safetensors").write_bytes(random.Random(step).randbytes(size))
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 9}))
+    if whole:
+        run.mark_whole(path, keep=2)
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def back(state: Path, tmp_path: Path, name: str = "other") -> Path:
+    return restore_run(RUN, state, tmp_path / name)
+
+
+def test_a_run_comes_back_as_it_was(run: RunFolder, state: Path, tmp_path: Path) -> None:
+    checkpoint(run, 1)
+    checkpoint(run, 2)
+    checkpoint(run, 3, whole=False)
+    for name in ("lock", "config.json.part", ".hidden"):
+        (run.path / name).write_text("not to be copied")
+    (run.path / "link.json").symlink_to("/etc/hostname")
+    os.mkfifo(run.path / "pipe")
+    assert mirror_run(run.path, state).changed == 6
+    found = content(back(state, tmp_path))
+    expected = {name: data for name, data in content(run.path).items() if "checkpoint-1" not in name}
+    for name in ("lock", "config.json.part", ".hidden", "link.json"):
+        expected.pop(name, None)
+    assert found == {name: data for name, data in expected.items() if "checkpoint-3" not in name}
+    assert RunFolder(tmp_path / "other" / "runs" / RUN).newest_checkpoint() is not None
+
+
+def test_only_what_has_changed_is_copied(run: RunFolder, state: Path, tmp_path: Path) -> None:
+    checkpoint(run, 1, size=100_000)
+    mirror = RunMirror(run.path, state)
+    assert mirror.step().copied_bytes > 100_000
+    assert mirror.step() == RunMirror(run.path, state).step() == mirror_run(run.path, state)
+    assert mirror.step().changed == 0 and len(StateTree(run_state(state, RUN)).manifests()) == 1
+    append_line(run.metrics, {"step": 2})
+    for again in (mirror, RunMirror(run.path, state)):
+        append_line(run.metrics, {"step": 2})
+        done = again.step()
+        assert done.changed == 1 and 0 < done.copied_bytes < 50, "the tail alone"
+    assert content(back(state, tmp_path))["metrics.jsonl"] == run.metrics.read_bytes()
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=40))
+@settings(max_examples=25)
+def test_records_that_grow_stay_in_few_pieces_and_cost_little(tmp_path_factory, sizes: list[int]) -> None:
+    source, state = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("state")
+    copy, copied = Copy(source, StateTree(state)), 0
+    for number, size in enumerate(sizes):
+        with (source / "output.log").open("ab") as file:
+            file.write(random.Random(number).randbytes(size))
+        with copy.passing():
+            copy.take(["output.log"])
+        copied += copy.done.copied_bytes
+    total = sum(sizes)
+    kept = StateTree(state).manifests()[0].files["output.log"]
+    assert kept.size == total and len(kept.parts) <= total.bit_length()
+    assert copied <= total * (total.bit_length() + 1)
+    pieces = b"".join(piece for part in kept.parts for piece in StateTree(state).read(part))
+    assert pieces == (source / "output.log").read_bytes()
+    named = set().union(*(m.digests for m in StateTree(state).manifests()))
+    assert StateTree(state).sizes().keys() == named, "what no manifest needs is gone"
+
+
+def test_a_line_half_written_waits_for_its_end(run: RunFolder, state: Path, tmp_path: Path) -> None:
+    whole = run.metrics.read_bytes()
+    with run.metrics.open("a") as file:
+        file.write('{"step": 2, "rew')
+    mirror = RunMirror(run.path, state)
+    mirror.step()
+    assert content(back(state, tmp_path))["metrics.jsonl"] == whole
+    with run.metrics.open("a") as file:
+        file.write('ard": 1}\n')
+    mirror.step()
+    assert content(back(state, tmp_path))["metrics.jsonl"] == run.metrics.read_bytes()
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["one process", "a new process"])
+def test_records_that_were_wound_back_are_copied_anew(run: RunFolder, state: Path, tmp_path: Path, fresh: bool) -> None:
+    for step in (2, 3):
+        append_line(run.metrics, {"step": step, "reward": 0.25})
+    mirror = RunMirror(run.path, state)
+    mirror.step()
+    run.rewind(1)
+    for step in (2, 3, 4):
+        append_line(run.metrics, {"step": step, "reward": 0.75})
+    (RunMirror(run.path, state) if fresh else mirror).step()
+    assert content(back(state, tmp_path))["metrics.jsonl"] == run.metrics.read_bytes()
+
+
+def test_a_checkpoint_that_goes_while_it_is_copied(
+    run: RunFolder, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer deletes the old one as soon as it has a new one: what is copied is one of them, whole."""
+    first = checkpoint(run, 1)
+    opened = state_copy.open_plain
+
+    def deleting(path: Path):
+        if path.name == "trainer_state.json" and first.exists():
+            run.mark_whole(checkpoint(run, 2, whole=False), keep=1)
+        return opened(path)
+
+    monkeypatch.setattr(state_copy, "open_plain", deleting)
+    mirror_run(run.path, state)
+    found = RunFolder(back(state, tmp_path)).newest_checkpoint()
+    assert not first.exists() and found is not None and found.name == "checkpoint-2"
+
+
+@pytest.mark.parametrize("after", range(0, 40, 3))
+def test_killed_at_any_write_the_copy_before_is_restored(
+    run: RunFolder, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """A mount that goes away in the middle of a write leaves half a file; nothing of it is ever restored."""
+    checkpoint(run, 1)
+    mirror_run(run.path, state)
+    before = content(run.path)
+    checkpoint(run, 2)
+    append_line(run.metrics, {"step": 2})
+    run.set_status("running", "training", 2)
+    left = after
+
+    def write(path: Path, pieces) -> None:
+        nonlocal left
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for piece in pieces:
+                for at in range(0, len(piece), 500):
+                    if left == 0:
+                        raise OSError(5, "the mount is gone", str(path))
+                    left -= 1
+                    file.write(piece[at : at + 500])
+                    file.flush()
+
+    monkeypatch.setattr(state_tree, "_write_stream", write)
+    try:
+        mirror_run(run.path, state)
+    except OSError:
+        pass
+    monkeypatch.undo()
+    found = content(back(state, tmp_path))
+    now = {name: data for name, data in content(run.path).items() if "checkpoint-1" not in name}
+    assert found in (before, now)
+    mirror_run(run.path, state)
+    assert content(back(state, tmp_path, "third")) == now, "and the next pass goes on from what there was"
+
+
+def test_a_damaged_copy_gives_way_to_the_one_before(run: RunFolder, state: Path, tmp_path: Path) -> None:
+    mirror = RunMirror(run.path, state)
+    for step in range(2, 8):
+        write_whole(run.path / "status.json", json.dumps({"status": "running", "step": step}))
+        mirror.step()
+    tree = StateTree(run_state(state, RUN))
+    manifests = tree.manifests()
+    assert len(manifests) == KEPT and manifests[0].number == 6
+    newest = tree.content / manifests[0].files["status.json"].parts[0].digest
+    newest.write_bytes(b"x" * newest.stat().st_size)  # the size is right, the content is not
+    assert json.loads(content(back(state, tmp_path))["status.json"])["step"] == 6
+    second = tree.newest_path()
+    assert second is not None
+    second.write_text(second.read_text()[:-20])
+    for manifest in tree.manifests():
+        (tree.content / manifest.files["config.json"].parts[0].digest).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="incomplete and was left alone"):
+        back(state, tmp_path, "third")
+    assert not (tmp_path / "third" / "runs" / RUN).exists()
+
+
+def test_what_was_lost_of_a_copy_is_copied_again(run: RunFolder, state: Path, tmp_path: Path) -> None:
+    mirror_run(run.path, state)
+    tree = StateTree(run_state(state, RUN))
+    for digest in tree.sizes():
+        (tree.content / digest).unlink()
+    mirror_run(run.path, state)
+    assert content(back(state, tmp_path)) == content(run.path)
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/../../b", "", "a//b", "a\\b", "a\nb", "x/" * 30])
+def test_no_manifest_leads_out_of_the_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="no path of a file inside"):
+        Manifest.model_validate({"files": {name: {"mtime_ns": 0, "parts": []}}})
+
+
+def test_a_run_that_is_gone_keeps_its_copy(run: RunFolder, state: Path) -> None:
+    mirror = RunMirror(run.path, state)
+    mirror.step()
+    run.path.rename(run.path.parent / "away")
+    with pytest.raises(FileNotFoundError, match="no run here"):
+        mirror.step()
+    assert StateTree(run_state(state, RUN)).manifests()[0].files
+
+
+def test_a_missing_mount_is_told_and_made_by_nobody(run: RunFolder, state: Path) -> None:
+    state.rmdir()
+    with Mirroring(run.path, state, every_seconds=600) as mirroring:
+        assert not mirroring.step() and "is the bucket mounted?" in str(mirroring.trouble)
+        assert not state.exists()
+        state.mkdir()
+    assert mirroring.trouble is None and run_state(state, RUN).is_dir(), "the last pass finds it there again"
+
+
+def test_deleting_a_copy_leaves_nothing(run: RunFolder, state: Path) -> None:
+    mirror_run(run.path, state)
+    forget_run(RUN, state)
+    assert list((state / "runs").iterdir()) == []
+    forget_run(RUN, state)
+
+
+def test_what_is_served_is_copied_with_its_versions(home: Path, state: Path) -> None:
+    version = home / "adapters" / "first-0123abcd"
+    version.mkdir(parents=True)
+    (version / "adapter_config.json").write_text("{}")
+    (home / "adapters" / ".incoming-1").mkdir()
+    (home / "adapters" / ".incoming-1" / "half").write_text("")
+    (home / "served.json").write_text("{}")
+    (home / "secret").write_text("not to be copied")
+    assert ServingMirror(home, state).step().changed == 2
+    found = restore_home(home.parent / "new", state)
+    assert content(home.parent / "new") == {
+        "served.json": b"{}",
+        "adapters/first-0123abcd/adapter_config.json": b"{}",
+        "served.lock": b"",
+    }
+    assert (found.versions, found.served) == (("first-0123abcd",), True)

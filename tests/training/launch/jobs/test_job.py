@@ -1,0 +1,222 @@
+"""Jobs in trouble: no right to them, a full disk, prices that vanish, Jobs that are gone or come late."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from inference.common.hub_trouble import HubTrouble
+from tests.support.hub.faults import Fault
+from tests.support.hub.repos import Hub
+from tests.support.job_world import QUICK, SPACE, TOKEN, JobWorld
+from training.launch.jobs.api import JobsHub
+from training.launch.jobs.log_stream import MARK, Listener
+from training.launch.jobs.pace import Pace
+from training.runs.record import IN_BUCKET, is_away
+
+WAITS = "metrics(0, 1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
+CREATE, LIST = "POST /api/jobs/me", "GET /api/jobs/me"
+
+
+@pytest.fixture
+def world(hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobWorld]:
+    """Its Jobs wait; `world.code_of(...)` makes them do something else."""
+    found = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, WAITS)
+    yield found
+    found.jobs.end_all()
+
+
+def asked(hub: Hub, what: str) -> int:
+    return sum(f"{method} {urlsplit(path).path}" == what for method, path in hub.requests)
+
+
+def test_who_may_not_see_jobs_is_told_and_the_hub_is_not_hammered(world: JobWorld, hub: Hub) -> None:
+    """In the app, where the Hub is asked in the background: looking for lost runs must not hold up the others."""
+    hub.faults.append(Fault("401", LIST, times=-1))
+    world.launcher = world.new_launcher(in_background=True, pace=Pace(look=0.1, longest_wait=1000.0))
+    record = world.ask()
+    assert "does not let this token" in world.until(record, "failed").reason and world.all() == []
+    for _ in range(100):
+        world.launcher.reconcile()
+        time.sleep(0.01)
+    assert asked(hub, LIST) < 20, "later and later each time"
+
+
+def test_a_hub_that_asks_to_wait_is_left_alone(world: JobWorld, hub: Hub) -> None:
+    """The client waits by itself, for as long as the Hub asks: meanwhile nothing is asked beside it."""
+    hub.faults.append(Fault("429", LIST, times=-1, retry_after=1000))
+    world.launcher = world.new_launcher(hub=lambda name: JobsHub(name, deadline_seconds=0.3))
+    record = world.ask()
+    world.wait(lambda: "asks to wait" in world.store.get(record.id).reason)
+    world.wait(lambda: "it is started when it does" in world.store.get(record.id).reason)
+    assert asked(hub, LIST) == 1
+
+
+def test_a_log_that_is_refused_is_asked_for_less_and_less(world: JobWorld, hub: Hub) -> None:
+    hub.faults.append(Fault("500", "GET .*/logs", times=-1))
+    record = world.ask()
+    world.launcher = world.new_launcher(pace=Pace(look=0.0, longest_wait=1000.0))
+    world.until(record, "running")
+    for _ in range(30):
+        world.launcher.reconcile()
+    assert sum(path.endswith("/logs") for _, path in hub.requests) < 15
+    hub.faults.clear()
+    world.jobs.end(world.all()[0], "CANCELED")
+    world.until(record, "interrupted")
+    assert "a line" in (record.folder / "output.log").read_text(), "of a Job that is over it is asked for at once"
+
+
+def test_a_disk_that_refuses_is_said_and_the_run_starts_when_it_does_not(world: JobWorld) -> None:
+    record = world.ask()
+    (in_the_way := record.folder / f"{IN_BUCKET}.part").mkdir()
+    world.launcher = world.new_launcher(in_background=True)
+    world.wait(lambda: "the disk here refuses" in world.store.get(record.id).reason)
+    assert world.store.get(record.id).status == "starting" and world.all() == []
+    in_the_way.rmdir()
+    assert world.until(record, "running").reason == ""
+    assert len(world.all()) == 1
+
+
+def test_a_configuration_of_another_version_starts_nothing(world: JobWorld) -> None:
+    record = world.ask()
+    world.store.update(record, config='{"of": "another version"}')
+    assert "of another version" in world.until(record, "failed").reason
+
+
+def test_a_price_that_was_not_to_be_had_is_asked_for_again(
+    world: JobWorld, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.hub.space.prices.RETRY_SECONDS", 0.0)
+    hub.faults.append(Fault("500", "GET /api/jobs/hardware", times=-1))
+    record = world.ask()
+    world.until(record, "running")
+    assert world.store.get(record.id).dollars_per_hour is None
+    hub.faults.clear()
+    world.wait(lambda: world.store.get(record.id).dollars_per_hour == pytest.approx(2.5, rel=1e-3))
+
+
+def test_a_job_that_is_deleted_on_the_hub_is_not_started_again(world: JobWorld) -> None:
+    world.launcher = world.new_launcher(pace=Pace(look=0.1, log=0.5))
+    record = world.ask()
+    world.until(record, "running")
+    job = world.all()[0]
+    world.jobs.end_all()
+    del world.jobs.jobs[job.id]
+    ended = world.until(record, "interrupted", "failed")
+    assert "its Job was deleted on the Hub, not from here; it has no checkpoint yet" in ended.reason
+    assert ended.status == "interrupted" and world.all() == []
+
+
+def test_a_job_that_comes_after_its_run_was_cancelled_is_ended(world: JobWorld, hub: Hub) -> None:
+    world.launcher = world.new_launcher(pace=Pace(look=0.1, fetch=0.1))
+    hub.faults.append(Fault("refused", CREATE, times=-1))
+    record = world.ask()
+    world.wait(lambda: asked(hub, CREATE) > 0)
+    world.launcher.cancel(record.id)
+    ended = world.until(record, "cancelled")
+    labels = {"app": "lookthink", "run": record.id, "launch": ended.launch, "space": "me--lookthink", "home": "space"}
+    late = world.jobs.start("me", {"flavor": "a100-large", "command": ["sleep", "60"], "labels": labels})
+    world.wait(lambda: late.is_over)
+    assert late.stage == "CANCELED" and world.store.get(record.id).status == "cancelled"
+
+
+def test_to_cancel_what_has_ended_meanwhile_is_no_trouble(world: JobWorld, hub: Hub) -> None:
+    jobs = JobsHub("me", TOKEN)
+    job = world.jobs.start("me", {"flavor": "a100-large", "command": ["true"]})
+    world.wait(lambda: job.is_over)
+    jobs.cancel(job.id)
+    jobs.cancel("f" * 24)
+    hub.faults.append(Fault("401", "POST .*/cancel"))
+    with pytest.raises(HubTrouble, match="does not let this token"):
+        jobs.cancel(job.id)
+
+
+def test_a_job_that_is_done_is_done_though_neither_log_nor_bucket_answer(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(look=0.1, log=0.3, fetch=0.1)
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, pace, "time.sleep(1)\nend(0)")
+    record = world.ask()
+    world.until(record, "running")
+    hub.faults.append(Fault("500", "GET .*/logs", times=-1))
+    (record.folder / "job.lock").unlink(missing_ok=True)
+    world.launcher = world.new_launcher()
+    while not world.all()[0].is_over:
+        time.sleep(0.05)
+    world.state.rename(tmp_path / "away")
+    done = world.until(record, "succeeded", "failed", "interrupted")
+    assert done.status == "succeeded" and "which is not mounted here" in done.reason and len(world.all()) == 1
+    assert (record.folder / IN_BUCKET).is_file(), "it is fetched when the bucket is there again"
+    assert not world.state.exists()
+
+
+def test_a_page_in_the_place_of_a_log_is_no_log(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, "metrics(0, 1)\nend(0)")
+    hub.faults.append(Fault("html", "GET .*/logs", times=2))
+    done = world.until(world.ask(), "succeeded", "failed")
+    assert (done.status, done.step) == ("succeeded", 1), done.reason
+
+
+def test_a_job_that_is_done_but_not_kept_can_go_on(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bucket was full: the adapter was lost with the Job's disk, whatever the Job says."""
+    code = (
+        "whole('status.json', status='succeeded')\nwhole('exit.json', launch=launch, status=0, reason='', seconds=3.0)"
+    )
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, code)
+    record = world.ask()
+    ended = world.until(record, "succeeded", "failed", "interrupted")
+    assert "its adapter did not reach the bucket" in ended.reason
+    world.launcher.reconcile()
+    assert world.store.get(record.id).status == "interrupted"
+
+
+def test_a_bucket_that_lags_behind_is_waited_for(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "whole('mirrored.json', step=1, manifest='manifest-00000002-abcdef.json')\nend(0)"
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, replace(QUICK, log=1.0, fetch=0.1), code)
+    record = world.ask()
+    done = world.until(record, "succeeded", "failed", "interrupted")
+    assert done.status == "succeeded" and "does not show the newest copy" in done.reason and is_away(done)
+    copy = world.state / "runs" / record.id
+    for place in copy.glob("manifest-*"):
+        place.rename(copy / "manifest-00000002-abcdef.json")
+    world.wait(lambda: not is_away(done))
+
+
+@pytest.mark.parametrize("of", ["me/a-copy", "a laptop"])
+def test_no_other_home_takes_a_job_for_its_own(world: JobWorld, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    record = world.ask()
+    world.until(record, "running")
+    world.home = world.folder / "another-home"
+    if of == "a laptop":
+        monkeypatch.delenv("SPACE_ID")
+        monkeypatch.setenv("LOOKTHINK_SPACE", SPACE)
+    else:
+        monkeypatch.setenv("SPACE_ID", of)
+    other = world.new_launcher()
+    other.reconcile()
+    assert not other.store.exists() or other.store.list() == []
+    assert len(world.jobs.active()) == 1
+
+
+def test_texts_that_are_no_texts_change_nothing(tmp_path: Path) -> None:
+    listener, launch = Listener(tmp_path, "a" * 16), "a" * 16
+    for text in (
+        r'{"file": "status.json", "part": 1, "of": 1, "text": "\ud800"}',
+        r'{"file": "metrics.jsonl", "at": 0, "text": "\udfff\n"}',
+        '{"file": "metrics.jsonl", "at": ' + "9" * 5000 + ', "text": "x"}',
+        '{"file": "metrics.jsonl", "at": NaN, "text": "x"}',
+        '{"file": "status.json", "part": 1e308, "of": true, "text": "x"}',
+    ):
+        listener.take(f"{MARK} {launch} {text}")
+    listener.take("\x1b[2J\ud800 half a text")
+    assert (tmp_path / "metrics.jsonl").read_text() == "?\n" and (tmp_path / "status.json").read_text() == "?"
+    assert (tmp_path / "output.log").read_text() == "\x1b[2J? half a text\n"

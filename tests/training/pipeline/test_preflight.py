@@ -1,0 +1,169 @@
+"""What is refused before a run has a folder: impossible combinations, and what is not there or does not fit."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inference.common.errors import UserError
+from inference.common.settings import STARTER
+from tests.support.datasets_on_disk import rows, shards, write_lines
+from tests.support.hub.client import Client
+from tests.support.hub.repos import Hub
+from training.__main__ import main
+from training.config.run_config import load_config
+from training.pipeline.preflight import check_run
+from training.runs.failures import REFUSED, UNREACHABLE
+
+QUIET = {"report_to": [], "data": {"train_rows": 4}}
+ADAPTER = STARTER / "adapter"
+
+
+def refused(values: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        check_run(load_config("starter", QUIET | values))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_vllm_must_be_installed(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.pipeline.preflight.find_spec", lambda name: None)
+    assert f"vllm is '{mode}', and vLLM is not installed; pip install -r requirements-vllm.txt" in refused(
+        {"vllm": mode}
+    )
+
+
+def test_what_is_possible_is_let_through(tmp_path: Path) -> None:
+    check_run(load_config("starter", QUIET | {"start_adapter": str(ADAPTER)}))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"resample_rounds": 1}, "resample_rounds is 1 on 2 processes; resampling needs one: set resample_rounds to 0"),
+        ({"prompts_per_step": 3, "num_generations": 3, "micro_batch_size": 9}, "9 completions a step cannot be shared"),
+    ],
+)
+def test_what_several_processes_cannot_do(values: dict[str, Any], said: str, monkeypatch) -> None:
+    check_run(load_config("starter", QUIET | values))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert said in refused(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read (No such file or directory); name an audit's JSON"),
+        ("not JSON", "has no pass rates; make it with `audit --with-model --output FILE`"),
+        ('{"rollouts": {"pass_rates": [1]}}', "has no pass rates"),
+    ],
+)
+def test_a_curriculum_that_is_none(text: str | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "audit.json"
+    if text is not None:
+        file.write_text(text)
+    assert said in refused({"curriculum": str(file)})
+
+
+def test_a_dataset_that_is_not_there_or_does_not_fit(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert "There is no dataset" in refused({"data": {"dataset": str(folder)}})
+    folder.mkdir()
+    assert "There is no data in the folder" in refused({"data": {"dataset": str(folder)}})
+    lines = [{"file_name": f"{i}.png", "question": "?", "solution": "1"} for i in range(8)]
+    write_lines(folder / "metadata.jsonl", lines)
+    here = {"dataset": str(folder), "test_rows": 2}
+    assert "has no column 'problem'" in refused({"data": here})
+    mapped = here | {"columns": {"problem": "question"}}
+    assert "no split 'dev'" in refused({"data": mapped | {"split": "dev"}})
+    assert "test_rows is 9" in refused({"data": mapped | {"test_rows": 9}})
+    assert "eval_rows is 480" in refused({"data": mapped | {"test_rows": 0}})
+    assert "eval_rows is 480" in refused({"data": mapped | {"test_rows": None, "test_share": 0}})
+    check_run(load_config("starter", QUIET | {"data": mapped | {"test_rows": 0}, "eval_rows": 0}))
+
+
+def changed_adapter(folder: Path, **settings: Any) -> Path:
+    shutil.copytree(ADAPTER, folder)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return folder
+
+
+def test_an_adapter_that_does_not_fit(tmp_path: Path) -> None:
+    assert "there is no such folder" in refused({"start_adapter": str(tmp_path / "none")})
+    assert "adapter_config.json is missing" in refused({"start_adapter": str(tmp_path)})
+    other = changed_adapter(tmp_path / "other", base_model_name_or_path="Qwen/Qwen2.5-VL-3B-Instruct")
+    assert "was trained on Qwen/Qwen2.5-VL-3B-Instruct" in refused({"start_adapter": str(other)})
+    pissa = changed_adapter(tmp_path / "pissa", init_lora_weights="pissa")
+    assert "only plain LoRA" in refused({"start_adapter": str(pissa)})
+    larger = changed_adapter(tmp_path / "larger")
+    weights = larger / "adapter_model.safetensors"
+    wide = {n: torch.cat([w, w], 1) if "lora_A" in n else w for n, w in load_file(weights).items()}
+    save_file(wide, weights)
+    assert "does not fit this base" in refused({"start_adapter": str(larger)})
+    weights.write_bytes(b"no safetensors")
+    assert "cannot be read as safetensors" in refused({"start_adapter": str(larger)})
+    weights.unlink()
+    assert "has no adapter_model.safetensors" in refused({"start_adapter": str(larger)})
+
+
+def train(*words: str, folder: Path) -> int:
+    return main(["train", "--report-to", "[]", *words, "--folder", str(folder)])
+
+
+@pytest.fixture
+def kinds(hub: Hub) -> dict[str, tuple[str, ...]]:
+    """The options that name a gated base and a gated dataset."""
+    hub.tokens |= {"hf_ann": "ann", "hf_bob": "bob"}
+    config = (STARTER / "config.json").read_bytes()
+    hub.repo("model", "owner/base", gated=True, readers={"ann"}).commit({"config.json": config})
+    hub.repo("dataset", "owner/data", gated=True, readers={"ann"}).commit(shards(rows(4)))
+    return {"base": ("--base", "owner/base"), "dataset": ("--dataset", "owner/data")}
+
+
+@pytest.mark.parametrize("kind", ["base", "dataset"])
+def test_a_hub_that_refuses(kind: str, kinds, hub_client: Client, capsys, tmp_path: Path) -> None:
+    """A gated repository without a token, with another's token, and with one that is none: status 6."""
+    for token in (None, "hf_bob", "hf_unknown"):
+        if token:
+            hub_client.log_in(token)
+        assert train(*kinds[kind], folder=tmp_path / "run") == REFUSED, token
+        said = capsys.readouterr().out
+        assert f"owner/{'data' if kind == 'dataset' else 'base'}" in said and "HF_TOKEN" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["base", "dataset"])
+def test_a_hub_that_is_not_reached(kind: str, kinds, hub: Hub, hub_client: Client, capsys, tmp_path, monkeypatch):
+    """Out of order, switched off, and not there: status 7."""
+    import huggingface_hub
+
+    def check() -> None:
+        assert train(*kinds[kind], folder=tmp_path / "run") == UNREACHABLE
+        said = capsys.readouterr().out
+        assert "cannot be reached" in said and ("onnect this machine" in said)
+
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its attempts
+    hub.failure = 503
+    check()
+    hub.failure = None
+    for name, value in (
+        ("ENDPOINT", "http://127.0.0.1:9"),
+        ("HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"),
+    ):
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    check()
+    hub_client.go_offline()
+    check()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [("--base", "owner/none"), ("--dataset", "owner/none")])
+def test_a_name_that_is_not_there_is_wrong_input(words: tuple[str, ...], hub_client: Client, capsys, tmp_path) -> None:
+    assert train(*words, folder=tmp_path / "run") == 2
+    assert "owner/none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,205 @@
+"""Records from run folders: of a lost database, of runs begun by hand, of folders edited by hand, gone or come back."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+
+from training.config.run_config import load_config
+from training.runs.folder import RunFolder
+from training.runs.outcome import progress
+from training.runs.processes import boot_id, identity_of, own_identity
+from training.runs.record import RunRecord
+from training.runs.recovery import adopt_folders, read_json, record_by_hand, record_lost, record_of, running_by_hand
+from training.runs.run_request import REQUEST
+from training.runs.snapshot import RunWatch
+from training.runs.store import RunStore
+
+CONFIG = load_config("starter", {"max_steps": 20})
+
+
+@pytest.fixture
+def store(home) -> RunStore:
+    return RunStore(home)
+
+
+@pytest.fixture
+def record(store) -> RunRecord:
+    return store.ask(CONFIG, "me")
+
+
+def forget_all(store: RunStore) -> None:
+    for path in store.home.glob("runs.sqlite3*"):
+        path.unlink()
+
+
+def test_records_come_back_as_they_were(store) -> None:
+    before = [store.ask(CONFIG, "me", max_hours=2), store.ask(CONFIG, "you", promote=True)]
+    forget_all(store)
+    assert adopt_folders(store) == before
+    assert adopt_folders(store) == []
+
+
+@pytest.mark.parametrize("said", ["queued", "running", "succeeded"])
+def test_a_run_whose_process_lives_is_running_whatever_its_copy_says(said: str, store, record) -> None:
+    copy = json.loads((record.folder / REQUEST).read_text())
+    (record.folder / REQUEST).write_text(json.dumps(copy | {"status": said, "launch": "old"}))
+    (record.folder / "process.json").write_text(json.dumps(asdict(own_identity()) | {"launch": "now"}))
+    found = record_of(record.folder)
+    assert found is not None and (found.status, found.pid, found.launch) == ("running", os.getpid(), "now")
+
+
+def test_two_that_say_they_are_active_do_not_become_so(store) -> None:
+    first, second = store.ask(CONFIG, "me"), store.ask(CONFIG, "me")
+    for record in (first, second):
+        copy = json.loads((record.folder / REQUEST).read_text())
+        (record.folder / REQUEST).write_text(json.dumps(copy | {"status": "running"}))
+    (second.folder / "process.json").write_text(json.dumps(asdict(own_identity()) | {"launch": "now"}))
+    forget_all(store)
+    adopt_folders(store)
+    assert store.get(second.id).status == "running"  # it is the one that lives
+    assert store.get(first.id).status == "interrupted" and "another run was active" in store.get(first.id).reason
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"status": 3}', '{"status": "flying", "number": "x"}'])
+def test_a_request_edited_into_nonsense_loses_the_request_alone(text: str, store, record) -> None:
+    (record.folder / REQUEST).write_text(text)
+    found = record_of(record.folder)
+    assert found is not None and found.status == "interrupted" and "could not be read" in found.reason
+    assert found.run_config == CONFIG and found.id == record.id
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hours": "many"}, {"hours": float("inf")}, {"pid": True}, {"metrics": []}, {"id": "../x"}]
+)
+def test_values_that_do_not_fit_are_left_out(changes: dict, store, record) -> None:
+    copy = json.loads((record.folder / REQUEST).read_text())
+    (record.folder / REQUEST).write_text(json.dumps(copy | changes))
+    assert record_of(record.folder) == record
+
+
+@pytest.mark.parametrize("text", ["{", '{"max_steps": "none"}', ""])
+def test_a_configuration_edited_into_nonsense(text: str, store, record) -> None:
+    (record.folder / "config.json").write_text(text)
+    found = record_of(record.folder)
+    assert found is not None and found.run_config == CONFIG  # its copy in the request
+    (record.folder / REQUEST).write_text("{}")
+    broken = record_of(record.folder)
+    assert broken is not None and broken.status == "failed" and "config.json cannot be read" in broken.reason
+
+
+def test_a_run_begun_by_hand_is_adopted_when_it_has_ended(store) -> None:
+    by_hand = RunFolder.create(store.folder / "20260101-000000", CONFIG)
+    assert adopt_folders(store) == []  # it has not begun
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
+    try:
+        by_hand.set_status("running")
+        status = json.loads((by_hand.path / "status.json").read_text())
+        (by_hand.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
+        end = time.monotonic() + 120
+        while running_by_hand(store) is None:  # its command line comes with its exec
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert running_by_hand(store) == by_hand.path and adopt_folders(store) == []
+    finally:
+        trainer.kill()
+        trainer.wait()
+    assert running_by_hand(store) is None
+    (found,) = adopt_folders(store)
+    assert (found.status, found.asked_by) == ("interrupted", "the command line") and "without a word" in found.reason
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "interrupted"])
+def test_how_a_run_by_hand_ended_is_kept(status, store) -> None:
+    by_hand = RunFolder.create(store.folder / "mine", CONFIG)
+    by_hand.set_status(status, "so it was", 7)
+    (found,) = adopt_folders(store)
+    assert (found.id, found.status, found.reason, found.step) == ("mine", status, "so it was", 7)
+
+
+def test_what_is_no_run_is_left_alone(store, record) -> None:
+    (store.folder / "notes").mkdir()
+    (store.folder / "file.txt").write_text("x")
+    assert adopt_folders(store) == [] and (store.folder / "notes").is_dir()
+
+
+def test_a_folder_that_is_gone_is_said_and_may_come_back(store, record, tmp_path) -> None:
+    moved = shutil.move(record.folder, tmp_path / "elsewhere")
+    record_lost(store)
+    lost = store.get(record.id)
+    assert lost.status == "lost" and f"{record.folder} is gone" in lost.reason
+    record_lost(store)
+    shutil.move(moved, record.folder)
+    record_lost(store)
+    assert store.get(record.id).status == "interrupted"
+    assert store.queue_again(record.id).status == "queued"
+
+
+def test_a_large_or_odd_file_is_not_read(tmp_path) -> None:
+    (tmp_path / "a.json").write_text('{"a": "' + "x" * 2_000_000 + '"}')
+    assert read_json(tmp_path / "a.json") is None and read_json(tmp_path) is None and read_json(tmp_path / "b") is None
+
+
+def test_the_identity_of_a_dead_process_makes_no_run_active(store, record) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    identity = identity_of(gone.pid)
+    gone.kill()
+    gone.wait()
+    assert identity is not None
+    (record.folder / "process.json").write_text(json.dumps(asdict(identity) | {"launch": "now"}))
+    assert record_of(record.folder) == record
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (REQUEST, {"step": 10**400, "hours": 10**400}),
+        (REQUEST, {"asked_by": "\ud800"}),
+        ("process.json", {"pid": -1, "created": 1.0, "boot_id": boot_id(), "launch": "a"}),
+        ("process.json", {"pid": float("inf"), "created": 1.0, "boot_id": boot_id(), "launch": "a"}),
+        ("metrics.jsonl", {"step": 10**20, "loss": 10**400}),
+    ],
+)
+def test_a_folder_edited_by_hand_keeps_no_other_from_being_looked_after(name: str, said: dict, store, record) -> None:
+    other = store.ask(CONFIG, "me")
+    (record.folder / name).write_text(json.dumps(said) + "\n")
+    forget_all(store)
+    assert {found.id for found in adopt_folders(store)} == {record.id, other.id}
+    store.update(store.get(record.id), reason="", **progress(record))
+    assert store.get(record.id).step < 10**15 and RunWatch(record.folder).look(store.get(record.id)).curves == {}
+
+
+def test_a_run_by_hand_with_odd_words_and_a_folder_without_a_name_that_is_text(store) -> None:
+    folder = RunFolder.create(store.folder / "by-hand", CONFIG)
+    shutil.copytree(folder.path, store.folder / "n\udcff")
+    (folder.path / "status.json").write_text(json.dumps({"status": "failed", "reason": "\ud800", "step": 10**20}))
+    assert [(run.id, run.reason, run.step) for run in adopt_folders(store)] == [("by-hand", "?", 0)]
+
+
+def test_a_run_gone_on_with_by_hand_is_told_and_its_end_kept(store, record) -> None:
+    store.transition(record, "cancelled", reason="withdrawn")
+    folder = RunFolder(record.folder)
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
+    try:
+        folder.set_status("running")
+        status = json.loads((folder.path / "status.json").read_text())
+        (folder.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
+        end = time.monotonic() + 120
+        while "by hand" not in store.get(record.id).reason:
+            record_by_hand(store)
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert store.get(record.id).status == "cancelled" and running_by_hand(store) == record.folder
+    finally:
+        trainer.kill()
+        trainer.wait()
+    record_by_hand(store)
+    assert store.get(record.id).status == "cancelled"  # it was killed
+    folder.set_status("succeeded")
+    record_by_hand(store)
+    assert store.get(record.id).status == "succeeded"

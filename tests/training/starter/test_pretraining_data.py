@@ -1,0 +1,78 @@
+"""Pretraining rows: the processor's own pixels, the loss on completions alone, the modes of answering."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor
+
+from inference.common.settings import STARTER
+from inference.prompt.format import THINK_PROMPT, is_well_formed, parse_completion
+from training.grading.grader import grade_answer, last_answer
+from training.starter.pretraining_data import LABELS, MODE_SHARES, MODES, Batches, Pool, caption, completion, patches
+from training.starter.problems import iterate_problems
+from training.starter.templates import KINDS
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Pool:
+    return Pool.load_or_draw(tmp_path_factory.mktemp("pool"), 24, seed=5)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return AutoProcessor.from_pretrained(STARTER)
+
+
+def test_pixels_are_those_of_the_processor(pool: Pool, processor) -> None:
+    stream = iterate_problems("train", 500_000)
+    images = [next(stream).image for _ in range(4)]
+    wanted = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(patches(pool.pixels[:4]), wanted, atol=1e-5)
+
+
+def test_a_kept_pool_is_read_again(pool: Pool, tmp_path) -> None:
+    one = Pool.load_or_draw(tmp_path, 6, seed=9)
+    two = Pool.load_or_draw(tmp_path, 6, seed=9)
+    assert np.array_equal(one.pixels, two.pixels) and one.texts == two.texts
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_states_the_answer(mode: str) -> None:
+    stream = iterate_problems("train", 11)
+    for _ in range(60):
+        problem = next(stream)
+        text = completion({"reasoning": problem.reasoning, "answer": problem.answer}, mode)
+        assert is_well_formed(text) == (mode == "tags")
+        assert grade_answer(problem.answer, last_answer(text)).correct, text
+    assert parse_completion(completion({"reasoning": "r", "answer": "4"}, "direct")).thinking == ""
+
+
+def test_labels_stand_on_the_completion_alone(pool: Pool, processor) -> None:
+    batches = Batches(pool, processor)
+    batch = batches.collate(
+        [(0, "How many?", "7"), (1, "How many red circles are there?", "<think>2</think>")], THINK_PROMPT
+    )
+    ids, labels = batch["input_ids"], batch["labels"]
+    said = [processor.tokenizer.decode(row[label != -100]) for row, label in zip(ids, labels)]
+    assert said == ["7<|im_end|>", "<think>2</think><|im_end|>"]
+    assert (labels[labels != -100] == ids[labels != -100]).all()
+
+
+def test_mixed_rows_follow_the_shares(pool: Pool, processor) -> None:
+    batches, tagged, total = Batches(pool, processor), 0, 0
+    opening = processor.tokenizer.convert_tokens_to_ids("<think>")
+    for _ in range(40):
+        for part in batches.mixed(32, 16):
+            first = (part["labels"] != -100).int().argmax(1)
+            starts = part["labels"][torch.arange(len(first)), first]
+            tagged, total = tagged + int((starts == opening).sum()), total + len(starts)
+    assert 0.2 < tagged / total < 0.6
+    assert all(abs(sum(shares) - 1) < 1e-9 for shares in MODE_SHARES.values()) and set(MODE_SHARES) == set(KINDS)
+
+
+def test_every_mark_has_a_label_and_every_picture_a_caption() -> None:
+    stream = iterate_problems("train", 12)
+    for _ in range(80):
+        problem = next(stream)
+        assert problem.marks and {mark.label for mark in problem.marks} <= set(LABELS)
+        assert caption(problem)

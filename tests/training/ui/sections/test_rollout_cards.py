@@ -1,0 +1,71 @@
+"""Rollouts as HTML: what a file holds is taken by its type, escaped and cut; pictures are small JPEGs or left out."""
+
+import base64
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from training.ui.sections.rollout_cards import MAX_COMPLETIONS, MAX_GROUPS, NO_ROLLOUTS, picture_uri, rollouts_html
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("<script>"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+COMPLETION = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("text", "rewards", "reasons", "advantage", "num_tokens", "truncated"), ANYTHING)
+)
+GROUP = st.fixed_dictionaries(
+    {"completions": st.lists(COMPLETION | ANYTHING, max_size=3)},
+    optional=dict.fromkeys(("step", "prompt", "image"), ANYTHING),
+)
+
+
+def completion(advantage=1.0, **values):
+    rewards = {"format_reward": 1.0, "accuracy_reward": 0.0}
+    reasons = {"format": "well formed", "accuracy": "no answer in tags"}
+    return {"text": "4", "rewards": rewards, "reasons": reasons, "advantage": advantage, "num_tokens": 3} | values
+
+
+@given(st.lists(GROUP | ANYTHING, max_size=4))
+def test_whatever_a_file_holds_is_shown_or_left_out(groups):
+    assert "<script>" not in rollouts_html(groups)
+
+
+def test_a_completion_shows_its_rewards_reasons_and_advantage():
+    cut = completion(-0.5, truncated=True, rewards={"accuracy_reward": None}, reasons={})
+    html = rollouts_html([{"step": 3, "prompt": "How many?", "image": None, "completions": [cut, completion(1.25)]}])
+    assert "+1.25" in html and "−0.50" in html and html.index("+1.25") < html.index("−0.50")
+    assert "format <b>1</b> <span>well formed</span>" in html and "accuracy <b>gave nothing</b>" in html
+    assert "3 tokens · cut off" in html and "0 of 1 right, 1 of 1 in the format" in html
+
+
+def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
+    flat = {"step": 2, "prompt": "flat", "completions": [completion(0.0), completion(0.0)]}
+    groups = [{"step": 1, "prompt": "old", "completions": [completion()]}, flat]
+    groups += [{"step": 2, "prompt": "mixed", "completions": [completion(0.7)] * (MAX_COMPLETIONS + 2)}]
+    html = rollouts_html(groups)
+    prompts = re.findall(r'lt-group-prompt">(\w+)<', html)
+    assert prompts == ["mixed", "flat", "old"]
+    assert html.count(" open>") == 1 and "and 2 more" in html and "nothing is learnt" in html
+    assert rollouts_html(groups * 3).count("<details") == MAX_GROUPS
+    assert rollouts_html([]) == NO_ROLLOUTS
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 cut", b"GIF89a", b"<svg onload='x()'/>"])
+def test_what_is_no_picture_is_not_shown(tmp_path, content):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+    assert picture_uri(path) is None and picture_uri(tmp_path / "none.jpg") is None
+
+
+def test_a_picture_is_made_small(tmp_path):
+    path = tmp_path / "picture.jpg"
+    Image.new("RGB", (1600, 800), "white").save(path)
+    uri = picture_uri(path)
+    assert uri is not None and uri.startswith("data:image/jpeg;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size == (320, 160)

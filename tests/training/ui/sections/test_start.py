@@ -1,0 +1,102 @@
+"""The form of Start: every setting is in it, and what is typed reaches `load_config` as the command line's does."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gradio as gr
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from inference.common.errors import UserError
+from training.config.data_config import DataConfig
+from training.config.run_config import PROFILES, RunConfig, load_config
+from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
+from training.ui.sections.runs_table import table_html
+from training.ui.sections.start import ADVANCED, MAIN, duration
+
+
+@pytest.fixture(scope="module")
+def form() -> Fields:
+    fields = Fields()
+    with gr.Blocks(analytics_enabled=False):
+        for name in all_names():
+            fields.add(name)
+    return fields
+
+
+def test_every_setting_is_in_the_form_once() -> None:
+    placed = [*MAIN, *(name for group in ADVANCED.values() for name in group)]
+    own = {name for name in RunConfig.model_fields if name not in (*NOT_IN_FORM, *BUDGETS)}
+    assert sorted(placed) == sorted(own | {f"data.{name}" for name in DataConfig.model_fields})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_untouched_form_is_the_profile(form: Fields, profile: str) -> None:
+    config = load_config(profile)
+    values = form.values(profile, *form.shown(config))
+    assert values == {}
+    assert load_config(profile, values) == config
+
+
+def test_a_profile_shown_in_another_one_arrives_whole(form: Fields) -> None:
+    """Every kind of value goes through text and back."""
+    a100 = load_config("a100")
+    made = load_config("starter", form.values("starter", *form.shown(a100)))
+    assert made.model_copy(update={"profile": "a100"}).model_dump() == a100.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "words"),
+    [
+        ("max_steps", "many", "max_steps is 'many'"),
+        ("max_steps", "-3", "max_steps"),
+        ("num_generations", "1", "num_generations"),
+        ("rewards", "{accuracy_reward: 0}", "no reward has a weight"),
+        ("rewards", "{[", "rewards is"),
+        ("data.dataset", "https://example.org/x", "addresses are not fetched"),
+        ("data.split", "train[5:", "is not a split"),
+        ("base", "x" * 5000, "at most 4,000"),
+    ],
+)
+def test_what_is_wrong_is_named(form: Fields, name: str, typed: str, words: str) -> None:
+    sent = dict(zip(form.components, form.shown(load_config("starter"))))
+    with pytest.raises(UserError) as refusal:
+        load_config("starter", form.values("starter", *(sent | {name: typed}).values()))
+    assert words in str(refusal.value)
+
+
+@given(st.sampled_from(all_names()), st.one_of(st.text(max_size=40), st.booleans(), st.none(), st.floats()))
+def test_whatever_is_sent_is_a_configuration_or_a_refusal(name: str, value: Any) -> None:
+    fields = Fields()
+    fields.components = dict.fromkeys(all_names())
+    sent = {each: shown(each, load_config("starter")) for each in all_names()} | {name: value}
+    try:
+        assert isinstance(load_config("starter", fields.values("starter", *sent.values())), RunConfig)
+    except UserError as refusal:
+        assert str(refusal)
+
+
+@pytest.mark.parametrize(("typed", "number"), [("", None), (None, None), (" 2.5 ", 2.5), ("$1,200", 1200.0)])
+def test_numbers_that_may_be_left_out(typed: Any, number: float | None) -> None:
+    assert read_number("max_hours", typed) == number
+
+
+@pytest.mark.parametrize("typed", ["two", "nan", "inf", "1e999", [1]])
+def test_what_is_no_number_is_refused(typed: Any) -> None:
+    with pytest.raises(UserError, match="max_hours"):
+        read_number("max_hours", typed)
+
+
+@given(st.floats(0, 1e5))
+def test_a_duration_is_never_off_by_more_than_its_last_digit(hours: float) -> None:
+    units = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0}
+    words = duration(hours).split()
+    said = sum(float(value) * units[unit] for value, unit in zip(words[::2], words[1::2]))
+    assert math.isclose(said, hours, abs_tol=0.51 * units[words[-1]] + 1e-9)
+
+
+def test_the_table_of_no_runs_says_what_to_do() -> None:
+    assert "Start" in table_html([], [])

@@ -1,0 +1,91 @@
+"""The doors of the admin token, off a Space: `POST /admin/login` and `POST /admin/logout`, for the page to fetch.
+
+    await fetch("admin/login", {method: "POST", body: JSON.stringify({token: typed})})
+
+A log-in is answered with a cookie that no script can read and no other site's page can send; refusals with their
+status and `{"error": words}`. The token is in no address, so that no log of addresses holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from inference.common.logs import event
+from inference.server.visitors import pseudonym, visitor_of
+from training.admin.access import Access, NotAllowed
+from training.admin.sessions import SESSION_SECONDS
+
+MAX_BODY_BYTES = 4_096
+
+
+def access_routes(access: Access) -> list[Route]:
+    """The routes, for the app's server. On a Space they refuse: there, Gradio's login is used."""
+
+    async def log_in(request: Request) -> Response:
+        visitor = _visitor(request, access)
+        try:
+            access.check_origin(request.headers)
+            token = await _token(request)
+            session = await run_in_threadpool(access.log_in, request.headers, visitor, token)
+        except NotAllowed as refusal:
+            event("admin_log_in_refused", visitor=pseudonym(visitor), status=refusal.status)
+            return refused(refusal)
+        event("admin_logged_in", visitor=pseudonym(visitor))
+        answer = JSONResponse({"ok": True})
+        answer.set_cookie(access.cookie_name, session, max_age=SESSION_SECONDS, **_cookie(request))
+        return answer
+
+    async def log_out(request: Request) -> Response:
+        try:
+            await run_in_threadpool(access.log_out, request.headers, request.cookies)
+        except NotAllowed as refusal:
+            return refused(refusal)
+        answer = JSONResponse({"ok": True})
+        answer.delete_cookie(access.cookie_name, **_cookie(request))
+        return answer
+
+    return [_route("/admin/login", log_in), _route("/admin/logout", log_out)]
+
+
+def refused(refusal: NotAllowed) -> Response:
+    """A refusal as an HTTP answer."""
+    headers = {"retry-after": str(max(1, round(refusal.wait_seconds)))} if refusal.wait_seconds else {}
+    return JSONResponse({"error": str(refusal)}, refusal.status, headers)
+
+
+def _route(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
+    return Route(path, handler, methods=["POST"])
+
+
+def _cookie(request: Request) -> dict[str, Any]:
+    """Attributes with which the cookie is set, and taken away again."""
+    is_https = request.headers.get("origin", "").lower().startswith("https://")
+    return {"path": "/", "httponly": True, "samesite": "strict", "secure": is_https}
+
+
+def _visitor(request: Request, access: Access) -> str:
+    peer = request.client.host if request.client else None
+    return visitor_of(peer, request.headers.get("x-forwarded-for"), access.is_on_space)
+
+
+async def _token(request: Request) -> str:
+    """What the page sent; raises `NotAllowed` for anything but a short JSON object with a token."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            break
+    try:
+        token = json.loads(body[:MAX_BODY_BYTES]).get("token")
+    except (ValueError, AttributeError, RecursionError):
+        token = None
+    if not isinstance(token, str) or len(body) > MAX_BODY_BYTES:
+        raise NotAllowed('A log-in is a JSON object such as {"token": "…"}.', 400)
+    return token

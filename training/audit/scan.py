@@ -1,0 +1,146 @@
+"""Looks at every row of a dataset: golds, kinds of answers, sizes, repeated rows and leaks."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from inference.common.errors import UserError
+from training.audit.report import AuditReport, Example, Gold, Kind, Spread
+from training.config.data_config import DataConfig
+from training.data.dataset import drop_long_prompts, prepare_rows
+from training.data.prepare import Prepared
+from training.data.prompt_tokens import PromptSize, PromptSizer
+from training.data.splits import ROLES
+from training.evaluation.statistics import share
+from training.grading.grader import gold_answer, grade_many
+from training.grading.kinds import KINDS, answer_kind
+
+MAX_GOLD_CHARS = 500
+"""Of an unverified gold, so much is kept."""
+BATCH_ROWS = 256
+"""Golds that are graded together."""
+Golds = dict[int, tuple[str, bool, str]]
+"""For each row its gold, whether the grader finds it equal to itself, and the rule that decided."""
+
+
+def audit(
+    config: DataConfig,
+    processor: Any = None,
+    *,
+    num_examples: int = 24,
+    home: Path | None = None,
+    progress: bool = False,
+) -> AuditReport:
+    """Look at every row of `config`; with a `processor` also at the size of prompts."""
+    prepared = prepare_rows(config, home=home, progress=progress)
+    if processor is not None and config.max_prompt_tokens is not None:
+        prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress)
+    used = [index for role in ROLES for index in prepared.roles[role]]
+    if not used:
+        raise UserError(f"No row of {config.dataset} is left to audit: {prepared.dropped}.")
+    facts = prepared.rows.remove_columns("image")
+    rows = {index: row for index, row in zip(sorted(used), facts.select(sorted(used)))}
+    sizer = PromptSizer(processor) if processor is not None else None
+    prompts = {i: sizer.measure(r["problem"], r["width"], r["height"]) for i, r in rows.items()} if sizer else None
+    golds = _grade_golds(rows, progress)
+    settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
+    return AuditReport(
+        about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
+        kept={role: len(prepared.roles[role]) for role in ROLES},
+        dropped=prepared.dropped,
+        kinds=_kinds(golds),
+        rules=dict(Counter(rule for _, _, rule in golds.values()).most_common()),
+        verified=share([correct for _, correct, _ in golds.values()]),
+        unverified=[Gold(rows[i]["row_id"], g[:MAX_GOLD_CHARS], rule) for i, (g, ok, rule) in golds.items() if not ok],
+        letters=_letters(golds),
+        pictures=_picture_sizes(rows),
+        num_scaled=sum(row["original_pixels"] > config.max_pixels for row in rows.values()),
+        prompts=_prompt_sizes(prompts) if prompts else None,
+        duplicates=_duplicates(prepared, rows),
+        shared_pictures=_shared_pictures(prepared, rows),
+        examples=[
+            _example(prepared, index, role, golds[index][0], prompts[index].total if prompts else None)
+            for role, index in _choose(prepared, golds, num_examples, config.seed)
+        ],
+    )
+
+
+def _grade_golds(rows: dict[int, dict[str, Any]], progress: bool) -> Golds:
+    """Each row's gold, whether the reward would find it right if a completion gave it, and by which rule."""
+    found: Golds = {}
+    indices = list(rows)
+    with tqdm(total=len(rows), desc="grading golds", unit="row", disable=not progress, dynamic_ncols=True) as bar:
+        for first in range(0, len(indices), BATCH_ROWS):
+            batch = indices[first : first + BATCH_ROWS]
+            golds = [gold_answer(rows[index]["solution"]) for index in batch]
+            said = [f"<think>…</think><answer>{gold}</answer>" for gold in golds]
+            grades = grade_many([(rows[index]["solution"], text) for index, text in zip(batch, said)])
+            found |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
+            bar.update(len(batch))
+    return found
+
+
+def _picture_sizes(rows: dict[int, dict[str, Any]]) -> dict[str, Spread]:
+    numbers = {
+        "width": [row["width"] for row in rows.values()],
+        "height": [row["height"] for row in rows.values()],
+        "pixels": [row["width"] * row["height"] for row in rows.values()],
+        "original pixels": [row["original_pixels"] for row in rows.values()],
+    }
+    return {name: Spread.of(values) for name, values in numbers.items()}
+
+
+def _prompt_sizes(prompts: dict[int, PromptSize]) -> dict[str, Spread]:
+    numbers = {
+        "text": [size.text for size in prompts.values()],
+        "picture": [size.image for size in prompts.values()],
+        "prompt": [size.total for size in prompts.values()],
+    }
+    return {name: Spread.of(values) for name, values in numbers.items()}
+
+
+def _kinds(golds: Golds) -> dict[str, Kind]:
+    rows = Counter(answer_kind(gold) for gold, _, _ in golds.values())
+    verified = Counter(answer_kind(gold) for gold, correct, _ in golds.values() if correct)
+    return {kind: Kind(rows[kind], verified[kind]) for kind in KINDS if rows[kind]}
+
+
+def _letters(golds: Golds) -> dict[str, int]:
+    letters = Counter(gold.strip("(). ")[:1].upper() for gold, _, _ in golds.values() if answer_kind(gold) == "letter")
+    return dict(sorted(letters.items()))
+
+
+def _duplicates(prepared: Prepared, rows: dict[int, dict[str, Any]]) -> dict[str, int]:
+    digests = {role: [rows[i]["row_digest"] for i in prepared.roles[role]] for role in ROLES}
+    return {role: len(found) - len(set(found)) for role, found in digests.items()}
+
+
+def _shared_pictures(prepared: Prepared, rows: dict[int, dict[str, Any]]) -> int:
+    apart = {rows[i]["picture_digest"] for role in ("validation", "test") for i in prepared.roles[role]}
+    return sum(rows[i]["picture_digest"] in apart for i in prepared.roles["train"])
+
+
+def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:
+    """So many rows to look at: train and test, one of each kind of answer in turn."""
+    by_kind: dict[str, list[tuple[str, int]]] = {}
+    places = [(role, index) for role in ROLES for index in prepared.roles[role]]
+    random.Random(f"examples-{seed}").shuffle(places)
+    for role, index in places:
+        by_kind.setdefault(answer_kind(golds[index][0]), []).append((role, index))
+    while num > 0 and by_kind:
+        for kind in [kind for kind in KINDS if kind in by_kind][:num]:
+            yield by_kind[kind].pop()
+            num -= 1
+            if not by_kind[kind]:
+                del by_kind[kind]
+
+
+def _example(prepared: Prepared, index: int, role: str, gold: str, tokens: int | None) -> Example:
+    row = prepared.rows[index]
+    return Example(row["row_id"], role, row["problem"], gold, answer_kind(gold), row["image"], tokens)

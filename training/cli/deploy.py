@@ -1,0 +1,187 @@
+"""Makes or updates the Space: `python -m training deploy OWNER/NAME [--dry-run]`.
+
+It says first what it will do and what that costs an hour, asks, and does only what differs: safe to repeat. space.yaml
+says what the Space is; its files are those that git tracks here, in one commit.
+
+    python -m training deploy me/lookthink --dry-run
+    LOOKTHINK_SPACE_TOKEN=hf_… python -m training deploy me/lookthink     # a token of its own for the Space
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from inference.common.errors import UserError
+from inference.common.hub_words import limit_waiting
+from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, is_hub_name, read_space_file
+from training.hub.space import readme_block as front_matter
+from training.hub.space.apply import SpaceOnHub
+from training.hub.space.checkout import ROOT, Checkout, digest, read_checkout
+from training.hub.space.plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
+from training.hub.space.prices import Prices
+from training.hub.space.token import token_trouble
+
+SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
+"""The variable with the token that the Space gets; without it, the one that deploys."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("space", metavar="OWNER/NAME", help="the Space to make or to update")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it costs; do nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--private", action="store_true", help="a new Space is seen by its owner only")
+    parser.add_argument(
+        "--renew-token", action="store_true", help="give the Space its token again, where it has one already"
+    )
+
+
+def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> int:
+    """Plan, ask, do; `ask` is how to ask at the terminal, where there is one."""
+    limit_waiting()
+    file, checkout = read_space_file(ROOT / SPACE_YAML.name), read_checkout(ROOT)
+    wanted = wanted_of(args.space, file, checkout, private=args.private, renew_token=args.renew_token)
+    hub = SpaceOnHub(wanted, checkout, *_tokens())
+    found = hub.look()
+    if found.exists and not found.is_ours:
+        raise UserError(
+            f"{wanted.space} is a Space of something else: it has no space.yaml. Take another name, or delete it first."
+        )
+    steps = plan(wanted, found)
+    print("\n".join(_words(wanted, file, checkout, found, steps)))
+    if args.dry_run or not steps:
+        return 0
+    if not args.yes:
+        _confirm(ask or _terminal())
+    for number, step in enumerate(steps, 1):
+        print(f"{number}/{len(steps)} {step.words} …", flush=True)
+        hub.do(step)
+    if left := plan(replace(wanted, renew_token=False), hub.look()):  # an answer of success may be a proxy's
+        raise UserError(
+            f"The Hub has answered to all of it, but does not show it yet; still to do: "
+            f"{'; '.join(step.words for step in left)}. Run the same command again in a minute."
+        )
+    print(f"Done. {address_of(wanted.space)}")
+    return 0
+
+
+def wanted_of(
+    name: str, file: SpaceFile, checkout: Checkout, *, private: bool = False, renew_token: bool = False
+) -> Wanted:
+    """What space.yaml and the checkout ask for. Raises `UserError`."""
+    if not is_hub_name(name):
+        raise UserError(f"{name[:200]!r} is no name of a Space; write OWNER/NAME.")
+    if (checkout.folder / "README.md").read_text(encoding="utf-8") != front_matter.made(checkout.folder):
+        raise UserError("README.md's block for the Hub is not that of space.yaml. Run make space, and commit both.")
+    for key, value in (("model.base", file.model.base), ("model.adapter", file.model.adapter)):
+        _check_is_there(key, value, checkout)
+    bucket = file.training.bucket or f"{name}-state"
+    if not is_hub_name(bucket):
+        raise UserError(f"{bucket!r} is too long a name for its bucket; name one under training in space.yaml.")
+    return Wanted(
+        space=name,
+        files={path: digest(checkout.path(path).read_bytes()) for path in checkout.files},
+        hardware=file.space.hardware,
+        sleep_seconds=file.space.sleep_minutes * 60 or -1,
+        bucket=bucket,
+        variables={"LOOKTHINK_STATE": STATE_FOLDER, "LOOKTHINK_BUCKET": bucket},
+        private=private,
+        renew_token=renew_token,
+    )
+
+
+def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
+    """A folder of this machine is in the Space only where git tracks it."""
+    if value in (None, STARTER_NAME) or not Path(value or "").expanduser().is_dir():
+        return
+    folder = Path(value or "").expanduser()
+    inside = str(folder) if not folder.is_absolute() else ""
+    prefix = f"{os.path.normpath(inside)}/" if inside else ""
+    if not prefix or not any(path.startswith(prefix) for path in checkout.files):
+        raise UserError(
+            f"{key} in space.yaml is {value}, a folder of this machine that the Space would not have. Publish it on "
+            "the Hub and name it owner/name, or track it in git."
+        )
+
+
+def address_of(space: str) -> str:
+    """Where its page is."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/spaces/{space}"
+
+
+def _tokens() -> tuple[str, str]:
+    """The token that deploys, and the one that the Space gets."""
+    from huggingface_hub import get_token
+
+    own = get_token()
+    if not own:
+        raise UserError(
+            "There is no token of the Hub here. Run `hf auth login`, or set HF_TOKEN to a token that may write."
+        )
+    given = os.environ.get(SPACE_TOKEN, "").strip() or own
+    for token, what in {own: "The token here", given: SPACE_TOKEN if given != own else "The token here"}.items():
+        trouble = token_trouble(token)
+        if trouble.network:
+            raise UserError(f"{what} could not be tried: {trouble.network}. Nothing was changed.")
+        if trouble.token:
+            raise UserError(
+                f"{what} will not do: {trouble.token}. Make one that may write, at the Hub under Access Tokens. "
+                "Nothing was changed."
+            )
+    return own, given
+
+
+def _words(wanted: Wanted, file: SpaceFile, checkout: Checkout, found: Found, steps: list[Step]) -> list[str]:
+    """The plan as it is shown."""
+    lines = [f"LookThink {checkout.commit} to the Space {wanted.space}"]
+    lines += [f"  {number}. {step.words}" for number, step in enumerate(steps, 1)]
+    if not steps:
+        lines.append("  Nothing to do: all is as space.yaml and the checkout say.")
+    if checkout.changed:
+        lines.append(f"Changed since that commit, and deployed as they stand: {', '.join(checkout.changed)}.")
+    if any(step.kind in ("create", "secret") for step in steps):
+        whose = SPACE_TOKEN if os.environ.get(SPACE_TOKEN, "").strip() else "this login"
+        lines.append(f"The secret is the token of {whose}; the Space publishes, trains and stays awake with it.")
+    if found.exists and wanted.private and not found.is_private:
+        lines.append(
+            f"The Space is public and stays so: --private is for a new one. Make it private on its page, "
+            f"{address_of(wanted.space)}, under Settings."
+        )
+    if found.bucket_is_public:
+        lines.append(f"The bucket {wanted.bucket} is public: everybody can read the runs in it, pictures included.")
+    if found.stage == "PAUSED":
+        lines.append(f"The Space is paused; start it again on its page, {address_of(wanted.space)}.")
+    return lines + cost_words(wanted.hardware, file, Prices())
+
+
+def cost_words(hardware: str, file: SpaceFile, prices: Prices) -> list[str]:
+    """What it costs an hour: the Space, and a run."""
+    awake = f"Cost: {hardware}, {prices.of_spaces().words(hardware)}"
+    if hardware != FREE_HARDWARE:
+        minutes = file.space.sleep_minutes
+        awake += " while it is awake, and nothing while it sleeps" if minutes else ", day and night: sleep_minutes is 0"
+    lines = [awake + "."]
+    if file.training.trainer == "job":
+        job = file.training.job_hardware
+        lines.append(f"A run is a Job on {job}: {prices.of_jobs().words(job)} besides, while it trains.")
+    else:
+        lines.append("A run trains in the Space, which stays awake for it.")
+    return lines
+
+
+def _terminal() -> Callable[[str], str]:
+    if not sys.stdin.isatty():
+        raise UserError("Nothing was done: there is no terminal to ask at. Add --yes to go on without asking.")
+    return input
+
+
+def _confirm(ask: Callable[[str], str]) -> None:
+    if ask("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("Nothing was done.")

@@ -1,0 +1,74 @@
+"""Serve another adapter from now on: `python -m training promote RUN_OR_FOLDER`, or `promote --roll-back`.
+
+One of the Hub is named `owner/name` or `owner/name@revision`, fetched, checked and then served from its copy here.
+
+A running app takes it up within two seconds; answers under way end on the adapter they began with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+
+from inference.adapters.hub_cache import hub_name
+from inference.adapters.hub_fetch import fetch_adapter
+from inference.adapters.record import comparison_of
+from inference.adapters.served import promote, roll_back
+from inference.common.errors import UserError
+from inference.common.settings import load_settings
+from inference.model.lora_file import CONFIG_FILE
+from training.evaluation.promotion_rule import summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to promote, or to roll back."""
+    parser.add_argument(
+        "adapter",
+        nargs="?",
+        metavar="ADAPTER",
+        help="a run, a version, an adapter's folder, or owner/name[@revision] of the Hub",
+    )
+    parser.add_argument("--roll-back", action="store_true", help="serve again what was served before")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Promote or roll back, and say what is served."""
+    if bool(args.adapter) == args.roll_back:
+        raise UserError("name one run or adapter to promote, or give --roll-back alone")
+    settings = load_settings()
+    home, by = settings.home, f"{getpass.getuser()}, on the command line"
+    if args.roll_back:
+        found = roll_back(home, by)
+    else:
+        on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
+        folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
+        if comparison := comparison_of(folder):
+            print(summary(comparison))
+        found = promote(home, folder, by)
+    print(f"served from now on: {found.name or 'the base alone'}")
+    return 0
+
+
+def find_adapter(named: str, home: Path) -> Path:
+    """The folder of an adapter that is named by itself, by its run, or as it is listed. Raises `UserError`."""
+    found = _places(named, home)
+    if not found:
+        raise UserError(f"there is no run and no adapter {named!r}; `python -m training adapters` lists them")
+    return found[0]
+
+
+def is_here(named: str, home: Path) -> bool:
+    """Whether `find_adapter` knows it; else a name with a slash is one on the Hub."""
+    return bool(_places(named, home))
+
+
+def _places(named: str, home: Path) -> list[Path]:
+    path = Path(named).expanduser()
+    plain = len(path.parts) == 1
+    listed = named.removesuffix("-adapter")
+    places = [path, path / "adapter"]
+    places += (
+        [home / "adapters" / named, *(home / "runs" / name / "adapter" for name in (named, listed))] if plain else []
+    )
+    return [place for place in places if (place / CONFIG_FILE).is_file()]

@@ -1,0 +1,168 @@
+"""The commands for runs in the background: `python -m training runs | start | watch | cancel | resume | withdraw`.
+
+    python -m training start --profile starter --max-hours 2 --promote
+    python -m training runs
+    python -m training watch 20261122-143000-a1b2
+
+They use the records and the launcher that the page uses: what one starts the other sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from inference.common.settings import STARTER_NAME, load_settings
+from training.config.options import add_config_options, config_values
+from training.config.run_config import RunConfig, load_config
+from training.launch.jobs.launcher import Launcher, launcher_for
+from training.runs.record import RunRecord
+from training.runs.snapshot import RunWatch, Snapshot
+from training.runs.store import RunStore
+
+_LOOK_SECONDS = 2.0
+_PATHS = ("base", "start_adapter", "curriculum")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command that the parser is for, by the last word of its name."""
+    command = parser.prog.split()[-1]
+    parser.set_defaults(run=COMMANDS[command])
+    if command == "start":
+        add_config_options(parser)
+        parser.add_argument("--promote", action="store_true", help="serve the adapter by itself if it is better")
+        parser.add_argument("--dollars-per-hour", type=float, help="what an hour of this machine costs")
+    elif command != "runs":
+        parser.add_argument("id", help="of the run, as `runs` shows it")
+    if command in ("start", "resume"):
+        parser.add_argument("--max-dollars", type=float, help="stops at a checkpoint before it has cost so much")
+    if command == "resume":
+        parser.add_argument("--max-hours", type=float, help="its new budget, over all starts")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = load_settings(has_gpu=False)  # what is served is not asked of it, and looking for a GPU takes seconds
+    launcher = launcher_for(settings, RunStore(settings.home))
+    command: Callable[[Launcher, argparse.Namespace], int] = args.run
+    return command(launcher, args)
+
+
+def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
+    launcher.reconcile()
+    if launcher.store.exists():
+        if launcher.store.notice:
+            print(launcher.store.notice)
+        for record in launcher.store.list():
+            print(line(record))
+            if record.reason:
+                print(f"    {record.reason.splitlines()[0]}")
+        return 0
+    print(f"no runs in {launcher.store.home} yet; `python -m training start` asks for one")
+    return 0
+
+
+def _start(launcher: Launcher, args: argparse.Namespace) -> int:
+    config = _with_whole_paths(load_config(args.profile, config_values(args), args.config))
+    launcher.check(config)
+    record = launcher.store.ask(
+        config,
+        asked_by=f"{getpass.getuser()} on the command line",
+        promote=args.promote,
+        max_dollars=args.max_dollars,
+        dollars_per_hour=args.dollars_per_hour,
+    )
+    launcher.reconcile()
+    print(line(launcher.store.get(record.id)))
+    print(f"run folder: {record.folder}\nwatch it: python -m training watch {record.id}")
+    return 0
+
+
+def _watch(launcher: Launcher, args: argparse.Namespace) -> int:
+    """Print what changes until the run has ended; Ctrl-C ends the watching, not the run."""
+    launcher.store.get(args.id)
+    return _follow(launcher, args.id)
+
+
+def _cancel(launcher: Launcher, args: argparse.Namespace) -> int:
+    record = launcher.cancel(args.id)
+    return _follow(launcher, args.id) if record.is_active else _say(record)
+
+
+def _resume(launcher: Launcher, args: argparse.Namespace) -> int:
+    launcher.reconcile()
+    return _say(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
+
+
+def _withdraw(launcher: Launcher, args: argparse.Namespace) -> int:
+    return _say(launcher.store.withdraw(args.id))
+
+
+COMMANDS: dict[str, Callable[[Launcher, argparse.Namespace], int]] = {
+    "runs": _runs,
+    "start": _start,
+    "watch": _watch,
+    "cancel": _cancel,
+    "resume": _resume,
+    "withdraw": _withdraw,
+}
+
+
+def line(record: RunRecord) -> str:
+    """A run in one line: id, status, step of steps, hours, dollars, who asked."""
+    steps = f"step {record.step} of {record.max_steps or '?'}"
+    cost = "" if record.cost_dollars is None else f"  ${record.cost_dollars:.2f}"
+    return f"{record.id}  {record.status:<11}  {steps:<18}  {record.hours:6.2f} h{cost}  {record.asked_by}"
+
+
+def _follow(launcher: Launcher, run_id: str) -> int:
+    watch, shown, said = RunWatch(launcher.store.folder / run_id), "", set[str]()
+    while True:
+        launcher.reconcile()
+        record = launcher.store.get(run_id)
+        snapshot = watch.look(record)
+        text = _line_of(record, snapshot)
+        if text != shown:
+            print(text, flush=True)
+        for finding in snapshot.findings:
+            if finding.name not in said:
+                print(f"    {finding}", flush=True)
+                said.add(finding.name)
+        shown = text
+        if not record.is_active and record.status != "queued":
+            return _say(record)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _line_of(record: RunRecord, snapshot: Snapshot) -> str:
+    means = [
+        f"{name} {snapshot.curves[name][-1][1]:.2f}"
+        for name in ("reward", "format", "accuracy")
+        if name in snapshot.curves
+    ]
+    left = "" if snapshot.seconds_left is None else f"  {snapshot.seconds_left / 60:.1f} min left"
+    return f"{record.status:<11}  step {snapshot.step} of {snapshot.max_steps or '?'}{left}  {' '.join(means)}".rstrip()
+
+
+def _say(record: RunRecord) -> int:
+    print(line(record))
+    if record.reason:
+        print(record.reason)
+    return 1 if record.status in ("failed", "lost") else 0
+
+
+def _with_whole_paths(config: RunConfig) -> RunConfig:
+    """Files named from this folder are found by the trainer too, which works in another."""
+    changes = {name: _whole(value) for name in _PATHS if (value := getattr(config, name)) and value != STARTER_NAME}
+    data = config.data
+    if not data.is_starter:
+        data = data.model_copy(update={"dataset": _whole(data.dataset)})
+    return config.model_copy(update=changes | {"data": data})
+
+
+def _whole(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name

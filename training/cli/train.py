@@ -1,0 +1,96 @@
+"""A GRPO run from start to adapter: `python -m training train`.
+
+    python -m training train --profile recipe --folder runs/first
+    python -m training train --resume runs/first
+
+Trains a LoRA adapter, shows the rewards as they move, evaluates base and adapter on held-out rows, and keeps
+everything in a run folder (`training.runs.folder`). A run that was stopped or killed goes on with `--resume`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from pathlib import Path
+
+from inference.common.errors import UserError
+from inference.common.settings import load_settings
+from training.config.config_changes import change_config
+from training.config.options import add_config_options, config_values
+from training.config.run_config import RunConfig, load_config
+from training.hub.publish.publisher import finish
+from training.launch.machine_lock import by_hand
+from training.pipeline.signals import Stop, StopAsked
+from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
+from training.runs.folder import RunFolder
+from training.runs.processes import own_identity
+
+_PUBLISHING_SECONDS = 600.0
+"""How long the end of a run waits for its adapter to reach the Hub; a first failure ends the wait."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option for each setting, the run folder, and the folder to resume."""
+    add_config_options(parser)
+    parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in this folder")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train, evaluate, and say where everything is; returns one of the statuses of `training.runs.failures`."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    folder, config = _asked_for(args)
+    with Stop() as stop:
+        try:
+            from training.pipeline.run import run  # torch and all that: seconds, and a signal counts already
+
+            with by_hand(load_settings().home):
+                adapter = run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
+        except StopAsked:
+            return _stopped_early(folder, bool(args.resume))
+        except RunFailed as failure:
+            where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""
+            if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first one says it
+                print(f"{where}ended early: {failure}", flush=True)
+            return failure.status
+    if _is_first():
+        print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app", flush=True)
+        if RunFolder.open(folder)[1].publish_to is not None:
+            finish(folder, _PUBLISHING_SECONDS)
+    return 0
+
+
+def _is_first() -> bool:
+    """As `training.grpo.distributed.is_main_process`, which imports torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
+    """The folder and the configuration that the options name."""
+    values = config_values(args)
+    if args.resume and (args.folder or args.config or args.profile):
+        raise UserError("--resume goes on with a run where it is; leave --folder, --config and --profile out")
+    if args.resume:
+        return args.resume, RunFolder.open(args.resume, change_config(RunFolder.open(args.resume)[1], values))[1]
+    if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("several processes share this run, and each would name another folder; name one with --folder")
+    folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    return folder, load_config(args.profile, values, args.config)
+
+
+def _stopped_early(path: Path, resume: bool) -> int:
+    """A stop before the run had its folder: a new run has left nothing, a resumed one is where it was."""
+    if not resume:
+        print("ended early: stopped before the run began; nothing was written", flush=True)
+        return INTERRUPTED
+    folder = RunFolder(path)
+    with folder.locked():
+        before = folder.status()
+        step = before.get("step")
+        reason = f"stopped while starting, at step {step or 0}; go on with --resume {path}"
+        if before.get("status") != "succeeded":  # a finished run stays one
+            folder.set_status("interrupted", reason, step)
+    print(f"run folder: {path}\nended early: {reason}", flush=True)
+    return INTERRUPTED

@@ -1,0 +1,91 @@
+"""The settings of a run as options of the command line: one for each field, the same in every command.
+
+    >>> option("learning_rate"), option("data.split"), option("data.seed")
+    ('--learning-rate', '--split', '--data-seed')
+
+Those of the data go by their own names; only a name that the run has too (`seed`) is told apart by `data-`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inference.common.errors import UserError
+from training.config.data_config import DataConfig
+from training.config.run_config import PROFILES, RunConfig
+
+_PREFIX = "data_"
+"""Of the names under which the settings of the data stand in parsed arguments."""
+
+
+def option(setting: str) -> str:
+    """The option of a setting, which is named as in a file: `learning_rate`, `data.split`."""
+    name = setting.removeprefix("data.")
+    if name != setting and name in RunConfig.model_fields:
+        name = _PREFIX + name
+    return f"--{name.replace('_', '-')}"
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """`--profile`, `--config FILE`, and each setting; what is not given is left to the profile."""
+    parser.add_argument("--profile", choices=sorted(PROFILES), help="the settings to start from (starter)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings that change the profile's")
+    for name, field in RunConfig.model_fields.items():
+        if name not in ("profile", "data"):
+            _add(parser, option(name), name, field)
+    add_data_options(parser, "data")
+
+
+def add_data_options(parser: argparse.ArgumentParser, title: str) -> None:
+    """One option for each setting of the data."""
+    group = parser.add_argument_group(title)
+    for name, field in DataConfig.model_fields.items():
+        _add(group, option(f"data.{name}"), _PREFIX + name, field)
+
+
+def config_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, as `load_config` takes them."""
+    values: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for name, given in vars(args).items():
+        if given is None:
+            continue
+        if name.removeprefix(_PREFIX) in DataConfig.model_fields and name.startswith(_PREFIX):
+            data[name.removeprefix(_PREFIX)] = _value(f"data.{name.removeprefix(_PREFIX)}", given)
+        elif name in RunConfig.model_fields and name not in ("profile", "data"):
+            values[name] = _value(name, given)
+    return values | ({"data": data} if data else {})
+
+
+def data_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the data that were given, as `read_data_config` takes them; other options are left out."""
+    given = {name: value for name, value in vars(args).items() if name.startswith(_PREFIX)}
+    return config_values(argparse.Namespace(**given)).get("data", {})
+
+
+def _add(parser: Any, name: str, destination: str, field: Any) -> None:
+    default = field.get_default(call_default_factory=True)
+    parser.add_argument(
+        name,
+        dest=destination,
+        metavar="VALUE",
+        help=f"{(field.description or '').replace('%%', '%').replace('%', '%%')} ({str(default).replace('%', '%%')})",
+    )
+
+
+def _value(setting: str, given: str) -> Any:
+    """Lists and mappings are in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; `none` takes a profile's value
+    away; the rest is checked later."""
+    is_list = setting in ("lora_modules", "report_to")
+    if given.strip() == "none":
+        return () if is_list else None
+    if not given.strip().startswith(("[", "{")):
+        return (given,) if is_list else given
+    try:
+        return yaml.safe_load(given)
+    except yaml.YAMLError as error:
+        raise UserError(f"{option(setting)} is {given!r}, which is not a list or a mapping: {error}") from None

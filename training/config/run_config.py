@@ -1,0 +1,226 @@
+"""`RunConfig`: everything that decides a GRPO run, validated once.
+
+    >>> load_config("a100", {"max_steps": 200}).num_generations
+    8
+
+A configuration is a profile, then a YAML file, then single values, each going before the last. The page, the command
+line and a remote job start runs through it. Standard library, pydantic and YAML only.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inference.common.errors import UserError
+from inference.common.hub_names import repository_problem
+from inference.common.validation import explain
+from training.config.data_config import STARTER, DataConfig, read_data_config
+from training.config.profiles import PROFILES
+
+REPORTERS = ("tensorboard", "trackio", "wandb")
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class RunConfig(BaseModel):
+    """One GRPO run. The defaults are the profile `starter`, which is what `make train` runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON, which keeps it, has neither
+
+    profile: str = Field("starter", description="the profile that the other values started from")
+    base: str = Field("starter", description="local folder or Hub id of the base; `starter` is the shipped one")
+    base_revision: str | None = Field(None, description="branch, tag or commit of a base on the Hub")
+    start_adapter: str | None = Field(
+        None, description="folder of an adapter to train on from; a fresh LoRA if not given"
+    )
+    data: DataConfig = Field(default_factory=lambda: read_data_config(), description="where the problems come from")
+
+    max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
+    num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
+    prompts_per_step: int = Field(8, ge=1, le=65_536, description="different prompts in a step")
+    num_generations: int = Field(8, ge=2, le=65_536, description="completions of one prompt (the size of a group)")
+    micro_batch_size: int = Field(
+        64, ge=1, le=2**32, description="completions in one forward and backward pass of a device"
+    )
+    max_completion_length: int = Field(96, ge=1, le=32_768, description="tokens a completion may have")
+    temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature of the rollouts")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of the rollouts; 1 samples from everything")
+
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate")
+    lr_schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="after the warm-up")
+    warmup_steps: int = Field(10, ge=0, description="steps until the peak learning rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    beta: float = Field(0.0, ge=0, description="weight of the KL penalty; 0 needs no reference model")
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="how token losses are averaged")
+
+    lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA matrices")
+    lora_alpha: int = Field(32, ge=1, description="LoRA scale times rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="share of LoRA inputs dropped in training")
+    lora_modules: tuple[str, ...] = Field(ALL_LINEAR, description="names of the adapted layers of the language model")
+
+    rewards: dict[str, float] = Field(
+        default_factory=lambda: {"format_reward": 0.5, "accuracy_reward": 1.0},
+        description="reward functions, ours or `module:function`, and their weights",
+    )
+    skip_zero_signal: bool = Field(True, description="leave completions with advantage 0 out of the loss's passes")
+    resample_rounds: int = Field(
+        0, ge=0, le=8, description="how often groups without signal are replaced by new prompts, at most, in a step"
+    )
+    curriculum: str | None = Field(
+        None, description="JSON of `audit --with-model`: train from high pass rates to low, leaving out 0 and 1"
+    )
+
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory, for time")
+    vllm: Literal["off", "colocate", "server"] = Field("off", description="let vLLM make the rollouts")
+    vllm_url: str = Field("http://127.0.0.1:8000", description="the vLLM server's address, in server mode")
+
+    save_steps: int = Field(25, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
+        ("tensorboard",), description="where live figures go, besides the run folder"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seeds order, sampling and LoRA weights")
+    eval_rows: int = Field(480, ge=0, description="test rows for the evaluation at the end; 0 skips it")
+    choose_checkpoint: bool = Field(
+        False, description="at the end take the checkpoint that is best on the validation rows, not the last"
+    )
+    max_hours: float | None = Field(
+        None, gt=0, description="hours of training over all starts; stops at a checkpoint before"
+    )
+    publish_to: str | None = Field(
+        None, description="Hub repository owner/name that the adapter goes to, during training and at its end"
+    )
+    publish_every_minutes: float = Field(
+        30.0, ge=0, le=10_000, description="minutes between checkpoints that go to publish_to; 0 sends each of them"
+    )
+    publish_public: bool = Field(False, description="make a new repository publish_to public, not private")
+
+    @property
+    def completions_per_step(self) -> int:
+        return self.prompts_per_step * self.num_generations
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        for problem in (self._rewards_problem(), self._batch_problem(), self._other_problem()):
+            if problem:
+                raise ValueError(problem)
+        return self
+
+    def _rewards_problem(self) -> str | None:
+        if any(weight < 0 for weight in self.rewards.values()):
+            return f"rewards has a weight below 0 ({self.rewards}); give 0 or more"
+        if not any(self.rewards.values()):
+            return f"no reward has a weight above 0 ({self.rewards}); give at least one, as in `accuracy_reward: 1.0`"
+        return None
+
+    def _batch_problem(self) -> str | None:
+        size, total = self.micro_batch_size, self.completions_per_step
+        if total % size and size < total:
+            small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
+            fits = sorted({*small, *(total // n for n in small)})
+            fits = sorted(sorted(fits, key=lambda n: abs(n - size))[:20])  # the nearest
+            return (
+                f"micro_batch_size {size} does not divide the {total} completions of a step "
+                f"(prompts_per_step {self.prompts_per_step} × num_generations {self.num_generations}); "
+                f"give one of {', '.join(map(str, fits))}"
+            )
+        return None
+
+    def _other_problem(self) -> str | None:
+        if self.max_steps and self.warmup_steps >= self.max_steps:
+            return (
+                f"warmup_steps {self.warmup_steps} is not below max_steps {self.max_steps}: the learning rate would "
+                "never reach its peak; lower warmup_steps"
+            )
+        if not self.lora_modules or any(not re.fullmatch(r"\w+", name) for name in self.lora_modules):
+            return f"lora_modules is {self.lora_modules}; give names of layers, such as q_proj v_proj"
+        if self.base_revision and (self.base == STARTER or Path(self.base).is_absolute()):
+            base = "the starter" if self.base == STARTER else f"{self.base}, a folder,"
+            return f"base_revision is {self.base_revision!r}, but {base} has no revisions; leave it out"
+        if self.eval_rows and not self.data.has_test_rows:
+            none = f"data.test_{'share' if self.data.test_rows is None else 'rows'} is 0"
+            return f"eval_rows is {self.eval_rows}, but {none}, which leaves no test rows; give some, or eval_rows 0"
+        if self.vllm != "off" and self.resample_rounds:
+            return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
+        if self.choose_checkpoint and not self.data.validation_rows:
+            return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
+        return None if self.publish_to is None else repository_problem("publish_to", self.publish_to)
+
+
+def load_config(
+    profile: str | None = None, values: Mapping[str, Any] | None = None, file: Path | None = None
+) -> RunConfig:
+    """The configuration of a profile, changed by a YAML file, changed by single values (`data` may be partial).
+
+    Raises `UserError` that names the value, what is wrong with it, and what to give instead.
+    """
+    written = _read_yaml(file) if file else {}
+    values = dict(values or {})
+    name = profile or values.get("profile") or written.get("profile") or "starter"
+    if name not in PROFILES:
+        raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
+    merged: dict[str, Any] = {}
+    for layer in (PROFILES[name], written, values):
+        data = _mapping(layer.get("data", {}))
+        before = merged.get("data", {})
+        if data.get("dataset", STARTER) != STARTER and before.get("dataset", STARTER) == STARTER:
+            before = {}  # how many starter problems there are means nothing for another dataset
+        merged |= {**layer, "data": {**before, **data}}
+    return check_config(merged | {"profile": name}, file)
+
+
+def check_config(values: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """The configuration of these values (`data` is a mapping), its paths made whole; raises `UserError`."""
+    try:
+        return RunConfig(**_with_whole_paths(values))
+    except ValidationError as error:
+        raise UserError(f"{file}: {explain(error, RunConfig)}" if file else explain(error, RunConfig)) from None
+
+
+def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Paths from the root on, so that a run can be resumed from another folder than it was started in."""
+    data = values["data"]
+    found = dict(values)
+    for name in ("start_adapter", "curriculum"):
+        if isinstance(values.get(name), str):
+            found[name] = os.path.abspath(Path(values[name]).expanduser())
+    base, dataset = values.get("base"), data.get("dataset")
+    if isinstance(base, str) and base != STARTER and not values.get("base_revision"):
+        found["base"] = _whole_path(base)
+    if isinstance(dataset, str) and dataset.strip() != STARTER and not data.get("revision"):
+        found["data"] = data | {"dataset": _whole_path(dataset.strip())}
+    return found
+
+
+def _whole_path(name: str) -> str:
+    """Of a path that is there, all of it; of anything else, such as a Hub id, what was given."""
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() else name
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, DataConfig):
+        return value.model_dump(exclude_unset=True)
+    if not isinstance(value, Mapping):
+        raise UserError(f"data is {value!r}; give settings, such as `dataset: owner/name` on a line of its own")
+    return dict(value)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"the configuration {file} cannot be read ({error.strerror}); give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"the configuration {file} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"the configuration {file} is not a list of `name: value` lines")
+    return found

@@ -1,0 +1,239 @@
+"""One raw row becomes a clean one, or a refusal that says why. The cells of a dataset are as hostile as uploads.
+
+    >>> raw = {"image": Image.new("RGB", (28, 28)), "problem": "How many?", "solution": 3}
+    >>> clean_row(raw, None, DEFAULT_LIMITS).solution
+    '3'
+
+Nothing is fetched, and no path is followed out of the dataset's own folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from inference.common.errors import UserError
+from inference.common.settings import DEFAULT_LIMITS, Limits
+from inference.model.image_encoder import content_key
+from inference.prompt.image import load_image
+from training.grading.grader import gold_answer
+
+MAX_PROBLEM_CHARS = 20_000
+"""A longer problem is not read, whatever the token limit."""
+MAX_SOLUTION_CHARS = 100_000
+MAX_PATH_CHARS = 1_024
+REASONS = {
+    "row unreadable": "the line is no JSON object, or a row is not what its file says",
+    "picture missing": "there is no picture in the row, or no file where it says",
+    "picture refused": "an address, or a path that leads out of the dataset's folder",
+    "picture broken": "the file is no picture that can be read, or it is damaged",
+    "picture too large": "more pixels, bytes or length than are read; decompression bombs are here",
+    "several pictures": "more than one picture; a row has one",
+    "no problem": "the problem is empty or not text",
+    "problem too long": f"more than {MAX_PROBLEM_CHARS:,} characters",
+    "no gold": "the solution is empty, holds no answer, or is neither text nor a number",
+    "gold too long": f"the solution has more than {MAX_SOLUTION_CHARS:,} characters",
+    "prompt too long": "more tokens than max_prompt_tokens, those of the picture included",
+    "also in test": "the same picture and problem are in test: a leak, dropped here",
+    "also in validation": "the same picture and problem are in validation: a leak, dropped here",
+}
+"""Why a row is dropped: each reason with what it means."""
+
+_ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
+_DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """A row that is dropped: one of `REASONS`, and what exactly it was about."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CleanRow:
+    """A row that can be trained on, its picture encoded."""
+
+    picture: bytes
+    """PNG or JPEG: RGB, upright, within the limits."""
+    width: int
+    height: int
+    original_pixels: int
+    """Before it was scaled."""
+    picture_digest: str
+    """Of the decoded pixels: equal for equal pictures, however they were encoded (32 hexadecimal digits)."""
+    row_digest: str
+    """Of the decoded pixels and the problem as `normalised`."""
+    problem: str
+    solution: str
+    extras: dict[str, str | None]
+    """`original_question`, `original_answer` and `kind` as text, where the dataset has them."""
+
+
+def clean_row(raw: Mapping[str, Any], root: Path | None, limits: Limits = DEFAULT_LIMITS) -> CleanRow:
+    """Check and clean one row. `root` is the only folder its picture may be read from; `None` allows no path.
+
+    Raises `Refusal`.
+    """
+    problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"))
+    extras = {name: _extra(raw[name]) for name in ("original_question", "original_answer", "kind") if name in raw}
+    source = read_picture(raw.get("image"), root, limits)
+    image = _decode(source, limits)
+    original = source.size if isinstance(source, Image.Image) else _header(source).size
+    key = content_key(image)
+    digest = hashlib.blake2b(key + normalised(problem).encode(), digest_size=16).hexdigest()
+    data = _encode(image, source if isinstance(source, bytes) else None)
+    return CleanRow(data, *image.size, math.prod(original), key.hex(), digest, problem, solution, extras)
+
+
+def normalised(problem: str) -> str:
+    """A problem for comparing: one Unicode form, one case, single spaces.
+
+    >>> normalised("How  MANY\\n?")
+    'how many ?'
+    """
+    return " ".join(unicodedata.normalize("NFKC", problem).casefold().split())
+
+
+def read_picture(cell: Any, root: Path | None, limits: Limits) -> bytes | Image.Image:
+    """The picture of a cell: bytes, a path under `root`, a data URI, or `{"bytes": …, "path": …}` with one of them."""
+    if isinstance(cell, list | tuple):
+        if len(cell) > 1:
+            raise Refusal("several pictures", f"{len(cell)} pictures")
+        cell = cell[0] if cell else None
+    if isinstance(cell, Mapping):
+        held = cell.get("bytes")
+        cell = _from_base64(held) if isinstance(held, str) else held if held else cell.get("path")
+    if cell is None or cell == "":
+        raise Refusal("picture missing", "the cell is empty")
+    if isinstance(cell, bytes | Image.Image):
+        return cell
+    if not isinstance(cell, str):
+        raise Refusal("picture missing", f"a {type(cell).__name__} is no picture")
+    if match := _DATA_URI.match(cell):
+        return _from_base64(cell[match.end() :])
+    return _read_file(cell, root, limits)
+
+
+def _read_file(path: str, root: Path | None, limits: Limits) -> bytes:
+    shown = repr(path[:120])
+    if _ADDRESS.match(path) or path.startswith(("//", "\\\\")):
+        raise Refusal("picture refused", f"{shown} is an address; pictures are never fetched")
+    if root is None:
+        raise Refusal("picture refused", f"{shown} is a path, and this dataset has no folder of pictures")
+    if len(path) > MAX_PATH_CHARS or "\0" in path:
+        raise Refusal("picture refused", f"{shown} is no path of a file")
+    try:
+        target = (root / path).resolve()
+        if not target.is_relative_to(root.resolve()):
+            raise Refusal("picture refused", f"{shown} leads out of the dataset's folder")
+        if not target.is_file():
+            raise Refusal("picture missing", f"there is no file {shown}")
+        size = target.stat().st_size
+        if size > limits.max_upload_mb * 1e6:
+            raise Refusal("picture too large", f"{shown} has {size / 1e6:.1f} MB, {limits.max_upload_mb:g} are read")
+        return target.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a name too long, no permission
+        raise Refusal("picture missing", f"{shown} cannot be read: {type(error).__name__}") from error
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refusal("picture broken", "the picture's base64 is broken") from error
+
+
+def _decode(source: bytes | Image.Image, limits: Limits) -> Image.Image:
+    if source == b"":
+        raise Refusal("picture missing", "the picture has 0 bytes")
+    try:
+        return load_image(source, limits)
+    except UserError as error:
+        # Pillow's failures are causes of the error; without one, or with its alarm at a bomb, it is about size.
+        bomb = isinstance(error.__cause__, Image.DecompressionBombError | Image.DecompressionBombWarning)
+        too_large = bomb or error.__cause__ is None
+        raise Refusal("picture too large" if too_large else "picture broken", str(error)) from error
+
+
+def _header(data: bytes) -> Image.Image:
+    """An image that was decoded once already, opened again without decoding."""
+    return Image.open(io.BytesIO(data))
+
+
+def _encode(image: Image.Image, data: bytes | None) -> bytes:
+    """`data` itself where it decodes to just this picture; else PNG, or JPEG at quality 95 where it came as one."""
+    came_as = None
+    if data is not None:
+        header = _header(data)
+        came_as = header.format
+        plain = header.mode == "RGB" and header.size == image.size and not header.has_transparency_data
+        if plain and came_as in ("PNG", "JPEG") and header.getexif().get(0x0112, 1) == 1:
+            return data
+    buffer = io.BytesIO()
+    if came_as == "JPEG":
+        image.save(buffer, "JPEG", quality=95, subsampling=0)
+    else:
+        image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def _problem(cell: Any) -> str:
+    text = _text(cell) if isinstance(cell, str) else ""
+    if not text.strip():
+        raise Refusal("no problem", "empty" if cell in (None, "") or isinstance(cell, str) else _type(cell))
+    if len(text) > MAX_PROBLEM_CHARS:
+        raise Refusal("problem too long", f"{len(text):,} characters")
+    return text
+
+
+def _solution(cell: Any) -> str:
+    """The solution as text; a number is text too (`24`), a truth value or a list is not."""
+    if (
+        isinstance(cell, bool)
+        or not isinstance(cell, str | int | float)
+        or (isinstance(cell, float) and not math.isfinite(cell))
+    ):
+        raise Refusal("no gold", "empty" if cell is None else _type(cell))
+    if isinstance(cell, str) and len(cell) > MAX_SOLUTION_CHARS:
+        raise Refusal("gold too long", f"{len(cell):,} characters")
+    text = _text(_number_text(cell))
+    if not gold_answer(text).strip():
+        raise Refusal("no gold", "no answer in it")
+    return text
+
+
+def _number_text(cell: str | int | float) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.15g}"
+    try:
+        return str(cell)
+    except ValueError as error:  # Python writes no integer of more than 4,300 digits
+        raise Refusal("gold too long", "an integer of thousands of digits") from error
+
+
+def _extra(cell: Any) -> str | None:
+    """A cell for tables and display; what is not text or a number is left out."""
+    is_plain = isinstance(cell, str | int | float) and not isinstance(cell, bool)
+    return _text(_number_text(cell))[:MAX_PROBLEM_CHARS] if is_plain else None
+
+
+def _text(text: str) -> str:
+    """Without null characters and halves of surrogate pairs, which neither Arrow nor a tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+
+
+def _type(cell: Any) -> str:
+    return f"a {type(cell).__name__}, not text"

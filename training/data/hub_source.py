@@ -1,0 +1,209 @@
+"""Rows of a Hub dataset, at one commit: what is read is pinned even when the name of a branch was given.
+
+Loaded by `datasets` from plain data files; pictures stay undecoded. No code of a repository ever runs, no pickle is
+opened, and nothing outside the repository is fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import yaml
+from huggingface_hub import errors as hub_errors
+
+from inference.common.errors import UserError
+from training.config.data_config import DataConfig
+from training.data.source import RawRow, cells_of, no_such_split
+
+FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
+"""Builders of `datasets` that read plain data; `cache` is what it has on disk already."""
+BATCH_ROWS = 16
+"""Rows held at once."""
+CARDS = ("README.md", ".huggingface.yaml")
+"""Where a repository says which of its files belong to which split."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubSource:
+    """A dataset of the Hub, or of the cache of one where the Hub cannot be reached."""
+
+    def __init__(self, config: DataConfig, splits: Sequence[str]) -> None:
+        self.name = config.dataset
+        self.revision: str | None = resolve_commit(config.dataset, config.revision)
+        self._root = _cache_of(config.dataset)
+        _check_cards(self.name, self.revision)
+        builder = _builder(config, self.revision)
+        self.identity = f"{self.name}@{self.revision}/{builder.config.name}"
+        _check_files(builder, self.name)
+        try:
+            builder.download_and_prepare()
+            self.names = list(builder.info.splits or {})
+            for split in splits:
+                if split not in self.names:
+                    raise no_such_split(self.name, split, self.names)
+            self._datasets = {split: builder.as_dataset(split) for split in splits}
+        except UserError:
+            raise
+        except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
+            raise UserError(
+                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {_said(error)} "
+                "If the download broke off, try again; else name another revision, or tell its owner."
+            ) from error
+        self.sizes = {split: len(dataset) for split, dataset in self._datasets.items()}
+
+    def columns(self, split: str) -> list[str]:
+        """The names of the columns."""
+        return list(self._datasets[split].column_names)
+
+    def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
+        """The rows at `positions`, from the memory-mapped files."""
+        chosen = self._datasets[split].select_columns(list(columns)).select(positions).with_format("arrow")
+        at = 0
+        for table in chosen.iter(BATCH_ROWS):
+            for index in range(table.num_rows):
+                yield RawRow(positions[at], cells_of(table, index), self._root)
+                at += 1
+
+
+def resolve_commit(name: str, revision: str | None) -> str:
+    """The commit behind a branch, a tag or the beginning of a commit; from the cache where the Hub is not reached."""
+    try:
+        api = huggingface_hub.HfApi()
+        info = api.dataset_info(name, revision=revision)
+        if info.gated:  # what the Hub says of a gated dataset anybody may read; its files not
+            api.auth_check(name, repo_type="dataset")
+        # The cache then knows the branch's commit, for when the Hub is not reached, whether there is a card or not.
+        with contextlib.suppress(hub_errors.EntryNotFoundError):
+            huggingface_hub.hf_hub_download(name, CARDS[0], repo_type="dataset", revision=revision)
+        return str(info.sha)
+    except (hub_errors.HFValidationError, hub_errors.HfHubHTTPError, OSError) as error:
+        if refusal := _refusal(name, revision, error):
+            raise refusal from error
+        return _cached_commit(name, revision, error)
+    except Exception as error:  # the HTTP library's own errors share no base with Python's
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
+            raise
+        return _cached_commit(name, revision, error)
+
+
+def _refusal(name: str, revision: str | None, error: Exception) -> UserError | None:
+    """What to say when the Hub was reached and said no."""
+    if isinstance(error, hub_errors.GatedRepoError):
+        return UserError(
+            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
+            "the account that was let in (or run `hf auth login`)."
+        )
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return UserError(
+            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
+            "--revision out."
+        )
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return UserError(
+            f"There is no dataset {name} on the Hub, or it is private, and no such path here. Check owner and name; "
+            "for a private one set HF_TOKEN to a token that may read it."
+        )
+    if isinstance(error, hub_errors.HFValidationError):
+        return UserError(f"{name!r} is no dataset's id: {_said(error)} Write owner/name.")
+    if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return UserError(f"The Hub does not accept the token for {name}: {_said(error)} Set HF_TOKEN to a valid one.")
+    return None
+
+
+def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
+    """The commit that the cache knows under this revision."""
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    reference = _cache_of(name) / "refs" / (revision or "main")
+    if not reference.resolve().is_relative_to(_cache_of(name).resolve()) or not reference.is_file():
+        raise UserError(
+            f"The Hub cannot be reached ({_said(error)}) and the cache holds no {revision or 'main'} of {name}. "
+            "Connect this machine, or load the dataset once where it is connected."
+        ) from error
+    return reference.read_text(encoding="utf-8").strip()
+
+
+def _check_cards(name: str, commit: str) -> None:
+    """Before `datasets` resolves them: a card that names data outside of its repository is refused."""
+    for filename in CARDS:
+        try:
+            path = huggingface_hub.hf_hub_download(name, filename, repo_type="dataset", revision=commit)
+        except (hub_errors.HfHubHTTPError, OSError):  # it has none; that the Hub is not reached comes out later
+            continue
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        if filename.endswith(".md"):
+            header = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
+            text = header[1] if header else ""
+        try:
+            card = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"The dataset {name} has a broken {filename}: {_said(error)}") from error
+        configs = card.get("configs") if isinstance(card, dict) else None
+        if foreign := next((text for text in _texts(configs) if "://" in text), None):
+            raise UserError(
+                f"The dataset {name} names data at {foreign[:120]!r}, which is not in its own repository; only its own "
+                "files are read."
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in lists and mappings within each other, each list once, though an alias may repeat it."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | dict) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
+
+
+def _builder(config: DataConfig, commit: str) -> Any:
+    try:
+        builder = datasets.load_dataset_builder(config.dataset, config.subset, revision=commit)
+    except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
+        raise UserError(
+            f"The dataset {config.dataset} at {commit[:12]} cannot be loaded: {_said(error)} "
+            "It must hold Parquet, JSON, CSV or pictures; several subsets need --subset."
+        ) from error
+    if builder.hash != commit:  # `datasets` falls back to the latest version in its cache, whatever was asked for
+        raise UserError(
+            f"The Hub cannot be reached, and the cache holds {config.dataset} at {str(builder.hash)[:12]}, not at "
+            f"{commit[:12]}. Connect this machine, or name the revision that is cached."
+        )
+    return builder
+
+
+def _check_files(builder: Any, name: str) -> None:
+    """Plain data of this repository and nothing else, though its card could name addresses anywhere."""
+    packaged = "datasets.packaged_modules."
+    modules = [cls.__module__ for cls in type(builder).__mro__]  # the class itself may be made for this dataset
+    kind = next((name.split(".")[2] for name in modules if name.startswith(packaged)), type(builder).__name__)
+    if kind not in FORMATS:
+        raise UserError(
+            f"The dataset {name} is read by `{kind}`, which is not one of {', '.join(FORMATS)}. Convert it to Parquet."
+        )
+    files = [file for of_split in (builder.config.data_files or {}).values() for file in of_split]
+    own = f"hf://datasets/{name}@"
+    foreign = [file for file in files if not str(file).startswith(own)]
+    if foreign and kind != "cache":
+        raise UserError(
+            f"The dataset {name} wants {str(foreign[0])[:120]!r}, which is not in its own repository; only its own "
+            "files are read."
+        )
+
+
+def _cache_of(name: str) -> Path:
+    """The folder of the Hub's cache that holds this dataset's files."""
+    return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+
+
+def _said(error: Exception) -> str:
+    line = (" ".join(str(error).split()) or type(error).__name__)[:300]
+    return line if line.endswith(".") else f"{line}."

@@ -1,0 +1,78 @@
+"""Draws a report: accuracy by condition, and what training changed by kind, each with its intervals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.evaluation.report import COMPARED, DIRECT, Report
+from training.evaluation.statistics import Estimate
+
+COLOURS = {"strict": "#e08a1e", "lenient": "#2a78d6"}
+LABELS = {"strict": "strict: the answer in its tags", "lenient": "lenient: the last answer stated"}
+
+
+def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
+    """Write `<stem>-accuracy.png` and, where there is an adapter, `<stem>-differences.png`; returns their paths."""
+    plots = {f"{stem}-accuracy.png": _accuracy(report)}
+    if report.has_difference:
+        plots[f"{stem}-differences.png"] = _differences(report)
+    for name, figure in plots.items():
+        figure.savefig(folder / name, dpi=110)
+    return [folder / name for name in plots]
+
+
+def _accuracy(report: Report) -> Any:
+    names = list(report.outcomes)
+    figure, axes = _axes(names)
+    for measure, shift in (("strict", 0.14), ("lenient", -0.14)):
+        shown = [(i, name) for i, name in enumerate(names) if measure == "lenient" or name not in DIRECT]
+        _points(axes, [i + shift for i, _ in shown], [report.estimate(n, measure) for _, n in shown], measure)
+    for (name, estimate), style in zip(report.baselines.items(), itertools.cycle((":", "--", "-."))):
+        axes.axvline(100 * estimate.value, color="#777777", linewidth=1, linestyle=style, label=name)
+    axes.set(xlabel=f"right, % of {len(report.kinds):,} rows, with 95 % intervals", xlim=(0, 100))
+    _legend(figure, axes)
+    return figure
+
+
+def _differences(report: Report) -> Any:
+    kinds: dict[str, list[int] | None] = {"overall": None, **report.by_kind}
+    kinds |= {f"answer: {name}": rows for name, rows in report.by_answer_kind.items()}
+    names = [f"{name} ({len(report.kinds if rows is None else rows):,})" for name, rows in kinds.items()]
+    figure, axes = _axes(names)
+    for measure, shift in (("strict", 0.14), ("lenient", -0.14)):
+        found = [report.difference(measure, rows) for rows in kinds.values()]
+        _points(axes, [i + shift for i in range(len(names))], found, measure)
+    axes.axvline(0, color="#444444", linewidth=1)
+    axes.set(xlabel=f"{COMPARED[0]} less {COMPARED[1]}, points of 100, with 95 % intervals")
+    _legend(figure, axes)
+    return figure
+
+
+def _axes(names: Sequence[str]) -> tuple[Any, Any]:
+    """A figure with a line for each name, the first on top."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.7 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    # A dataset's names are no mathematics, whatever dollar signs they have.
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", alpha=0.3)
+    return figure, axes
+
+
+def _points(axes: Any, places: Sequence[float], estimates: Sequence[Estimate], measure: str) -> None:
+    values = [100 * e.value for e in estimates]
+    below = [100 * max(0.0, e.value - e.low) for e in estimates]
+    above = [100 * max(0.0, e.high - e.value) for e in estimates]
+    colour, label = COLOURS[measure], LABELS[measure]
+    axes.errorbar(values, places, xerr=(below, above), fmt="o", color=colour, markersize=5, capsize=3, label=label)
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)

@@ -1,0 +1,139 @@
+"""Keeps the completions of an evaluation under way beside its output, so that a killed one goes on where it was.
+
+    evaluation.json                     the output, written at the end
+    evaluation.1f3a9c02.parts.jsonl     what it is made of, a line for each finished batch of a condition; then deleted
+
+The number in the name is a fingerprint of base, adapter, rows and settings: another evaluation has another file, and
+neither can end up in the other. Completions are kept and not verdicts, which are made anew from them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from inference.common.errors import UserError
+from training.evaluation.conditions import Condition
+
+
+@dataclass(frozen=True)
+class Said:
+    """One completion, as far as an evaluation needs it."""
+
+    text: str
+    num_tokens: int
+    truncated: bool
+
+
+class Parts:
+    """The finished batches of one evaluation, in a file that only one process holds."""
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        """Open or begin the file; raises `UserError` if another process holds it or it cannot be written."""
+        self.path = path
+        self._done: dict[str, list[Said]] = {}
+        try:
+            self._file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); name another --output") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise UserError(
+                f"another process makes this evaluation, in {path}; wait for it to end, or name another --output"
+            ) from None
+        self._read()
+        if self._file.tell() == 0:
+            self._append({"fingerprint": header})
+
+    @classmethod
+    def beside(cls, target: Path, fingerprint: dict[str, Any]) -> Self:
+        """Those of the output `target`; `fingerprint` says by name all that decides a completion."""
+        text = json.dumps(fingerprint, sort_keys=True)
+        number = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return cls(target.with_name(f"{target.stem}.{number}.parts.jsonl"), fingerprint)
+
+    @property
+    def num_completions(self) -> int:
+        """Completions that are kept."""
+        return sum(map(len, self._done.values()))
+
+    def get(self, condition: Condition, sample: int, first: int) -> list[Said] | None:
+        """The batch that begins with row `first`, if it is finished."""
+        return self._done.get(_key(condition, sample, first))
+
+    def add(self, condition: Condition, sample: int, first: int, said: Sequence[Said]) -> None:
+        """Keep a finished batch; on disk when this returns."""
+        key = _key(condition, sample, first)
+        self._done[key] = list(said)
+        self._append({"key": key, "said": [asdict(completion) for completion in said]})
+
+    def close(self) -> None:
+        """Let go of the file and leave it: the evaluation goes on from it another time."""
+        self._file.close()
+
+    def delete(self) -> None:
+        """The evaluation is written: its parts are no longer needed."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def _append(self, row: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); what is finished is kept: free some space and "
+                "give the same command again"
+            ) from error
+
+    def _read(self) -> None:
+        """Take up the whole lines; what a kill cut short is cut off."""
+        self._file.seek(0)
+        end = 0
+        while line := self._file.readline():
+            try:
+                row = json.loads(line) if line.endswith("\n") else None
+                if row is not None and "key" in row:
+                    self._done[row["key"]] = [Said(**completion) for completion in row["said"]]
+            except (ValueError, TypeError, KeyError):
+                row = None
+            if row is None:
+                break
+            end = self._file.tell()
+        self._file.seek(end)
+        self._file.truncate()
+
+
+def others_beside(target: Path, own: Path) -> list[str]:
+    """Of unfinished evaluations for the same output, with another fingerprint: their files, and what differs."""
+    found = []
+    header = _header(own)
+    for path in sorted(target.parent.glob(f"{glob.escape(target.stem)}.*.parts.jsonl")):
+        if path != own:
+            other = _header(path)
+            differing = [name for name in header if header[name] != other.get(name)]
+            found.append(f"{path.name} (another {', another '.join(differing) or 'version'})")
+    return found
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = json.loads(file.readline())["fingerprint"]
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _key(condition: Condition, sample: int, first: int) -> str:
+    return json.dumps([asdict(condition), sample, first], sort_keys=True)

@@ -1,0 +1,128 @@
+"""The kinds of answer, as plain data. `training.grading.parsing` reads them, `training.grading.comparison` compares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from training.grading.units import NO_UNIT, Unit
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice letter: `B`, `(b)`, `B. 24`."""
+
+    letter: str
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An exact rational number, perhaps with a unit: `24`, `1 1/2`, `50 %`, `$5`."""
+
+    value: Fraction
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Mathematics that only math-verify can judge: `2\\sqrt{3}`, `x^2 + 1`."""
+
+    text: str
+    unit: Unit = NO_UNIT
+
+
+@dataclass(frozen=True)
+class Words:
+    """Anything else; compared letter by letter."""
+
+    text: str
+    """Lower case, without articles and closing punctuation."""
+    lead: str = ""
+    """Of a sentence, what stands before its `is`; `text` is then what stands after."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """The name of a figure by its points: `AB`, `\\angle ABC`, `triangle ABC`."""
+
+    figure: str
+    """`segment`, `line`, `ray`, `angle`, `triangle`, …; empty where the answer does not say."""
+    points: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Values in order between brackets, in which order and brackets count: a point, a vector, an interval."""
+
+    opening: str
+    items: tuple[Answer, ...]
+    closing: str
+    name: str = ""
+    """The variable of an inequality that was read as an interval."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """Several values, in any order: a set, a list, "2 or 3"."""
+
+    items: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """`2:3`, `2 to 3`, `1:2:\\sqrt{3}`; two to five terms."""
+
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Equality:
+    """`x = 24`, `12 + 12 = 24`, `x^2 + y^2 = 25`: sides that are said to be equal."""
+
+    name: str
+    """The name on the left, without spaces (`x`, `AB`, `m\\angle ABC`); empty where no side is just a name."""
+    sides: tuple[Answer, ...]
+    texts: tuple[str, ...]
+    """The sides as text, the name left out."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Two sides and `<`, `\\le`, `\\ne`, `\\parallel` or `\\perp` between them (`>` turned round)."""
+
+    operator: str
+    left: str
+    right: str
+
+
+Answer = Choice | Quantity | Formula | Words | Label | Sequence | Values | Ratio | Equality | Relation
+
+KINDS: dict[type, str] = {
+    Choice: "choice",
+    Quantity: "number",
+    Formula: "formula",
+    Words: "words",
+    Label: "name",
+    Sequence: "point or interval",
+    Values: "several values",
+    Ratio: "ratio",
+    Equality: "equation",
+    Relation: "inequality",
+}
+"""What a report calls each kind."""
+
+
+def formulas(answer: Answer) -> list[str]:
+    """The formulas in an answer: the texts that math-verify must be able to read."""
+    match answer:
+        case Formula():
+            return [answer.text]
+        case Sequence() | Values():
+            return [text for item in answer.items for text in formulas(item) if "\\infty" not in text]
+        case Equality():
+            return [text for side in answer.sides for text in formulas(side)]
+        case Relation() if answer.operator not in ("\\parallel", "\\perp"):
+            return [answer.left, answer.right]
+        case Ratio():
+            return list(answer.terms)
+    return []

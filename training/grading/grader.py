@@ -1,0 +1,230 @@
+"""The grader: takes the answer out of a completion and compares it with the gold answer of the solution.
+
+    >>> grade("<think>3 + 4 = 7.</think> <answer>7</answer>", "<think>It is 7.</think> <answer>7.0</answer>").correct
+    True
+
+The reward, the evaluation and the badge in the page all use it. Letters, numbers, names, points, sets and words are
+compared exactly in this process (`training.grading.comparison`); mathematics goes to math-verify in a pool of killable
+processes (`training.grading.math_pool`). No torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from inference.prompt.format import TAGS, tagged_answers
+from training.grading.answers import KINDS, formulas
+from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
+from training.grading.comparison import compare
+from training.grading.latex import to_latex
+from training.grading.math_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
+from training.grading.parsing import parse
+
+MAX_SHOWN_CHARS = 200
+"""Of an answer, in a `Grade`."""
+MAX_TAGS = 16
+"""A completion with more answer tags than this has no single answer."""
+_MAX_STATED_CHARS = 4000
+"""The last answer is looked for in this much of a completion's end."""
+
+_ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?\s*(.+)", re.IGNORECASE | re.DOTALL)
+_INTEGER = r"\d{1,3}(?:,\d{3})+|\d+"
+_LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
+_TOO_LARGE = re.compile(
+    r"[0-9]{4}\s*[)}]*\s*!|\^\s*[{(]*\s*-?[0-9]{4}|binom\s*\{\s*[0-9]{4}|(?:\^\s*[{(]*\s*[0-9.]+\s*){3}"
+)
+"""A factorial, power or binomial that would take sympy minutes."""
+_log = logging.getLogger(__name__)
+Mode = Literal["strict", "lenient", "direct"]
+"""Which answer of a completion counts: the one in its tags, the last one stated, or all of it."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A verdict, with what was compared and the rule that decided, in words a user may read."""
+
+    correct: bool
+    gold: str
+    """The expected answer as it was read: without tags, dollar signs and other dress."""
+    answer: str
+    """The completion's answer, likewise; empty if it has none."""
+    rule: str
+
+
+class _NeedsMathematics(Exception):
+    """The fast path cannot decide."""
+
+
+def grade(solution: str, completion: str) -> Grade:
+    """Strict: the completion's answer must stand in its `<answer>` tags, once (or several times the same)."""
+    gold = gold_answer(solution)
+    answer, fault = _answer_of(completion, "strict")
+    return Grade(False, _shown(gold), _shown(answer), fault) if fault else grade_answer(gold, answer)
+
+
+def grade_lenient(solution: str, completion: str) -> Grade:
+    """As `grade`, of the last answer that the completion states, with tags or without."""
+    return grade_answer(gold_answer(solution), last_answer(completion))
+
+
+def grade_answer(gold: str, answer: str) -> Grade:
+    """Compare two bare answers; the gold decides how: as a choice letter, a number, a set, words, mathematics, …
+
+    >>> grade_answer("1/2", "0.5")
+    Grade(correct=True, gold='1/2', answer='0.5', rule='equal numbers')
+
+    Never raises on any text. What cannot be compared within the limits is wrong, and the rule says why.
+    """
+    return _grade_clean(gold, answer, may_wait=True)
+
+
+def grade_many(pairs: Sequence[tuple[str, str]], mode: Mode = "strict") -> list[Grade]:
+    """Of every pair of solution and completion its grade, in order; the mathematics of several side by side.
+
+    `strict` as `grade`, `lenient` as `grade_lenient`; `direct` takes the whole completion for the answer.
+
+    >>> [verdict.correct for verdict in grade_many([("7", "<answer>7</answer>"), ("7", "It is 7.")])]
+    [True, False]
+    >>> [verdict.correct for verdict in grade_many([("7", "It is 7."), ("7", "8")], "lenient")]
+    [True, False]
+    """
+    grades: dict[tuple[str, str], Grade] = {}
+    waiting: dict[tuple[str, str], tuple[str, str]] = {}
+    for pair in dict.fromkeys(pairs):
+        gold = gold_answer(pair[0])
+        answer, fault = _answer_of(pair[1], mode)
+        try:
+            refused = Grade(False, _shown(gold), _shown(answer), fault) if fault else None
+            grades[pair] = refused or _grade_clean(gold, answer, may_wait=False)
+        except _NeedsMathematics:
+            waiting[pair] = (gold, answer)
+    if waiting:
+        with ThreadPoolExecutor(min(num_workers(), len(waiting)), thread_name_prefix="grading") as threads:
+            grades.update(zip(waiting, threads.map(lambda answers: grade_answer(*answers), waiting.values())))
+    return [grades[pair] for pair in pairs]
+
+
+def answer_kind(gold: str) -> str:
+    """What kind of answer a gold is: `choice`, `number`, `formula`, `words`, … (`training.grading.answers.KINDS`)."""
+    text = gold.strip()
+    if len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
+        return "words"
+    return KINDS[type(parse(clean(text)))]
+
+
+def is_verifiable(gold: str) -> bool:
+    """Whether a right answer in other words could be told from a wrong one: that math-verify can read its formulas.
+
+    >>> is_verifiable("\\\\frac{1}{"), is_verifiable("\\\\frac{\\\\pi}{2}")
+    (False, True)
+    """
+    text = gold.strip()
+    if not text or len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
+        return False
+    mathematics = _Mathematics(may_wait=True)
+    try:
+        return all(mathematics(latex, f"({latex})", "equal") for latex in map(to_latex, formulas(parse(clean(text)))))
+    except MathLimit:
+        return False
+
+
+def gold_answer(solution: str) -> str:
+    """The gold answer: between the solution's last answer tags, else in its last `\\boxed{}`, else all of it."""
+    before, closing, _ = solution.rpartition("</answer>")
+    if closing and "<answer>" in before:
+        return before.rpartition("<answer>")[2].strip()
+    return boxed(solution) or solution.strip()
+
+
+def last_answer(text: str) -> str:
+    """The last answer that `text` states, or "" if it states none; tags are not required.
+
+    >>> last_answer("There are 3 circles. 3 + 1 = 4.")
+    '4'
+    """
+    tagged, _ = _strict_answers(text)
+    if tagged:
+        return tagged[-1]
+    scope = text.rpartition("</think>")[2].strip() or text
+    scope = scope.rpartition("<answer>")[2]
+    for tag in TAGS:
+        scope = scope.replace(tag, " ")
+    scope = scope.strip()[-_MAX_STATED_CHARS:]
+    stated = _ANSWER_IS.split(scope)
+    if len(stated) > 1 and stated[-2].strip():
+        scope = stated[-2].strip()
+    if (inside := boxed(scope)) is not None:
+        return inside
+    scope = scope.rpartition("=")[2].strip() if "=" in scope else scope
+    if len(scope.split()) <= 3:
+        return scope.rstrip(".").strip()
+    values = _LAST_VALUE.findall(scope)
+    return values[-1] if values else scope
+
+
+def _answer_of(completion: str, mode: Mode) -> tuple[str, str]:
+    """The answer that counts, and what keeps it from being one ("" if nothing does)."""
+    if mode == "lenient":
+        return last_answer(completion), ""
+    if mode == "direct":
+        return completion, ""
+    answers, fault = _strict_answers(completion)
+    return (answers[-1] if answers else ""), fault
+
+
+def _strict_answers(completion: str) -> tuple[list[str], str]:
+    """The tagged answers after the thought, and what keeps them from being one answer ("" if nothing does)."""
+    rest = completion.partition("</think>")[2] if "</think>" in completion else completion
+    opened, closed = rest.count("<answer>"), rest.count("</answer>")
+    if max(opened, closed) > MAX_TAGS:
+        return [], "several different answers"
+    answers = tagged_answers(completion)
+    if not answers:
+        return [], "an answer tag is not closed" if opened > closed else "no answer in tags"
+    if opened != closed:
+        return answers, "an answer tag is not closed" if opened > closed else "an answer tag is not opened"
+    return answers, "several different answers" if len(set(answers)) > 1 else ""
+
+
+def _grade_clean(gold: str, answer: str, may_wait: bool) -> Grade:
+    gold, answer = gold.strip(), answer.strip()
+    shown = _shown(gold), _shown(answer)
+    if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
+        same = gold == answer
+        return Grade(same, *shown, "same words" if same else "too long to compare")
+    gold, answer = clean(gold), clean(answer)
+    try:
+        if max(nesting(gold), nesting(answer)) > MAX_NESTING and gold != answer:
+            raise MathLimit("too deep to compare")
+        correct, rule = compare(gold, answer, _Mathematics(may_wait))
+        return Grade(correct, *shown, rule)
+    except MathLimit as limit:
+        level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
+        _log.log(level, "graded as wrong, %s: gold %r, answer %r", limit, *shown)
+        return Grade(False, *shown, str(limit))
+
+
+def _shown(answer: str) -> str:
+    """An answer as a user reads it: without its dress, on one line, of bounded length."""
+    text = clean(answer) if len(answer) <= MAX_ANSWER_CHARS else " ".join(answer[: 2 * MAX_SHOWN_CHARS].split())
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
+
+
+class _Mathematics:
+    """Asks the pool; all questions of one grading share its time limit."""
+
+    def __init__(self, may_wait: bool) -> None:
+        self._may_wait = may_wait
+        self._budget = Budget()
+
+    def __call__(self, gold: str, answer: str, relation: str) -> bool:
+        if _TOO_LARGE.search(gold) or _TOO_LARGE.search(answer):
+            raise MathLimit("too large to compare")
+        if not self._may_wait:
+            raise _NeedsMathematics
+        return math_equal(gold, answer, relation, self._budget)

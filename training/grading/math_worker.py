@@ -1,0 +1,187 @@
+"""math-verify, as a process of its own: `training.grading.math_pool` starts it, asks it, and kills it at a limit.
+
+Each line on standard input is a JSON list `[gold, answer, relation]`; each line on standard output is the reply as a
+JSON string. Started by hand, `python -m training.grading.math_worker`, it answers what is typed:
+
+    ["2\\\\sqrt{3}", "\\\\sqrt{12}", "equal"]   ->   "yes"
+
+The formulas come with exact fractions in place of decimals (`training.grading.latex`): math-verify would round these.
+"""
+
+from __future__ import annotations
+
+import cmath
+import contextlib
+import functools
+import json
+import os
+import sys
+import threading
+import time
+import zlib
+from fractions import Fraction
+from typing import Any
+
+MEMORY_LIMIT_BYTES = 1024**3
+"""Address space of the process."""
+CPU_LIMIT_SECONDS = 5
+"""The kernel ends the process when one comparison has used this much, even if nobody is left to kill it."""
+
+RELATIONS = ("equal", "multiple", "positive multiple")
+TAKEN = "taken"
+"""Said of a question that was read, before its verdict."""
+YES, NO = "yes", "no"
+NO_GOLD = "the expected answer cannot be read as mathematics"
+NO_ANSWER = "the answer cannot be read as mathematics"
+VERDICTS = (YES, NO, NO_GOLD, NO_ANSWER)
+"""The replies after which the process goes on."""
+NO_MEMORY = "comparing took too much memory"
+_PRECISION = 1e-9
+"""Values that differ by more (relatively, above 1) belong to different formulas; others are left to algebra."""
+
+
+def compare(gold: str, answer: str, relation: str) -> str:
+    """`YES`, `NO`, or why there is no verdict.
+
+    `relation` is what must hold: `equal`; `multiple` (one is a constant other than 0 times the other, as the two
+    sides' differences of one equation are); `positive multiple` (the same for inequalities).
+    """
+    wanted, given = read(gold), read(answer)
+    if wanted is None or given is None:
+        return NO_GOLD if wanted is None else NO_ANSWER
+    if _differ(gold, answer, relation):
+        return NO
+    return YES if _holds(wanted, given, relation) else NO
+
+
+def _differ(gold: str, answer: str, relation: str) -> bool:
+    """True if numbers put for the variables already show it: most wrong answers need no algebra."""
+    wanted, given = values(gold), values(answer)
+    if wanted is None or given is None:
+        return False
+    if relation == "equal":
+        return any(abs(a - b) > _PRECISION * max(1, abs(a), abs(b)) for a, b in zip(wanted, given))
+    (a, c), (b, d) = wanted, given  # a/b and c/d, the ratios at two places, across
+    return abs(a * d - c * b) > _PRECISION * max(1, abs(a * d), abs(c * b))
+
+
+def _holds(wanted: Any, given: Any, relation: str) -> bool:
+    """By expansion where that shows it at once, else by math-verify (`equal`) or simplification of the ratio."""
+    from math_verify import verify
+
+    try:
+        if relation == "equal":
+            return _cancels(wanted, given) or bool(verify([wanted], [given], timeout_seconds=None))
+        wanted, given = wanted.doit(), given.doit()
+        ratio = (wanted / given).subs(_places(wanted / given)[0])
+        if (wanted - ratio * given).expand() != 0:
+            ratio = (wanted / given).simplify()
+        is_constant = bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
+        return is_constant and (relation == "multiple" or bool(ratio.is_positive))
+    except MemoryError:
+        raise
+    except Exception:  # model output can be anything, and sympy raises nearly anything on it
+        return False
+
+
+def _cancels(wanted: Any, given: Any) -> bool:
+    """Whether the difference expands to nothing; not proof of the contrary."""
+    try:
+        return bool((wanted - given).doit().expand() == 0)
+    except MemoryError:
+        raise
+    except Exception:  # as above; not everything can be subtracted
+        return False
+
+
+@functools.lru_cache(maxsize=2048)
+def values(text: str) -> tuple[complex, complex] | None:
+    """The value of a formula at two places, which are the same for the same variables; `None` if it has none."""
+    try:
+        expression = read(text).doit()
+        numbers = [complex(expression.subs(place).evalf(30)) for place in _places(expression)]
+    except MemoryError:
+        raise
+    except Exception:  # as above; sets and matrices come here too
+        return None
+    return (numbers[0], numbers[1]) if all(map(cmath.isfinite, numbers)) else None
+
+
+def _places(expression: Any) -> list[dict[Any, Fraction]]:
+    """Two positive numbers for each variable, by its name."""
+    codes = {symbol: zlib.crc32(str(symbol).encode()) for symbol in expression.free_symbols}
+    return [{symbol: Fraction(code % size + 11, 37) for symbol, code in codes.items()} for size in (89, 97)]
+
+
+@functools.lru_cache(maxsize=2048)
+def read(text: str) -> Any:
+    """`text` as a sympy expression; `None` if it cannot be read."""
+    from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from math_verify.grader import should_treat_as_complex
+
+    kept = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
+    try:
+        latex = normalize_latex(text, kept)
+        return latex2sympy(
+            latex,
+            is_real=not should_treat_as_complex(latex),
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),  # R is not r
+        )
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+
+
+def main() -> None:
+    """Answer line after line until the input ends or the process that started this one is gone."""
+    import logging
+
+    import math_verify  # noqa: F401  if it is missing, the pool must hear of it
+
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    logging.disable(logging.CRITICAL)
+    print(json.dumps(compare("2\\sqrt{3}", "\\sqrt{12}", "equal")), flush=True)  # imports all; the pool waits for it
+    limit = _limit_memory()
+    for line in sys.stdin:
+        print(json.dumps(TAKEN), flush=True)
+        limit()
+        try:
+            reply = compare(*json.loads(line))
+        except MemoryError:
+            print(json.dumps(NO_MEMORY), flush=True)
+            os._exit(1)  # what is left of the memory may not be enough for the next comparison
+        print(json.dumps(reply), flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """End with the process that started this one, also when it is killed and another holds the pipe open."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _limit_memory() -> Any:
+    """Limit this process's memory; returns what to call before each comparison, which limits its CPU time."""
+    try:
+        import resource
+    except ImportError:  # Windows: the pool's wall-clock limit is all there is
+        return lambda: None
+    with contextlib.suppress(ValueError, OSError):  # macOS may refuse
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+
+    def limit() -> None:
+        used = time.process_time()
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + CPU_LIMIT_SECONDS, hard))
+
+    return limit
+
+
+if __name__ == "__main__":
+    main()

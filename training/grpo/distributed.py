@@ -1,0 +1,96 @@
+"""The processes of one run (`accelerate launch`, `torchrun`): which one keeps the records, and what all agree on.
+
+Alone or before they are connected, each function says what holds for one process.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from inference.common.errors import UserError
+from training.config.run_config import RunConfig
+
+PREPARING = timedelta(hours=3)
+"""How long the others wait while the first process prepares the rows; a process that ends is noticed at once."""
+
+
+def rank() -> int:
+    """The number of this process among those of the run; 0 keeps the records."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes share the run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """True in the process that keeps the records: the only one, or the first of several."""
+    return rank() == 0
+
+
+def connect() -> PartialState:
+    """Meet the other processes; the first call of a process connects it, later ones find it connected."""
+    cpu = not torch.cuda.is_available()
+    return PartialState(cpu=cpu, timeout=PREPARING) if world_size() > 1 else PartialState(cpu=cpu)
+
+
+def wait_for_all() -> None:
+    """Return once every process has come to this call."""
+    if _is_connected():
+        connect().wait_for_everyone()
+
+
+def any_process(*mine: bool) -> list[bool]:
+    """Which of these hold on any of the processes; each of them has to ask."""
+    return [bool(value) for value in _gathered(*map(float, mine)).amax(0)]
+
+
+def check_checkpoint(path: Path, step: int) -> None:
+    """Raise `UserError`, in every process, unless all see the checkpoint that the first one goes on from.
+
+    `step` is that of the newest whole checkpoint this process sees in the run folder `path`, 0 for none.
+    """
+    steps = _gathered(float(step))[:, 0].tolist()
+    if len(set(steps)) > 1:
+        raise UserError(
+            f"the processes do not see the same checkpoints in {path}: the newest is at step "
+            f"{', '.join(f'{s:g} for process {i}' for i, s in enumerate(steps))}; put the run folder on a disk that "
+            "every node has"
+        )
+
+
+def _is_connected() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _gathered(*values: float) -> torch.Tensor:
+    """The values of each process, in the order of their ranks.  # (world size, values)"""
+    mine = torch.tensor(values)
+    if not _is_connected():
+        return mine[None]
+    mine = mine.to("cuda" if torch.cuda.is_available() else "cpu")
+    everyone = [torch.zeros_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(everyone, mine)
+    return torch.stack(everyone).cpu()
+
+
+def check_processes(config: RunConfig) -> int:
+    """The number of processes of this run, which must be able to share a step."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.completions_per_step % processes:
+        raise UserError(
+            f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
+            f"make prompts_per_step × num_generations a multiple of {processes}"
+        )
+    if processes > 1 and config.resample_rounds:
+        raise UserError(
+            f"resample_rounds is {config.resample_rounds} on {processes} processes; resampling needs one: "
+            "set resample_rounds to 0, or start a single process"
+        )
+    return processes

@@ -1,0 +1,197 @@
+"""The engine on the weights that are being trained: rollouts by the policy as it stands, nothing copied or merged.
+
+twin = share_weights(model)                      # before PEFT wraps the model
+policy = PolicyEngine(Engine(twin, processor, "base"), trainer.model)
+prompts = policy.prompts(messages, images)
+completions = policy.generate(prompts, seeds, max_new_tokens=96, temperature=1.0)
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from PIL import Image
+from torch import nn
+
+from inference.common.errors import UserError
+from inference.engine.engine import Engine
+from inference.model.families import ImageEncoding
+from inference.model.lora_layers import Adapter, Factors
+from inference.model.request import Row
+
+_POLICY = "policy"
+WHOLE_BYTES = 256 * 2**20
+"""Linear layers of at most so many bytes are copied with the LoRA in them, once for each rollout."""
+
+
+@dataclass(frozen=True)
+class RolloutPrompt:
+    """A prompt that is ready to be completed, and then to be trained on."""
+
+    image: Image.Image = field(repr=False)
+    """RGB."""
+    question: str
+    system_prompt: str | None
+    ids: tuple[int, ...] = field(repr=False)
+    picture: ImageEncoding = field(repr=False)
+    """Features that a loss can be computed with: ordinary tensors without gradient."""
+
+
+class PolicyEngine:
+    """An engine beside a PEFT model that stands on the same base weights and adds the same LoRA matrices."""
+
+    def __init__(self, engine: Engine, model: PeftModel) -> None:
+        self.engine = engine
+        self._model = model
+
+    def prompts(self, messages: Sequence[Sequence[Mapping[str, Any]]], images: Sequence[Any]) -> list[RolloutPrompt]:
+        """One for each conversation of plain messages (`{"role", "content"}`) and its picture.
+
+        Neighbours that are equal share one, so that a group's picture is encoded and its prompt written once.
+        """
+        firsts = [i for i in range(len(messages)) if not i or _differ(messages, images, i)]
+        rgb = [images[i] if images[i].mode == "RGB" else images[i].convert("RGB") for i in firsts]
+        prompts = iter(
+            self._prompt(messages[i], image, picture) for i, image, picture in zip(firsts, rgb, self._encode(rgb))
+        )
+        made: list[RolloutPrompt] = []
+        for i in range(len(messages)):
+            made.append(next(prompts) if i in set(firsts) else made[-1])
+        return made
+
+    def generate(
+        self,
+        prompts: Sequence[RolloutPrompt],
+        seeds: Sequence[int],
+        *,
+        max_new_tokens: int,
+        min_new_tokens: int = 0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> list[list[int]]:
+        """Token ids of a completion of each prompt by its seed, with the end token where it ended; no dropout.
+
+        Raises `UserError` for a prompt that leaves too little room for its completion.
+        """
+        self._check_length(max(len(prompt.ids) for prompt in prompts), max_new_tokens)
+        adapter = live_adapter(self._model)
+        rows = [
+            Row(
+                prompt.image,
+                prompt.question,
+                prompt.system_prompt,
+                adapter=_POLICY,
+                held=lambda: adapter,
+                max_new_tokens=max_new_tokens,
+                min_new_tokens=min_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
+                encoding=prompt.picture,
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        ids = self.engine.token_ids(rows)
+        self.engine.release()  # the loss, which comes next, needs the memory
+        return ids
+
+    def _check_length(self, longest: int, max_new_tokens: int) -> None:
+        limit = self.engine.max_length
+        if longest + max_new_tokens > limit:
+            raise UserError(
+                f"a prompt takes {longest:,} tokens with its picture; with max_completion_length {max_new_tokens:,} "
+                f"that is more than the {limit:,} positions of the base; lower max_completion_length, or leave such "
+                f"rows out with data.max_prompt_tokens, at most {max(1, limit - max_new_tokens):,}"
+            )
+
+    def _prompt(
+        self, messages: Sequence[Mapping[str, Any]], image: Image.Image, picture: ImageEncoding
+    ) -> RolloutPrompt:
+        by_role = {message["role"]: message["content"] for message in messages}
+        assert list(by_role) in (["user"], ["system", "user"]), "`trainer.prompts` writes these"
+        row = Row(image, by_role["user"], by_role.get("system"))
+        ids = tuple(self.engine.tokens.prompt_ids(row, picture.placeholder))
+        return RolloutPrompt(image, row.question, row.system_prompt, ids, picture)
+
+    def _encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
+        """Encodings as ordinary tensors: autograd refuses to save those of inference mode."""
+        ordinary: dict[int, ImageEncoding] = {}
+        encodings = self.engine.encode(images)
+        for encoding in encodings:
+            if id(encoding) not in ordinary:
+                deep = tuple(features.clone() for features in encoding.deep_features)
+                ordinary[id(encoding)] = replace(encoding, features=encoding.features.clone(), deep_features=deep)
+        return [ordinary[id(encoding)] for encoding in encodings]
+
+
+def share_weights(model: nn.Module) -> Any:
+    """A second model on the very same parameters, with modules and buffers of its own: PEFT and the engine each
+    replace linear layers in theirs, and neither meets the other's."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+
+
+def live_adapter(model: PeftModel) -> Adapter:
+    """The LoRA that is being trained, as the engine adds it: views of PEFT's own matrices, which move with them.
+
+    Matrices of another dtype than the base's are cast, and so copied. A small model in fp32 gets whole weights too, of
+    this moment: one product a layer instead of three. In bf16 they would lose what a LoRA adds, which is small.
+    """
+    name = model.active_adapter
+    adapter: Adapter = {}
+    weights: dict[str, torch.Tensor] = {}
+    for path, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer) and name in module.lora_A:
+            weight = weights[path] = cast(Any, module.get_base_layer()).weight
+            factors = [side[name].get_parameter("weight") for side in (module.lora_A, module.lora_B)]
+            a, b = (factor.detach().to(weight.dtype).t() for factor in factors)
+            adapter[path] = Factors(a, b, module.scaling[name])
+    if all(weight.dtype == torch.float32 for weight in weights.values()):
+        if sum(weight.nbytes for weight in weights.values()) <= WHOLE_BYTES:
+            return {path: _with_whole(factors, weights[path]) for path, factors in adapter.items()}
+    return adapter
+
+
+def _with_whole(factors: Factors, weight: torch.Tensor) -> Factors:
+    whole = torch.addmm(weight.detach(), factors.b.t(), factors.a.t(), alpha=factors.scaling)  # (out, in)
+    return replace(factors, whole=whole)
+
+
+def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
+    """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
+
+    The pictures go along as the column `image` of the reward functions.
+    """
+    prompts = trainer.policy.prompts(conversations, trainer.pictures)
+    first = trainer.accelerator.process_index * len(prompts)
+    step, round_number = trainer.state.global_step, trainer.round_number
+    completions = trainer.policy.generate(
+        prompts,
+        [rollout_seed(trainer.args.seed, step, round_number, first + i) for i in range(len(prompts))],
+        max_new_tokens=trainer.max_completion_length,
+        min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
+        temperature=trainer.temperature,
+        top_p=trainer.top_p,
+    )
+    trainer.scored = prompts
+    ids = [list(prompt.ids) for prompt in prompts]
+    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": trainer.pictures}
+
+
+def rollout_seed(run_seed: int, step: int, round_number: int, row: int) -> int:
+    """The seed of one completion, from 0 to 2^63 - 1: a resumed run draws the same ones.
+
+    `row` counts the step's completions over all processes, `round_number` the times it was sampled anew.
+    """
+    digest = hashlib.blake2b(f"{run_seed}-{step}-{round_number}-{row}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _differ(messages: Sequence[Any], images: Sequence[Any], i: int) -> bool:
+    return images[i] is not images[i - 1] or messages[i] != messages[i - 1]

@@ -1,0 +1,272 @@
+"""TRL's `GRPOTrainer` for a vision-language model, and the few methods that differ: no waste, all on record."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset, Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+from inference.common.settings import base_source, wants_cuda_graphs
+from inference.engine.engine import Engine
+from inference.model.tokenizer import chat_markers
+from training.config.run_config import RunConfig
+from training.grading.reward_loading import load_reward
+from training.grpo.attention import use_grouped_queries
+from training.grpo.distributed import check_processes
+from training.grpo.log_probs import Passes
+from training.grpo.lora import load_adapter, lora_config, stop_tower_gradient
+from training.grpo.lora_term import add_in_place
+from training.grpo.metrics import TokenMeans
+from training.grpo.micro_batches import arrange, replace_groups, select_rows
+from training.grpo.prompts import decode_pictures, prompts
+from training.grpo.rollout_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
+from training.grpo.rollout_log import RolloutWriter
+from training.grpo.trackers import PROJECT, run_id, tracker_environment
+from training.runs.folder import RunFolder
+
+
+class RunTrainer(GRPOTrainer):
+    """Rolls out with the project's engine, records every rollout, and spends no pass on what it has or does not need.
+
+    `twin` is the base model once more, on the same parameters (`share_weights`). Where vLLM rolls out, where parameters
+    are sharded over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
+    """
+
+    def __init__(
+        self, *, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
+            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, roll_out))
+        self.args: Any
+        self.model: Any
+        self.train_dataset: Any
+        self.num_generations: int
+        self.writer = writer
+        self.skip_zero_signal = skip_zero_signal
+        self.resample_rounds = resample_rounds
+        stop_tower_gradient(self.model)
+        add_in_place(self.model)
+        if self.accelerator.device.type == "cpu":
+            use_grouped_queries(self.model.get_base_model().get_decoder())
+        self.policy = self._make_policy(twin)
+        self.token_means = TokenMeans(self.accelerator)
+        self.scored: list[RolloutPrompt] = []
+        """The prompts of the rows that TRL is working on; empty where it works on its own."""
+
+    def _make_policy(self, twin: Any) -> PolicyEngine | None:
+        is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
+        if self.use_vllm or self.aux_loss_enabled or not is_whole:
+            self.rollout_func = None
+            return None
+        base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
+        device = self.accelerator.device
+        has_graphs = device.type == "cuda" and wants_cuda_graphs()
+        engine = Engine(twin.to(device), self.processing_class, base, completions, has_graphs)
+        share = not self.args.gradient_checkpointing
+        self.passes = Passes(engine.family, engine.tokens.vocabulary.image, share_prompts=share)
+        return PolicyEngine(engine, self.model)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = self._generate_and_record(inputs, 0)
+        if not self.model.training:
+            return output
+        for attempt in range(self.resample_rounds):
+            groups = output["advantages"].view(-1, self.num_generations)
+            dead = (groups == 0).all(1).nonzero()[:, 0].tolist()
+            if not dead:
+                break
+            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt), attempt + 1)
+            both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
+            merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
+            output = unsplit_pixel_values_by_grid(merged)
+        return output
+
+    def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
+        """Rows of the dataset drawn anew, each as often as a group needs it; a resumed run draws the same."""
+        rng = random.Random(f"{self.args.seed}-{self.state.global_step}-{attempt}")
+        rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
+        return [dict(row) for row in rows for _ in range(self.num_generations)]
+
+    def _generate_and_record(self, inputs: list[dict[str, Any]], round_number: int) -> dict[str, Any]:
+        rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
+        if self.policy is None:
+            output = super()._generate_and_score_completions(rows)
+        else:
+            self.round_number, self.pictures = round_number, [row.pop("image") for row in rows]
+            # Without pictures TRL neither processes them again nor gives them to the model; `roll_out` hands them on
+            # to the reward functions, and `_get_per_token_logps_and_entropies` their features to the model.
+            output = super()._generate_and_score_completions(rows)
+            output["rollout_prompts"] = self.scored
+            kept: Any = self._logs["images"]
+            kept.extend(gather_object([[picture] for picture in self.pictures]))
+        lengths = output["completion_mask"].sum(1)  # (B,)
+        last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
+        ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
+        lengths, ended = (self.accelerator.gather(t).tolist() for t in (lengths, ended))
+        if self.accelerator.is_main_process:
+            self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
+        return output
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL's micro-batches, with the rows of a step shared out anew: see `arrange`.
+
+        `bnpo` alone divides by the tokens of a micro-batch, so that it matters to it which rows meet.
+        """
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        made = self._buffered_inputs
+        if made is before or not made or len(made) == 1 or self.policy is None or self.loss_type == "bnpo":
+            return inputs
+        self._buffered_inputs = arrange(made)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
+        """TRL's log-probabilities, by `Passes`: features of pictures as rollouts had them, prompts once a group."""
+        if self.policy is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+            )
+        pictures = [prompt.picture for prompt in self.scored]
+        size = batch_size or len(input_ids)
+        with self.accelerator.autocast():
+            parts = [
+                self.passes(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, near)
+                for i in range(0, len(input_ids), size)
+                if (near := pictures[i : i + size])
+            ]
+        log_probs, entropies = (torch.cat(t) for t in zip(*((part.log_probs, part.entropies) for part in parts)))
+        return log_probs, entropies if compute_entropy else None, None
+
+    def _compute_loss(self, model, inputs):
+        """TRL's loss, computed on the rows with an advantage alone, and scaled to what it is on all of them.
+
+        A row whose advantage is 0 adds nothing to the policy's gradient. The mean over rows (`grpo`, `dr_grpo`) or over
+        tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
+
+        The figures `entropy`, `kl` and `clip_ratio/*` are of these rows too. Where a micro-batch has none with an
+        advantage one of the others stands in for them.
+        """
+        if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
+            return self._loss_of(model, inputs)
+        kept = self._rows_to_keep(inputs["advantages"])
+        total = len(inputs["advantages"])
+        self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
+        if len(kept) == total:
+            return self._loss_of(model, inputs)
+        part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
+        scale = 1.0
+        if self.loss_type in ("grpo", "dr_grpo"):
+            scale = len(kept) / total
+        elif self.loss_type == "bnpo":
+            scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
+        return self._loss_of(model, part) * scale
+
+    def _loss_of(self, model, inputs):
+        self.scored = inputs.get("rollout_prompts", [])
+        if self.model.training:
+            self.token_means.add(inputs["completion_mask"])
+        return super()._compute_loss(model, inputs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's figures of training, those that are means over tokens as means over all tokens trained on."""
+        if self.model.training:
+            self.token_means.settle(self._metrics["train"])
+        super().log(logs, start_time)
+
+    def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
+        """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
+        rows = advantages.nonzero()[:, 0].tolist()
+        here = torch.tensor([max(1, len(rows))], device=advantages.device)
+        wanted = int(self.accelerator.gather(here).max())
+        others = [i for i in range(len(advantages)) if i not in set(rows)]
+        return sorted(rows + others[: wanted - len(rows)])
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None in checkpoints: the card is written when an adapter is published."""
+
+
+def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
+    """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
+    base = base_source(config.base)
+    processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
+    processor.tokenizer.padding_side = "left"
+    on_gpu = torch.cuda.is_available()
+    bf16 = config.precision == "bf16" or config.precision == "auto" and on_gpu
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
+    )
+    settings = {"length_reward": {"max_tokens": config.max_completion_length}}
+    twin = share_weights(model)
+    return RunTrainer(
+        model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
+        processing_class=processor,
+        reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
+        train_dataset=prompts(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
+        peft_config=None if config.start_adapter else lora_config(config, model),
+        callbacks=callbacks,
+        args=grpo_config(config, folder.path, on_gpu, bf16),
+        twin=twin,
+        writer=RolloutWriter(folder),
+        skip_zero_signal=config.skip_zero_signal,
+        resample_rounds=config.resample_rounds,
+    )
+
+
+def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
+    """TRL's arguments. All completions of a step are generated together, and trained on in micro-batches."""
+    processes = check_processes(config)
+    share = config.completions_per_step // processes
+    micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
+    os.environ.update(tracker_environment(folder))
+    return GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=config.max_steps or -1,
+        num_train_epochs=config.num_epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        steps_per_generation=share // micro,
+        num_generations=config.num_generations,
+        max_completion_length=config.max_completion_length,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        lr_scheduler_type=config.lr_schedule,
+        max_grad_norm=config.max_grad_norm,
+        beta=config.beta,
+        loss_type=config.loss_type,
+        reward_weights=list(config.rewards.values()),
+        shuffle_dataset=config.curriculum is None,
+        seed=config.seed,
+        use_cpu=not on_gpu,
+        bf16=bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        ddp_broadcast_buffers=False,  # none ever changes, and processes may need different numbers of passes
+        use_vllm=config.vllm != "off",
+        vllm_mode=config.vllm if config.vllm != "off" else "colocate",
+        vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=None,  # old checkpoints go when a newer one is signed, not before
+        report_to=list(config.report_to) or "none",
+        run_name=run_id(folder),
+        project=PROJECT,
+        trackio_static_space_id=False,  # nothing leaves this machine
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+    )

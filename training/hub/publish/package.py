@@ -1,0 +1,209 @@
+"""The files of a publication, from a run's folder: adapter and card at the root, the rest of the run in `lookthink/`.
+
+    README.md, adapter_config.json, adapter_model.safetensors, the processor's files
+    lookthink/run.json           run and step, base and data at their commits, system prompt, digest of the adapter
+    lookthink/config.json        every setting, without paths of this machine
+    lookthink/evaluation.json    of a result: the report, without completions
+    lookthink/versions.json, lookthink/rewards.png
+
+Weights in safetensors and nothing that a pickle could be in; no path, no name of a user, no optimizer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE
+from inference.common.errors import UserError
+from inference.common.hub_names import repository_problem
+from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
+from inference.prompt.format import THINK_PROMPT
+from training.config.data_config import STARTER
+from training.config.run_config import RunConfig
+from training.hub.publish.queue import CURVE, PROCESSOR_FILES, Item, plain_name
+from training.runs.folder import RunFolder
+
+RECORD_FOLDER = "lookthink"
+RUN_FILE = f"{RECORD_FOLDER}/run.json"
+OWN_FILES = {
+    *PROCESSOR_FILES,
+    *(f"{RECORD_FOLDER}/{name}" for name in ("run.json", "config.json", "versions.json", RECORD_FILE, CURVE)),
+}
+"""What a publication may take away where an earlier one had left it."""
+FORMAT = 1
+"""Of `run.json`; a reader of another one leaves it alone."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card is written from."""
+
+    run: str
+    step: int
+    is_result: bool
+    config: RunConfig
+    evaluation: dict[str, Any]
+    """The report as JSON; empty where there is none."""
+    versions: dict[str, Any]
+    """Of the newest start; empty where there are none."""
+    history: list[dict[str, Any]]
+    """The metrics, a row a step, up to this step."""
+    has_processor: bool
+    has_curve: bool
+
+    @property
+    def base(self) -> str:
+        """By its id on the Hub, or by the name of its folder."""
+        return plain_name(self.config.base)
+
+    @property
+    def dataset(self) -> str:
+        """By its id on the Hub, or by the name of its file or folder."""
+        data = self.config.data
+        return data.dataset if data.is_hub else plain_name(data.dataset)
+
+    @property
+    def base_on_hub(self) -> str | None:
+        """The base's id, if it has one."""
+        name = self.config.base
+        is_id = name != STARTER and repository_problem("", name) is None and not Path(name).is_dir()
+        return name if is_id else None
+
+    @property
+    def dataset_on_hub(self) -> str | None:
+        """The dataset's id, if it has one."""
+        return self.config.data.dataset if self.config.data.is_hub else None
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is sent, but for the card, which needs the Hub's word on licences."""
+
+    facts: Facts
+    publication: str
+    """Twelve digits of what the adapter is and of which run and step: the same thing is not published twice."""
+    files: dict[str, bytes | Path]
+    """By their names in the repository."""
+
+
+def make_package(item: Item, key: str) -> Package:
+    """Read the item's folder and its run's. Raises `UserError` for files that are no adapter."""
+    folder, config = RunFolder.open(item.folder.parents[1])
+    weights = item.folder / WEIGHTS_FILE
+    _check_weights(weights)
+    evaluation = _read(item.folder / RECORD_FILE)
+    evaluation.pop("completions", None)
+    starts = json.loads(_text(folder.path / "versions.json") or "[]")
+    facts = Facts(
+        run=folder.path.name,
+        step=item.step,
+        is_result=item.is_result,
+        config=config,
+        evaluation=evaluation,
+        versions=starts[-1] if starts else {},
+        history=[row for row in folder.history() if row.get("step", 0) <= item.step],
+        has_processor=(item.folder / "tokenizer_config.json").is_file(),
+        has_curve=any(_is_rewarded(row) for row in folder.history()),
+    )
+    digest = _digest(weights)
+    files: dict[str, bytes | Path] = {WEIGHTS_FILE: weights, CONFIG_FILE: item.folder / CONFIG_FILE}
+    files |= {name: path for name in PROCESSOR_FILES if (path := item.folder / name).is_file()}
+    publication = _publication(key, item, digest, evaluation)
+    files[RUN_FILE] = as_json(_run_record(facts, key, publication, digest))
+    files[f"{RECORD_FOLDER}/config.json"] = as_json(public_config(config))
+    files[f"{RECORD_FOLDER}/versions.json"] = as_json(starts)
+    if evaluation:
+        files[f"{RECORD_FOLDER}/{RECORD_FILE}"] = as_json(evaluation)
+    if facts.has_curve:
+        files[f"{RECORD_FOLDER}/{CURVE}"] = _curve(facts)
+    return Package(facts, publication, files)
+
+
+def public_config(config: RunConfig) -> dict[str, Any]:
+    """The settings as plain data, each path as its last part: what lies where on this machine is nobody's business."""
+    found = config.model_dump(
+        mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"}
+    )
+    for name in ("base", "start_adapter", "curriculum"):
+        if found[name]:
+            found[name] = plain_name(found[name])
+    if not config.data.is_hub:
+        found["data"]["dataset"] = plain_name(found["data"]["dataset"])
+    return found
+
+
+def as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def _run_record(facts: Facts, key: str, publication: str, digest: str) -> dict[str, Any]:
+    config, last = facts.config, facts.history[-1] if facts.history else {}
+    return {
+        "format": FORMAT,
+        "run": facts.run,
+        "key": key,
+        "publication": publication,
+        "step": facts.step,
+        "max_steps": config.max_steps or None,
+        "is_result": facts.is_result,
+        "base": facts.base,
+        "base_revision": config.base_revision,
+        "dataset": facts.dataset,
+        "dataset_revision": config.data.revision,
+        "system_prompt": THINK_PROMPT,
+        "adapter_sha256": digest,
+        "reward": last.get("reward"),
+    }
+
+
+def _publication(key: str, item: Item, digest: str, evaluation: dict[str, Any]) -> str:
+    parts = [key, item.step, item.is_result, digest, _digest(item.folder / CONFIG_FILE), evaluation]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _curve(facts: Facts) -> bytes:
+    from training.evaluation.curve import draw_curve
+
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / CURVE
+        draw_curve(facts.history, picture)
+        return picture.read_bytes()
+
+
+def _is_rewarded(row: dict[str, Any]) -> bool:
+    return row.get("rewards/accuracy_reward/mean") is not None or row.get("rewards/format_reward/mean") is not None
+
+
+def _check_weights(weights: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    check_size(weights)
+    try:
+        with safe_open(weights, "np") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights} is no safetensors file ({error}); let the run save its adapter again") from None
+    if not any("lora_" in name for name in names):
+        raise UserError(f"{weights} holds no LoRA weights; only adapters are published")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() and path.stat().st_size <= MAX_JSON_BYTES else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_text(path) or "{}")
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); evaluate the run again, or take the file away") from None
+    return found if isinstance(found, dict) else {}

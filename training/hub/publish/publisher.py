@@ -1,0 +1,232 @@
+"""Sends what a run has queued for the Hub, in a process of its own, so that no step and no visitor waits for it.
+
+    python -m training.hub.publish.publisher FOLDER             # what waits and is due, then ends: by the app's watcher
+    python -m training.hub.publish.publisher FOLDER --follow    # until standard input ends: by the trainer
+
+What cannot be sent is tried again, later and later, and not before the Hub's `Retry-After`; the notice stands in the
+queue's record and in the run's log. Whatever happens to this process, the next one goes on from what is on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.common.environment import hide_secrets
+from inference.common.errors import UserError
+from inference.common.hub_trouble import HubTrouble
+from training.hub.publish.queue import Item, PublishQueue
+from training.hub.publish.upload import Published, entry_of, send
+from training.hub.publish.words import broken_words
+
+POLL_SECONDS = 1.0
+SOCKET_SECONDS = 60.0
+"""The Hub's client waits for ever unless told."""
+TRY_SECONDS = 1_800
+"""A try that takes longer is given up: an answer that trickles in never ends by itself."""
+_PARENT = os.getppid()
+FINAL_TRIES = 3
+"""Of a command that somebody waits for."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait after a failure, in seconds."""
+
+    first: float = 5.0
+    most: float = 600.0
+
+    def seconds(self, tries: int, retry_after: float | None) -> float:
+        """After so many failures in a row: twice as long each time, a fifth more or less, never less than asked for.
+
+        >>> Patience(first=5, most=600).seconds(30, retry_after=3000)
+        3000
+        """
+        backoff = min(self.most, self.first * 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)
+        return max(backoff, retry_after or 0)
+
+
+def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = False) -> float | None:
+    """Send what waits and is due (`at_once`: or not); the seconds until the next try, `None` if nothing waits.
+
+    By the process that holds the queue.
+    """
+    while queue.waiting():
+        if not at_once and (left := queue.state().next_try - time.time()) > 0:
+            return left
+        failed = _send_all(queue, api)
+        if failed is not None:
+            return _put_off(queue, *failed, patience)
+    return None
+
+
+def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, HubTrouble | UserError] | None:
+    """Send all that waits; the first that could not be sent, and why. One repository does not hold up another."""
+    failed: tuple[Item, HubTrouble | UserError] | None = None
+    for item in queue.waiting():
+        try:
+            published = send(api, queue, item)
+        except (HubTrouble, UserError) as trouble:
+            failed = failed or (item, trouble)
+            if isinstance(trouble, HubTrouble) and trouble.kind in ("unreachable", "busy"):
+                break  # so it would be for the others
+        else:
+            _note(queue, published)
+            queue.take_out(item)
+    return failed
+
+
+def _note(queue: PublishQueue, published: Published) -> None:
+    """Record what is there; a kill before this finds it in the repository again."""
+    state = queue.state()
+    if not any(entry.get("commit") == published.commit for entry in state.published):
+        state.published.append(entry_of(published))
+    state.notice, state.tries, state.next_try = published.notice, 0, 0.0
+    queue.keep(state)
+    where = f"{published.repo} at {published.commit[:12]} on {published.revision}"
+    say(queue, f"published step {published.step} to {where}" + (f"; {published.notice}" if published.notice else ""))
+
+
+def _put_off(queue: PublishQueue, item: Item, trouble: HubTrouble | UserError, patience: Patience) -> float:
+    state = queue.state()
+    state.tries += 1
+    asked = trouble.retry_after if isinstance(trouble, HubTrouble) else None
+    wait = patience.seconds(state.tries, asked)
+    notice = hide_secrets(f"step {item.step} waits: {trouble}")
+    if notice != state.notice:
+        say(queue, notice)
+    state.notice, state.next_try = notice, time.time() + wait
+    queue.keep(state)
+    return wait
+
+
+def say(queue: PublishQueue, words: str) -> None:
+    """A line in the run's own log."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    with (queue.run / "train.log").open("a", encoding="utf-8") as file:
+        file.write(f"{stamp} INFO training.hub.publish.publisher: {hide_secrets(words)}\n")
+
+
+def finish(
+    folder: Path, seconds: float, patience: Patience | None = None, shown: Callable[[str], None] = print
+) -> bool:
+    """Send what waits, or see it sent by the run's own publisher; gives up after so long, or after a few failures.
+
+    Says how it ended; True if nothing waits any more. For a process that has nothing else to do.
+    """
+    queue, end, tries = PublishQueue(folder), time.monotonic() + seconds, 0
+    while queue.waiting() and time.monotonic() < end and tries < FINAL_TRIES:
+        wait: float | None = 0.2
+        with queue.held() as mine:
+            if mine:
+                wait = work(queue, hub_api(), patience or Patience(), at_once=True)
+                tries += 1
+        if wait is None or time.monotonic() + wait > end or tries == FINAL_TRIES:
+            break
+        time.sleep(wait)
+    return tell(queue, shown)
+
+
+def tell(queue: PublishQueue, shown: Callable[[str], None] = print) -> bool:
+    """Say what went and what waits; True if nothing waits."""
+    state, waiting = queue.state(), queue.waiting()
+    if state.published and not waiting:
+        last = state.published[-1]
+        shown(f"published: {last['repo']}@{last.get('tag') or last['commit']}")
+    if state.notice:
+        shown(f"publishing: {state.notice}")
+    if broken := [path.name for path in queue.unreadable()]:
+        shown(f"publishing: {broken_words(queue.run, broken)}")
+    if waiting:
+        shown(f"not published yet: `python -m training publish {queue.run}` tries again; so does a running app")
+    return not waiting
+
+
+def hub_api() -> Any:
+    """The Hub's client, with an end to its patience; for a process that does nothing else."""
+    from huggingface_hub import HfApi, set_client_factory
+    from huggingface_hub.utils import hf_raise_for_status
+    from huggingface_hub.utils._http import default_client_factory
+
+    def refuse_early(response: Any) -> None:
+        """Of a card that is being checked: the client would read an error as JSON, and lose its `Retry-After`."""
+        if response.request.url.path == "/api/validate-yaml" and response.status_code > 400:
+            response.read()
+            hf_raise_for_status(response)
+
+    def client() -> Any:
+        made = default_client_factory()
+        made.timeout = SOCKET_SECONDS
+        made.event_hooks["response"].append(refuse_early)
+        return made
+
+    set_client_factory(client)
+    return HfApi()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Work off the queue; 0 if nothing waits any more."""
+    parser = argparse.ArgumentParser("python -m training.hub.publish.publisher", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--follow", action="store_true")
+    parser.add_argument("--first-seconds", type=float, default=Patience.first)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    os.nice(5)  # training and answering go first
+    signal.signal(signal.SIGALRM, _out_of_time)
+    queue, patience = PublishQueue(args.folder), Patience(args.first_seconds)
+    if not args.follow:
+        with queue.held() as mine:
+            return int(mine and _timed(queue, patience) is not None)
+    while True:
+        with queue.held() as mine:
+            if mine:
+                _follow(queue, patience)
+                return int(bool(queue.waiting()))
+        if _has_ended(POLL_SECONDS):
+            return 1
+
+
+def _follow(queue: PublishQueue, patience: Patience) -> None:
+    """Send until the trainer has gone, and then once more what it left."""
+    while True:
+        wait = _timed(queue, patience)
+        if _has_ended(min(POLL_SECONDS, POLL_SECONDS if wait is None else wait)):
+            _timed(queue, patience, at_once=True)
+            return
+
+
+def _timed(queue: PublishQueue, patience: Patience, *, at_once: bool = False) -> float | None:
+    signal.alarm(TRY_SECONDS)
+    try:
+        return work(queue, hub_api() if queue.waiting() else None, patience, at_once=at_once)
+    finally:
+        signal.alarm(0)
+
+
+def _out_of_time(number: int, frame: Any) -> None:
+    raise HubTrouble("unreachable", f"the Hub has taken more than {TRY_SECONDS // 60} minutes")
+
+
+def _has_ended(seconds: float) -> bool:
+    """Wait so long; True once the process that started us has gone, or has closed our standard input.
+
+    A process that it forked may hold the other end open; so its death is seen apart.
+    """
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return os.getppid() != _PARENT or (bool(ready) and os.read(sys.stdin.fileno(), 1) == b"")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

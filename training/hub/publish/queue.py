@@ -1,0 +1,300 @@
+"""What of a run waits to go to the Hub, and what went: files in its folder, for trainer, app and command line.
+
+    publish/key                  eight digits by which the run's own commits are known
+    publish/<time>-<digits>/     one thing that waits, whole: an adapter, its processor, and `item.json`
+    publish/record.json          what went, and what stands in the way
+    publish/lock                 held by the one process that sends
+
+To queue costs a few links, so a step never waits for it. A checkpoint that waits gives way to a newer one for the same
+repository; the result of a run gives way to nothing but itself. No torch here, and no Hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.adapters.record import RECORD_FILE, evaluation_of, read_beside
+from inference.common.errors import UserError
+from inference.common.hub_names import repository_problem
+from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from training.runs.folder import RunFolder, step_of, write_whole
+
+QUEUE, RECORD, ITEM = "publish", "record.json", "item.json"
+CURVE = "rewards.png"
+PROCESSOR_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+    "vocab.json",
+)
+"""What a processor is saved as; of a checkpoint's other files none leaves this machine."""
+MAX_WAIT_SECONDS = 5_000.0
+"""Between two tries at most; a time further off is of a clock that was set back, or of another hand."""
+_MAX_KEPT = 200
+"""Publications that the record keeps."""
+_KEY = re.compile(r"[0-9a-f]{8}")
+_KINDS: dict[str, Any] = {
+    "repo": str,
+    "step": int,
+    "is_result": bool,
+    "public": bool,
+    "replace": bool,
+    "queued_at": (int, float),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One adapter that waits, and where it goes."""
+
+    folder: Path
+    """Where its files are: the adapter, the processor, and of a result its evaluation."""
+    repo: str
+    step: int
+    is_result: bool
+    """True for what a run has made, False for a checkpoint of one under way."""
+    public: bool = False
+    """Make a new repository public."""
+    replace: bool = False
+    """Write to the main branch though somebody else wrote to it last."""
+    queued_at: float = 0.0
+    """Seconds since 1970."""
+
+
+@dataclass
+class State:
+    """What `record.json` says."""
+
+    notice: str = ""
+    """What stands in the way, or is worth knowing, in words; empty if nothing is."""
+    tries: int = 0
+    """How often in a row it could not be sent."""
+    next_try: float = 0.0
+    """Seconds since 1970."""
+    published: list[dict[str, Any]] = field(default_factory=list)
+    """The newest last: `repo`, `step`, `is_result`, `revision`, `commit`, `tag`, `time`, `publication`."""
+
+
+class PublishQueue:
+    """The queue of the run in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder
+        self.path = folder / QUEUE
+
+    def put(self, source: Path, processor: Path | None, base_name: str, **about: Any) -> Path:
+        """Queue the adapter in `source` with the processor beside it in `processor`; `about` are fields of `Item`.
+
+        Returns the folder it waits in. Raises `UserError` where there is no adapter, and `OSError` for a full disk.
+        """
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (source / name).is_file():
+                raise UserError(f"{source} holds no adapter to publish ({name} is missing); let the run make one")
+        self.path.mkdir(exist_ok=True)
+        self.key()
+        new = self.path / f".new-{secrets.token_hex(4)}"
+        new.mkdir()
+        try:
+            _link(source / WEIGHTS_FILE, new / WEIGHTS_FILE)
+            settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
+            write_whole(new / CONFIG_FILE, json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))
+            is_stale = bool(read_beside(source, RECORD_FILE)) and not evaluation_of(source)  # of other weights
+            extra = {RECORD_FILE: source / RECORD_FILE} if about["is_result"] and not is_stale else {}
+            extra |= {name: processor / name for name in PROCESSOR_FILES} if processor else {}
+            for name, path in extra.items():
+                if path.is_file():
+                    _link(path, new / name)
+            write_whole(new / ITEM, json.dumps(about | {"queued_at": time.time()}))
+            return new.rename(self.path / f"{time.time_ns()}-{secrets.token_hex(2)}")
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+    def waiting(self) -> list[Item]:
+        """What is to be sent, the oldest first, without what a newer one has made needless."""
+        found = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
+        return [item for at, item in enumerate(found) if not any(_replaces(new, item) for new in found[at + 1 :])]
+
+    def unreadable(self) -> list[Path]:
+        """What lies in the queue and is no item any more: it is not sent, and not thrown away."""
+        return [path for path in sorted(self.path.glob("[0-9]*-*")) if _read_item(path) is None]
+
+    def take_out(self, item: Item) -> None:
+        """Forget an item and those before it that it has made needless."""
+        for path in sorted(self.path.glob("[0-9]*-*")):
+            other = _read_item(path)
+            if other is not None and (path == item.folder or path.name < item.folder.name and _replaces(item, other)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def key(self) -> str:
+        """The run's own eight hexadecimal digits, made at the first call."""
+        path = self.path / "key"
+        if (key := _read_key(path)) is None:
+            new = path.with_name(f".key-{secrets.token_hex(4)}")
+            write_whole(new, secrets.token_hex(4))
+            try:
+                _link(new, path)
+            except FileExistsError:  # of two at once one was first, and both read its key; or it is broken
+                if _read_key(path) is None:
+                    new.replace(path)
+            new.unlink(missing_ok=True)
+            key = _read_key(path)
+        if key is None:
+            raise OSError(errno.EIO, "cannot be written and read again", str(path))
+        return key
+
+    def state(self) -> State:
+        """What stands in the record; an empty one where there is none or it is broken."""
+        try:
+            said = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            published = [entry for entry in said["published"] if _is_entry(entry)]
+            next_try = float(said["next_try"])
+            is_near = next_try - time.time() <= MAX_WAIT_SECONDS
+            return State(str(said["notice"]), int(said["tries"]), next_try if is_near else 0.0, published)
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            return State()
+
+    def keep(self, state: State) -> None:
+        """Write the record; by the process that holds the queue only."""
+        kept = asdict(state) | {"published": state.published[-_MAX_KEPT:]}
+        write_whole(self.path / RECORD, json.dumps(kept, indent=1))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the queue for sending; gives False where another process does. The lock ends with the process."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def result_step(folder: RunFolder) -> int:
+    """The step that a run's adapter is of: the chosen one where one was chosen, else the last."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return int(json.loads((folder.path / "validation.json").read_text(encoding="utf-8"))["chosen"])
+    newest = folder.newest_checkpoint()
+    return step_of(newest) if newest else len(folder.history())
+
+
+def waiting_runs(runs: Path) -> Iterator[tuple[str, Path]]:
+    """The runs in a folder that have something waiting, each with the name of an item: names sort by age."""
+    for path in runs.glob(f"[!.]*/{QUEUE}/[0-9]*-*/{ITEM}"):
+        yield path.parent.name, path.parents[2]
+
+
+def _replaces(new: Item, old: Item) -> bool:
+    return new.repo == old.repo and (new.is_result or not old.is_result)
+
+
+def _read_item(path: Path) -> Item | None:
+    """`None` for what is none, or is one no more: somebody may have edited it."""
+    try:
+        said = json.loads((path / ITEM).read_text(encoding="utf-8"))
+        item = Item(path, **said)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    is_typed = all(isinstance(getattr(item, name), kind) for name, kind in _KINDS.items())
+    return item if is_typed and repository_problem("", item.repo) is None and item.step >= 0 else None
+
+
+def _read_key(path: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError):
+        key = path.read_text(encoding="ascii").strip()
+        return key if _KEY.fullmatch(key) else None
+    return None
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it can be a line of the record."""
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("repo", "commit"))
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same bytes, which stay when the first is deleted; a copy where disks have no such thing."""
+    try:
+        os.link(source, target, follow_symlinks=True)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def find_run(named: str, home: Path) -> Path:
+    """The folder of a run that is named by its id or by itself. Raises `UserError`."""
+    path = Path(named).expanduser()
+    for place in (path, *([home / "runs" / named] if len(path.parts) == 1 else [])):
+        if (place / "config.json").is_file():
+            return place.absolute()
+    raise UserError(f"there is no run {named!r}; `python -m training runs` lists them")
+
+
+def queue_run(path: Path, to: str | None, *, public: bool = False, replace: bool = False) -> str:
+    """Queue what a run has to show, for `to` or else for its own `publish_to`; returns the repository.
+
+    Raises `UserError` where nothing says where to, or there is nothing to publish yet.
+    """
+    folder, config = RunFolder.open(path)
+    repo = to or config.publish_to
+    if repo is None:
+        raise UserError(
+            f"nothing says where the adapter of {path.name} goes; give --to owner/name, or set publish_to under "
+            "training in space.yaml"
+        )
+    if problem := repository_problem("the repository", repo):
+        raise UserError(problem)
+    newest = folder.newest_checkpoint()
+    is_result = is_done(folder)
+    source = folder.adapter if is_result else newest
+    if source is None:
+        raise UserError(f"run {path.name} has no checkpoint yet; publish it when it has")
+    public = public or config.publish_public
+    PublishQueue(path).put(
+        source,
+        newest,
+        plain_name(config.base),
+        repo=repo,
+        step=result_step(folder) if is_result else step_of(source),
+        is_result=is_result,
+        public=public,
+        replace=replace,
+    )
+    return repo
+
+
+def is_done(folder: RunFolder) -> bool:
+    """True if a run has its adapter, and is not about to evaluate it."""
+    has_adapter = all((folder.adapter / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
+    return has_adapter and folder.status().get("status") != "running"
+
+
+def plain_name(name: str) -> str:
+    """A Hub id as it is; of a path the last part.
+
+    >>> plain_name("Qwen/Qwen2.5-VL-3B-Instruct"), plain_name("/data/bases/mine"), plain_name("./pictures")
+    ('Qwen/Qwen2.5-VL-3B-Instruct', 'mine', 'pictures')
+    """
+    is_path = name.startswith(("/", "~", ".")) or name.count("/") > 1 or Path(name).exists()
+    return Path(name).name if is_path else name

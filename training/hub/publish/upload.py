@@ -1,0 +1,211 @@
+"""Sends one queued adapter to the Hub in one commit, and never twice.
+
+    send(HfApi(), queue, item)
+
+Looked at first is what the repository holds: a commit whose answer was lost is found there, and not made again; a
+commit by another hand is left alone (`training.hub.publish.branch`). The commit names its parent, so that the Hub refuses
+it where somebody was quicker between the look and the commit; then it is looked again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shlex
+import time
+from collections.abc import Collection, Container
+from dataclasses import dataclass
+from typing import Any
+
+from inference.common.errors import UserError
+from inference.common.hub_names import branch_of, tag_of
+from inference.common.hub_trouble import HubTrouble, hub_trouble_of
+from inference.common.hub_words import status_of
+from training.hub.publish.branch import MAIN, Place, find_place, title
+from training.hub.publish.model_card import Licence, make_card
+from training.hub.publish.package import OWN_FILES, Package, make_package
+from training.hub.publish.queue import Item, PublishQueue
+
+log = logging.getLogger(__name__)
+_LOOKS = 3
+"""So often a commit is tried again at once where somebody was quicker."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What stands in the repository now."""
+
+    repo: str
+    step: int
+    is_result: bool
+    revision: str
+    """The branch."""
+    commit: str
+    tag: str | None
+    publication: str
+    notice: str
+    """What is worth knowing: another hand's commit, a repository that is public. Empty if nothing is."""
+    is_new: bool
+    """False where it had been there already."""
+
+    @property
+    def name(self) -> str:
+        """As Hub and app take it: `owner/name@revision`."""
+        return f"{self.repo}@{self.tag or self.commit[:12]}"
+
+
+def send(api: Any, queue: PublishQueue, item: Item) -> Published:
+    """Publish `item`. Raises `HubTrouble` where the Hub was the cause, and `UserError` for what is no adapter."""
+    try:
+        key = queue.key()
+        package = make_package(item, key)
+    except UserError:
+        raise
+    except Exception as error:  # files that somebody has edited; a queue that ended its sender would start it for ever
+        log.info("packing %s", item.folder, exc_info=True)
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"the files of {queue.run} are not what a run writes ({why}); put them right") from error
+    known = {entry["commit"] for entry in queue.state().published}
+    try:
+        return _send(api, item, package, key, known)
+    except HubTrouble:
+        raise
+    except Exception as error:  # the client raises what its libraries raise, and what the Hub answers is untrusted
+        log.info("sending to %s", item.repo, exc_info=True)
+        raise hub_trouble_of(error, item.repo) from error
+
+
+def _send(api: Any, item: Item, package: Package, key: str, known: Collection[str]) -> Published:
+    if api.token is None and _token() is None:
+        raise HubTrouble("refused", f"there is no token; set HF_TOKEN to one that may write to {item.repo}")
+    notice = _make_repository(api, item)
+    branch = branch_of(package.facts.run)
+    for look in range(_LOOKS):
+        place = find_place(api, item.repo, branch, key, package.publication, known if item.replace else None)
+        if place.commit is not None:
+            return _publish(api, item, package, place, place.commit, notice, is_new=False)
+        try:
+            commit = _commit(api, item, package, place, title(item.step, package.facts.run, key, package.publication))
+            return _publish(api, item, package, place, commit, notice, is_new=True)
+        except Exception as error:
+            if status_of(error) not in (409, 412) or look + 1 == _LOOKS:
+                raise
+    raise AssertionError
+
+
+def _make_repository(api: Any, item: Item) -> str:
+    """See that it is there; a word on who can read it where that is not what was asked for."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.model_info(item.repo)
+    except RepositoryNotFoundError:
+        api.create_repo(item.repo, private=not item.public, exist_ok=True)
+        return ""
+    if info.private == (not item.public):
+        return ""
+    now, other = ("private", "public") if info.private else ("public", "private")
+    return f"{item.repo} was there before and is {now}; make it {other} in its settings on the Hub if you want that"
+
+
+def _commit(api: Any, item: Item, package: Package, place: Place, summary: str) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    if place.is_new:
+        api.create_branch(item.repo, branch=place.revision, revision=place.parent, exist_ok=True)
+    facts = package.facts
+    licences = [_licence(api, *asked) for asked in (("model", facts.base_on_hub), ("dataset", facts.dataset_on_hub))]
+    name = _free_tag(api, item.repo, tag_of(facts.run)) if item.is_result else place.revision
+    files = package.files | {"README.md": make_card(facts, item.repo, name, *licences).encode("utf-8")}
+    there = {entry.path for entry in api.list_repo_tree(item.repo, revision=place.parent, recursive=True)}
+    operations: list[Any] = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
+    gone = sorted(there & OWN_FILES - set(files))  # of an earlier run with another base, say
+    operations += [CommitOperationDelete(path, is_folder=False) for path in gone]
+    made = api.create_commit(
+        item.repo,
+        operations,
+        commit_message=summary,
+        commit_description=f"Base {facts.base}, data {facts.dataset}.",
+        revision=place.revision,
+        parent_commit=place.parent,
+    )
+    return str(made.oid)
+
+
+def _publish(
+    api: Any, item: Item, package: Package, place: Place, commit: str, notice: str, *, is_new: bool
+) -> Published:
+    """The word on what is there now; a result gets its tag."""
+    tag = _tag(api, item.repo, tag_of(package.facts.run), commit) if item.is_result else None
+    if place.displaced_by and place.revision != MAIN:
+        notice = (
+            f"somebody else has written to {item.repo} since ({place.displaced_by}), so this went to its branch "
+            f"{place.revision} and their work stays. To put it on the main branch all the same, "
+            f"tick that under Adapters, or: python -m training publish {shlex.quote(package.facts.run)} --replace"
+            + (f". {notice}" if notice else "")
+        )
+    return Published(
+        item.repo, item.step, item.is_result, place.revision, commit, tag, package.publication, notice, is_new
+    )
+
+
+def _tag(api: Any, repo: str, wanted: str, commit: str) -> str:
+    """The run's tag on this commit; one that names another commit stays, and this one gets a number."""
+    for look in range(_LOOKS):
+        tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
+        name = next((name for name, target in tags.items() if target == commit and name.startswith(wanted)), None)
+        if name is not None:
+            return name
+        try:
+            api.create_tag(repo, tag=_first_free(wanted, tags), revision=commit)
+        except Exception as error:
+            if status_of(error) != 409 or look + 1 == _LOOKS:  # somebody was quicker with the name
+                raise
+    raise HubTrouble("unreachable", f"the Hub has answered to a tag in {repo}, and does not show it")
+
+
+def _free_tag(api: Any, repo: str, wanted: str) -> str:
+    """The name that the next commit's tag will have; its card names it."""
+    return _first_free(wanted, {ref.name for ref in api.list_repo_refs(repo).tags})
+
+
+def _first_free(wanted: str, taken: Container[str]) -> str:
+    """
+    >>> _first_free("night", {"night", "night.2"})
+    'night.3'
+    """
+    names = (wanted if number == 1 else f"{wanted}.{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _licence(api: Any, kind: str, name: str | None) -> Licence | None:
+    """What a repository's card says of its licence; `None` where there is no such repository, or it says nothing."""
+    if name is None:
+        return None
+    try:
+        info = api.model_info(name) if kind == "model" else api.dataset_info(name)
+    except Exception as error:
+        if status_of(error) in (401, 403, 404):  # gated, private or gone: then nothing is known, which the card says
+            return None
+        raise
+    return Licence.of(info.card_data.to_dict() if info.card_data is not None else {})
+
+
+def _token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def entry_of(published: Published) -> dict[str, Any]:
+    """The line of the record."""
+    return {
+        "repo": published.repo,
+        "step": published.step,
+        "is_result": published.is_result,
+        "revision": published.revision,
+        "commit": published.commit,
+        "tag": published.tag,
+        "publication": published.publication,
+        "time": time.time(),
+    }

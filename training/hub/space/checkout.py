@@ -1,0 +1,90 @@
+"""The files of this checkout, as git tracks them and as they stand: what a Space is made of.
+
+>>> checkout = read_checkout(ROOT)
+>>> "app.py" in checkout.files
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.common.environment import plain_environment
+from inference.common.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+MAX_FILE_BYTES = 100_000_000
+_GIT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Tracked files and where they stand."""
+
+    folder: Path
+    files: tuple[str, ...]
+    """Paths below the folder, with slashes."""
+    commit: str
+    """The commit that is checked out, its first twelve digits."""
+    changed: tuple[str, ...]
+    """Files that differ from it."""
+
+    def path(self, name: str) -> Path:
+        """Where a file is."""
+        return self.folder / name
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What the Hub knows a file's content by."""
+
+    blob_id: str
+    """Of git."""
+    sha256: str
+    """Of a large file."""
+
+
+def read_checkout(folder: Path = ROOT) -> Checkout:
+    """Raises `UserError` where there is no git, no repository, or a file that is tracked and not there."""
+    files = tuple(sorted(name for name in _git(folder, "ls-files", "-z").split("\0") if name))
+    for name in files:
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise UserError(f"{name} is tracked and is no file here; check it out again, or take it out of git.")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UserError(f"{name} has more than {MAX_FILE_BYTES // 10**6} MB; a Space's code has no such files.")
+    changed = _git(folder, "diff", "--name-only", "-z", "HEAD").split("\0")
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD").strip()
+    return Checkout(folder, files, commit, tuple(sorted(name for name in changed if name)))
+
+
+def digest(data: bytes) -> Digest:
+    """Both digests of a content."""
+    return Digest(hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(), hashlib.sha256(data).hexdigest())
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_GIT_SECONDS,
+            env=plain_environment(os.environ),
+        )
+    except FileNotFoundError as error:
+        raise UserError("git is not installed; it says which files are the project's. Install it.") from error
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines()
+        raise UserError(
+            f"{folder} is not a git repository with a commit ({said[-1] if said else 'git failed'}). Deploy from a "
+            "clone."
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"git did not answer within {_GIT_SECONDS} seconds; is {folder} on a slow disk?") from error
+    return done.stdout

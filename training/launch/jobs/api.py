@@ -1,0 +1,214 @@
+"""The Hub's Jobs, as runs use them: start, find by labels, look at, cancel, read the log.
+
+    hub = JobsHub("me")
+    job = hub.start(spec)
+    hub.look(job.id).stage          # 'SCHEDULING', then 'RUNNING', then one of `OVER`
+
+Every call ends within `deadline_seconds`, and raises `HubTrouble` for whatever keeps the Hub from answering.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from inference.common.errors import UserError
+from inference.common.hub_trouble import HubTrouble, hub_trouble_of
+
+OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
+APP = "lookthink"
+"""Label `app` of every Job of ours."""
+DEADLINE_SECONDS = 60.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder of the Hub in a Job: a bucket, or a repository at a commit."""
+
+    kind: str
+    source: str
+    mount: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What is asked for. Secrets are kept out of its `repr`."""
+
+    image: str
+    command: list[str]
+    env: Mapping[str, str]
+    flavor: str
+    timeout_seconds: int
+    labels: Mapping[str, str]
+    volumes: tuple[Volume, ...]
+    name: str
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A Job at a moment."""
+
+    id: str
+    stage: str
+    message: str
+    flavor: str
+    url: str
+    labels: Mapping[str, str]
+    created: float
+    """Seconds since 1970."""
+    waited_seconds: float
+    """In the Hub's queue."""
+    seconds: float
+    """How long it has run."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        return self.stage in OVER
+
+
+class JobsHub:
+    """The Jobs of one namespace: a user or an organisation, who pays for them."""
+
+    def __init__(self, namespace: str, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """`token` is the machine's own unless given."""
+        self.namespace, self.deadline_seconds = namespace, deadline_seconds
+        self._token = token
+        self._asking: dict[str, threading.Thread] = {}
+        """The newest call of each kind: the client waits and tries again by itself, for as long as the Hub asks."""
+
+    def start(self, spec: JobSpec) -> Job:
+        """Start one. After a `HubTrouble` it may have been started all the same: `find` it before trying again."""
+        from huggingface_hub import Volume as HubVolume
+
+        volumes = [
+            HubVolume(type=each.kind, source=each.source, mount_path=each.mount, revision=each.revision)
+            for each in spec.volumes
+        ]
+        return self._ask(
+            "start",
+            lambda api: _job_of(
+                api.run_job(
+                    image=spec.image,
+                    command=spec.command,
+                    env=dict(spec.env),
+                    secrets=dict(spec.secrets),
+                    flavor=spec.flavor,
+                    timeout=spec.timeout_seconds,
+                    name=spec.name,
+                    labels=dict(spec.labels),
+                    volumes=volumes,
+                    namespace=self.namespace,
+                )
+            ),
+        )
+
+    def find(self, **labels: str) -> list[Job]:
+        """Ours with these labels, the oldest first."""
+        wanted = {"app": APP} | labels
+        found = self._ask(
+            "find", lambda api: [_job_of(j) for j in api.list_jobs(labels=wanted, namespace=self.namespace)]
+        )
+        ours = (job for job in found if all(job.labels.get(key) == value for key, value in wanted.items()))
+        return sorted(ours, key=lambda job: (job.created, job.id))
+
+    def look(self, job_id: str) -> Job | None:
+        """How it stands; `None` if there is no such Job any more."""
+        try:
+            return self._ask("look", lambda api: _job_of(api.inspect_job(job_id=job_id, namespace=self.namespace)))
+        except HubTrouble as trouble:
+            if getattr(getattr(trouble.__cause__, "response", None), "status_code", None) == 404:
+                return None
+            raise
+
+    def cancel(self, job_id: str) -> None:
+        """Ask it to end; done before it has. One that has ended meanwhile, or is gone, need not be asked."""
+        try:
+            self._ask("cancel", lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
+        except HubTrouble as trouble:
+            if trouble.kind != "rejected":
+                raise
+            job = self.look(job_id)
+            if job is not None and not job.is_over:
+                raise
+
+    def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
+        """Every line from the first on; of a Job that is not over as they come, for as long as it takes.
+
+        The client may end early where it was cut off and the Job has ended meanwhile: ask once more when it `is_over`.
+        """
+        try:
+            for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=not is_over):
+                yield from text.split("\n")
+        except Exception as error:  # the client's own, of its HTTP library, or of what the Hub sent as JSON
+            raise hub_trouble_of(error, self._what) from error
+
+    def revision(self, space: str) -> str:
+        """The commit that a Space runs now; its newest one where it does not say."""
+
+        def ask(api: Any) -> str:
+            info = api.space_info(space)
+            running = (getattr(info.runtime, "raw", None) or {}).get("sha")
+            return str(running or info.sha)
+
+        return self._ask("revision", ask)
+
+    @property
+    def _what(self) -> str:
+        return f"the Jobs of {self.namespace}"
+
+    def _api(self) -> Any:
+        import huggingface_hub
+
+        return huggingface_hub.HfApi(token=self._token)
+
+    def _ask(self, kind: str, call: Callable[[Any], _T]) -> _T:
+        """The client sets no deadline of its own: a call that takes too long is left to itself, and there is no second
+        one of its kind before it has ended.
+        """
+        before = self._asking.get(kind)
+        if before is not None and before.is_alive():
+            raise HubTrouble("unreachable", "the Hub has not answered the last question yet, or asks to wait")
+        found: list[_T] = []
+        wrong: list[Exception] = []
+
+        def run() -> None:
+            try:
+                found.append(call(self._api()))
+            except Exception as error:  # told in the thread that asked
+                wrong.append(error)
+
+        thread = self._asking[kind] = threading.Thread(target=run, name="jobs-hub", daemon=True)
+        thread.start()
+        thread.join(self.deadline_seconds)
+        if found:
+            return found[0]
+        if not wrong:
+            raise HubTrouble("unreachable", f"the Hub has not answered for {self.deadline_seconds:.0f} s")
+        if isinstance(wrong[0], UserError):
+            raise wrong[0]
+        raise hub_trouble_of(wrong[0], self._what) from wrong[0]
+
+
+def _job_of(info: Any) -> Job:
+    """What the Hub answered, its texts as texts."""
+    durations = info.durations
+    created = info.created_at.timestamp() if info.created_at else time.time()
+    return Job(
+        id=str(info.id),
+        stage=str(getattr(info.status.stage, "value", info.status.stage)),
+        message=str(info.status.message or "")[:500],
+        flavor=str(getattr(info.flavor, "value", info.flavor) or ""),
+        url=str(info.url),
+        labels={str(key): str(value) for key, value in (info.labels or {}).items()},
+        created=created,
+        waited_seconds=float((durations and durations.scheduling_secs) or 0.0),
+        seconds=float((durations and durations.running_secs) or 0.0),
+        env={str(key): str(value) for key, value in (info.environment or {}).items()},
+    )

@@ -1,0 +1,254 @@
+"""One start of a run as a Job: made once, looked at, stopped, its records brought home, and its end judged."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from inference.common.errors import UserError
+from inference.common.hub_trouble import HubTrouble
+from inference.common.settings import Settings
+from training.hub.backup.mirror import in_words
+from training.hub.space.prices import Prices
+from training.launch.jobs.api import Job, JobsHub
+from training.launch.jobs.flavors import NONE_FREE, queue_words
+from training.launch.jobs.inputs import bring_inputs
+from training.launch.jobs.log_follower import Feed
+from training.launch.jobs.pace import Pace
+from training.launch.jobs.placement import need_gb
+from training.launch.jobs.result import BEHIND, bring_home, judge_job, last_words, mirrored_step, take_queue
+from training.launch.jobs.spec import check_config, job_spec, place_of, timeout_seconds
+from training.runs import outcome as run_ends
+from training.runs.processes import Identity, is_alive, own_identity
+from training.runs.record import RunRecord, leave_to_bucket
+from training.runs.store import RunStore
+
+MAX_DEATHS = 3
+"""So many Jobs in a row with no new checkpoint end a run."""
+AWAY = "the Hub does not answer: "
+REFUSES = "the disk here refuses: "
+WAITS = "waits in the Hub's queue"
+_PASSING = (AWAY, REFUSES, WAITS, NONE_FREE)
+"""How a reason begins that is over when the Job runs and the Hub answers."""
+_RESERVE_SECONDS = 5.0
+
+
+class JobRun:
+    """Looks after one start. `look` is called by one thread at a time, the rest by any."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        settings: Settings,
+        pace: Pace,
+        hub: Callable[[str], JobsHub],
+        again: Callable[[RunRecord, str, dict[str, Any]], None],
+    ) -> None:
+        self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
+        self._not_before = 0.0
+        self._wait = 0.0
+        self._parted_at = time.monotonic()
+        self._cancelled_at: float | None = None
+        self._over_since: float | None = None
+        self._feed: Feed | None = None
+        self._prices = Prices()
+
+    def look(self, record: RunRecord) -> None:
+        """One look, if it is time for one. What goes wrong with the Hub stands in the run's reason."""
+        if time.monotonic() < self._not_before:
+            return
+        self._not_before = time.monotonic() + self.pace.look
+        try:
+            hub = self._hub_of(str(record.job.get("namespace") or place_of(self.settings, os.environ).namespace))
+            if "id" in record.job:
+                self._see(record, hub)
+            else:
+                self._make(record, hub)
+            self._wait = 0.0
+        except HubTrouble as trouble:
+            self._put_off(record, trouble)
+        except UserError as error:
+            if "id" not in record.job:
+                self._end(record, run_ends.End("failed", str(error)))
+            else:
+                self._say(record, str(error))
+        except OSError as error:  # of this machine's disk: it may have room at the next look
+            then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
+            self._say(record, f"{REFUSES}{in_words(error)}; {then}")
+
+    def ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
+        """Note it; the Hub is asked at the next look."""
+        reason = f"asked to stop ({stop_for}); the Job leaves a checkpoint"
+        self._not_before = 0.0
+        return self.store.transition(record, "stopping", stop_for=stop_for, reason=reason)
+
+    def _make(self, record: RunRecord, hub: JobsHub) -> None:
+        """Find this start's Job, or make it: whatever was made before is found by its labels."""
+        jobs = hub.find(run=record.id)
+        own = [job for job in jobs if job.labels.get("launch") == record.launch]
+        strangers = [job for job in jobs if not job.is_over and job not in own[:1]]
+        for job in strangers:
+            hub.cancel(job.id)
+        if own:
+            self._adopt(record, own[0], hub)
+        elif record.status == "stopping":
+            self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
+        elif strangers:
+            self._say(record, f"waits until an earlier Job of it has ended ({strangers[0].id})")
+        elif self._may_make(record):
+            self._adopt(record, self._started(record, hub), hub)
+
+    def _part_with_others(self, record: RunRecord, hub: JobsHub) -> None:
+        """A request to start it that came late at the Hub, after it was taken for lost."""
+        for job in hub.find(run=record.id):
+            if job.id != record.job["id"] and not job.is_over:
+                hub.cancel(job.id)
+        self._parted_at = time.monotonic()
+
+    def _may_make(self, record: RunRecord) -> bool:
+        """Only the process that named the start makes its Job, or any once that is gone."""
+        starter = Identity.from_json(record.starter)
+        return starter == own_identity() or not is_alive(starter)
+
+    def _started(self, record: RunRecord, hub: JobsHub) -> Job:
+        place = place_of(self.settings, os.environ)
+        try:
+            check_config(record.run_config, place)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"the configuration of run {record.id} is of another version; start a new run") from error
+        served = bring_inputs(record, place, self.settings)
+        leave_to_bucket(record)
+        known = record.job.get("asked_seconds")
+        seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), place.flavor))
+        revision = hub.revision(place.space)
+        spec = job_spec(record, place, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
+        return hub.start(spec)
+
+    def _adopt(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
+        """Note which Job it is, also where the run was asked to stop meanwhile."""
+        about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
+        about |= {"revision": job.labels.get("revision", ""), "created": job.created}
+        changes: dict[str, Any] = {"job": about} | self._price(record, job)
+        if self.store.update(record, **changes) is None:
+            now = self.store.get(record.id)
+            if now.launch == record.launch and now.is_active:
+                self.store.update(now, **changes)
+
+    def _price(self, record: RunRecord, job: Job) -> dict[str, Any]:
+        """What an hour costs, as soon as the Hub says it, where nobody has said it before."""
+        found = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
+        return {"dollars_per_hour": found.dollars_per_hour} if found else {}
+
+    def _see(self, record: RunRecord, hub: JobsHub) -> None:
+        job_id = str(record.job["id"])
+        job = hub.look(job_id) or next((found for found in hub.find(run=record.id) if found.id == job_id), None)
+        if job is None:
+            job = Job(job_id, "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
+        if time.monotonic() - self._parted_at > self.pace.others:
+            self._part_with_others(record, hub)
+        self._feed = self._feed or Feed(record, hub, self.pace.longest_wait)
+        if job.stage != "SCHEDULING":
+            has_run = job.stage == "COMPLETED" or job.seconds > 0 or record.started_at is not None
+            self._feed.follow(job.is_over, has_run)
+        if job.is_over:
+            self._see_end(record, job)
+        elif record.status == "stopping":
+            self._cancel(job, hub)
+            self._keep(record, job)
+        elif job.stage == "RUNNING" and record.status == "starting":
+            reason = "" if record.reason.startswith(_PASSING) else record.reason
+            self.store.transition(record, "running", reason=reason, started_at=record.started_at or time.time())
+        elif job.stage == "SCHEDULING":
+            self._see_queue(record, job)
+        else:
+            self._keep(record, job)
+
+    def _keep(self, record: RunRecord, job: Job) -> None:
+        """What is known of a run that goes on; one that has used up its budget is stopped."""
+        hours = record.hours_before + job.seconds / 3600
+        facts = {"heartbeat_at": time.time(), "hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts |= self._price(record, job)
+        if record.reason.startswith(_PASSING):
+            facts["reason"] = ""
+        seen = self.store.update(record, **facts)
+        if seen is None or seen.status != "running" or seen.budget_hours is None:
+            return
+        reserve = run_ends.step_and_save_seconds(seen.folder) + _RESERVE_SECONDS
+        if seen.hours + reserve / 3600 >= seen.budget_hours:
+            self.ask_to_stop(seen, "budget")
+
+    def _see_queue(self, record: RunRecord, job: Job) -> None:
+        waited = max(job.waited_seconds, time.time() - job.created if job.created else 0.0)
+        if waited < self.pace.in_queue:
+            self._say(record, f"{WAITS} for {job.flavor}, which costs nothing")
+        else:
+            need = need_gb(record.run_config)
+            self._say(record, queue_words(self._prices.of_jobs(), job.flavor, waited, need))
+
+    def _cancel(self, job: Job, hub: JobsHub) -> None:
+        now = time.monotonic()
+        if self._cancelled_at is None or now - self._cancelled_at > self.pace.cancel_again:
+            hub.cancel(job.id)
+            self._cancelled_at = now
+
+    def _see_end(self, record: RunRecord, job: Job) -> None:
+        """The rest of its log, its files, then how it ended."""
+        now = time.monotonic()
+        self._over_since = self._over_since if self._over_since is not None else now
+        assert self._feed is not None
+        if not self._feed.is_done and now - self._over_since < self.pace.log:
+            self._not_before = now + min(0.2, self.pace.look)
+            return
+        self._feed.stop()
+        trouble = bring_home(record, self.settings.state)
+        if trouble.startswith(BEHIND) and now - self._over_since < self.pace.log:
+            return
+        hours = max(record.hours, record.hours_before + max(job.seconds, run_ends.seconds_run(record)) / 3600)
+        record = self.store.get(record.id)
+        if not record.is_active or record.job.get("id") != job.id:
+            return  # another process was quicker
+        end, why = judge_job(record, job, self._feed.has_begun or not self._feed.is_done, self.settings)
+        take_queue(record, wanted=end is not None)
+        if end is not None:
+            reason = "; ".join(part for part in (end.reason, trouble) if part)
+            self._end(record, run_ends.End(end.status, reason), hours=hours)
+        else:
+            self._after_death(record, why, hours)
+
+    def _after_death(self, record: RunRecord, why: str, hours: float) -> None:
+        """A next Job goes on from what is in the bucket, unless this leads nowhere."""
+        step = mirrored_step(record)
+        deaths = 1 if step > record.checkpoint_step else record.deaths + 1
+        counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
+        budget = record.budget_hours
+        if budget is not None and hours >= budget:
+            self._end(record, run_ends.End("interrupted", f"the budget of {budget:.2f} h is used up; {why}"), **counted)
+        elif deaths < MAX_DEATHS:
+            self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
+        else:
+            words = f"The last one: {why}. Its last words:\n{last_words(record)}"
+            reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). {words}"
+            self._end(record, run_ends.End("failed", reason), **counted)
+
+    def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
+        facts = {"ended_at": time.time()} | run_ends.progress(record) | changes
+        self.store.transition(record, end.status, reason=end.reason, **facts)
+
+    def _put_off(self, record: RunRecord, trouble: HubTrouble) -> None:
+        """Asked again later, and later each time; one that the Hub refuses for good ends before it begins."""
+        is_final = trouble.kind in ("refused", "rejected")
+        if is_final and "id" not in record.job and record.status == "starting":
+            self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
+            return
+        self._wait = min(self.pace.longest_wait, max(self.pace.look, 2 * self._wait))
+        self._not_before = time.monotonic() + max(self._wait, trouble.retry_after or 0.0)
+        then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
+        self._say(record, f"{AWAY}{trouble}; {then}")
+
+    def _say(self, record: RunRecord, words: str) -> None:
+        if record.reason != words:
+            self.store.update(record, reason=words)

@@ -1,0 +1,188 @@
+"""What a Job is asked for: the Space's own code at its commit, the run, a timeout above the estimate, and the bucket.
+
+    place = place_of(settings, os.environ)                   # raises `UserError` for what is missing
+    spec = job_spec(record, place, revision, seconds)
+
+The code is the Space's repository, mounted at the commit that the Space runs; `uv` installs its requirements. The run
+goes along in the environment, the token as a secret, and nothing of this machine's paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.common.environment import MARK
+from inference.common.errors import UserError
+from inference.common.settings import STARTER_NAME, Settings
+from training.config.run_config import RunConfig
+from training.launch.jobs.api import APP, JobSpec, Volume
+from training.launch.jobs.worker import MIRROR_SECONDS, ORDER, Order
+from training.launch.spawn import secrets_for
+from training.runs.estimate import estimate_run, read_measured_run
+from training.runs.record import RunRecord
+
+CODE, STATE = "/code", "/state"
+"""Where the Job finds the Space's repository and the bucket."""
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+MIN_SECONDS, MAX_SECONDS = 1_800, 86_400
+UNKNOWN_SECONDS = 21_600
+"""The timeout of a run of which nothing is known; one that takes longer goes on in a next Job."""
+LOADING_SECONDS = 1_200
+"""For the image, the requirements, the base and the data."""
+_MARGIN = 1.5
+_RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 300.0
+_SPACE_VARIABLES = ("SPACE_ID", "LOOKTHINK_SPACE")
+ON_SPACE = "space"
+
+
+@dataclass(frozen=True)
+class JobPlace:
+    """Where Jobs of this deployment run."""
+
+    space: str
+    """`owner/name`, whose code runs; the owner pays."""
+    bucket: str
+    flavor: str
+    state: Path | None
+    """The bucket's mount on this machine; `None` where it has none."""
+    home: str = ON_SPACE
+    """Whose records a Job belongs to, the same after the home was lost: the Space's, or another machine's."""
+
+    @property
+    def namespace(self) -> str:
+        return self.space.split("/")[0]
+
+
+def place_of(settings: Settings, env: Mapping[str, str] = os.environ) -> JobPlace:
+    """Where Jobs run. Raises `UserError` that names all that is missing."""
+    space = next((found for name in _SPACE_VARIABLES if (found := env.get(name, "").strip())), "")
+    missing = []
+    if "/" not in space:
+        missing.append("whose code it is to run: set LOOKTHINK_SPACE to the Space, as owner/name")
+    if not settings.training.bucket:
+        missing.append("a bucket for its checkpoints: name one in space.yaml (training.bucket), as owner/name")
+    if not _token(env):
+        missing.append("a token that may start Jobs: set HF_TOKEN (on a Space as a secret)")
+    if missing:
+        raise UserError(f"training.trainer is job, and a Job needs {'; and '.join(missing)}")
+    assert settings.training.bucket is not None
+    home = ON_SPACE if env.get("SPACE_ID", "").strip() else _name_of(settings.home)
+    return JobPlace(space, settings.training.bucket, settings.training.job_hardware, settings.state, home)
+
+
+def check_config(config: RunConfig, place: JobPlace) -> None:
+    """Raises `UserError` for what a Job cannot read: files of this machine that do not come along in the bucket."""
+    for name, value in (("base", config.base), ("dataset", config.data.dataset)):
+        if value != STARTER_NAME and Path(value).expanduser().exists():
+            raise UserError(
+                f"{name} is {value}, a path of this machine, and the run is a Job on another one; put it on the Hub "
+                "and name it as owner/name"
+            )
+    brought = [name for name in ("start_adapter", "curriculum") if getattr(config, name)]
+    if brought and place.state is None:
+        raise UserError(
+            f"{' and '.join(brought)} must come along in the bucket, and it is not mounted here; set LOOKTHINK_STATE "
+            "to its mount, or start the run from the Space"
+        )
+
+
+def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str) -> int:
+    """Half as much again as the estimate on this hardware, and the time to load; never beyond what the budget leaves.
+
+    Times measured in earlier Jobs on the same hardware count.
+    """
+    try:
+        found = estimate_run(record.run_config, records, hardware=hardware_of_jobs(records, flavor)).hours
+    except ValueError:
+        found = None
+    seconds = UNKNOWN_SECONDS if found is None else found * 3600 * _MARGIN + LOADING_SECONDS
+    if record.budget_hours is not None:
+        seconds = min(seconds, max(0.0, record.budget_hours - record.hours) * 3600 + LOADING_SECONDS)
+    return int(min(MAX_SECONDS, max(MIN_SECONDS, seconds)))
+
+
+def reserve_seconds(timeout: float) -> float:
+    """How long before its timeout a Job's trainer is asked to stop: for a step, a checkpoint, and its copy."""
+    return min(_MAX_RESERVE_SECONDS, timeout * _RESERVE_SHARE)
+
+
+def job_spec(
+    record: RunRecord,
+    place: JobPlace,
+    revision: str,
+    seconds: int,
+    *,
+    served: str | None = None,
+    mirror_seconds: float = MIRROR_SECONDS,
+    env: Mapping[str, str] = os.environ,
+) -> JobSpec:
+    """The Job of one start of a run. Raises `UserError` for a configuration that cannot be read."""
+    config = record.run_config
+    order = Order(_for_the_job(record), seconds, reserve_seconds(seconds), served, mirror_seconds)
+    requirements = "requirements-vllm.txt" if config.vllm == "colocate" else "requirements.txt"
+    run = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/{requirements}"]
+    variables = {ORDER: order.to_json(), "LOOKTHINK_STATE": STATE, "PYTHONPATH": CODE, MARK: record.launch}
+    variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    labels = {"app": APP, "run": record.id, "launch": record.launch, "space": place.space.replace("/", "--")}
+    labels |= {"home": place.home}
+    return JobSpec(
+        image=IMAGE,
+        command=[*run, "python", "-m", "training.launch.jobs.worker"],
+        env=variables,
+        secrets=secrets_for(record, _with_token(env)),
+        flavor=place.flavor,
+        timeout_seconds=seconds,
+        labels=labels | {"revision": revision},
+        volumes=(Volume("space", place.space, CODE, revision), Volume("bucket", place.bucket, STATE)),
+        name=f"lookthink-{record.id}",
+    )
+
+
+def in_bucket(run_id: str, name: str) -> str:
+    """Where a file that a run reads lies in the bucket."""
+    return f"inputs/{run_id}/{name}"
+
+
+def _for_the_job(record: RunRecord) -> dict[str, Any]:
+    """The record without what is of this machine."""
+    values = record.to_json() | {"starter": {}, "job": {}, "pid": None, "pid_created": None, "boot_id": None}
+    config = values["config"]
+    for name in ("start_adapter", "curriculum"):
+        if config.get(name):
+            config[name] = f"state:{in_bucket(record.id, name)}"
+    return values
+
+
+def hardware_of_jobs(records: Sequence[RunRecord], flavor: str) -> str:
+    """The name that torch gave the card of such a Job; the flavor's own where none has run."""
+    for record in records:
+        if record.job.get("flavor") == flavor:
+            try:
+                return str(read_measured_run(record.folder).hardware)
+            except UserError:  # too few steps
+                continue
+    return flavor
+
+
+def _name_of(home: Path) -> str:
+    """Of a home folder that is not a Space's: a machine's own, that tells nobody its name or paths."""
+    return hashlib.sha256(f"{platform.node()}:{home.resolve()}".encode()).hexdigest()[:16]
+
+
+def _token(env: Mapping[str, str]) -> str | None:
+    if found := env.get("HF_TOKEN", "").strip():
+        return found
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _with_token(env: Mapping[str, str]) -> dict[str, str]:
+    token = _token(env)
+    return dict(env) | ({"HF_TOKEN": token} if token else {})

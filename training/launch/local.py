@@ -1,0 +1,291 @@
+"""Starts, watches, stops and resumes runs: a process of this machine in its own session, which outlives who started it.
+
+    launcher = LocalLauncher(RunStore(settings.home))
+    Watcher(launcher).start()                         # the app does this: `reconcile`, every two seconds
+    launcher.store.ask(config, asked_by="owner")      # starts at the next `reconcile`, or by `start_next`
+
+Every process that holds the same home sees the same runs, and may call everything here at the same time: each change
+is a compare-and-set in the records, and who loses it does nothing.
+
+A start of the trainer has a name, the record's `launch`. The status becomes `starting` under it, then the process is
+made, and the process claims the run itself; so a launcher that is killed between any two of these loses nothing, and a
+process whose start was given up trains nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import asdict
+from typing import Any
+
+from inference.common.environment import hide_secrets
+from inference.common.errors import UserError
+from training.config.run_config import RunConfig
+from training.launch.machine_lock import is_taken
+from training.launch.spawn import spawn
+from training.launch.watcher import Watcher
+from training.runs import outcome as run_ends
+from training.runs.folder import RunFolder, step_of
+from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
+from training.runs.record import RunRecord
+from training.runs.recovery import (
+    adopt_folders,
+    process_of,
+    read_json,
+    record_by_hand,
+    record_lost,
+    running_by_hand,
+    tidy,
+)
+from training.runs.store import RunStore
+
+__all__ = ["LocalLauncher", "Watcher"]
+MAX_DEATHS = 3
+"""So many deaths in a row with no new checkpoint end a run."""
+_RESERVE_SECONDS = 5.0
+"""From here to the trainer: two looks and a signal."""
+_EXIT_SECONDS = 60.0
+"""A process that has said how it ended is killed if it is still there after this."""
+_FRESH: dict[str, Any] = {
+    "job": {},
+    "pid": None,
+    "pid_created": None,
+    "boot_id": None,
+    "stop_asked": None,
+    "stop_sent": False,
+    "stop_for": "",
+    "ended_at": None,
+}
+"""What a new start does not know yet."""
+log = logging.getLogger(__name__)
+
+_lock = threading.RLock()
+"""Held by the one thread of this process that changes processes."""
+_children: dict[str, subprocess.Popen[bytes]] = {}
+"""Processes that this one started, by launch: only it can take their exit status, and must."""
+
+
+class LocalLauncher:
+    """Runs as processes of this machine."""
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self._exit_seen: dict[str, float] = {}
+
+    def check(self, config: RunConfig) -> None:
+        """Raises `UserError` for a run that could not be started; what this machine can read, a process here can."""
+
+    def start_next(self) -> RunRecord | None:
+        """Start the next run of the queue if none is active; the run that was started, or `None`."""
+        with _lock:
+            queue = self.store.queue()
+            if not queue or self.store.active():
+                return None
+            if is_taken(self.store.home):
+                reason = f"waits for {running_by_hand(self.store) or 'a run'}, which was started by hand"
+                if queue[0].reason != reason:
+                    self.store.update(queue[0], reason=reason)
+                return None
+            return self._start(queue[0])
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Ask a run to stop, at the end of its step and with a checkpoint; one that waits is withdrawn.
+
+        Returns at once with the status `stopping`; `reconcile` kills what has not ended after `grace_seconds`.
+        """
+        with _lock:
+            record = self.store.get(run_id)
+            if record.status == "queued":
+                try:
+                    return self.store.withdraw(run_id)
+                except UserError:
+                    if self.store.get(run_id).status == "queued":
+                        raise
+                    return self.cancel(run_id)  # another process has started it meanwhile
+            if not record.is_active:
+                raise UserError(f"run {run_id} is {record.status}; there is nothing to cancel")
+            if record.status == "stopping":
+                return self.store.update(record, stop_for="cancel") or self.store.get(run_id)
+            return self._ask_to_stop(record, "cancel") or self.cancel(run_id)
+
+    def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
+        """Put a run that ended early back into the queue, and start it if none is active."""
+        self.store.queue_again(run_id, max_hours=max_hours, max_dollars=max_dollars)
+        self.start_next()
+        return self.store.get(run_id)
+
+    def reconcile(self) -> None:
+        """Make the records agree with the processes and folders, resume what died, and start what is next."""
+        if not self.store.exists():
+            return
+        with _lock:
+            self._see_to_folders()
+            record = self.store.active()
+            _reap(record.launch if record else None)
+            if record is not None:
+                self._attend(record)
+            self.start_next()
+
+    def _see_to_folders(self) -> None:
+        try:
+            tidy(self.store)
+            adopt_folders(self.store)
+            record_lost(self.store)
+            record_by_hand(self.store)
+        except OSError as error:  # a folder that changes or cannot be read must not hide how the active run stands
+            log.warning("the run folders in %s: %s", self.store.folder, error)
+
+    def _attend(self, record: RunRecord) -> None:
+        identity = _identity(record)
+        if identity is None:
+            self._attend_unclaimed(record)
+        elif is_alive(identity):
+            self._attend_alive(record, identity)
+        else:
+            self._attend_dead(record)
+
+    def _attend_unclaimed(self, record: RunRecord) -> None:
+        """No process has claimed this start yet."""
+        if record.status == "stopping":
+            if kill_marked(record.launch):
+                self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
+            return
+        process, word = process_of(record.folder), read_json(record.folder / "process.json") or {}
+        if word.get("launch") == record.launch and process is not None:  # the records were made anew meanwhile
+            self.store.transition(
+                record, "running", pid=process.pid, pid_created=process.created, boot_id=process.boot_id
+            )
+            return
+        starter = Identity.from_json(record.starter)
+        if starter == own_identity():
+            child = _children.get(record.launch)
+            if child is None:
+                self._start(record)
+            elif child.poll() is not None:
+                self._after_death(record)
+        elif not is_alive(starter) and not marked(record.launch):
+            self._start(record)
+
+    def _attend_alive(self, record: RunRecord, identity: Identity) -> None:
+        hours = record.hours_before + max(0.0, boot_seconds() - identity.created) / 3600
+        facts = {"heartbeat_at": time.time(), "hours": max(record.hours, hours)} | run_ends.progress(record)
+        seen = self.store.update(record, **facts)
+        if seen is None:
+            return  # another process was quicker
+        if seen.status == "running" and _is_spent(seen):
+            self._ask_to_stop(seen, "budget")
+        elif seen.status == "stopping" and not seen.stop_sent:
+            self._send_stop(seen, identity)
+        elif self._is_overdue(seen):
+            log.warning("run %s has not ended in time; it is killed", seen.id)
+            send(identity, signal.SIGKILL)
+            kill_marked(seen.launch)
+
+    def _attend_dead(self, record: RunRecord) -> None:
+        if not kill_marked(record.launch):  # what it left behind; a next run must have the machine for itself
+            log.warning("processes of run %s cannot be killed yet", record.id)
+            return
+        if not record.folder.is_dir():
+            self._end(record, run_ends.End("lost", f"its folder {record.folder} is gone"))
+            return
+        end = run_ends.judge(record)
+        if end is None:
+            self._after_death(record)
+        else:
+            self._end(record, end)
+
+    def _after_death(self, record: RunRecord) -> None:
+        """Start it again from its newest checkpoint, or give it up."""
+        newest = RunFolder(record.folder).newest_checkpoint()
+        step = step_of(newest) if newest else 0
+        deaths = 1 if step > record.checkpoint_step else record.deaths + 1
+        if record.boot_id is not None and record.boot_id != boot_id():
+            deaths = record.deaths  # the machine went down, not the run
+        counted = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
+        if deaths < MAX_DEATHS:
+            self._start(record, reason=f"it died and was started again from step {step}", **counted)
+            return
+        words = hide_secrets(run_ends.log_tail(record.folder, lines=12))[-1500:] or "nothing"
+        reason = f"died {deaths} times in a row with no new checkpoint (step {step}). Its last words:\n{words}"
+        self._end(record, run_ends.End("failed", reason), **counted)
+
+    def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
+        """Make the process; `None` if another launcher was quicker, or another run is active."""
+        started = self._begin(record, "local", reason, changes)
+        if started is None:
+            return None
+        try:
+            _children[started.launch] = spawn(started)
+        except OSError as error:
+            reason = f"the trainer cannot be started ({error.strerror}); see to {started.folder}, then resume it"
+            self._end(started, run_ends.End("failed", reason))
+        return started
+
+    def _begin(self, record: RunRecord, launcher: str, reason: str, changes: dict[str, Any]) -> RunRecord | None:
+        """Give a start its name, and take the place of the active run."""
+        changes = _FRESH | {"hours": record.hours} | changes
+        return self.store.transition(
+            record,
+            "starting",
+            launch=secrets.token_hex(8),
+            launcher=launcher,
+            starter=asdict(own_identity()),
+            hours_before=changes["hours"],
+            reason=reason,
+            **changes,
+        )
+
+    def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
+        asked = self.store.transition(
+            record, "stopping", stop_for=stop_for, stop_asked=boot_seconds(), reason=f"asked to stop ({stop_for})"
+        )
+        identity = _identity(asked) if asked else None
+        if asked is not None and identity is not None:
+            self._send_stop(asked, identity)
+        return asked
+
+    def _send_stop(self, record: RunRecord, identity: Identity) -> None:
+        """SIGTERM, once: the trainer obeys a second one at the cost of its newest steps."""
+        if send(identity, signal.SIGTERM):
+            self.store.update(record, stop_sent=True)
+
+    def _is_overdue(self, record: RunRecord) -> bool:
+        if record.status == "stopping" and record.stop_asked is not None:
+            if boot_seconds() - record.stop_asked > run_ends.grace_seconds(record.folder):
+                return True
+        if not run_ends.has_ended(record):
+            return False
+        return time.monotonic() - self._exit_seen.setdefault(record.launch, time.monotonic()) > _EXIT_SECONDS
+
+    def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
+        facts = {"ended_at": time.time(), "hours": _hours(record)} | run_ends.progress(record) | changes
+        self.store.transition(record, end.status, reason=end.reason, **facts)
+
+
+def _identity(record: RunRecord) -> Identity | None:
+    if record.pid is None or record.pid_created is None or record.boot_id is None:
+        return None
+    return Identity(record.pid, record.pid_created, record.boot_id)
+
+
+def _is_spent(record: RunRecord) -> bool:
+    """True if another step and its checkpoint would exceed the budget; the trainer stops by its own count, too."""
+    reserve = run_ends.step_and_save_seconds(record.folder) + _RESERVE_SECONDS
+    return record.budget_hours is not None and record.hours + reserve / 3600 >= record.budget_hours
+
+
+def _hours(record: RunRecord) -> float:
+    """Of all starts, the newest one by its own word if it left one."""
+    return max(record.hours, record.hours_before + run_ends.seconds_run(record) / 3600)
+
+
+def _reap(launch: str | None) -> None:
+    """Take the exit status of processes that have ended, so that none stays a zombie; forget all but this start."""
+    for name, child in list(_children.items()):
+        if child.poll() is not None and name != launch:
+            del _children[name]

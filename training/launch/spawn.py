@@ -1,0 +1,70 @@
+"""The trainer's process: its command, its own session and log, and an environment without secrets it has no need of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from inference.common.environment import _HUB, MARK, _is_secret
+from inference.common.settings import STARTER_NAME
+from training.config.run_config import RunConfig
+from training.runs.outcome import OUTPUT
+from training.runs.record import RunRecord
+
+_ROOT = Path(__file__).resolve().parents[2]
+_BAR_SECONDS = "2"
+"""How often the progress bar is drawn into the log."""
+
+
+def spawn(record: RunRecord) -> subprocess.Popen[bytes]:
+    """Start the trainer for a record that is `starting`; it outlives this process. Raises `OSError`."""
+    command = [sys.executable, "-m", "training.launch.worker", str(record.folder.parents[1]), record.id, record.launch]
+    with (record.folder / OUTPUT).open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env=environment(record, os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment for the trainer of a run.
+
+    Of secrets only those it needs: the Hub's token where base or dataset come from the Hub, or adapters or figures
+    go to it, a tracker's key where the run reports to it.
+    """
+    needed = _needed(record)
+    kept = {name: value for name, value in given.items() if name in needed or not _is_secret(name, value)}
+    home = str(record.folder.parents[1])
+    return kept | {
+        MARK: record.launch,
+        "LOOKTHINK_HOME": home,
+        "PYTHONUNBUFFERED": "1",
+        "TQDM_MININTERVAL": _BAR_SECONDS,
+    }
+
+
+def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+    """Those secrets of an environment that the trainer of a run needs, for one on another machine."""
+    return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
+
+
+def _needed(record: RunRecord) -> set[str]:
+    try:
+        config = record.run_config
+    except ValueError:
+        return set()  # the trainer refuses it with the reason
+    needed = set(_HUB) if _uses_hub(config) else set()
+    return needed | ({"WANDB_API_KEY"} if "wandb" in config.report_to else set())
+
+
+def _uses_hub(config: RunConfig) -> bool:
+    is_hub_base = config.base != STARTER_NAME and not Path(config.base).expanduser().exists()
+    return is_hub_base or config.data.is_hub or config.publish_to is not None or "trackio" in config.report_to

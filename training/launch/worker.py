@@ -1,0 +1,128 @@
+"""One start of a run, in a process of its own: the ordinary trainer, and a word on how it ended.
+
+    python -m training.launch.worker HOME ID LAUNCH
+
+The launcher starts it. It claims the run in the records first, so that a start that was given up trains nothing. While
+it lives it writes `process.json` (who it is, for how long); when the trainer ends it writes `exit.json`: the exit
+status and the reason in words, for whoever looks, as only a parent could learn it from the system. A process that is
+killed leaves none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from inference.common.environment import hide_secrets
+from inference.common.errors import UserError
+from training.launch.machine_lock import alone
+from training.pipeline.signals import Stop, StopAsked
+from training.runs.failures import INTERRUPTED, RunFailed
+from training.runs.folder import RunFolder
+from training.runs.outcome import EXIT, WRONG_INPUT
+from training.runs.processes import Identity, boot_seconds, own_identity
+from training.runs.recovery import PROCESS
+from training.runs.store import RunStore
+
+BEAT_SECONDS = 2.0
+_RESERVED = 8192
+"""Bytes of `exit.json`, taken at the start: a disk that is full at the end must not hide why it ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the trainer on the run's folder; returns its exit status, 0 too where this start was given up."""
+    home, run_id, launch = sys.argv[1:] if argv is None else argv
+    os.environ["LOOKTHINK_HOME"] = home  # of the prepared rows, and of what is served
+    store = RunStore(Path(home))
+    identity = own_identity()
+    if not store.claim(run_id, launch, identity):
+        print(f"start {launch} of run {run_id} was given up", flush=True)
+        return 0
+    folder = store.get(run_id).folder
+    with _Beat(folder, launch, identity) as beat:
+        status, reason = _train(folder)
+        print(reason or "done", flush=True)
+        beat.end(status, reason)
+    return status
+
+
+def _train(path: Path) -> tuple[int, str]:
+    """The trainer's exit status, and why it is not 0."""
+    with Stop() as stop:
+        try:
+            from training.pipeline.run import is_finished, run  # slow to load; what is wrong with it is a reason too
+
+            with alone(path.parents[1], stop, lambda: print("waits for a run that was begun by hand", flush=True)):
+                folder, config = RunFolder.open(path)
+                if not is_finished(folder, config):  # else it was killed between its last word and ours
+                    run(config, path, resume=True, stop=stop, began=own_identity())
+            return 0, ""
+        except StopAsked:
+            return INTERRUPTED, "stopped while starting"
+        except RunFailed as failure:
+            return failure.status, str(failure)
+        except UserError as error:
+            return WRONG_INPUT, str(error)
+        except Exception as error:  # a bug, or bad luck: the launcher tries again, and the log has all of it
+            traceback.print_exc()
+            return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
+
+
+class _Beat:
+    """A thread that writes `process.json`, and the room for `exit.json`."""
+
+    def __init__(self, folder: Path, launch: str, identity: Identity) -> None:
+        self.folder = folder
+        self.word: dict[str, Any] = {"launch": launch, **asdict(identity)}
+        self.created = identity.created
+        self._over = threading.Event()
+        self._part = folder / f"{EXIT}.part"
+
+    def __enter__(self) -> _Beat:
+        self._write()
+        (self.folder / EXIT).unlink(missing_ok=True)
+        self._part.write_text(" " * _RESERVED, encoding="ascii")
+        threading.Thread(target=self._go_on, name="beat", daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def end(self, status: int, reason: str) -> None:
+        """Say how the trainer ended, in the room that was kept for it."""
+        said = self._word() | {"status": status, "reason": hide_secrets(reason)[:2000]}
+        with self._part.open("r+", encoding="ascii") as file:
+            file.write(json.dumps(said))
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        self._part.replace(self.folder / EXIT)
+
+    def _word(self) -> dict[str, Any]:
+        return self.word | {"seconds": round(boot_seconds() - self.created, 1), "time": time.time()}
+
+    def _go_on(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        path = self.folder / PROCESS
+        part = path.with_name(PROCESS + ".part")
+        with contextlib.suppress(OSError):  # a full disk must not end the run; the next beat may succeed
+            part.write_text(json.dumps(self._word()), encoding="utf-8")
+            part.replace(path)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    sys.exit(main())

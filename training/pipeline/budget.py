@@ -1,0 +1,99 @@
+"""A run's budget of hours: how long it has been at work over all its starts, and when to stop before it is exceeded.
+
+Counted is all of a start's time, from its process's beginning to its end. What is weighed against the budget are steps:
+the checkpoint's choice, the evaluation and the comparison after the last one are finished by a run that began them,
+unless whoever watches it stops them (`training.launch.local`). `hours.json` in the run folder keeps the count, written at
+every step and stage, so that a kill loses one of them at most.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+
+from inference.common.errors import UserError
+from training.runs.folder import write_whole
+
+RECENT_STEPS = 8
+"""Of so many steps the longest is what the next one may take."""
+
+
+class BudgetSpent(Exception):
+    """One more step would exceed the budget; `str` of it says so to the user."""
+
+
+class Budget:
+    """The clock of one start of the run in `folder`, whose process began `already` seconds ago."""
+
+    def __init__(self, folder: Path, max_hours: float | None, already: float = 0.0) -> None:
+        self.path = folder / "hours.json"
+        self.max_hours = max_hours
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+            self._starts: list[dict[str, float]] = kept.get("starts", [])
+            self._before = sum(float(start["seconds"]) for start in self._starts)
+            self._steps: deque[float] = deque(map(float, kept.get("recent_step_seconds", [])), maxlen=RECENT_STEPS)
+            self._save = float(kept.get("save_seconds", 0.0))
+            self._load = float(kept.get("load_seconds", 0.0))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
+            ) from error
+        self._opened = self._lap = time.monotonic()
+        self._began = self._opened - already
+        self._starts.append({"time": time.time(), "seconds": 0.0})
+
+    @property
+    def spent(self) -> float:
+        """Seconds at work, over all starts."""
+        return self._before + time.monotonic() - self._began
+
+    def needed(self, *, is_saving: bool = False, is_starting: bool = False) -> float:
+        """Seconds that one more step and its checkpoint may take; `is_saving`: after a checkpoint that is due now;
+        `is_starting`: after all has been loaded.
+
+        A checkpoint is taken for as long as a step until one was measured; before the first step it is 0.
+        """
+        step = max(self._steps, default=0.0)
+        return step + (self._save or step) * (2 if is_saving else 1) + (self._load if is_starting else 0.0)
+
+    def is_over(self, **when: bool) -> bool:
+        """True if one more step and its checkpoint would exceed the budget; `when` as `needed` has it."""
+        return self.max_hours is not None and self.spent + self.needed(**when) > 3600 * self.max_hours
+
+    def loaded(self) -> None:
+        """All is loaded, and the first step begins."""
+        self._lap = time.monotonic()
+        self._load = self._lap - self._opened
+        self.record()
+
+    def step_done(self) -> None:
+        """A step has ended."""
+        self._steps.append(self._end_lap())
+        self.record()
+
+    def save_done(self) -> None:
+        """A checkpoint is written."""
+        self._save = max(self._save, self._end_lap())
+        self.record()
+
+    def record(self) -> None:
+        """Keep the count as it is now."""
+        self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
+        found = {"starts": self._starts, "recent_step_seconds": list(self._steps), "save_seconds": self._save}
+        found["load_seconds"] = self._load
+        write_whole(self.path, json.dumps(found, indent=1))
+
+    def reason(self, step: int, path: Path) -> str:
+        """Why the run ends at `step`, and the remedy."""
+        return (
+            f"the budget of {self.max_hours:g} {'hour' if self.max_hours == 1 else 'hours'} (max_hours) is used up: "
+            f"{self.spent / 3600:.3g} are spent at step {step}, and one more step with its checkpoint may take "
+            f"{self.needed():.3g} s; raise max_hours and go on with --resume {path}"
+        )
+
+    def _end_lap(self) -> float:
+        before, self._lap = self._lap, time.monotonic()
+        return self._lap - before

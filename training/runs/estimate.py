@@ -1,0 +1,216 @@
+"""What a run would take, before it is asked for: hours and dollars from steps that were measured on this hardware.
+
+    estimate = estimate_run(config, store.list(), dollars_per_hour=2.5)
+    estimate.hours, estimate.reason     # (0.04, 'median of 143 measured steps of run 20261122-143000-a1b2')
+
+Where nothing like it was measured here the time is unknown, and the reason says so; nothing is guessed. No torch is
+loaded by importing this.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.common.errors import UserError
+from inference.common.settings import STARTER, STARTER_NAME, base_source
+from training.config.run_config import RunConfig
+from training.data.source import STARTER_TRAIN_ROWS
+from training.runs.record import RunRecord
+
+MAX_LOOKED_AT = 12
+"""So many runs of the same kind, the newest first, are looked at for measured steps."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take; `None` is "unknown", and `reason` says why."""
+
+    num_steps: int | None
+    completions: int | None
+    """Sampled in all steps together."""
+    step_seconds: float | None
+    hours: float | None
+    """Of training alone: loading, and the evaluation at the end, come on top."""
+    dollars: float | None
+    reason: str
+
+
+def estimate_run(
+    config: RunConfig,
+    records: Sequence[RunRecord],
+    dollars_per_hour: float | None = None,
+    hardware: str | None = None,
+) -> Estimate:
+    """The run's steps times the median step of the newest run like it on this hardware.
+
+    "Like it" is the same base, completions per step, length limit, picture size and kind of sampling: what a step's
+    time depends on. `hardware` is this machine's name unless given.
+    """
+    num_steps, about_steps = _num_steps(config)
+    seconds, reason = _measured(config, records, hardware or _this_hardware())
+    hours = None if seconds is None or num_steps is None else seconds * num_steps / 3600
+    return Estimate(
+        num_steps=num_steps,
+        completions=None if num_steps is None else num_steps * config.completions_per_step,
+        step_seconds=seconds,
+        hours=hours,
+        dollars=None if hours is None or dollars_per_hour is None else hours * dollars_per_hour,
+        reason="; ".join(part for part in (about_steps, reason) if part),
+    )
+
+
+def _num_steps(config: RunConfig) -> tuple[int | None, str]:
+    """Optimizer steps, or why they are not known."""
+    if config.max_steps:
+        return config.max_steps, ""
+    rows = config.data.train_rows or (STARTER_TRAIN_ROWS if config.data.is_starter else None)
+    if rows is None:
+        return None, "the number of steps is known once the data is read; set max_steps to know it now"
+    at_most = "" if config.data.is_starter else f"at most, if there are {rows:,} train rows"
+    return math.ceil(rows / config.prompts_per_step * config.num_epochs), at_most
+
+
+def _measured(config: RunConfig, records: Sequence[RunRecord], hardware: str) -> tuple[float | None, str]:
+    """Seconds of a step, and where they are from or why they are not known."""
+    alike = [record for record in records if _kind(_stored(record)) == _kind(config)]
+    elsewhere: MeasuredSteps | None = None
+    for record in alike[:MAX_LOOKED_AT]:
+        try:
+            found = read_measured_run(record.folder)
+        except UserError:  # too few steps, or its folder is gone: the next one
+            continue
+        if found.hardware == hardware:
+            return found.seconds, f"median of {found.num_steps:,} measured steps of run {record.id}"
+        elsewhere = elsewhere or found
+    if elsewhere is not None:
+        return None, f"the time is unknown: such a run was measured on {elsewhere.hardware}, and this is {hardware}"
+    least = _completions_alone(config, hardware)
+    unknown = (
+        "the time is unknown: no run with this base, this many completions in a step and this length limit was "
+        "measured here; a run of a dozen steps measures it"
+    )
+    return None, f"{unknown}. {least}" if least else unknown
+
+
+def _completions_alone(config: RunConfig, hardware: str) -> str:
+    """What the audit that the curriculum is from says of the completions, if it was made on this hardware."""
+    if config.curriculum is None:
+        return ""
+    try:
+        rollouts = json.loads(Path(config.curriculum).expanduser().read_text(encoding="utf-8"))["rollouts"]
+        if rollouts["hardware"] != hardware:
+            return ""
+        seconds = config.completions_per_step / float(rollouts["completions_per_second"])
+    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+        return ""  # the run itself says what is wrong with it
+    return f"By the audit, a step's completions alone take {seconds:.2f} s"
+
+
+def _stored(record: RunRecord) -> RunConfig | None:
+    try:
+        return record.run_config
+    except ValueError:  # of another version
+        return None
+
+
+def _kind(config: RunConfig | None) -> Any:
+    """What the time of a step depends on."""
+    if config is None:
+        return None
+    return (
+        config.base,
+        config.completions_per_step,
+        config.max_completion_length,
+        config.data.dataset,
+        config.data.max_pixels,
+        config.resample_rounds,
+        config.skip_zero_signal,
+        config.vllm,
+        config.precision,
+        config.gradient_checkpointing,
+    )
+
+
+def _this_hardware() -> str:
+    from training.runs.hardware import hardware_name  # it loads torch
+
+    return hardware_name()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the time of a step depends on, apart from the hardware."""
+
+    base: str
+    """`starter`, a path from the root on, or a Hub id."""
+    completions: int
+    max_completion_length: int
+    """Tokens that a completion may have."""
+    max_pixels: int
+    gradient_checkpointing: bool
+    num_gpus: int
+
+
+def plain_base(base: str) -> str:
+    """A base's name, the same however it was given: `starter`, a path from the root on, or a Hub id."""
+    folder = Path(base_source(base)).expanduser()
+    if not folder.is_dir():
+        return base
+    return STARTER_NAME if folder.resolve() == STARTER.resolve() else str(folder.resolve())
+
+
+WARM_UP_STEPS = 2
+"""The first steps of a run are slower: compilation, caches. They are left out of a measurement."""
+
+
+MIN_STEPS = 3
+"""Fewer measured steps than this say nothing."""
+
+
+@dataclass(frozen=True)
+class MeasuredSteps:
+    """What the steps of an earlier run took."""
+
+    seconds: float
+    """Median, without the first steps."""
+    num_steps: int
+    step: Step
+    hardware: str
+
+
+def read_measured_run(folder: Path) -> MeasuredSteps:
+    """The steps of a run's last start: times in `metrics.jsonl`, conditions in `config.json` and `versions.json`."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        start = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        # An earlier start may have been on other hardware, or with other settings.
+        steps = [row.get("step_time") for row in rows if row.get("step", 0) > start.get("step", 0)]
+        step = Step(
+            plain_base(config["base"]),
+            int(config["prompts_per_step"]) * int(config["num_generations"]),
+            int(config["max_completion_length"]),
+            int(config["data"]["max_pixels"]),
+            bool(config["gradient_checkpointing"]),
+            int(start["num_gpus"]),
+        )
+        hardware = str(start["hardware"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--measured-run is {folder}, which is no run folder with config.json, versions.json and metrics.jsonl "
+            f"({type(error).__name__}: {error}). Name the folder of a run."
+        ) from error
+    seconds = [float(step) for step in steps if isinstance(step, int | float)][WARM_UP_STEPS:]
+    if len(seconds) < MIN_STEPS:
+        raise UserError(
+            f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS} of its "
+            f"last start; at least {MIN_STEPS} are needed. Let it run a little longer."
+        )
+    return MeasuredSteps(statistics.median(seconds), len(seconds), step, hardware)

@@ -1,0 +1,157 @@
+"""What ends a run early, in words: what happened, what to change, and the exit status that says so.
+
+>>> print(explain_failure(MemoryError(), RunConfig(), Path("run")).status)
+3
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from inference.common.errors import UserError
+from training.config.run_config import RunConfig
+
+OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE = 3, 4, 5, 6, 7
+INTERRUPTED, BUDGET_SPENT = 75, 76
+"""Exit statuses of `train`. 1 is a bug, 2 wrong input; 75 (`EX_TEMPFAIL`) and 76 are stops that can be resumed."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded")
+"""How safetensors and Arrow say it, whose errors have no number."""
+_TORN_WRITE_WORDS = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
+"""How `torch.save` says that a file took less than it was given, whatever the reason."""
+_ALMOST_NOTHING = 64 * 2**20
+"""Bytes free on a disk that a large write has just filled."""
+_UNREACHED = ("TransportError", "LocalEntryNotFoundError", "OfflineModeIsEnabled")
+_NOT_THERE = ("RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError")
+
+
+class RunFailed(Exception):
+    """A run that ended early; `str` of it tells the user why and what to do."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotANumber(ArithmeticError):
+    """A loss or a gradient that is not finite."""
+
+
+def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> RunFailed | None:
+    """The failure that an exception stands for; `None` for wrong input and for what nobody has a remedy for.
+
+    A `UserError` that the Hub or a full disk has caused keeps its words, and gets the exit status of its cause.
+    """
+    if isinstance(error, UserError):
+        full = any(isinstance(cause, OSError) and cause.errno in NO_SPACE for cause in _chain(error))
+        status = DISK_FULL if full else hub_trouble(error)
+        return RunFailed(str(error), status) if status else None
+    if _is_out_of_memory(error):
+        return RunFailed(_memory_message(config), OUT_OF_MEMORY)
+    if isinstance(error, NotANumber):
+        return RunFailed(
+            f"{error}; the checkpoints hold the weights from before. Lower learning_rate (now "
+            f"{config.learning_rate:g}) or max_grad_norm (now {config.max_grad_norm:g}) in a new "
+            "run, from a checkpoint with --start-adapter or from the beginning",
+            NOT_A_NUMBER,
+        )
+    if any(_is_disk_full(cause, folder) for cause in _chain(error)):
+        return RunFailed(_disk_message(folder), DISK_FULL)
+    return _explain_hub(error)
+
+
+def hub_trouble(error: BaseException) -> int | None:
+    """`REFUSED` or `UNREACHABLE` where the Hub was the cause of an error; `None` for others, also "no such thing"."""
+    kinds = [({kind.__name__ for kind in type(cause).__mro__}, _http_status(cause)) for cause in _chain(error)]
+    for names, status in kinds:
+        if "GatedRepoError" in names or status in (401, 403) and not names.intersection(_NOT_THERE):
+            return REFUSED
+    if any(s is not None and names.intersection(_NOT_THERE) for names, s in kinds):  # the Hub was reached, and said so
+        return None
+    if any(names.intersection(_UNREACHED) or s is not None and (s >= 500 or s in (0, 408, 429)) for names, s in kinds):
+        return UNREACHABLE
+    return None
+
+
+def _explain_hub(error: BaseException) -> RunFailed | None:
+    trouble = hub_trouble(error)
+    said = next((_first_line(cause) for cause in _chain(error) if _http_status(cause) is not None), _first_line(error))
+    if trouble == REFUSED:
+        return RunFailed(
+            f"the Hub refused the token: {said}. Set HF_TOKEN to a token that may read this repository, and accept "
+            "its terms on its page if it is gated",
+            REFUSED,
+        )
+    if trouble == UNREACHABLE or any(_http_status(cause) is not None for cause in _chain(error)):
+        return RunFailed(
+            f"the Hub cannot be reached or has no such thing ({said}); check the name and the network, or use what "
+            "is on this machine with HF_HUB_OFFLINE=1",
+            UNREACHABLE,
+        )
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = str(error).lower()
+    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return named or isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+
+
+def _memory_message(config: RunConfig) -> str:
+    at_resume = []
+    if config.micro_batch_size > 1:
+        at_resume.append(f"lower micro_batch_size (now {config.micro_batch_size})")
+    if not config.gradient_checkpointing:
+        at_resume.append("turn gradient_checkpointing on")
+    first = f"with --resume {', or '.join(at_resume)}; or, " if at_resume else ""
+    return (
+        f"out of memory; {first}in a new run from the last checkpoint (--start-adapter), lower max_completion_length "
+        f"(now {config.max_completion_length}), or lower data.max_pixels (now {config.data.max_pixels}). "
+        "The checkpoints are whole"
+    )
+
+
+def _is_disk_full(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    words = str(error).lower()
+    if any(said in words for said in _NO_SPACE_WORDS):
+        return True
+    torn = isinstance(error, RuntimeError) and any(said in words for said in _TORN_WRITE_WORDS)
+    return torn and _free_bytes(folder) < _ALMOST_NOTHING
+
+
+def _free_bytes(folder: Path) -> int:
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(place).free
+
+
+def _disk_message(folder: Path) -> str:
+    return (
+        f"the disk is full: {_free_bytes(folder) / 1e6:.0f} MB free at {folder}. Make room, or lower "
+        f"keep_checkpoints; then go on with --resume {folder} from the last whole checkpoint"
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what caused it, the outermost first."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return found
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The HTTP status of an error of `huggingface_hub`, known by its response; `None` for other errors."""
+    if not any(kind.__name__ == "HfHubHTTPError" for kind in type(error).__mro__):
+        return None
+    return getattr(getattr(error, "response", None), "status_code", 0)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,186 @@
+"""`RunRecord`: what was asked of a run, how it stands and why; the statuses, and which may follow which.
+
+    >>> may_follow("queued", "starting"), may_follow("succeeded", "running")
+    (True, False)
+
+No torch, no database: a record is plain data, in a row of `training.runs.store` and in `request.json` of the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from inference.common.errors import UserError
+from training.config.run_config import RunConfig
+from training.runs.folder import write_whole
+
+RunStatus = Literal[
+    "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "interrupted", "lost"
+]
+STATUSES: tuple[str, ...] = get_args(RunStatus)
+ACTIVE = ("starting", "running", "stopping")
+"""At most one run of a home has one of these."""
+RESUMABLE = ("interrupted", "failed", "cancelled", "lost")
+_NEXT = {
+    "queued": ("starting", "cancelled", "failed", "lost"),
+    "starting": ("starting", "running", "stopping", "succeeded", "failed", "cancelled", "interrupted", "lost"),
+    "running": ("starting", "stopping", "succeeded", "failed", "interrupted", "lost"),
+    "stopping": ("starting", "succeeded", "failed", "cancelled", "interrupted", "lost"),
+    "succeeded": ("lost",),
+    "failed": ("queued", "lost", "succeeded"),
+    "cancelled": ("queued", "lost", "succeeded"),
+    "interrupted": ("queued", "lost", "succeeded"),
+    "lost": ("queued", "failed", "cancelled", "interrupted", "succeeded"),
+}
+
+
+def may_follow(status: str, following: str) -> bool:
+    """True if a run of the one status may come to have the other."""
+    return following in _NEXT[status]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. Times are seconds since 1970 unless said; `None` is "not known" or "not yet"."""
+
+    id: str
+    """The name of its folder in `<home>/runs`, as in `20261122-143000-a1b2`."""
+    folder: Path
+    config: str
+    """`RunConfig` as JSON."""
+    asked_by: str = ""
+    asked_at: float = 0.0
+    number: int = 0
+    """Place in the order of asking: the lowest queued number starts next."""
+    promote: bool = False
+    """Serve the adapter by itself if it is better than the served one."""
+    max_hours: float | None = None
+    """The trainer's time over all its starts, in hours; the run stops at a checkpoint before."""
+    max_dollars: float | None = None
+    dollars_per_hour: float | None = None
+    """What an hour of this machine costs."""
+    status: RunStatus = "queued"
+    reason: str = ""
+    """Why it has this status, in words; empty where there is nothing to say."""
+    launcher: str = "local"
+    """What executes its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
+    job: dict[str, Any] = field(default_factory=dict)
+    """The Job of its newest start, as `training.launch.jobs.launcher` keeps it; empty before there is one."""
+
+    launch: str = ""
+    """Names one start of the trainer; a process of an earlier start can no longer claim the run."""
+    starter: dict[str, Any] = field(default_factory=dict)
+    """Identity of the process that starts the trainer, while the status is `starting`."""
+    pid: int | None = None
+    pid_created: float | None = None
+    """Seconds from the machine's start to the process's; no clock that is set changes it."""
+    boot_id: str | None = None
+    stop_asked: float | None = None
+    """Seconds since the machine's start when it was asked to stop."""
+    stop_sent: bool = False
+    """True once the trainer was sent SIGTERM for this."""
+    stop_for: str = ""
+    """What the stop is for: `cancel` or `budget`."""
+    started_at: float | None = None
+    ended_at: float | None = None
+    heartbeat_at: float | None = None
+    """When its process was last seen alive."""
+    hours_before: float = 0.0
+    """Hours of the starts that have ended."""
+    hours: float = 0.0
+    """Hours of all starts."""
+    step: int = 0
+    max_steps: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The newest line of `metrics.jsonl`."""
+    deaths: int = 0
+    """How often in a row the trainer died with no new checkpoint."""
+    checkpoint_step: int = 0
+    """The newest whole checkpoint's step at the last death."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    @property
+    def cost_dollars(self) -> float | None:
+        """What it has cost so far; `None` where nobody said what an hour costs."""
+        return None if self.dollars_per_hour is None else self.hours * self.dollars_per_hour
+
+    @property
+    def budget_hours(self) -> float | None:
+        """The hours that both budgets leave it, counted from its first start."""
+        of_dollars = (
+            None
+            if self.max_dollars is None or not self.dollars_per_hour
+            else (self.max_dollars / self.dollars_per_hour)
+        )
+        return min((limit for limit in (self.max_hours, of_dollars) if limit is not None), default=None)
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The configuration; raises `ValueError` if it is of another version and no longer valid."""
+        return RunConfig.model_validate_json(self.config)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `request.json`; `from_json` reads it."""
+        values = asdict(self) | {"config": json.loads(self.config)}
+        return {name: value for name, value in values.items() if name != "folder"}
+
+
+COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "folder")
+"""The fields in the order of the database's columns."""
+AS_JSON = ("metrics", "starter", "job")
+AS_BOOL = ("promote", "stop_sent")
+
+
+def check_budget(record: RunRecord) -> None:
+    """Raise `UserError` for a budget that cannot be kept."""
+    for name in ("max_hours", "max_dollars", "dollars_per_hour"):
+        value = getattr(record, name)
+        if value is not None and not 0 < value < 1e6:
+            raise UserError(f"{name} is {value:g}; give a number above 0")
+    if record.max_dollars is not None and record.dollars_per_hour is None:
+        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
+
+
+def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
+    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    return config.model_copy(update={"max_hours": record.budget_hours})
+
+
+def to_row(record: RunRecord) -> dict[str, Any]:
+    """The record as the database keeps it, by column."""
+    return {name: to_cell(name, getattr(record, name)) for name in COLUMNS}
+
+
+def to_cell(name: str, value: Any) -> Any:
+    """One field as the database keeps it."""
+    if isinstance(value, str) and not value.isascii():  # a file that was edited by hand can hold half a character
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
+
+
+def from_row(row: Any, runs: Path) -> RunRecord:
+    """The record of a row (anything with `row[column]`); `runs` is the folder that its folder is in."""
+    values = {name: row[name] for name in COLUMNS}
+    values |= {name: json.loads(values[name]) for name in AS_JSON}
+    values |= {name: bool(values[name]) for name in AS_BOOL}
+    return RunRecord(**values, folder=runs / row["id"])
+
+
+IN_BUCKET = "in-bucket.json"
+"""In the folder of a run whose newest files are in the bucket alone: nothing is copied there from here."""
+
+
+def leave_to_bucket(record: RunRecord) -> None:
+    """From now on the newest files of the run are those of its Job."""
+    write_whole(record.folder / IN_BUCKET, json.dumps({"job": record.job.get("id")}))
+
+
+def is_away(record: RunRecord) -> bool:
+    """True if the run's newest files are in the bucket alone."""
+    return (record.folder / IN_BUCKET).is_file()

@@ -1,0 +1,187 @@
+"""The adapters as HTML: what is served, and a card for each version with its evaluation and its comparison.
+
+Names, verdicts and figures come from files that somebody may have edited: all is escaped, and a figure that is none
+is left out. A button carries what it is for in `data-act` and `data-adapter`; `training.ui.sections.adapters` hears of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference.adapters.catalog import Version
+from inference.adapters.record import RECORD_FILE, evaluation_of
+from inference.adapters.served import Serving
+from training.ui.base.html import escape
+
+MEASURES = {"format": "In the format", "strict": "Right, strict", "lenient": "Right, lenient"}
+"""Of an evaluation and of a comparison, in the order of the rows."""
+_ORIGINS = {
+    "settings": "Named by the settings",
+    "promoted": "Promoted",
+    "run": "The result of a run",
+    "folder": "Put into the folder adapters",
+}
+NO_VERSIONS = (
+    '<div class="lt-empty"><h2>There is no adapter yet</h2><p>Start a run under Start. Its adapter is listed here when '
+    "it is done, with its evaluation.</p></div>"
+)
+PINNED = "LOOKTHINK_ADAPTER is set, so its adapter is served. Start the app without it to promote or roll back."
+
+
+def serving_html(now: Serving, before: str | None) -> str:
+    """What is served, since when and by whom; `before` is the name of what a roll back returns to."""
+    since = f"since {escape(now.since, 40)}" if now.since else ""
+    by = f"by {escape(now.by, 200)}" if now.by else ""
+    told = " ".join(filter(None, (since, by))) or "as the settings say"
+    pinned = now.source == "LOOKTHINK_ADAPTER"
+    notice = now.notice or (PINNED if pinned else "")
+    warned = f'<p class="lt-note lt-warn">{escape(notice)}</p>' if notice else ""
+    back = ""
+    if before is not None and not pinned:
+        back = _button("roll back", before, f"Roll back to {escape(before, 120)}")
+    return (
+        '<section class="lt-serving" aria-label="What is served"><div><p class="lt-quiet">Served now</p>'
+        f'<h2>{escape(now.name or "The base alone", 120)}</h2><p class="lt-quiet">{told}</p></div>{back}</section>'
+        f"{warned}"
+    )
+
+
+def versions_html(versions: Sequence[Version], can_promote: bool, publishing: Mapping[str, str] | None = None) -> str:
+    """A card for each version; `publishing` says of those that can be published, by name, what went to the Hub."""
+    if not versions:
+        return NO_VERSIONS
+    cards = (_version_html(one, can_promote, (publishing or {}).get(one.name)) for one in versions)
+    return f'<div class="lt-versions">{"".join(cards)}</div>'
+
+
+def _version_html(one: Version, can_promote: bool, published: str | None) -> str:
+    badge = '<span class="lt-badge lt-good">Served now</span>' if one.is_served else ""
+    act = ""
+    if can_promote and not one.is_served and not one.problem:
+        act = _button("promote", one.name, "Promote", f"Promote {escape(one.name, 120)}")
+    if published is not None:
+        act += _button("publish", one.name, "Publish", f"Publish {escape(one.name, 120)}")
+    hub = f'<p class="lt-quiet">{escape(published)}</p>' if published else ""
+    problem = f'<p class="lt-note lt-warn">{escape(one.problem)}</p>' if one.problem else ""
+    verdict = f'<p class="lt-verdict">{escape(one.verdict)}</p>' if one.verdict else ""
+    return (
+        f'<article class="lt-version"><div class="lt-version-head"><h2>{escape(one.name, 120)}</h2>{badge}{act}</div>'
+        f'<p class="lt-quiet">{_origin(one)}</p>{hub}{problem}{verdict}{_figures(one)}</article>'
+    )
+
+
+def _button(act: str, adapter: str, label: str, name: str = "") -> str:
+    kind = "lt-act lt-primary" if act == "promote" else "lt-act"
+    named = f' aria-label="{name}"' if name else ""
+    data = f'data-act="{act}" data-adapter="{escape(adapter, 200)}"'
+    return f'<button type="button" class="{kind}" {data}{named}>{label}</button>'
+
+
+def _origin(one: Version) -> str:
+    parts = [_ORIGINS[one.origin]]
+    if one.origin == "promoted" and one.promoted_at:
+        parts[0] += f" {escape(one.promoted_at, 40)}" + (
+            f" by {escape(one.promoted_by, 200)}" if one.promoted_by else ""
+        )
+    if one.run:
+        parts.append(f"run {escape(one.run, 80)}")
+    if one.is_before:
+        parts.append("served before the one of now")
+    return " · ".join(parts)
+
+
+def _figures(one: Version) -> str:
+    """Evaluation and comparison, folded; where there is none, how to make one."""
+    tables = _evaluation(one.path) + _comparison(one.comparison)
+    if not tables:
+        remedy = f"python -m training evaluate --run {escape(one.run, 80)}" if one.run and one.origin == "run" else ""
+        how = f" Evaluate it with <code>{remedy}</code>." if remedy else ""
+        return f'<p class="lt-quiet">No evaluation stands beside it.{how}</p>'
+    rows = f" on {one.record.num_rows:,} rows" if one.record and one.record.num_rows else ""
+    summary = f"{escape(one.scores, 100)}{rows}" if one.scores else "Figures"
+    return f'<details class="lt-fold" data-key="{escape(one.name, 120)}"><summary>{summary}</summary>{tables}</details>'
+
+
+def _evaluation(folder: Path) -> str:
+    try:
+        state = (folder / RECORD_FILE).stat()
+    except OSError:
+        return ""
+    return _evaluation_table(folder, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _evaluation_table(folder: Path, modified: int, size: int) -> str:
+    """Adapter and base on the test rows, with the thinking prompt."""
+    conditions = _mapping(evaluation_of(folder).get("conditions"))
+    sides = [_mapping(_mapping(conditions.get(name)).get("overall")) for name in ("adapter-thinking", "base-thinking")]
+    rows = [
+        (title, [_share(_mapping(side.get(measure))) for side in sides])
+        for measure, title in MEASURES.items()
+        if any(side.get(measure) for side in sides)
+    ]
+    return _table("On test rows", ("This adapter", "Base alone"), rows)
+
+
+def _comparison(comparison: Mapping[str, Any]) -> str:
+    """Against what was served when its run ended, on the validation rows."""
+    new, served, differences = (
+        _mapping(comparison.get(name)) for name in ("new_scores", "served_scores", "differences")
+    )
+    rows = [
+        (
+            title,
+            [
+                _share(_mapping(new.get(name))),
+                _share(_mapping(served.get(name))),
+                _points(_mapping(differences.get(name))),
+            ],
+        )
+        for name, title in MEASURES.items()
+        if differences.get(name)
+    ]
+    against = _mapping(comparison.get("served")).get("name") or "what was served"
+    count = comparison.get("num_rows")
+    on = f"On {count:,} validation rows" if type(count) is int else "On validation rows"
+    return _table(f"{on}, when its run ended", ("This adapter", escape(against, 80), "Difference in points"), rows)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, cells in rows
+    )
+    return (
+        f'<div class="lt-table" tabindex="0" role="group" aria-label="{title}"><table><caption>{title}</caption>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    """A share in per cent with its 95 % interval."""
+    value, low, high = (_number(found.get(name)) for name in ("value", "low", "high"))
+    if value is None:
+        return "not measured"
+    interval = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
+    return f"{100 * value:.1f} %{interval}"
+
+
+def _points(found: Mapping[str, Any]) -> str:
+    """A difference of shares in points of 100, with its 95 % interval."""
+    value, low, high = (_number(found.get(name)) for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "not measured"
+    return f"{100 * value:+.1f} <small>{100 * low:+.1f} to {100 * high:+.1f}</small>".replace("-", "−")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1 else None

@@ -1,0 +1,174 @@
+"""The settings of a run as fields of a form: one component for each field of `RunConfig` and of its data.
+
+    form = Fields()
+    with gr.Row():
+        form.add("max_steps", "Steps")
+    values = form.values(profile, *sent)     # what differs from the profile, as `load_config` takes it
+
+Nothing is checked here: `load_config` does that, for the page as for the command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+import yaml
+
+from inference.common.errors import UserError
+from training.config.data_config import DataConfig
+from training.config.run_config import PROFILES, RunConfig, load_config
+
+NOT_IN_FORM = ("profile", "start_adapter", "data")
+"""The form has its own fields for these."""
+BUDGETS = ("max_hours",)
+"""A budget belongs to the record of a run, which puts it into the configuration."""
+LABELS = {
+    "data.seed": "Seed of the data",
+    "lora_rank": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "lora_modules": "LoRA modules",
+    "lr_schedule": "Learning rate schedule",
+    "max_grad_norm": "Largest gradient norm",
+    "max_pixels": "Most pixels",
+    "num_epochs": "Passes over the data",
+    "top_p": "Top p",
+    "vllm": "vLLM",
+    "vllm_url": "Address of vLLM",
+}
+"""Where the name of a setting, in words, is not how people call it."""
+MAX_CHARS = 4_000
+_DATA = "data."
+
+
+class Fields:
+    """Components by the dotted names of settings, in the order they were added.
+
+    `defaults` are values that this deployment puts in the place of a profile's.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+        self.components: dict[str, Any] = {}
+        self._defaults = dict(defaults or {})
+
+    def add(self, name: str, label: str = "", info: str = "") -> Any:
+        """Make the component of a setting, filled from the profile `starter`."""
+        field = _field(name)
+        label = label or LABELS.get(name) or name.removeprefix(_DATA).replace("_", " ").capitalize()
+        common: dict[str, Any] = {
+            "label": label,
+            "info": info or _sentence(field.description or ""),
+            "elem_id": f"train-{name.replace('.', '-').replace('_', '-')}",
+        }
+        value, kind = shown(name, self._begin(load_config("starter"))), _kind(field.annotation)
+        if kind is bool:
+            made: Any = gr.Checkbox(value, **common)
+        elif get_origin(kind) is Literal:
+            made = gr.Dropdown(list(get_args(kind)), value=value, filterable=False, **common)
+        else:
+            made = gr.Textbox(value, max_length=MAX_CHARS, max_lines=1, **common)
+        self.components[name] = made
+        return made
+
+    def shown(self, config: RunConfig) -> list[Any]:
+        """What the components show for a profile's configuration, in their order."""
+        return [shown(name, self._begin(config)) for name in self.components]
+
+    def _begin(self, config: RunConfig) -> RunConfig:
+        return config.model_copy(update=self._defaults)
+
+    def values(self, profile: str, *sent: Any) -> dict[str, Any]:
+        """The settings that were changed from the profile's, as `load_config` takes them. Raises `UserError`."""
+        config = load_config(profile if profile in PROFILES else None, {"profile": profile})
+        found: dict[str, Any] = {}
+        data: dict[str, Any] = {}
+        for name, value in zip(self.components, sent, strict=True):
+            if value == shown(name, config):
+                continue
+            target, key = (data, name.removeprefix(_DATA)) if name.startswith(_DATA) else (found, name)
+            target[key] = _read(name, value)
+        return found | ({"data": data} if data else {})
+
+
+def all_names() -> list[str]:
+    """Every setting that the form has."""
+    own = [name for name in RunConfig.model_fields if name not in (*NOT_IN_FORM, *BUDGETS)]
+    return own + [_DATA + name for name in DataConfig.model_fields]
+
+
+def shown(name: str, config: RunConfig) -> Any:
+    """A setting's value as its component shows it: text, but for switches; nothing for what is not set."""
+    holder: Any = config.data if name.startswith(_DATA) else config
+    value = getattr(holder, name.removeprefix(_DATA))
+    if isinstance(value, bool):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, dict | tuple):
+        plain = list(value) if isinstance(value, tuple) else value
+        return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number_field(label: str, info: str, name: str) -> gr.Textbox:
+    """A field for a number that may be left empty; read it with `read_number`."""
+    return gr.Textbox(
+        "",
+        label=label,
+        info=info,
+        max_lines=1,
+        max_length=20,
+        placeholder="none",
+        min_width=90,
+        elem_id=f"train-{name}",
+    )
+
+
+def read_number(name: str, value: Any) -> float | None:
+    """What was typed into a `number_field`; `None` for nothing. Raises `UserError` for what is no number."""
+    text = str("" if value is None else value).strip().removeprefix("$").replace(",", "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{name} is {text[:40]!r}; give a number such as 2.5, or leave it empty")
+    return number
+
+
+def _read(name: str, value: Any) -> Any:
+    """What was typed, for `load_config`; an empty field is "not set"."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if len(text) > MAX_CHARS:
+        raise UserError(f"{name} has {len(text):,} characters; at most {MAX_CHARS:,} are read. Shorten it.")
+    if not text:
+        return None
+    field = _field(name)
+    if any(get_origin(kind) in (dict, tuple) for kind in (field.annotation, *get_args(field.annotation))):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"{name} is {text[:80]!r}; write a list, [a, b], or a mapping, {{a: 1, b: 2}}") from None
+    return text
+
+
+def _field(name: str) -> Any:
+    model: Any = DataConfig if name.startswith(_DATA) else RunConfig
+    return model.model_fields[name.removeprefix(_DATA)]
+
+
+def _kind(annotation: Any) -> Any:
+    """The type of a setting, without the `None` of one that may be left out."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return kinds[0] if type(None) in get_args(annotation) and len(kinds) == 1 else annotation
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

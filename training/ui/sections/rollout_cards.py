@@ -1,0 +1,146 @@
+"""The newest rollouts as HTML: the picture, the prompt, and each completion with its rewards, reasons and advantage.
+
+What a model wrote, what a data set asks and what a file holds that somebody may have edited is all foreign: every
+value is taken by its type, escaped and cut, and a line that makes no sense is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from training.ui.base.html import escape
+
+MAX_GROUPS = 4
+"""Groups shown."""
+MAX_COMPLETIONS = 16
+"""Completions shown of one group."""
+MAX_TEXT_CHARS = 4_000
+"""Of one completion."""
+PICTURE_PIXELS = 320
+"""The longer side of a picture on the page."""
+MAX_PICTURE_BYTES = 20_000_000
+NO_SIGNAL = '<p class="lt-quiet">All got the same reward, so nothing is learnt from this group.</p>'
+NO_ROLLOUTS = '<p class="lt-quiet">The first completions come with the first step.</p>'
+
+
+def rollouts_html(groups: Sequence[Any]) -> str:
+    """The groups (as in `rollouts.jsonl`), the newest step first, and in a step those that something is learnt from.
+
+    One under the other; the first is unfolded.
+    """
+    usable = [group for group in groups if isinstance(group, Mapping) and _completions(group)]
+    ordered = sorted(usable, key=lambda group: (-(_number(group.get("step")) or 0.0), not _has_signal(group)))
+    cards = [_group_html(group, is_open=not i) for i, group in enumerate(ordered[:MAX_GROUPS])]
+    return f'<div class="lt-groups">{"".join(cards)}</div>' if cards else NO_ROLLOUTS
+
+
+def picture_uri(path: Path) -> str | None:
+    """A small JPEG of a picture, for the `src` of an image; `None` if there is no picture that can be read."""
+    try:
+        state = path.stat()
+        return _picture(path, state.st_mtime_ns, state.st_size) if state.st_size <= MAX_PICTURE_BYTES else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for broken files
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _picture(path: Path, modified: int, size: int) -> str:
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        image.draft("RGB", (2 * PICTURE_PIXELS, 2 * PICTURE_PIXELS))
+        small = image.convert("RGB")
+    small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
+    completions = _completions(group)
+    prompt = str(group.get("prompt") or "")
+    image = group.get("image")
+    uri = picture_uri(image) if isinstance(image, Path) else None
+    if uri:
+        picture = f'<img src="{uri}" alt="The picture of this prompt">'
+    else:
+        picture = f'<p class="lt-quiet">{"The picture cannot be read." if image else "No picture."}</p>'
+    ranked = sorted(completions, key=lambda one: -(_number(one.get("advantage")) or 0.0))
+    shown = "".join(_completion_html(one) for one in ranked[:MAX_COMPLETIONS])
+    more = len(ranked) - MAX_COMPLETIONS
+    rest = f'<li class="lt-quiet">and {more} more, in rollouts.jsonl of the run folder</li>' if more > 0 else ""
+    return (
+        f'<details class="lt-group"{" open" if is_open else ""}><summary><span class="lt-group-step">'
+        f'Step {escape(group.get("step", "?"), 12)}</span><span class="lt-group-prompt">{escape(prompt, 160)}</span>'
+        f'<span class="lt-group-sum">{_summary(completions)}</span></summary><div class="lt-group-body">'
+        f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{"" if _has_signal(group) else NO_SIGNAL}</div>'
+        f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'
+    )
+
+
+def _completion_html(one: Mapping[str, Any]) -> str:
+    advantage = _number(one.get("advantage"))
+    kind = "quiet" if not advantage else "good" if advantage > 0 else "bad"
+    rewards, reasons = _mapping(one.get("rewards")), _mapping(one.get("reasons"))
+    tokens = one.get("num_tokens")
+    facts = [f"{tokens:,} tokens"] if type(tokens) is int else []
+    facts += ["cut off"] if one.get("truncated") is True else []
+    names = [str(name) for name in rewards] + [f"{name}_reward" for name in reasons if f"{name}_reward" not in rewards]
+    judged = "".join(_judged(name, rewards.get(name), reasons) for name in names[:12])
+    text = str(one.get("text") or "")
+    said = escape(text, MAX_TEXT_CHARS) if text.strip() else '<span class="lt-quiet">(nothing)</span>'
+    return (
+        f'<li class="lt-rollout"><p class="lt-rollout-head"><b class="lt-advantage lt-{kind}">'
+        f"{_signed(advantage)}</b><span>advantage</span><span>{' · '.join(facts)}</span></p>"
+        f'<div class="lt-rollout-text">{said}</div><ul class="lt-judged">{judged}</ul></li>'
+    )
+
+
+def _judged(name: str, value: Any, reasons: Mapping[str, Any]) -> str:
+    """A reward function's name, what it gave, and why."""
+    short = name.removesuffix("_reward")
+    reward = _number(value)
+    why = reasons.get(short, reasons.get(name))
+    gave = "gave nothing" if reward is None else f"{reward:.2f}".rstrip("0").rstrip(".")
+    because = f" <span>{escape(why, 200)}</span>" if why not in (None, "") else ""
+    return f"<li>{escape(short.replace('_', ' '), 60)} <b>{gave}</b>{because}</li>"
+
+
+def _summary(completions: Sequence[Mapping[str, Any]]) -> str:
+    """How many of a group did what was asked, by the two rewards that every run has, where they are there."""
+    parts = []
+    for name, words in (("accuracy_reward", "right"), ("format_reward", "in the format")):
+        values = [_number(_mapping(one.get("rewards")).get(name)) for one in completions]
+        known = [value for value in values if value is not None]
+        if known:
+            parts.append(f"{sum(value >= 1 for value in known)} of {len(known)} {words}")
+    return ", ".join(parts) or f"{len(completions)} completions"
+
+
+def _has_signal(group: Mapping[str, Any]) -> bool:
+    """True if some of its completions did better than others."""
+    return any(_number(one.get("advantage")) for one in _completions(group))
+
+
+def _completions(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = group.get("completions")
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e15 and math.isfinite(value) else None
+
+
+def _signed(value: float | None) -> str:
+    return "none" if value is None else "0" if not value else f"{value:+.2f}".replace("-", "−")
