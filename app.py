@@ -105,9 +105,8 @@ def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
     from starlette.middleware import Middleware
 
     from inference.server.health import health_route
-    from inference.server.middleware import BodyLimit, SecurityHeaders
-    from inference.server.streams import Presence
-    from inference.server.visitor_limits import VisitorLimits
+    from inference.server.middleware import BodyLimit, SecurityHeaders, VisitorLimits
+    from inference.server.streams import DisconnectWatcher
 
     limits = service.settings.limits
     return {
@@ -115,10 +114,10 @@ def _server_parts(service: Any, side: Any, streams: Any) -> dict[str, Any]:
             Middleware(SecurityHeaders),
             Middleware(VisitorLimits, limits=limits, on_space=side.access.is_on_space),
             Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
-            Middleware(Presence, left=service.line.left, streams=streams),
+            Middleware(DisconnectWatcher, on_disconnect=service.queue.disconnect, streams=streams),
         ],
         "routes": [
-            health_route(service.line, lambda: side.store.exists() and side.store.active() is not None),
+            health_route(service.queue, lambda: side.store.exists() and side.store.active() is not None),
             *side.routes,
         ],
     }
@@ -146,7 +145,7 @@ def main() -> int:
         streams = launch(blocks, service, side, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
-        side.share_card(service.line)
+        side.share_card(service.queue)
         side.watcher.start()
         side.setup.start()
         _wait_for_model(service, side, stop)
@@ -154,7 +153,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     stop.wait()
-    shut_down(blocks, service.line, streams)
+    shut_down(blocks, service.queue, streams)
     side.keeper.stop(LAST_COPY_SECONDS)
     leave(0)
     return 0
@@ -163,7 +162,7 @@ def main() -> int:
 def _wait_for_model(service: Any, side: Any, stop: threading.Event) -> None:
     """Raises what keeps the model from loading; on a Space the page stays instead, and says it to the owner."""
     try:
-        while service.line.wait_loaded(0.2) is None and not stop.is_set():
+        while service.queue.wait_loaded(0.2) is None and not stop.is_set():
             pass
     except (UserError, RuntimeError, OSError) as error:  # the last two: no memory, no disk
         if not side.access.is_on_space:

@@ -1,4 +1,4 @@
-"""Every adapter there is, with its evaluation, and which one is served: what the admin tab and the command line list.
+"""The list of all adapters on this machine, for the admin tab and the command line.
 
 for version in adapter_versions(load_settings()):
     print("served" if version.is_served else "", version.name, version.scores, version.verdict)
@@ -26,6 +26,8 @@ from inference.adapters.versions import version_folder
 from inference.common.errors import UserError
 from inference.common.settings import Settings
 
+Origin = Literal["settings", "promoted", "run", "folder"]
+
 
 @dataclass(frozen=True)
 class Version:
@@ -33,68 +35,68 @@ class Version:
 
     name: str
     path: Path
-    """What `promote` takes."""
-    origin: Literal["settings", "promoted", "run", "folder"]
+    """The folder that `promote` takes."""
+    origin: Origin
     """Named by the settings (the shipped one, say); promoted; a run's result; put into `adapters/` by hand."""
     record: AdapterRecord | None
     """Its scores on test rows, if it can be read."""
     run: str | None = None
     """The run that made it."""
     comparison: dict[str, Any] = field(default_factory=dict)
-    """Against what was served when the run ended (`training.evaluation.compare`); empty if it was not compared."""
+    """With the adapter served when the run ended (`training.evaluation.compare`); empty if there is none."""
     promoted_at: str | None = None
     promoted_by: str | None = None
     is_served: bool = False
     is_before: bool = False
-    """A roll back returns to it."""
+    """True if a roll back returns to it."""
     problem: str = ""
-    """Why it cannot be promoted; empty if nothing is known against it."""
+    """The reason why it cannot be promoted; empty if none is known."""
 
     @property
     def scores(self) -> str:
-        """As the header has them: `test 94 % (base 78 %)`; empty without an evaluation."""
+        """As the header shows them: `test 94 % (base 78 %)`; empty without an evaluation."""
         return self.record.scores if self.record else ""
 
     @property
     def verdict(self) -> str:
-        """How the comparison came out and what became of it, in words; empty if there was none."""
-        said = (self.comparison.get(name) for name in ("reason", "outcome"))
-        return " ".join(text for text in said if isinstance(text, str))
+        """The comparison's result and its consequence, in words; empty if there was none."""
+        parts = (self.comparison.get(name) for name in ("reason", "outcome"))
+        return " ".join(part for part in parts if isinstance(part, str))
 
 
 def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Version]:
-    """All versions: the served one first, then the promoted from the newest on, then the others; also those that are
-    in the way of something (incomplete, of another base, gone), with the problem.
+    """All versions: the served one first, then the promoted ones from the newest on, then the others. Those that cannot
+    be served (incomplete, of another base, gone) are listed with their problem.
 
-    `now` is what is served, where the caller has it already. Raises `UserError` if the settings name no folder.
+    `now` is `serving(settings)`, if the caller has it already. Raises `UserError` if the settings name no folder.
     """
     now = now or serving(settings)
-    found: dict[Path, Version] = {}
+    versions: dict[Path, Version] = {}
     if settings.adapter is not None:
         try:
             path = resolve(settings.adapter, settings.home)
-            found[path] = _version(path, "settings", settings, now)
+            versions[path] = _version(path, "settings", settings, now)
         except NotFetched as error:
             path = Path(settings.adapter)
-            found[path] = Version(settings.adapter, path, "settings", None, problem=str(error))
+            versions[path] = Version(settings.adapter, path, "settings", None, problem=str(error))
     for path in adapter_folders(settings.home):
         is_run = path.name == "adapter"
-        origin: Literal["promoted", "run", "folder"] = "run" if is_run else "folder"
-        if path not in found:
-            found[path] = _version(path, "promoted" if promotion_of(path) else origin, settings, now)
+        origin: Origin = "run" if is_run else "folder"
+        if path not in versions:
+            versions[path] = _version(path, "promoted" if promotion_of(path) else origin, settings, now)
     for name in {now.before.adapter if now.before else None, *(change.adapter for change in now.history)} - {None}:
         path = version_folder(settings.home, str(name))
-        if path not in found:
+        if path not in versions:
             problem = f"Its folder {path} is gone. Promote its run again."
-            found[path] = Version(str(name), path, "promoted", None, problem=problem, is_before=_is_before(path, now))
+            versions[path] = Version(
+                str(name), path, "promoted", None, problem=problem, is_before=_is_before(path, now)
+            )
     order = {"promoted": 0, "settings": 1, "run": 2, "folder": 3}
-    newest = sorted(found.values(), key=lambda v: (v.promoted_at or "", v.name), reverse=True)
+    newest = sorted(versions.values(), key=lambda v: (v.promoted_at or "", v.name), reverse=True)
     return sorted(newest, key=lambda v: (not v.is_served, order[v.origin]))
 
 
-def _version(
-    path: Path, origin: Literal["settings", "promoted", "run", "folder"], settings: Settings, now: Serving
-) -> Version:
+def _version(path: Path, origin: Origin, settings: Settings, now: Serving) -> Version:
     about = promotion_of(path) if origin == "promoted" else {}
     record, problem = None, ""
     try:
@@ -125,5 +127,5 @@ def _is_before(path: Path, now: Serving, is_set: bool = False) -> bool:
     return is_set if now.before.adapter is None else path.name == now.before.adapter
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

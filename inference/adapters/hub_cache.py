@@ -1,23 +1,22 @@
-"""Adapters of the Hub that are on this machine: each at its commit, in `hub/` of the home folder. No network here.
+"""Adapters of the Hub on this machine: each at its commit, in `hub/` of the home folder. Uses no network.
 
-    hub/refs/owner%2Fname%40main.json       the commit that a name stood for last, and what went wrong since
+    hub/refs/owner%2Fname%40main.json       the commit that a name stood for last, and the last problem
     hub/owner--name-0123abcd4567/           adapter_config.json, adapter_model.safetensors, evaluation.json,
-                                            prompt.json, and origin.json: where it is from
+                                            prompt.json, and origin.json: its name and commit
 
-A folder of its own name is whole and was checked (`inference.adapters.hub_fetch` fetches it); it never changes.
+A folder under its final name is complete and was checked (`inference.adapters.hub_fetch`); it never changes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from inference.common.space_file import ADAPTER_ID
+from inference.common.files import write_json
+from inference.common.hub_names import ADAPTER_ID
 
 FOLDER = "hub"
 REFS = "hub/refs"
@@ -39,33 +38,33 @@ class HubName:
         return f"{self.id}@{self.revision}" if self.revision else self.id
 
     def folder(self, home: Path, commit: str) -> Path:
-        """Where it lies at a commit, or would."""
+        """Its folder at a commit."""
         return home / FOLDER / f"{self.id.replace('/', '--')}-{commit[:12]}"
 
 
 @dataclass(frozen=True)
 class Ref:
-    """What is known of a name."""
+    """The state of a name."""
 
     commit: str | None = None
     problem: str = ""
-    """Why it could not be fetched when that was tried last; empty if it could."""
+    """The error of the last attempt to fetch it; empty if that succeeded."""
 
 
-def hub_name(named: str) -> HubName | None:
-    """`owner/name` or `owner/name@revision`, unless a folder here has that name.
+def hub_name(text: str) -> HubName | None:
+    """The name in `owner/name` or `owner/name@revision`; `None` for other texts, or if a folder here is called that.
 
     >>> hub_name("owner/name@v1")
     HubName(id='owner/name', revision='v1')
     """
-    if len(named) > MAX_NAME_CHARS or not ADAPTER_ID.fullmatch(named) or Path(named).expanduser().is_dir():
+    if len(text) > MAX_NAME_CHARS or not ADAPTER_ID.fullmatch(text) or Path(text).expanduser().is_dir():
         return None
-    id, _, revision = named.partition("@")
-    return None if ".." in named else HubName(id, revision or None)
+    id, _, revision = text.partition("@")
+    return None if ".." in text else HubName(id, revision or None)
 
 
 def cached_folder(home: Path, name: HubName) -> Path | None:
-    """Its folder at the commit that the name stood for last; `None` if it was never fetched."""
+    """Its folder at the commit that the name stood for last; `None` if it is not here."""
     commit = read_ref(home, name).commit
     if commit is None and name.revision and COMMIT.fullmatch(name.revision):
         commit = name.revision
@@ -74,11 +73,11 @@ def cached_folder(home: Path, name: HubName) -> Path | None:
 
 
 def read_ref(home: Path, name: HubName) -> Ref:
-    """What is known of a name; nothing where the file is missing or broken."""
+    """The state of a name; empty if the file is missing or broken."""
     try:
         with _ref_path(home, name).open("rb") as file:
-            found: Any = json.loads(file.read(_MAX_BYTES))
-        commit, problem = found.get("commit"), found.get("problem")
+            content = json.loads(file.read(_MAX_BYTES))
+        commit, problem = content.get("commit"), content.get("problem")
     except (OSError, ValueError, AttributeError, RecursionError):
         return Ref()
     is_commit = isinstance(commit, str) and COMMIT.fullmatch(commit)
@@ -86,14 +85,11 @@ def read_ref(home: Path, name: HubName) -> Ref:
 
 
 def write_ref(home: Path, name: HubName, ref: Ref) -> None:
-    """Keep it, if it is not what is kept already. Raises `OSError`."""
-    if read_ref(home, name) == ref:
-        return
-    path = _ref_path(home, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps({"name": str(name), "commit": ref.commit, "problem": ref.problem}), encoding="utf-8")
-    part.replace(path)
+    """Store the state of a name, if it has changed. Raises `OSError`."""
+    if read_ref(home, name) != ref:
+        path = _ref_path(home, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"name": str(name), "commit": ref.commit, "problem": ref.problem}, indent=None)
 
 
 def _ref_path(home: Path, name: HubName) -> Path:

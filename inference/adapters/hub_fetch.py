@@ -1,15 +1,14 @@
-"""Fetches an adapter of the Hub, `owner/name` or `owner/name@revision`, into a folder that was checked.
+"""Fetches an adapter of the Hub, `owner/name` or `owner/name@revision`, into a checked folder.
 
     folder = fetch_adapter("owner/name@v1", settings.home, settings.base)
 
-It is pinned to a commit. Only the files that are listed here are fetched, safetensors and no pickle, and only when
-their sizes and the adapter's settings are known to be good; each is compared with the Hub's digest. After that it is
-there without a network, for as long as its name stands for the same commit.
+It is pinned to a commit. Only the files listed here are fetched, safetensors and no pickle, after their sizes and the
+adapter's settings were checked; each is compared with the Hub's digest. After that it is served without a network, as
+long as its name stands for the same commit.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -17,56 +16,63 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.adapters.hub_cache import COMMIT, FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
 from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, read_record, same_base
 from inference.common.errors import UserError
+from inference.common.files import exclusive
 from inference.common.hub_errors import Unreachable, refusal
 from inference.common.settings import Settings
 from inference.model.lora_file import CONFIG_FILE, MAX_WEIGHTS_BYTES, WEIGHTS_FILE
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.system_prompt import check_system_prompt, write_system_prompt
 
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
+
 RUN_FILE = "lookthink/run.json"
-"""What LookThink says of the run that made it; here its system prompt is read."""
+"""LookThink's record of the run that made the adapter; its system prompt is read from it."""
 REMOTE = {CONFIG_FILE: MAX_JSON_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES}
 REMOTE |= {RUN_FILE: MAX_JSON_BYTES, f"lookthink/{RECORD_FILE}": MAX_JSON_BYTES}
-"""All that is ever fetched, and the most bytes of each."""
+"""The only files that are fetched, with the most bytes of each."""
 PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin")
 TIMEOUT_SECONDS = 10.0
-"""Without a word from the Hub, before it counts as out of reach."""
+"""Silence of the Hub after which it counts as unreachable."""
+_LOCK = f"{FOLDER}/lock"
+"""Held during a fetch, so that two processes that want the same adapter fetch it once."""
 _SPARE_BYTES = 200_000_000
 log = logging.getLogger(__name__)
 
 
-def fetch_adapter(named: str, home: Path, base: str) -> Path:
-    """The adapter's folder on this machine, fetched if it is not here. Where the Hub cannot be reached, as it is here.
+def fetch_adapter(text: str, home: Path, base: str) -> Path:
+    """The folder of the adapter named `text`, fetched if it is not here; if the Hub is unreachable, the one here.
 
-    Raises `UserError` if it is not there or cannot be served with `base`, `Unreachable` if the Hub does not answer and
-    it was never fetched.
+    Raises `UserError` if the Hub has no such adapter or it cannot be served with `base`, `Unreachable` if the Hub does
+    not answer and the adapter was never fetched.
     """
-    name = hub_name(named)
+    name = hub_name(text)
     if name is None:
-        raise UserError(f"{named[:200]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
+        raise UserError(f"{text[:200]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
     try:
         folder = _fetch(name, home, base)
     except Unreachable as error:
         cached = cached_folder(home, name)
         if cached is None:
             raise
-        log.warning("%s Meanwhile %s is taken as it was fetched before: %s.", error, name, cached.name)
+        log.warning("%s Meanwhile %s is served as it was fetched before: %s.", error, name, cached.name)
         _check_base(cached, name, base)
         return cached
     except OSError as error:
-        where, what = error.filename or home / FOLDER, error.strerror or error
-        raise UserError(f"{where}: {what}. Free some space there, or set LOOKTHINK_HOME to another folder.") from error
+        where, why = error.filename or home / FOLDER, error.strerror or error
+        raise UserError(f"{where}: {why}. Free some space there, or set LOOKTHINK_HOME to another folder.") from error
     return folder
 
 
 def fetch_named(settings: Settings) -> str:
-    """Fetch the adapter that the settings name, if it is one of the Hub. What is in the way, in words; empty if nothing
-    is. It is also kept beside the adapter's name, for whoever asks what is served.
+    """Fetch the adapter that the settings name, if it is one of the Hub. Returns the problem; empty if there is none.
+
+    The problem is also stored beside the adapter's name, and `serving` reports it.
     """
     name = hub_name(settings.adapter) if settings.adapter else None
     if name is None:
@@ -77,7 +83,8 @@ def fetch_named(settings: Settings) -> str:
     except UserError as error:
         problem = str(error)
     try:
-        write_ref(settings.home, name, Ref(read_ref(settings.home, name).commit, problem))
+        with exclusive(settings.home / _LOCK, wait_seconds=-1):
+            write_ref(settings.home, name, Ref(read_ref(settings.home, name).commit, problem))
     except OSError as error:
         problem = problem or f"{settings.home}: {error.strerror}."
     if problem:
@@ -92,7 +99,7 @@ def _fetch(name: HubName, home: Path, base: str) -> Path:
     info = _look_up(name)
     commit = str(info.sha)
     folder = name.folder(home, commit)
-    with _one_at_a_time(home):
+    with exclusive(home / _LOCK, wait_seconds=-1):
         if not folder.is_dir():
             _download(name, commit, _files(name, info), folder, base)
         _check_base(folder, name, base)
@@ -100,8 +107,8 @@ def _fetch(name: HubName, home: Path, base: str) -> Path:
     return folder
 
 
-def _look_up(name: HubName) -> Any:
-    """The commit that the name stands for now, and the files there with their sizes."""
+def _look_up(name: HubName) -> ModelInfo:
+    """The commit that the name stands for now, and its files with their sizes."""
     import huggingface_hub
 
     with _hub_errors(name):
@@ -117,45 +124,45 @@ def _look_up(name: HubName) -> Any:
     return info
 
 
-def _download(name: HubName, commit: str, files: dict[str, Any], folder: Path, base: str) -> None:
-    """The small files, looked at before the weights come; the folder gets its name when all is there and good."""
+def _download(name: HubName, commit: str, files: dict[str, RepoSibling], folder: Path, base: str) -> None:
+    """Fetch the small files, check them, then fetch the weights. The folder gets its name once all is complete."""
     incoming = folder.with_name(f".incoming-{folder.name}")
     room = shutil.disk_usage(folder.parent).free - _SPARE_BYTES
-    if sum(file.size for file in files.values()) > room:
+    if sum(file.size or 0 for file in files.values()) > room:
         raise UserError(f"The disk of {folder.parent} has no room for the adapter {name}. Free some space.")
     try:
         for path in sorted(files, key=lambda path: path == WEIGHTS_FILE):
             if path == WEIGHTS_FILE:
-                _arrange(incoming, name, base)
+                _check_small_files(incoming, name, base)
             _get(name, commit, files[path], incoming)
         _check_weights(incoming, name)
         shutil.rmtree(incoming / ".cache", ignore_errors=True)
         shutil.rmtree(incoming / "lookthink", ignore_errors=True)
         (incoming / "origin.json").write_text(json.dumps({"adapter": str(name), "commit": commit}), encoding="utf-8")
     except UserError as error:
-        if not isinstance(error, Unreachable):  # else the next attempt goes on with what has come
+        if not isinstance(error, Unreachable):  # else the next attempt continues with what has arrived
             shutil.rmtree(incoming, ignore_errors=True)
         raise
     incoming.rename(folder)
 
 
-def _files(name: HubName, info: Any) -> dict[str, Any]:
-    """What of the allowed files there is. Raises `UserError` for what is no adapter, or too large."""
-    found = {file.rfilename: file for file in info.siblings or ()}
-    if WEIGHTS_FILE not in found:
-        pickles = [path for path in PICKLES if path in found]
+def _files(name: HubName, info: ModelInfo) -> dict[str, RepoSibling]:
+    """The allowed files that are there. Raises `UserError` if they are not an adapter, or too large."""
+    listed = {file.rfilename: file for file in info.siblings or ()}
+    if WEIGHTS_FILE not in listed:
+        pickles = [path for path in PICKLES if path in listed]
         if pickles:
             raise UserError(
                 f"The adapter {name} has its weights as a pickle only ({pickles[0]}), which could run any code and is "
                 "never opened. Save it with safe_serialization=True."
             )
     for needed in (CONFIG_FILE, WEIGHTS_FILE):
-        if needed not in found:
-            raise UserError(f"{name} is no adapter: it has no {needed}. Name a repository that PEFT saved one in.")
-    files = {path: found[path] for path in REMOTE if path in found}
+        if needed not in listed:
+            raise UserError(f"{name} is not an adapter: it has no {needed}. Name a repository that PEFT saved one in.")
+    files = {path: listed[path] for path in REMOTE if path in listed}
     for path, file in files.items():
-        size = getattr(file, "size", None)
-        if not isinstance(size, int) or not 0 <= size <= REMOTE[path]:
+        size = file.size
+        if size is None or not 0 <= size <= REMOTE[path]:
             raise UserError(
                 f"{path} of the adapter {name} has {_size(size)}; at most {_size(REMOTE[path])} are taken. Lower its "
                 "rank, or take out what is no adapter."
@@ -163,26 +170,26 @@ def _files(name: HubName, info: Any) -> dict[str, Any]:
     return files
 
 
-def _get(name: HubName, commit: str, file: Any, incoming: Path) -> None:
-    """One file, of the size and the content that the Hub named."""
+def _get(name: HubName, commit: str, file: RepoSibling, incoming: Path) -> None:
+    """Download one file and compare it with the size and the digest that the Hub named."""
     import huggingface_hub
 
     incoming.mkdir(parents=True, exist_ok=True)
     with _hub_errors(name):
-        got = Path(
+        path = Path(
             huggingface_hub.hf_hub_download(
                 name.id, file.rfilename, revision=commit, local_dir=incoming, etag_timeout=TIMEOUT_SECONDS
             )
         )
-    if not _is_as_named(got, file):
+    if not _matches(path, file):
         shutil.rmtree(incoming, ignore_errors=True)
         raise Unreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
 
 
-def _is_as_named(got: Path, file: Any) -> bool:
-    """Whether a file has the size and the digest that the Hub names: of a small one git's, of a large one its own."""
-    size = got.stat().st_size
-    with got.open("rb") as content:
+def _matches(path: Path, file: RepoSibling) -> bool:
+    """True if a file has the Hub's size and digest: git's for a small file, SHA-256 for a large one."""
+    size = path.stat().st_size
+    with path.open("rb") as content:
         if file.lfs:
             return size == file.size and hashlib.file_digest(content, "sha256").hexdigest() == file.lfs.sha256
         blob = hashlib.sha1(b"blob %d\0" % size)
@@ -191,9 +198,9 @@ def _is_as_named(got: Path, file: Any) -> bool:
     return size == file.size and blob.hexdigest() == file.blob_id
 
 
-def _arrange(incoming: Path, name: HubName, base: str) -> None:
-    """The small files where an adapter has them; all is looked at that can be before its weights are fetched."""
-    from inference.model.lora_file import check_config  # it loads torch, which most callers have no need of before
+def _check_small_files(incoming: Path, name: HubName, base: str) -> None:
+    """Check the settings and the system prompt, and put the small files where an adapter has them."""
+    from inference.model.lora_file import check_config  # it loads torch, which callers may not need
 
     evaluation, run = incoming / "lookthink" / RECORD_FILE, incoming / RUN_FILE
     if evaluation.is_file():
@@ -206,17 +213,17 @@ def _arrange(incoming: Path, name: HubName, base: str) -> None:
         raise UserError(f"The adapter {name} cannot be served: {_lower(str(error))}") from error
 
 
-def _prompt_in(run: Path) -> Any:
-    """The system prompt that a run's record names; `None` where it names none."""
+def _prompt_in(run: Path) -> object:
+    """The system prompt in a run's record; `None` if it has none."""
     try:
-        found = json.loads(run.read_bytes())
+        record = json.loads(run.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f"Its record {RUN_FILE} is not JSON ({error}).") from error
-    return found.get("system_prompt") if isinstance(found, dict) else None
+    return record.get("system_prompt") if isinstance(record, dict) else None
 
 
 def _check_weights(incoming: Path, name: HubName) -> None:
-    """That they are safetensors, by their header."""
+    """Check that the weights are safetensors with a LoRA, by their header."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -238,27 +245,18 @@ def _check_base(folder: Path, name: HubName, base: str) -> None:
 
 @contextmanager
 def _hub_errors(name: HubName) -> Iterator[None]:
-    """What the Hub, or its absence, says becomes words."""
+    """Translates the Hub's errors into `UserError`."""
     try:
         yield
     except Exception as error:  # the HTTP library's own errors share no base with Python's
-        found = refusal("adapter", str(name), error)
-        if found is None:
+        in_words = refusal("adapter", str(name), error)
+        if in_words is None:
             raise
-        raise found from error
+        raise in_words from error
 
 
-@contextmanager
-def _one_at_a_time(home: Path) -> Iterator[None]:
-    """Two processes that want the same adapter fetch it once."""
-    (home / FOLDER).mkdir(parents=True, exist_ok=True)
-    with (home / FOLDER / "lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _size(size: Any) -> str:
-    return f"{size / 1e6:,.1f} MB" if isinstance(size, int) else "no size"
+def _size(size: int | None) -> str:
+    return f"{size / 1e6:,.1f} MB" if size is not None else "no size"
 
 
 def _lower(text: str) -> str:

@@ -1,10 +1,10 @@
-"""The adapters in memory: a few that were asked for lately, whatever number there is on disk.
+"""The cache of adapters in memory: the few that were asked for last, however many there are on disk.
 
-    shelf = Shelf(engine.read_adapter)
-    row = Row(image, question, adapter=record.name, held=shelf.hold(record))
+    cache = AdapterCache(engine.read_adapter)
+    request = Request(image, question, adapter=record.name, get_adapter=cache.hold(record))
 
-A row brings its adapter along, so what leaves the shelf lives exactly as long as a row needs it; how many live at once
-is bounded too.
+A request brings its adapter along, so an adapter that leaves the cache lives exactly as long as requests need it. The
+number of adapters alive at once is bounded too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,80 +24,82 @@ from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
 if TYPE_CHECKING:
     from inference.model.lora_layers import Adapter
 
-MOST = 4
-"""Adapters on the shelf, the served one among them."""
-MOST_ALIVE = 8
-"""Adapters in memory, with those that have left the shelf while rows are answered with them."""
+MAX_CACHED = 4
+"""Adapters in the cache, the served one among them."""
+MAX_ALIVE = 8
+"""Adapters in memory, with those that have left the cache while requests still use them."""
 _Key = tuple[Path, tuple[tuple[int, int, int], ...]]
 
 
-class _Held:
-    """An adapter for as long as the shelf or a row refers to this."""
+@dataclass(eq=False)
+class _Loaded:
+    """Keeps an adapter alive while the cache or a request refers to this; a plain dict takes no weak reference."""
 
-    def __init__(self, adapter: Adapter) -> None:
-        self.adapter = adapter
+    adapter: Adapter
 
 
-class Shelf:
-    """Adapters by their folder, the least recently asked for leaves first. For several threads."""
+class AdapterCache:
+    """Adapters by folder; the least recently requested one leaves first. Thread-safe."""
 
-    def __init__(self, read: Callable[[Path], Adapter], most: int = MOST, most_alive: int = MOST_ALIVE) -> None:
+    def __init__(
+        self, read: Callable[[Path], Adapter], max_cached: int = MAX_CACHED, max_alive: int = MAX_ALIVE
+    ) -> None:
         """`read` loads a folder's adapter, or raises `UserError`."""
-        self._read, self._most, self._most_alive = read, most, most_alive
-        self._held: OrderedDict[_Key, _Held] = OrderedDict()
-        self._alive: weakref.WeakValueDictionary[_Key, _Held] = weakref.WeakValueDictionary()
+        self._read, self._max_cached, self._max_alive = read, max_cached, max_alive
+        self._cached: OrderedDict[_Key, _Loaded] = OrderedDict()
+        self._alive: weakref.WeakValueDictionary[_Key, _Loaded] = weakref.WeakValueDictionary()
         self._served: _Key | None = None
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._cached)
 
     def hold(self, record: AdapterRecord, *, serve: bool = False) -> Callable[[], Adapter]:
-        """The adapter as `Row.held` takes it; loaded now, by the caller's thread, unless it is here already.
+        """Load an adapter, on the caller's thread, unless it is in memory. The function returned keeps it alive.
 
-        With `serve` it stays until another one is served. Raises `UserError` if it cannot be served or has gone, and
-        `Busy` if rows are answered with too many others just now.
+        With `serve` it stays in the cache until another one is served. Raises `UserError` if it cannot be served or is
+        gone, and `Busy` if too many other adapters are in use.
         """
         key = _key(record)
-        held = self._look_up(key)
-        if held is None:
+        loaded = self._look_up(key)
+        if loaded is None:
             with self._loading:  # one at a time: two visitors may ask for the same one
-                held = self._look_up(key) or self._load(record, key, serve)
+                loaded = self._look_up(key) or self._load(record, key, serve)
         if serve:
             with self._lock:
                 self._served = key
-        return lambda: held.adapter
+        return lambda: loaded.adapter
 
-    def _load(self, record: AdapterRecord, key: _Key, serve: bool) -> _Held:
-        if len(self._alive) >= self._most_alive and not serve:
+    def _load(self, record: AdapterRecord, key: _Key, serve: bool) -> _Loaded:
+        if len(self._alive) >= self._max_alive and not serve:
             raise Busy(
-                f"Questions to {self._most_alive} adapters are being answered, as many as are kept in memory. Ask "
+                f"Questions to {self._max_alive} adapters are being answered, as many as are kept in memory. Ask "
                 "again in a minute, or choose the adapter that is served."
             )
-        held = _Held(self._read(record.path))
+        loaded = _Loaded(self._read(record.path))
         with self._lock:
-            self._alive[key] = held
-            self._put(key, held)
-        return held
+            self._alive[key] = loaded
+            self._put(key, loaded)
+        return loaded
 
-    def _look_up(self, key: _Key) -> _Held | None:
+    def _look_up(self, key: _Key) -> _Loaded | None:
         with self._lock:
-            held = self._alive.get(key)
-            if held is not None:
-                self._put(key, held)
-            return held
+            loaded = self._alive.get(key)
+            if loaded is not None:
+                self._put(key, loaded)
+            return loaded
 
-    def _put(self, key: _Key, held: _Held) -> None:
-        """To the front of the shelf; the caller holds the lock."""
-        self._held[key] = held
-        self._held.move_to_end(key)
-        others = [other for other in self._held if other not in (key, self._served)]
-        for other in others[: max(0, len(self._held) - self._most)]:
-            del self._held[other]
+    def _put(self, key: _Key, loaded: _Loaded) -> None:
+        """Make it the most recent one; the caller holds the lock."""
+        self._cached[key] = loaded
+        self._cached.move_to_end(key)
+        others = [other for other in self._cached if other not in (key, self._served)]
+        for other in others[: max(0, len(self._cached) - self._max_cached)]:
+            del self._cached[other]
 
 
 def _key(record: AdapterRecord) -> _Key:
-    """Another one when the files have changed."""
+    """The folder and the state of its files, so that changed files are another key."""
     try:
         states = [(record.path / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
     except OSError as error:

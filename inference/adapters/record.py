@@ -1,8 +1,8 @@
-"""Which adapters this deployment can serve, and what is known of them: folders on this machine.
+"""Adapters as folders on this machine, and the records beside them: base, scores, digest, origin.
 
-The served one comes first, then the one that the settings name, then those in `adapters/` of the home folder, then
-those that finished runs there have made. Which one is served: `inference.adapters.served`. One that the settings name on the
-Hub is the folder that it was fetched into (`inference.adapters.hub_fetch`).
+The served adapter comes first, then the one that the settings name, then those in `adapters/` of the home folder, then
+those of finished runs. `inference.adapters.served` decides which one is served. One that the settings name on the Hub
+is the folder that it was fetched into (`inference.adapters.hub_fetch`).
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from inference.prompt.system_prompt import PROMPT_FILE, read_system_prompt
 
 RECORD_FILE = "evaluation.json"
 COMPARISON_FILE = "comparison.json"
-"""How a run's adapter did against the one that was served when the run ended (`training.evaluation.compare`)."""
+"""The comparison of a run's adapter with the one served when the run ended (`training.evaluation.compare`)."""
 PROMOTION_FILE = "promotion.json"
-"""In a promoted version: where it came from, its digest, who promoted it and when (`inference.adapters.versions`)."""
+"""In a promoted version: its origin, its digest, who promoted it and when (`inference.adapters.versions`)."""
 MAX_JSON_BYTES = 16_000_000
 BASE_NAME = "base"
-"""What the page and the endpoints call the base without an adapter; no adapter may have that name."""
+"""The name of the base without an adapter on the page and in the endpoints; no adapter may have it."""
 _TUNED, _BASE = "adapter-thinking", "base-thinking"
 logger = logging.getLogger(__name__)
 
 
 class NotFetched(UserError):
-    """An adapter of the Hub is not on this machine, for now."""
+    """An adapter of the Hub is not on this machine yet."""
 
 
 @dataclass(frozen=True)
 class AdapterRecord:
-    """An adapter and its scores on held-out problems, where an evaluation stands beside it."""
+    """An adapter and its scores on held-out problems, if there is an evaluation beside it."""
 
     name: str
     path: Path
     base: str | None
-    """The base it was trained on, by its own record."""
+    """The base it was trained on, by its own settings."""
     test_accuracy: float | None = None
-    """Share right with the adapter, as a fraction of 1; the last answer stated counts, tags or not."""
+    """Lenient accuracy with the adapter, from 0 to 1: the last answer stated counts, with tags or without."""
     base_accuracy: float | None = None
     """The same for the base alone, on the same problems and prompt."""
     num_rows: int | None = None
     """Held-out problems in the evaluation."""
     system_prompt: str | None = None
-    """Its own, where it was not trained with the one of `inference.prompt.format`."""
+    """Its own system prompt; `None` if it was trained with that of `inference.prompt.format`."""
 
     @property
     def scores(self) -> str:
@@ -69,7 +69,7 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
     """The adapters of the served base by name: `served` (if given) first, then the one that the settings name.
 
     Raises `UserError` if one of these two is unusable. Others that are incomplete or belong to another base are left
-    out, with a line in the log. A run whose adapter was promoted stands there once, as the promoted version.
+    out, with a line in the log. The adapter of a run that was promoted is listed once, as the promoted version.
     """
     records: dict[str, AdapterRecord] = {}
     for named in filter(None, (served, named_folder(settings))):
@@ -79,12 +79,12 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
         try:
             record = read_record(folder)
         except UserError as error:
-            _say_once(f"left out: {error}")
+            _warn_once(f"left out: {error}")
             continue
         if not same_base(record.base, settings.base):
-            _say_once(f"left out: the adapter {record.name} belongs to the base {record.base}")
+            _warn_once(f"left out: the adapter {record.name} belongs to the base {record.base}")
         elif records.setdefault(record.name, record) is not record and records[record.name].path != record.path:
-            _say_once(f"left out: {record.path}, since there is an adapter {record.name} already")
+            _warn_once(f"left out: {record.path}, since there is an adapter {record.name} already")
     return records
 
 
@@ -94,24 +94,21 @@ def same_base(one: str | None, other: str) -> bool:
 
 
 def resolve(adapter: str, home: Path) -> Path:
-    """The folder of an adapter, of one on the Hub the one it was fetched into. Nothing is fetched here.
+    """The folder of an adapter; for one on the Hub, the folder that it was fetched into. Fetches nothing.
 
-    Raises `NotFetched` for one of the Hub that is not here, `UserError` for what is neither.
+    Raises `NotFetched` for one of the Hub that is not here, `UserError` if there is no such folder.
     """
     name = hub_name(adapter)
     if name is not None:
         fetched = cached_folder(home, name)
         if fetched is None:
-            why = read_ref(home, name).problem
-            raise NotFetched(
-                f"The adapter {name} could not be fetched: {why}"
-                if why
-                else f"The adapter {name} has not been fetched from the Hub yet."
-            )
+            problem = read_ref(home, name).problem
+            state = f"could not be fetched: {problem}" if problem else "has not been fetched from the Hub yet."
+            raise NotFetched(f"The adapter {name} {state}")
         return fetched
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
-        raise UserError(f"The adapter {adapter} is no folder on this machine. Name one, or owner/name of the Hub.")
+        raise UserError(f"There is no folder {adapter} with an adapter. Name one, or owner/name of the Hub.")
     return folder
 
 
@@ -124,10 +121,10 @@ def named_folder(settings: Settings) -> Path | None:
 
 
 def read_record(folder: Path) -> AdapterRecord:
-    """What the adapter's folder says of it. Raises `UserError` if it is incomplete or its files are broken."""
+    """The record of the adapter in a folder. Raises `UserError` if it is incomplete or its files are broken."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} is no adapter: {name} is missing. Name the folder that PEFT saved it in.")
+            raise UserError(f"{folder} is not an adapter: {name} is missing. Name the folder that PEFT saved it in.")
     if adapter_name(folder) == BASE_NAME:
         raise UserError(f"The adapter {folder} is called {BASE_NAME}, which stands for no adapter; rename its folder.")
     base = _read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
@@ -144,7 +141,7 @@ def read_record(folder: Path) -> AdapterRecord:
 
 
 def adapter_digest(folder: Path) -> str:
-    """64 hexadecimal digits of what the adapter is: its settings, its weights and its own system prompt if it has one.
+    """A digest (64 hexadecimal digits) of its settings, its weights and its own system prompt if it has one.
 
     Raises `UserError` if a file cannot be read.
     """
@@ -158,12 +155,12 @@ def adapter_digest(folder: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _digest(folder: Path, names: tuple[str, ...], states: tuple[tuple[int, int, int], ...]) -> str:
-    """`states` change when the files do, so that files are read once."""
-    found = hashlib.sha256()
+    """`states` change when the files do, so unchanged files are read once."""
+    digest = hashlib.sha256()
     for name in names:
         with (folder / name).open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def adapter_name(folder: Path) -> str:
@@ -173,7 +170,7 @@ def adapter_name(folder: Path) -> str:
 
 
 def adapter_folders(home: Path) -> Iterator[Path]:
-    """Those in `adapters/`, then those of runs that do not train any more and were not promoted as they are."""
+    """The folders in `adapters/`, then those of runs that have ended and whose adapter was not promoted as it is."""
     promoted: dict[str, set[str]] = {}
     for folder in sorted(home.glob("adapters/[!.]*")):
         if folder.is_dir():
@@ -183,54 +180,55 @@ def adapter_folders(home: Path) -> Iterator[Path]:
                 promoted.setdefault(str(about["run"]), set()).add(str(about.get("digest")))
     for folder in sorted(path.parent for path in home.glob(f"runs/*/adapter/{WEIGHTS_FILE}")):
         digests = promoted.get(folder.parent.name)
-        if not _is_training(folder.parent) and not (digests and _digest_or_none(folder) in digests):
+        if not _is_training(folder.parent) and not (digests and digest_or_none(folder) in digests):
             yield folder
 
 
 def promotion_of(folder: Path) -> dict[str, Any]:
-    """What stands in `PROMOTION_FILE`; empty where there is none or it is broken."""
+    """The content of `PROMOTION_FILE`; empty if there is none or it is broken."""
     return read_beside(folder, PROMOTION_FILE)
 
 
 def read_beside(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object beside an adapter that it can do without; empty where there is none or it is broken."""
+    """An optional JSON object beside an adapter; empty if there is none or it is broken."""
     try:
         return _read_json(folder / name) if (folder / name).is_file() else {}
     except UserError as error:
-        _say_once(str(error))
+        _warn_once(str(error))
         return {}
 
 
 def evaluation_of(folder: Path) -> dict[str, Any]:
-    """The evaluation beside an adapter; empty where there is none, or it was made of other weights."""
+    """The evaluation beside an adapter; empty if there is none, or if it is of other weights."""
     return _of_these_weights(folder, read_beside(folder, RECORD_FILE))
 
 
 def comparison_of(folder: Path) -> dict[str, Any]:
-    """The comparison beside an adapter; empty where there is none, or it was made of other weights."""
-    found = read_beside(folder, COMPARISON_FILE)
-    return found if found.get("adapter") == _digest_or_none(folder) else {}
+    """The comparison beside an adapter; empty if there is none, or if it is of other weights."""
+    comparison = read_beside(folder, COMPARISON_FILE)
+    return comparison if comparison.get("adapter") == digest_or_none(folder) else {}
 
 
 def _of_these_weights(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation, unless it names the digest of another adapter: somebody has put other weights beside it."""
+    """The evaluation, unless it names the digest of other weights than those beside it."""
     about = evaluation.get("about")
     digest = about.get("adapter_digest") if isinstance(about, dict) else None
-    if digest in (None, _digest_or_none(folder)):
+    if digest in (None, digest_or_none(folder)):
         return evaluation
-    _say_once(f"left out: {folder / RECORD_FILE}, the evaluation of other weights than those beside it")
+    _warn_once(f"left out: {folder / RECORD_FILE}, the evaluation of other weights than those beside it")
     return {}
 
 
 def _is_training(run: Path) -> bool:
-    """True while the run's own record says so: its adapter may still change."""
+    """True while the run's own record says that it is running: its adapter may still change."""
     try:
         return _read_json(run / "status.json").get("status") == "running"
     except UserError:
         return False
 
 
-def _digest_or_none(folder: Path) -> str | None:
+def digest_or_none(folder: Path) -> str | None:
+    """As `adapter_digest`; `None` if a file cannot be read."""
     try:
         return adapter_digest(folder)
     except UserError:
@@ -242,9 +240,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UserError(f"{path} is larger than {MAX_JSON_BYTES / 1e6:.0f} MB. Save the adapter again.")
         content = json.loads(path.read_text(encoding="utf-8"))
+    except UserError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path} cannot be read as JSON ({error}). Save the adapter again.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object. Save the adapter again.")
@@ -252,21 +250,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _say_once(text: str) -> None:
-    """The folders are looked at again and again; what is wrong with one is said when it is first seen."""
+def _warn_once(text: str) -> None:
+    """The folders are read again and again; each problem is logged once."""
     logger.warning(text)
 
 
-def _count(about: Any) -> int | None:
-    """The number of rows that an evaluation was on."""
-    found = about.get("num_rows") if isinstance(about, dict) else None
-    return found if type(found) is int and found > 0 else None
+def _count(about: object) -> int | None:
+    """The number of rows of an evaluation."""
+    count = about.get("num_rows") if isinstance(about, dict) else None
+    return count if type(count) is int and count > 0 else None
 
 
 def _accuracy(evaluation: dict[str, Any], condition: str) -> float | None:
     """The overall lenient accuracy of one condition of an evaluation's report; `None` if it was not measured."""
-    found: Any = evaluation
+    value: Any = evaluation
     for key in ("conditions", condition, "overall", "lenient", "value"):
-        found = found.get(key) if isinstance(found, dict) else None
-    is_share = isinstance(found, int | float) and math.isfinite(found) and 0 <= found <= 1
-    return float(found) if is_share else None
+        value = value.get(key) if isinstance(value, dict) else None
+    is_share = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
+    return float(value) if is_share else None

@@ -1,9 +1,9 @@
-"""Versions: promoted adapters, copied to `adapters/` of the home folder under a name that no other content ever has.
+"""Versions: promoted adapters, copied to `adapters/` of the home folder under names that never change their content.
 
     adapters/20261122-143000-a1b2-3f9c0d12/
         adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
-        prompt.json                                         so too, where it has a system prompt of its own
-        evaluation.json, comparison.json                    as they stood beside it
+        prompt.json                                         likewise, if it has a system prompt of its own
+        evaluation.json, comparison.json                    copied from beside it
         promotion.json                                      its run, its digest, who promoted it and when
 
 A name ends in the first digits of the digest of the content. A version does not change, and the deletion of the run
@@ -12,8 +12,6 @@ that it came from does not touch it.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import secrets
 import shutil
@@ -28,17 +26,19 @@ from inference.adapters.record import (
     RECORD_FILE,
     adapter_digest,
     comparison_of,
+    digest_or_none,
     evaluation_of,
     promotion_of,
     read_record,
     same_base,
 )
 from inference.common.errors import UserError
+from inference.common.files import sync_folder, write_json
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.prompt.system_prompt import PROMPT_FILE
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
-"""What a version may be called: a folder of its own inside `adapters/`, and nothing beyond."""
+"""Names that a version may have: a folder inside `adapters/`, and nothing outside."""
 _COPIED = (CONFIG_FILE, WEIGHTS_FILE)
 _BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of}
 _INCOMING = ".incoming-"
@@ -47,7 +47,7 @@ _NAME_DIGITS = 8
 
 @dataclass(frozen=True)
 class Stored:
-    """A version as it lies in the home folder."""
+    """A version in the home folder."""
 
     name: str
     digest: str
@@ -55,7 +55,7 @@ class Stored:
 
 
 def version_folder(home: Path, name: str) -> Path:
-    """Where the version of that name lies, or would."""
+    """The folder of the version of that name."""
     return home / "adapters" / name
 
 
@@ -70,8 +70,8 @@ def store_version(home: Path, adapter: Path, base: str, by: str, expected: str |
     check_size(adapter / WEIGHTS_FILE)
     adapters = home / "adapters"
     adapters.mkdir(parents=True, exist_ok=True)
-    for left in adapters.glob(f"{_INCOMING}*"):  # of a promotion that was killed: the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in adapters.glob(f"{_INCOMING}*"):  # of a promotion that was killed: the lock is ours
+        shutil.rmtree(leftover, ignore_errors=True)
     if (known := _known(home, adapter)) is not None:
         _check(known.folder, base)
         return known
@@ -85,15 +85,15 @@ def store_version(home: Path, adapter: Path, base: str, by: str, expected: str |
         if expected not in (None, digest):
             raise UserError(f"The files of the adapter {adapter} have changed since it was compared. Compare it again.")
         source = _source_name(adapter)
-        stored = _place_for(home, source, digest)
+        stored = _new_version(home, source, digest)
         if not stored.folder.exists():
             record = {"name": stored.name, "digest": digest, "run": _run_of(adapter), "source": source}
             record |= {"by": by, "at": now()}
-            _write(incoming / PROMOTION_FILE, json.dumps(record, indent=1))
+            write_json(incoming / PROMOTION_FILE, record)
             _copy_beside(adapter, incoming)
-            _sync(incoming)
+            sync_folder(incoming)
             incoming.rename(stored.folder)
-            _sync_folder(adapters)
+            sync_folder(adapters)
         else:
             _copy_beside(adapter, stored.folder)
     finally:
@@ -102,7 +102,7 @@ def store_version(home: Path, adapter: Path, base: str, by: str, expected: str |
 
 
 def problem_of(home: Path, name: str, digest: str | None, base: str) -> str:
-    """Why a version cannot be served now, in words; empty if it can. The weights are hashed, not loaded."""
+    """The reason why a version cannot be served now; empty if it can. The weights are hashed, not loaded."""
     folder = version_folder(home, name)
     if not folder.is_dir():
         return f"its folder {folder} is gone"
@@ -110,21 +110,21 @@ def problem_of(home: Path, name: str, digest: str | None, base: str) -> str:
         record = read_record(folder)
         if not same_base(record.base, base):
             return f"it belongs to the base {record.base}, and {Path(base).name} answers here"
-        found = adapter_digest(folder)
+        current = adapter_digest(folder)
     except UserError as error:
         return str(error)
-    if digest is not None and found != digest:
+    if digest is not None and current != digest:
         return f"its files in {folder} are not those that were promoted"
     return ""
 
 
 def now() -> str:
-    """The time, as records keep it: `2026-11-22T14:30:00Z`."""
+    """The time as records hold it: `2026-11-22T14:30:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _known(home: Path, adapter: Path) -> Stored | None:
-    """The version that the folder already is."""
+    """The version that the folder is already; `None` if it is none."""
     if adapter.resolve().parent != (home / "adapters").resolve():
         return None
     about = promotion_of(adapter)
@@ -134,14 +134,14 @@ def _known(home: Path, adapter: Path) -> Stored | None:
 
 
 def _check(folder: Path, base: str, shown: Path | None = None) -> None:
-    """Everything that can be known before the engine takes it."""
+    """Check everything that can be known before the engine loads it. Raises `UserError`."""
     record = read_record(folder)
     if not same_base(record.base, base):
         raise UserError(
             f"The adapter {(shown or folder).name} was trained on {record.base}, but {Path(base).name} answers here. "
             "Serve that base, or promote an adapter of this one."
         )
-    from inference.model.lora_file import check_adapter  # it loads torch, which a look at the versions does not need
+    from inference.model.lora_file import check_adapter  # it loads torch, which listing versions does not need
 
     try:
         check_adapter(folder, base)
@@ -149,26 +149,19 @@ def _check(folder: Path, base: str, shown: Path | None = None) -> None:
         raise UserError(str(error).replace(folder.name, (shown or folder).name)) from error
 
 
-def _place_for(home: Path, source: str, digest: str) -> Stored:
+def _new_version(home: Path, source: str, digest: str) -> Stored:
     """The version with this content, or the first free name for it."""
     digits = _NAME_DIGITS
     while True:
         name = f"{source}-{digest[:digits]}"
         folder = version_folder(home, name)
-        if digits >= len(digest) or not folder.exists() or _digest_of(folder) == digest:
+        if digits >= len(digest) or not folder.exists() or digest_or_none(folder) == digest:
             return Stored(name, digest, folder)
         digits *= 2
 
 
-def _digest_of(folder: Path) -> str | None:
-    try:
-        return adapter_digest(folder)
-    except UserError:
-        return None
-
-
 def _source_name(adapter: Path) -> str:
-    """What it is called after: its run, or its folder; only characters that a name may have."""
+    """The first part of its name: its run's or its folder's, in characters that a name may have."""
     adapter = adapter.absolute()
     name = adapter.parent.name if adapter.name == "adapter" else adapter.name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:60] or "adapter"
@@ -183,7 +176,7 @@ def _run_of(adapter: Path) -> str | None:
 
 
 def _copy_beside(adapter: Path, target: Path) -> None:
-    """The evaluation and the comparison, where there are any of these weights that are not copied yet."""
+    """Copy the evaluation and the comparison of these weights, unless they are there already."""
     for name, read in _BESIDE.items():
         source = adapter / name
         if (
@@ -195,23 +188,3 @@ def _copy_beside(adapter: Path, target: Path) -> None:
             part = target / f".{name}.part"
             shutil.copyfile(source, part)
             part.replace(target / name)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _sync(folder: Path) -> None:
-    """All of a folder's files on disk."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -1,11 +1,11 @@
-"""Work in background threads: a periodic task, the wait before another try, and answers fetched and kept.
+"""Background threads: a periodic task, the wait before a retry, and a cache of slow answers.
 
-    task = PeriodicTask(copy_runs, seconds=60, name="backup")
-    task.start()                    # copy_runs() now and every minute
-    task.stop(wait_seconds=4)
+task = PeriodicTask(copy_runs, seconds=60, name="backup")
+task.start()                    # copy_runs() now and every minute
+task.stop(wait_seconds=4)
 
-    sizes = CachedAnswers(ask, lambda size: 60.0, wait_seconds=10)
-    sizes.get("owner/base")         # `None` where there is no answer yet; ask again later
+sizes = CachedAnswers(ask, lambda size: 60.0, wait_seconds=10)
+sizes.get("owner/base")         # `None` if there is no answer yet; ask again later
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from typing import Generic, TypeVar
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 WAIT_SECONDS = 10.0
-"""How long a caller waits for an answer."""
+"""The longest time that a caller waits for an answer."""
 
 
 def backoff_seconds(failures: int, first: float, longest: float) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, up to `longest`, and spread by a fifth."""
+    """Seconds to wait after this many failures in a row: doubled each time, at most `longest`, varied by a fifth."""
     return min(longest, first * 2.0 ** min(max(failures - 1, 0), 30)) * random.uniform(0.8, 1.2)
 
 
 class PeriodicTask:
     """Calls `work` in a daemon thread, now and again after each wait, until it is stopped.
 
-    `work` may return the seconds until its next call, `None` for the usual ones. An exception of it goes to the log
-    and ends nothing.
+    `work` may return the seconds until its next call, or `None` for `seconds`. Its exceptions are logged and ignored.
     """
 
     def __init__(self, work: Callable[[], float | None], seconds: float, name: str) -> None:
@@ -41,17 +40,17 @@ class PeriodicTask:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins; a second call changes nothing."""
+        """Start the thread; a second call does nothing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
     def wake(self) -> None:
-        """Makes the next call come now."""
+        """Make the next call now."""
         self._wake.set()
 
     def stop(self, wait_seconds: float = 0.0) -> bool:
-        """Ends after the call under way; True if the thread ended within `wait_seconds`."""
+        """End after the current call; True if the thread ended within `wait_seconds`."""
         self._stop.set()
         self._wake.set()
         if self._thread is not None:
@@ -64,13 +63,13 @@ class PeriodicTask:
             seconds: float | None = None
             try:
                 seconds = self._work()
-            except Exception as error:  # the task must outlive whatever one call meets
+            except Exception as error:  # the task must outlive any error of one call
                 logging.getLogger(__name__).warning("%s: %s", self._name, type(error).__name__)
             self._wake.wait(self._seconds if seconds is None else seconds)
 
 
 class CachedAnswers(Generic[_K, _V]):
-    """Answers asked for in a thread and kept; one request for a key is under way at a time. Thread-safe."""
+    """A cache of answers that a background thread fetches, one request per key at a time. Thread-safe."""
 
     def __init__(
         self,
@@ -79,16 +78,16 @@ class CachedAnswers(Generic[_K, _V]):
         wait_seconds: float = WAIT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask` raises nothing; `keep_seconds` says how long an answer holds, by `clock`."""
+        """`ask` must not raise; `keep_seconds` returns how long an answer is valid, by `clock`."""
         self._ask, self._keep_seconds, self._clock = ask, keep_seconds, clock
         self.wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._kept: dict[_K, tuple[float, _V]] = {}
         self._asking: dict[_K, tuple[threading.Thread, float]] = {}
-        """The thread that asks, and until when callers wait for it."""
+        """The thread that asks, and the time until which callers wait for it."""
 
     def get(self, key: _K) -> _V | None:
-        """The answer, or an older one where the newest is late; `None` where there is none yet."""
+        """The answer, or an older one if the newest is late; `None` if there is none yet."""
         with self._lock:
             if key in self._kept and self._clock() < self._kept[key][0]:
                 return self._kept[key][1]

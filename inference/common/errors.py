@@ -8,8 +8,8 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something a user or a deployer can put right; the message says what it is and how."""
+    """An error that a user or a deployer can correct; the message says how."""
 
 
 class Busy(UserError):
-    """Nothing is wrong but the moment: the same question can be asked again later."""
+    """A temporary refusal: the same question can be asked again later."""

@@ -1,10 +1,10 @@
-"""Files written whole, lines appended, and one lock for all processes of the machine.
+"""Files: written whole, appended to by lines, and locked across the processes of the machine.
 
     write_whole(folder / "record.json", text)
     with exclusive(home / "served.lock", wait_seconds=10):
         ...
 
-A reader, or a kill at any moment, finds the old content of a file or the new, never half of one.
+After a kill at any moment, and for any reader, a file has its old content or its new content, never half of one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole JSON objects in a file of lines; a line that is cut short or no object is passed over."""
+    """The JSON objects in a file of lines; a line that is cut short or no object is skipped."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:

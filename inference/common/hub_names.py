@@ -1,4 +1,4 @@
-"""Names on the Hub: of a repository that is written to, and of the tag and the branch that a run has there.
+"""Names on the Hub: of repositories, of adapters at a revision, and of the tag and the branch of a run.
 
     >>> tag_of("20261122-143000-a1b2"), branch_of("20261122-143000-a1b2")
     ('20261122-143000-a1b2', 'run-20261122-143000-a1b2')
@@ -12,24 +12,37 @@ from __future__ import annotations
 
 import re
 
-_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
-_REPOSITORY = re.compile(rf"{_PART}/{_PART}")
-_MAX_CHARS = 96
+HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+"""`owner/name` of something that may be on the Hub."""
+ADAPTER_ID = re.compile(rf"{HUB_ID.pattern}(@[A-Za-z0-9_][\w./-]*)?", re.ASCII)
+"""`owner/name`, or `owner/name@revision`."""
+MAX_HUB_CHARS = 96
 """Of `owner/name`, by the Hub's own rule."""
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_NEW_ID = re.compile(rf"{_PART}/{_PART}")
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
 _RESERVED = ("main", "HEAD")
 
 
+def is_hub_name(name: str) -> bool:
+    """True if the Hub accepts it for something new: its form, its length, and the names that git reserves.
+
+    >>> is_hub_name("me/adapter"), is_hub_name("me/adapter.git"), is_hub_name("me/a--b")
+    (True, False, False)
+    """
+    is_whole = _NEW_ID.fullmatch(name) is not None and len(name) <= MAX_HUB_CHARS
+    return is_whole and "--" not in name and ".." not in name and not name.endswith((".git", ".ipynb"))
+
+
 def repository_problem(setting: str, value: str) -> str | None:
-    """What is wrong with the name of a repository, in words that name the setting; `None` if nothing is."""
-    is_name = _REPOSITORY.fullmatch(value) and len(value) <= _MAX_CHARS
-    if is_name and "--" not in value and ".." not in value and not value.endswith((".git", ".ipynb")):
+    """The problem with a repository's name, in words that name the setting; `None` if there is none."""
+    if is_hub_name(value):
         return None
     return f"{setting} is {value[:120]!r}; give a repository of the Hub as owner/name: letters, digits, -, _ and ."
 
 
 def tag_of(run: str) -> str:
-    """The tag for the result of a run: its id, as far as git allows; never what could be a branch or a commit.
+    """The tag for the result of a run: its id, as far as git allows; never the form of a branch or a commit.
 
     >>> tag_of("my first run"), tag_of("main"), tag_of("deadbeef")
     ('my-first-run', 'run-main', 'run-deadbeef')
@@ -39,5 +52,5 @@ def tag_of(run: str) -> str:
 
 
 def branch_of(run: str) -> str:
-    """The branch that a run writes to where the main one belongs to another hand."""
+    """The branch that a run writes to if somebody else has written to the main one."""
     return f"run-{tag_of(run).removeprefix('run-')}"

@@ -1,4 +1,4 @@
-"""The log: one line an event, as `key=value` or as JSON, and never a word of what a visitor sent.
+"""The log: one line per event, as `key=value` or as JSON, and never a word that a visitor sent.
 
     set_up(as_json=True)
     event("question_ended", state="done", num_tokens=163)
@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 import traceback
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 VARIABLE = "LOOKTHINK_LOG"
 NOISY = ("httpx", "httpx2", "huggingface_hub")
@@ -22,16 +26,18 @@ _events = logging.getLogger("lookthink")
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: str | int | float | bool | None) -> None:
-    """Log that something happened, with plain figures and names of ours; never with what a visitor wrote."""
+    """Log an event with figures and names of ours; never with text of a visitor."""
     words = " ".join([name, *(f"{key}={_short(value)}" for key, value in fields.items())])
     _events.log(level, "%s", words, extra={"event": name, "fields": fields})
 
 
 def set_up(as_json: bool, stream: TextIO | None = None) -> None:
-    """Send the log of this process to `stream` (standard error unless given), in one form for all who write to it.
+    """Send the log of this process to `stream` (standard error unless given), all loggers in one format.
 
-    Where somebody has set the log up already, it stays as it is.
+    A log that is set up already stays as it is.
     """
+    if as_json:  # a progress bar would end up in the middle of a line; read by the Hub's client when it is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.addFilter(_without_message)
     handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
@@ -45,7 +51,7 @@ class _JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line: dict[str, Any] = {"time": f"{at}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        line: dict[str, object] = {"time": f"{at}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
         name = getattr(record, "event", None)
         if name is not None:
             line |= {"event": name, **getattr(record, "fields", {})}
@@ -68,9 +74,9 @@ def frames(error: BaseException) -> str:
 
 
 def keep_words_out_of_the_log() -> None:
-    """Make what Gradio prints and its server logs of an exception its `frames`; for the whole process.
+    """Replace the tracebacks that Gradio prints and its server logs by `frames`, for the whole process.
 
-    Gradio calls `traceback.print_exc` wherever a request fails, and its messages hold the values that were sent.
+    Gradio calls `traceback.print_exc` wherever a request fails, and its messages contain the values that were sent.
     """
     traceback.print_exc = _print_frames
     for name in ("uvicorn.error", "asyncio", "gradio"):
@@ -78,14 +84,14 @@ def keep_words_out_of_the_log() -> None:
 
 
 def adopt_the_server() -> None:
-    """Let the server's log go where all else goes; call it once the server has set its own up."""
+    """Send the server's log where everything else goes; call it once the server has set its own up."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
 
 
-def _print_frames(limit: int | None = None, file: Any = None, chain: bool = True) -> None:
-    """In place of `traceback.print_exc`: to the log, or to `file` if given."""
+def _print_frames(limit: int | None = None, file: SupportsWrite[str] | None = None, chain: bool = True) -> None:
+    """Replaces `traceback.print_exc`: writes to the log, or to `file` if given."""
     error = sys.exception()
     if error is None:
         return
@@ -96,14 +102,14 @@ def _print_frames(limit: int | None = None, file: Any = None, chain: bool = True
 
 
 def _without_message(record: logging.LogRecord) -> bool:
-    """A filter: a formatter takes `exc_text` as it is, if there is one."""
+    """A filter that sets `exc_text`, which formatters use as it is."""
     if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
         record.exc_text = frames(record.exc_info[1])
     return True
 
 
-def _short(value: Any) -> str:
-    """A value for `key=value`: numbers short, text with anything odd in it in quotes."""
+def _short(value: object) -> str:
+    """A value for `key=value`: numbers short, text with unusual characters in quotes."""
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)

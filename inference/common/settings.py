@@ -1,4 +1,4 @@
-"""What this deployment serves and allows: `space.yaml` and `LOOKTHINK_*` variables, validated once.
+"""Settings of this deployment: `space.yaml` and `LOOKTHINK_*` variables, validated once.
 
     >>> load_settings(env={"LOOKTHINK_BASE": "starter"}).is_starter
     True
@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inference.common.errors import UserError
-from inference.common.limits import DEFAULT_LIMITS, Limits
+from inference.common.hub_names import ADAPTER_ID, HUB_ID
 from inference.common.space_file import (
-    ADAPTER_ID,
+    DEFAULT_LIMITS,
     DEFAULT_SPACE,
     DEFAULT_TRAINING,
-    HUB_ID,
     SPACE_YAML,
     STARTER_NAME,
+    Limits,
     ModelSection,
     SpaceSection,
     TrainingSection,
@@ -36,7 +36,7 @@ DEFAULT_HOME = "~/.cache/lookthink"
 
 
 def base_source(base: str) -> str:
-    """Where the base that a configuration names is loaded from: a folder here, or its Hub id."""
+    """The folder or the Hub id that a configuration's base is loaded from."""
     return str(STARTER) if base == STARTER_NAME else base
 
 
@@ -48,16 +48,16 @@ class Settings(Strict):
     base_reason: str
     """One sentence for the header: why this base."""
     adapter: str | None
-    """The adapter that is served beside it unless another was promoted (`inference.adapters.served`): a folder or a Hub id;
-    `None` for the base alone."""
+    """The adapter served unless another was promoted (`inference.adapters.served`): a folder or a Hub id; `None` for
+    the base alone."""
     adapter_is_pinned: bool = False
     """True if `LOOKTHINK_ADAPTER` names the adapter: this process then serves it, whatever was promoted."""
     home: Path
-    """Where runs, adapters and caches are kept."""
+    """The folder of runs, adapters and caches."""
     state: Path | None = None
-    """Where the bucket is mounted that outlives a restart; `None` where there is none."""
+    """The folder where the bucket is mounted, which outlives a restart; `None` if there is none."""
     cuda_graphs: bool = False
-    """True if decode steps are to be captured where the device is CUDA (`inference.engine.cuda_graph`)."""
+    """True if decode steps are captured on CUDA (`inference.engine.cuda_graph`)."""
     limits: Limits = DEFAULT_LIMITS
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
@@ -73,7 +73,7 @@ def load_settings(
 ) -> Settings:
     """Read and check everything; a `UserError` names key, value and remedy.
 
-    `has_gpu` is found out from torch unless given. `env` is the process's environment unless given.
+    By default `has_gpu` is what torch finds, and `env` the process's environment.
     """
     env = os.environ if env is None else env
     file = read_space_file(space_yaml)
@@ -98,46 +98,42 @@ def load_settings(
 
 
 def wants_cuda_graphs(env: Mapping[str, str] = os.environ) -> bool:
-    """True if decode steps are to be held by CUDA graphs, where there is CUDA. Raises `UserError`."""
-    return _is_on("LOOKTHINK_CUDA_GRAPHS", env)
-
-
-def _is_on(name: str, env: Mapping[str, str]) -> bool:
-    value = env.get(name, "").strip()
+    """True if `LOOKTHINK_CUDA_GRAPHS` asks for CUDA graphs. Raises `UserError`."""
+    value = env.get("LOOKTHINK_CUDA_GRAPHS", "").strip()
     if value not in ("", "0", "1"):
-        raise UserError(f"{name} is {value!r}; set it to 1, or leave it out.")
+        raise UserError(f"LOOKTHINK_CUDA_GRAPHS is {value!r}; set it to 1, or leave it out.")
     return value == "1"
 
 
-def _with_bucket(section: TrainingSection, named: str) -> TrainingSection:
-    """`python -m training deploy` tells the Space by a variable which bucket it made for it."""
-    if not named:
+def _with_bucket(section: TrainingSection, bucket: str) -> TrainingSection:
+    """The section with `LOOKTHINK_BUCKET`, by which `python -m training deploy` names the bucket that it made."""
+    if not bucket:
         return section
-    if not HUB_ID.fullmatch(named):
-        raise UserError(f"LOOKTHINK_BUCKET is {named!r}; name a bucket of the Hub as owner/name.")
-    return section.model_copy(update={"bucket": named})
+    if not HUB_ID.fullmatch(bucket):
+        raise UserError(f"LOOKTHINK_BUCKET is {bucket!r}; name a bucket of the Hub as owner/name.")
+    return section.model_copy(update={"bucket": bucket})
 
 
-def _choose_base(named: str, override: str, has_gpu: bool | None) -> tuple[str, str]:
+def _choose_base(of_file: str, override: str, has_gpu: bool | None) -> tuple[str, str]:
     """The base and the reason for it."""
     if override:
         base = _check_base("LOOKTHINK_BASE", override)
         shown = "the starter" if base == str(STARTER) else base
         return base, f"LOOKTHINK_BASE asks for {shown}."
-    base = _check_base("model.base in space.yaml", named)
+    base = _check_base("model.base in space.yaml", of_file)
     if base == str(STARTER):
         return base, "space.yaml names the starter."
-    if _gpu_is_there() if has_gpu is None else has_gpu:
+    if _has_cuda() if has_gpu is None else has_gpu:
         return base, f"space.yaml names {base}, and this machine has a GPU for it."
     return str(STARTER), f"space.yaml names {base} for a machine with a GPU; this one has none, so the starter answers."
 
 
-def _choose_adapter(base: str, named: ModelSection, override: str) -> str | None:
+def _choose_adapter(base: str, model: ModelSection, override: str) -> str | None:
     """The adapter that belongs to the base: one of another base would not fit."""
     if override:
         return _check_adapter("LOOKTHINK_ADAPTER", override)
-    if base == _check_base("model.base in space.yaml", named.base) and named.adapter:
-        return _check_adapter("model.adapter in space.yaml", named.adapter)
+    if base == _check_base("model.base in space.yaml", model.base) and model.adapter:
+        return _check_adapter("model.adapter in space.yaml", model.adapter)
     own = STARTER / "adapter"
     return str(own) if base == str(STARTER) and own.is_dir() else None
 
@@ -167,7 +163,7 @@ def _check_adapter(key: str, value: str) -> str:
     )
 
 
-def _gpu_is_there() -> bool:
+def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""`space.yaml`, the one place a deployer edits: its sections, and what is wrong with it by line.
+"""`space.yaml`, the one file that a deployer edits: its sections and their checks.
 
 >>> read_space_file(SPACE_YAML).training.trainer
 'space'
@@ -13,7 +13,6 @@ The Hub does not read this file: the block on top of README.md is made from it (
 from __future__ import annotations
 
 import difflib
-import re
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,31 +20,24 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from inference.common.errors import UserError
-from inference.common.limits import DEFAULT_LIMITS, Limits
+from inference.common.hub_names import MAX_HUB_CHARS, is_hub_name
 from inference.common.validation import Contradiction, Section, Strict, explain
 from inference.common.yaml_file import LinedYaml
 
 SPACE_YAML = Path(__file__).parents[2] / "space.yaml"
 STARTER_NAME = "starter"
-"""What a configuration calls the embedded model."""
-HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-ADAPTER_ID = re.compile(rf"{HUB_ID.pattern}(@[A-Za-z0-9_][\w./-]*)?", re.ASCII)
-"""`owner/name`, or `owner/name@revision`."""
+"""The embedded model's name in a configuration."""
 _GPUS = "t4-small t4-medium l4x1 l4x4 l40sx1 l40sx4 l40sx8 a10g-small a10g-large a10g-largex2 a10g-largex4 a100-large "
 _GPUS += "a100x4 a100x8 rtx-pro-6000 rtx-pro-6000x2 rtx-pro-6000x4 rtx-pro-6000x8"
 SPACE_HARDWARE = ("cpu-basic", "cpu-upgrade", *_GPUS.split())
-"""What a Space can run on, but ZeroGPU, which lends a card for seconds; a test compares it with the Hub's client."""
+"""Hardware of a Space, without ZeroGPU, which lends a GPU for seconds; a test compares it with the Hub's client."""
 JOB_HARDWARE = (*SPACE_HARDWARE, "cpu-performance", "cpu-xl", "h200", "h200x2", "h200x4", "h200x8")
-"""What a Job can run on."""
-MAX_HUB_CHARS = 96
-"""Of `owner/name`, by the Hub's own rule."""
+"""Hardware of a Job."""
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-MAX_SHORT_CHARS = 60
-"""The Hub's limit for `short_description`."""
 
 
 def has_gpu(hardware: str) -> bool:
-    """Whether hardware of that name has a GPU."""
+    """True if hardware of that name has a GPU."""
     return not hardware.startswith("cpu-")
 
 
@@ -59,16 +51,6 @@ def _one_of(known: tuple[str, ...], what: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether the Hub would take it for something new: its form, its length, and what git keeps for itself.
-
-    >>> is_hub_name("me/adapter"), is_hub_name("me/adapter.git"), is_hub_name("me/a--b")
-    (True, False, False)
-    """
-    is_whole = HUB_ID.fullmatch(name) is not None and len(name) <= MAX_HUB_CHARS
-    return is_whole and "--" not in name and ".." not in name and not name.endswith((".", "-", ".git", ".ipynb"))
 
 
 def _hub_id(value: str) -> str:
@@ -92,15 +74,65 @@ def _emoji(value: str) -> str:
 
 
 HubId = Annotated[str, AfterValidator(_hub_id)]
-Line = Annotated[str, AfterValidator(_one_line)]
+OneLine = Annotated[str, AfterValidator(_one_line)]
+
+
+class Limits(Section):
+    """Limits of what a visitor may send and ask for."""
+
+    max_upload_mb: float = Field(20, gt=0, le=200)
+    """Largest picture file, in megabytes of 10^6 bytes."""
+    max_pixels: int = Field(50_000_000, ge=1, le=150_000_000)
+    """Most pixels of an uploaded picture, before it is scaled down."""
+    max_side: int = Field(16_384, ge=28, le=1_000_000)
+    """Longest side of an uploaded picture, in pixels."""
+    max_aspect: float = Field(50, ge=1, le=190)
+    """Longest side over shortest side; the processors of the family refuse 200 and more."""
+    max_model_pixels: int = Field(1_003_520, ge=784, le=150_000_000)
+    """Pictures are scaled down to at most this many pixels; 784 (28 x 28) make one image token."""
+    max_question_chars: int = Field(4_000, ge=1, le=1_000_000)
+    """Longest question, in characters."""
+    default_new_tokens: int = Field(512, ge=1, le=1_000_000)
+    """Length limit of a completion unless the visitor sets one, in tokens."""
+    max_new_tokens: int = Field(1_024, ge=1, le=1_000_000)
+    """Highest length limit a visitor may set, in tokens."""
+    max_waiting: int = Field(24, ge=1, le=32)
+    """Questions of all visitors that may wait or be answered beside a first one; each takes one of the server's 40
+    threads."""
+    questions_at_once: int = Field(8, ge=1, le=1_000_000)
+    """Questions of one visitor that may wait or be answered at a time."""
+    questions_per_minute: int = Field(120, ge=1, le=1_000_000)
+    """Questions of one visitor in a minute, refused ones included."""
+    max_request_kb: float = Field(1_000, ge=16, le=100_000)
+    """Largest body of a request that uploads no file, in kilobytes of 10^3 bytes."""
+    calls_per_minute: int = Field(600, ge=10, le=1_000_000)
+    """Requests with a body (questions, uploads, whatever a click sends) of one visitor in a minute."""
+    uploads_mb_per_hour: float = Field(500, gt=0, le=1_000_000)
+    """Uploads of one visitor in an hour, in megabytes; they are deleted after an hour."""
+    all_uploads_mb_per_hour: float = Field(5_000, gt=0, le=10_000_000)
+    """Uploads of all visitors in an hour, in megabytes; they take at most twice this on the disk."""
+    connections: int = Field(100, ge=4, le=1_000_000)
+    """Requests of one visitor that may be open at a time; an open page keeps one or two."""
+    all_connections: int = Field(600, ge=8, le=1_000_000)
+    """Requests of all visitors that may be open at a time."""
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> Self:
+        if self.default_new_tokens > self.max_new_tokens:
+            raise Contradiction(
+                f"default_new_tokens {self.default_new_tokens} is above max_new_tokens {self.max_new_tokens}",
+                "default_new_tokens",
+                "max_new_tokens",
+            )
+        return self
 
 
 class SpaceSection(Section):
-    """How the Space looks, and what it runs on."""
+    """The Space's card on the Hub and its hardware."""
 
-    title: Line = Field("LookThink", min_length=1, max_length=100)
-    short_description: Line = Field("A vision-language model that looks, thinks, answers", max_length=MAX_SHORT_CHARS)
-    """One line for its card on the Hub."""
+    title: OneLine = Field("LookThink", min_length=1, max_length=100)
+    short_description: OneLine = Field("A vision-language model that looks, thinks, answers", max_length=60)
+    """One line for its card on the Hub, of the Hub's own length limit."""
     emoji: Annotated[str, AfterValidator(_emoji)] = Field("👁️", pattern=r"^[^\x00-\x7f]{1,8}$")
     color_from: Annotated[str, _one_of(COLORS, "a colour of the Hub")] = "indigo"
     color_to: Annotated[str, _one_of(COLORS, "a colour of the Hub")] = "blue"
@@ -113,32 +145,32 @@ class SpaceSection(Section):
 
 
 class ModelSection(Section):
-    """What is served where there is a GPU."""
+    """The model that is served if there is a GPU."""
 
-    base: Line
+    base: OneLine
     """`starter`, a folder or a Hub id."""
-    adapter: Line | None = None
+    adapter: OneLine | None = None
     """A folder, `owner/name` or `owner/name@revision`; `None` for the base alone."""
 
 
 class TrainingSection(Section):
-    """How adapters are made and where they go."""
+    """Training of adapters, and where they are published."""
 
     trainer: Literal["space", "job"] = "space"
     """`space` trains on the Space's own GPU, `job` as a Hugging Face Job."""
-    dataset: Line = Field("lmms-lab/multimodal-open-r1-8k-verified", min_length=1)
+    dataset: OneLine = Field("lmms-lab/multimodal-open-r1-8k-verified", min_length=1)
     job_hardware: Annotated[str, _one_of(JOB_HARDWARE, "hardware of a Job")] = "a100-large"
     bucket: HubId | None = None
     """The Storage Bucket for runs; with `None` one is made when the Space is deployed."""
     publish_to: HubId | None = None
-    """The repository that adapters are published to; `None` publishes nothing by itself."""
+    """The repository that adapters are published to; `None` publishes nothing automatically."""
     publish_every_minutes: float = Field(30, ge=1, le=1_440)
-    """How often a run's newest checkpoint is published while it trains."""
+    """Minutes between two publications of a run's newest checkpoint."""
     publish_public: bool = False
-    """Whether a new repository is public."""
+    """True if a new repository is to be public."""
 
     @model_validator(mode="after")
-    def _public_needs_a_place(self) -> Self:
+    def _public_needs_a_repository(self) -> Self:
         if self.publish_public and self.publish_to is None:
             raise Contradiction(
                 "publish_public is true and publish_to is null, so nothing is published; name a repository in "
@@ -150,12 +182,14 @@ class TrainingSection(Section):
 
 
 class AdminSection(Section):
-    """Who may train."""
+    """Access to training."""
 
     oauth: bool = True
-    """On a Space: whether its owner signs in with Hugging Face; without, nobody trains from the page."""
+    """On a Space: its owner signs in with Hugging Face; without it, nobody trains from the page."""
 
 
+DEFAULT_LIMITS = Limits.model_validate({})
+"""The limits of a deployment that sets none."""
 DEFAULT_SPACE = SpaceSection.model_validate({})
 DEFAULT_TRAINING = TrainingSection.model_validate({})
 
@@ -174,14 +208,14 @@ class SpaceFile(Strict):
         """Only the starter trains without one."""
         if self.model.base == STARTER_NAME:
             return self
-        place, key = (
+        hardware, key = (
             (self.space.hardware, "space.hardware")
             if self.training.trainer == "space"
             else (self.training.job_hardware, "training.job_hardware")
         )
-        if not has_gpu(place):
+        if not has_gpu(hardware):
             raise Contradiction(
-                f"{key} is {place}, which has no GPU, and training.trainer is {self.training.trainer}, which would "
+                f"{key} is {hardware}, which has no GPU, and training.trainer is {self.training.trainer}, which would "
                 f"train {self.model.base} there; choose hardware with a GPU, the other trainer, or the base starter",
                 key,
                 "training.trainer",
@@ -192,25 +226,25 @@ class SpaceFile(Strict):
 def read_space_file(path: Path = SPACE_YAML) -> SpaceFile:
     """The file, checked; a `UserError` names the line, the value and the remedy."""
     try:
-        read = LinedYaml.read(path)
+        yaml = LinedYaml.read(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; it says what is served. Take the one of the repository.") from error
+        raise UserError(f"{path} is missing; it names the model to serve. Take the one of the repository.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}). Take the one of the repository.") from error
     try:
-        return SpaceFile.model_validate(read.content)
+        return SpaceFile.model_validate(yaml.content)
     except ValidationError as error:
-        raise UserError(f"{path.name}{_lines(error, read)}: {explain(error, SpaceFile)}. Correct it there.") from error
+        raise UserError(f"{path.name}{_lines(error, yaml)}: {explain(error, SpaceFile)}. Correct it there.") from error
 
 
-def _lines(error: ValidationError, read: LinedYaml) -> str:
+def _lines(error: ValidationError, yaml: LinedYaml) -> str:
     """`, line 9`, or `, lines 9 and 14` for two settings that contradict each other."""
     first = error.errors()[0]
-    place = tuple(str(part) for part in first["loc"])
+    path = tuple(str(part) for part in first["loc"])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Contradiction):
-        found = [read.line((*place, *name.split("."))) for name in cause.fields]
-        lines = sorted({line for line in found if line})
+        numbers = [yaml.line((*path, *name.split("."))) for name in cause.fields]
+        lines = sorted({line for line in numbers if line})
     else:
-        lines = [line] if (line := read.line(place) or read.line(place[:-1])) else []
+        lines = [line] if (line := yaml.line(path) or yaml.line(path[:-1])) else []
     return f", line{'s' * (len(lines) > 1)} {' and '.join(map(str, lines))}" if lines else ""

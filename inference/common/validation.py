@@ -1,4 +1,4 @@
-"""What pydantic refuses, in the one line that a user reads: the setting, its value, and what it must be.
+"""Validation errors of pydantic as one line for users: the setting, its value, and what it must be.
 
 >>> try:
 ...     Limits(max_side=1)
@@ -10,7 +10,6 @@ max_side is 1: Input should be greater than or equal to 28
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,25 +18,25 @@ _FORMS = {
     "tuple_type": "write it as [value, value]",
     "model_type": "write its settings below it, indented, each as name: value",
 }
-"""What to write, where pydantic only says which type it wants."""
+"""The form to write, for errors in which pydantic only names a type."""
 MAX_SHOWN_CHARS = 200
-"""Of a value that is refused."""
+"""Characters of a refused value that a message shows."""
 
 
 class Strict(BaseModel):
-    """A section of a file that a user writes: it knows its settings, and never changes."""
+    """A frozen section of a file that a user writes; unknown settings are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Section(Strict):
-    """One whose values are of the kind they look like: `"30"` and `true` are no numbers, and `1` is no yes."""
+    """A section with strict types: `"30"` and `true` are not numbers, and `1` is not a boolean."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Contradiction(ValueError):
-    """Settings that are each right and do not go together."""
+    """Settings that are each valid and exclude each other."""
 
     def __init__(self, message: str, *fields: str) -> None:
         """`fields` are their names as seen from the model that refuses them, `section.name` where they are nested."""
@@ -46,28 +45,27 @@ class Contradiction(ValueError):
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing wrong with settings that `model` refused."""
+    """The first problem with settings that `model` refused."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
+    path = ".".join(map(str, first["loc"]))
     shown = repr(first["input"])
     shown = shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 1] + "…"
     if first["type"] == "extra_forbidden":
         known = sorted(_fields(model, first["loc"][:-1]))
-        return f"{place} is not a setting; there are {', '.join(known)} (it was given as {shown})"
+        return f"{path} is not a setting; there are {', '.join(known)} (it was given as {shown})"
     if first["type"] == "missing":
-        return f"{place} is missing; it must be given"
+        return f"{path} is missing; it must be given"
     problem = _FORMS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error" and not isinstance(first["input"], str | int | float):
-        return f"{place}: {problem}" if place else problem  # of several values together: the message names them
-    return f"{place or 'the whole'} is {shown}: {problem}"
+        return f"{path}: {problem}" if path else problem  # of several values together: the message names them
+    return f"{path or 'the whole'} is {shown}: {problem}"
 
 
 def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The names of the settings at a place within a model."""
-    found: Any = model
+    """The names of the settings at a path within a model."""
     for name in path:
-        field = found.model_fields.get(name)
+        field = model.model_fields.get(str(name))
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
             break
-        found = field.annotation
-    return list(found.model_fields)
+        model = field.annotation
+    return list(model.model_fields)

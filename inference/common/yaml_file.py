@@ -1,10 +1,10 @@
-"""YAML that remembers on which line each of its settings stands, and means what it looks like.
+"""YAML with the line number of each setting, and without YAML's surprises.
 
 >>> LinedYaml.parse("a:\\n  b: 1", "x.yaml").line(("a", "b"))
 2
 
-What YAML reads otherwise than people do is refused: a part that stands for another one (`*name`), and numbers that are
-not written in plain figures (`030` is 24 there, and `1:30` is 90).
+Text that YAML reads otherwise than people do is refused: aliases (`*name`), and numbers that are not written in plain
+figures (`030` means 24 there, and `1:30` means 90).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import yaml
 from inference.common.errors import UserError
 
 MAX_DEPTH = 20
-"""Of settings within settings."""
+"""The deepest nesting of settings."""
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
 _PLAIN_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -32,11 +32,11 @@ class LinedYaml:
 
     content: Any
     lines: dict[tuple[str, ...], int]
-    """The names on the way to a setting, to its line, from 1."""
+    """The path of a setting to its line, from 1."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises `UserError` for what is not YAML, and for a setting that is there twice."""
+        """Raises `UserError` for invalid YAML and for a setting that is there twice."""
         try:
             return cls.parse(path.read_text(encoding="utf-8"), path.name)
         except UnicodeDecodeError as error:
@@ -44,7 +44,7 @@ class LinedYaml:
 
     @classmethod
     def parse(cls, text: str, name: str) -> Self:
-        """The same from a text; `name` is what messages call the file."""
+        """As `read`, from a text; messages call the file `name`."""
         try:
             _check_shape(text, name)
             loader = yaml.SafeLoader(text)
@@ -60,24 +60,24 @@ class LinedYaml:
             mark = error.problem_mark or error.context_mark
             line = f", line {mark.line + 1}" if mark else ""
             raise UserError(f"{name}{line}: it is not YAML: {_words(error)}. Correct it there.") from error
+        except UserError:
+            raise
         except (yaml.YAMLError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
             raise UserError(f"{name} is not YAML: {' '.join(str(error).split())}. Correct it there.") from error
 
-    def line(self, place: Sequence[str]) -> int | None:
-        """Where the setting of that name stands; `None` where the file does not have it."""
-        return self.lines.get(tuple(place))
+    def line(self, path: Sequence[str]) -> int | None:
+        """The line of the setting at `path`; `None` if the file does not have it."""
+        return self.lines.get(tuple(path))
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong, on one line."""
-    said = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-    return f"{said}; indent with spaces, not with tabs" if "'\\t'" in said else said
+    """The error on one line."""
+    words = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
+    return f"{words}; indent with spaces, not with tabs" if "'\\t'" in words else words
 
 
 def _check_shape(text: str, name: str) -> None:
-    """No part that stands for another one, and nothing nested deeper than settings are."""
+    """Refuse aliases and deep nesting."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         line = event.start_mark.line + 1
@@ -90,13 +90,13 @@ def _check_shape(text: str, name: str) -> None:
             raise UserError(f"{name}, line {line}: it is nested more than {MAX_DEPTH} deep; no setting is.")
 
 
-def _walk(node: yaml.Node, place: tuple[str, ...], lines: dict[tuple[str, ...], int], name: str) -> None:
+def _walk(node: yaml.Node, path: tuple[str, ...], lines: dict[tuple[str, ...], int], name: str) -> None:
     if isinstance(node, yaml.ScalarNode):
-        _check_scalar(node, place, name)
+        _check_scalar(node, path, name)
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
-        here = (*place, str(key.value))
+        here = (*path, str(key.value))
         line = key.start_mark.line + 1
         if here in lines:
             raise UserError(
@@ -106,13 +106,13 @@ def _walk(node: yaml.Node, place: tuple[str, ...], lines: dict[tuple[str, ...], 
         _walk(value, here, lines, name)
 
 
-def _check_scalar(node: yaml.ScalarNode, place: tuple[str, ...], name: str) -> None:
-    """Numbers are written as people read them; values that YAML cannot make are named with their line."""
-    where = f"{name}, line {node.start_mark.line + 1}: {'.'.join(place)} is {node.value[:80]}"
+def _check_scalar(node: yaml.ScalarNode, path: tuple[str, ...], name: str) -> None:
+    """Refuse numbers that are not in plain figures, and values that YAML cannot construct."""
+    where = f"{name}, line {node.start_mark.line + 1}: {'.'.join(path)} is {node.value[:80]}"
     plain = {_INT: _PLAIN_INT, _FLOAT: _PLAIN_FLOAT}.get(node.tag)
     if plain is not None and not plain.fullmatch(node.value):
         raise UserError(f"{where}, which YAML reads as another number than it looks like. Write it in plain figures.")
     try:
         yaml.constructor.SafeConstructor().construct_object(node)
-    except (ValueError, KeyError, yaml.YAMLError) as error:  # a day that no calendar has, say
+    except (ValueError, KeyError, yaml.YAMLError) as error:  # an impossible date, for example
         raise UserError(f"{where}, which YAML cannot read ({error}). Put it in quotes, or correct it.") from error

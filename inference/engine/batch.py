@@ -1,61 +1,69 @@
-"""The rows that decode together: they join, take a step each, and leave, in any order and at any time."""
+"""The batch: sequences that decode together. They join, take a step each and leave, in any order and at any time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 
-from inference.engine.attention import Groups, find_groups, use_groups
+from inference.engine.attention import PromptGroups, find_prompt_groups, use_prompt_groups
 from inference.engine.cuda_graph import StaticStep
-from inference.engine.kv_cache import SlotCache
-from inference.engine.prefill import Prefill, Prompt, prefill
-from inference.engine.sampler import Chooser, Seat
-from inference.model.device import send
+from inference.engine.kv_cache import KVCache
+from inference.engine.prefill import Prefill, prefill
+from inference.engine.sampler import Sampler, sequence_noise
+from inference.engine.sequence import Sequence
+from inference.model.device import send, threads_for
 from inference.model.families import Family
 from inference.model.lora_layers import Router, Routes, make_routes
-from inference.model.threads import threads_for
 from inference.model.tokenizer import Vocabulary
 
-KEPT_BYTES = 128 * 2**20
-"""Memory that empty slots keep for the next rows; one long row made it wide for all."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MAX_IDLE_BYTES = 128 * 2**20
+"""Memory that an empty batch keeps for the next sequences; one long sequence makes the cache wide for all."""
 
 
-class Slots:
-    """Places for rows; B are taken, the first ones of the cache. Not for several threads at once."""
+class Batch:
+    """B sequences in the first B rows of the cache. Not thread-safe."""
 
     def __init__(
-        self, model: Any, family: Family, router: Router, vocabulary: Vocabulary, static_steps: bool = False
+        self,
+        model: PreTrainedModel,
+        family: Family,
+        router: Router,
+        vocabulary: Vocabulary,
+        static_steps: bool = False,
     ) -> None:
-        """With `static_steps` they can be captured (`inference.engine.cuda_graph`); on a CPU that makes them slower."""
+        """`static_steps` can be captured as CUDA graphs (`inference.engine.cuda_graph`); on a CPU they are slower."""
         self._model, self._family, self._router, self._vocabulary = model, family, router, vocabulary
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head = model.get_output_embeddings()
         self._num_weights = sum(layer.weight.numel() for layer in (*router.layers.values(), self._head))
         self._device: torch.device = model.device
         self._static = StaticStep(model, family, router) if static_steps else None
-        self._has_groups = self._device.type == "cpu" and not static_steps  # where it was measured
+        self._has_groups = self._device.type == "cpu" and not static_steps  # measured there only
         if self._has_groups:
-            use_groups(self._decoder)
+            use_prompt_groups(self._decoder)
         self._step = 0
         self.release()
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._sequences)
 
     def release(self) -> None:
-        """Forget all rows, and give back the memory they stood in."""
+        """Drop all sequences and give back their memory."""
         if self._static is not None:
             self._static.forget()
-        self._cache = SlotCache(self._model.config.get_text_config().num_hidden_layers)
+        self._cache = KVCache(self._model.config.get_text_config().num_hidden_layers)
         self.clear()
 
     def clear(self) -> None:
-        """Forget all rows, and keep some of their memory for the next ones."""
-        if self._cache.nbytes > KEPT_BYTES and self._static is None:  # graphs know the tensors by their place
-            self._cache = SlotCache(len(self._cache.layers))
-        self._seats: list[Seat] = []
+        """Drop all sequences and keep some of their memory for the next ones."""
+        if self._cache.nbytes > MAX_IDLE_BYTES and self._static is None:  # graphs refer to the tensors by address
+            self._cache = KVCache(len(self._cache.layers))
+        self._sequences: list[Sequence] = []
         self._column = self._low = 0
         """The column that is written next, and the first that any row looks at."""
         self._tokens = torch.empty(0, dtype=torch.long, device=self._device)  # (B,)
@@ -64,51 +72,76 @@ class Slots:
         self._mask: torch.Tensor | None = None
         """(B, 1, 1, columns), added to the attention's scores; `None` where nothing is hidden."""
         self._routes: Routes = {}
-        self._options: dict[str, Groups] = {}
-        """What the language model is told beside that."""
-        self._chooser: Chooser | None = None
+        self._options: dict[str, PromptGroups] = {}
+        """Further arguments of the language model's forward."""
+        self._sampler: Sampler | None = None
         self._is_arranged = False
-        self._router.use(self._routes)  # so that no adapter is kept
+        self._router.use(self._routes)  # keeps no adapter alive
 
-    def join(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Read the prompts and give them places after the others; returns their first tokens."""
-        read = prefill(self._model, self._family, self._router, self._vocabulary, prompts)
-        num_old, num_new = len(self._seats), len(prompts)
-        self._is_arranged = False  # also if there is no memory for them: part of the cache may be another by then
-        self._make_room(read, prompts)
+    def join(self, sequences: list[Sequence]) -> list[int]:
+        """Prefill the sequences and append them as rows; returns their first tokens."""
+        read = prefill(self._model, self._family, self._router, self._vocabulary, sequences)
+        num_old, num_new = len(self._sequences), len(sequences)
+        self._is_arranged = False  # also if memory runs out: part of the cache may have been replaced by then
+        self._make_room(read, sequences)
         end = self._column
-        seats = [Seat.take(prompt, end - len(prompt.ids), self._step) for prompt in prompts]
-        low = min(seat.start for seat in (*self._seats, *seats))
+        for sequence in sequences:
+            request, skipped = sequence.request, sequence.num_prefix_tokens
+            sequence.start, sequence.first_step = end - len(sequence.prompt_ids), self._step
+            if request.temperature > 0:
+                sequence.noise = sequence_noise(request.seed, skipped + request.max_new_tokens)[skipped:]
+        low = min(sequence.start for sequence in (*self._sequences, *sequences))
         self._cache.clear(0, num_old, low, self._low)
         self._cache.clear(num_old, num_old + num_new, low, end - read.length)
-        if self._static is not None:  # which looks at what is not written yet, and hides it
+        if self._static is not None:  # it looks at columns that are not written yet, and masks them
             self._cache.clear(num_old, num_old + num_new, end, self._cache.num_columns)
         self._cache.write(num_old, read.states, read.sources, end)
-        tokens = Chooser(seats, self._vocabulary, self._device).choose(read.logits, self._step)
-        made = tokens.tolist()
+        tokens = Sampler(sequences, self._vocabulary, self._device).choose(read.logits, self._step)
+        token_ids = tokens.tolist()
         offsets = read.positions - end
         offsets = torch.cat([self._offsets, offsets], dim=-2) if num_old else offsets
         self._offsets, self._tokens = offsets, torch.cat([self._tokens, tokens])
-        self._seats += seats
+        self._sequences = [*self._sequences, *sequences]
         self._low = low
-        return made
+        return token_ids
 
     def step(self) -> torch.Tensor:
-        """One token more for each row: (B,), in the order of their places. Nothing waits for them to be there."""
+        """One more token for each row, (B,). It does not wait for the device."""
         self._step += 1
         if self._column == self._cache.num_columns:
-            self._cache.widen(max(_length(seat.prompt) for seat in self._seats))
+            self._cache.widen(max(sequence.max_length for sequence in self._sequences))
             self._is_arranged = False
             if self._column == self._cache.num_columns:
-                self._rebase(self._column - self._low)
+                self._shift_to(self._column - self._low)
         if not self._is_arranged:
             self._arrange()
-        assert self._chooser is not None
-        with threads_for(self._num_weights, len(self._seats)):
+        assert self._sampler is not None
+        with threads_for(self._num_weights, len(self._sequences)):
             logits = self._forward() if self._static is None else self._static(self._tokens, self._column)
             self._column += 1
-            self._tokens = self._chooser.choose(logits, self._step)
+            self._tokens = self._sampler.choose(logits, self._step)
         return self._tokens
+
+    def leave(self, rows: Collection[int]) -> list[int]:
+        """Free these rows; the last rows move into the gaps. Returns the old row of each row that stays."""
+        num_left = len(self._sequences) - len(rows)
+        if not num_left:
+            self.clear()
+            return []
+        gaps = [row for row in sorted(rows) if row < num_left]
+        movers = [row for row in range(num_left, len(self._sequences)) if row not in rows]
+        order = list(range(num_left))
+        for gap, mover in zip(gaps, movers, strict=True):
+            order[gap] = mover
+        if movers:
+            self._cache.move(movers, gaps, self._low, self._column)
+        index = send(torch.tensor(order), self._device)
+        self._sequences = [self._sequences[row] for row in order]
+        self._tokens, self._offsets = self._tokens[index], self._offsets[..., index, :]
+        self._low, self._is_arranged = min(sequence.start for sequence in self._sequences), False
+        self._routes = {}
+        self._router.use(self._routes)  # until the next step only the sequences keep adapters alive
+        return order
 
     def _forward(self) -> torch.Tensor:
         """Logits (B, V) of the next token of each row."""
@@ -125,66 +158,42 @@ class Slots:
         ).last_hidden_state  # (B, 1, hidden)
         return self._head(hidden[:, 0])
 
-    def leave(self, places: Collection[int]) -> list[int]:
-        """Free these places; the last rows move into them. Returns which row is where now, by its place before."""
-        num_left = len(self._seats) - len(places)
-        if not num_left:
-            self.clear()
-            return []
-        holes = [place for place in sorted(places) if place < num_left]
-        movers = [place for place in range(num_left, len(self._seats)) if place not in places]
-        order = list(range(num_left))
-        for hole, mover in zip(holes, movers, strict=True):
-            order[hole] = mover
-        if movers:
-            self._cache.move(movers, holes, self._low, self._column)
-        index = send(torch.tensor(order), self._device)
-        self._seats = [self._seats[place] for place in order]
-        self._tokens, self._offsets = self._tokens[index], self._offsets[..., index, :]
-        self._low, self._is_arranged = min(seat.start for seat in self._seats), False
-        self._routes = {}
-        self._router.use(self._routes)  # until the next step no adapter is kept but those of seats
-        return order
-
-    def _make_room(self, read: Prefill, prompts: Sequence[Prompt]) -> None:
-        """Rows and columns for the newcomers, and the prompts' length to the left of the next column."""
-        longest = max(_length(prompt) for prompt in (*(s.prompt for s in self._seats), *prompts))
-        self._cache.reserve(read.states, len(self._seats) + len(prompts), longest + 1)
-        if not self._seats:
+    def _make_room(self, read: Prefill, newcomers: list[Sequence]) -> None:
+        """Reserve rows and columns for the newcomers, with room for their prompts left of the next column."""
+        longest = max(sequence.max_length for sequence in (*self._sequences, *newcomers))
+        self._cache.reserve(read.states, len(self._sequences) + len(newcomers), longest + 1)
+        if not self._sequences:
             self._column = self._low = read.length
         elif self._column < read.length:
-            self._rebase(read.length)
+            self._shift_to(read.length)
 
-    def _rebase(self, column: int) -> None:
+    def _shift_to(self, column: int) -> None:
         """Move all rows so that `column` is written next; there are as many columns as the longest row needs."""
         shift = column - self._column
         offsets = self._offsets - shift
-        self._cache.shift(len(self._seats), self._low, self._column, self._low + shift)
+        self._cache.shift(len(self._sequences), self._low, self._column, self._low + shift)
         if self._static is not None:
-            self._cache.clear(0, len(self._seats), column, self._cache.num_columns)
-        self._seats = [Seat(s.prompt, s.start + shift, s.born, s.noise) for s in self._seats]
+            self._cache.clear(0, len(self._sequences), column, self._cache.num_columns)
+        for sequence in self._sequences:
+            sequence.start += shift
         self._low, self._column, self._offsets = self._low + shift, column, offsets
         self._is_arranged = False
 
     def _arrange(self) -> None:
-        """Lay out what stays the same until a row comes or goes."""
-        starts, adapters = [seat.start for seat in self._seats], [seat.prompt.adapter for seat in self._seats]
-        self._chooser, self._is_arranged = Chooser(self._seats, self._vocabulary, self._device), True
+        """Prepare what stays the same until a row comes or goes."""
+        starts = [sequence.start for sequence in self._sequences]
+        adapters = [sequence.adapter for sequence in self._sequences]
+        self._sampler, self._is_arranged = Sampler(self._sequences, self._vocabulary, self._device), True
         if self._static is not None:
             self._static.arrange(self._cache, adapters, starts, self._offsets)
             return
-        self._cache.open(len(self._seats), self._low, self._column)
+        self._cache.select(len(self._sequences), self._low, self._column)
         self._mask = None
         if max(starts) > self._low:
             columns = torch.arange(self._low, self._cache.num_columns, device=self._device)
             hidden = columns < send(torch.tensor(starts), self._device)[:, None]  # (B, columns)
             mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=self._device)
             self._mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None]  # (B, 1, 1, columns)
-        groups = find_groups(self._seats, self._cache, self._low) if self._has_groups else None
+        groups = find_prompt_groups(self._sequences, self._cache, self._low) if self._has_groups else None
         self._options = {} if groups is None else {"groups": groups}
         self._routes = make_routes(adapters, self._device)
-
-
-def _length(prompt: Prompt) -> int:
-    """Columns that a row takes in the end."""
-    return len(prompt.ids) + prompt.row.max_new_tokens

@@ -1,8 +1,8 @@
-"""A decode step whose tensors keep their shapes and places, so that a CUDA graph holds it: one launch, not thousands.
+"""A decode step whose tensors keep their shapes and addresses, so that a CUDA graph can replay it as one launch.
 
-It looks at every column of the cache and hides those that a row does not have, and it has a power of two of rows, the
-last of which may be nobody's. Only on CUDA is it captured, and only where that was asked for (`LOOKTHINK_CUDA_GRAPHS`):
-no such machine was to be had, so the capture itself has never run. On a CPU the very same step runs as it is.
+It looks at every column of the cache and masks those that a row does not have. It has a power of two of rows; the last
+ones may be unused. It is captured on CUDA only, and only if `LOOKTHINK_CUDA_GRAPHS` asks for it. On a CPU the same step
+runs without a graph. The capture itself has not been run: no such machine was available.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from inference.engine.kv_cache import SlotCache
+from inference.engine.kv_cache import KVCache
 from inference.model.device import send
 from inference.model.families import Family
 from inference.model.lora_layers import Adapter, Router, Routes, make_routes
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 WARM_UP_STEPS = 2
-"""Steps of a plan before it is captured; libraries make their work spaces in them."""
-MAX_PLANS = 8
-"""Kept, the least recently used leaves first; each keeps its adapters alive."""
+"""Steps before a capture, in which libraries allocate their work spaces."""
+MAX_GRAPHS = 8
+"""Graphs kept; the least recently used is dropped first. Each keeps its adapters alive."""
 
 
 @dataclass(eq=False)
-class _Plan:
-    """One step of R rows, some of them nobody's, on one cache and with some adapters."""
+class _StepGraph:
+    """The inputs and the graph of one step of R rows, some of them unused, on one cache and with some adapters."""
 
     tokens: torch.Tensor
     """(R,)."""
@@ -38,87 +41,87 @@ class _Plan:
     column: torch.Tensor
     """(1,)."""
     adapters: Sequence[Adapter | None]
-    """What the routes are made of: while it is kept, no other adapter has its `id`."""
+    """The adapters of `routes`, kept alive so that no other adapter gets their `id`."""
     routes: Routes
     num_steps: int = 0
-    graph: Any = None
+    graph: torch.cuda.CUDAGraph | None = None
     logits: torch.Tensor | None = None
-    """(R, V), where the graph leaves them."""
+    """(R, V), where the graph writes them."""
 
 
 class StaticStep:
-    """The step of a model's slots. Not for several threads at once."""
+    """The static step of a model's batch. Not thread-safe."""
 
-    def __init__(self, model: Any, family: Family, router: Router) -> None:
+    def __init__(self, model: PreTrainedModel, family: Family, router: Router) -> None:
         self._decoder, self._embed = model.get_decoder(), model.get_input_embeddings()
         self._head, self._family, self._router = model.get_output_embeddings(), family, router
         self._device, self._dtype = model.device, model.dtype
-        self._plans: OrderedDict[tuple, _Plan] = OrderedDict()
+        self._graphs: OrderedDict[tuple, _StepGraph] = OrderedDict()
         self._num_rows = 0
 
     def forget(self) -> None:
-        """Drop all plans, with the adapters that they keep."""
-        self._plans.clear()
+        """Drop all graphs, with the adapters that they keep."""
+        self._graphs.clear()
 
     def arrange(
-        self, cache: SlotCache, adapters: Sequence[Adapter | None], starts: Sequence[int], offsets: torch.Tensor
+        self, cache: KVCache, adapters: Sequence[Adapter | None], starts: Sequence[int], offsets: torch.Tensor
     ) -> None:
-        """From now on B rows step, with these adapters, first columns, and offsets (…, B, 1)."""
+        """Prepare for steps of B rows with these adapters, first columns and offsets (…, B, 1)."""
         self._cache, self._num_rows = cache, len(starts)
         size = 1 << (self._num_rows - 1).bit_length()
         more = size - self._num_rows
-        adapters = [*adapters, *[adapters[0]] * more]  # a row that is nobody's needs no adapter of its own
+        adapters = [*adapters, *[adapters[0]] * more]  # an unused row needs no adapter of its own
         routes = make_routes(adapters, self._device)
         masks = tuple(name for name, route in routes.items() if route.others is not None)
         key = (cache.version, size, tuple({id(adapter): None for adapter in adapters}), masks)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._made(size, offsets, adapters, routes)
-        self._plans.move_to_end(key)
-        while len(self._plans) > MAX_PLANS or next(iter(self._plans))[0] != cache.version:
-            self._plans.popitem(last=False)
+        step = self._graphs.get(key)
+        if step is None:
+            step = self._graphs[key] = self._new(size, offsets, adapters, routes)
+        self._graphs.move_to_end(key)
+        while len(self._graphs) > MAX_GRAPHS or next(iter(self._graphs))[0] != cache.version:
+            self._graphs.popitem(last=False)
         for name in masks:
-            others, new = plan.routes[name].others, routes[name].others
+            others, new = step.routes[name].others, routes[name].others
             assert others is not None and new is not None
             others.copy_(new)
-        plan.starts.copy_(send(torch.tensor([*starts, *[0] * more]), self._device))
-        plan.offsets.zero_()
-        plan.offsets[..., : self._num_rows, :] = offsets
-        plan.tokens.zero_()
-        self._plan = plan
+        step.starts.copy_(send(torch.tensor([*starts, *[0] * more]), self._device))
+        step.offsets.zero_()
+        step.offsets[..., : self._num_rows, :] = offsets
+        step.tokens.zero_()
+        self._current = step
 
     def __call__(self, tokens: torch.Tensor, column: int) -> torch.Tensor:
         """Logits (B, V) after the tokens (B,), which are written to the column."""
-        plan = self._plan
-        plan.tokens[: self._num_rows] = tokens
-        plan.column.fill_(column)
-        plan.num_steps += 1
-        if plan.graph is None and self._device.type == "cuda" and plan.num_steps > WARM_UP_STEPS:
-            plan.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(plan.graph):
-                plan.logits = self._forward(plan)
-        if plan.graph is not None and plan.logits is not None:
-            plan.graph.replay()
-            return plan.logits[: self._num_rows]
-        return self._forward(plan)[: self._num_rows]
+        step = self._current
+        step.tokens[: self._num_rows] = tokens
+        step.column.fill_(column)
+        step.num_steps += 1
+        if step.graph is None and self._device.type == "cuda" and step.num_steps > WARM_UP_STEPS:
+            step.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(step.graph):
+                step.logits = self._forward(step)
+        if step.graph is not None and step.logits is not None:
+            step.graph.replay()
+            return step.logits[: self._num_rows]
+        return self._forward(step)[: self._num_rows]
 
-    def _made(self, size: int, offsets: torch.Tensor, adapters: Sequence[Adapter | None], routes: Routes) -> _Plan:
+    def _new(self, size: int, offsets: torch.Tensor, adapters: Sequence[Adapter | None], routes: Routes) -> _StepGraph:
         def empty(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.long, device=self._device)
 
-        return _Plan(empty(size), empty(size), empty(*offsets.shape[:-2], size, 1), empty(1), adapters, routes)
+        return _StepGraph(empty(size), empty(size), empty(*offsets.shape[:-2], size, 1), empty(1), adapters, routes)
 
-    def _forward(self, plan: _Plan) -> torch.Tensor:
-        """Logits (R, V); nothing in it depends on a number that the host knows."""
-        self._router.use(plan.routes)
-        self._cache.open_whole(len(plan.tokens), plan.column)
+    def _forward(self, step: _StepGraph) -> torch.Tensor:
+        """Logits (R, V); nothing in it depends on a number that only the host knows."""
+        self._router.use(step.routes)
+        self._cache.select_all(len(step.tokens), step.column)
         columns = torch.arange(self._cache.num_columns, device=self._device)
-        hidden = (columns < plan.starts[:, None]) | (columns > plan.column)  # (R, columns)
+        hidden = (columns < step.starts[:, None]) | (columns > step.column)  # (R, columns)
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=self._device).masked_fill_(hidden, -torch.inf)
         state = self._decoder(
-            inputs_embeds=self._embed(plan.tokens[:, None]),
+            inputs_embeds=self._embed(step.tokens[:, None]),
             attention_mask=self._family.step_mask(mask[:, None, None]),
-            position_ids=plan.offsets + plan.column,
+            position_ids=step.offsets + step.column,
             past_key_values=self._cache,
             use_cache=True,
         ).last_hidden_state  # (R, 1, hidden)

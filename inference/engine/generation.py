@@ -1,96 +1,95 @@
-"""One decode: rows from their prompts to their completions, as whoever asked for them reads along."""
+"""A generation: sequences asked for together, read as text while they are generated."""
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
-from inference.engine.prefill import Prompt
-from inference.engine.tickets import Lane, Ticket
+from inference.engine.sequence import Sequence, SequenceGroup
 from inference.model.request import Completion
-from inference.model.tokenizer import TextStream
-
-if TYPE_CHECKING:
-    from inference.engine.engine import Engine
+from inference.model.tokenizer import ChatTokenizer, TextStream
 
 
-class Reader:
-    """Reads along with one lane: its tokens as text."""
+class SequenceReader:
+    """Reads a sequence's tokens as text, as they come."""
 
-    def __init__(self, lane: Lane, stream: TextStream, ends: frozenset[int]) -> None:
-        self.lane, self._stream, self._ends = lane, stream, ends
+    def __init__(self, sequence: Sequence, tokenizer: ChatTokenizer) -> None:
+        self.sequence = sequence
+        self._stream, self._ends = TextStream(tokenizer), tokenizer.vocabulary.ends
         self.num_tokens = 0
-        """Those that have been read."""
+        """Tokens read so far."""
 
     @property
     def is_over(self) -> bool:
-        """True once all that comes has been read."""
-        return self.lane.over and self.num_tokens == len(self.lane.tokens)
+        """True once everything that comes has been read."""
+        return self.sequence.over and self.num_tokens == len(self.sequence.tokens)
 
     @property
     def has_news(self) -> bool:
-        """True if there is something to read, or nothing comes any more."""
-        return self.lane.over or len(self.lane.tokens) > self.num_tokens
+        """True if there is something to read, or nothing more comes."""
+        return self.sequence.over or len(self.sequence.tokens) > self.num_tokens
 
     @property
     def text(self) -> str:
-        """The row's prefix and what has been read."""
-        return self.lane.prompt.row.prefix + self._stream.text
+        """The request's prefix and the text read so far."""
+        return self.sequence.request.prefix + self._stream.text
 
     @property
     def seconds(self) -> float:
-        """From the decode's start to the last token read."""
-        return self.lane.tokens[self.num_tokens - 1][1] if self.num_tokens else 0.0
+        """From the generation's start to the last token read."""
+        return self.sequence.tokens[self.num_tokens - 1][1] if self.num_tokens else 0.0
 
     def read(self) -> str | None:
-        """The text that the next token completes, `None` if there is none yet.
+        """Reads the next token; returns the text it completes, `None` if there is no token yet.
 
-        Where a limit or a stop cuts a character in two, its first half is left out: Continue then makes it anew.
+        Where a limit or a stop cuts a character in two, its first half is left out: Continue makes it anew.
         """
-        if self.num_tokens == len(self.lane.tokens):
+        if self.num_tokens == len(self.sequence.tokens):
             return None
-        token, _ = self.lane.tokens[self.num_tokens]
+        token, _ = self.sequence.tokens[self.num_tokens]
         self.num_tokens += 1
         return self._stream.close() if token in self._ends else self._stream.feed(token)
 
     def completion(self) -> Completion:
-        """As far as it has been read."""
-        lane, row, read = self.lane, self.lane.prompt.row, self.lane.tokens[: self.num_tokens]
+        """The completion as far as it has been read."""
+        sequence, tokens = self.sequence, self.sequence.tokens[: self.num_tokens]
         return Completion(
             text=self.text,
-            token_ids=tuple(id_ for id_, _ in read),
-            num_tokens=len(read),
+            token_ids=tuple(token for token, _ in tokens),
+            num_tokens=len(tokens),
             seconds=self.seconds,
-            first_token_seconds=read[0][1] if read else 0.0,
-            truncated=len(read) >= row.max_new_tokens and not lane.ended,
-            stopped=lane.stopped and self.is_over,
+            first_token_seconds=tokens[0][1] if tokens else 0.0,
+            truncated=len(tokens) >= sequence.request.max_new_tokens and not sequence.ended,
+            stopped=sequence.stopped and self.is_over,
         )
 
 
-class Decode:
-    """Rows being completed. Iterate it: each time it yields the rows' new text as (row index, text).
+class Generation:
+    """Completions under way, made by `Engine.stream`. Each iteration yields new text as (request's index, text).
 
-        decode = engine.stream(rows, stop)
-        for updates in decode:
+        generation = engine.stream(requests, stop)
+        for updates in generation:
             for index, text in updates: ...
-        decode.completions  # one per row, in order; also in between, as far as they have come
+        generation.completions  # one per request, in order; also in between, as far as they have come
 
-    Rows of all decodes of an engine share its steps: whoever waits for text makes the next step, unless another one has
-    made it meanwhile. One that is given up (nothing refers to it any more) frees its slots. A set `stop` ends it before
-    the next step. Iterating raises what broke its rows.
+    All generations of an engine share its steps: whoever waits for text makes the next step, unless another thread has
+    made it meanwhile. A generation that nothing refers to any more frees its rows. A set `stop` ends it before the next
+    step. Iterating raises the error that ended it.
     """
 
-    def __init__(self, engine: Engine, prompts: Sequence[Prompt], stop: threading.Event | None, started: float) -> None:
-        self._engine = engine
-        lanes = [Lane(i, prompt) for i, prompt in enumerate(prompts)]
-        self.ticket = Ticket(lanes, stop, started)
-        ends = engine.tokens.vocabulary.ends
-        self.readers = [Reader(lane, TextStream(engine.tokens), ends) for lane in lanes]
-        """By row."""
+    def __init__(
+        self,
+        group: SequenceGroup,
+        tokenizer: ChatTokenizer,
+        step: Callable[[Callable[[], bool]], None],
+        give_up: Callable[[SequenceGroup], None],
+    ) -> None:
+        """`step` and `give_up` are the engine's."""
+        self.group, self._step = group, step
+        self.readers = [SequenceReader(sequence, tokenizer) for sequence in group.sequences]
+        """By request."""
         self._open = list(self.readers)
-        weakref.finalize(self, engine.give_up, self.ticket).atexit = False
+        weakref.finalize(self, give_up, group).atexit = False
 
     def __iter__(self) -> Iterator[list[tuple[int, str]]]:
         return self
@@ -102,43 +101,45 @@ class Decode:
                 return updates
             if self.is_over:
                 raise StopIteration
-            self._engine.step(self.has_news)
+            self._step(self.has_news)
 
     @property
     def is_over(self) -> bool:
-        """True once every row has ended and been read. Raises what broke its rows."""
-        if self.ticket.error is not None:
-            raise self.ticket.error
+        """True once every sequence has ended and been read. Raises the error that ended them."""
+        self._raise_error()
         return not self._open
 
     @property
     def completions(self) -> list[Completion]:
-        """One per row, in the order of the rows, as far as they have been read."""
+        """One per request, in order, as far as they have been read."""
         return [reader.completion() for reader in self.readers]
 
     def token_ids(self) -> list[list[int]]:
-        """Each row's new tokens as far as they have come, read or not. Raises what broke its rows."""
-        if self.ticket.error is not None:
-            raise self.ticket.error
-        return [[token for token, _ in lane.tokens] for lane in self.ticket.lanes]
+        """Each sequence's new tokens so far, read or not. Raises the error that ended them."""
+        self._raise_error()
+        return [[token for token, _ in sequence.tokens] for sequence in self.group.sequences]
 
     def has_news(self) -> bool:
-        """True if there is something to read, or nothing comes any more."""
-        return self.ticket.error is not None or any(reader.has_news for reader in self._open)
+        """True if there is something to read, or nothing more comes."""
+        return self.group.error is not None or any(reader.has_news for reader in self._open)
 
     def has_ended(self) -> bool:
-        """True if nothing comes any more, read or not."""
-        return self.ticket.error is not None or self.ticket.is_over
+        """True if nothing more comes, read or not."""
+        return self.group.error is not None or self.group.is_over
 
     def read(self) -> list[tuple[int, str]] | None:
-        """The new text of a step, without waiting; `None` if no row has a new token."""
-        texts = [(reader.lane.index, reader.read()) for reader in self._open]
+        """The new text of one step, without waiting; `None` if no sequence has a new token."""
+        texts = [(reader.sequence.index, reader.read()) for reader in self._open]
         self._open = [reader for reader in self._open if not reader.is_over]
         if all(text is None for _, text in texts):
             return None
         return [(index, text) for index, text in texts if text]
 
     def skip(self) -> None:
-        """Read to the end if nothing more comes; for who wants the completions alone."""
+        """Read to the end if nothing more comes; for callers that want the completions alone."""
         while self.has_ended() and self.read() is not None:
             pass
+
+    def _raise_error(self) -> None:
+        if self.group.error is not None:
+            raise self.group.error

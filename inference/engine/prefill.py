@@ -1,65 +1,53 @@
-"""Rows made ready, and the forward that reads them: prompts padded on the left, equal ones once."""
+"""Prefill: one forward over the prompts of new sequences, padded on the left, equal prompts once."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import DynamicCache
 
-from inference.model.families import Family, ImageEncoding, tower_output
-from inference.model.lora_layers import Adapter, Router, make_routes
-from inference.model.request import Row
+from inference.engine.sequence import PrefixKey, Sequence
+from inference.model.families import Family, tower_output
+from inference.model.lora_layers import Router, make_routes
 from inference.model.tokenizer import Vocabulary
 
-
-@dataclass(frozen=True)
-class Prompt:
-    """A row made ready: its token ids end with those of the row's prefix."""
-
-    row: Row
-    ids: tuple[int, ...]
-    num_prefix_tokens: int
-    image: ImageEncoding
-    adapter: Adapter | None
-
-    @property
-    def key(self) -> tuple:
-        """Equal for rows that share their prefill."""
-        return self.ids, id(self.image), id(self.adapter)
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """What prompts came to; they are P distinct ones, padded to T, for B rows."""
+    """The result for B sequences with P distinct prompts, padded to T tokens."""
 
     logits: torch.Tensor
-    """(B, V), of the first new token of each row."""
+    """(B, V), of the first new token of each sequence."""
     positions: torch.Tensor
     """(…, B, 1), of the first new token."""
     states: list[tuple[torch.Tensor, torch.Tensor]]
     """By layer the P prompts' keys and values (P, heads, T, width), zero where they are padded."""
     sources: torch.Tensor
-    """(B,), which of the P prompts a row has."""
+    """(B,), which of the P prompts a sequence has."""
     length: int
     """T."""
 
 
-def prefill(model: Any, family: Family, router: Router, vocabulary: Vocabulary, prompts: Sequence[Prompt]) -> Prefill:
-    """Read the prompts of B rows, each distinct one once."""
-    place: dict[tuple, int] = {}
-    for prompt in prompts:
-        place.setdefault(prompt.key, len(place))
-    distinct = list({prompt.key: prompt for prompt in prompts}.values())
+def prefill(
+    model: PreTrainedModel, family: Family, router: Router, vocabulary: Vocabulary, sequences: list[Sequence]
+) -> Prefill:
+    """Read the prompts of B sequences, each distinct one once."""
+    first_of: dict[PrefixKey, Sequence] = {}
+    for sequence in sequences:
+        first_of.setdefault(sequence.prefix_key, sequence)
+    distinct = list(first_of.values())
     ids, mask = _pad(distinct, vocabulary.pad)  # (P, T), (P, T)
-    images = [prompt.image for prompt in distinct]
+    images = [sequence.image for sequence in distinct]
     positions = family.positions(ids, mask, vocabulary.image, images).to(model.device)  # (…, P, T)
     is_dense = bool(mask.all())
     ids, mask = ids.to(model.device), mask.to(model.device)
-    router.use(make_routes([prompt.adapter for prompt in distinct], model.device))
+    router.use(make_routes([sequence.adapter for sequence in distinct], model.device))
     cache = DynamicCache(config=model.config)
     try:
         logits = model(
@@ -72,24 +60,26 @@ def prefill(model: Any, family: Family, router: Router, vocabulary: Vocabulary, 
             logits_to_keep=1,
         ).logits[:, -1]  # (P, V)
     finally:
-        router.use({})  # no adapter is kept, also where there was no memory for this
-    layers: Any = cache.layers
-    states = [(layer.keys, layer.values) for layer in layers]
+        router.use({})  # keeps no adapter alive, also after an error
+    layers = cast(Any, cache.layers)
+    states: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in layers]
     if not is_dense:
         padding = ~mask[:, None, :, None]
         for tensor in itertools.chain(*states):
             tensor.masked_fill_(padding, 0)
-    sources = torch.tensor([place[prompt.key] for prompt in prompts], device=model.device)
+    number_of = {key: number for number, key in enumerate(first_of)}
+    sources = torch.tensor([number_of[sequence.prefix_key] for sequence in sequences], device=model.device)
     following = family.next_positions(positions)[..., sources, :]
     return Prefill(logits[sources], following, states, sources, ids.shape[1])
 
 
-def _pad(prompts: Sequence[Prompt], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _pad(sequences: list[Sequence], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Left-padded ids (P, T) and their mask (P, T, bool), on the CPU."""
-    longest = max(len(prompt.ids) for prompt in prompts)
-    ids = torch.full((len(prompts), longest), pad)
-    mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
-    for i, prompt in enumerate(prompts):
-        ids[i, longest - len(prompt.ids) :] = torch.tensor(prompt.ids)
-        mask[i, longest - len(prompt.ids) :] = True
+    longest = max(len(sequence.prompt_ids) for sequence in sequences)
+    ids = torch.full((len(sequences), longest), pad)
+    mask = torch.zeros(len(sequences), longest, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        start = longest - len(sequence.prompt_ids)
+        ids[i, start:] = torch.tensor(sequence.prompt_ids)
+        mask[i, start:] = True
     return ids, mask

@@ -1,211 +1,229 @@
-"""Rows of many decodes on one set of slots: who waits, who has a slot, and a step for all of them.
+"""The scheduler: decides which sequences wait and which run in the batch, and makes a step for all that run.
 
-A device apart from the host can work on a step while the host is busy with the tokens of the one before. So a pool may
-look ahead: it begins each step before it reads the tokens of the last. A row that comes to its length limit leaves in
-time, for that can be told without them; one that came to an end token is found out a step late, and the token that it
-got meanwhile is nobody's.
+A GPU can work on a step while the host handles the tokens of the step before. So a scheduler may run ahead: it begins
+each step before it reads the tokens of the last one. A sequence that reaches its length limit leaves in time, since
+that is known without its tokens. One that reaches an end token is found out a step late; its extra token is dropped.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from inference.engine.batch import Slots
-from inference.engine.tickets import Flight, Lane, Ticket
-from inference.model.device import Arrival
+from inference.engine.batch import Batch
+from inference.engine.sequence import PrefixKey, Sequence, SequenceGroup
+from inference.model.device import HostCopy
 from inference.model.lora_layers import fit_together
 
-PREFILL_TOKENS = 8_192
-"""Prompt tokens, padding included, that are read at once."""
-PATIENCE_STEPS = 256
-"""Steps in which rows may overtake one whose adapter does not fit beside those that run; then all wait with it."""
+MAX_PREFILL_TOKENS = 8_192
+"""Prompt tokens, padding included, that go through one prefill."""
+MAX_OVERTAKEN_STEPS = 256
+"""Steps in which others may overtake a sequence whose adapter does not fit beside the running ones. Then all wait."""
 
 
-class Pool:
-    """First come, first served. Whoever steps holds the engine's lock."""
+@dataclass(frozen=True, eq=False)
+class PendingStep:
+    """A step that was begun, and whose tokens have not been read."""
 
-    def __init__(self, slots: Slots, num_slots: int, ends: frozenset[int], hidden_size: int, looks_ahead: bool) -> None:
-        """`hidden_size` is the model's: what adapters may run together goes by it."""
-        self._slots, self._num_slots, self._ends, self._hidden_size = slots, num_slots, ends, hidden_size
-        self.looks_ahead = looks_ahead
-        """See above; it may change between steps."""
-        self._tickets: list[Ticket] = []
-        self._waiting: deque[tuple[Ticket, Lane]] = deque()
-        self._running: list[tuple[Ticket, Lane]] = []
-        """By place in the slots; never changed in place, since flights have it too."""
-        self._flights: deque[Flight] = deque()
-        """Steps that were begun and not read, the first first: at most one between two calls."""
+    sequences: list[Sequence]
+    """By row of the batch in that step."""
+    tokens: HostCopy
+
+    @property
+    def is_needed(self) -> bool:
+        """True unless all its sequences are over."""
+        return not all(sequence.over for sequence in self.sequences)
+
+
+class Scheduler:
+    """First come, first served. Not thread-safe: the engine calls it with its lock held."""
+
+    def __init__(
+        self, batch: Batch, max_num_seqs: int, ends: frozenset[int], hidden_size: int, runs_ahead: bool
+    ) -> None:
+        """`max_num_seqs` run at once; `ends` are the end tokens. The model's `hidden_size` decides which adapters may
+        share a batch."""
+        self._batch, self._max_num_seqs, self._ends, self._hidden_size = batch, max_num_seqs, ends, hidden_size
+        self.runs_ahead = runs_ahead
+        """Whether a step begins before the tokens of the last are read; it may change between steps."""
+        self._groups: list[SequenceGroup] = []
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        """By row of the batch. Replaced and never changed in place, since pending steps refer to it."""
+        self._pending: deque[PendingStep] = deque()
+        """Oldest first; at most one between two calls of `step`."""
         self._num_overtaken = 0
-        """Steps in which the first that waits was overtaken."""
+        """Steps in which the first waiting sequence was overtaken."""
 
-    def add(self, ticket: Ticket) -> None:
-        """Its rows wait for slots from now on. For any thread."""
-        self._tickets.append(ticket)
-        self._waiting.extend((ticket, lane) for lane in ticket.lanes)
+    @property
+    def num_free(self) -> int:
+        """Sequences that could be added and would run in the next step; for any thread."""
+        return max(0, self._max_num_seqs - len(self._running) - len(self._waiting))
+
+    def add(self, group: SequenceGroup) -> None:
+        """Let its sequences wait for room in the batch."""
+        self._groups.append(group)
+        self._waiting.extend(group.sequences)
 
     def release(self) -> None:
-        """Give back the slots' memory. No row may be in one."""
-        assert not self._running, "rows are in the slots"
-        self._slots.release()
+        """Give back the batch's memory. Nothing may be running."""
+        assert not self._running, "sequences are running"
+        self._batch.release()
 
     def step(self) -> None:
-        """Let rows go that are stopped, give each running row a token, and give free slots to those that wait.
+        """Remove stopped sequences, give each running one a token, and let waiting ones take the free rows.
 
-        What breaks is kept in the tickets of the rows it broke.
+        An error ends the sequences it hit and is kept in their groups.
         """
         self.tidy()
         was_running = bool(self._running)
         if was_running:
-            self._begin()
-        self._land()
-        while newcomers := self._next():
+            self._begin_step()
+        self._finish_steps()
+        while newcomers := self._take_waiting():
             self._admit(newcomers)
             if was_running:
-                break  # the others go on after as much of reading as that
+                break  # one prefill at a time, so that the running ones do not stall
         self._forget()
 
-    def _begin(self) -> None:
-        """A step of the rows that run."""
+    def tidy(self) -> None:
+        """Remove the sequences of groups that were stopped, failed or given up."""
+        stopped = [group for group in self._groups if group.is_stopped]
+        for group in stopped:
+            for sequence in group.sequences:
+                sequence.stopped, sequence.over = sequence.stopped or not sequence.over, True
+        if stopped:
+            self._remove_finished()
+            self._waiting = deque(sequence for sequence in self._waiting if not sequence.over)
+        self._forget()
+
+    def _begin_step(self) -> None:
         try:
-            self._flights.append(Flight(self._running, Arrival(self._slots.step())))
-        except Exception as error:  # memory, say: those rows are lost, and the next ones may fit
-            self._read(0)  # but not those that have come to their end by then
-            self._lose(error)
+            self._pending.append(PendingStep(self._running, HostCopy(self._batch.step())))
+        except Exception as error:  # out of memory, for example: these sequences are lost, the next ones may fit
+            self._read_pending(0)  # those that have come to their end by then are not lost
+            self._lose_batch(error)
 
-    def _land(self) -> None:
-        """Hand out the tokens of the steps that were begun, but those of the last one where it goes on meanwhile."""
-        self._read(int(self.looks_ahead))
-        self._leave(len(self._flights))
+    def _finish_steps(self) -> None:
+        """Hand out the tokens of pending steps; running ahead, all but the last step's."""
+        self._read_pending(int(self.runs_ahead))
+        self._remove_finished(len(self._pending))
         if not self._running:
-            self._read(0)
+            self._read_pending(0)
 
-    def _read(self, num_kept: int) -> None:
-        while len(self._flights) > num_kept:
-            flight = self._flights.popleft()
-            if not flight.is_awaited:
+    def _read_pending(self, num_kept: int) -> None:
+        while len(self._pending) > num_kept:
+            step = self._pending.popleft()
+            if not step.is_needed:
                 continue
             try:
-                tokens = flight.tokens.read()
-            except Exception as error:  # what broke on the device comes up here
-                self._fail(flight.rows, error)
-                self._lose(error)
+                tokens = step.tokens.read()
+            except Exception as error:  # errors on the device surface here
+                self._fail(step.sequences, error)
+                self._lose_batch(error)
             else:
-                self._take(flight.rows, tokens)
+                self._append_tokens(step.sequences, tokens)
 
-    def _admit(self, newcomers: list[tuple[Ticket, Lane]]) -> None:
-        """Read their prompts; where that breaks for several decodes together, those of each apart."""
+    def _admit(self, newcomers: list[Sequence]) -> None:
+        """Prefill the newcomers. If that fails for several groups together, each group is tried alone."""
         error = self._join(newcomers)
         if error is None:
             return
-        decodes = list(dict.fromkeys(ticket for ticket, _ in newcomers))
-        if len(decodes) == 1:
+        new = set(newcomers)
+        by_group = [part for group in self._groups if (part := [s for s in group.sequences if s in new])]
+        if len(by_group) == 1:
             self._fail(newcomers, error)
             self.tidy()
             return
         del error  # with what its frames hold
-        for decode in decodes:
-            self._admit([pair for pair in newcomers if pair[0] is decode])
+        for part in by_group:
+            self._admit(part)
 
-    def _join(self, newcomers: list[tuple[Ticket, Lane]]) -> Exception | None:
-        """Returns what broke, memory, say: the prompts of one decode are no other's trouble."""
+    def _join(self, newcomers: list[Sequence]) -> Exception | None:
+        """Returns the error, if there was one: the prompts of one group must not end another."""
         try:
-            tokens = self._slots.join([lane.prompt for _, lane in newcomers])
+            tokens = self._batch.join(newcomers)
         except Exception as error:
             return error
         self._running = [*self._running, *newcomers]
-        self._take(newcomers, tokens)
-        self._leave()
+        self._append_tokens(newcomers, tokens)
+        self._remove_finished()
         return None
 
-    def _next(self) -> list[tuple[Ticket, Lane]]:
-        """Those that wait and can be read now, the first first, but for one whose adapter has to wait."""
-        found: list[tuple[Ticket, Lane]] = []
-        if not self._waiting or len(self._running) == self._num_slots:
-            return found
-        adapters = {id(lane.prompt.adapter): lane.prompt.adapter or {} for _, lane in self._running}
-        adapters.pop(id(None), None)
-        keys: set[tuple] = set()
+    def _take_waiting(self) -> list[Sequence]:
+        """Take the next sequences that can be prefilled together, in order; one whose adapter does not fit waits."""
+        taken: list[Sequence] = []
+        if not self._waiting or len(self._running) == self._max_num_seqs:
+            return taken
+        adapters = {id(sequence.adapter): sequence.adapter for sequence in self._running if sequence.adapter}
+        prefixes: set[PrefixKey] = set()
         longest, overtakes = 0, False
-        for pair in self._waiting:
-            prompt = pair[1].prompt
-            if len(self._running) + len(found) == self._num_slots:
+        for sequence in self._waiting:
+            if len(self._running) + len(taken) == self._max_num_seqs:
                 break
-            if prompt.adapter is not None and id(prompt.adapter) not in adapters:
-                together = adapters | {id(prompt.adapter): prompt.adapter}
+            if sequence.adapter is not None and id(sequence.adapter) not in adapters:
+                together = adapters | {id(sequence.adapter): sequence.adapter}
                 if not fit_together(together.values(), self._hidden_size):
-                    if self._num_overtaken >= PATIENCE_STEPS:
+                    if self._num_overtaken >= MAX_OVERTAKEN_STEPS:
                         break
                     overtakes = True
                     continue
                 adapters = together
-            longest = max(longest, len(prompt.ids))
-            if found and longest * len(keys | {prompt.key}) > PREFILL_TOKENS:
+            longest = max(longest, len(sequence.prompt_ids))
+            if taken and longest * len(prefixes | {sequence.prefix_key}) > MAX_PREFILL_TOKENS:
                 break
-            keys.add(prompt.key)
-            found.append(pair)
-        self._note_overtaken(found, overtakes)
-        return found
+            prefixes.add(sequence.prefix_key)
+            taken.append(sequence)
+        if taken:
+            if self._waiting[0] is taken[0]:
+                self._num_overtaken = 0
+            elif overtakes:
+                self._num_overtaken += 1
+            new = set(taken)
+            self._waiting = deque(sequence for sequence in self._waiting if sequence not in new)
+        return taken
 
-    def _note_overtaken(self, found: list[tuple[Ticket, Lane]], overtakes: bool) -> None:
-        """Take those found out of the line."""
-        if not found:
-            return
-        if self._waiting[0] is found[0]:
-            self._num_overtaken = 0
-        elif overtakes:
-            self._num_overtaken += 1
-        taken = {id(lane) for _, lane in found}
-        self._waiting = deque(pair for pair in self._waiting if id(pair[1]) not in taken)
-
-    def _take(self, rows: Sequence[tuple[Ticket, Lane]], tokens: Sequence[int]) -> None:
-        """Hand out a token to each row, but to those that were over before it came."""
+    def _append_tokens(self, sequences: list[Sequence], tokens: list[int]) -> None:
+        """Give each sequence its token, unless it was over before the token came."""
         clock = time.perf_counter()
-        for (ticket, lane), token in zip(rows, tokens, strict=True):
-            if lane.over:
+        for sequence, token in zip(sequences, tokens, strict=True):
+            if sequence.over:
                 continue
-            lane.tokens.append((token, clock - ticket.started))
-            lane.ended = token in self._ends
-            lane.over = lane.ended or not lane.num_left
-
-    def tidy(self) -> None:
-        """Free what belongs to decodes that are stopped or given up."""
-        stopped = [ticket for ticket in self._tickets if ticket.is_stopped]
-        for ticket in stopped:
-            for lane in ticket.lanes:
-                lane.stopped, lane.over = lane.stopped or not lane.over, True
-        if stopped:
-            self._leave()
-            self._waiting = deque(pair for pair in self._waiting if not pair[1].over)
-        self._forget()
+            sequence.tokens.append((token, clock - sequence.started))
+            sequence.ended = token in self._ends
+            sequence.over = sequence.ended or not sequence.num_left
 
     def _forget(self) -> None:
-        """Keep nothing of decodes that are over: their adapters may be large."""
-        if any(ticket.is_over for ticket in self._tickets):
-            self._tickets = [ticket for ticket in self._tickets if not ticket.is_over]
-            self._flights = deque(flight for flight in self._flights if flight.is_awaited)
+        """Drop references to finished groups: their adapters may be large."""
+        if any(group.is_over for group in self._groups):
+            self._groups = [group for group in self._groups if not group.is_over]
+            self._pending = deque(step for step in self._pending if step.is_needed)
 
-    def _leave(self, num_unread: int = 0) -> None:
-        """Free the slots of the rows that are over, or will be by the `num_unread` tokens that each has not read."""
-        rows = self._running
-        places = {place for place, (_, lane) in enumerate(rows) if lane.over or lane.num_left <= num_unread}
-        if not places:
+    def _remove_finished(self, num_unread: int = 0) -> None:
+        """Free the rows of sequences that are over, or will be after `num_unread` tokens that are still pending."""
+        sequences = self._running
+        rows = {row for row, s in enumerate(sequences) if s.over or s.num_left <= num_unread}
+        if not rows:
             return
         try:
-            self._running = [rows[place] for place in self._slots.leave(places)]
-        except Exception as error:  # as in a step: which row is where is not known any more
-            self._running = [row for place, row in enumerate(rows) if place not in places]
-            self._lose(error)
+            self._running = [sequences[row] for row in self._batch.leave(rows)]
+        except Exception as error:  # as in a step: it is not known any more which row is where
+            self._running = [sequence for row, sequence in enumerate(sequences) if row not in rows]
+            self._lose_batch(error)
 
-    def _lose(self, error: Exception) -> None:
-        """Give up the rows that run, and the memory that they stood in."""
+    def _lose_batch(self, error: Exception) -> None:
+        """Fail all running sequences and give back the batch's memory."""
         self._fail(self._running, error)
         self._running = []
-        self._slots.release()
-        self.tidy()  # their other rows, which wait
+        self._batch.release()
+        self.tidy()  # the waiting sequences of their groups
 
-    def _fail(self, lanes: Iterable[tuple[Ticket, Lane]], error: Exception) -> None:
-        for ticket, lane in lanes:
-            if not lane.over:
-                ticket.error, lane.over = error, True
+    def _fail(self, sequences: Iterable[Sequence], error: Exception) -> None:
+        failed = {sequence for sequence in sequences if not sequence.over}
+        for sequence in failed:
+            sequence.over = True
+        for group in self._groups:
+            if not failed.isdisjoint(group.sequences):
+                group.error = error

@@ -1,17 +1,24 @@
-"""Small tensors between the host and the device, such that neither waits for the other.
+"""Work on a device: small tensors between host and device without waiting, and the threads of a step on a CPU.
 
-The device works off what it was told in order. To read a tensor of its own the ordinary way, the host waits until it
-has come so far, and has nothing further to tell it meanwhile; the same goes for what the host sends from ordinary
-memory. From and to pinned memory the device copies by itself, in its turn.
+A GPU works off its queue in order. To read a tensor the ordinary way, the host waits until the GPU has come so far, and
+queues nothing meanwhile; the same holds for what it sends from ordinary memory. From and to pinned memory the GPU
+copies by itself, in its turn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
+SHARED_FROM = 16_000_000
+"""Weights times rows from which a step is shared by all threads. Below it one thread was faster, by half where several
+threads of the process compute (2 cores, 1.9 M weights, 1 to 64 rows). Threads change a result only by its rounding."""
 
-class Arrival:
-    """A tensor on its way to the host, from the moment it was told to go: the device may go on."""
+
+class HostCopy:
+    """A copy of a tensor on its way to the host; the device goes on meanwhile."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._host, self._event = tensor, None
@@ -21,14 +28,28 @@ class Arrival:
             self._event = torch.cuda.current_stream(tensor.device).record_event()
 
     def read(self) -> list[int]:
-        """Its numbers, once they are there. Raises what broke on the device until then."""
+        """The numbers, once they have arrived. Raises errors of the device up to then."""
         if self._event is not None:
             self._event.synchronize()
         return self._host.tolist()
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host, on the device for whatever that is told next."""
+    """A tensor of the host on the device, for what is queued there next."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # torch keeps the pinned copy until it was sent
+
+
+@contextmanager
+def threads_for(num_weights: int, num_rows: int) -> Iterator[None]:
+    """Use one thread within the block if a step of `num_rows` tokens through `num_weights` is small."""
+    before = torch.get_num_threads()
+    if before == 1 or num_weights * num_rows >= SHARED_FROM:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

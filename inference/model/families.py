@@ -1,4 +1,4 @@
-"""What differs between families of models: how a picture is encoded and stands in a prompt, and how positions count.
+"""Families of models: how each encodes a picture, writes it in a prompt and counts positions.
 
 family = make_family(model, processor)
 inputs = family.process(image)  # on the CPU
@@ -8,27 +8,33 @@ encoding.placeholder  # the text that takes the place of the picture's marker
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, is_flash_attn_2_available, is_kernels_available
 
 from inference.common.errors import UserError
-from inference.model.flash import use_flash
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+
+StepMask = torch.Tensor | None | dict[str, torch.Tensor | None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ImageEncoding:
-    """A picture as the language model takes it."""
+    """The features of a picture, ready for the language model."""
 
     features: torch.Tensor
     """(N, hidden), one row per image token."""
     placeholder: str
-    """What stands for the picture in the prompt: N image tokens, and what the family writes around them."""
+    """The picture in the prompt's text: N image tokens, and the family's tokens around them."""
     deep_features: tuple[torch.Tensor, ...] = ()
     """(N, hidden) each, added to the hidden states after the first layers (DeepStack)."""
     grid: torch.Tensor | None = None
@@ -40,23 +46,23 @@ class ImageEncoding:
 
 
 class Family(ABC):
-    """How models of one make take pictures and count positions."""
+    """How models of one family take pictures and count positions."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
-        self._model = model
-        self._processor = processor
-
-    @abstractmethod
-    def process(self, image: Image.Image) -> Any:
-        """The image processor's tensors of one RGB picture."""
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        self._model: Any = model  # the classes differ by family
+        self._processor: Any = processor
 
     @abstractmethod
-    def num_patches(self, inputs: Any) -> int:
-        """How many patches these tensors hold: what they cost the tower."""
+    def process(self, image: Image.Image) -> BatchFeature:
+        """The image processor's tensors for one RGB picture."""
 
     @abstractmethod
-    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
-        """Run the tower once on the tensors of several pictures; an encoding of each."""
+    def num_patches(self, inputs: BatchFeature) -> int:
+        """Patches in these tensors, which decide what they cost the tower."""
+
+    @abstractmethod
+    def encode(self, batch: Sequence[BatchFeature]) -> list[ImageEncoding]:
+        """Run the tower once on the tensors of several pictures; returns an encoding of each."""
 
     @abstractmethod
     def positions(
@@ -68,7 +74,7 @@ class Family(ABC):
         """The position after the last, (…, B, 1), in the shape that one decode step takes."""
         return positions.amax(dim=-1, keepdim=True) + 1
 
-    def step_mask(self, mask: torch.Tensor | None) -> Any:
+    def step_mask(self, mask: torch.Tensor | None) -> StepMask:
         """The mask (B, 1, 1, length) of one decode step as the model takes it; `None` hides nothing."""
         return mask
 
@@ -76,17 +82,17 @@ class Family(ABC):
 class QwenVL(Family):
     """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures of any shape as rows of patches, positions in three axes."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         super().__init__(model, processor)
-        use_flash(model.model.visual)
+        use_flash_attention(model.model.visual)
 
-    def process(self, image: Image.Image) -> Any:
+    def process(self, image: Image.Image) -> BatchFeature:
         return self._processor.image_processor(images=[image], return_tensors="pt")
 
-    def num_patches(self, inputs: Any) -> int:
+    def num_patches(self, inputs: BatchFeature) -> int:
         return len(inputs["pixel_values"])
 
-    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
+    def encode(self, batch: Sequence[BatchFeature]) -> list[ImageEncoding]:
         device = self._model.device
         pixels = torch.cat([inputs["pixel_values"] for inputs in batch]).to(device)  # (patches, patch values)
         grids = torch.cat([inputs["image_grid_thw"] for inputs in batch])  # (images, 3)
@@ -116,23 +122,23 @@ class QwenVL(Family):
 
 
 class Qwen2VL(QwenVL):
-    """Qwen2-VL and Qwen2.5-VL: they take masks by kind of layer, which spares them making one at each step."""
+    """Qwen2-VL and Qwen2.5-VL: they accept masks by kind of layer, which spares building one at each step."""
 
-    def step_mask(self, mask: torch.Tensor | None) -> Any:
+    def step_mask(self, mask: torch.Tensor | None) -> StepMask:
         return {"full_attention": mask}
 
 
 class SmolVLM(Family):
     """SmolVLM and Idefics3: a picture is cut into square tiles and a small whole; positions count tokens."""
 
-    def process(self, image: Image.Image) -> Any:
+    def process(self, image: Image.Image) -> BatchFeature:
         return self._processor.image_processor(images=[[image]], return_tensors="pt", return_row_col_info=True)
 
-    def num_patches(self, inputs: Any) -> int:
+    def num_patches(self, inputs: BatchFeature) -> int:
         _, tiles, _, height, width = inputs["pixel_values"].shape
         return tiles * (height // self._patch_size) * (width // self._patch_size)
 
-    def encode(self, batch: Sequence[Any]) -> list[ImageEncoding]:
+    def encode(self, batch: Sequence[BatchFeature]) -> list[ImageEncoding]:
         """All tiles are of one size, so those of several pictures go through the tower as those of one."""
         device = self._model.device
         pixels = torch.cat([inputs["pixel_values"] for inputs in batch], dim=1)  # (1, tiles, 3, height, width)
@@ -168,8 +174,8 @@ FAMILIES: dict[str, type[Family]] = {
 """By the `model_type` in a base's config.json. The first SmolVLM models are of type idefics3."""
 
 
-def make_family(model: Any, processor: Any) -> Family:
-    """The family of a loaded model, which `check_family` has let through."""
+def make_family(model: PreTrainedModel, processor: ProcessorMixin) -> Family:
+    """The family of a loaded model that passed `check_family`."""
     return FAMILIES[model.config.model_type](model, processor)
 
 
@@ -189,7 +195,7 @@ def check_family(base: str, model_type: str | None) -> None:
 
 @dataclass
 class _TowerOutput(ModelOutput):
-    """Pictures' features in the shape that the towers hand them over."""
+    """Pictures' features in the shape that transformers' towers return."""
 
     pooler_output: tuple[torch.Tensor, ...] | None = None
     """By picture: (N, hidden)."""
@@ -201,3 +207,25 @@ def tower_output(images: Sequence[ImageEncoding]) -> ModelOutput:
     """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), one picture a row."""
     deep = list(zip(*(image.deep_features for image in images), strict=True))
     return _TowerOutput(tuple(image.features for image in images), deep or None)
+
+
+def use_flash_attention(tower: PreTrainedModel) -> bool:
+    """Switch a vision tower to FlashAttention if its device, its dtype and an installed package allow it.
+
+    torch's own attention takes the tower's windows one by one. `pip install kernels` brings FlashAttention from the
+    Hub, `flash-attn` from PyPI. It has not been run: no such machine was available.
+    """
+    is_half = tower.dtype in (torch.bfloat16, torch.float16)
+    has_package = is_kernels_available() or is_flash_attn_2_available()
+    return tower.device.type == "cuda" and is_half and has_package and switch_to_flash(tower)
+
+
+def switch_to_flash(tower: PreTrainedModel) -> bool:
+    """Ask transformers for FlashAttention. If that fails (no build for this machine, the Hub out of reach), log it and
+    leave the tower as it was."""
+    try:
+        tower.set_attn_implementation("flash_attention_2")
+    except Exception as error:  # the package's own loader may raise anything
+        _log.warning("no FlashAttention for the vision tower: %s: %s", type(error).__name__, error)
+        return False
+    return True

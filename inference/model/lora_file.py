@@ -1,4 +1,4 @@
-"""Adapters as files: a plain LoRA of PEFT's, read, checked against its base, and never unpickled."""
+"""Adapter files: reads a plain LoRA saved by PEFT and checks it against its base; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText
 
 from inference.common.errors import UserError
+from inference.model.loading import base_without_weights
 from inference.model.lora_layers import Adapter, Factors, RoutedLinear, decoder_path, route_linears
 
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+MAX_WEIGHTS_BYTES = 8_000_000_000
+"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
 """How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Ways to begin that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
+"""Initialisations that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
 MAX_ALPHA = 1_000_000
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _MAX_SHOWN_CHARS = 300
-"""Of what an adapter's own files say."""
+"""Characters of an adapter's own files that a message shows."""
 _HARMLESS = frozenset(
     "auto_mapping base_model_name_or_path eva_config exclude_modules inference_mode layers_pattern layers_to_transform "
     "lora_alpha lora_dropout megatron_core peft_type peft_version qalora_group_size r rank_pattern revision "
     "target_modules task_type use_rslora".split()
 )
-"""Settings that plain LoRA may have with any value; what else is set to something makes it another method."""
+"""Settings that plain LoRA may have with any value. Any other setting with a value makes it another method."""
 MAX_RANK = 512
 """Highest rank of an adapter; each row of a batch pays for the ranks of all its adapters."""
 
 
 def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
-    """The LoRA in `folder`, checked against the model it is to stand on; safetensors only, never pickle.
+    """The LoRA in `folder`, checked against the model that it is added to; safetensors only, never pickle.
 
     Raises `UserError` if a file is missing or broken, if the adapter is of another base, or if it is more than
     a plain LoRA on the language model's linear layers.
@@ -58,23 +62,17 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
     return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
 
 
-def check_adapter(folder: Path, base: str) -> None:
-    """Read the LoRA in `folder` against the base at a path or of a Hub id, without the base's weights.
+def check_adapter(folder: Path, base: str, revision: str | None = None) -> None:
+    """Check the LoRA in `folder` against the base at a path or of a Hub id, without loading the base's weights.
 
     Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
     """
-    read_adapter(folder, _skeleton(base), base)
+    read_adapter(folder, _skeleton(base, revision), base)
 
 
 @functools.lru_cache(maxsize=1)
-def _skeleton(base: str) -> nn.Module:
-    """The base's layers with their shapes and no memory."""
-    try:
-        config = AutoConfig.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        raise UserError(f"The configuration of the base {base} cannot be read: {error}") from error
-    with torch.device("meta"):  # fp32, since it is set for all threads meanwhile, and that is what they have
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+def _skeleton(base: str, revision: str | None) -> nn.Module:
+    model = base_without_weights(base, revision)
     route_linears(model)
     return model
 
@@ -96,17 +94,17 @@ def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, conf
         )
     if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
         raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")
-    found = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
-    if not all(torch.isfinite(tensor).all() for tensor in found.values()):
-        raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training broke down.")
-    a, b = (found[side].to(layer.weight.device).t().contiguous() for side in "AB")
+    cast = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in cast.values()):
+        raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training diverged.")
+    a, b = (cast[side].to(layer.weight.device).t().contiguous() for side in "AB")
     return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
 def check_config(folder: Path, base: str, shown: str) -> None:
-    """Look at an adapter's settings alone, before its weights are there: plain LoRA, and of this base.
+    """Check an adapter's settings before its weights are there: it must be a plain LoRA of this base.
 
-    Raises `UserError`, with the adapter called `shown`.
+    Raises `UserError`, which calls the adapter `shown`.
     """
     try:
         _check_config(_read_config(folder), folder, base)
@@ -117,7 +115,7 @@ def check_config(folder: Path, base: str, shown: str) -> None:
 def _read_config(folder: Path) -> dict:
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise UserError(f"{folder} is no adapter: {CONFIG_FILE} is missing. Give the folder that PEFT saved it in.")
+        raise UserError(f"{folder} is not an adapter: {CONFIG_FILE} is missing. Give the folder that PEFT saved it in.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -138,9 +136,9 @@ def _check_config(config: dict, folder: Path, base_name: str) -> None:
     plain["init_lora_weights"] = config.get("init_lora_weights", True) in _PLAIN_INIT
     extras = [key for key, value in config.items() if not plain.get(key, key in _HARMLESS or not value)]
     if extras:
-        named = ", ".join(f"{key}={config[key]!r}" for key in extras)
-        named = named if len(named) <= _MAX_SHOWN_CHARS else named[:_MAX_SHOWN_CHARS] + "…"
-        raise UserError(f"The adapter {folder.name} uses {named}; only plain LoRA can be served row by row.")
+        shown = ", ".join(f"{key}={config[key]!r}" for key in extras)
+        shown = shown if len(shown) <= _MAX_SHOWN_CHARS else shown[:_MAX_SHOWN_CHARS] + "…"
+        raise UserError(f"The adapter {folder.name} uses {shown}; only plain LoRA can be served row by row.")
     trained_on = config.get("base_model_name_or_path")
     if not isinstance(trained_on, str | None):
         raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
@@ -166,16 +164,6 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     if not tensors:
         raise UserError(f"{WEIGHTS_FILE} of the adapter {folder.name} is empty. Save it again.")
     return tensors
-
-
-CONFIG_FILE = "adapter_config.json"
-
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-
-
-MAX_WEIGHTS_BYTES = 8_000_000_000
-"""A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 
 
 def check_size(weights: Path) -> None:

@@ -1,10 +1,10 @@
-"""Many LoRA adapters over one base, each row of a batch with its own.
+"""Many LoRA adapters over one base: each row of a batch uses its own.
 
-The language model's linear layers become `RoutedLinear`: the base result, and each row's own low-rank term,
+The language model's linear layers become `RoutedLinear`: the base's result plus each row's own low-rank term,
 y += scaling * mask(x Aᵀ) Bᵀ, where A and B are those of all adapters in the batch, one below the other, and the mask
-zeroes what is another adapter's. So the work is the same in whatever order the rows stand, and rows of the base get the
-base's own result. Nothing is merged, so no weight of the base ever changes; where all rows have one adapter that brings
-weights of its own with the term in them (`Factors.whole`), those are used in the place of the base's.
+zeroes the ranks of other adapters. So the work does not depend on the order of the rows, and rows without an adapter
+get the base's own result. Nothing is merged, so no weight of the base ever changes. If all rows have one adapter that
+brings merged weights of its own (`Factors.merged`), those are used in the place of the base's.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from torch import nn
 from inference.model.device import send
 
 MAX_TOGETHER = 8
-"""Adapters that rows of one batch may have whatever their ranks (`fit_together`): as many as the app has in memory at
-most (`inference.adapters.memory_cache`), so that no visitor's row waits for another adapter's."""
+"""Adapters that may share a batch whatever their ranks (`fit_together`): as many as the app keeps in memory at most
+(`inference.adapters.memory_cache`), so that no visitor waits for another one's adapter."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One layer's low-rank term: A transposed (in, r), B transposed (r, out), and what scales it."""
+    """One layer's low-rank term: A transposed (in, r), B transposed (r, out), and its factor."""
 
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
-    whole: torch.Tensor | None = None
+    merged: torch.Tensor | None = None
     """(out, in), a copy of the base's weight with the term added, for batches of this adapter alone."""
 
     def on(self, device: torch.device) -> Factors:
         """The same on a device."""
-        whole = None if self.whole is None else self.whole.to(device)
-        return replace(self, a=self.a.to(device), b=self.b.to(device), whole=whole)
+        merged = None if self.merged is None else self.merged.to(device)
+        return replace(self, a=self.a.to(device), b=self.b.to(device), merged=merged)
 
 
 Adapter = dict[str, Factors]
@@ -53,9 +53,9 @@ class Route:
     """(R, out)."""
     scaling: float
     others: torch.Tensor | None
-    """(B, 1, R or 1), true where a rank is not the row's own; `None` if all rows have the one adapter."""
-    whole: torch.Tensor | None = None
-    """(out, in), what the layer multiplies with instead of its own weight and the term."""
+    """(B, 1, R or 1), true where a rank is another row's; `None` if all rows have the one adapter."""
+    merged: torch.Tensor | None = None
+    """(out, in), used instead of the layer's own weight and the term."""
 
 
 Routes = dict[str, Route]
@@ -63,7 +63,7 @@ Routes = dict[str, Route]
 
 
 def fit_together(adapters: Collection[Adapter], hidden_size: int) -> bool:
-    """True if rows of all these may share steps: every row pays for the ranks of all.
+    """True if rows with these adapters may share a batch: every row pays for the ranks of all.
 
     Up to half of the model's width in ranks they cost no more than the model itself does.
     """
@@ -80,13 +80,13 @@ class RoutedLinear(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
         self.name = name
         self.route: Route | None = None
-        """Of the forward that runs now; see `Router.use`."""
+        """The current forward's route; set by `Router.use`."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (torch's name)
         """(B, T, in) to (B, T, out)."""
         route = self.route
-        if route is not None and route.whole is not None:
-            return F.linear(input, route.whole, self.bias)
+        if route is not None and route.merged is not None:
+            return F.linear(input, route.merged, self.bias)
         output = F.linear(input, self.weight, self.bias)
         if route is not None:
             low = input @ route.a  # (B, T, R)
@@ -97,17 +97,17 @@ class RoutedLinear(nn.Linear):
 
 
 class Router:
-    """The `RoutedLinear` layers of a model, and what they add in the forward that runs now."""
+    """The `RoutedLinear` layers of a model; sets what they add in the next forwards."""
 
     def __init__(self, layers: Iterable[RoutedLinear]) -> None:
         self.layers = {layer.name: layer for layer in layers}
         self._used: Routes = {}
 
     def use(self, routes: Routes) -> None:
-        """The next forwards are for the batch of these routes."""
+        """Make the next forwards use these routes."""
         if routes is self._used:
             return
-        layers = [self.layers[name] for name in routes]  # first: an adapter of another model leaves no trace
+        layers = [self.layers[name] for name in routes]  # first, so that an adapter of another model changes nothing
         for name in self._used:
             self.layers[name].route = None
         for layer, route in zip(layers, routes.values()):
@@ -116,7 +116,7 @@ class Router:
 
 
 def decoder_path(model: nn.Module) -> str:
-    """Where in `model` its language model is, such as `model.language_model`."""
+    """The path of the language model in `model`, such as `model.language_model`."""
     decoder = model.get_decoder()  # type: ignore[operator]
     return next(name for name, module in model.named_modules() if module is decoder)
 
@@ -137,19 +137,19 @@ def make_routes(adapters: Sequence[Adapter | None], device: torch.device) -> Rou
     distinct = list({id(adapter): adapter for adapter in adapters if adapter is not None}.values())
     rows = {id(adapter): [other is not adapter for other in adapters] for adapter in distinct}
     others = {key: send(torch.tensor(hidden), device)[:, None, None] for key, hidden in rows.items()}  # (B, 1, 1)
-    found: dict[str, list[tuple[Factors, torch.Tensor | None]]] = {}
+    terms: dict[str, list[tuple[Factors, torch.Tensor | None]]] = {}
     for adapter in distinct:
         mask = others[id(adapter)] if any(rows[id(adapter)]) else None
         for name, factors in adapter.items():
-            found.setdefault(name, []).append((factors, mask))
-    return {name: _joined(parts) for name, parts in found.items()}
+            terms.setdefault(name, []).append((factors, mask))
+    return {name: _joined(parts) for name, parts in terms.items()}
 
 
 def _joined(parts: list[tuple[Factors, torch.Tensor | None]]) -> Route:
     """One layer's term; a single adapter's factors are taken as they are, so that they may change in place."""
     if len(parts) == 1:
         factors, mask = parts[0]
-        return Route(factors.a, factors.b, factors.scaling, mask, factors.whole if mask is None else None)
+        return Route(factors.a, factors.b, factors.scaling, mask, factors.merged if mask is None else None)
     a = torch.cat([factors.a * factors.scaling for factors, _ in parts], dim=1)  # masked after it, should it overflow
     b = torch.cat([factors.b for factors, _ in parts])
     masks = [mask.expand(-1, 1, factors.a.shape[1]) for factors, mask in parts if mask is not None]

@@ -1,22 +1,25 @@
-"""Between text and token ids: prompts in the model's own chat template, and new tokens back to text.
+"""The tokenizer: prompts in the model's own chat template to token ids, and new tokens back to text.
 
-What people typed is text to the tokenizer, never structure: its chat markers are broken (`format.neutralise`).
+Typed text stays text to the tokenizer: chat markers in it are broken (`inference.prompt.format.neutralise`).
 """
 
 from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
-from inference.model.request import Row
+from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The token ids that steer a decode."""
+    """The token ids that steer generation."""
 
     image: int
     pad: int
@@ -26,97 +29,100 @@ class Vocabulary:
     """Never generated: picture, video and padding tokens, and rows of the embedding that no token has."""
 
 
-class Tokens:
-    """The tokenizer of a processor, as the engine uses it."""
+class ChatTokenizer:
+    """A processor's tokenizer with its chat template and vocabulary."""
 
-    def __init__(self, processor: Any, config: Any, generation_config: Any) -> None:
+    def __init__(
+        self, processor: ProcessorMixin, config: PreTrainedConfig, generation_config: GenerationConfig
+    ) -> None:
+        """Raises `UserError` for a base whose template or vocabulary cannot be served."""
         self.processor = processor
-        self.tokenizer = processor.tokenizer
-        self.vocabulary = _read_vocabulary(self.tokenizer, config, generation_config)
-        self.markers = chat_markers(self.tokenizer)
-        self._special_ids = frozenset(self.tokenizer.convert_tokens_to_ids(list(self.markers)))
-        self._image_marker = self.tokenizer.convert_ids_to_tokens(self.vocabulary.image)
+        self.hf_tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self.vocabulary = _read_vocabulary(self.hf_tokenizer, config, generation_config)
+        self.markers = chat_markers(self.hf_tokenizer)
+        self._special_ids = frozenset(self.hf_tokenizer.convert_tokens_to_ids(list(self.markers)))
+        self._image_marker = str(self.hf_tokenizer.convert_ids_to_tokens(self.vocabulary.image))
         self._bytes: dict[int, bytes] = {}
         self._check_template()
 
-    def prompt_ids(self, row: Row, placeholder: str) -> list[int]:
-        """The row's prompt with its picture's `placeholder`, the assistant's turn opened and the prefix begun."""
-        text = self._prompt(self.safe_text(row.question), row.system_prompt)
-        return self._encode(text.replace(self._image_marker, placeholder)) + self.prefix_ids(row)
+    def prompt_ids(self, request: Request, placeholder: str) -> list[int]:
+        """The request's prompt with its picture's `placeholder`, the assistant's turn opened and the prefix begun."""
+        text = self._prompt(self.safe_text(request.question), request.system_prompt)
+        return self._encode(text.replace(self._image_marker, placeholder)) + self.prefix_ids(request)
 
-    def prefix_ids(self, row: Row) -> list[int]:
-        """The tokens of the completion's given beginning."""
-        return self._encode(self.safe_text(row.prefix)) if row.prefix else []
+    def prefix_ids(self, request: Request) -> list[int]:
+        """The tokens of the request's prefix."""
+        return self._encode(self.safe_text(request.prefix)) if request.prefix else []
 
     def safe_text(self, text: str) -> str:
-        """`text` without chat markers, control characters and halves of surrogate pairs."""
+        """`text` without chat markers, control characters and lone surrogates."""
         return neutralise(text.encode("utf-8", "replace").decode("utf-8"), self.markers)
 
     def check_is_text(self, system_prompt: str) -> None:
-        """Raises `UserError` for a system prompt of an adapter that has one of the special tokens in it."""
-        if found := next((marker for marker in self.markers if marker and marker in system_prompt), None):
+        """Raises `UserError` for an adapter's system prompt that contains a special token."""
+        if marker := next((marker for marker in self.markers if marker and marker in system_prompt), None):
             raise UserError(
-                f"The adapter's system prompt has {found!r}, which steers this base and is no text. Take it out."
+                f"The adapter's system prompt has {marker!r}, which steers this base and is no text. Take it out."
             )
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of one token, which may end or begin within a character; none for special tokens."""
-        found = self._bytes.get(token_id)
-        if found is None:
-            found = self._bytes[token_id] = self._look_up(token_id)
-        return found
+        known = self._bytes.get(token_id)
+        if known is None:
+            known = self._bytes[token_id] = self._look_up(token_id)
+        return known
 
     def _prompt(self, question: str, system_prompt: str | None) -> str:
         messages = build_messages(question, system_prompt)
-        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _check_template(self) -> None:
-        """The chat template takes each kind of prompt, and places the picture once."""
+        """The chat template must accept each kind of prompt and write the picture's marker once."""
         for system_prompt in (None, THINK_PROMPT):
             try:
-                places = self._prompt("?", system_prompt).count(self._image_marker)
+                count = self._prompt("?", system_prompt).count(self._image_marker)
             except Exception as error:  # the template is a program of the base's own, and may raise anything
                 raise UserError(
                     f"The base's chat template cannot be used: {error} Choose an instruct model."
                 ) from error
-            if places != 1:
+            if count != 1:
                 raise UserError(
-                    f"The base's chat template writes {self._image_marker} {places} times for one picture; it has to "
+                    f"The base's chat template writes {self._image_marker} {count} times for one picture; it has to "
                     "be once. Choose an instruct model."
                 )
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        return self.hf_tokenizer(text, add_special_tokens=False).input_ids
 
     def _look_up(self, token_id: int) -> bytes:
-        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        token = self.hf_tokenizer.convert_ids_to_tokens(token_id)
         if token is None or token_id in self._special_ids:
             return b""
-        if token_id in self.tokenizer.added_tokens_decoder:
-            return token.encode("utf-8")
+        if token_id in self.hf_tokenizer.added_tokens_decoder:
+            return str(token).encode("utf-8")
         return bytes(_BYTE_OF[character] for character in token)
 
 
-def chat_markers(tokenizer: Any) -> frozenset[str]:
-    """The special tokens of a tokenizer, which no typed text may contain (see `format.neutralise`)."""
+def chat_markers(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """The special tokens of a tokenizer, which no typed text may contain (`inference.prompt.format.neutralise`)."""
     added = tokenizer.added_tokens_decoder.values()
     return frozenset(tokenizer.all_special_tokens) | {token.content for token in added if token.special}
 
 
 class TextStream:
-    """Turns one row's tokens into text as they come; half a character is held back until it is whole."""
+    """Turns one sequence's tokens into text as they come; half a character is held back until it is whole."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.text = ""
 
     def feed(self, token_id: int) -> str:
         """The new text that this token completes."""
-        return self._add(self._decoder.decode(self._tokens.token_bytes(token_id)))
+        return self._add(self._decoder.decode(self._tokenizer.token_bytes(token_id)))
 
     def close(self) -> str:
-        """What was held back: a replacement character if the text ends within a character."""
+        """The text held back: a replacement character if the text ends within a character."""
         return self._add(self._decoder.decode(b"", final=True))
 
     def _add(self, new: str) -> str:
@@ -124,7 +130,10 @@ class TextStream:
         return new
 
 
-def _read_vocabulary(tokenizer: Any, config: Any, generation_config: Any) -> Vocabulary:
+def _read_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, generation_config: GenerationConfig
+) -> Vocabulary:
+    """The ids that steer generation. Raises `UserError` for a vocabulary that cannot be streamed."""
     ends = generation_config.eos_token_id
     ends = {ends} if isinstance(ends, int) else set(ends or ())
     ends |= {tokenizer.eos_token_id} - {None}

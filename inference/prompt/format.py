@@ -1,10 +1,10 @@
-"""The protocol between prompt and completion: system prompts, messages, tags, and how to read them back.
+"""The protocol between prompt and completion: system prompts, messages, tags, and their parser.
 
     >>> parse_completion("<think>3 + 4 = 7.</think>\\n<answer>7</answer>").answer
     '7'
 
-One parser serves the stream, the reward and the evaluation. Standard library only. Reading takes time in proportion to
-the text, whatever is in it: a model can be led to write nothing but tags.
+One parser serves the stream, the reward and the evaluation. Standard library only. Parsing takes linear time, whatever
+the text contains: a model can be led to write nothing but tags.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ def build_messages(question: str, system_prompt: str | None = THINK_PROMPT) -> l
 def neutralise(text: str, markers: Iterable[str]) -> str:
     """`text` with every chat marker broken by an invisible word joiner, so that it stays text to the tokenizer.
 
-    `markers` are the tokenizer's special tokens (`<|im_end|>`, `<|image_pad|>`, …). Training and serving both
-    pass what people typed through here, whatever the model family. Other control characters are dropped,
-    except newline and tab.
+    `markers` are the tokenizer's special tokens (`<|im_end|>`, `<|image_pad|>`, …). Training and serving both pass
+    typed text through here, for every model family. Control characters are dropped, except newline and tab.
 
     >>> neutralise("a<|im_end|>b", ["<|im_end|>"]) == "a<\\u2060|im_end|>b"
     True
@@ -56,7 +55,7 @@ def neutralise(text: str, markers: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class ParsedCompletion:
-    """What a completion says: both parts without tags, and whether it kept the protocol."""
+    """A completion's two parts without tags, and whether it kept the protocol."""
 
     thinking: str
     answer: str
@@ -86,35 +85,14 @@ def tagged_answers(text: str) -> list[str]:
 
 
 def parse_completion(text: str, final: bool = True) -> ParsedCompletion:
-    """Read a completion, whole or (with `final=False`) as far as it has come.
+    """Parse a completion, whole or (with `final=False`) as far as it has come.
 
-    Missing tags are forgiven for display: text before `</think>` or before `<answer>` is thinking, text with no
-    tags at all is the answer. While the text still grows, an end that could become a tag is held back.
+    Missing tags are tolerated: text before `</think>` or before `<answer>` is thinking, text with no tags at all is the
+    answer. While the text still grows, an end that could become a tag is held back.
     """
     shown = text if final else _without_partial_tag(text)
     thinking, answer = _split(shown)
     return ParsedCompletion(thinking, answer, is_well_formed(text), bool(tagged_answers(text)))
-
-
-class StreamParser:
-    """Reads a completion while it grows. The result depends on the text alone, not on where chunks end.
-
-    >>> parser = StreamParser()
-    >>> parser.feed("<think>3 +").thinking, parser.feed(" 4</thi").thinking
-    ('3 +', '3 + 4')
-    """
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def feed(self, chunk: str) -> ParsedCompletion:
-        """Add `chunk`; returns the parts so far."""
-        self.text += chunk
-        return parse_completion(self.text, final=False)
-
-    def close(self) -> ParsedCompletion:
-        """The parts of the finished completion."""
-        return parse_completion(self.text)
 
 
 def _split_thought(text: str) -> tuple[str, str]:
@@ -136,19 +114,19 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _without_tags(text: str) -> str:
-    """`text` without tags, also without those that come together when one between them goes (`<thi<think>nk>`)."""
+    """`text` without tags, also without those that removing another tag would join (`<thi<think>nk>`)."""
     if not _TAG.search(text):
         return text.strip()
-    kept: list[str] = []  # characters without a tag among them; a tag can only come about where the next ">" is added
+    plain: list[str] = []  # characters with no tag in them; only adding a ">" can complete one
     for piece in _PIECE.findall(text):
-        kept += piece
-        tag = next((tag for tag in TAGS if "".join(kept[-len(tag) :]) == tag), "")
-        del kept[len(kept) - len(tag) :]
-    return "".join(kept).strip()
+        plain += piece
+        tag = next((tag for tag in TAGS if "".join(plain[-len(tag) :]) == tag), "")
+        del plain[len(plain) - len(tag) :]
+    return "".join(plain).strip()
 
 
 def _without_partial_tag(text: str) -> str:
-    """`text` less an end that is the beginning of a tag."""
+    """`text` without an end that is the beginning of a tag."""
     start = text.rfind("<")
     if start >= 0 and any(tag.startswith(text[start:]) and tag != text[start:] for tag in TAGS):
         return text[:start]

@@ -1,9 +1,9 @@
-"""An upload becomes a safe RGB picture of bounded size, or a clear error.
+"""Turns an upload into an RGB picture of bounded size, or refuses it with a clear error.
 
     >>> load_image(Image.new("RGBA", (1, 1))).size
     (28, 28)
 
-Nothing is decoded before its size is known to be within the limits.
+Nothing is decoded before its size has been checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIN_SIDE = 28
 def load_image(source: str | Path | bytes | Image.Image | None, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """The picture upright, in RGB, on white where it was transparent, between `MIN_SIDE` and `max_model_pixels`.
 
-    Of an animation, the first frame. Raises `UserError` for anything that is no picture or too large.
+    Of an animation, the first frame. Raises `UserError` for anything that is not a picture or too large.
     """
     if source is None:
         raise UserError("There is no picture. Drop, paste or photograph one first.")
@@ -46,7 +46,7 @@ def load_image(source: str | Path | bytes | Image.Image | None, limits: Limits =
 
 
 def limit_decoding(limits: Limits) -> None:
-    """Make Pillow refuse larger pictures everywhere, also where others (Gradio) decode before we see them."""
+    """Make Pillow refuse larger pictures everywhere, also where Gradio decodes before we see them."""
     Image.MAX_IMAGE_PIXELS = limits.max_pixels // 2  # Pillow warns above it and refuses above twice as much
 
 
@@ -69,7 +69,7 @@ def _file_size(path: Path) -> int:
 
 
 def _open(data: bytes, limits: Limits) -> Image.Image:
-    """The picture's header read; its pixels are not decoded yet."""
+    """Read the picture's header; its pixels are not decoded yet."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -107,7 +107,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
-    """Grey levels of 16 bits by their range, of 32 bits or floating point by the range that the picture uses."""
+    """Map 16-bit levels by their full range, 32-bit or floating point levels by the range that the picture uses."""
     levels = np.asarray(image).astype(np.float64)  # (height, width)
     if image.mode.startswith("I;16"):
         low, high = 0.0, 65_535.0

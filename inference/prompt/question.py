@@ -1,4 +1,4 @@
-"""A question as typed becomes one that can be asked, or a clear error. The page and the endpoints share it."""
+"""Checks and cleans a typed question, for the page and the endpoints."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from inference.common.settings import DEFAULT_LIMITS, Limits
 
 
 def clean_question(question: str | None, limits: Limits = DEFAULT_LIMITS) -> str:
-    """The question without what cannot be seen or said (control characters, halves of surrogate pairs), stripped.
+    """The question without control characters and lone surrogates, stripped.
 
-    Raises `UserError` if there is none or it is too long. Chat markers stay: to the engine they are text.
+    Raises `UserError` if it is empty or too long. Chat markers stay; the engine breaks them.
 
     >>> clean_question(" How many\\x00? ")
     'How many?'
@@ -24,7 +24,7 @@ def clean_question(question: str | None, limits: Limits = DEFAULT_LIMITS) -> str
             f"The question has {len(question):,} characters; at most {limits.max_question_chars:,} are read. "
             "Shorten it."
         )
-    kept = "".join(c for c in question if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
-    if not any(unicodedata.category(c)[0] in "LMNPS" for c in kept):  # nothing that can be seen
+    cleaned = "".join(c for c in question if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
+    if not any(unicodedata.category(c)[0] in "LMNPS" for c in cleaned):  # nothing visible
         raise UserError("There is no question. Type one about the picture.")
-    return kept
+    return cleaned

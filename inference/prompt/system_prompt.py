@@ -1,4 +1,4 @@
-"""An adapter's own system prompt, `prompt.json` beside it: text of bounded length, and no structure.
+"""An adapter's own system prompt, in `prompt.json` beside it: plain text of bounded length.
 
     {"system_prompt": "A picture and a question are given. …"}
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from inference.common.errors import UserError
+from inference.common.files import write_json
 
 PROMPT_FILE = "prompt.json"
 MAX_CHARS = 4_000
@@ -20,11 +20,11 @@ _MAX_BYTES = 100_000
 _SPECIAL = re.compile(
     r"<[|｜][^<>\n]{0,80}[|｜]>|</?s>|<(?:bos|eos|pad|unk|image|img|video|start_of_turn|end_of_turn)>"
 )
-"""What tokenizers of these families take for structure; the base's own list is asked before an adapter is loaded."""
+"""Special tokens of these families; the base's own are checked before an adapter is loaded."""
 
 
-def check_system_prompt(text: Any) -> str:
-    """The text itself. Raises `UserError` for anything but plain text of a bounded length.
+def check_system_prompt(text: object) -> str:
+    """Returns the text. Raises `UserError` for anything but plain text of a bounded length.
 
     >>> check_system_prompt("Look first, then answer.")
     'Look first, then answer.'
@@ -35,27 +35,27 @@ def check_system_prompt(text: Any) -> str:
         raise UserError(f"its system prompt has {len(text):,} characters; at most {MAX_CHARS:,} are taken. Shorten it.")
     if bad := next((c for c in text if not (c.isprintable() or c in "\n\t ")), None):
         raise UserError(f"its system prompt has the control character U+{ord(bad):04X}. Take it out.")
-    if found := _SPECIAL.search(text):
-        raise UserError(f"its system prompt has {found[0]!r}, which steers a model and is no text. Take it out.")
+    if special := _SPECIAL.search(text):
+        raise UserError(f"its system prompt has {special[0]!r}, which steers a model and is no text. Take it out.")
     return text
 
 
 def read_system_prompt(folder: Path) -> str | None:
-    """An adapter's own; `None` if it has none. Raises `UserError` for one that cannot be used."""
+    """The adapter's own system prompt; `None` if it has none. Raises `UserError` for one that cannot be used."""
     path = folder / PROMPT_FILE
     if not path.is_file():
         return None
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
+            content = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}). Save the adapter again.") from error
     try:
-        return check_system_prompt(found.get("system_prompt") if isinstance(found, dict) else None)
+        return check_system_prompt(content.get("system_prompt") if isinstance(content, dict) else None)
     except UserError as error:
         raise UserError(f"The adapter {folder.name} cannot be used: {error}") from error
 
 
 def write_system_prompt(folder: Path, text: str) -> None:
-    """Keep a text that was checked beside an adapter."""
-    (folder / PROMPT_FILE).write_text(json.dumps({"system_prompt": text}, indent=1) + "\n", encoding="utf-8")
+    """Write a checked text beside an adapter."""
+    write_json(folder / PROMPT_FILE, {"system_prompt": text})

@@ -1,1 +1,5 @@
-"""TODO: what this room is for, and its doors."""
+"""The server: the visitors' queue in front of the engine, their limits, and the HTTP parts around Gradio's routes.
+
+Doors: `service` (what the tabs and endpoints share), `queue`, `visitors`, `rate_limit`, and for the app `middleware`,
+`streams`, `health` and `shutdown`.
+"""

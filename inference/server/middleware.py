@@ -1,13 +1,24 @@
-"""What every request passes: a cap on its body, in size and in time, and the headers of its answer."""
+"""ASGI middleware around every HTTP request: limits per visitor, limits on its body, and headers of its response.
+
+A page load is a hundred small GET requests and is not counted: only requests with a body can cost something. Open
+requests count for everybody, as each holds a connection. `/healthz` is never limited.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inference.common.logs import event
+from inference.common.settings import Limits
+from inference.server.health import PATH as HEALTH_PATH
+from inference.server.rate_limit import RateLimit, whole_seconds
+from inference.server.visitors import pseudonym, visitor_id_of
 
 CONTENT_POLICY = "; ".join(
     [
@@ -18,7 +29,7 @@ CONTENT_POLICY = "; ".join(
         "base-uri 'self'",
     ]
 )
-"""Nothing is loaded from another host, whatever a model writes; inline scripts and eval are how Gradio works."""
+"""Nothing is loaded from another host, whatever a model writes. Gradio needs inline scripts and eval."""
 HEADERS = {
     "content-security-policy": CONTENT_POLICY,
     "referrer-policy": "no-referrer",
@@ -27,7 +38,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds `HEADERS` to every HTTP answer that does not set them itself."""
+    """Adds `HEADERS` to every HTTP response that does not set them itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -44,15 +55,15 @@ class SecurityHeaders:
 
 
 UPLOAD_ROUTE = "/upload"
-"""How the path of Gradio's route for files ends."""
+"""The end of the path of Gradio's route for files."""
 BODY_SECONDS = 120.0
-"""A body must have come whole by then; the largest upload needs 170 kB/s."""
+"""A body must be complete by then; the largest upload needs 170 kB/s."""
 _MULTIPART_BYTES = 100_000
-"""What stands around a file in an upload."""
+"""The most that a multipart form adds to the file in an upload."""
 
 
 class BodyLimit:
-    """Refuses a body that is too large (413) or too slow (408), as soon as it is, with or without a Content-Length."""
+    """Refuses a body as soon as it is too large (413) or too slow (408), with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, max_upload_bytes: int, max_body_bytes: int) -> None:
         """Bytes of an uploaded file, and of any other request's body."""
@@ -62,30 +73,30 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._max_upload if scope["path"].rstrip("/").endswith(UPLOAD_ROUTE) else self._max_body
+        limit = self._max_upload if _is_upload(scope) else self._max_body
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > most:
-            await too_large(most)(scope, receive, send)
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            await too_large(limit)(scope, receive, send)
             return
-        body = _Body(receive, send, most)
+        body = _Body(receive, send, limit)
         try:
             await self.app(scope, body.receive, body.send)
         except Exception:
-            if body.refusal is None:  # else it is what comes of a body that was cut off
+            if body.refusal is None:  # else the error comes from the body being cut off
                 raise
-        if body.refusal is not None and not body.is_answered:
+        if body.refusal is not None and not body.has_response:
             await body.refusal(scope, receive, send)
 
 
 class _Body:
-    """One request's body on its way in. Cut off, it looks to the app like a caller who went away."""
+    """One request's body on its way in. If it is cut off, the app sees a client that disconnected."""
 
-    def __init__(self, receive: Receive, send: Send, most: int) -> None:
-        self._receive, self._send, self._left, self._most = receive, send, most, most
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send, self._left, self._limit = receive, send, limit, limit
         self._until: float | None = time.monotonic() + BODY_SECONDS
-        """`None` once the body is whole: what is received then is only the end of the connection."""
+        """`None` once the body is complete: after that only the end of the connection is received."""
         self.refusal: JSONResponse | None = None
-        self.is_answered = False
+        self.has_response = False
 
     async def receive(self) -> Message:
         if self.refusal is not None:
@@ -95,32 +106,32 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            return self._cut(words(408, f"The request did not come within {BODY_SECONDS:.0f} seconds. Send it again."))
+            return self._cut(refusal(408, f"The request took longer than {BODY_SECONDS:.0f} seconds. Send it again."))
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            return self._cut(too_large(self._most))
+            return self._cut(too_large(self._limit))
         if not message.get("more_body"):
             self._until = None
         return message
 
     async def send(self, message: Message) -> None:
-        """What the app says of a body that was cut off is not sent; the refusal is."""
-        if self.refusal is not None and not self.is_answered:
+        """Once the body was cut off, the refusal is sent in the place of the app's response."""
+        if self.refusal is not None and not self.has_response:
             return
-        self.is_answered = True
+        self.has_response = True
         await self._send(message)
 
-    def _cut(self, refusal: JSONResponse) -> Message:
-        self.refusal = refusal
+    def _cut(self, response: JSONResponse) -> Message:
+        self.refusal = response
         return {"type": "http.disconnect"}
 
 
-def too_large(most: int) -> JSONResponse:
-    """The refusal of a body of more than `most` bytes."""
-    return words(413, f"This request is larger than {most / 1e6:,.1f} MB, which is the limit. Send less.")
+def too_large(limit: int) -> JSONResponse:
+    """The refusal of a body of more than `limit` bytes."""
+    return refusal(413, f"This request is larger than {limit / 1e6:,.1f} MB, which is the limit. Send less.")
 
 
-def words(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
+def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
     """A refusal as Gradio's page and `gradio_client` read it; `wait_seconds` become `Retry-After`.
 
     The connection is closed, as the rest of the body may still be on its way.
@@ -129,3 +140,77 @@ def words(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
     if wait_seconds:
         headers["retry-after"] = str(max(1, round(wait_seconds)))
     return JSONResponse({"detail": detail}, status, headers)
+
+
+_HOUR = 3600
+_ALL = "all"
+
+
+class VisitorLimits:
+    """Refuses with 429 what one visitor sends too much of, and with 503 if all visitors together are too many."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, on_space: bool) -> None:
+        self.app, self._limits, self._on_space = app, limits, on_space
+        self._calls = RateLimit(limits.calls_per_minute, 60)
+        self._uploads = RateLimit(limits.uploads_mb_per_hour, _HOUR)
+        self._all_uploads = RateLimit(limits.all_uploads_mb_per_hour, _HOUR, max_keys=1)
+        self._open: Counter[str] = Counter()
+        """Open requests by visitor; a visitor without one has no entry."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == HEALTH_PATH:
+            await self.app(scope, receive, send)
+            return
+        peer = scope["client"][0] if scope.get("client") else None
+        visitor = visitor_id_of(peer, Headers(scope=scope).get("x-forwarded-for"), self._on_space)
+        response = self._refusal(scope, visitor)
+        if response is not None:
+            event("refused", visitor=pseudonym(visitor), status=response.status_code, method=scope["method"])
+            await response(scope, receive, send)
+            return
+        self._open[visitor] += 1
+        try:
+            await self.app(scope, self._metered(scope, visitor, receive), send)
+        finally:
+            self._open[visitor] -= 1
+            if not self._open[visitor]:
+                del self._open[visitor]
+
+    def _refusal(self, scope: Scope, visitor: str) -> JSONResponse | None:
+        """The refusal of this request; `None` if it is accepted."""
+        limits = self._limits
+        if self._open.total() >= limits.all_connections:
+            return refusal(503, "Too many visitors are here just now; try again in a minute.", 60)
+        if self._open[visitor] >= limits.connections:
+            return refusal(429, f"You have {limits.connections} requests open; close a page or wait for an answer.", 10)
+        if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
+            return None
+        wait = self._calls.take(visitor)
+        if wait:
+            return refusal(429, f"That was too much at once; try again in {whole_seconds(wait)}.", wait)
+        if not _is_upload(scope):
+            return None
+        wait, whose = self._uploads.take(visitor, 0.001), "you have"
+        if not wait:
+            wait, whose = self._all_uploads.take(_ALL, 0.001), "everybody together has"
+        if wait:
+            return refusal(429, f"In the last hour {whose} uploaded as much as is allowed; try again later.", wait)
+        return None
+
+    def _metered(self, scope: Scope, visitor: str, receive: Receive) -> Receive:
+        """`receive`, which takes an upload's bytes off the allowances as they come."""
+        if not _is_upload(scope):
+            return receive
+
+        async def receive_metered() -> Message:
+            message = await receive()
+            megabytes = len(message.get("body", b"")) / 1e6
+            self._uploads.owe(visitor, megabytes)
+            self._all_uploads.owe(_ALL, megabytes)
+            return message
+
+        return receive_metered
+
+
+def _is_upload(scope: Scope) -> bool:
+    return bool(scope["path"].rstrip("/").endswith(UPLOAD_ROUTE))

@@ -1,46 +1,47 @@
-"""The line in front of the engine: questions take its slots in the order asked, and one thread steps for all of them.
+"""The visitors' queue: questions wait here, first come, first served, until the engine has free sequences for them.
 
-    line = Line(lambda: Engine.load(base))
-    job = line.submit([Row(image, "How many?")])
-    while not job.wait(0.06):
-        print(job.ahead, job.progress()[0].text)
+    queue = RequestQueue(lambda: Engine.load(base))
+    submission = queue.submit([Request(image, "How many?")])
+    while not submission.wait(0.06):
+        print(submission.ahead, submission.progress()[0].text)
 
-The thread loads the engine first, so that the page is up before the model is. Whoever finds a free slot is answered
-beside the others, so no stream waits for another's end. The page looks at a job when it likes, which never slows a
-decode down; `stop` works for a job that waits, too. Nobody waits for a visitor who has
-gone: `left` takes out what a closed page asked.
+One thread loads the engine, so that the page is up before the model is, and then makes the engine's steps. A question
+that the engine has free sequences for joins the others at the next step. Reading a submission never slows the engine
+down. `stop` works for one that waits, too; `disconnect` stops what a closed page asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from inference.common.errors import Busy
+from inference.common.logs import event
 from inference.common.settings import DEFAULT_LIMITS, Limits
-from inference.model.request import Row
-from inference.server.job import Job, Progress, encode_together
+from inference.model.request import Completion, Request
+from inference.prompt.format import parse_completion
 from inference.server.rate_limit import RateLimit, whole_seconds
-from inference.server.visitors import Asker
+from inference.server.visitors import Visitor, pseudonym
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
+    from inference.engine.generation import Generation, SequenceReader
 
-__all__ = ["Job", "Line", "LineState", "Progress"]
-
-MAX_LEFT = 1_024
-"""Closed pages remembered; a question is on its way for seconds only."""
-THE_APP = Asker()
+MAX_DISCONNECTED = 1_024
+"""Closed pages remembered; reading a question takes seconds only."""
+THE_APP = Visitor()
 NOT_LOADED = "The model could not be loaded, so nothing can be answered; the app's log says why."
 
 
-class LineState(StrEnum):
-    """Where the engine stands."""
+class EngineState(StrEnum):
+    """The state of the engine behind the queue, as `/healthz` names it."""
 
     LOADING = "loading"
     READY = "ready"
@@ -49,116 +50,235 @@ class LineState(StrEnum):
     STOPPING = "stopping"
 
 
-class Line:
-    """First come, first served. One line stands before one engine and lives as long as the app."""
+@dataclass(frozen=True)
+class Progress:
+    """One completion so far."""
 
-    def __init__(self, load: Callable[[], Engine], limits: Limits = DEFAULT_LIMITS) -> None:
-        """`load` gives the engine; it runs at once, on the line's thread."""
-        self.engine: Engine | None = None
-        """`None` while it is loaded."""
-        self._load, self._limits = load, limits
-        self._failure: Exception | None = None
-        self._refusal: Busy | None = None
-        """Why nothing more is taken, once the app stops."""
-        self._resting: Busy | None = None
-        """Why nothing is taken for a while."""
-        self._loaded = threading.Event()
-        self._rate = RateLimit(limits.questions_per_minute, 60)
-        self._waiting: deque[Job] = deque()
-        self._serving: list[Job] = []
-        """Those whose rows the engine has, in the order they came."""
-        self._left: OrderedDict[str, float] = OrderedDict()
-        """When a session's page was closed."""
-        self._changed = threading.Condition()
-        threading.Thread(target=self._serve, name="engine-line", daemon=True).start()
+    text: str
+    """The request's prefix and all new text."""
+    num_tokens: int = 0
+    seconds: float = 0.0
+    thought_tokens: int = 0
+    """New tokens when the answer began; 0 before that, or if there was no thought."""
+    thought_seconds: float = 0.0
+    completion: Completion | None = None
+    """Set once the completion has ended."""
+
+
+class Submission:
+    """One question's requests, from the queue to their completions; made by `RequestQueue.submit`."""
+
+    def __init__(self, queue: RequestQueue, requests: Sequence[Request], visitor: Visitor) -> None:
+        self.requests, self.visitor = tuple(requests), visitor
+        self.error: BaseException | None = None
+        """The error that ended it, once it has ended; raised again by whoever waits for it."""
+        self._stop_error: BaseException | None = None
+        self._queue = queue
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._progress = [Progress(request.prefix) for request in requests]
+        self._submitted_at = time.monotonic()
+        self._waited_seconds = 0.0
+        self._generation: Generation | None = None
+
+    @property
+    def ahead(self) -> int:
+        """Its place in the queue: 0 while it is answered, else one more than the number that waits before it."""
+        return self._queue.place_of(self)
 
     @property
     def is_loading(self) -> bool:
-        """True while the engine is not there yet."""
+        """True while the engine is being loaded."""
+        return self._queue.is_loading
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Leave the queue, or end generation within a step. With a reason, `error` is that."""
+        if reason is not None:
+            self._stop_error = reason
+        self._stop.set()
+        if self._queue.remove(self):
+            self.error = self._stop_error
+            self._ended.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """True as soon as it has ended, False if it has not after `seconds`."""
+        return self._ended.wait(seconds)
+
+    def progress(self) -> list[Progress]:
+        """A snapshot, one entry per request."""
+        return list(self._progress)
+
+    def begin(self, engine: Engine) -> bool:
+        """Pass the requests to the engine; called by the queue's thread, like `update` and `end`. False on failure."""
+        self._waited_seconds = time.monotonic() - self._submitted_at
+        try:
+            self._generation = engine.stream(self.requests, self._stop)
+        except Exception as error:  # raised again where the page or the client waits for it
+            self.end(error)
+            return False
+        return True
+
+    def update(self) -> bool:
+        """Read the tokens of the engine's last step; True once the submission has ended."""
+        assert self._generation is not None, "begin comes first"
+        try:
+            self._generation.read()
+            for i, reader in enumerate(self._generation.readers):
+                if self._progress[i].completion is None:
+                    self._progress[i] = _advanced(self._progress[i], reader)
+            is_over = self._generation.is_over
+        except Exception as error:  # as above
+            self.end(error)
+            return True
+        if is_over:
+            self.end()
+        return is_over
+
+    def end(self, error: Exception | None = None) -> None:
+        """Mark it as ended, with the error if there was one, and log figures and names of adapters."""
+        self._generation = None
+        self.error = error or self._stop_error
+        state = "failed" if self.error is not None else "stopped" if self._stop.is_set() else "done"
+        event(
+            "question_ended",
+            state=state,
+            visitor=pseudonym(self.visitor.id),
+            adapters=",".join(request.adapter or "base" for request in self.requests),
+            num_tokens=sum(progress.num_tokens for progress in self._progress),
+            waited_seconds=round(self._waited_seconds, 3),
+            seconds=round(max(progress.seconds for progress in self._progress), 3),
+        )
+        self._ended.set()
+
+
+def _advanced(before: Progress, reader: SequenceReader) -> Progress:
+    """The progress up to what the reader has read."""
+    text = reader.text
+    now = replace(before, text=text, num_tokens=reader.num_tokens, seconds=reader.seconds)
+    if not before.thought_seconds and text != before.text and _thought_has_ended(text):
+        now = replace(now, thought_tokens=now.num_tokens, thought_seconds=now.seconds)
+    return replace(now, completion=reader.completion()) if reader.is_over else now
+
+
+def _thought_has_ended(text: str) -> bool:
+    """True once there is a thought and an answer has begun."""
+    if "</think>" not in text and "<answer>" not in text:
+        return False  # cheap, since it is called for every token
+    parsed = parse_completion(text, final=False)
+    return bool(parsed.thinking and parsed.answer)
+
+
+class RequestQueue:
+    """The queue in front of one engine; lives as long as the app. Thread-safe."""
+
+    def __init__(self, load: Callable[[], Engine], limits: Limits = DEFAULT_LIMITS) -> None:
+        """`load` returns the engine; it runs at once, on the queue's thread."""
+        self.engine: Engine | None = None
+        """`None` while it is being loaded."""
+        self._load, self._limits = load, limits
+        self._load_error: Exception | None = None
+        self._closed: Busy | None = None
+        """The refusal of every question, once the app stops."""
+        self._resting: Busy | None = None
+        """The refusal of every question between `rest` and `wake`."""
+        self._loaded = threading.Event()
+        self._rate = RateLimit(limits.questions_per_minute, 60)
+        self._waiting: deque[Submission] = deque()
+        self._running: list[Submission] = []
+        """Submissions whose requests the engine has, oldest first."""
+        self._disconnected: OrderedDict[str, float] = OrderedDict()
+        """Sessions to the time when their page was closed."""
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+
+    @property
+    def is_loading(self) -> bool:
+        """True while the engine is being loaded."""
         return self.engine is None
 
     @property
-    def state(self) -> LineState:
-        """Where the engine stands."""
-        if self._refusal is not None:
-            return LineState.STOPPING
-        if self._failure is not None:
-            return LineState.FAILED
+    def state(self) -> EngineState:
+        """The engine's state."""
+        if self._closed is not None:
+            return EngineState.STOPPING
+        if self._load_error is not None:
+            return EngineState.FAILED
         if self._resting is not None:
-            return LineState.RESTING
-        return LineState.LOADING if self.engine is None else LineState.READY
+            return EngineState.RESTING
+        return EngineState.LOADING if self.engine is None else EngineState.READY
 
     @property
     def num_waiting(self) -> int:
-        """Questions in line, those being answered not included."""
+        """Questions that wait; those being answered do not count."""
         return len(self._waiting)
 
     @property
     def is_answering(self) -> bool:
-        """True while a question is before the engine."""
-        return bool(self._serving)
+        """True while the engine has a question."""
+        return bool(self._running)
 
     def wait_loaded(self, seconds: float | None = None) -> Engine | None:
-        """Waits for the engine; raises what kept it from loading. `None` if it takes longer than `seconds`."""
+        """Wait for the engine; `None` if it takes longer than `seconds`. Raises the error that loading ended with."""
         if not self._loaded.wait(seconds):
             return None
         if self.engine is None:
-            raise self._failure or RuntimeError("the engine did not load")
+            raise self._load_error or RuntimeError("the engine did not load")
         return self.engine
 
-    def admit(self, asker: Asker) -> None:
-        """Raises `Busy` if a question would not be taken now; call it before the work of reading one.
+    def admit(self, visitor: Visitor) -> None:
+        """Raise `Busy` if a question would be refused now; call it before the work of reading one.
 
-        It counts as a question of that visitor's minute, whether or not it is submitted in the end.
+        It counts as a question of the visitor's minute, whether or not it is submitted in the end.
         """
         with self._changed:
-            self._check_room(asker)
-        wait = self._rate.take(asker.visitor) if asker.visitor else 0.0
+            self._check_room(visitor)
+        wait = self._rate.take(visitor.id) if visitor.id else 0.0
         if wait:
             raise Busy(
                 f"You have asked {self._limits.questions_per_minute} questions in a minute, which is the limit here; "
                 f"ask again in {whole_seconds(wait)}."
             )
 
-    def submit(self, rows: Sequence[Row], asker: Asker = THE_APP) -> Job:
-        """Take a place; raises `Busy` if too many wait."""
+    def submit(self, requests: Sequence[Request], visitor: Visitor = THE_APP) -> Submission:
+        """Add one question's requests to the queue; raises `Busy` if too many wait."""
         if self.engine is not None:
-            self.engine.prepare([row.image for row in rows])  # on the visitor's thread, which keeps nobody waiting
+            self.engine.prepare([request.image for request in requests])  # on the visitor's thread, so nobody waits
         with self._changed:
-            self._check_room(asker)
-            job = Job(self, rows, asker)
-            self._waiting.append(job)
-            has_gone = self._left.get(asker.session, -math.inf) > asker.since
+            self._check_room(visitor)
+            submission = Submission(self, requests, visitor)
+            self._waiting.append(submission)
+            has_left = self._disconnected.get(visitor.session, -math.inf) > visitor.asked_at
             self._changed.notify_all()
-        if has_gone:
-            job.stop()
-        return job
+        if has_left:
+            submission.stop()
+        return submission
 
-    def ahead_of(self, job: Job) -> int:
-        """The place of a job: 0 while it is served, and after that; the first that waits is told of one at least."""
+    def place_of(self, submission: Submission) -> int:
+        """Its place: 0 once the engine has it; the first that waits is at 1 if something is being answered."""
         with self._changed:
-            return self._waiting.index(job) + bool(self._serving) if job in self._waiting else 0
+            waits = submission in self._waiting
+            return self._waiting.index(submission) + bool(self._running) if waits else 0
 
-    def leave(self, job: Job) -> bool:
-        """Take a waiting job out; False if it is being served or has been."""
+    def remove(self, submission: Submission) -> bool:
+        """Take a waiting submission out; False if the engine has it or it has ended."""
         with self._changed:
-            if job not in self._waiting:
+            if submission not in self._waiting:
                 return False
-            self._waiting.remove(job)
+            self._waiting.remove(submission)
             return True
 
-    def left(self, session: str) -> None:
-        """The page or call of that session has been closed: stop what it asked, and what it is about to."""
+    def disconnect(self, session: str) -> None:
+        """Stop what a closed page, or call, asked, and what it is about to ask."""
         if not session:
             return
         with self._changed:
-            self._left[session] = time.monotonic()
-            self._left.move_to_end(session)
-            while len(self._left) > MAX_LEFT:
-                self._left.popitem(last=False)
-            jobs = [job for job in (*self._serving, *self._waiting) if job.asker.session == session]
-        for job in jobs:
-            job.stop()
+            self._disconnected[session] = time.monotonic()
+            self._disconnected.move_to_end(session)
+            while len(self._disconnected) > MAX_DISCONNECTED:
+                self._disconnected.popitem(last=False)
+            submissions = [s for s in (*self._running, *self._waiting) if s.visitor.session == session]
+        for submission in submissions:
+            submission.stop()
 
     @property
     def is_resting(self) -> bool:
@@ -166,99 +286,99 @@ class Line:
         return self._resting is not None
 
     def rest(self, reason: str) -> None:
-        """Take no questions until `wake`, and let the model leave its card; whoever waits reads the reason."""
+        """Refuse questions until `wake`, end those there are with the reason, and let the model leave the GPU."""
         engine = self.engine
-        assert engine is not None, "only an engine that is there can rest"
+        assert engine is not None, "only a loaded engine can rest"
         refusal = Busy(reason)
         with self._changed:
             self._resting = refusal
         self._end_all(refusal)
         with self._changed:
-            while self._serving:  # they end at their next step
+            while self._running:  # they end at their next step
                 self._changed.wait(0.05)
-        engine.leave_card()
+        engine.sleep()
 
     def wake(self) -> None:
-        """Take questions again, the model being back on its card. Raises torch's error where there is not room yet."""
+        """Bring the model back and take questions again. Raises torch's error if there is not enough memory yet."""
         if self.engine is not None:
-            self.engine.come_back()
+            self.engine.wake_up()
         self._resting = None
 
     def close(self, reason: str) -> None:
-        """Take no more questions and end all there are; whoever waits reads the reason."""
-        self._refusal = Busy(reason)
-        self._end_all(self._refusal)
+        """Take no more questions, and end all there are with the reason."""
+        self._closed = Busy(reason)
+        self._end_all(self._closed)
 
     def _end_all(self, error: Busy) -> None:
         with self._changed:
-            jobs = [*self._serving, *self._waiting]
-        for job in jobs:
-            job.stop(error)
+            submissions = [*self._running, *self._waiting]
+        for submission in submissions:
+            submission.stop(error)
 
-    def _check_room(self, asker: Asker) -> None:
+    def _check_room(self, visitor: Visitor) -> None:
         """Raises `Busy`; the caller holds the lock."""
-        if self._refusal is not None:
-            raise self._refusal
-        if self._resting is not None:
-            raise self._resting
-        if self._failure is not None:
+        if refusal := self._closed or self._resting:
+            raise refusal
+        if self._load_error is not None:
             raise Busy(NOT_LOADED)
-        jobs = [*self._serving, *self._waiting]
-        if len(jobs) > self._limits.max_waiting:
+        submissions = [*self._running, *self._waiting]
+        if len(submissions) > self._limits.max_waiting:
             raise Busy(
                 f"{self._limits.max_waiting} questions are waiting or being answered already; try again in a minute."
             )
-        own = sum(job.asker.visitor == asker.visitor for job in jobs) if asker.visitor else 0
-        if own >= self._limits.questions_at_once:
-            raise Busy(f"{own} questions of yours are not answered yet; ask the next one when one of them is.")
+        num_own = sum(s.visitor.id == visitor.id for s in submissions) if visitor.id else 0
+        if num_own >= self._limits.questions_at_once:
+            raise Busy(f"{num_own} questions of yours are not answered yet; ask the next one when one of them is.")
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         try:
             self.engine = self._load()
         except Exception as error:  # raised again by wait_loaded, where the app ends with it
-            self._failure = error
+            self._load_error = error
             self._end_all(Busy(NOT_LOADED))
             return
         finally:
             self._loaded.set()
         while True:
-            self._begin(self.engine, self._admitted(self.engine))
-            if self._serving:
+            self._begin(self.engine, self._next_submissions(self.engine))
+            if self._running:
                 self._step(self.engine)
 
-    def _admitted(self, engine: Engine) -> list[Job]:
-        """Those that wait and fit into the free slots, the first first; waits while there is nothing to do at all."""
+    def _next_submissions(self, engine: Engine) -> list[Submission]:
+        """The first submissions that the engine has free sequences for; waits while there is nothing to do at all."""
         with self._changed:
-            while not self._waiting and not self._serving:
+            while not self._waiting and not self._running:
                 self._changed.wait()
-            new: list[Job] = []
-            free = engine.num_slots - sum(len(job.rows) for job in self._serving)
-            while self._waiting and (len(self._waiting[0].rows) <= free or not self._serving):
-                new.append(self._waiting.popleft())
-                self._serving.append(new[-1])
-                free -= len(new[-1].rows)
-        return new
+            newcomers: list[Submission] = []
+            num_free = engine.num_free_seqs
+            while self._waiting and (len(self._waiting[0].requests) <= num_free or not self._running):
+                newcomers.append(self._waiting.popleft())
+                self._running.append(newcomers[-1])
+                num_free -= len(newcomers[-1].requests)
+        return newcomers
 
-    def _begin(self, engine: Engine, new: Sequence[Job]) -> None:
-        """Apart from the loop, which waits for the next ones and would keep these, with their adapters, meanwhile."""
-        encode_together(engine, new)
-        for job in new:
-            if not job.begin(engine):
-                self._release(job)
+    def _begin(self, engine: Engine, newcomers: Sequence[Submission]) -> None:
+        """Apart from the loop, which would keep these submissions, with their adapters, while it waits for others."""
+        if len(newcomers) > 1:  # their pictures go through the tower together
+            with contextlib.suppress(Exception):  # a picture that fails is reported when its own submission begins
+                engine.encode([request.image for submission in newcomers for request in submission.requests])
+        for submission in newcomers:
+            if not submission.begin(engine):
+                self._release(submission)
 
     def _step(self, engine: Engine) -> None:
-        """One token for each row before the engine."""
+        """One step of the engine, and its tokens to the submissions."""
         try:
             engine.step()
-        except Exception as error:  # none of a question, those are the jobs' own: the line goes on with the next ones
-            for job in tuple(self._serving):
-                job.end(error)
-                self._release(job)
+        except Exception as error:  # errors of one question stay with it, so this hits all; the queue goes on
+            for submission in tuple(self._running):
+                submission.end(error)
+                self._release(submission)
             return
-        for job in tuple(self._serving):
-            if job.look():
-                self._release(job)
+        for submission in tuple(self._running):
+            if submission.update():
+                self._release(submission)
 
-    def _release(self, job: Job) -> None:
+    def _release(self, submission: Submission) -> None:
         with self._changed:
-            self._serving.remove(job)
+            self._running.remove(submission)

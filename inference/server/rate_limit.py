@@ -1,11 +1,11 @@
-"""How often: an allowance for each of many keys, that refills with time; memory is bounded however many keys come.
+"""Rate limits: an allowance per key that refills with time. Memory is bounded, however many keys come.
 
     questions = RateLimit(60, seconds=60)
     wait = questions.take("203.0.113.7")
     if wait:
         raise Busy(f"Ask again in {whole_seconds(wait)}.")
 
-Standard library only; safe to use from several threads.
+Standard library only; thread-safe.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_KEYS = 4_096
-"""Keys remembered at once; the one not seen for longest is forgotten first."""
+"""Keys remembered at once; the one unused for longest is forgotten first."""
 
 
 class RateLimit:
-    """A token bucket a key: `amount` at once, and `amount` more in each `seconds`."""
+    """A token bucket per key: `amount` at once, and `amount` more in each `seconds`."""
 
     def __init__(
         self, amount: float, seconds: float, max_keys: int = MAX_KEYS, clock: Callable[[], float] = time.monotonic
@@ -30,7 +30,7 @@ class RateLimit:
         self.amount, self.seconds = float(amount), float(seconds)
         self._max_keys, self._clock = max_keys, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """What a key had left, and when."""
+        """By key the allowance left, and when that was."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class RateLimit:
             return 0.0
 
     def owe(self, key: str, cost: float) -> None:
-        """Spend `cost` in any case; what is missing is paid off before the next `take`."""
+        """Spend `cost` in any case; a debt is paid off before the next `take`."""
         with self._lock:
             left, now = self._now(key)
             self._keep(key, left - cost, now)

@@ -1,4 +1,4 @@
-"""What the tabs and the endpoints share: the engine's line, the adapters, and the doors to the other half."""
+"""The service: the queue, the adapters and the functions of the training half, as tabs and endpoints share them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
@@ -16,11 +16,11 @@ from inference.adapters.live import LiveAdapters, Offer
 from inference.adapters.record import BASE_NAME, AdapterRecord
 from inference.common.errors import UserError
 from inference.common.settings import Settings
-from inference.model.request import Row
+from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.image import load_image
 from inference.prompt.question import clean_question
-from inference.server.queue import Line
+from inference.server.queue import RequestQueue
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -30,178 +30,14 @@ MAX_EXPECTED_CHARS = 1_000
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
 MAX_PREPARING = 4
-"""Uploads that are worked on at a time before anybody has asked about them."""
-_log = logging.getLogger(__name__)
+"""Uploads that are preprocessed at a time before anybody has asked about them."""
 SERVED = ""
-"""What the adapter's choice holds while the visitor has picked none: the served one of the moment."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A picture with a question and its gold answer."""
-
-    image: Image.Image
-    question: str
-    expected: str
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A question that was read and found good."""
-
-    image: Image.Image
-    question: str
-    expected: str
-    adapter: str | None
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    hold: Callable[[str], Callable[[], Adapter]]
-    """Gives an adapter by name, as rows bring it along."""
-    system_prompt_of: Callable[[str], str]
-    """The system prompt that an adapter was trained with."""
-
-    def row(self, adapter: str | None, prefix: str = "") -> Row:
-        """The row that asks it of the base (`None`) or of an adapter, which it then ends on. Raises `UserError`."""
-        return Row(
-            image=self.image,
-            question=self.question,
-            adapter=adapter,
-            system_prompt=THINK_PROMPT if adapter is None else self.system_prompt_of(adapter),
-            held=None if adapter is None else self.hold(adapter),
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            seed=self.seed,
-            prefix=prefix,
-        )
-
-
-class Service:
-    """One engine with its line, as the tabs see it."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        load: Callable[[], Engine],
-        adapters: LiveAdapters,
-        grade: Grade,
-        new_problem: Callable[[], Example],
-        examples: Sequence[Example],
-    ) -> None:
-        """`load` gives the engine, in the background, and starts `adapters` on it."""
-        self.settings, self.adapters, self.line = settings, adapters, Line(load, settings.limits)
-        self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
-
-        self._preparing = threading.Semaphore(MAX_PREPARING)
-
-    def prepare(self, image: Image.Image) -> None:
-        """Begin with a picture that was uploaded, on a thread of its own: it is likely to be asked about."""
-        engine = self.line.engine
-        if engine is None or not self._preparing.acquire(blocking=False):
-            return  # it is prepared with its question
-
-        def work() -> None:
-            try:
-                engine.prepare([image])
-            except Exception as error:  # whoever asks about it is told
-                _log.warning("preparing a picture: %s", type(error).__name__)
-            finally:
-                self._preparing.release()
-
-        threading.Thread(target=work, name="picture", daemon=True).start()
-
-    @property
-    def offer(self) -> Offer:
-        """The adapters of this moment."""
-        return self.adapters.offer
-
-    @property
-    def records(self) -> dict[str, AdapterRecord]:
-        """The adapters on offer now, by name, the served one first."""
-        return self.offer.records
-
-    @property
-    def served(self) -> str | None:
-        """The adapter that answers now unless another is picked; `None` for the base alone."""
-        return self.offer.served
-
-    def choices(self, base_alone: bool = True) -> list[tuple[str, str]]:
-        """What the adapter dropdown offers now: (label, value); `SERVED` first, so that who picks none moves along."""
-        offer = self.offer
-        served = [] if offer.served is None else [(f"{offer.served} (served now)", SERVED)]
-        others = [(name, name) for name in offer.records if name != offer.served]
-        return [*served, *others, *([("none: the base alone", BASE_NAME)] if base_alone else [])]
-
-    def read_prompt(
-        self,
-        image: str | Path | Image.Image | None,
-        question: Any,
-        expected: Any = None,
-        adapter: Any = None,
-        temperature: Any = None,
-        max_new_tokens: Any = None,
-        seed: Any = None,
-    ) -> Prompt:
-        """Check what a user or a client sent; `None` takes the default. Raises `UserError`."""
-        limits = self.settings.limits
-        length = "length limit in tokens"
-        return Prompt(
-            image=load_image(image, limits),
-            question=clean_question(question, limits),
-            expected=_expected(expected),
-            adapter=self.adapter_named(adapter),
-            max_new_tokens=_whole(length, max_new_tokens, limits.default_new_tokens, 1, limits.max_new_tokens),
-            temperature=_number("temperature", temperature, 0.0, 0.0, MAX_TEMPERATURE),
-            seed=_whole("seed", seed, 0, 0, MAX_SEED),
-            hold=self.adapters.hold,
-            system_prompt_of=self.adapters.system_prompt,
-        )
-
-    def adapter_named(self, name: Any) -> str | None:
-        """The adapter of that name; `None` or empty is the served one of this moment, `base` is none."""
-        offer = self.offer
-        if name is None or name == SERVED:
-            return offer.served
-        if name == BASE_NAME:
-            return None
-        if not isinstance(name, str) or name not in offer.records:
-            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.records, BASE_NAME])}.")
-        return name
-
-
-def _expected(value: Any) -> str:
-    """The expected answer as text; a client may send a number."""
-    text = "" if value is None else str(value).strip()
-    if len(text) > MAX_EXPECTED_CHARS:
-        raise UserError(
-            f"The expected answer has {len(text):,} characters; at most {MAX_EXPECTED_CHARS:,} are compared. "
-            "Shorten it."
-        )
-    return text
-
-
-def _number(name: str, value: Any, default: float, low: float, high: float) -> float:
-    """`value` as a number within its bounds."""
-    if value is None or value == "":
-        return default
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not low <= number <= high:
-        raise UserError(f"The {name} is {str(value)[:40]}; give a number from {low:g} to {high:,.10g}.")
-    return number
-
-
-def _whole(name: str, value: Any, default: int, low: int, high: int) -> int:
-    number = _number(name, value, default, low, high)
-    if number != int(number):
-        raise UserError(f"The {name} is {number:g}; give a whole number.")
-    return int(number)
+"""The adapter dropdown's value while the visitor has picked none: the adapter served at the moment."""
+_log = logging.getLogger(__name__)
 
 
 class Verdict(Protocol):
-    """What the grader says; `training.grading.grader.Grade` is one."""
+    """The grader's verdict; `training.grading.grader.Grade` is one."""
 
     @property
     def correct(self) -> bool: ...
@@ -215,3 +51,166 @@ class Verdict(Protocol):
 
 Grade = Callable[[str, str], Verdict]
 """From an expected answer and a completion's text to a verdict."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture with a question and its gold answer."""
+
+    image: Image.Image
+    question: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A visitor's question, checked."""
+
+    image: Image.Image
+    question: str
+    expected: str
+    adapter: str | None
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    hold: Callable[[str], Callable[[], Adapter]]
+    """By an adapter's name, a function that returns it; see `LiveAdapters.hold`."""
+    system_prompt_of: Callable[[str], str]
+    """By an adapter's name, the system prompt that it was trained with."""
+
+    def request(self, adapter: str | None, prefix: str = "") -> Request:
+        """The request to the base (`None`) or to an adapter, which it keeps to its end. Raises `UserError`."""
+        return Request(
+            image=self.image,
+            question=self.question,
+            adapter=adapter,
+            system_prompt=THINK_PROMPT if adapter is None else self.system_prompt_of(adapter),
+            get_adapter=None if adapter is None else self.hold(adapter),
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            prefix=prefix,
+        )
+
+
+class Service:
+    """One engine with its queue and its adapters."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Engine],
+        adapters: LiveAdapters,
+        grade: Grade,
+        new_problem: Callable[[], Example],
+        examples: Sequence[Example],
+    ) -> None:
+        """`load` returns the engine, in the background, and starts `adapters` on it."""
+        self.settings, self.adapters, self.queue = settings, adapters, RequestQueue(load, settings.limits)
+        self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
+        self._preparing = threading.Semaphore(MAX_PREPARING)
+
+    def prepare(self, image: Image.Image) -> None:
+        """Preprocess an uploaded picture on a thread of its own, since a question about it is likely to follow."""
+        engine = self.queue.engine
+        if engine is None or not self._preparing.acquire(blocking=False):
+            return  # it is prepared with its question
+
+        def work() -> None:
+            try:
+                engine.prepare([image])
+            except Exception as error:  # reported when somebody asks about the picture
+                _log.warning("preparing a picture: %s", type(error).__name__)
+            finally:
+                self._preparing.release()
+
+        threading.Thread(target=work, name="picture", daemon=True).start()
+
+    @property
+    def offer(self) -> Offer:
+        """The adapters of this moment."""
+        return self.adapters.offer
+
+    @property
+    def records(self) -> dict[str, AdapterRecord]:
+        """The adapters of this moment by name, the served one first."""
+        return self.offer.records
+
+    @property
+    def served(self) -> str | None:
+        """The adapter that answers now unless another is picked; `None` for the base alone."""
+        return self.offer.served
+
+    def choices(self, base_alone: bool = True) -> list[tuple[str, str]]:
+        """The adapter dropdown's choices: (label, value). `SERVED` comes first and follows what is served."""
+        offer = self.offer
+        served = [] if offer.served is None else [(f"{offer.served} (served now)", SERVED)]
+        others = [(name, name) for name in offer.records if name != offer.served]
+        return [*served, *others, *([("none: the base alone", BASE_NAME)] if base_alone else [])]
+
+    def read_question(
+        self,
+        image: str | Path | Image.Image | None,
+        question: str | None,
+        expected: object = None,
+        adapter: object = None,
+        temperature: object = None,
+        max_new_tokens: object = None,
+        seed: object = None,
+    ) -> Question:
+        """Check the values that a user or a client sent; `None` takes the default. Raises `UserError`."""
+        limits = self.settings.limits
+        length = "length limit in tokens"
+        return Question(
+            image=load_image(image, limits),
+            question=clean_question(question, limits),
+            expected=_expected(expected),
+            adapter=self._adapter_named(adapter),
+            max_new_tokens=_whole(length, max_new_tokens, limits.default_new_tokens, 1, limits.max_new_tokens),
+            temperature=_number("temperature", temperature, 0.0, 0.0, MAX_TEMPERATURE),
+            seed=_whole("seed", seed, 0, 0, MAX_SEED),
+            hold=self.adapters.hold,
+            system_prompt_of=self.adapters.system_prompt,
+        )
+
+    def _adapter_named(self, name: object) -> str | None:
+        """The adapter of that name; `None` or empty means the served one of this moment, `base` means none."""
+        offer = self.offer
+        if name is None or name == SERVED:
+            return offer.served
+        if name == BASE_NAME:
+            return None
+        if not isinstance(name, str) or name not in offer.records:
+            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.records, BASE_NAME])}.")
+        return name
+
+
+def _expected(value: object) -> str:
+    """The expected answer as text; a client may send a number."""
+    text = "" if value is None else str(value).strip()
+    if len(text) > MAX_EXPECTED_CHARS:
+        raise UserError(
+            f"The expected answer has {len(text):,} characters; at most {MAX_EXPECTED_CHARS:,} are compared. "
+            "Shorten it."
+        )
+    return text
+
+
+def _number(name: str, value: object, default: float, low: float, high: float) -> float:
+    """`value` as a number within its bounds."""
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not low <= number <= high:
+        raise UserError(f"The {name} is {str(value)[:40]}; give a number from {low:g} to {high:,.10g}.")
+    return number
+
+
+def _whole(name: str, value: object, default: int, low: int, high: int) -> int:
+    number = _number(name, value, default, low, high)
+    if number != int(number):
+        raise UserError(f"The {name} is {number:g}; give a whole number.")
+    return int(number)

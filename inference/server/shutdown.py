@@ -1,4 +1,4 @@
-"""The end of the app: on SIGTERM or Ctrl + C nothing more is taken, whoever waits is told, and the process ends with 0.
+"""The app's shutdown: on SIGTERM or Ctrl + C it refuses new questions, tells those who wait, and exits with 0.
 
 Runs are processes of their own and go on.
 """
@@ -11,39 +11,54 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol
 
 from inference.common.logs import event
 
 if TYPE_CHECKING:
-    from inference.server.queue import Line
+    from inference.server.queue import RequestQueue
     from inference.server.streams import Streams
 
 REASON = "The app is being restarted; ask again in a minute."
 TELL_SECONDS = 1.5
-"""How long those who wait may take to read that."""
+"""The time for visitors to read that."""
 CLOSE_SECONDS = 1.5
-"""How long the server may take to close its connections by itself."""
+"""The time for the server to close its connections by itself."""
+
+
+class _Server(Protocol):
+    """The parts of Gradio's uvicorn server that are used here."""
+
+    should_exit: bool
+    force_exit: bool
+    thread: threading.Thread
+
+
+class _Blocks(Protocol):
+    """A launched `gr.Blocks`."""
+
+    server: _Server
 
 
 def stop_signal() -> threading.Event:
     """An event that SIGTERM and SIGINT set from now on; call it on the main thread. A second signal ends at once."""
-    asked = threading.Event()
+    stop = threading.Event()
 
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
             os._exit(128 + number)
-        asked.set()
+        stop.set()
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return asked
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
 
 
-def shut_down(blocks: Any, line: Line, streams: Streams) -> None:
-    """End what is under way in words, then the server; takes `TELL_SECONDS` + `CLOSE_SECONDS` at most, and a little."""
-    event("stopping", waiting=line.num_waiting, streams=streams.num_open)
-    line.close(REASON)
+def shut_down(blocks: _Blocks, queue: RequestQueue, streams: Streams) -> None:
+    """End all questions with `REASON`, then the server; takes little more than `TELL_SECONDS` + `CLOSE_SECONDS`."""
+    event("stopping", waiting=queue.num_waiting, streams=streams.num_open)
+    queue.close(REASON)
     until = time.monotonic() + TELL_SECONDS
     while streams.num_open and time.monotonic() < until:
         time.sleep(0.05)
@@ -56,7 +71,7 @@ def shut_down(blocks: Any, line: Line, streams: Streams) -> None:
 
 
 def leave(status: int) -> None:
-    """End the process now: a thread that decodes, or waits for a client, must not hold it up."""
+    """Exit now, without waiting for threads that decode or wait for a client."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

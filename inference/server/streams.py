@@ -1,8 +1,8 @@
-"""Whether somebody still waits: Gradio's streams of answers, and what is to happen when one is hung up on.
+"""Streams of answers: notices when a visitor disconnects from one of Gradio's.
 
-A page, or a `gradio_client`, reads its answers from one stream a session (`/queue/data?session_hash=…`), a plain HTTP
-client from one a call (`/call/<name>/<event id>`, where the event is the session). A stream that the server ends is
-an answer; one that the other side ends is a visitor who has gone.
+A page, or a `gradio_client`, reads its answers from one stream per session (`/queue/data?session_hash=…`), a plain HTTP
+client from one per call (`/call/<name>/<event id>`, where the event is the session). A stream that the server ends is
+complete; one that the other side ends means that the visitor has left.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Presence:
-    """ASGI middleware; calls `left(session)` on the server's loop, so that must not wait for anything."""
+class DisconnectWatcher:
+    """ASGI middleware; calls `on_disconnect(session)` on the server's loop, so that must not block."""
 
-    def __init__(self, app: ASGIApp, left: Callable[[str], None], streams: Streams) -> None:
-        self.app, self._left, self._streams = app, left, streams
+    def __init__(self, app: ASGIApp, on_disconnect: Callable[[str], None], streams: Streams) -> None:
+        self.app, self._on_disconnect, self._streams = app, on_disconnect, streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         session = session_of(scope)
@@ -37,11 +37,11 @@ class Presence:
         finally:
             self._streams.num_open -= 1
             if not is_over:
-                self._left(session)
+                self._on_disconnect(session)
 
 
 class Streams:
-    """How many answers are being sent."""
+    """The number of streams that are open."""
 
     def __init__(self) -> None:
         self.num_open = 0

@@ -1,8 +1,7 @@
-"""Who a visitor is: the address that a request comes from, as far as it can be believed.
+"""Visitors by the address that a request comes from, as far as it can be trusted.
 
-Off a Space that is the peer of the connection. On a Space every connection comes from the Space's proxy, which writes
-down in `X-Forwarded-For` whom it speaks for; elsewhere that header is whatever the caller likes, and is not read.
-Standard library only.
+Off a Space that is the connection's peer. On a Space every connection comes from the Space's proxy, which adds the
+client's address to `X-Forwarded-For`; elsewhere anybody can set that header, so it is not read. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 UNKNOWN = "unknown"
-"""The visitor of a request without an address; all of them share one allowance."""
+"""The id of a visitor without an address; all of them share one allowance."""
 _SALT = secrets.token_bytes(16)
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Who asked a question."""
+class Visitor:
+    """The sender of a question."""
 
-    visitor: str = ""
-    """As `visitor_of` names them; empty for the app itself, which no limit holds."""
+    id: str = ""
+    """From `visitor_id_of`; empty for the app itself, which no limit holds."""
     session: str = ""
     """The open page, or the one call, that waits for the answer."""
-    since: float = field(default_factory=time.monotonic)
-    """When it was asked, on the monotonic clock."""
+    asked_at: float = field(default_factory=time.monotonic)
+    """When it was asked, by the monotonic clock."""
 
 
 def is_on_space(env: Mapping[str, str] | None = None) -> bool:
@@ -37,15 +36,15 @@ def is_on_space(env: Mapping[str, str] | None = None) -> bool:
     return bool((os.environ if env is None else env).get("SPACE_ID", "").strip())
 
 
-def visitor_of(peer: str | None, forwarded_for: str | None, on_space: bool) -> str:
-    """The visitor behind a connection from `peer`, given its `X-Forwarded-For` header.
+def visitor_id_of(peer: str | None, forwarded_for: str | None, on_space: bool) -> str:
+    """The id of the visitor behind a connection from `peer`, given its `X-Forwarded-For` header.
 
-    Each proxy adds to the right whom it heard from, so the last public address is the first that no caller can have
-    made up. An IPv6 caller owns a /64, so that is the visitor.
+    Each proxy appends the address it was called from, so callers cannot forge the last public address. An IPv6 caller
+    owns a /64, so that is the visitor.
 
-    >>> visitor_of("10.0.0.7", "198.51.100.1, 8.8.8.8, 10.0.0.3", on_space=True)
+    >>> visitor_id_of("10.0.0.7", "198.51.100.1, 8.8.8.8, 10.0.0.3", on_space=True)
     '8.8.8.8'
-    >>> visitor_of("192.0.2.9", "1.2.3.4", on_space=False)
+    >>> visitor_id_of("192.0.2.9", "1.2.3.4", on_space=False)
     '192.0.2.9'
     """
     if not on_space or not forwarded_for:
@@ -53,12 +52,12 @@ def visitor_of(peer: str | None, forwarded_for: str | None, on_space: bool) -> s
     entries = [entry.strip() for entry in forwarded_for.split(",")][-16:]
     addresses = [address for entry in reversed(entries) if (address := _address(entry))]
     public = next((address for address in addresses if address.is_global), None)
-    found = public or next(iter(addresses), None)
-    return _network(str(found)) if found else _network(peer) or UNKNOWN
+    trusted = public or next(iter(addresses), None)
+    return _network(str(trusted)) if trusted else _network(peer) or UNKNOWN
 
 
 def pseudonym(visitor: str) -> str:
-    """What the log calls a visitor: the same for as long as the process runs, and no address.
+    """A visitor's name in the log: the same for as long as the process runs, and not the address.
 
     >>> len(pseudonym("192.0.2.9"))
     8
@@ -75,7 +74,7 @@ def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
 
 
 def _network(text: str | None) -> str:
-    """The address, or the /64 of an IPv6 one; empty if it is none."""
+    """The address, or the /64 of an IPv6 one; empty if `text` is not an address."""
     address = _address(text)
     if address is None:
         return ""

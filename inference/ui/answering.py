@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from inference.server.queue import Job
+from inference.server.queue import Submission
 from inference.server.service import Service
 from inference.ui.panel import Panel
 from inference.ui.stream import failed, watch
@@ -16,7 +16,7 @@ from inference.ui.view import State, View
 
 FOLDING_FRAMES = 8
 """Updates in which a thought that began or ended is opened or folded; after them it is the user's."""
-Start = Callable[[], tuple[Job, str]]
+Start = Callable[[], tuple[Submission, str]]
 """Reads the inputs and takes a place in the line; gives the job and the expected answer. May raise `UserError`."""
 
 
@@ -24,7 +24,7 @@ class _Run:
     """One press of a button, from the reading of the inputs to the last update."""
 
     def __init__(self) -> None:
-        self._job: Job | None = None
+        self._job: Submission | None = None
         """`None` while the inputs are read."""
         self._is_stopped = False
         self.is_dismissed = False
@@ -36,7 +36,7 @@ class _Run:
         if self._job is not None:
             self._job.stop()
 
-    def take(self, job: Job) -> None:
+    def take(self, job: Submission) -> None:
         """The inputs are read and this is the job; whichever of this and `stop` is later sees the other."""
         self._job = job
         if self._is_stopped:

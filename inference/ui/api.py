@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from inference.server.queue import Job
+from inference.server.queue import Submission
 from inference.server.service import Service
-from inference.server.visitors import Asker
+from inference.server.visitors import Visitor
 from inference.ui.asking import asker_of, error_title
 from inference.ui.compare import submit_pair
 from inference.ui.components import Picture
@@ -70,7 +70,7 @@ def build_endpoints(service: Service) -> None:
 
 
 def _components(service: Service) -> list[Any]:
-    """One component a parameter; what `read_prompt` checks is not checked by them."""
+    """One component a parameter; what `read_question` checks is not checked by them."""
     return [
         Picture(type="filepath", label="image"),
         gr.Textbox(label="question", value=None),
@@ -82,16 +82,16 @@ def _components(service: Service) -> list[Any]:
     ]
 
 
-def _ask(service: Service, asker: Asker, *values: Any) -> dict[str, Any]:
-    service.line.admit(asker)
-    prompt = service.read_prompt(*values)
-    [view] = _result(service, service.line.submit([prompt.row(prompt.adapter)], asker), prompt.expected)
+def _ask(service: Service, asker: Visitor, *values: Any) -> dict[str, Any]:
+    service.queue.admit(asker)
+    prompt = service.read_question(*values)
+    [view] = _result(service, service.queue.submit([prompt.request(prompt.adapter)], asker), prompt.expected)
     return _as_json(view, prompt.adapter, prompt.temperature, prompt.seed)
 
 
-def _compare(service: Service, asker: Asker, *values: Any) -> dict[str, Any]:
-    service.line.admit(asker)
-    prompt = service.read_prompt(*values)
+def _compare(service: Service, asker: Visitor, *values: Any) -> dict[str, Any]:
+    service.queue.admit(asker)
+    prompt = service.read_question(*values)
     base, tuned = _result(service, submit_pair(service, prompt, asker), prompt.expected)
     return {
         "base": _as_json(base, None, prompt.temperature, prompt.seed),
@@ -99,7 +99,7 @@ def _compare(service: Service, asker: Asker, *values: Any) -> dict[str, Any]:
     }
 
 
-def _result(service: Service, job: Job, expected: str) -> list[View]:
+def _result(service: Service, job: Submission, expected: str) -> list[View]:
     """The last views of a job."""
     *_, views = watch(job, expected, service.grade)
     return views

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from inference.common.errors import UserError
-from inference.server.queue import Job
-from inference.server.service import Prompt, Service
+from inference.server.queue import Submission
+from inference.server.service import Question, Service
 from inference.ui.answering import Exchange, Start
 from inference.ui.asking import asker_of
 from inference.ui.inputs import Inputs
@@ -29,7 +29,7 @@ EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private",
 class CutOff:
     """What Continue goes on from."""
 
-    prompt: Prompt
+    prompt: Question
     view: View
 
 
@@ -55,25 +55,25 @@ def build_ask(service: Service) -> Inputs:
         seed: float | None,
         request: gr.Request,
     ) -> Iterator[list[Any]]:
-        prompts: list[Prompt] = []
+        prompts: list[Question] = []
         asker = asker_of(request)
 
-        def start() -> tuple[Job, str]:
-            service.line.admit(asker)
-            prompts.append(service.read_prompt(picture, question, expected, adapter, temperature, length, seed))
-            return service.line.submit([prompts[0].row(prompts[0].adapter)], asker), prompts[0].expected
+        def start() -> tuple[Submission, str]:
+            service.queue.admit(asker)
+            prompts.append(service.read_question(picture, question, expected, adapter, temperature, length, seed))
+            return service.queue.submit([prompts[0].request(prompts[0].adapter)], asker), prompts[0].expected
 
         yield from _run(exchange, start, prompts, request, None)
 
     def go_on(kept: CutOff | None, request: gr.Request) -> Iterator[list[Any]]:
         asker = asker_of(request)
 
-        def start() -> tuple[Job, str]:
-            service.line.admit(asker)
+        def start() -> tuple[Submission, str]:
+            service.queue.admit(asker)
             if kept is None:
                 raise UserError("There is nothing to continue: it is no longer kept. Ask again.")
-            row = kept.prompt.row(kept.prompt.adapter, prefix=kept.view.text)
-            return service.line.submit([row], asker), kept.prompt.expected
+            row = kept.prompt.request(kept.prompt.adapter, prefix=kept.view.text)
+            return service.queue.submit([row], asker), kept.prompt.expected
 
         yield from _run(exchange, start, [kept.prompt] if kept else [], request, kept.view if kept else None)
 
@@ -85,7 +85,7 @@ def build_ask(service: Service) -> Inputs:
 
 
 def _run(
-    exchange: Exchange, start: Start, prompts: list[Prompt], request: gr.Request, earlier: View | None
+    exchange: Exchange, start: Start, prompts: list[Question], request: gr.Request, earlier: View | None
 ) -> Iterator[list[Any]]:
     """Updates for the panel, the buttons, Continue and what it needs."""
     for views, updates in exchange.run(start, request, earlier):

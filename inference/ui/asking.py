@@ -5,14 +5,14 @@ from __future__ import annotations
 import gradio as gr
 
 from inference.common.errors import Busy, UserError
-from inference.server.visitors import Asker, is_on_space, visitor_of
+from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 
 
-def asker_of(request: gr.Request) -> Asker:
+def asker_of(request: gr.Request) -> Visitor:
     """The visitor and the session of a call, as of now."""
     peer = request.client.host if request.client else None
-    visitor = visitor_of(peer, request.headers.get("x-forwarded-for"), is_on_space())
-    return Asker(visitor, request.session_hash or "")
+    visitor = visitor_id_of(peer, request.headers.get("x-forwarded-for"), is_on_space())
+    return Visitor(visitor, request.session_hash or "")
 
 
 def error_title(error: Exception) -> str:

@@ -10,9 +10,9 @@ import gradio as gr
 
 from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
-from inference.server.queue import Job
-from inference.server.service import Prompt, Service
-from inference.server.visitors import Asker
+from inference.server.queue import Submission
+from inference.server.service import Question, Service
+from inference.server.visitors import Visitor
 from inference.ui.answering import Exchange
 from inference.ui.ask import EVENT
 from inference.ui.asking import asker_of
@@ -55,9 +55,9 @@ def build_compare(service: Service) -> Inputs:
     ) -> Iterator[list[Any]]:
         asker = asker_of(request)
 
-        def start() -> tuple[Job, str]:
-            service.line.admit(asker)
-            prompt = service.read_prompt(picture, question, expected, adapter, temperature, length, seed)
+        def start() -> tuple[Submission, str]:
+            service.queue.admit(asker)
+            prompt = service.read_question(picture, question, expected, adapter, temperature, length, seed)
             return submit_pair(service, prompt, asker), prompt.expected
 
         for views, updates in exchange.run(start, request):
@@ -68,13 +68,13 @@ def build_compare(service: Service) -> Inputs:
     return inputs
 
 
-def submit_pair(service: Service, prompt: Prompt, asker: Asker) -> Job:
+def submit_pair(service: Service, prompt: Question, asker: Visitor) -> Submission:
     """Base and fine-tuned model with the same prompt, as one batch in the line."""
     if not service.records:
         raise UserError(NO_ADAPTER)
     if prompt.adapter is None:
         raise UserError(f"{BASE_NAME!r} is no adapter: Compare sets one beside the base. Choose one under More.")
-    return service.line.submit([prompt.row(None), prompt.row(prompt.adapter)], asker)
+    return service.queue.submit([prompt.request(None), prompt.request(prompt.adapter)], asker)
 
 
 def _words_html(base: View, tuned: View) -> str:

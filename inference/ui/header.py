@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from inference.server.queue import LineState
+from inference.server.queue import EngineState
 from inference.server.service import Service
 
 MARK = (
@@ -16,11 +16,11 @@ MARK = (
 )
 
 _STATES = {
-    LineState.LOADING: "loading the model…",
-    LineState.READY: "ready",
-    LineState.RESTING: "waits while a run trains",
-    LineState.FAILED: "the model is not there",
-    LineState.STOPPING: "stopping",
+    EngineState.LOADING: "loading the model…",
+    EngineState.READY: "ready",
+    EngineState.RESTING: "waits while a run trains",
+    EngineState.FAILED: "the model is not there",
+    EngineState.STOPPING: "stopping",
 }
 
 
@@ -32,19 +32,19 @@ def header_html(service: Service) -> str:
         f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
         f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
         f'<div class="lt-ready" data-ready="{str(is_ready(service)).lower()}"><dt>state</dt><dd>'
-        f'<span class="lt-dot" aria-hidden="true"></span>{_STATES[service.line.state]}</dd>'
+        f'<span class="lt-dot" aria-hidden="true"></span>{_STATES[service.queue.state]}</dd>'
         "</div></dl></header>"
     )
 
 
 def is_ready(service: Service) -> bool:
     """True once the engine is loaded."""
-    return service.line.engine is not None
+    return service.queue.engine is not None
 
 
 def is_loading(service: Service) -> bool:
     """True while the engine is on its way; False once it is there, or cannot come."""
-    return service.line.state is LineState.LOADING
+    return service.queue.state is EngineState.LOADING
 
 
 def notice_html(service: Service) -> str:
@@ -62,7 +62,7 @@ def notice_html(service: Service) -> str:
 
 def base_title(service: Service) -> str:
     """The base's name and, once it is loaded, its size."""
-    base, engine = service.settings.base, service.line.engine
+    base, engine = service.settings.base, service.queue.engine
     name = "starter" if service.settings.is_starter else (Path(base).name if Path(base).is_absolute() else base)
     return html.escape(name) + (f" <span>{_size(engine.num_parameters)}</span>" if engine else "")
 

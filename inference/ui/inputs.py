@@ -89,7 +89,7 @@ class Inputs:
 
     @property
     def prompt(self) -> list[Any]:
-        """The components that `Service.read_prompt` reads, in its order."""
+        """The components that `Service.read_question` reads, in its order."""
         return [
             self.picture,
             self.question,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from inference.common.errors import UserError
-from inference.server.queue import Job, Progress
+from inference.server.queue import Progress, Submission
 from inference.server.service import Grade
 from inference.ui.view import State, View
 
@@ -17,7 +17,7 @@ PACE_SECONDS = 0.06
 _log = logging.getLogger(__name__)
 
 
-def watch(job: Job, expected: str, grade: Grade, earlier: View | None = None) -> Iterator[list[View]]:
+def watch(job: Submission, expected: str, grade: Grade, earlier: View | None = None) -> Iterator[list[View]]:
     """The views of a job's rows as they change, until all have ended; the last ones carry the verdicts.
 
     `earlier` is the cut-off view that a Continue goes on from; its tokens and seconds count too. Whoever stops

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.settings import STARTER
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from tests.benchmarks import visitors
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.table import Measurement, median_ratio, seconds_of
@@ -40,7 +40,7 @@ def _first_token(engine: Engine) -> Measurement:
     """New pictures each time, so that their encoding counts."""
     waits = []
     for problem in problems(8, seed=1):
-        row = Row(problem.image.convert("RGB"), problem.problem, adapter="tuned", max_new_tokens=1)
+        row = Request(problem.image.convert("RGB"), problem.problem, adapter="tuned", max_new_tokens=1)
         waits.append(engine.generate([row])[0].first_token_seconds)
     wait = statistics.median(waits[1:])
     return Measurement("first token, new picture", f"{wait:.3f} s", "at most 0.5 s", f"first of all {waits[0]:.3f} s")
@@ -68,7 +68,7 @@ def _speed(engine: Engine, peer: Peer) -> Iterator[Measurement]:
     yield Measurement("Compare, both sides", f"{both:.2f} of the adapter side alone", "at most 1.25", note)
 
 
-def _complete(engine: Engine, *rows: Row) -> None:
+def _complete(engine: Engine, *rows: Request) -> None:
     """The rows together, of pictures that are new to the engine, as they are to transformers every time."""
     engine._encoder.forget()
     engine.generate(rows)
@@ -78,7 +78,7 @@ def _batch(engine: Engine, peer: Peer) -> Measurement:
     """Rows of an evaluation: other pictures and questions, half of them with the adapter."""
     length: dict[str, Any] = {"max_new_tokens": 60, "min_new_tokens": 60}
     base, tuned = (
-        [Row(p.image.convert("RGB"), p.problem, adapter=adapter, **length) for p in problems(32, seed)]
+        [Request(p.image.convert("RGB"), p.problem, adapter=adapter, **length) for p in problems(32, seed)]
         for adapter, seed in ((None, 2), ("tuned", 3))
     )
     mixed = [row for pair in zip(base, tuned) for row in pair]
@@ -94,7 +94,7 @@ def _batch(engine: Engine, peer: Peer) -> Measurement:
     return Measurement("64 rows, half adapter", f"{speed:.0f} tokens/s", "", f"{note}: {times:.2f} times as fast")
 
 
-def _row(adapter: str | None) -> Row:
+def _row(adapter: str | None) -> Request:
     problem = problems(1)[0]
     image = problem.image.convert("RGB")
-    return Row(image, problem.problem, adapter=adapter, max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)
+    return Request(image, problem.problem, adapter=adapter, max_new_tokens=NUM_TOKENS, min_new_tokens=NUM_TOKENS)

@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from inference.common.settings import STARTER
-from inference.engine.engine import Row
+from inference.engine.engine import Request
 from inference.prompt.format import build_messages
 
 
@@ -29,7 +29,7 @@ class Peer:
             "tuned": PeftModel.from_pretrained(_base(), adapter, "tuned").eval(),
         }
 
-    def generate(self, *rows: Row) -> None:
+    def generate(self, *rows: Request) -> None:
         """Complete rows of one adapter and one length greedily, as one batch, from their pictures on."""
         length = {"max_new_tokens": rows[0].max_new_tokens, "min_new_tokens": rows[0].max_new_tokens}
         template = self._processor.apply_chat_template

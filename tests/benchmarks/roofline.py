@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from tests.benchmarks.shapes import build
 from tests.benchmarks.table import Measurement
 from tests.support.samples import problems
@@ -74,7 +74,7 @@ def _step_seconds(engine: Engine, num_rows: int, shape: str) -> tuple[float, flo
     table = "starter" if engine.device.type == "cuda" else shape  # a GPU is quick with all of them
     steps = STEPS[table]
     rows = [
-        Row(problem.image.convert("RGB"), problem.problem, max_new_tokens=steps, min_new_tokens=steps)
+        Request(problem.image.convert("RGB"), problem.problem, max_new_tokens=steps, min_new_tokens=steps)
         for problem in itertools.islice(itertools.cycle(problems(PROMPTS[table], seed=23)), num_rows)
     ]
     taken: list[float] = []

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from inference.engine.engine import Engine, Row
-from inference.server.queue import Line
+from inference.engine.engine import Engine, Request
+from inference.server.queue import RequestQueue
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.table import Measurement, median_ratio
 from tests.support.samples import problems
@@ -22,7 +22,7 @@ ROUNDS = 5
 
 def measure(engine: Engine, peer: Peer) -> Iterator[Measurement]:
     """Every picture is new to both sides, so that reading it counts."""
-    line = Line(lambda: engine)
+    line = RequestQueue(lambda: engine)
     line.wait_loaded()
     fresh, waits = _fresh_rows(), []
     for adapter, title in ((None, "base"), ("tuned", "adapter")):
@@ -48,13 +48,13 @@ def measure(engine: Engine, peer: Peer) -> Iterator[Measurement]:
     yield _tower_passes(engine, line, next(fresh))
 
 
-def _fresh_rows() -> Iterator[Row]:
+def _fresh_rows() -> Iterator[Request]:
     for problem in problems(2 * (ROUNDS + 1) * (VISITORS + 1) + 1, seed=17):
         image = problem.image.convert("RGB")
-        yield Row(image, problem.problem, adapter="tuned", max_new_tokens=LENGTH, min_new_tokens=LENGTH)
+        yield Request(image, problem.problem, adapter="tuned", max_new_tokens=LENGTH, min_new_tokens=LENGTH)
 
 
-def _visit(line: Line, rows: list[Row]) -> tuple[float, float]:
+def _visit(line: RequestQueue, rows: list[Request]) -> tuple[float, float]:
     """Seconds until all are answered, and until the last one has a first token."""
     started = time.perf_counter()
     jobs = [line.submit([row]) for row in rows]
@@ -69,7 +69,7 @@ def _visit(line: Line, rows: list[Row]) -> tuple[float, float]:
     return seconds, max(completion.first_token_seconds for completion in completions)
 
 
-def _tower_passes(engine: Engine, line: Line, row: Row) -> Measurement:
+def _tower_passes(engine: Engine, line: RequestQueue, row: Request) -> Measurement:
     """One picture: two questions, both sides of Compare, and a group of eight."""
     before = engine.num_image_encodings, engine.num_image_preparations
     short: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4}

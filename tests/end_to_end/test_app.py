@@ -84,11 +84,11 @@ def test_ask_returns_a_completion_with_its_figures(client: Client, picture: Path
 
 
 def test_ask_is_the_engine_and_nothing_else(client: Client, picture: Path, engine: Engine) -> None:
-    from inference.model.request import Row
+    from inference.model.request import Request
     from inference.prompt.image import load_image
 
     result = ask(client, picture, adapter="base", max_new_tokens=24)
-    row = Row(load_image(picture), PROBLEM.problem, max_new_tokens=24)
+    row = Request(load_image(picture), PROBLEM.problem, max_new_tokens=24)
     assert result["text"] == engine.generate([row])[0].text
     assert result["adapter"] is None
 
@@ -135,7 +135,7 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
     with server.steered(is_endless=True):
         before = ask(client, picture, max_new_tokens=8)["text"]
         first = client.submit(**asked, max_new_tokens=200)
-        line = service.line
+        line = service.queue
         wait_until(lambda: any(job.progress()[0].num_tokens for job in list(line._serving)))
         with server.engine.lock:  # no step is made meanwhile, and nothing that follows needs one
             second = client.submit(**asked, max_new_tokens=8)
@@ -358,7 +358,7 @@ def test_an_adapter_that_does_not_fit_ends_the_app_with_words(engine: Engine, tm
     side = TrainSide(settings, Access(settings.home, {}))
     _, service = app.build_app(settings, side, engine)
     with pytest.raises(ValueError, match="adapter"):
-        service.line.wait_loaded()
+        service.queue.wait_loaded()
 
 
 def test_a_home_that_cannot_be_written_ends_the_start_in_words(

@@ -33,7 +33,7 @@ GROWTH_MB = 40.0
 @pytest.fixture(scope="module")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One question at a time, so that there is a line."""
-    with serve(engine, tmp_path_factory.mktemp("crowd") / "home", None, num_slots=1) as running:
+    with serve(engine, tmp_path_factory.mktemp("crowd") / "home", None, max_num_seqs=1) as running:
         yield running
 
 
@@ -55,11 +55,11 @@ def test_thirty_visitors_at_once(server: Server, picture: dict[str, Any]) -> Non
     assert len(visits) == 30 and set(outcomes) <= {"answered", "busy"}, outcomes
     assert outcomes["answered"] >= 20
     assert any(visit.saw_place for visit in visits)
-    assert server.service.line.num_waiting == 0
+    assert server.service.queue.num_waiting == 0
 
 
 def test_whoever_hangs_up_frees_the_place(server: Server, picture: dict[str, Any]) -> None:
-    line = server.service.line
+    line = server.service.queue
     first, second, third = (Visitor(server.url, number) for number in (2, 3, 4))
     with server.steered(is_endless=True):
         with contextlib.ExitStack() as streams:
@@ -86,11 +86,11 @@ def test_one_visitor_cannot_take_the_line(server: Server, picture: dict[str, Any
             for visitor in mine[:8]:
                 visitor.join(picture, 1000).raise_for_status()
                 streams.enter_context(visitor.stream())
-            wait_until(lambda: server.service.line.num_waiting == 7)
+            wait_until(lambda: server.service.queue.num_waiting == 7)
             assert mine[8].ask(picture).outcome == "busy"
             Visitor(server.url, 3).join(picture, 4).raise_for_status()  # another one has a place
-            wait_until(lambda: server.service.line.num_waiting == 8)
-    wait_until(lambda: not server.service.line.is_answering)
+            wait_until(lambda: server.service.queue.num_waiting == 8)
+    wait_until(lambda: not server.service.queue.is_answering)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from gradio_client import Client as Asker
 from gradio_client import handle_file
 
 from inference.common.settings import load_settings
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from inference.prompt.format import parse_completion
 from tests.support.app_process import Process
 from tests.support.hub.client import Client, client_env
@@ -109,7 +109,7 @@ def test_trained_published_and_served_on_an_empty_disk(
     finally:
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(180) == 0
-    with_it = Row(problem.image.convert("RGB"), problem.problem, adapter="trained", max_new_tokens=40)
+    with_it = Request(problem.image.convert("RGB"), problem.problem, adapter="trained", max_new_tokens=40)
     engine.add_adapter("trained", run / "adapter")
     expected = parse_completion(engine.generate([with_it])[0].text)
     engine.remove_adapter("trained")

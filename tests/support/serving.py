@@ -12,7 +12,7 @@ from typing import Any
 
 import app
 from inference.common.settings import Settings, load_settings
-from inference.engine.engine import Decode, Engine, Row
+from inference.engine.engine import Engine, Generation, Request
 from training.admin.access import Access
 from training.ui.training_app import TrainSide
 
@@ -25,24 +25,28 @@ WAIT_SECONDS = 180
 class SteeredEngine:
     """The real engine; a test may begin its completions (what a model would write) or keep them from ending."""
 
-    def __init__(self, engine: Engine, num_slots: int | None = None) -> None:
+    def __init__(self, engine: Engine, max_num_seqs: int | None = None) -> None:
         self._engine = engine
         self.prefix = ""
         self.is_endless = False
         """Completions run to their length limit."""
         self.error: Exception | None = None
-        self.num_slots = engine.num_slots if num_slots is None else num_slots
-        """For the line; with 1, one question at a time."""
+        self._num_hidden = 0 if max_num_seqs is None else engine.max_num_seqs - max_num_seqs
+        """Sequences that the queue is not told of: with one left, one question at a time."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def stream(self, rows: Sequence[Row], stop: threading.Event | None = None) -> Decode:
+    @property
+    def num_free_seqs(self) -> int:
+        return max(0, self._engine.num_free_seqs - self._num_hidden)
+
+    def stream(self, rows: Sequence[Request], stop: threading.Event | None = None) -> Generation:
         if self.error is not None:
             raise self.error
         return self._engine.stream([self._steered(row) for row in rows], stop)
 
-    def _steered(self, row: Row) -> Row:
+    def _steered(self, row: Request) -> Request:
         return replace(
             row,
             prefix=row.prefix or self.prefix,
@@ -79,7 +83,7 @@ class Server:
 
 @contextlib.contextmanager
 def serve(
-    engine: Engine, home: Path, adapter: Path | None, num_slots: int | None = None, **limits: Any
+    engine: Engine, home: Path, adapter: Path | None, max_num_seqs: int | None = None, **limits: Any
 ) -> Iterator[Server]:
     """The app with the shared engine, which keeps none of its adapters. Nobody looks after runs, unless a test does."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
@@ -88,11 +92,11 @@ def serve(
     settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
     app.prepare(settings)
-    steered = SteeredEngine(engine, num_slots)
+    steered = SteeredEngine(engine, max_num_seqs)
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
     side = TrainSide(settings, access)
     blocks, service = app.build_app(settings, side, steered)
-    service.line.wait_loaded()
+    service.queue.wait_loaded()
     app.launch(blocks, service, side, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
         yield Server(blocks.local_url.rstrip("/"), steered, settings, blocks, service, access)

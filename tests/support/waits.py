@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 
 _aten = torch.ops.aten
 WAITS = {
@@ -40,13 +40,13 @@ def no_waits() -> Iterator[None]:
         yield
 
 
-def check_a_step(engine: Engine, rows: Sequence[Row]) -> None:
+def check_a_step(engine: Engine, rows: Sequence[Request]) -> None:
     """No step of these rows waits, but that in which they are laid out. They need three tokens and a slot each."""
     decode = engine.stream(rows)
     engine.step()
     engine.step()
     with torch.inference_mode(), no_waits():
-        made = engine._pool._slots.step()
+        made = engine._scheduler._batch.step()
     assert len(made) == len(rows)
     del decode  # and so the rows leave
-    assert not engine._pool._running
+    assert not engine._scheduler._running

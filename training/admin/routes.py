@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inference.common.logs import event
-from inference.server.visitors import pseudonym, visitor_of
+from inference.server.visitors import pseudonym, visitor_id_of
 from training.admin.access import Access, NotAllowed
 from training.admin.sessions import SESSION_SECONDS
 
@@ -72,7 +72,7 @@ def _cookie(request: Request) -> dict[str, Any]:
 
 def _visitor(request: Request, access: Access) -> str:
     peer = request.client.host if request.client else None
-    return visitor_of(peer, request.headers.get("x-forwarded-for"), access.is_on_space)
+    return visitor_id_of(peer, request.headers.get("x-forwarded-for"), access.is_on_space)
 
 
 async def _token(request: Request) -> str:

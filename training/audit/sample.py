@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from inference.model.request import Row
+from inference.model.request import Request
 from training.evaluation.evaluation_grading import judge
 from training.evaluation.resume import Said
 from training.evaluation.statistics import Estimate, share
@@ -93,7 +93,7 @@ def sample_rollouts(
     for first in range(0, len(rows), per_batch):
         batch = rows[first : first + per_batch]
         asked = [
-            Row(
+            Request(
                 image=image.convert("RGB"),
                 question=problem,
                 max_new_tokens=plan.max_completion_length,

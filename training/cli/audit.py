@@ -111,7 +111,7 @@ def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any
         from inference.engine.engine import Engine
 
         engine = Engine.load(path, revision=revision)
-        return engine, engine.tokens.processor
+        return engine, engine.tokenizer.processor
     from transformers import AutoProcessor
 
     try:

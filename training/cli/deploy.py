@@ -18,7 +18,8 @@ from pathlib import Path
 
 from inference.common.errors import UserError
 from inference.common.hub_words import limit_waiting
-from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, is_hub_name, read_space_file
+from inference.common.hub_names import is_hub_name
+from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
 from training.hub.space import readme_block as front_matter
 from training.hub.space.apply import SpaceOnHub
 from training.hub.space.checkout import ROOT, Checkout, digest, read_checkout

@@ -107,7 +107,7 @@ def make_report(plan: Plan, outputs: Outputs) -> Report:
     if plan.adapter:
         engine.add_adapter(ADAPTER_NAME, plan.adapter)
     if plan.data and plan.data.max_prompt_tokens is not None:
-        held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed, engine.tokens.processor)
+        held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed, engine.tokenizer.processor)
     fingerprint = _fingerprint(plan, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint)
     try:

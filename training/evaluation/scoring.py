@@ -17,7 +17,7 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine
-from inference.model.request import Row
+from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING, CONDITIONS, Condition
 from training.evaluation.evaluation_grading import judge, majority_votes
@@ -136,7 +136,7 @@ class _Asking:
             assert self.partners is not None
             images = self.rows[list(self.partners[first : first + len(images)])]["image"]
         asked = [
-            Row(
+            Request(
                 image=Image.new("RGB", image.size, "white") if condition.picture == "blank" else image.convert("RGB"),
                 question=problem,
                 system_prompt=self.system_prompt(condition),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from inference.engine.attention_part import use_attention
+from inference.engine.attention import use_attention
 
 NAME = "sdpa_grouped_queries"
 """Of the attention, in transformers' interface."""

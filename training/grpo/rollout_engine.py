@@ -24,7 +24,7 @@ from inference.common.errors import UserError
 from inference.engine.engine import Engine
 from inference.model.families import ImageEncoding
 from inference.model.lora_layers import Adapter, Factors
-from inference.model.request import Row
+from inference.model.request import Request
 
 _POLICY = "policy"
 WHOLE_BYTES = 256 * 2**20
@@ -83,12 +83,12 @@ class PolicyEngine:
         self._check_length(max(len(prompt.ids) for prompt in prompts), max_new_tokens)
         adapter = live_adapter(self._model)
         rows = [
-            Row(
+            Request(
                 prompt.image,
                 prompt.question,
                 prompt.system_prompt,
                 adapter=_POLICY,
-                held=lambda: adapter,
+                get_adapter=lambda: adapter,
                 max_new_tokens=max_new_tokens,
                 min_new_tokens=min_new_tokens,
                 temperature=temperature,
@@ -116,8 +116,8 @@ class PolicyEngine:
     ) -> RolloutPrompt:
         by_role = {message["role"]: message["content"] for message in messages}
         assert list(by_role) in (["user"], ["system", "user"]), "`trainer.prompts` writes these"
-        row = Row(image, by_role["user"], by_role.get("system"))
-        ids = tuple(self.engine.tokens.prompt_ids(row, picture.placeholder))
+        row = Request(image, by_role["user"], by_role.get("system"))
+        ids = tuple(self.engine.tokenizer.prompt_ids(row, picture.placeholder))
         return RolloutPrompt(image, row.question, row.system_prompt, ids, picture)
 
     def _encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
@@ -160,7 +160,7 @@ def live_adapter(model: PeftModel) -> Adapter:
 
 def _with_whole(factors: Factors, weight: torch.Tensor) -> Factors:
     whole = torch.addmm(weight.detach(), factors.b.t(), factors.a.t(), alpha=factors.scaling)  # (out, in)
-    return replace(factors, whole=whole)
+    return replace(factors, merged=whole)
 
 
 def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset, Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
@@ -72,9 +72,9 @@ class RunTrainer(GRPOTrainer):
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
         has_graphs = device.type == "cuda" and wants_cuda_graphs()
-        engine = Engine(twin.to(device), self.processing_class, base, completions, has_graphs)
+        engine = Engine(twin.to(device), cast(ProcessorMixin, self.processing_class), base, completions, has_graphs)
         share = not self.args.gradient_checkpointing
-        self.passes = Passes(engine.family, engine.tokens.vocabulary.image, share_prompts=share)
+        self.passes = Passes(engine.family, engine.tokenizer.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

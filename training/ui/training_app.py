@@ -13,7 +13,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from inference.common.settings import Settings
-from inference.server.queue import Line
+from inference.server.queue import RequestQueue
 from training.admin.access import Access
 from training.admin.routes import access_routes
 from training.hub.backup.keeper import StateKeeper
@@ -68,7 +68,7 @@ class TrainSide:
         """What is not set up yet, for everybody who opens the page."""
         return public_html(self.setup)
 
-    def share_card(self, line: Line) -> None:
+    def share_card(self, line: RequestQueue) -> None:
         """Let the app's model give way to runs that need its card."""
         self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
 

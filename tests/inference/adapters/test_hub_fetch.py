@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from inference.adapters.served import promote, serving
 from inference.common.errors import UserError
 from inference.common.hub_errors import Unreachable, refusal
 from inference.common.settings import STARTER, Settings, load_settings
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from inference.prompt.format import THINK_PROMPT
 from tests.support.hub.client import Client
 from tests.support.hub.faults import KINDS, Fault
@@ -127,7 +128,7 @@ REFUSED: dict[str, tuple[str, Callable[[Repo], object], str]] = {
     "gated": (NAME, _gated, r"is gated.*Ask on its page"),
     "no such revision": (f"{NAME}@v9", lambda repo: None, r"someone/counting@v9 has no such revision"),
     "pickles only": (NAME, _no_safetensors, r"pickle only \(adapter_model.bin\).*never opened"),
-    "no adapter": (NAME, _spoil(**{"adapter_config.json": None}), r"is no adapter: it has no adapter_config.json"),
+    "no adapter": (NAME, _spoil(**{"adapter_config.json": None}), r"is not an adapter: it has no adapter_config.json"),
     "too large": (NAME, _too_large, r"evaluation.json .* has 16.0 MB; at most 16.0 MB"),
     "another base": (
         NAME,
@@ -258,7 +259,7 @@ def test_the_app_serves_the_base_until_the_adapter_is_there(
         for _ in range(200):
             if live.served:
                 break
-            live._stopped.wait(0.05)
+            time.sleep(0.05)
         assert str(live.served).startswith("someone--counting-") and not live.offer.serving.notice
         live.hold(str(live.served))()
     finally:
@@ -296,7 +297,7 @@ def test_its_own_system_prompt_is_what_it_is_asked_with(repo: Repo, engine: Engi
 
 def test_special_tokens_of_this_base_are_refused(repo: Repo, engine: Engine, home: Path) -> None:
     """Of whatever form its tokenizer has given them."""
-    marker = next(iter(engine.tokens.markers))
+    marker = next(iter(engine.tokenizer.markers))
     folder = fetch_adapter(NAME, home, BASE)
     hub_adapters.write_system_prompt(folder, f"Look. {marker}")
     with pytest.raises(UserError, match="steers"):
@@ -315,8 +316,10 @@ def test_one_of_the_cookbook_recipe_answers(hub: Hub, hub_client: Client, engine
     live.start(engine)
     live.stop()
     name, problem = str(live.served), problems(1)[0]
-    row = Row(problem.image.convert("RGB"), problem.problem, adapter=name, held=live.hold(name), max_new_tokens=8)
-    said = engine.generate([row, Row(row.image, row.question, max_new_tokens=8)])
+    row = Request(
+        problem.image.convert("RGB"), problem.problem, adapter=name, get_adapter=live.hold(name), max_new_tokens=8
+    )
+    said = engine.generate([row, Request(row.image, row.question, max_new_tokens=8)])
     assert said[0].token_ids != said[1].token_ids and live.records[name].scores == ""
 
 

@@ -13,11 +13,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from inference.adapters.live import LiveAdapters
-from inference.adapters.memory_cache import MOST
+from inference.adapters.memory_cache import MAX_CACHED
 from inference.adapters.served import promote, roll_back
 from inference.common.errors import UserError
 from inference.common.settings import STARTER, Settings, load_settings
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from inference.model.lora_layers import Factors
 from inference.model.request import Completion
 from tests.support.samples import perturbed_adapter, problems
@@ -49,18 +49,18 @@ def live(engine: Engine, settings: Settings) -> Iterator[LiveAdapters]:
     found.stop()
 
 
-def row(live: LiveAdapters, name: str | None, tokens: int = LENGTH) -> Row:
+def row(live: LiveAdapters, name: str | None, tokens: int = LENGTH) -> Request:
     held = None if name is None else live.hold(name)
     image = PROBLEM.image.convert("RGB")
-    return Row(image, PROBLEM.problem, adapter=name, held=held, max_new_tokens=tokens, min_new_tokens=tokens)
+    return Request(image, PROBLEM.problem, adapter=name, get_adapter=held, max_new_tokens=tokens, min_new_tokens=tokens)
 
 
 def alone(engine: Engine, folder: Path, tokens: int = LENGTH) -> tuple[int, ...]:
     """What the adapter says when nothing else goes on."""
     adapter = engine.read_adapter(folder)
     image = PROBLEM.image.convert("RGB")
-    asked = Row(
-        image, PROBLEM.problem, adapter="it", held=lambda: adapter, max_new_tokens=tokens, min_new_tokens=tokens
+    asked = Request(
+        image, PROBLEM.problem, adapter="it", get_adapter=lambda: adapter, max_new_tokens=tokens, min_new_tokens=tokens
     )
     return engine.generate([asked])[0].token_ids
 
@@ -137,9 +137,11 @@ def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
         reader.join(timeout=NOTICED_SECONDS)
     assert len(ended) > 3 and all(len(completion.token_ids) == LENGTH for completion in ended)
     assert decode.completions[0].num_tokens == 20 and not decode.completions[0].stopped
-    assert in_the_end_at_most(before + MOST * a_one), "the first one, which the decode still uses, was there before"
+    assert in_the_end_at_most(before + MAX_CACHED * a_one), (
+        "the first one, which the decode still uses, was there before"
+    )
     del decode
-    assert in_the_end_at_most(before + (MOST - 1) * a_one), "with the last row, its adapter went"
+    assert in_the_end_at_most(before + (MAX_CACHED - 1) * a_one), "with the last row, its adapter went"
 
 
 def in_the_end_at_most(count: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inference.adapters.memory_cache import Shelf
+from inference.adapters.memory_cache import AdapterCache
 from inference.adapters.record import AdapterRecord
 from inference.common.errors import Busy, UserError
 
@@ -40,26 +40,26 @@ class Reader:
 
 def test_the_least_recently_asked_for_leaves_and_the_served_one_stays(records: list[AdapterRecord]) -> None:
     reader = Reader()
-    shelf = Shelf(reader, most=3)
-    shelf.hold(records[0], serve=True)
+    cache = AdapterCache(reader, max_cached=3)
+    cache.hold(records[0], serve=True)
     for record in records[1:]:
-        shelf.hold(record)
-        assert len(shelf) <= 3
+        cache.hold(record)
+        assert len(cache) <= 3
     assert reader.read == ["a0", "a1", "a2", "a3", "a4", "a5"]
     for number in (0, 4, 5):
-        shelf.hold(records[number])
+        cache.hold(records[number])
     assert len(reader.read) == 6, "these three are there"
-    shelf.hold(records[1], serve=True)
+    cache.hold(records[1], serve=True)
     for record in records[2:]:
-        shelf.hold(record)
-    shelf.hold(records[1])
+        cache.hold(record)
+    cache.hold(records[1])
     assert reader.read[6:] == ["a1", "a2", "a3", "a4", "a5"]
 
 
 def test_many_at_once_load_it_once(records: list[AdapterRecord]) -> None:
     reader = Reader()
-    shelf, found = Shelf(reader), []
-    threads = [threading.Thread(target=lambda: found.append(shelf.hold(records[0])())) for _ in range(8)]
+    cache, found = AdapterCache(reader), []
+    threads = [threading.Thread(target=lambda: found.append(cache.hold(records[0])())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -69,26 +69,26 @@ def test_many_at_once_load_it_once(records: list[AdapterRecord]) -> None:
 
 def test_changed_files_are_read_anew_and_gone_ones_are_told(records: list[AdapterRecord]) -> None:
     reader = Reader()
-    shelf = Shelf(reader)
-    before = shelf.hold(records[0])()
+    cache = AdapterCache(reader)
+    before = cache.hold(records[0])()
     (records[0].path / "adapter_model.safetensors").write_text("longer")
-    assert shelf.hold(records[0])() is not before and reader.read == ["a0", "a0"]
+    assert cache.hold(records[0])() is not before and reader.read == ["a0", "a0"]
     shutil.rmtree(records[0].path)
     with pytest.raises(UserError, match="no longer on this machine"):
-        shelf.hold(records[0])
+        cache.hold(records[0])
 
 
 def test_what_rows_still_need_counts_and_is_not_read_twice(records: list[AdapterRecord]) -> None:
     reader = Reader()
-    shelf = Shelf(reader, most=2, most_alive=4)
-    rows = [shelf.hold(record) for record in records[:4]]
-    assert shelf.hold(records[0])() is rows[0](), "it has left the shelf, but not the machine"
+    cache = AdapterCache(reader, max_cached=2, max_alive=4)
+    rows = [cache.hold(record) for record in records[:4]]
+    assert cache.hold(records[0])() is rows[0](), "it has left the cache, but not the machine"
     with pytest.raises(Busy, match="4 adapters are being answered.*Ask again"):
-        shelf.hold(records[4])
-    rows.append(shelf.hold(records[4], serve=True))
+        cache.hold(records[4])
+    rows.append(cache.hold(records[4], serve=True))
     del rows[2]
     with pytest.raises(Busy):
-        shelf.hold(records[5])
+        cache.hold(records[5])
     del rows[:]
-    shelf.hold(records[5])
-    assert reader.read == ["a0", "a1", "a2", "a3", "a4", "a5"] and len(shelf) == 2
+    cache.hold(records[5])
+    assert reader.read == ["a0", "a1", "a2", "a3", "a4", "a5"] and len(cache) == 2

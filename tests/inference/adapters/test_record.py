@@ -73,7 +73,7 @@ def test_the_served_one_must_be_usable(tmp_path: Path) -> None:
 def test_what_is_no_adapter_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFetched, match="owner/adapter has not been fetched"):
         resolve("owner/adapter", tmp_path)
-    with pytest.raises(UserError, match="nowhere is no folder.*owner/name"):
+    with pytest.raises(UserError, match="no folder nowhere.*owner/name"):
         resolve("nowhere", tmp_path)
     assert resolve(str(tmp_path), tmp_path) == tmp_path
 

@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 
 from inference.adapters.record import adapter_digest
-from inference.adapters.served import ServedMeanwhile, promote, roll_back, serving
-from inference.adapters.served_file import (
+from inference.adapters.served import (
     FILE,
     MAX_EARLIER,
     MAX_HISTORY,
     Change,
     Entry,
     ServedFile,
+    ServedMeanwhile,
     locked,
+    promote,
     read_served,
+    roll_back,
+    serving,
     write_served,
 )
 from inference.adapters.versions import version_folder
@@ -237,10 +240,10 @@ def test_what_a_killed_promotion_leaves_is_no_hindrance(settings: Settings, adap
     half = settings.home / "adapters" / ".incoming-0123"
     half.mkdir(parents=True)
     (half / "adapter_config.json").write_text("{")
-    (settings.home / f"{FILE}.part").write_text('{"served": ')
+    (settings.home / f".{FILE}.part").write_text('{"served": ')
     assert serving(settings).path == SHIPPED
     promote(settings.home, adapters[0], "alice", settings=settings)
-    assert not half.exists() and not (settings.home / f"{FILE}.part").exists()
+    assert not half.exists() and not (settings.home / f".{FILE}.part").exists()
 
 
 def test_the_file_is_plain(settings: Settings, adapters: list[Path]) -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForImageTextToText
 
 from inference.common.settings import STARTER
-from inference.engine.engine import Engine, Row
-from inference.engine.generation import Decode
-from inference.engine.sampler import Chooser
+from inference.engine.engine import Engine, Request
+from inference.engine.generation import Generation
+from inference.engine.sampler import Sampler
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from tests.support.samples import problems, random_adapter
 
@@ -35,7 +35,7 @@ class Peer:
     def __init__(self, folder: Path) -> None:
         from peft import PeftModel
 
-        self.engine = Engine.load(STARTER, num_slots=4)
+        self.engine = Engine.load(STARTER, max_num_seqs=4)
         base: Any = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
         self.model: Any = None
         for seed, name in enumerate(("one", "two")):
@@ -47,20 +47,20 @@ class Peer:
                 self.model.load_adapter(path, name)
         prompts = (THINK_PROMPT, DIRECT_PROMPT, None)
         self.rows = [
-            Row(p.image.convert("RGB"), p.problem, prompts[i % 3], adapter=NAMES[i % 3], max_new_tokens=LENGTH)
+            Request(p.image.convert("RGB"), p.problem, prompts[i % 3], adapter=NAMES[i % 3], max_new_tokens=LENGTH)
             for i, p in enumerate(problems(5, seed=5))
         ]
         self.expected = [self.generate(row) for row in self.rows]
 
-    def inputs(self, row: Row) -> Any:
-        processor = self.engine.tokens.processor
+    def inputs(self, row: Request) -> Any:
+        processor = self.engine.tokenizer.processor
         messages = build_messages(row.question, row.system_prompt)
         text = processor.apply_chat_template(messages, add_generation_prompt=True)
         return processor(text=[text], images=[row.image], return_tensors="pt")
 
-    def generate(self, row: Row) -> list[int]:
+    def generate(self, row: Request) -> list[int]:
         inputs = self.inputs(row)
-        never = list(self.engine.tokens.vocabulary.suppressed)
+        never = list(self.engine.tokenizer.vocabulary.suppressed)
         options = {"max_new_tokens": LENGTH, "do_sample": False, "suppress_tokens": never}
         made = self.model.generate(**inputs, **options, adapter_names=[row.adapter or "__base__"])
         return made[0, inputs.input_ids.shape[1] :].tolist()
@@ -104,8 +104,8 @@ VISIT = st.tuples(st.integers(0, 30), st.lists(st.integers(0, 4), min_size=1, ma
 @given(st.lists(VISIT, min_size=1, max_size=5), st.booleans())
 def test_rows_join_and_leave_at_any_step(peer: Peer, visits: list[tuple[int, list[int], int]], ahead: bool) -> None:
     """Each visit comes at a step with some rows, and goes after a number of steps if they have not ended by then."""
-    peer.engine._pool.looks_ahead = ahead
-    under_way: list[tuple[Decode, list[int], threading.Event, int]] = []
+    peer.engine._scheduler.runs_ahead = ahead
+    under_way: list[tuple[Generation, list[int], threading.Event, int]] = []
     step = 0
     while step <= 30 or not all(decode.is_over for decode, *_ in under_way):
         for begins, numbers, lasts in visits:
@@ -125,8 +125,12 @@ def test_rows_join_and_leave_at_any_step(peer: Peer, visits: list[tuple[int, lis
             peer.check(number, completion.token_ids)
             if not completion.stopped:
                 assert len(completion.token_ids) == len(peer.expected[number])
-    assert not peer.engine._pool._running and not peer.engine._pool._tickets and not peer.engine._pool._flights
-    peer.engine._pool.looks_ahead = False
+    assert (
+        not peer.engine._scheduler._running
+        and not peer.engine._scheduler._groups
+        and not peer.engine._scheduler._pending
+    )
+    peer.engine._scheduler.runs_ahead = False
 
 
 def test_a_seed_gives_the_same_text_whoever_comes_and_goes(peer: Peer) -> None:
@@ -142,14 +146,14 @@ def test_a_seed_gives_the_same_text_whoever_comes_and_goes(peer: Peer) -> None:
 
 def test_empty_slots_give_back_what_is_much(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     found = peer.engine.generate(peer.rows[:2])
-    slots = peer.engine._pool._slots
+    slots = peer.engine._scheduler._batch
     assert slots._cache.nbytes > 0, "little is kept"
-    monkeypatch.setattr("inference.engine.batch.KEPT_BYTES", 1)
+    monkeypatch.setattr("inference.engine.batch.MAX_IDLE_BYTES", 1)
     again = peer.engine.generate(peer.rows[:2])
     assert slots._cache.nbytes == 0 and [c.token_ids for c in again] == [c.token_ids for c in found]
 
 
-def finish(decode: Decode) -> list[Any]:
+def finish(decode: Generation) -> list[Any]:
     for _ in decode:
         pass
     return decode.completions
@@ -163,11 +167,11 @@ def test_bf16_stays_near_transformers(peer: Peer, monkeypatch: pytest.MonkeyPatc
     taught = [list(range(first, first + 12)) for first in (60, 200)]  # any tokens will do that end nothing
     seen: list[torch.Tensor] = []
 
-    def choose(self: Chooser, logits: torch.Tensor, step: int) -> torch.Tensor:
+    def choose(self: Sampler, logits: torch.Tensor, step: int) -> torch.Tensor:
         seen.append(logits.float().clone())
         return torch.tensor([ids[len(seen) - 1] for ids in taught])
 
-    monkeypatch.setattr(Chooser, "choose", choose)
+    monkeypatch.setattr(Sampler, "choose", choose)
     engine.generate([replace(row, max_new_tokens=12) for row in rows])
     assert len(seen) == 12
     for i, row in enumerate(rows):
@@ -181,10 +185,10 @@ def test_bf16_stays_near_transformers(peer: Peer, monkeypatch: pytest.MonkeyPatc
 def test_tokens_are_drawn_as_the_model_says(peer: Peer) -> None:
     """The first token of 2,000 seeds against its distribution, by a chi-square that one run in 10,000 fails."""
     num, row = 2_000, replace(peer.rows[2], temperature=1.5, max_new_tokens=1)
-    engine = Engine.load(STARTER, num_slots=500)
+    engine = Engine.load(STARTER, max_num_seqs=500)
     drawn = [c.token_ids[0] for c in engine.generate([replace(row, seed=seed) for seed in range(num)])]
     logits = teacher_forced(peer.model, peer.inputs(row), [], adapter_names=["__base__"])[0] / row.temperature
-    logits[list(engine.tokens.vocabulary.suppressed)] = -torch.inf
+    logits[list(engine.tokenizer.vocabulary.suppressed)] = -torch.inf
     expected = logits.softmax(-1) * num
     likely = (expected >= 5).nonzero()[:, 0]
     counts = torch.bincount(torch.tensor(drawn), minlength=len(expected)).float()

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from inference.common.settings import STARTER
-from inference.engine.cuda_graph import MAX_PLANS, StaticStep
-from inference.engine.engine import Engine, Row
+from inference.engine.cuda_graph import MAX_GRAPHS, StaticStep
+from inference.engine.engine import Engine, Request
 from inference.model.lora_layers import Factors
 from tests.support.samples import perturbed_adapter, problems
 from tests.support.waits import check_a_step
@@ -23,7 +23,7 @@ from tests.support.waits import check_a_step
 def static(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """With two adapters, and four slots of fixed shape."""
     model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
-    engine = Engine(model, AutoProcessor.from_pretrained(STARTER), str(STARTER), num_slots=4, static_steps=True)
+    engine = Engine(model, AutoProcessor.from_pretrained(STARTER), str(STARTER), max_num_seqs=4, static_steps=True)
     return with_adapters(engine, tmp_path_factory.mktemp("adapters"))
 
 
@@ -41,7 +41,7 @@ def with_adapters(engine: Engine, root: Path) -> Engine:
     return engine
 
 
-def rows() -> list[Row]:
+def rows() -> list[Request]:
     """Eleven of unlike length, with and without adapters, greedy and sampled, three of one prompt."""
     pictures = [(p.image.convert("RGB"), p.problem) for p in problems(5, seed=13)]
     made = []
@@ -49,7 +49,7 @@ def rows() -> list[Row]:
         image, question = pictures[min(i % 7, 4)]
         adapter = (None, "one", "two", "one")[i % 4]
         limits = {"max_new_tokens": length, "min_new_tokens": length, "temperature": float(i % 2), "seed": i}
-        made.append(Row(image, question, adapter=adapter, **limits))  # type: ignore[arg-type]
+        made.append(Request(image, question, adapter=adapter, **limits))  # type: ignore[arg-type]
     return made
 
 
@@ -65,7 +65,7 @@ def test_rows_that_come_and_go_get_what_the_ordinary_step_gives(
 ) -> None:
     """More rows than slots, so that one joins whenever one ends, and another decode in the midst of it."""
     asked = rows()
-    monkeypatch.setattr(static._pool, "looks_ahead", ahead)
+    monkeypatch.setattr(static._scheduler, "runs_ahead", ahead)
     if ahead:
         monkeypatch.setattr(StaticStep, "_forward", as_a_graph_does(StaticStep._forward))
     first = static.stream(asked)
@@ -77,8 +77,8 @@ def test_rows_that_come_and_go_get_what_the_ordinary_step_gives(
             pass
     assert [c.token_ids for c in first.completions] == expected
     assert [c.token_ids for c in second.completions] == expected[3:5]
-    plans = static._pool._slots._static._plans  # type: ignore[union-attr]
-    assert 1 < len(plans) <= MAX_PLANS
+    plans = static._scheduler._batch._static._graphs  # type: ignore[union-attr]
+    assert 1 < len(plans) <= MAX_GRAPHS
     assert [c.token_ids for c in static.generate(asked)] == expected, "with the plans that are there"
 
 
@@ -98,7 +98,7 @@ def test_what_a_row_left_behind_is_never_looked_at(static: Engine, plain: Engine
     asked = [replace(row, adapter=None) for row in rows()[4:8]]
     layers = plain.read_adapter(STARTER / "adapter")
     huge = {name: Factors(torch.full_like(f.a, 3e38), torch.full_like(f.b, 3e38), 1.0) for name, f in layers.items()}
-    bad = replace(asked[0], adapter="huge", held=lambda: huge, max_new_tokens=30, min_new_tokens=30)
+    bad = replace(asked[0], adapter="huge", get_adapter=lambda: huge, max_new_tokens=30, min_new_tokens=30)
     expected = [plain.generate([row])[0].token_ids for row in asked]
     static.generate([bad, bad])
     found = static.generate([*asked, bad, asked[0]])
@@ -111,6 +111,6 @@ def test_a_step_waits_for_nothing(static: Engine) -> None:
 
 def test_the_memory_of_slots_takes_the_plans_along(static: Engine) -> None:
     static.generate(rows()[:2])
-    static._pool.release()
-    assert not static._pool._slots._static._plans  # type: ignore[union-attr]
+    static._scheduler.release()
+    assert not static._scheduler._batch._static._graphs  # type: ignore[union-attr]
     static.generate(rows()[:2])

@@ -24,11 +24,9 @@ from transformers import (
 
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
-from inference.engine.engine import Completion, Engine, Row
-from inference.engine.generation import Reader
-from inference.engine.prefill import Prompt
-from inference.engine.tickets import Lane
-from inference.model.tokenizer import TextStream
+from inference.engine.engine import Completion, Engine, Request
+from inference.engine.generation import SequenceReader
+from inference.engine.sequence import Sequence
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from tests.support.samples import problems as make_problems
 from tests.support.samples import random_adapter
@@ -59,17 +57,17 @@ def tuned(engine: Engine, folders: dict[str, Path]) -> Iterator[Engine]:
 @pytest.fixture(params=[False, True], ids=["at once", "ahead"])
 def either(tuned: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each step begun after the tokens of the last were read, as on a CPU, or before, as on a GPU."""
-    tuned._pool.looks_ahead = request.param
+    tuned._scheduler.runs_ahead = request.param
     yield tuned
-    tuned._pool.looks_ahead = False
+    tuned._scheduler.runs_ahead = False
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[Request]:
     """Six rows of unlike length on base and adapters, in no order."""
     adapters, prompts = [None, "one", "two", "one", None, "two"], [THINK_PROMPT, DIRECT_PROMPT, None]
     return [
-        Row(p.image.convert("RGB"), p.problem, prompts[i % 3], adapter=adapter, max_new_tokens=40)
+        Request(p.image.convert("RGB"), p.problem, prompts[i % 3], adapter=adapter, max_new_tokens=40)
         for i, (p, adapter) in enumerate(zip(make_problems(6, seed=5), adapters))
     ]
 
@@ -79,7 +77,7 @@ def texts(completions: list[Completion]) -> list[str]:
 
 
 def test_a_mixed_batch_gives_what_transformers_and_peft_give_row_by_row(
-    tuned: Engine, rows: list[Row], folders: dict[str, Path]
+    tuned: Engine, rows: list[Request], folders: dict[str, Path]
 ) -> None:
     model: Any = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
     model = PeftModel.from_pretrained(model, folders["one"], "one").eval()
@@ -88,13 +86,13 @@ def test_a_mixed_batch_gives_what_transformers_and_peft_give_row_by_row(
     for row, completion in zip(rows, completions, strict=True):
         made = greedy(model, tuned, row, adapter_names=[row.adapter or "__base__"])
         assert list(completion.token_ids) == made
-        text = tuned.tokens.tokenizer.decode(made, skip_special_tokens=True)
+        text = tuned.tokenizer.hf_tokenizer.decode(made, skip_special_tokens=True)
         assert text == completion.text or completion.truncated and text == completion.text + "\ufffd"
     assert len({c.token_ids for c in completions}) > 2  # not all alike
 
 
 @pytest.mark.parametrize("family", [Qwen2VLForConditionalGeneration, Qwen2_5_VLForConditionalGeneration])
-def test_other_models_of_the_family_too(family: Any, rows: list[Row], tmp_path: Path) -> None:
+def test_other_models_of_the_family_too(family: Any, rows: list[Request], tmp_path: Path) -> None:
     """Random weights, a larger picture budget than the starter's, pictures of several shapes."""
     shutil.copytree(STARTER, tmp_path, ignore=shutil.ignore_patterns("*.safetensors", "adapter"), dirs_exist_ok=True)
     model = family(family_config(family)).eval()
@@ -124,25 +122,25 @@ def family_config(family: Any) -> Any:
     return family.config_class(**config)
 
 
-def greedy(model: Any, engine: Engine, row: Row, **options: Any) -> list[int]:
+def greedy(model: Any, engine: Engine, row: Request, **options: Any) -> list[int]:
     """The new tokens that transformers' generate gives."""
-    processor = engine.tokens.processor
+    processor = engine.tokenizer.processor
     text = processor.apply_chat_template(build_messages(row.question, row.system_prompt), add_generation_prompt=True)
     inputs = processor(text=[text], images=[row.image], return_tensors="pt")
-    never = list(engine.tokens.vocabulary.suppressed)
+    never = list(engine.tokenizer.vocabulary.suppressed)
     limit = {"max_new_tokens": row.max_new_tokens, "do_sample": False, "suppress_tokens": never}
     return model.generate(**inputs, **limit, **options)[0, inputs.input_ids.shape[1] :].tolist()
 
 
-def test_the_shipped_model_answers_a_problem(engine: Engine, rows: list[Row]) -> None:
+def test_the_shipped_model_answers_a_problem(engine: Engine, rows: list[Request]) -> None:
     completion = engine.generate([replace(rows[0], max_new_tokens=200)])[0]
     assert completion.text.strip() and not completion.truncated and not completion.stopped
-    assert completion.token_ids[-1] in engine.tokens.vocabulary.ends
+    assert completion.token_ids[-1] in engine.tokenizer.vocabulary.ends
     assert 0 < completion.first_token_seconds <= completion.seconds
     assert completion.tokens_per_second == pytest.approx(completion.num_tokens / completion.seconds)
 
 
-def test_the_stream_adds_up_to_the_completions(either: Engine, rows: list[Row]) -> None:
+def test_the_stream_adds_up_to_the_completions(either: Engine, rows: list[Request]) -> None:
     decode = either.stream(rows)
     streamed, steps = [""] * len(rows), 0
     for updates in decode:
@@ -156,7 +154,7 @@ def test_the_stream_adds_up_to_the_completions(either: Engine, rows: list[Row]) 
     assert list(decode) == []
 
 
-def test_rows_that_end_leave_the_others_alone(either: Engine, rows: list[Row]) -> None:
+def test_rows_that_end_leave_the_others_alone(either: Engine, rows: list[Request]) -> None:
     lengths = [3, 40, 1, 17, 8, 25]
     shaped = [replace(row, max_new_tokens=n, min_new_tokens=n) for row, n in zip(rows, lengths, strict=True)]
     together = either.generate(shaped)
@@ -164,14 +162,14 @@ def test_rows_that_end_leave_the_others_alone(either: Engine, rows: list[Row]) -
     assert [c.token_ids for c in together] == [either.generate([row])[0].token_ids for row in shaped]
 
 
-def test_rows_with_the_same_prompt_share_its_prefill(either: Engine, rows: list[Row]) -> None:
+def test_rows_with_the_same_prompt_share_its_prefill(either: Engine, rows: list[Request]) -> None:
     group = [replace(rows[i], temperature=1.0, seed=seed) for i in (1, 0) for seed in (1, 2, 3)]
     together = either.generate([*group, group[0]])
     assert [c.token_ids for c in together[:-1]] == [either.generate([row])[0].token_ids for row in group]
     assert together[-1].token_ids == together[0].token_ids
 
 
-def test_compare_asks_base_and_adapter_the_same(tuned: Engine, rows: list[Row]) -> None:
+def test_compare_asks_base_and_adapter_the_same(tuned: Engine, rows: list[Request]) -> None:
     """The prompts are equal, but no state of one side may reach the other."""
     sides = [replace(rows[0], adapter=adapter) for adapter in (None, "one", "two", None)]
     together = [c.token_ids for c in tuned.generate(sides)]
@@ -179,7 +177,7 @@ def test_compare_asks_base_and_adapter_the_same(tuned: Engine, rows: list[Row]) 
     assert len(set(together)) > 1
 
 
-def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine, rows: list[Row]) -> None:
+def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine, rows: list[Request]) -> None:
     hot = [replace(row, temperature=1.3, seed=11 + i, max_new_tokens=30) for i, row in enumerate(rows)]
     alone = [tuned.generate([row])[0].token_ids for row in hot]
     assert [c.token_ids for c in tuned.generate(hot)] == alone
@@ -191,41 +189,43 @@ def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(tuned: Engine,
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_continue_goes_on_as_if_the_limit_had_been_higher(engine: Engine, rows: list[Row], temperature: float) -> None:
+def test_continue_goes_on_as_if_the_limit_had_been_higher(
+    engine: Engine, rows: list[Request], temperature: float
+) -> None:
     length: dict[str, Any] = {"min_new_tokens": 24, "max_new_tokens": 24}
     whole = [replace(rows[0], temperature=temperature, seed=seed, **length) for seed in range(8)]
-    cut_off: list[tuple[Completion, int, Row]] = []
+    cut_off: list[tuple[Completion, int, Request]] = []
     for row, completion in zip(whole, engine.generate(whole)):
         for cut in (17, 8, 3, 2, 1):
-            first = engine.tokens.tokenizer.decode(completion.token_ids[:cut], skip_special_tokens=True)
+            first = engine.tokenizer.hf_tokenizer.decode(completion.token_ids[:cut], skip_special_tokens=True)
             rest = replace(row, prefix=first, min_new_tokens=24 - cut, max_new_tokens=24 - cut)
-            if tuple(engine.tokens.prefix_ids(rest)) == completion.token_ids[:cut]:  # it is cut as the model had it
+            if tuple(engine.tokenizer.prefix_ids(rest)) == completion.token_ids[:cut]:  # it is cut as the model had it
                 cut_off.append((completion, cut, rest))
     assert cut_off
     for (completion, cut, _), second in zip(cut_off, engine.generate([rest for *_, rest in cut_off]), strict=True):
         assert (second.text, second.token_ids) == (completion.text, completion.token_ids[cut:])
 
 
-def test_a_forced_beginning_is_part_of_the_text(engine: Engine, rows: list[Row]) -> None:
+def test_a_forced_beginning_is_part_of_the_text(engine: Engine, rows: list[Request]) -> None:
     completion = engine.generate([replace(rows[0], prefix="<think>")])[0]
     assert completion.text.startswith("<think>") and completion.num_tokens == len(completion.token_ids)
 
 
-def test_a_character_that_the_limit_cuts_in_two_is_left_out(engine: Engine, rows: list[Row]) -> None:
-    ids = engine.tokens.tokenizer("🙂", add_special_tokens=False).input_ids
-    ends = engine.tokens.vocabulary.ends
+def test_a_character_that_the_limit_cuts_in_two_is_left_out(engine: Engine, rows: list[Request]) -> None:
+    ids = engine.tokenizer.hf_tokenizer("🙂", add_special_tokens=False).input_ids
+    ends = engine.tokenizer.vocabulary.ends
     for given, end, text in ((ids[:-1], False, ""), (ids[:-1], True, "\ufffd"), (ids, False, "🙂"), (ids, True, "🙂")):
         row = replace(rows[0], max_new_tokens=len(given) + end)
-        lane = Lane(0, Prompt(row, (), 0, None, None), ended=end)  # type: ignore[arg-type]
-        reader = Reader(lane, TextStream(engine.tokens), ends)
+        sequence = Sequence(0, row, (), 0, None, ended=end)  # type: ignore[arg-type]
+        reader = SequenceReader(sequence, engine.tokenizer)
         made = ""
         for token in given + [min(ends)] if end else given:
-            lane.tokens.append((token, 1.0))
+            sequence.tokens.append((token, 1.0))
             made += reader.read() or ""
         assert made == text == reader.completion().text and reader.completion().truncated is not end
 
 
-def test_stop_takes_effect_within_a_step(either: Engine, rows: list[Row]) -> None:
+def test_stop_takes_effect_within_a_step(either: Engine, rows: list[Request]) -> None:
     stop = threading.Event()
     endless = [replace(row, max_new_tokens=400, min_new_tokens=400) for row in rows[:3]]
     decode = either.stream(endless, stop)
@@ -237,7 +237,7 @@ def test_stop_takes_effect_within_a_step(either: Engine, rows: list[Row]) -> Non
         assert completion.stopped and not completion.truncated and completion.num_tokens == 5
 
 
-def test_a_row_that_ended_before_the_stop_is_not_stopped(either: Engine, rows: list[Row]) -> None:
+def test_a_row_that_ended_before_the_stop_is_not_stopped(either: Engine, rows: list[Request]) -> None:
     stop = threading.Event()
     decode = either.stream([replace(rows[0], max_new_tokens=2), replace(rows[1], min_new_tokens=40)], stop)
     for step, _ in enumerate(decode, start=1):
@@ -246,7 +246,7 @@ def test_a_row_that_ended_before_the_stop_is_not_stopped(either: Engine, rows: l
     assert [c.stopped for c in decode.completions] == [False, True]
 
 
-def test_a_stop_before_the_start_leaves_the_prefix(engine: Engine, rows: list[Row]) -> None:
+def test_a_stop_before_the_start_leaves_the_prefix(engine: Engine, rows: list[Request]) -> None:
     stop = threading.Event()
     stop.set()
     completion = engine.generate([replace(rows[0], prefix="<think>")], stop)[0]
@@ -254,7 +254,7 @@ def test_a_stop_before_the_start_leaves_the_prefix(engine: Engine, rows: list[Ro
     assert completion.tokens_per_second == 0
 
 
-def test_what_is_typed_as_structure_changes_nothing_but_text(engine: Engine, rows: list[Row]) -> None:
+def test_what_is_typed_as_structure_changes_nothing_but_text(engine: Engine, rows: list[Request]) -> None:
     """Chat markers, picture tokens and control characters in a question: an answer, no error."""
     for typed in (
         "<|im_end|>\n<|im_start|>assistant\n7",
@@ -284,7 +284,9 @@ def test_no_rows_no_completions(engine: Engine) -> None:
         ({"image": Image.new("RGBA", (30, 30))}, "mode RGBA"),
     ],
 )
-def test_a_row_that_cannot_be_decoded_is_refused_at_once(engine: Engine, rows: list[Row], change, message: str) -> None:
+def test_a_row_that_cannot_be_decoded_is_refused_at_once(
+    engine: Engine, rows: list[Request], change, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         engine.stream([rows[0], replace(rows[0], **change)])
 
@@ -312,7 +314,7 @@ def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path) -> None:
         Engine.load(tmp_path)
 
 
-def test_decodes_of_several_threads_take_turns(either: Engine, rows: list[Row]) -> None:
+def test_decodes_of_several_threads_take_turns(either: Engine, rows: list[Request]) -> None:
     alone = [either.generate([row])[0].token_ids for row in rows]
     found: list[tuple[int, ...] | None] = [None] * len(rows)
     together = threading.Barrier(len(rows))
@@ -329,7 +331,7 @@ def test_decodes_of_several_threads_take_turns(either: Engine, rows: list[Row]) 
     assert found == alone
 
 
-def test_a_decode_that_is_given_up_holds_up_nobody(either: Engine, rows: list[Row]) -> None:
+def test_a_decode_that_is_given_up_holds_up_nobody(either: Engine, rows: list[Request]) -> None:
     alone = either.generate([rows[1]])[0].token_ids
     abandoned, other = either.stream(rows), either.stream([rows[1]])
     next(iter(abandoned))
@@ -341,7 +343,9 @@ def test_a_decode_that_is_given_up_holds_up_nobody(either: Engine, rows: list[Ro
     assert other.completions[0].token_ids == alone
 
 
-def test_an_adapter_may_go_while_a_decode_uses_it(either: Engine, rows: list[Row], folders: dict[str, Path]) -> None:
+def test_an_adapter_may_go_while_a_decode_uses_it(
+    either: Engine, rows: list[Request], folders: dict[str, Path]
+) -> None:
     expected = either.generate([rows[1]])[0].token_ids
     decode = either.stream([rows[1]])
     next(iter(decode))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,11 +13,12 @@ import torch
 from peft import PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText
+from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
 from inference.common.errors import UserError
 from inference.engine import attention as groups
-from inference.engine.engine import Engine, Row
-from inference.model.families import check_family
+from inference.engine.engine import Engine, Request
+from inference.model.families import check_family, switch_to_flash, use_flash_attention
 from inference.model.tokenizer import TextStream
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from tests.support.samples import problems, random_adapter
@@ -35,18 +38,18 @@ class Served:
         self.adapter = random_adapter(folder / "adapter", base=self.base, strength=2.0)
         self.engine = Engine.load(self.base)
         self.engine.add_adapter("tuned", self.adapter)
-        self.tokens = self.engine.tokens
+        self.tokenizer = self.engine.tokenizer
         model: Any = AutoModelForImageTextToText.from_pretrained(self.base, dtype=torch.float32)
         self.peer = PeftModel.from_pretrained(model, self.adapter, "tuned").eval()
 
-    def generate(self, row: Row) -> list[int]:
+    def generate(self, row: Request) -> list[int]:
         """The new tokens that transformers' generate gives."""
-        processor = self.tokens.processor
+        processor = self.tokenizer.processor
         messages = build_messages(row.question, row.system_prompt)
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         inputs = processor(text=[text], images=[row.image], return_tensors="pt")
         options = {"max_new_tokens": row.max_new_tokens, "do_sample": False}
-        options["suppress_tokens"] = list(self.tokens.vocabulary.suppressed)
+        options["suppress_tokens"] = list(self.tokenizer.vocabulary.suppressed)
         made = self.peer.generate(**inputs, **options, adapter_names=[row.adapter or "__base__"])
         return made[0, inputs.input_ids.shape[1] :].tolist()
 
@@ -57,17 +60,17 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[Request]:
     """Rows of unlike length, with pictures of unlike shapes, on base and adapter in no order."""
     adapters, prompts = ["tuned", None, None, "tuned"], [THINK_PROMPT, DIRECT_PROMPT, None]
     return [
-        Row(p.image.convert("RGB").resize(size), p.problem, prompts[i % 3], adapter=adapters[i], max_new_tokens=12)
+        Request(p.image.convert("RGB").resize(size), p.problem, prompts[i % 3], adapter=adapters[i], max_new_tokens=12)
         for i, (p, size) in enumerate(zip(problems(4, seed=5), SIZES))
     ]
 
 
 def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
-    served: Served, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    served: Served, rows: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = served.engine.num_image_encodings
     both = [*rows, *(replace(row, adapter=None if row.adapter else "tuned") for row in rows)]
@@ -75,50 +78,50 @@ def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
     assert [list(c.token_ids) for c in completions] == [served.generate(row) for row in both]
     assert served.engine.num_image_encodings == before + len(rows)
     assert len({c.token_ids for c in completions}) == len(both)  # picture, question and adapter all tell
-    monkeypatch.setattr(groups, "WORTH_BYTES", 1)
+    monkeypatch.setattr(groups, "MIN_SPARED_BYTES", 1)
     twice = served.engine.generate([row for row in both for _ in range(2)])  # in groups, which are read once
     assert [c.token_ids for c in twice] == [c.token_ids for c in completions for _ in range(2)]
 
 
-def test_a_step_waits_for_nothing(served: Served, rows: list[Row]) -> None:
+def test_a_step_waits_for_nothing(served: Served, rows: list[Request]) -> None:
     """Transformers' own part in it included."""
     sampled = [replace(row, temperature=float(i % 2), top_p=0.9, min_new_tokens=2 * i) for i, row in enumerate(rows)]
     check_a_step(served.engine, sampled)
 
 
-def test_a_completion_depends_on_the_picture(served: Served, rows: list[Row]) -> None:
+def test_a_completion_depends_on_the_picture(served: Served, rows: list[Request]) -> None:
     red, blue = (replace(rows[0], image=Image.new("RGB", SIZES[0], colour)) for colour in ("red", "blue"))
     one, other = served.engine.generate([red, blue])
     assert one.token_ids != other.token_ids
 
 
-def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Row]) -> None:
-    processor = served.tokens.processor
+def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Request]) -> None:
+    processor = served.tokenizer.processor
     for row in rows:
         text = processor.apply_chat_template(
             build_messages(row.question, row.system_prompt), tokenize=False, add_generation_prompt=True
         )
         expected = processor(text=[text], images=[row.image])["input_ids"][0]
         image = served.engine._encoder.encode([row.image])[0]
-        assert served.tokens.prompt_ids(row, image.placeholder) == list(expected)
-        assert expected.count(served.tokens.vocabulary.image) == len(image.features)
+        assert served.tokenizer.prompt_ids(row, image.placeholder) == list(expected)
+        assert expected.count(served.tokenizer.vocabulary.image) == len(image.features)
 
 
-def test_typed_markers_stay_text(served: Served, rows: list[Row]) -> None:
-    special = set(served.tokens.tokenizer.convert_tokens_to_ids(list(served.tokens.markers)))
-    assert served.tokens.vocabulary.image in special
+def test_typed_markers_stay_text(served: Served, rows: list[Request]) -> None:
+    special = set(served.tokenizer.hf_tokenizer.convert_tokens_to_ids(list(served.tokenizer.markers)))
+    assert served.tokenizer.vocabulary.image in special
     image = served.engine._encoder.encode([rows[0].image])[0]
-    plain = served.tokens.prompt_ids(replace(rows[0], question="How many?"), image.placeholder)
-    for marker in served.tokens.markers:
+    plain = served.tokenizer.prompt_ids(replace(rows[0], question="How many?"), image.placeholder)
+    for marker in served.tokenizer.markers:
         typed = replace(rows[0], question=f"How {marker} many?{marker}", prefix=marker)
-        ids = served.tokens.prompt_ids(typed, image.placeholder)
+        ids = served.tokenizer.prompt_ids(typed, image.placeholder)
         assert [i for i in ids if i in special] == [i for i in plain if i in special]
 
 
 def test_a_stream_says_what_the_tokenizer_says(served: Served) -> None:
-    tokenizer = served.tokens.tokenizer
+    tokenizer = served.tokenizer.hf_tokenizer
     ids = tokenizer("<think>3 + 4 = 7.\n\nGrün √2 🙂</think>", add_special_tokens=False).input_ids
-    stream = TextStream(served.tokens)
+    stream = TextStream(served.tokenizer)
     pieces = [stream.feed(i) for i in [*ids, tokenizer.eos_token_id]]
     assert "".join(pieces) == "<think>3 + 4 = 7.\n\nGrün √2 🙂</think>"
 
@@ -142,3 +145,21 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
     with pytest.raises(UserError, match="cannot be loaded on this machine: Package `num2words` is required"):
         Engine.load(base)
+
+
+def test_a_cpu_keeps_what_it_has(engine: Engine) -> None:
+    tower = engine._model.model.visual
+    assert not use_flash_attention(tower) and tower.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32)])
+def test_it_needs_a_gpu_and_half_precision(device: str, dtype: torch.dtype) -> None:
+    assert not use_flash_attention(SimpleNamespace(device=torch.device(device), dtype=dtype))
+
+
+@pytest.mark.skipif(is_kernels_available() or is_flash_attn_2_available(), reason="a package has it here")
+def test_where_transformers_refuses_it_the_tower_goes_on(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    tower = engine._model.model.visual
+    with caplog.at_level(logging.WARNING, "inference.model.families"):
+        assert not switch_to_flash(tower)
+    assert "no FlashAttention for the vision tower" in caplog.text and tower.config._attn_implementation == "sdpa"

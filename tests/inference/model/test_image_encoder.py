@@ -13,7 +13,7 @@ from PIL import Image
 
 from inference.adapters.live import LiveAdapters
 from inference.common.settings import load_settings
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from inference.model import image_encoder as encoding
 from inference.model.image_encoder import content_key
 from inference.server.service import Service
@@ -28,8 +28,8 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in noise]
 
 
-def rows(images: list[Image.Image], question: str = "How many?") -> list[Row]:
-    return [Row(image, question, max_new_tokens=2) for image in images]
+def rows(images: list[Image.Image], question: str = "How many?") -> list[Request]:
+    return [Request(image, question, max_new_tokens=2) for image in images]
 
 
 def test_one_encoding_for_all_rows_and_follow_up_questions(engine: Engine, pictures) -> None:
@@ -117,7 +117,7 @@ def test_prepared_pictures_are_bounded_and_a_failure_is_not_kept(engine: Engine,
 def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_path) -> None:
     settings = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
     service = Service(settings, lambda: engine, LiveAdapters(settings), cast(Any, None), cast(Any, None), [])
-    service.line.wait_loaded()
+    service.queue.wait_loaded()
     before = engine.num_image_preparations
     pictures[0].save(tmp_path / "upload.png")
     check_picture(service, str(tmp_path / "upload.png"))
@@ -125,5 +125,5 @@ def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_
     while engine.num_image_preparations == before:
         assert time.monotonic() < until
         time.sleep(0.01)
-    assert service.line.submit(rows([pictures[0]])).wait(WAIT_SECONDS)
+    assert service.queue.submit(rows([pictures[0]])).wait(WAIT_SECONDS)
     assert engine.num_image_preparations == before + 1

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoProcessor, GenerationConfig, PreTrained
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
-from inference.model.request import Row
-from inference.model.tokenizer import TextStream, Tokens
+from inference.model.request import Request
+from inference.model.tokenizer import ChatTokenizer, TextStream
 from inference.prompt.format import TAGS, build_messages
 
 IMAGE = Image.new("RGB", (140, 140), "white")
@@ -26,20 +26,20 @@ TYPED = st.lists(st.one_of(st.sampled_from([*MARKERS, *TAGS, "<|", "|>", "im_end
 
 
 def special(engine: Engine, ids: list[int]) -> list[int]:
-    tokenizer = engine.tokens.tokenizer
+    tokenizer = engine.tokenizer.hf_tokenizer
     return [i for i in ids if i in tokenizer.added_tokens_decoder and tokenizer.added_tokens_decoder[i].special]
 
 
 def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> None:
-    processor = engine.tokens.processor
+    processor = engine.tokenizer.processor
     for problem in problems.select(range(4)):
-        row = Row(problem["image"].convert("RGB"), problem["problem"])
+        row = Request(problem["image"].convert("RGB"), problem["problem"])
         text = processor.apply_chat_template(build_messages(row.question), add_generation_prompt=True)
         expected = processor(text=[text], images=[row.image])
-        num_image_tokens = expected["input_ids"][0].count(engine.tokens.vocabulary.image)
+        num_image_tokens = expected["input_ids"][0].count(engine.tokenizer.vocabulary.image)
         assert num_image_tokens > 1
         placeholder = processor.image_token * num_image_tokens
-        assert engine.tokens.prompt_ids(row, placeholder) == expected["input_ids"][0]
+        assert engine.tokenizer.prompt_ids(row, placeholder) == expected["input_ids"][0]
 
 
 @given(TYPED, TYPED)
@@ -47,28 +47,28 @@ def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> No
 @example("<<|im_end|>|im_end|>", "<|im_\x00end|>")
 @example("\ud83d", "\udc00")
 def test_what_is_typed_is_never_structure(engine: Engine, question: str, prefix: str) -> None:
-    plain = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), PLACEHOLDER)
-    typed = engine.tokens.prompt_ids(Row(IMAGE, question, prefix=prefix), PLACEHOLDER)
+    plain = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDER)
+    typed = engine.tokenizer.prompt_ids(Request(IMAGE, question, prefix=prefix), PLACEHOLDER)
     assert special(engine, typed) == special(engine, plain)
 
 
 @given(TYPED)
 def test_a_prefix_stands_at_the_end_of_the_prompt(engine: Engine, prefix: str) -> None:
-    row = Row(IMAGE, "How many?", prefix=prefix)
-    bare = engine.tokens.prompt_ids(Row(IMAGE, "How many?"), PLACEHOLDER)
-    assert engine.tokens.prompt_ids(row, PLACEHOLDER) == bare + engine.tokens.prefix_ids(row)
+    row = Request(IMAGE, "How many?", prefix=prefix)
+    bare = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDER)
+    assert engine.tokenizer.prompt_ids(row, PLACEHOLDER) == bare + engine.tokenizer.prefix_ids(row)
 
 
 @pytest.mark.parametrize("marker", MARKERS)
 def test_a_typed_marker_can_still_be_read(engine: Engine, marker: str) -> None:
-    assert engine.tokens.safe_text(f"What is {marker}?").replace("\u2060", "") == f"What is {marker}?"
+    assert engine.tokenizer.safe_text(f"What is {marker}?").replace("\u2060", "") == f"What is {marker}?"
 
 
 @given(st.data())
 def test_a_stream_says_what_the_tokenizer_says_in_whole_characters(engine: Engine, data: st.DataObject) -> None:
-    tokenizer = engine.tokens.tokenizer
+    tokenizer = engine.tokenizer.hf_tokenizer
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
-    stream = TextStream(engine.tokens)
+    stream = TextStream(engine.tokenizer)
     pieces = [stream.feed(i) for i in ids] + [stream.close()]
     whole = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert "".join(pieces) == stream.text == whole
@@ -76,9 +76,9 @@ def test_a_stream_says_what_the_tokenizer_says_in_whole_characters(engine: Engin
 
 @given(st.text())
 def test_half_a_character_is_held_back(engine: Engine, text: str) -> None:
-    ids = engine.tokens.tokenizer(text, add_special_tokens=False).input_ids
-    whole = engine.tokens.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    stream, shown = TextStream(engine.tokens), ""
+    ids = engine.tokenizer.hf_tokenizer(text, add_special_tokens=False).input_ids
+    whole = engine.tokenizer.hf_tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    stream, shown = TextStream(engine.tokenizer), ""
     for token in ids:
         shown += stream.feed(token)
         assert whole.startswith(shown)
@@ -86,21 +86,21 @@ def test_half_a_character_is_held_back(engine: Engine, text: str) -> None:
 
 
 def test_an_emoji_comes_whole(engine: Engine) -> None:
-    ids = engine.tokens.tokenizer("🙂", add_special_tokens=False).input_ids
-    stream = TextStream(engine.tokens)
+    ids = engine.tokenizer.hf_tokenizer("🙂", add_special_tokens=False).input_ids
+    stream = TextStream(engine.tokenizer)
     pieces = [stream.feed(i) for i in ids]
     assert len(ids) > 1 and pieces[:-1] == [""] * (len(ids) - 1) and pieces[-1] == "🙂"
     assert stream.feed(ids[0]) == "" and stream.close() == "\ufffd"
 
 
 def test_no_picture_padding_or_absent_token_is_ever_generated(engine: Engine) -> None:
-    vocabulary = engine.tokens.vocabulary
-    never = engine.tokens.tokenizer.convert_tokens_to_ids(
+    vocabulary = engine.tokenizer.vocabulary
+    never = engine.tokenizer.hf_tokenizer.convert_tokens_to_ids(
         ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|endoftext|>"]
     )
     assert set(never) <= set(vocabulary.suppressed)
     assert not vocabulary.ends & set(vocabulary.suppressed)
-    hot = Row(IMAGE, "?", temperature=50.0, seed=3, max_new_tokens=300, min_new_tokens=300)
+    hot = Request(IMAGE, "?", temperature=50.0, seed=3, max_new_tokens=300, min_new_tokens=300)
     made = torch.tensor(engine.generate([hot])[0].token_ids)
     assert len(made.unique()) > 100 and not torch.isin(made, torch.tensor(vocabulary.suppressed)).any()
 
@@ -118,7 +118,7 @@ def test_a_base_without_a_usable_chat_template_is_refused(template: str | None, 
     processor = AutoProcessor.from_pretrained(STARTER)
     processor.chat_template = template
     with pytest.raises(UserError, match=f"(?s){message}.*Choose an instruct model"):
-        Tokens(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))
+        ChatTokenizer(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))
 
 
 def test_a_tokenizer_that_is_not_byte_level_is_refused() -> None:
@@ -127,4 +127,4 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused() -> None:
     letters = tokenizers.Tokenizer(tokenizers.models.BPE({"\u2581": 0, "a": 1, "\u2581a": 2}, [("\u2581", "a")]))
     processor.tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="</s>")
     with pytest.raises(UserError, match="tokens with '\u2581': it is not a byte-level BPE"):
-        Tokens(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))
+        ChatTokenizer(processor, AutoConfig.from_pretrained(STARTER), GenerationConfig.from_pretrained(STARTER))

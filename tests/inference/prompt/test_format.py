@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from inference.prompt.format import (
     TAGS,
-    StreamParser,
     build_messages,
     is_well_formed,
     neutralise,
@@ -23,12 +23,6 @@ from inference.prompt.format import (
 GOOD = "<think>3 + 4 = 7.</think>\n<answer>7</answer>"
 PIECES = st.sampled_from([*TAGS, "<thi", "nk>", "</", "<", ">", "answer", "/answer>", " ", "\n", "7", "a < b", "é🙂"])
 TEXTS = st.lists(PIECES, max_size=14).map("".join)
-
-
-def chunked(text: str, cuts: list[int]) -> list[str]:
-    """`text` cut at the given places (taken modulo its length)."""
-    places = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
-    return [text[a:b] for a, b in zip(places, places[1:])]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +90,8 @@ def test_answers_in_the_thinking_do_not_count() -> None:
 
 
 def test_stream_grows_without_the_beginning_of_a_tag() -> None:
-    parser = StreamParser()
-    shown = [parser.feed(chunk) for chunk in ["<thi", "nk>3 <", " 4</th", "ink>\n<ans", "wer>", "7</", "answer>"]]
+    chunks = ["<thi", "nk>3 <", " 4</th", "ink>\n<ans", "wer>", "7</", "answer>"]
+    shown = [parse_completion(text, final=False) for text in itertools.accumulate(chunks)]
     assert [(p.thinking, p.answer) for p in shown] == [
         ("", ""),
         ("3", ""),
@@ -107,25 +101,15 @@ def test_stream_grows_without_the_beginning_of_a_tag() -> None:
         ("3 < 4", "7"),
         ("3 < 4", "7"),
     ]
-    assert parser.close().well_formed
-
-
-@given(TEXTS, st.lists(st.integers(0, 200), max_size=8))
-def test_chunk_borders_change_nothing(text: str, cuts: list[int]) -> None:
-    parser = StreamParser()
-    seen = ""
-    for chunk in chunked(text, cuts):
-        seen += chunk
-        assert parser.feed(chunk) == parse_completion(seen, final=False)
-    assert parser.close() == parse_completion(text)
+    assert parse_completion("".join(chunks)).well_formed
 
 
 @given(TEXTS)
 @example("<thi<think>nk>7")
 @example("<think>a</think><ans<answer>wer>7")
 def test_no_tag_is_ever_shown(text: str) -> None:
-    parser = StreamParser()
-    for parsed in [*map(parser.feed, text), parser.close()]:
+    growing = [parse_completion(text[:end], final=False) for end in range(len(text) + 1)]
+    for parsed in [*growing, parse_completion(text)]:
         assert not any(tag in part for tag in TAGS for part in (parsed.thinking, parsed.answer))
 
 

@@ -13,15 +13,15 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from inference.common.errors import UserError
-from inference.model.request import Row
+from inference.model.request import Request
 from inference.server import health
 from inference.server.health import health_route
-from inference.server.queue import Line
+from inference.server.queue import RequestQueue
 from tests.support.serving import WAIT_SECONDS
 
 
 def ask(
-    line: Line, is_run_active: Callable[[], bool] = lambda: False, then: Callable[[], None] = lambda: None
+    line: RequestQueue, is_run_active: Callable[[], bool] = lambda: False, then: Callable[[], None] = lambda: None
 ) -> tuple[int, Any]:
     """Status and body; `then` is called when they are there."""
 
@@ -44,8 +44,8 @@ def test_it_tells_how_the_engine_stands(monkeypatch: pytest.MonkeyPatch) -> None
         ready.wait()
         raise UserError("/a/secret/folder")
 
-    line = Line(load)
-    line.submit([Row(Image.new("RGB", (28, 28)), "a secret question")])
+    line = RequestQueue(load)
+    line.submit([Request(Image.new("RGB", (28, 28)), "a secret question")])
     assert ask(line) == (200, {"status": "loading", "waiting": 1, "answering": False, "run_active": False})
     ready.set()
     with pytest.raises(UserError):
@@ -58,7 +58,7 @@ def test_it_tells_how_the_engine_stands(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_it_waits_for_nothing() -> None:
-    line = Line(lambda: threading.Event().wait())  # type: ignore[arg-type,return-value]
+    line = RequestQueue(lambda: threading.Event().wait())  # type: ignore[arg-type,return-value]
     answered = threading.Event()
     assert ask(line, lambda: answered.wait(WAIT_SECONDS), answered.set)[1]["run_active"] is None
     assert ask(line, lambda: 1 // 0 > 0)[1]["run_active"] is None

@@ -12,9 +12,8 @@ import pytest
 
 from inference.common.settings import DEFAULT_LIMITS
 from inference.server import middleware as guard
-from inference.server.middleware import BodyLimit, SecurityHeaders
-from inference.server.streams import Presence, Streams, session_of
-from inference.server.visitor_limits import VisitorLimits
+from inference.server.middleware import BodyLimit, SecurityHeaders, VisitorLimits
+from inference.server.streams import DisconnectWatcher, Streams, session_of
 
 
 @dataclass
@@ -256,7 +255,7 @@ def test_only_a_stream_that_was_hung_up_on_is_left() -> None:
             await asyncio.sleep(3600)
         await send({"type": "http.response.body", "body": b""})
 
-    app = Presence(streaming, gone.append, streams)
+    app = DisconnectWatcher(streaming, gone.append, streams)
 
     async def both() -> None:
         for session in ("short", "long"):

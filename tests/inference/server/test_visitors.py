@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.server.visitors import UNKNOWN, is_on_space, pseudonym, visitor_of
+from inference.server.visitors import UNKNOWN, is_on_space, pseudonym, visitor_id_of
 
 CASES = [
     # peer, X-Forwarded-For, on a Space, visitor
@@ -30,18 +30,18 @@ CASES = [
 
 @pytest.mark.parametrize(("peer", "forwarded", "on_space", "visitor"), CASES)
 def test_the_visitor_behind_a_connection(peer: str | None, forwarded: str | None, on_space: bool, visitor: str) -> None:
-    assert visitor_of(peer, forwarded, on_space) == visitor
+    assert visitor_id_of(peer, forwarded, on_space) == visitor
 
 
 @given(st.text(alphabet="0123456789abcdef.:,[]% x", max_size=100))
 def test_what_a_caller_puts_in_front_changes_nothing(made_up: str) -> None:
     """The proxy adds to the right of it."""
-    assert visitor_of("10.0.0.1", f"{made_up},8.8.8.8", on_space=True) == "8.8.8.8"
+    assert visitor_id_of("10.0.0.1", f"{made_up},8.8.8.8", on_space=True) == "8.8.8.8"
 
 
 @given(st.text(max_size=40), st.text(alphabet="0123456789abcdef.:,[]% x", max_size=100))
 def test_nothing_breaks_it(peer: str, forwarded: str) -> None:
-    assert visitor_of(peer, forwarded, on_space=True)
+    assert visitor_id_of(peer, forwarded, on_space=True)
 
 
 def test_the_log_knows_visitors_apart_and_not_by_address() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS
 from inference.engine.engine import Engine
-from inference.model.request import Row
-from inference.server.queue import Line
+from inference.model.request import Request
+from inference.server.queue import RequestQueue
 from inference.ui.differences import describe
 from inference.ui.markup import LATEX_DELIMITERS, SHORT_ANSWER_CHARS, render, render_answer
 from inference.ui.stream import failed, watch
@@ -127,12 +127,12 @@ def test_differences(base: View, tuned: View, words: list[str]) -> None:
         assert word in describe(base, tuned)
 
 
-def rows(length: int = 8, **options: Any) -> list[Row]:
-    return [Row(IMAGE, "How many circles?", max_new_tokens=length, min_new_tokens=length, **options)]
+def rows(length: int = 8, **options: Any) -> list[Request]:
+    return [Request(IMAGE, "How many circles?", max_new_tokens=length, min_new_tokens=length, **options)]
 
 
 def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
-    line = Line(lambda: cast(Engine, SteeredEngine(engine, num_slots=1)))
+    line = RequestQueue(lambda: cast(Engine, SteeredEngine(engine, max_num_seqs=1)))
     line.wait_loaded()
     jobs = [line.submit(rows(200)) for _ in range(3)]
     assert [job.ahead for job in jobs][1:] == [1, 2] or jobs[0].wait(0)
@@ -143,7 +143,7 @@ def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
 
 
 def test_nobody_waits_for_the_end_of_another(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = RequestQueue(lambda: engine)
     alone = engine.generate(rows(12))[0].token_ids
     long = line.submit(rows(1000))
     while not long.progress()[0].num_tokens:
@@ -159,7 +159,7 @@ def test_nobody_waits_for_the_end_of_another(engine: Engine) -> None:
 
 
 def test_a_pair_takes_two_slots_and_nobody_passes_it(engine: Engine) -> None:
-    line = Line(lambda: cast(Engine, SteeredEngine(engine, num_slots=2)))
+    line = RequestQueue(lambda: cast(Engine, SteeredEngine(engine, max_num_seqs=2)))
     line.wait_loaded()
     long = line.submit(rows(1000))
     while not long.progress()[0].num_tokens:
@@ -172,7 +172,7 @@ def test_a_pair_takes_two_slots_and_nobody_passes_it(engine: Engine) -> None:
 
 
 def test_stop_ends_a_decode_and_the_line_goes_on(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = RequestQueue(lambda: engine)
     job = line.submit(rows(1000))
     while not job.progress()[0].num_tokens:
         assert not job.wait(0.005)
@@ -185,7 +185,7 @@ def test_stop_ends_a_decode_and_the_line_goes_on(engine: Engine) -> None:
 
 def test_a_full_line_refuses(engine: Engine) -> None:
     ready = threading.Event()
-    line = Line(lambda: (ready.wait(), engine)[1], DEFAULT_LIMITS.model_copy(update={"max_waiting": 2}))
+    line = RequestQueue(lambda: (ready.wait(), engine)[1], DEFAULT_LIMITS.model_copy(update={"max_waiting": 2}))
     jobs = [line.submit(rows()) for _ in range(3)]
     assert jobs[0].is_loading
     with pytest.raises(UserError, match="2 questions are waiting"):
@@ -196,7 +196,7 @@ def test_a_full_line_refuses(engine: Engine) -> None:
 
 def test_what_breaks_a_decode_is_handed_on_and_the_line_goes_on(engine: Engine) -> None:
     steered = SteeredEngine(engine)
-    line = Line(lambda: cast(Engine, steered))
+    line = RequestQueue(lambda: cast(Engine, steered))
     steered.error = UserError("no")
     with pytest.raises(UserError, match="no"):
         list(watch(line.submit(rows()), "", grade_lenient))
@@ -209,18 +209,18 @@ def test_an_engine_that_does_not_load_is_told() -> None:
         raise UserError("no such base")
 
     with pytest.raises(UserError, match="no such base"):
-        Line(load).wait_loaded()
+        RequestQueue(load).wait_loaded()
 
 
 def test_a_continued_completion_adds_up(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = RequestQueue(lambda: engine)
     earlier = list(watch(line.submit(rows(8)), "", grade_lenient))[-1][0]
     [view] = list(watch(line.submit(rows(4, prefix=earlier.text)), "", grade_lenient, earlier))[-1]
     assert view.num_tokens == 12 and view.seconds > earlier.seconds and view.text.startswith(earlier.text)
 
 
 def test_whoever_stops_listening_stops_the_job(engine: Engine) -> None:
-    line = Line(lambda: engine)
+    line = RequestQueue(lambda: engine)
     job = line.submit(rows(1000))
     views = watch(job, "", grade_lenient)
     next(views)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from inference.engine.engine import Engine
-from inference.model.request import Completion, Row
+from inference.model.request import Completion, Request
 from training.audit.sample import Plan, sample_rollouts
 from training.runs.hardware import hardware_name
 
@@ -27,9 +27,9 @@ class Scripted:
 
     def __init__(self, script: list[list[str]]) -> None:
         self.texts = [text for group in script for text in group]
-        self.asked: list[Row] = []
+        self.asked: list[Request] = []
 
-    def generate(self, rows: list[Row]) -> list[Completion]:
+    def generate(self, rows: list[Request]) -> list[Completion]:
         """The next texts; one that says "cut" was cut off."""
         first = len(self.asked)
         self.asked += rows

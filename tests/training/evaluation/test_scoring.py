@@ -10,7 +10,7 @@ import pytest
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine
-from inference.model.request import Completion, Row
+from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
 from tests.support.samples import STARTER
 from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
@@ -23,13 +23,13 @@ class Witness:
 
     def __init__(self, engine: Engine | None = None, fail_at: int | None = None) -> None:
         self.engine, self.fail_at = engine, fail_at
-        self.asked: list[list[Row]] = []
+        self.asked: list[list[Request]] = []
         self.own_prompt: str | None = None
 
     def system_prompt(self, name: str) -> str | None:
         return self.own_prompt
 
-    def generate(self, rows: Sequence[Row]) -> list[Completion]:
+    def generate(self, rows: Sequence[Request]) -> list[Completion]:
         """With an engine its completions; without one an empty completion for each row."""
         if len(self.asked) == self.fail_at:
             raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from torch import nn
 from trl.data_utils import prepare_multimodal_messages
 
 from inference.common.errors import UserError
-from inference.engine.engine import Engine, Row
+from inference.engine.engine import Engine, Request
 from tests.support.datasets_on_disk import picture, rows, write_lines
 from tests.support.samples import SMALL_RUN
 from tests.support.tiny_models import TINY, build_tiny
@@ -112,10 +112,10 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
 
     engine = Engine.load(base)
     engine.add_adapter("new", adapter)
-    asked = [Row(p["image"].convert("RGB"), p["problem"], adapter="new", max_new_tokens=8) for p in problems]
+    asked = [Request(p["image"].convert("RGB"), p["problem"], adapter="new", max_new_tokens=8) for p in problems]
     assert all(completion.num_tokens >= 1 for completion in engine.generate(asked))
     images = engine._encoder.encode([row.image for row in asked])
-    assert [engine.tokens.prompt_ids(row, i.placeholder) for row, i in zip(asked, images)] == prompts
+    assert [engine.tokenizer.prompt_ids(row, i.placeholder) for row, i in zip(asked, images)] == prompts
 
 
 @pytest.mark.slow

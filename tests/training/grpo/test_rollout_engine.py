@@ -60,7 +60,7 @@ def test_greedy_rollouts_are_those_of_peft_before_and_after_a_step(trainer: RunT
             **{name: inputs[name] for name in names},
             max_new_tokens=LENGTH,
             do_sample=False,
-            suppress_tokens=list(trainer.policy.engine.tokens.vocabulary.suppressed),
+            suppress_tokens=list(trainer.policy.engine.tokenizer.vocabulary.suppressed),
         )
         trainer.model.train()
         theirs = made[:, inputs["prompt_ids"].shape[1] :].tolist()
@@ -96,14 +96,14 @@ def test_rollouts_hold_no_memory_while_the_loss_runs(
 
     def noted(model: Any) -> Any:
         adapter = live_adapter(model)
-        made.extend(weakref.ref(factors.whole) for factors in adapter.values())
+        made.extend(weakref.ref(factors.merged) for factors in adapter.values())
         return adapter
 
     monkeypatch.setattr("training.grpo.rollout_engine.live_adapter", noted)
     trainer.policy.generate(rollouts["rollout_prompts"], [0] * 8, max_new_tokens=2)
     gc.collect()
     assert made and not any(whole() is not None for whole in made)
-    cache = trainer.policy.engine._pool._slots._cache
+    cache = trainer.policy.engine._scheduler._batch._cache
     assert (cache.num_rows, cache.num_columns, cache._tensors()) == (0, 0, [])
 
 

@@ -182,7 +182,7 @@ def test_trl_keeps_what_the_trainer_looks_at(tmp_path) -> None:
     assert trainer.rollout_func is not None and trainer._buffered_inputs is None and trainer._step == 0
     assert trainer._logs["images"].maxlen == 8 and trainer.aux_loss_enabled is False
     assert trainer.generation_kwargs["max_new_tokens"] == trainer.max_completion_length == 16
-    ends = trainer.policy.engine.tokens.vocabulary.ends
+    ends = trainer.policy.engine.tokenizer.vocabulary.ends
     assert set(trainer.eos_token_ids) == ends, "engine and TRL agree on what ends a completion"
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from inference.common.errors import Busy
 from inference.engine.engine import Engine
-from inference.model.request import Row
-from inference.server.queue import Line, LineState
+from inference.model.request import Request
+from inference.server.queue import EngineState, RequestQueue
 from tests.support.samples import STARTER, problems
 from tests.support.serving import WAIT_SECONDS
 from training.config.run_config import load_config
@@ -21,16 +21,16 @@ ROOMY, TIGHT = Card(80e9, 10e9), Card(1.1e9, 0.9e9)
 
 
 @pytest.fixture(scope="module")
-def line() -> Line:
+def line() -> RequestQueue:
     """The starter behind a line of its own, since it is moved."""
-    line = Line(lambda: Engine.load(STARTER))
+    line = RequestQueue(lambda: Engine.load(STARTER))
     assert line.wait_loaded(WAIT_SECONDS) is not None
     return line
 
 
-def a_row(**values: object) -> Row:
+def a_row(**values: object) -> Request:
     problem = problems(1)[0]
-    return Row(problem.image, problem.problem, **values)  # type: ignore[arg-type]
+    return Request(problem.image, problem.problem, **values)  # type: ignore[arg-type]
 
 
 def active_run(home: Path, launcher: str = "local") -> RunStore:
@@ -40,7 +40,7 @@ def active_run(home: Path, launcher: str = "local") -> RunStore:
     return store
 
 
-def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Path) -> None:
+def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: RequestQueue, home: Path) -> None:
     job = line.submit([a_row(seed=1)])
     assert job.wait(WAIT_SECONDS)
     before = job.progress()[0].text
@@ -49,7 +49,7 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Pa
     busy = line.submit([a_row(min_new_tokens=900, max_new_tokens=900)])
     waiting = line.submit([a_row()])
     way.look()
-    assert line.is_resting and line.state is LineState.RESTING
+    assert line.is_resting and line.state is EngineState.RESTING
     for ended in (busy, waiting):
         assert ended.wait(WAIT_SECONDS) and "A run is training on this card" in str(ended.error)
     with pytest.raises(Busy, match="Come back"):
@@ -58,18 +58,18 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: Line, home: Pa
     record = store.active()
     assert record is not None and store.transition(record, "cancelled")
     way.look()
-    assert line.state is LineState.READY
+    assert line.state is EngineState.READY
     again = line.submit([a_row(seed=1)])
     assert again.wait(WAIT_SECONDS) and again.progress()[0].text == before
 
 
 @pytest.mark.parametrize("card", [ROOMY, None])
-def test_where_there_is_room_or_no_card_it_goes_on(card: Card | None, line: Line, home: Path) -> None:
+def test_where_there_is_room_or_no_card_it_goes_on(card: Card | None, line: RequestQueue, home: Path) -> None:
     GivingWay(active_run(home), line, lambda: card).look()
     assert not line.is_resting
 
 
-def test_a_job_has_a_card_of_its_own(line: Line, home: Path) -> None:
+def test_a_job_has_a_card_of_its_own(line: RequestQueue, home: Path) -> None:
     GivingWay(active_run(home, "job"), line, lambda: TIGHT).look()
     assert not line.is_resting
 
@@ -81,7 +81,7 @@ def test_nothing_is_moved_while_the_engine_loads(home: Path) -> None:
         gate.wait(10)
         raise RuntimeError("not needed")
 
-    line = Line(load)
+    line = RequestQueue(load)
     GivingWay(active_run(home), line, lambda: TIGHT).look()
     assert not line.is_resting
     gate.set()

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
-from inference.model.request import Row
+from inference.model.request import Request
 from tests.support.samples import SMALL_RUN
 from training.__main__ import main
 from training.cli.train import _stopped_early
@@ -124,7 +124,7 @@ def test_the_engine_serves_the_adapter(folder) -> None:
     engine = Engine.load(STARTER)
     engine.add_adapter("new", folder / "adapter")
     problem = load_problems("test", 1)[0]
-    row = Row(problem["image"].convert("RGB"), problem["problem"], adapter="new", max_new_tokens=4)
+    row = Request(problem["image"].convert("RGB"), problem["problem"], adapter="new", max_new_tokens=4)
     assert engine.generate([row])[0].num_tokens >= 1
 
 

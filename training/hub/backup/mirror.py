@@ -18,7 +18,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from inference.adapters.served_file import FILE
+from inference.adapters.served import FILE
 from training.hub.backup.copying import TRIES, Copy, Mirrored
 from training.hub.backup.snapshots import StateTree
 from training.hub.space.sleep_timer import FILE as SLEEP

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inference.adapters.served_file import FILE, locked
+from inference.adapters.served import FILE, locked
 from inference.adapters.versions import NAME
 from inference.common.errors import UserError
 from training.hub.backup.mirror import in_words, run_state, serving_state

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from inference.common.errors import UserError
-from inference.common.space_file import HUB_ID, SpaceFile, has_gpu, read_space_file
+from inference.common.hub_names import HUB_ID
+from inference.common.space_file import SpaceFile, has_gpu, read_space_file
 
 ROOT = Path(__file__).parents[3]
 PYTHON_VERSION = "3.11"

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from inference.common.hub_words import limit_waiting
 from inference.common.settings import Settings
-from inference.common.space_file import HUB_ID, has_gpu
+from inference.common.hub_names import HUB_ID
+from inference.common.space_file import has_gpu
 from inference.server.visitors import is_on_space
 from training.admin.access import LOGIN_VARIABLES
 from training.hub.space.prices import PriceList, Prices

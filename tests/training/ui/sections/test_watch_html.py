@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from inference.adapters.catalog import Version
-from inference.adapters.served import Serving
-from inference.adapters.served_file import Entry
+from inference.adapters.served import Entry, Serving
 from training.runs.diagnosis import Finding
 from training.runs.record import STATUSES, RunRecord
 from training.runs.snapshot import CURVES, Snapshot

@@ -7,21 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import TopPLogitsWarper
 
-from inference.engine.sampling import keep_nucleus, row_noise, sample
+from inference.engine.sampler import keep_nucleus, sample, sequence_noise
 
 SEEDS = st.integers(0, 2**63 - 1)
 
 
 @given(SEEDS, st.integers(1, 300), st.integers(0, 300))
 def test_noise_of_a_longer_row_begins_with_that_of_a_shorter(seed: int, length: int, more: int) -> None:
-    assert torch.equal(row_noise(seed, length + more)[:length], row_noise(seed, length))
+    assert torch.equal(sequence_noise(seed, length + more)[:length], sequence_noise(seed, length))
 
 
 @given(SEEDS)
 def test_noise_lies_in_the_unit_interval_and_differs_by_seed(seed: int) -> None:
-    noise = row_noise(seed, 64)
+    noise = sequence_noise(seed, 64)
     assert 0 <= noise.min() and noise.max() < 1
-    assert not torch.equal(noise, row_noise(seed ^ 1, 64))
+    assert not torch.equal(noise, sequence_noise(seed ^ 1, 64))
 
 
 @given(
