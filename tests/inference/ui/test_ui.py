@@ -1,15 +1,12 @@
-"""The page's pure parts: what a model wrote as safe HTML, the words of a view, the line before the engine."""
+"""The page's pure parts: the words of a view, the line before the engine."""
 
 from __future__ import annotations
 
-import re
 import threading
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from inference.common.errors import UserError
@@ -18,66 +15,13 @@ from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.server.queue import RequestQueue
 from inference.ui.differences import describe
-from inference.ui.markup import LATEX_DELIMITERS, SHORT_ANSWER_CHARS, render, render_answer
 from inference.ui.stream import failed, watch
 from inference.ui.view import State, View, figures, notes_html, status_html, thought_title
 from tests.support.serving import WAIT_SECONDS, SteeredEngine
 from training.grading.grader import grade_lenient
 
-OURS = re.compile(r"</?(?:p|strong|code|pre)>|<br>|<p class=\"lt-short\">")
-INLINE, DISPLAY = ((str(d["left"]), str(d["right"])) for d in LATEX_DELIMITERS)
 IMAGE = Image.new("RGB", (112, 112), "white")
 THOUGHT = "<think>3 + 4 = 7.</think> <answer>7</answer>"
-
-
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("a < b & c", "<p>a &lt; b &amp; c</p>"),
-        ("one\ntwo\n\nthree", "<p>one<br>two</p>\n\n<p>three</p>"),
-        ("**so** `x<y`", "<p><strong>so</strong> <code>x&lt;y</code></p>"),
-        ("# Head", "<p><strong>Head</strong></p>"),
-        ("```py\na\n\nb\n```", "<pre><code>a&#10;&#10;b</code></pre>"),
-        ("$x^2$ and \\(y\\)", f"<p>{INLINE[0]}x^2{INLINE[1]} and {INLINE[0]}y{INLINE[1]}</p>"),
-        ("$$a\nb$$", f"<p>{DISPLAY[0]}a b{DISPLAY[1]}</p>"),
-        ("\\[a<b\\]", f"<p>{DISPLAY[0]}a&lt;b{DISPLAY[1]}</p>"),
-        ("it costs $5 or $6", "<p>it costs $5 or $6</p>"),
-        ("open $x", "<p>open $x</p>"),
-        ("![x](http://host/x.png)", "<p>![x](http://host/x.png)</p>"),
-        ("", ""),
-    ],
-)
-def test_render(text: str, html: str) -> None:
-    assert render(text) == html
-
-
-ODD = st.sampled_from("<>&\"'ab$\\()[]{}*`#!\n \ue000\ue001\ue002\ue003")
-
-
-@given(st.text(alphabet=ODD | st.characters(), max_size=80))
-def test_no_text_becomes_markup_of_its_own(text: str) -> None:
-    left = OURS.sub("", render(text))
-    assert "<" not in left and ">" not in left
-    assert left.count(INLINE[0]) == left.count(INLINE[1]) and left.count(DISPLAY[0]) == left.count(DISPLAY[1])
-
-
-@pytest.mark.parametrize("unit", ["$", "\\[", "`", "**a", "$a", "\\(", "```\n"])
-def test_hostile_lengths_are_rendered_in_time(unit: str) -> None:
-    done = threading.Event()
-
-    def work() -> None:
-        render(unit * 20_000)
-        done.set()
-
-    threading.Thread(target=work, daemon=True).start()
-    assert done.wait(WAIT_SECONDS)
-
-
-def test_answers() -> None:
-    assert render_answer("24") == '<p class="lt-short">24</p>'
-    assert render_answer("\\frac{3}{4}") == f'<p class="lt-short">{INLINE[0]}\\frac{{3}}{{4}}{INLINE[1]}</p>'
-    assert "lt-short" not in render_answer("word " * SHORT_ANSWER_CHARS)
-    assert INLINE[0] not in render_answer("the \\frac{3}{4} of it")
 
 
 def test_figures_have_units() -> None:
