@@ -15,11 +15,11 @@ from inference.adapters.record import (
     NotFetched,
     adapter_folders,
     adapter_name,
+    base_problem,
     comparison_of,
     promotion_of,
     read_record,
     resolve,
-    same_base,
 )
 from inference.adapters.served import Serving, serving
 from inference.adapters.versions import version_folder
@@ -101,8 +101,8 @@ def _version(path: Path, origin: Origin, settings: Settings, now: Serving) -> Ve
     record, problem = None, ""
     try:
         record = read_record(path)
-        if not same_base(record.base, settings.base):
-            problem = f"It belongs to the base {record.base}, and {Path(settings.base).name} answers here."
+        if problem := base_problem(record, settings.base):
+            problem = f"{problem[:1].upper()}{problem[1:]}."
     except UserError as error:
         problem = str(error)
     run = path.absolute().parent.name if origin == "run" else about.get("run")

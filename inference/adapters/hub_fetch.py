@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.adapters.hub_cache import COMMIT, FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
-from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, read_record, same_base
+from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, base_problem, read_record
 from inference.common.errors import UserError
 from inference.common.files import exclusive
 from inference.common.hub_errors import Unreachable, refusal
@@ -235,12 +235,8 @@ def _check_weights(incoming: Path, name: HubName) -> None:
 
 
 def _check_base(folder: Path, name: HubName, base: str) -> None:
-    record = read_record(folder)
-    if not same_base(record.base, base):
-        raise UserError(
-            f"The adapter {name} was trained on {record.base}, but {Path(base).name} answers here. Serve that base, or "
-            "name an adapter of this one."
-        )
+    if problem := base_problem(read_record(folder), base):
+        raise UserError(f"The adapter {name} cannot be served: {problem}. Name an adapter of this base.")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
     adapters = LiveAdapters(settings)          # at once: what is on disk
     adapters.start(engine)                     # loads the served one, then looks for changes on a thread
-    name = adapters.served                     # of this moment
+    name = adapters.offer.served               # of this moment
     request = Request(image, question, adapter=name, get_adapter=adapters.hold(name))
 
 When `served.json` changes (by the page, the command line or a trainer), the new adapter is loaded beside the old one,
@@ -86,16 +86,6 @@ class LiveAdapters:
     def offer(self) -> Offer:
         """All adapters of one moment, for callers that need more than one fact about it."""
         return self._offer
-
-    @property
-    def records(self) -> dict[str, AdapterRecord]:
-        """The adapters on offer by name, the served one first."""
-        return self._offer.records
-
-    @property
-    def served(self) -> str | None:
-        """The name of the one that is served now; `None` for the base alone."""
-        return self._offer.served
 
     def start(self, engine: Engine) -> None:
         """Load the served adapter, then follow the home folder. Raises `UserError` if the settings' adapter fails.

@@ -81,8 +81,8 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
         except UserError as error:
             _warn_once(f"left out: {error}")
             continue
-        if not same_base(record.base, settings.base):
-            _warn_once(f"left out: the adapter {record.name} belongs to the base {record.base}")
+        if problem := base_problem(record, settings.base):
+            _warn_once(f"left out: the adapter {record.name}: {problem}")
         elif records.setdefault(record.name, record) is not record and records[record.name].path != record.path:
             _warn_once(f"left out: {record.path}, since there is an adapter {record.name} already")
     return records
@@ -91,6 +91,12 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
 def same_base(one: str | None, other: str) -> bool:
     """True if two names may stand for one base: a path and an id are compared by their last part; `None` is any."""
     return one is None or Path(one).name == Path(other).name
+
+
+def base_problem(record: AdapterRecord, base: str) -> str:
+    """The reason why an adapter does not fit the base that is served; empty if it does."""
+    fits = same_base(record.base, base)
+    return "" if fits else f"it was trained on {record.base}, but {Path(base).name} answers here"
 
 
 def resolve(adapter: str, home: Path) -> Path:

@@ -173,9 +173,8 @@ def roll_back(home: Path, by: str, *, settings: Settings | None = None, instead_
     with locked(home):
         file = read_served(home)
         if instead_of not in (ANYTHING, (until_now := serving(settings)).digest):
-            raise ServedMeanwhile(
-                f"Meanwhile {until_now.name or 'the base'} is served; look again before you roll back."
-            )
+            other = until_now.name or "the base"
+            raise ServedMeanwhile(f"Meanwhile {other} is served; look again before you roll back.")
         earlier, skipped = list(file.earlier), []
         while earlier:
             entry = earlier.pop()
@@ -253,8 +252,7 @@ def locked(home: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise UserError(
-            f"Another process has been changing what {home} serves for {_LOCK_SECONDS:.0f} s; try again when it is "
-            "done."
+            f"Another process has been changing what {home} serves for a minute. Try again later."
         ) from error
     except OSError as error:
         where, why = error.filename or home, error.strerror or error

@@ -25,12 +25,12 @@ from inference.adapters.record import (
     PROMOTION_FILE,
     RECORD_FILE,
     adapter_digest,
+    base_problem,
     comparison_of,
     digest_or_none,
     evaluation_of,
     promotion_of,
     read_record,
-    same_base,
 )
 from inference.common.errors import UserError
 from inference.common.files import sync_folder, write_json
@@ -108,8 +108,8 @@ def problem_of(home: Path, name: str, digest: str | None, base: str) -> str:
         return f"its folder {folder} is gone"
     try:
         record = read_record(folder)
-        if not same_base(record.base, base):
-            return f"it belongs to the base {record.base}, and {Path(base).name} answers here"
+        if problem := base_problem(record, base):
+            return problem
         current = adapter_digest(folder)
     except UserError as error:
         return str(error)
@@ -136,11 +136,9 @@ def _known(home: Path, adapter: Path) -> Stored | None:
 def _check(folder: Path, base: str, shown: Path | None = None) -> None:
     """Check everything that can be known before the engine loads it. Raises `UserError`."""
     record = read_record(folder)
-    if not same_base(record.base, base):
-        raise UserError(
-            f"The adapter {(shown or folder).name} was trained on {record.base}, but {Path(base).name} answers here. "
-            "Serve that base, or promote an adapter of this one."
-        )
+    if problem := base_problem(record, base):
+        name = (shown or folder).name
+        raise UserError(f"The adapter {name} cannot be served: {problem}. Promote an adapter of this base.")
     from inference.model.lora_file import check_adapter  # it loads torch, which listing versions does not need
 
     try:

@@ -82,9 +82,7 @@ def _check_shape(text: str, name: str) -> None:
     for event in yaml.parse(text, yaml.SafeLoader):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise UserError(
-                f"{name}, line {line}: *{event.anchor} stands for another part of the file. Write out what it is."
-            )
+            raise UserError(f"{name}, line {line}: *{event.anchor} stands for another part of the file. Write it out.")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise UserError(f"{name}, line {line}: it is nested more than {MAX_DEPTH} deep; no setting is.")

@@ -73,7 +73,7 @@ class Engine:
         batch = Batch(self._model, self.family, route_linears(model), vocabulary, static_steps)
         runs_ahead = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
         self._scheduler = Scheduler(batch, max_num_seqs, vocabulary.ends, text.hidden_size, runs_ahead)
-        self._encoder = ImageEncoder(self.family, self.lock)
+        self.encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
         self.max_length: int = text.max_position_embeddings
@@ -112,16 +112,6 @@ class Engine:
         """Sequences that would run in the next step if they were asked for now."""
         return self._scheduler.num_free
 
-    @property
-    def num_image_preparations(self) -> int:
-        """Pictures that went through the processor so far."""
-        return self._encoder.num_preparations
-
-    @property
-    def num_image_encodings(self) -> int:
-        """Pictures that went through the vision tower so far."""
-        return self._encoder.num_encodings
-
     def sleep(self) -> None:
         """Free the GPU: the model waits in the machine's memory until `wake_up`. Nothing may be running.
 
@@ -141,7 +131,7 @@ class Engine:
 
     def _move(self, device: torch.device) -> None:
         with self.lock:
-            self._encoder.forget()
+            self.encoder.forget()
             self._scheduler.tidy()
             self._scheduler.release()
             self._model.to(device)
@@ -203,12 +193,12 @@ class Engine:
     def encode(self, images: Collection[Image.Image]) -> list[ImageEncoding]:
         """One encoding per RGB picture; each goes through processor and tower once, and equal ones share theirs."""
         with torch.inference_mode():
-            return self._encoder.encode(images)
+            return self.encoder.encode(images)
 
     def prepare(self, images: Collection[Image.Image]) -> None:
         """Do the part of `encode` that does not need the model, ahead of time. For any thread."""
         with torch.inference_mode():
-            self._encoder.prepare(images)
+            self.encoder.prepare(images)
 
     def generate(self, requests: Collection[Request], stop: threading.Event | None = None) -> list[Completion]:
         """Complete the requests together; one completion per request, in order."""

@@ -88,10 +88,7 @@ def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, conf
             f"its LoRA {shapes[0]} and {shapes[1]}. Use an adapter trained on this base."
         )
     if rank > MAX_RANK:
-        raise UserError(
-            f"The adapter {folder.name} has rank {rank} in {name}; at most {MAX_RANK} is served. Train one of a lower "
-            "rank."
-        )
+        raise UserError(f"The adapter {folder.name} has rank {rank} in {name}; at most {MAX_RANK} is served. Lower it.")
     if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
         raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")
     cast = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
@@ -154,7 +151,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise UserError(
-            f"{folder} has no {WEIGHTS_FILE}; pickled weights (.bin) are never read. Save it with safe_serialization."
+            f"{folder} has no {WEIGHTS_FILE}; pickles (.bin) are never read. Save it with safe_serialization."
         )
     check_size(path)
     try:

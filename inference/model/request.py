@@ -63,11 +63,6 @@ class Completion:
     stopped: bool
     """True if a stop cut it off."""
 
-    @property
-    def tokens_per_second(self) -> float:
-        """New tokens over seconds, time to first token included."""
-        return self.num_tokens / self.seconds if self.seconds else 0.0
-
 
 def check_request(request: Request) -> None:
     """Raises `UserError` for values that cannot be decoded with."""

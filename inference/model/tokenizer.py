@@ -61,9 +61,7 @@ class ChatTokenizer:
     def check_is_text(self, system_prompt: str) -> None:
         """Raises `UserError` for an adapter's system prompt that contains a special token."""
         if marker := next((marker for marker in self.markers if marker and marker in system_prompt), None):
-            raise UserError(
-                f"The adapter's system prompt has {marker!r}, which steers this base and is no text. Take it out."
-            )
+            raise UserError(f"The adapter's system prompt has {marker!r}, a special token of this base. Take it out.")
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of one token, which may end or begin within a character; none for special tokens."""
@@ -82,9 +80,7 @@ class ChatTokenizer:
             try:
                 count = self._prompt("?", system_prompt).count(self._image_marker)
             except Exception as error:  # the template is a program of the base's own, and may raise anything
-                raise UserError(
-                    f"The base's chat template cannot be used: {error} Choose an instruct model."
-                ) from error
+                raise UserError(f"The base's chat template fails: {error} Choose an instruct model.") from error
             if count != 1:
                 raise UserError(
                     f"The base's chat template writes {self._image_marker} {count} times for one picture; it has to "

@@ -56,9 +56,8 @@ def _read(source: str | Path | bytes, limits: Limits) -> bytes:
     if size == 0:
         raise UserError("The picture file is empty (0 bytes). Send it again.")
     if size > limits.max_upload_mb * 1e6:
-        raise UserError(
-            f"The picture file has {size / 1e6:.1f} MB; at most {limits.max_upload_mb:g} MB are taken. Scale it down."
-        )
+        mb = limits.max_upload_mb
+        raise UserError(f"The picture file has {size / 1e6:.1f} MB; at most {mb:g} MB are taken. Scale it down.")
     return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
@@ -73,9 +72,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(
-            f"The picture has far more pixels than the {limits.max_pixels:,} that are read. Scale it down."
-        ) from error
+        raise UserError(f"The picture has far more than {limits.max_pixels:,} pixels. Scale it down.") from error
     except Exception as error:  # an upload is untrusted, and Pillow's readers raise any kind on broken files
         start = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith((b"<svg", b"<?xml", b"<!doctype svg")) and b"<svg" in start:

@@ -20,10 +20,8 @@ def clean_question(question: str | None, limits: Limits = DEFAULT_LIMITS) -> str
         raise UserError(f"The question is of type {type(question).__name__}; send text.")
     question = question or ""
     if len(question) > limits.max_question_chars:
-        raise UserError(
-            f"The question has {len(question):,} characters; at most {limits.max_question_chars:,} are read. "
-            "Shorten it."
-        )
+        most = limits.max_question_chars
+        raise UserError(f"The question has {len(question):,} characters; at most {most:,} are read. Shorten it.")
     cleaned = "".join(c for c in question if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
     if not any(unicodedata.category(c)[0] in "LMNPS" for c in cleaned):  # nothing visible
         raise UserError("There is no question. Type one about the picture.")

@@ -323,9 +323,8 @@ class RequestQueue:
             raise Busy(NOT_LOADED)
         submissions = [*self._running, *self._waiting]
         if len(submissions) > self._limits.max_waiting:
-            raise Busy(
-                f"{self._limits.max_waiting} questions are waiting or being answered already; try again in a minute."
-            )
+            most = self._limits.max_waiting
+            raise Busy(f"{most} questions are waiting or being answered already; try again in a minute.")
         num_own = sum(s.visitor.id == visitor.id for s in submissions) if visitor.id else 0
         if num_own >= self._limits.questions_at_once:
             raise Busy(f"{num_own} questions of yours are not answered yet; ask the next one when one of them is.")

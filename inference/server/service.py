@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import Image
 
 from inference.adapters.live import LiveAdapters, Offer
-from inference.adapters.record import BASE_NAME, AdapterRecord
+from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.common.settings import Settings
 from inference.model.request import Request
@@ -131,16 +131,6 @@ class Service:
         """The adapters of this moment."""
         return self.adapters.offer
 
-    @property
-    def records(self) -> dict[str, AdapterRecord]:
-        """The adapters of this moment by name, the served one first."""
-        return self.offer.records
-
-    @property
-    def served(self) -> str | None:
-        """The adapter that answers now unless another is picked; `None` for the base alone."""
-        return self.offer.served
-
     def choices(self, base_alone: bool = True) -> list[tuple[str, str]]:
         """The adapter dropdown's choices: (label, value). `SERVED` comes first and follows what is served."""
         offer = self.offer
@@ -189,10 +179,8 @@ def _expected(value: object) -> str:
     """The expected answer as text; a client may send a number."""
     text = "" if value is None else str(value).strip()
     if len(text) > MAX_EXPECTED_CHARS:
-        raise UserError(
-            f"The expected answer has {len(text):,} characters; at most {MAX_EXPECTED_CHARS:,} are compared. "
-            "Shorten it."
-        )
+        most = MAX_EXPECTED_CHARS
+        raise UserError(f"The expected answer has {len(text):,} characters; at most {most:,} are compared. Shorten it.")
     return text
 
 

@@ -62,7 +62,7 @@ def build_about(service: Service) -> gr.HTML:
 
 def scores_html(service: Service) -> str:
     """A row for each adapter with an evaluation beside it."""
-    rows = "".join(_score_row(record) for record in service.records.values() if record.test_accuracy is not None)
+    rows = "".join(_score_row(record) for record in service.offer.records.values() if record.test_accuracy is not None)
     if not rows:
         return "<h2>Scores</h2><p>No scores are recorded beside the adapter that is served.</p>"
     return (

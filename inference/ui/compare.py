@@ -70,7 +70,7 @@ def build_compare(service: Service) -> Inputs:
 
 def submit_pair(service: Service, prompt: Question, asker: Visitor) -> Submission:
     """Base and fine-tuned model with the same prompt, as one batch in the line."""
-    if not service.records:
+    if not service.offer.records:
         raise UserError(NO_ADAPTER)
     if prompt.adapter is None:
         raise UserError(f"{BASE_NAME!r} is no adapter: Compare sets one beside the base. Choose one under More.")

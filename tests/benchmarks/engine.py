@@ -70,7 +70,7 @@ def _speed(engine: Engine, peer: Peer) -> Iterator[Measurement]:
 
 def _complete(engine: Engine, *rows: Request) -> None:
     """The rows together, of pictures that are new to the engine, as they are to transformers every time."""
-    engine._encoder.forget()
+    engine.encoder.forget()
     engine.generate(rows)
 
 

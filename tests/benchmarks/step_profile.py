@@ -82,7 +82,7 @@ def _kinds(trainer: RunTrainer) -> str:
 def _train(trainer: RunTrainer) -> None:
     """Two steps, of pictures that were not seen before."""
     assert trainer.policy is not None
-    trainer.policy.engine._encoder.forget()
+    trainer.policy.engine.encoder.forget()
     trainer.args.max_steps = 2
     trainer.train()
 

@@ -71,14 +71,14 @@ def _visit(line: RequestQueue, rows: list[Request]) -> tuple[float, float]:
 
 def _tower_passes(engine: Engine, line: RequestQueue, row: Request) -> Measurement:
     """One picture: two questions, both sides of Compare, and a group of eight."""
-    before = engine.num_image_encodings, engine.num_image_preparations
+    before = engine.encoder.num_encodings, engine.encoder.num_preparations
     short: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4}
     asked = [replace(row, question=question, **short) for question in ("How many?", "What is on the left?")]
     jobs = [line.submit([asked[0]]), line.submit([asked[1]]), line.submit([asked[0], replace(asked[0], adapter=None)])]
     for job in jobs:
         job.wait()
     engine.generate([replace(asked[0], temperature=1.0, seed=seed) for seed in range(8)])
-    passes, preparations = engine.num_image_encodings - before[0], engine.num_image_preparations - before[1]
+    passes, preparations = engine.encoder.num_encodings - before[0], engine.encoder.num_preparations - before[1]
     return Measurement(
         "tower passes of a picture",
         str(passes),

@@ -117,12 +117,12 @@ def test_the_verdict_is_the_graders(
 
 
 def test_compare_asks_both_in_one_batch(client: Client, picture: Path, server: Server) -> None:
-    before = server.engine.num_image_encodings
+    before = server.engine.encoder.num_encodings
     result = ask(client, picture, api="/compare", max_new_tokens=24)
     assert set(result) == {"base", "tuned"}
     assert all(set(side) >= FIELDS for side in result.values())
     assert (result["base"]["adapter"], result["tuned"]["adapter"]) == (None, ADAPTER)
-    assert server.engine.num_image_encodings - before <= 1
+    assert server.engine.encoder.num_encodings - before <= 1
     assert result["base"]["text"] == ask(client, picture, adapter="base", max_new_tokens=24)["text"]
     assert result["tuned"]["text"] == ask(client, picture, max_new_tokens=24)["text"]
 
@@ -141,7 +141,7 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
             second = client.submit(**asked, max_new_tokens=8)
             wait_until(lambda: len(line._serving) + line.num_waiting == 2)
             promoted = promote(home, new, "alice", settings=server.settings)
-            wait_until(lambda: service.served == promoted.name)
+            wait_until(lambda: service.offer.served == promoted.name)
         assert str(promoted.name) in header_html(service) and ADAPTER not in header_html(service)
         under_way, waiting = (job.result(timeout=WAIT_SECONDS) for job in (first, second))
         assert under_way["adapter"] == waiting["adapter"] == ADAPTER and under_way["num_tokens"] == 200
@@ -151,10 +151,10 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
         assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
     assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
     roll_back(home, "alice", settings=server.settings)
-    wait_until(lambda: service.served == ADAPTER)
+    wait_until(lambda: service.offer.served == ADAPTER)
     assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
     shutil.rmtree(str(promoted.path))  # the tests that follow find what they found before
-    wait_until(lambda: list(service.records) == [ADAPTER])
+    wait_until(lambda: list(service.offer.records) == [ADAPTER])
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

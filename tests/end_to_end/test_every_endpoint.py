@@ -68,7 +68,7 @@ def state(server: Server) -> dict[str, Any]:
     home = server.settings.home
     files = [path for path in home.rglob("*") if path.is_file() and "uploads" not in path.relative_to(home).parts]
     found: dict[str, Any] = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    return found | {"served": server.service.served, "records": list(server.service.records)}
+    return found | {"served": server.service.offer.served, "records": list(server.service.offer.records)}
 
 
 def call_at_once(server: Server, stranger: Stranger, which: list[Handler]) -> list[Answer]:

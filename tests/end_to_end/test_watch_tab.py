@@ -214,11 +214,11 @@ def test_an_adapter_is_promoted_and_rolled_back(seen: Seen, app: Server) -> None
     page.locator("#adapters-done").get_by_text("answers from now on").wait_for()
     name = served.inner_text()
     assert json.loads((app.settings.home / "served.json").read_text())["served"]["adapter"] == name
-    assert app.service.adapters.served == name
+    assert app.service.adapters.offer.served == name
     seen.shoot("adapters-promoted")
     page.get_by_role("button", name="Roll back to first").click()
     served.get_by_text("first", exact=True).wait_for()
-    assert app.service.adapters.served == "first"
+    assert app.service.adapters.offer.served == "first"
     assert page.locator("#adapters-served button").count() == 0
 
 

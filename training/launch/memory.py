@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 from inference.common.settings import base_source
 from training.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 GB = 1e9
 TRAINABLE_BYTES = 16
@@ -154,13 +158,13 @@ def sizes_of(base: str, revision: str | None = None) -> ModelSizes:
     return sizes_by(config)
 
 
-def sizes_by(config: object) -> ModelSizes:
+def sizes_by(config: PreTrainedConfig) -> ModelSizes:
     """The sizes of the model that a configuration describes; it is built without memory."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    from inference.model.loading import model_without_weights
+
+    model = model_without_weights(config)
     text = model.config.get_text_config()
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads

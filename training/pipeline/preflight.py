@@ -91,21 +91,13 @@ def _base_message(config: RunConfig, error: Exception) -> str:
 
 def check_start_adapter(config: RunConfig) -> None:
     """The adapter to train on from must fit the base: its shapes are compared with a model that has no weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    from inference.model.lora_file import read_adapter
-    from inference.model.lora_layers import route_linears
+    from inference.model.lora_file import check_adapter
 
     folder = Path(str(config.start_adapter)).expanduser()
     if not folder.is_dir():
         raise UserError(f"start_adapter is {config.start_adapter}, and there is no such folder; name an adapter's")
-    base = base_source(config.base)
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(base, revision=config.base_revision))
-    route_linears(model)
     try:
-        read_adapter(folder, model, base)
+        check_adapter(folder, base_source(config.base), config.base_revision)
     except UserError as error:
         raise UserError(
             f"start_adapter {config.start_adapter} cannot be trained on from: {error} "

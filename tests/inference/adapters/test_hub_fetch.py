@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[str, Callable[[Repo], object], str]] = {
     "another base": (
         NAME,
         _spoil(**{"adapter_config.json": config(base_model_name_or_path="Qwen/Qwen2.5-VL-3B-Instruct")}),
-        r"someone/counting was trained on Qwen/Qwen2.5-VL-3B-Instruct",
+        r"someone/counting cannot be served: it was trained on Qwen/Qwen2.5-VL-3B-Instruct",
     ),
     "another method": (NAME, _spoil(**{"adapter_config.json": config(use_dora=True)}), "use_dora=True; only"),
     "no JSON": (NAME, _spoil(**{"adapter_config.json": b"{"}), "is not JSON"),
@@ -252,16 +252,16 @@ def test_the_app_serves_the_base_until_the_adapter_is_there(
     live = LiveAdapters(settings(home))
     live.start(engine)
     try:
-        assert live.served is None and "has trouble" in live.offer.serving.notice
+        assert live.offer.served is None and "has trouble" in live.offer.serving.notice
         [listed] = adapter_versions(settings(home))
         assert listed.name == NAME and "has trouble" in listed.problem
         hub.failure = None
         for _ in range(200):
-            if live.served:
+            if live.offer.served:
                 break
             time.sleep(0.05)
-        assert str(live.served).startswith("someone--counting-") and not live.offer.serving.notice
-        live.hold(str(live.served))()
+        assert str(live.offer.served).startswith("someone--counting-") and not live.offer.serving.notice
+        live.hold(str(live.offer.served))()
     finally:
         live.stop()
 
@@ -273,7 +273,7 @@ def test_an_adapter_that_does_not_fit_does_not_keep_the_app_from_starting(
     live = LiveAdapters(settings(home))
     live.start(engine)
     live.stop()
-    assert live.served is None and "language model only" in live.offer.serving.notice
+    assert live.offer.served is None and "language model only" in live.offer.serving.notice
 
 
 def _one_tensor(name: str) -> bytes:
@@ -286,9 +286,9 @@ def test_its_own_system_prompt_is_what_it_is_asked_with(repo: Repo, engine: Engi
     live = LiveAdapters(settings(home))
     live.start(engine)
     live.stop()
-    name = str(live.served)
+    name = str(live.offer.served)
     assert live.system_prompt(name) == PROMPT
-    promoted = promote(home, live.records[name].path, "alice", settings=settings(home).model_copy(
+    promoted = promote(home, live.offer.records[name].path, "alice", settings=settings(home).model_copy(
         update={"adapter": None, "adapter_is_pinned": False}))  # fmt: skip
     assert promoted.path is not None and read_record(promoted.path).system_prompt == PROMPT
     repo.commit(run_record(system_prompt=THINK_PROMPT))
@@ -315,12 +315,12 @@ def test_one_of_the_cookbook_recipe_answers(hub: Hub, hub_client: Client, engine
     live = LiveAdapters(settings(home, "cook/recipe"))
     live.start(engine)
     live.stop()
-    name, problem = str(live.served), problems(1)[0]
+    name, problem = str(live.offer.served), problems(1)[0]
     row = Request(
         problem.image.convert("RGB"), problem.problem, adapter=name, get_adapter=live.hold(name), max_new_tokens=8
     )
     said = engine.generate([row, Request(row.image, row.question, max_new_tokens=8)])
-    assert said[0].token_ids != said[1].token_ids and live.records[name].scores == ""
+    assert said[0].token_ids != said[1].token_ids and live.offer.records[name].scores == ""
 
 
 def test_promote_on_the_command_line(repo: Repo, home: Path, monkeypatch, capsys) -> None:

@@ -68,8 +68,8 @@ def alone(engine: Engine, folder: Path, tokens: int = LENGTH) -> tuple[int, ...]
 def wait_for(live: LiveAdapters, name: str | None) -> None:
     """Until it is the served one."""
     deadline = time.monotonic() + NOTICED_SECONDS
-    while live.served != name:
-        assert time.monotonic() < deadline, f"{live.served} is served still"
+    while live.offer.served != name:
+        assert time.monotonic() < deadline, f"{live.offer.served} is served still"
         time.sleep(0.01)
 
 
@@ -85,21 +85,21 @@ def test_a_promotion_is_taken_up_while_rows_end_on_what_they_began_with(
 ) -> None:
     expected = {folder: alone(engine, folder) for folder in (STARTER / "adapter", adapters[0])}
     assert len(set(expected.values())) == 2
-    assert live.served == "starter-adapter"
-    decode = engine.stream([row(live, live.served)])
+    assert live.offer.served == "starter-adapter"
+    decode = engine.stream([row(live, live.offer.served)])
     next(iter(decode))  # under way
-    waiting = row(live, live.served)  # taken, and still in the line
+    waiting = row(live, live.offer.served)  # taken, and still in the line
     new = promote(settings.home, adapters[0], "alice", settings=settings)
     wait_for(live, new.name)
-    assert list(live.records)[0] == new.name and live.offer.serving.by == "alice"
-    assert engine.generate([row(live, live.served)])[0].token_ids == expected[adapters[0]]
+    assert list(live.offer.records)[0] == new.name and live.offer.serving.by == "alice"
+    assert engine.generate([row(live, live.offer.served)])[0].token_ids == expected[adapters[0]]
     for _ in decode:
         pass
     assert decode.completions[0].token_ids == expected[STARTER / "adapter"]
     assert engine.generate([waiting])[0].token_ids == expected[STARTER / "adapter"]
     roll_back(settings.home, "alice", settings=settings)
     wait_for(live, "starter-adapter")
-    assert new.name in live.records, "it can still be chosen"
+    assert new.name in live.offer.records, "it can still be chosen"
 
 
 def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
@@ -109,12 +109,12 @@ def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
     before = num_factors()
     a_one = len(engine.read_adapter(adapters[0]))
     ended: list[Completion] = []
-    decode = engine.stream([row(live, live.served, tokens=400)])
+    decode = engine.stream([row(live, live.offer.served, tokens=400)])
     stop = threading.Event()
 
     def read() -> None:
         while not stop.wait(0.05):
-            ended.extend(engine.generate([row(live, live.served)]))
+            ended.extend(engine.generate([row(live, live.offer.served)]))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -164,19 +164,19 @@ def test_a_run_that_ends_is_offered_and_one_that_trains_is_not(
     shutil.copytree(adapters[1], run / "adapter")
     (run / "status.json").write_text('{"status": "running"}')
     live.look()
-    assert "night-adapter" not in live.records
+    assert "night-adapter" not in live.offer.records
     (run / "status.json").write_text('{"status": "succeeded"}')
     deadline = time.monotonic() + NOTICED_SECONDS
-    while "night-adapter" not in live.records:
+    while "night-adapter" not in live.offer.records:
         assert time.monotonic() < deadline, "its end is not noticed"
         time.sleep(0.01)
     new = promote(settings.home, run / "adapter", "alice", settings=settings)
     live.look()
     wait_for(live, new.name)
-    assert list(live.records) == [new.name, "starter-adapter"], "the run's own copy is the same thing"
+    assert list(live.offer.records) == [new.name, "starter-adapter"], "the run's own copy is the same thing"
     shutil.rmtree(run)
     live.look()
-    assert live.served == new.name and live.hold(str(new.name))()
+    assert live.offer.served == new.name and live.hold(str(new.name))()
 
 
 def test_what_cannot_be_served_leaves_everything_as_it_is(
@@ -198,8 +198,8 @@ def test_before_the_engine_is_there_a_row_waits_for_its_adapter(
 ) -> None:
     promoted = promote(settings.home, adapters[0], "alice", settings=settings)
     live = LiveAdapters(settings)
-    assert live.served == promoted.name
-    early = row(live, live.served)
+    assert live.offer.served == promoted.name
+    early = row(live, live.offer.served)
     live.start(engine)
     try:
         assert engine.generate([early])[0].token_ids == alone(engine, adapters[0])

@@ -154,7 +154,7 @@ def test_a_version_that_is_gone_changed_or_of_another_base_is_told(settings: Set
     promoted = promote(settings.home, adapters[0], "alice", settings=settings)
     assert promoted.path
     other = serving(settings.model_copy(update={"base": "Qwen/Qwen2.5-VL-3B-Instruct", "adapter": None}))
-    assert other.path is None and "belongs to the base starter" in other.notice
+    assert other.path is None and "was trained on starter" in other.notice
     weights = promoted.path / "adapter_model.safetensors"
     shutil.copyfile(adapters[1] / weights.name, weights)
     assert "not those that were promoted" in serving(settings).notice

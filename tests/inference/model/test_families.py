@@ -72,11 +72,11 @@ def rows() -> list[Request]:
 def test_a_mixed_batch_gives_what_transformers_gives_row_by_row(
     served: Served, rows: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = served.engine.num_image_encodings
+    before = served.engine.encoder.num_encodings
     both = [*rows, *(replace(row, adapter=None if row.adapter else "tuned") for row in rows)]
     completions = served.engine.generate(both)
     assert [list(c.token_ids) for c in completions] == [served.generate(row) for row in both]
-    assert served.engine.num_image_encodings == before + len(rows)
+    assert served.engine.encoder.num_encodings == before + len(rows)
     assert len({c.token_ids for c in completions}) == len(both)  # picture, question and adapter all tell
     monkeypatch.setattr(groups, "MIN_SPARED_BYTES", 1)
     twice = served.engine.generate([row for row in both for _ in range(2)])  # in groups, which are read once
@@ -102,7 +102,7 @@ def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Requ
             build_messages(row.question, row.system_prompt), tokenize=False, add_generation_prompt=True
         )
         expected = processor(text=[text], images=[row.image])["input_ids"][0]
-        image = served.engine._encoder.encode([row.image])[0]
+        image = served.engine.encoder.encode([row.image])[0]
         assert served.tokenizer.prompt_ids(row, image.placeholder) == list(expected)
         assert expected.count(served.tokenizer.vocabulary.image) == len(image.features)
 
@@ -110,7 +110,7 @@ def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Requ
 def test_typed_markers_stay_text(served: Served, rows: list[Request]) -> None:
     special = set(served.tokenizer.hf_tokenizer.convert_tokens_to_ids(list(served.tokenizer.markers)))
     assert served.tokenizer.vocabulary.image in special
-    image = served.engine._encoder.encode([rows[0].image])[0]
+    image = served.engine.encoder.encode([rows[0].image])[0]
     plain = served.tokenizer.prompt_ids(replace(rows[0], question="How many?"), image.placeholder)
     for marker in served.tokenizer.markers:
         typed = replace(rows[0], question=f"How {marker} many?{marker}", prefix=marker)

@@ -34,12 +34,12 @@ def rows(images: list[Image.Image], question: str = "How many?") -> list[Request
 
 def test_one_encoding_for_all_rows_and_follow_up_questions(engine: Engine, pictures) -> None:
     one, two = pictures[:2]
-    before = engine.num_image_encodings
+    before = engine.encoder.num_encodings
     engine.generate(rows([one, one, two, one]))
-    assert engine.num_image_encodings == before + 2
+    assert engine.encoder.num_encodings == before + 2
     engine.generate(rows([two, one], "And how many are red?"))
     engine.generate(rows([one.copy()]))  # the same pixels in another object
-    assert engine.num_image_encodings == before + 2
+    assert engine.encoder.num_encodings == before + 2
 
 
 SIZE = 25 * 192 * 4
@@ -55,11 +55,11 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(
     engine.generate(rows([one, two]))
     engine.generate(rows([one]))
     engine.generate(rows([three]))  # two was used least recently
-    before = engine.num_image_encodings
+    before = engine.encoder.num_encodings
     engine.generate(rows([one, three]))
-    assert engine.num_image_encodings == before
+    assert engine.encoder.num_encodings == before
     engine.generate(rows([two]))
-    assert engine.num_image_encodings == before + 1
+    assert engine.encoder.num_encodings == before + 1
 
 
 def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictures, monkeypatch) -> None:
@@ -83,16 +83,16 @@ def test_shape_counts_not_bytes_alone() -> None:
 
 def test_a_picture_is_prepared_once_whoever_asks_and_when(engine: Engine, pictures) -> None:
     """By threads at once, and then for its question."""
-    before, encoded = engine.num_image_preparations, engine.num_image_encodings
+    before, encoded = engine.encoder.num_preparations, engine.encoder.num_encodings
     threads = [threading.Thread(target=engine.prepare, args=([pictures[0].copy()],)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (engine.num_image_preparations, engine.num_image_encodings) == (before + 1, encoded)
+    assert (engine.encoder.num_preparations, engine.encoder.num_encodings) == (before + 1, encoded)
     engine.generate(rows([pictures[0]]))
     engine.prepare([pictures[0]])
-    assert (engine.num_image_preparations, engine.num_image_encodings) == (before + 1, encoded + 1)
+    assert (engine.encoder.num_preparations, engine.encoder.num_encodings) == (before + 1, encoded + 1)
 
 
 def test_prepared_pictures_are_bounded_and_a_failure_is_not_kept(engine: Engine, pictures, monkeypatch) -> None:
@@ -118,12 +118,12 @@ def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_
     settings = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
     service = Service(settings, lambda: engine, LiveAdapters(settings), cast(Any, None), cast(Any, None), [])
     service.queue.wait_loaded()
-    before = engine.num_image_preparations
+    before = engine.encoder.num_preparations
     pictures[0].save(tmp_path / "upload.png")
     check_picture(service, str(tmp_path / "upload.png"))
     until = time.monotonic() + WAIT_SECONDS
-    while engine.num_image_preparations == before:
+    while engine.encoder.num_preparations == before:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert service.queue.submit(rows([pictures[0]])).wait(WAIT_SECONDS)
-    assert engine.num_image_preparations == before + 1
+    assert engine.encoder.num_preparations == before + 1

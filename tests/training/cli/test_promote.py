@@ -89,5 +89,5 @@ def test_broken_ones_are_listed_with_their_problem(home: Path, run: Path) -> Non
     (perturbed_adapter(home / "adapters" / "half") / "adapter_config.json").write_text("{")
     found = {version.name: version for version in adapter_versions(load_settings())}
     assert found["night-adapter"].comparison == {} and not found["night-adapter"].problem
-    assert "belongs to the base Qwen/Qwen2.5-VL-3B, and starter answers here" in found["other"].problem
+    assert "was trained on Qwen/Qwen2.5-VL-3B, but starter answers here" in found["other"].problem
     assert "cannot be read as JSON" in found["half"].problem and found["half"].record is None

@@ -114,7 +114,7 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
     engine.add_adapter("new", adapter)
     asked = [Request(p["image"].convert("RGB"), p["problem"], adapter="new", max_new_tokens=8) for p in problems]
     assert all(completion.num_tokens >= 1 for completion in engine.generate(asked))
-    images = engine._encoder.encode([row.image for row in asked])
+    images = engine.encoder.encode([row.image for row in asked])
     assert [engine.tokenizer.prompt_ids(row, i.placeholder) for row, i in zip(asked, images)] == prompts
 
 

@@ -74,7 +74,7 @@ def test_only_the_language_model_is_adapted_and_the_tower_gets_no_backward(tmp_p
     trainer.train()
     assert seen and not any(seen)
     assert not ran, "the loss takes the features that rollouts were made with"
-    assert trainer.policy.engine.num_image_encodings == len(
+    assert trainer.policy.engine.encoder.num_encodings == len(
         {group["image"] for group in trainer.writer.folder.groups()}
     )
 
