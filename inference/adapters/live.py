@@ -154,11 +154,11 @@ class LiveAdapters:
             f"{FILE} names the adapter {offer.served}, but it cannot be loaded: {problem} What the settings name is "
             "served instead. Roll back, or promote another one."
         )
-        named = named_folder(self._settings)
-        served = next((name for name, record in offer.records.items() if record.path == named), None)
+        folder = named_folder(self._settings)
+        served = next((name for name, record in offer.records.items() if record.path == folder), None)
         if served is not None:
             self._hold(offer.records[served], serve=True)
-        now = replace(offer.serving, path=named, name=served, source="settings", since=None, by=None, notice=notice)
+        now = replace(offer.serving, path=folder, name=served, source="settings", since=None, by=None, notice=notice)
         return Offer(offer.records, served, now)
 
     def _hold(self, record: AdapterRecord, serve: bool = False) -> Callable[[], Adapter]:

@@ -72,8 +72,8 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
     out, with a line in the log. The adapter of a run that was promoted is listed once, as the promoted version.
     """
     records: dict[str, AdapterRecord] = {}
-    for named in filter(None, (served, named_folder(settings))):
-        record = read_record(named)
+    for folder in filter(None, (served, named_folder(settings))):
+        record = read_record(folder)
         records.setdefault(record.name, record)
     for folder in adapter_folders(settings.home):
         try:

@@ -157,7 +157,9 @@ def _check_adapter(key: str, value: str) -> str:
         return str(folder)
     if ADAPTER_ID.fullmatch(value):
         return value
-    raise UserError(f"{key} is {value!r}, neither a folder here nor on the Hub. Name one, or owner/name[@revision].")
+    raise UserError(
+        f"{key} is {value!r}, neither a folder here nor on the Hub. Name one, owner/name or owner/name@revision."
+    )
 
 
 def _has_cuda() -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def load_base(base: str | Path, revision: str | None, dtype: torch.dtype) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Model, on the CPU, and processor. Raises `UserError` if they are missing, broken, or of an unknown family."""
-    named = f"{base} at revision {revision}" if revision else str(base)
+    shown = f"{base} at revision {revision}" if revision else str(base)
     try:
         check_family(str(base), PreTrainedConfig.get_config_dict(base, revision=revision)[0].get("model_type"))
         processor = AutoProcessor.from_pretrained(base, revision=revision)
@@ -28,10 +28,10 @@ def load_base(base: str | Path, revision: str | None, dtype: torch.dtype) -> tup
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f"The base {named} cannot be loaded on this machine: {first_line(error)}") from error
+        raise UserError(f"The base {shown} cannot be loaded on this machine: {first_line(error)}") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"The base {named} cannot be loaded: {first_line(error)} Name a folder that holds a model in safetensors "
+            f"The base {shown} cannot be loaded: {first_line(error)} Name a folder that holds a model in safetensors "
             "with its processor, or a Hub id that this machine can reach."
         ) from error
     return model, processor

@@ -22,7 +22,7 @@ MAX_WEIGHTS_BYTES = 8_000_000_000
 """A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
-"""How transformers before 4.52 named the layers of Qwen2-VL's and Qwen2.5-VL's language model."""
+"""Names of the language model's layers in Qwen2-VL and Qwen2.5-VL with transformers before 4.52."""
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
 MAX_ALPHA = 1_000_000

@@ -29,12 +29,12 @@ class RateLimit:
         """`clock` gives seconds; it must not go back."""
         self.amount, self.seconds = float(amount), float(seconds)
         self._max_keys, self._clock = max_keys, clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """By key the allowance left, and when that was."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._left)
+        return len(self._allowances)
 
     def take(self, key: str, cost: float = 1.0) -> float:
         """Spend `cost` and return 0, or spend nothing and return the seconds until there is enough.
@@ -42,36 +42,36 @@ class RateLimit:
         A cost above the whole allowance is taken once the allowance is full, and is paid off later.
         """
         with self._lock:
-            left, now = self._now(key)
-            missing = min(cost, self.amount) - left
+            allowance, now = self._allowance(key)
+            missing = min(cost, self.amount) - allowance
             if missing > 1e-9:
-                self._keep(key, left, now)
+                self._store(key, allowance, now)
                 return missing * self.seconds / self.amount
-            self._keep(key, left - cost, now)
+            self._store(key, allowance - cost, now)
             return 0.0
 
     def owe(self, key: str, cost: float) -> None:
         """Spend `cost` in any case; a debt is paid off before the next `take`."""
         with self._lock:
-            left, now = self._now(key)
-            self._keep(key, left - cost, now)
+            allowance, now = self._allowance(key)
+            self._store(key, allowance - cost, now)
 
     def give_back(self, key: str, cost: float = 1.0) -> None:
         """Undo a `take` of that cost."""
         with self._lock:
-            left, now = self._now(key)
-            self._keep(key, min(self.amount, left + cost), now)
+            allowance, now = self._allowance(key)
+            self._store(key, min(self.amount, allowance + cost), now)
 
-    def _now(self, key: str) -> tuple[float, float]:
+    def _allowance(self, key: str) -> tuple[float, float]:
         now = self._clock()
-        left, then = self._left.get(key, (self.amount, now))
-        return min(self.amount, left + max(0.0, now - then) * self.amount / self.seconds), now
+        allowance, then = self._allowances.get(key, (self.amount, now))
+        return min(self.amount, allowance + max(0.0, now - then) * self.amount / self.seconds), now
 
-    def _keep(self, key: str, left: float, now: float) -> None:
-        self._left[key] = (left, now)
-        self._left.move_to_end(key)
-        while len(self._left) > self._max_keys:
-            self._left.popitem(last=False)
+    def _store(self, key: str, allowance: float, now: float) -> None:
+        self._allowances[key] = (allowance, now)
+        self._allowances.move_to_end(key)
+        while len(self._allowances) > self._max_keys:
+            self._allowances.popitem(last=False)
 
 
 def whole_seconds(seconds: float) -> str:

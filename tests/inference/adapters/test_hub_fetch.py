@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[str, Callable[[Repo], object], str]] = {
     "another base": (
         NAME,
         _spoil(**{"adapter_config.json": config(base_model_name_or_path="Qwen/Qwen2.5-VL-3B-Instruct")}),
-        r"someone/counting cannot be served: it was trained on Qwen/Qwen2.5-VL-3B-Instruct",
+        r"someone/counting was trained on Qwen/Qwen2.5-VL-3B-Instruct",
     ),
     "another method": (NAME, _spoil(**{"adapter_config.json": config(use_dora=True)}), "use_dora=True; only"),
     "no JSON": (NAME, _spoil(**{"adapter_config.json": b"{"}), "is not JSON"),

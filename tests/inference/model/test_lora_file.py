@@ -82,7 +82,7 @@ SPOILS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
     "config is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "not JSON"),
     "another method": (lambda f: change_config(f, peft_type="IA3"), "not a PEFT LoRA"),
-    "pickle alone": (only_pickle, "pickled weights .* are never read"),
+    "pickle alone": (only_pickle, "pickles .* are never read"),
     "weights cut": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"), "cannot be read"),
     "no weights in it": (lambda f: change_tensors(f, lambda t: {}), "empty"),
     "another base": (lambda f: change_config(f, base_model_name_or_path="a/b"), "trained on a/b.*serves .*starter"),

@@ -108,7 +108,7 @@ def test_no_picture_padding_or_absent_token_is_ever_generated(engine: Engine) ->
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (None, "chat template cannot be used"),
+        (None, "chat template fails"),
         ("{{ raise_exception('System role not supported') }}", "System role not supported"),
         ("{% for m in messages %}{{ m.role }}{% endfor %}", "writes <.image_pad.> 0 times"),
         ("<|image_pad|><|image_pad|>", "2 times"),
