@@ -1,4 +1,4 @@
-"""Which checkpoint of a run becomes its adapter, where it is chosen: the best on validation rows, not on test rows.
+"""The choice of the checkpoint that becomes a run's adapter: the best on validation rows, not on test rows.
 
 Old checkpoints are deleted; the adapters of all of them stay in `candidates/`, so that the choice is among all.
 """
@@ -10,34 +10,38 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
 from training.config.run_config import RunConfig
 from training.evaluation.conditions import ADAPTER_THINKING
-from training.evaluation.run_evaluation import completion_limit
+from training.evaluation.evaluate import completion_limit
 from training.evaluation.scoring import evaluate
-from training.runs.folder import RunFolder, step_of, write_whole
+from training.runs.folder import RunFolder, step_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 MEASURES = ("lenient", "strict", "format")
-"""The first decides; the others are on record."""
+"""The first decides; the others are recorded."""
 log = logging.getLogger(__name__)
 
 
 def candidates(folder: RunFolder) -> list[Path]:
-    """The kept adapters by step; one that a kill cut short is not among them."""
+    """The kept adapters by step, without one that a kill cut short."""
     return sorted((p for p in (folder.path / "candidates").glob("checkpoint-*") if step_of(p) >= 0), key=step_of)
 
 
 def keep_candidate(checkpoint: Path, folder: RunFolder) -> None:
-    """Put a checkpoint's adapter aside; it has its name when it is complete."""
+    """Copies a checkpoint's adapter to `candidates/`; it has its name when it is complete."""
     target = folder.path / "candidates" / checkpoint.name
     part = target.with_name(f"{target.name}.part")
-    for left in (part, target):
-        shutil.rmtree(left, ignore_errors=True)
+    for folder_before in (part, target):
+        shutil.rmtree(folder_before, ignore_errors=True)
     part.mkdir(parents=True)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         shutil.copyfile(checkpoint / name, part / name)
@@ -45,59 +49,59 @@ def keep_candidate(checkpoint: Path, folder: RunFolder) -> None:
 
 
 def drop_candidates(folder: RunFolder, after: int) -> None:
-    """Delete those of steps after `after`, which will be trained anew."""
+    """Deletes the candidates of steps after `after`, which will be trained anew."""
     for path in candidates(folder):
         if step_of(path) > after:
             shutil.rmtree(path)
 
 
-def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Any) -> int:
-    """Make the candidate with the highest lenient accuracy on `rows` the run's adapter; returns its step.
+def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> int:
+    """Makes the candidate with the highest lenient accuracy on `rows` the run's adapter; returns its step.
 
-    Among equals the later one is taken. `validation.json` keeps every score and the choice; a candidate that has its
-    score there already is not asked again.
+    Of equal ones the latest is taken. `validation.json` keeps every score and the choice; a candidate that has its
+    score there already is not evaluated again.
     """
     record = folder.path / "validation.json"
-    kept = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.exists() else {}
+    before = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.exists() else {}
     scores: dict[int, dict[str, Any]] = {}
     engine: Engine | None = None
     for path in candidates(folder):
         digest = hashlib.blake2b((path / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
-        score = kept.get(str(step_of(path)))
+        score = before.get(str(step_of(path)))
         if not score or score["weights"] != digest:
             engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
             score = _score(engine, config, path, rows) | {"weights": digest}
         scores[step_of(path)] = score
-        write_whole(record, _record(rows, scores, None))
+        write_json(record, _record(rows, scores, None))
     if not scores:
         raise UserError(
             f"{folder.path / 'candidates'} holds no adapter to choose from; put it back, or {folder.way_out()}"
         )
     best = max(scores, key=lambda step: (scores[step]["lenient"]["value"], step))
-    write_whole(record, _record(rows, scores, best))
+    write_json(record, _record(rows, scores, best))
     take_adapter(folder.path / "candidates" / f"checkpoint-{best}", folder.adapter, config.base)
     return best
 
 
-def _score(engine: Engine, config: RunConfig, path: Path, rows: Any) -> dict[str, Any]:
+def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> dict[str, Any]:
     limit = completion_limit(config)
     engine.add_adapter("candidate", path)
-    found = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
-    shares = {measure: found.estimate(ADAPTER_THINKING.name, measure) for measure in MEASURES}
+    report = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
+    shares = {measure: report.estimate(ADAPTER_THINKING.name, measure) for measure in MEASURES}
     log.info("%s: %s right on %d validation rows", path.name, shares["lenient"], len(rows))
     return {measure: estimate.to_json() for measure, estimate in shares.items()}
 
 
-def _record(rows: Any, scores: dict[int, dict[str, Any]], chosen: int | None) -> str:
-    return json.dumps({"measure": MEASURES[0], "num_rows": len(rows), "chosen": chosen, "scores": scores}, indent=1)
+def _record(rows: Dataset, scores: dict[int, dict[str, Any]], chosen: int | None) -> dict[str, Any]:
+    return {"measure": MEASURES[0], "num_rows": len(rows), "chosen": chosen, "scores": scores}
 
 
 def take_adapter(source: Path, target: Path, base_name: str) -> None:
-    """Copy an adapter, its settings last; they name the base by id, or a folder's name: no path of this machine."""
+    """Copies an adapter, its settings last; they name the base by id or by its folder's name, not by a path."""
     target.mkdir(parents=True, exist_ok=True)
     base_name = Path(base_name).name if Path(base_name).is_absolute() else base_name
     settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
     part = target / f"{WEIGHTS_FILE}.part"
     shutil.copyfile(source / WEIGHTS_FILE, part)
     part.replace(target / WEIGHTS_FILE)
-    write_whole(target / CONFIG_FILE, json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))
+    write_json(target / CONFIG_FILE, settings | {"base_model_name_or_path": base_name}, indent=2)

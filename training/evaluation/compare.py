@@ -1,40 +1,56 @@
-"""A finished run's adapter against the served one, on the validation rows, and whether it takes that one's place.
+"""A finished run's adapter against the served one, on the validation rows, and whether it is promoted.
 
     compare_with_served(Path("runs/20261122-143000-a1b2"))      # writes adapter/comparison.json
-    conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if that was asked for and it is better
+    conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if requested and it is better
 
-Both answer the same rows greedily with the thinking prompt; where no adapter is served, the base alone is the other
-side. The rule is `training.evaluation.promotion_rule`. A comparison that was killed goes on where it was; one that has been made
-of the same two adapters on the same rows is not made again.
+Both adapters answer the same rows greedily with the thinking prompt; where no adapter is served, the run's is compared
+with the base alone. The rule is `promotion_rule`. A comparison that was killed goes on where it was;
+one that has been made of the same two adapters on the same rows is not made again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from inference.adapters.record import COMPARISON_FILE, adapter_digest, read_beside, same_base
 from inference.adapters.served import ServedMeanwhile, Serving, serving
 from inference.adapters.served import promote as promote_version
 from inference.adapters.versions import now
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from inference.common.settings import Settings, base_source, load_settings
 from inference.engine.engine import Engine
 from inference.model.lora_file import WEIGHTS_FILE
-from training.evaluation.promotion_rows import ask_both, conditions, difference, figures, validation_rows
-from training.evaluation.promotion_rule import asks_for_promotion, is_better, read_request, reason, summary
-from training.evaluation.scoring import Progress
-from training.runs.folder import RunFolder, write_whole
+from training.config.run_config import RunConfig
+from training.data.dataset import load_rows
+from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
+from training.evaluation.evaluate import completion_limit
+from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
+from training.evaluation.promotion_rule import counted, is_better, read_request, reason, summary
+from training.evaluation.report import MEASURES, Outcome, outcome_difference, outcome_share
+from training.evaluation.resume import Parts
+from training.evaluation.scoring import Progress, evaluate
+from training.runs.folder import RunFolder
+from training.runs.provenance import model_digest
+from training.starter.problems import load_problems
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Comparison = dict[str, Any]
+"""What `comparison.json` holds."""
 NO_ROWS = (
     "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
     "--validation-rows 200, or promote it by hand."
 )
 log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-"""So often it is compared anew because another adapter came to be served meanwhile."""
+"""How often it is compared anew because another adapter was promoted meanwhile."""
 
 
 def compare_with_served(
@@ -43,7 +59,7 @@ def compare_with_served(
     settings: Settings | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """The comparison as it stands in `adapter/comparison.json` afterwards.
 
     `is_better` is the rule's verdict, `None` where nothing could be compared, and `reason` says why in words. `engine`
@@ -54,30 +70,29 @@ def compare_with_served(
     if not (folder.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"the run in {run_folder} has no adapter yet; finish it with train --resume {run_folder}")
     settings = settings or load_settings()
-    before, earlier = serving(settings), _earlier(folder)
-    about = _about(folder, before)
-    if about["adapter"] == about["served"]["digest"]:  # it was compared before it was promoted
+    served, earlier = serving(settings), _earlier(folder)
+    about = _about(folder, served)
+    if about["adapter"] == served.digest:  # it was compared before it was promoted
         return earlier or _write(folder, about, None, "This adapter is the served one itself.")
     if not same_base(config.base, settings.base):
-        served = Path(settings.base).name
-        return _write(folder, about, None, f"It is an adapter of {config.base}, and {served} is served here.")
-    rows = validation_rows(config)
+        base = Path(settings.base).name
+        return _write(folder, about, None, f"It is an adapter of {config.base}, and {base} is served here.")
+    rows = _validation_rows(config)
     if rows is None:
         return _write(folder, about, None, NO_ROWS.format(config.data.dataset))
-    about |= {"dataset": Path(config.data.dataset).name, "num_rows": len(rows), "conditions": conditions(config, rows)}
+    conditions = _conditions(config, rows)
+    about |= {"dataset": Path(config.data.dataset).name, "num_rows": len(rows), "conditions": conditions}
     if earlier and _key(earlier) == _key(about):
         return earlier
     engine = engine or Engine.load(base_source(config.base))
-    sides = {"new": folder.adapter, "served": before.path}
-    digests = {"new": about["adapter"], "served": about["served"]["digest"]}
-    new, served_now = ask_both(
-        engine, rows, sides, digests, about["conditions"], folder.adapter / COMPARISON_FILE, progress
-    )
-    strict, lenient = (difference(new, served_now, measure) for measure in ("strict", "lenient"))
+    adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
+    target = folder.adapter / COMPARISON_FILE
+    outcomes = _evaluate_both(engine, rows, adapters, conditions, target, progress)
+    strict, lenient = (outcome_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
-    return _write(folder, about | figures(new, served_now), is_better(strict, lenient), why)
+    return _write(folder, about | _figures(outcomes["new"], outcomes["served"]), is_better(strict, lenient), why)
 
 
 def conclude(
@@ -87,85 +102,168 @@ def conclude(
     settings: Settings | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Compare, then promote if that was asked for and the rule allows it; to be called at the end of a run, after its
-    evaluation (which the version takes along). Returns the comparison, whose `decision` is `promoted` or `waits`.
+) -> Comparison:
+    """Compares, then promotes if requested and the rule allows it; the last stage of a run, after its evaluation
+    (which the version takes along). Returns the comparison, whose `decision` is `promoted` or `waits`.
 
-    Whether it was asked for stands in `request.json` of the run folder unless given. What is in the way (a full disk,
-    `LOOKTHINK_ADAPTER`, an adapter that is served since a moment ago) makes it wait with its numbers, and is told.
-    Raises `UserError` where nothing can be compared at all; the run has ended well nonetheless.
+    Promotion is requested by `request.json` of the run folder unless `promote` says. An obstacle (a full disk,
+    `LOOKTHINK_ADAPTER`, an adapter promoted a moment ago) makes it wait with its numbers, and is named. Raises
+    `UserError` where nothing can be compared at all; the run has ended well nonetheless.
     """
     settings = settings or load_settings()
-    asked, by = asks_for_promotion(run_folder) if promote is None else promote, read_request(run_folder).get("asked_by")
+    request = read_request(run_folder)
+    is_requested = request.get("promote") is True if promote is None else promote
     for _ in range(_ATTEMPTS):
-        found = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress)
-        if found["decision"] == "promoted" or found["adapter"] == serving(settings).digest:
-            return _decided(run_folder, found, "promoted", "It is the served one.")
-        if not asked:
-            return _decided(run_folder, found, "waits", "It waits: nobody asked for it to be promoted by itself.")
-        if not found["is_better"]:
-            return _decided(run_folder, found, "waits", "It waits: it was to be promoted only if it is better.")
+        comparison = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress)
+        if comparison["decision"] == "promoted" or comparison["adapter"] == serving(settings).digest:
+            return _decide(run_folder, comparison, "promoted", "It is the served one.")
+        if not is_requested:
+            return _decide(run_folder, comparison, "waits", "It waits: automatic promotion was not requested.")
+        if not comparison["is_better"]:
+            return _decide(run_folder, comparison, "waits", "It waits: it was to be promoted only if it is better.")
         try:
-            name = _promote(run_folder, found, settings, by)
-            return _decided(run_folder, found, "promoted", f"It was promoted, as asked: {name}.")
+            name = _promote(run_folder, comparison, settings, request.get("asked_by"))
+            return _decide(run_folder, comparison, "promoted", f"It was promoted, as requested: {name}.")
         except ServedMeanwhile:
             continue  # it is compared with that one, too
         except UserError as error:
-            return _decided(run_folder, found, "waits", f"It waits, since it could not be promoted: {error}")
-    return _decided(run_folder, found, "waits", "It waits: each time, another adapter had come to be served meanwhile.")
+            return _decide(run_folder, comparison, "waits", f"It waits, since it could not be promoted: {error}")
+    return _decide(run_folder, comparison, "waits", "It waits: each time, another adapter was promoted meanwhile.")
 
 
-def conclude_aloud(run_folder: Path) -> None:
-    """`conclude` as a trainer does it: what keeps the adapter from being compared is said, and is no failure."""
+def conclude_run(run_folder: Path) -> None:
+    """`conclude` at the end of a run, printed: an obstacle to the comparison is logged, and is no failure."""
     try:
         print(summary(conclude(run_folder)), flush=True)
     except UserError as error:
         log.error("not compared with the served adapter: %s", error)
 
 
-def _promote(run_folder: Path, found: dict[str, Any], settings: Settings, asked_by: Any) -> str | None:
+def _validation_rows(config: RunConfig) -> Dataset | None:
+    """The rows for choosing that the run's data set apart; `None` if there are none.
+
+    The starter's problems are made as they are needed: as many as its evaluation has, from a stream of their own.
+    """
+    if config.data.is_starter and not config.data.validation_rows:
+        return load_problems("test", config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
+    processor = None
+    if config.data.max_prompt_tokens is not None:
+        from transformers import AutoProcessor
+
+        processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
+    rows = load_rows(config.data, processor).validation
+    return rows if len(rows) else None
+
+
+def _conditions(config: RunConfig, rows: Dataset) -> dict[str, Any]:
+    """All that decides the completions, apart from the adapters; plain data that can be compared."""
+    return {
+        "base": model_digest(base_source(config.base)),
+        "rows": rows_digest(rows),
+        "seed": config.seed,
+        "max_new_tokens": completion_limit(config),
+        "machine": f"{'cuda' if torch.cuda.is_available() else 'cpu'}, torch {torch.__version__}",
+    }
+
+
+def _evaluate_both(
+    engine: Engine,
+    rows: Dataset,
+    adapters: Mapping[str, tuple[Path | None, str | None]],
+    conditions: Mapping[str, Any],
+    target: Path,
+    progress: Progress | None,
+) -> dict[str, list[Outcome]]:
+    """The outcomes of each adapter by name, row by row, greedy with the thinking prompt.
+
+    `adapters` are folder and digest, both `None` for the base alone; `conditions` are those of `_conditions`. Finished
+    batches are kept beside the file `target` until both are done, and taken up again after a kill.
+    """
+    outcomes, kept = {}, []
+    try:
+        for name, (path, digest) in adapters.items():
+            condition = ADAPTER_THINKING if path else BASE_THINKING
+            if path:
+                engine.add_adapter(name, path)
+            kept.append(Parts.beside(target, {**conditions, "adapter": digest}))
+            report = evaluate(
+                engine,
+                rows,
+                [condition],
+                adapter=name if path else None,
+                max_new_tokens=conditions["max_new_tokens"],
+                seed=conditions["seed"],
+                progress=progress,
+                parts=kept[-1],
+            )
+            outcomes[name] = report.outcomes[condition.name]
+        for parts in kept:
+            parts.delete()
+        for other in target.parent.glob(f"{target.stem}.*.parts.jsonl"):  # with one that is served no longer
+            other.unlink()
+    finally:
+        for parts in kept:
+            parts.close()
+        for name in set(adapters) & set(engine.adapters):
+            engine.remove_adapter(name)
+    return outcomes
+
+
+def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> dict[str, Any]:
+    """As plain data: the shares of both, their paired differences, and the intervals as the rule counts them."""
+    differences = {name: outcome_difference(new, served, name) for name in MEASURES}
+    return {
+        "new_scores": {name: outcome_share(new, name).to_json() for name in MEASURES},
+        "served_scores": {name: outcome_share(served, name).to_json() for name in MEASURES},
+        "differences": {name: difference.to_json() for name, difference in differences.items()},
+        "counted": {name: [round(end, 6) for end in counted(differences[name])] for name in ("strict", "lenient")},
+    }
+
+
+def _promote(run_folder: Path, comparison: Comparison, settings: Settings, requested_by: object) -> str | None:
     name = Path(run_folder).absolute().name
-    by = f"{asked_by}, by the run {name}" if isinstance(asked_by, str) and asked_by else f"the run {name}"
+    is_named = isinstance(requested_by, str) and requested_by
+    by = f"{requested_by}, by the run {name}" if is_named else f"the run {name}"
     return promote_version(
         settings.home,
         RunFolder(run_folder).adapter,
         by[:200],
         settings=settings,
-        instead_of=found["served"]["digest"],
-        digest=found["adapter"],
+        instead_of=comparison["served"]["digest"],
+        digest=comparison["adapter"],
     ).name
 
 
-def _earlier(folder: RunFolder) -> dict[str, Any] | None:
+def _earlier(folder: RunFolder) -> Comparison | None:
     """The comparison that was made before, if it is whole."""
-    found = read_beside(folder.adapter, COMPARISON_FILE)
-    return found if {"adapter", "served", "is_better", "decision", "reason"} <= found.keys() else None
+    earlier = read_beside(folder.adapter, COMPARISON_FILE)
+    return earlier if {"adapter", "served", "is_better", "decision", "reason"} <= earlier.keys() else None
 
 
-def _key(comparison: dict[str, Any]) -> tuple[Any, ...]:
+def _key(comparison: Comparison) -> tuple[Any, ...]:
     """What decides its figures; the served one's name does not."""
     served = comparison["served"]
     return comparison["adapter"], isinstance(served, dict) and served.get("digest"), comparison.get("conditions")
 
 
-def _about(folder: RunFolder, before: Serving) -> dict[str, Any]:
+def _about(folder: RunFolder, served: Serving) -> dict[str, Any]:
     return {
         "run": folder.path.absolute().name,
         "adapter": adapter_digest(folder.adapter),
-        "served": {"name": before.name or "the base alone", "digest": before.digest},
+        "served": {"name": served.name or "the base alone", "digest": served.digest},
     }
 
 
-def _write(folder: RunFolder, about: dict[str, Any], better: bool | None, why: str) -> dict[str, Any]:
-    record = {**about, "is_better": better, "decision": "waits", "reason": why, "at": now()}
-    write_whole(folder.adapter / COMPARISON_FILE, json.dumps(record, indent=1) + "\n")
-    return record
+def _write(folder: RunFolder, about: dict[str, Any], better: bool | None, why: str) -> Comparison:
+    comparison = {**about, "is_better": better, "decision": "waits", "reason": why, "at": now()}
+    write_json(folder.adapter / COMPARISON_FILE, comparison)
+    return comparison
 
 
-def _decided(run_folder: Path, found: dict[str, Any], decision: str, why: str) -> dict[str, Any]:
-    """What became of it, in the record."""
-    if found["decision"] == decision == "promoted" or found.get("outcome") == why:
-        return found
-    record = {**found, "decision": decision, "outcome": why}
-    write_whole(RunFolder(run_folder).adapter / COMPARISON_FILE, json.dumps(record, indent=1) + "\n")
-    return record
+def _decide(run_folder: Path, comparison: Comparison, decision: str, why: str) -> Comparison:
+    """The comparison with its decision, also in the file."""
+    if comparison["decision"] == decision == "promoted" or comparison.get("outcome") == why:
+        return comparison
+    decided = {**comparison, "decision": decision, "outcome": why}
+    write_json(RunFolder(run_folder).adapter / COMPARISON_FILE, decided)
+    return decided

@@ -1,9 +1,10 @@
-"""The ways to ask the held-out questions: the three columns of an evaluation, and what else tells how they come about.
+"""The conditions of an evaluation: how the held-out questions are asked.
 
     >>> [condition.name for condition in choose_conditions(["main"])]
     ['base-direct', 'base-thinking', 'adapter-thinking']
 
-All conditions of an evaluation answer the same rows, so that their differences are paired.
+`main` is the three columns of an evaluation; the others tell how these come about. All conditions answer the same rows,
+so that their differences are paired.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ GROUPS = {
 
 
 def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Condition]:
-    """The conditions (or groups of them) that are named, in the order of `CONDITIONS`, sampling at `temperature`.
+    """The named conditions or groups of them, in the order of `CONDITIONS`, sampling at `temperature`.
 
     Raises `UserError` for a name that is neither, and for a temperature at which nothing is sampled.
     """
@@ -79,6 +80,6 @@ def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Co
             )
     if not 0 < temperature <= 5:
         raise UserError(f"the temperature of sampling is {temperature}; give more than 0 and at most 5")
-    wanted = {each for name in names for each in GROUPS.get(name, (name,))}
-    chosen = [condition for condition in CONDITIONS if condition.name in wanted]
+    chosen_names = {each for name in names for each in GROUPS.get(name, (name,))}
+    chosen = [condition for condition in CONDITIONS if condition.name in chosen_names]
     return [replace(c, temperature=temperature) if c.temperature else c for c in chosen]

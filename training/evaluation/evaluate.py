@@ -1,9 +1,13 @@
-"""An evaluation from its plan to its files: rows and models loaded, resumed where it was killed, written when done.
+"""An evaluation from its configuration to its files: rows and models loaded, resumed after a kill, written when done.
 
-evaluation.json                 the report, for the page and for publishing
-evaluation-accuracy.png         accuracy by condition
-evaluation-differences.png      what training changed, by kind
-evaluation.1.json               an earlier report of something else that stood under the name
+    evaluation.json                 the report, for the page and for publishing
+    evaluation-accuracy.png         accuracy by condition
+    evaluation-differences.png      what training changed, by kind
+    evaluation.1.json               an earlier report of something else that had this name
+
+A run's adapter is evaluated the same way after training, by `evaluate --run`, and where its checkpoint is chosen:
+
+    make_report(run_evaluation(config, folder.adapter), run_outputs(folder))
 """
 
 from __future__ import annotations
@@ -20,23 +24,33 @@ from tqdm import tqdm
 
 from inference.adapters.record import adapter_digest
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from training.config.data_config import DataConfig
+from training.config.run_config import RunConfig
 from training.evaluation.conditions import CONDITIONS, Condition
-from training.evaluation.evaluation_fingerprint import model_digest, rows_digest
-from training.evaluation.held_out import HeldOut, load_held_out
+from training.evaluation.held_out import HeldOut, load_held_out, rows_digest
 from training.evaluation.plots import draw_plots
 from training.evaluation.report import Report
 from training.evaluation.resume import Parts, others_beside
 from training.evaluation.scoring import evaluate
-from training.runs.folder import write_whole
+from training.runs.folder import RunFolder
+from training.runs.provenance import model_digest
 
 ADAPTER_NAME = "evaluated"
+MIN_TOKENS = 256
+"""The least limit of a completion: the base, which was not trained to be short, is not cut off."""
+_COUNTS = {
+    "num_rows": "--rows",
+    "max_new_tokens": "--max-new-tokens",
+    "batch_size": "--batch-size",
+    "num_samples": "--samples",
+}
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationConfig:
     """What is evaluated, on what, and how; checked when made."""
 
     base: str = "starter"
@@ -49,10 +63,10 @@ class Plan:
     """`None` for the starter problems, drawn with `seed`."""
     role: str = "test"
     num_rows: int | None = None
-    """So many rows at most; `None` for all (of the starter problems 480)."""
+    """The most rows; `None` for all (of the starter problems 480)."""
     seed: int = 0
     """Of which rows are taken, of sampling and of swapped pictures."""
-    max_new_tokens: int = 256
+    max_new_tokens: int = MIN_TOKENS
     batch_size: int = 64
     conditions: Sequence[Condition] = CONDITIONS
     num_samples: int = 1
@@ -69,22 +83,14 @@ class Plan:
             raise UserError(f"--samples is {self.num_samples}, but no condition is sampled; add the group `sampled`")
 
 
-_COUNTS = {
-    "num_rows": "--rows",
-    "max_new_tokens": "--max-new-tokens",
-    "batch_size": "--batch-size",
-    "num_samples": "--samples",
-}
-
-
 @dataclass(frozen=True)
 class Outputs:
-    """Where a report goes besides the terminal."""
+    """Files that a report goes to besides the terminal."""
 
     target: Path | None = None
-    """JSON; parts of an evaluation under way lie beside it."""
+    """JSON; the parts of an evaluation under way lie beside it."""
     plots: Path | None = None
-    """A folder for the pictures."""
+    """A folder for the plots."""
     completions: bool = False
     """Every completion in the JSON."""
 
@@ -97,26 +103,53 @@ class Outputs:
             raise UserError(f"--output is {self.target}, which is a folder; name a file in it")
 
 
-def make_report(plan: Plan, outputs: Outputs) -> Report:
-    """Evaluate with progress, print the tables, and write what `outputs` asks for.
+def completion_limit(config: RunConfig) -> int:
+    """Tokens that a completion of a run's evaluation may have."""
+    return max(MIN_TOKENS, config.max_completion_length)
+
+
+def run_evaluation(config: RunConfig, adapter: str | Path | None, **changes: Any) -> EvaluationConfig:
+    """The evaluation of a run's adapter, of another one or (`None`) of its base alone, with its base at its commit.
+
+    At most `eval_rows` of the test rows that the run's data leave (all of them where that is 0). `changes` are fields
+    of `EvaluationConfig`.
+    """
+    decided: dict[str, Any] = {
+        "base": config.base,
+        "revision": config.base_revision,
+        "data": config.data,
+        "num_rows": config.eval_rows or None,
+        "max_new_tokens": completion_limit(config),
+    }
+    return EvaluationConfig(adapter=adapter, **(decided | changes))
+
+
+def run_outputs(folder: RunFolder, role: str = "test") -> Outputs:
+    """The report beside the run's adapter, where the page reads it, or of validation rows in the run's folder."""
+    target = folder.adapter / "evaluation.json" if role == "test" else folder.path / f"evaluation-{role}.json"
+    return Outputs(target, folder.path)
+
+
+def make_report(config: EvaluationConfig, outputs: Outputs) -> Report:
+    """Evaluates with progress, prints the tables, and writes what `outputs` asks for.
 
     What can be wrong with the data is found before the model loads. Raises `UserError`.
     """
-    held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed)
-    engine = Engine.load(base_source(plan.base), revision=plan.revision)
-    if plan.adapter:
-        engine.add_adapter(ADAPTER_NAME, plan.adapter)
-    if plan.data and plan.data.max_prompt_tokens is not None:
-        held_out = load_held_out(plan.data, plan.role, plan.num_rows, plan.seed, engine.tokenizer.processor)
-    fingerprint = _fingerprint(plan, held_out, engine) if outputs.target else {}
-    parts = _open_parts(outputs.target, fingerprint)
+    held_out = load_held_out(config.data, config.role, config.num_rows, config.seed)
+    engine = Engine.load(base_source(config.base), revision=config.revision)
+    if config.adapter:
+        engine.add_adapter(ADAPTER_NAME, config.adapter)
+    if config.data and config.data.max_prompt_tokens is not None:
+        held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, engine.tokenizer.processor)
+    fingerprint = _fingerprint(config, held_out, engine) if outputs.target else {}
+    parts = _open_parts(outputs.target, fingerprint) if outputs.target else None
     try:
-        found = _evaluate(plan, held_out, engine, parts)
-        found.baselines.update(held_out.baselines)
-        found.about.update(_about(plan, held_out), fingerprint=fingerprint)
-        print(f"\n{found.markdown()}")
+        report = _evaluate(config, held_out, engine, parts)
+        report.baselines.update(held_out.baselines)
+        report.about.update(_about(config, held_out), fingerprint=fingerprint)
+        print(f"\n{report.markdown()}")
         if outputs.target:
-            _write(found, outputs)
+            _write(report, outputs.target, outputs.completions)
         if parts:
             parts.delete()
     finally:
@@ -124,43 +157,41 @@ def make_report(plan: Plan, outputs: Outputs) -> Report:
             parts.close()
     if outputs.plots:
         stem = outputs.target.stem if outputs.target else "evaluation"
-        print("\n".join(f"plot: {path}" for path in draw_plots(found, outputs.plots, stem)))
-    return found
+        print("\n".join(f"plot: {path}" for path in draw_plots(report, outputs.plots, stem)))
+    return report
 
 
-def _evaluate(plan: Plan, held_out: HeldOut, engine: Engine, parts: Parts | None) -> Report:
+def _evaluate(config: EvaluationConfig, held_out: HeldOut, engine: Engine, parts: Parts | None) -> Report:
     with _Bar() as bar:
         return evaluate(
             engine,
             held_out.rows,
-            plan.conditions,
-            adapter=ADAPTER_NAME if plan.adapter else None,
-            max_new_tokens=plan.max_new_tokens,
-            seed=plan.seed,
-            batch_size=plan.batch_size,
-            num_samples=plan.num_samples,
+            config.conditions,
+            adapter=ADAPTER_NAME if config.adapter else None,
+            max_new_tokens=config.max_new_tokens,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            num_samples=config.num_samples,
             progress=bar,
             parts=parts,
         )
 
 
-def _fingerprint(plan: Plan, held_out: HeldOut, engine: Engine) -> dict[str, Any]:
-    """What decides a completion, apart from its condition and sample."""
+def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> dict[str, Any]:
+    """All that decides a completion, apart from its condition and sample."""
     import torch
 
     return {
-        "base": model_digest(base_source(plan.base), plan.revision),
-        "adapter": model_digest(plan.adapter) if plan.adapter else None,
+        "base": model_digest(base_source(config.base), config.revision),
+        "adapter": model_digest(config.adapter) if config.adapter else None,
         "rows": rows_digest(held_out.rows),
-        "settings": {name: getattr(plan, name) for name in ("seed", "max_new_tokens", "batch_size")},
+        "settings": {name: getattr(config, name) for name in ("seed", "max_new_tokens", "batch_size")},
         "machine": f"{engine.device.type}, torch {torch.__version__}",
     }
 
 
-def _open_parts(target: Path | None, fingerprint: dict[str, Any]) -> Parts | None:
-    """The parts of this evaluation, with a word on where it starts."""
-    if target is None:
-        return None
+def _open_parts(target: Path, fingerprint: dict[str, Any]) -> Parts:
+    """The parts of this evaluation; prints where it starts."""
     parts = Parts.beside(target, fingerprint)
     others = others_beside(target, parts.path)
     if parts.num_completions:
@@ -170,59 +201,58 @@ def _open_parts(target: Path | None, fingerprint: dict[str, Any]) -> Parts | Non
     return parts
 
 
-def _about(plan: Plan, held_out: HeldOut) -> dict[str, Any]:
-    shown = {"base": _shown_name(plan.base), "base_revision": plan.revision}
-    shown["adapter"] = _shown_name(plan.adapter) if plan.adapter else None
-    if plan.adapter and Path(plan.adapter).is_dir():
-        shown["adapter_digest"] = adapter_digest(Path(plan.adapter))
-    temperatures = {c.temperature for c in plan.conditions if c.temperature}
-    about = shown | held_out.about | {"batch_size": plan.batch_size, "num_samples": plan.num_samples}
+def _about(config: EvaluationConfig, held_out: HeldOut) -> dict[str, Any]:
+    shown = {"base": _shown_name(config.base), "base_revision": config.revision}
+    shown["adapter"] = _shown_name(config.adapter) if config.adapter else None
+    if config.adapter and Path(config.adapter).is_dir():
+        shown["adapter_digest"] = adapter_digest(Path(config.adapter))
+    temperatures = {c.temperature for c in config.conditions if c.temperature}
+    about = shown | held_out.about | {"batch_size": config.batch_size, "num_samples": config.num_samples}
     return about | ({"temperature": min(temperatures)} if temperatures else {})
 
 
-def _write(found: Report, outputs: Outputs) -> None:
-    """The JSON, whole or not at all; an earlier one of something else stays beside it."""
-    assert outputs.target is not None
-    text = json.dumps(found.to_json(outputs.completions), indent=1, ensure_ascii=True)
-    if (kept := _keep_earlier(outputs.target, found, outputs.completions)) is not None:
-        print(f"an earlier report is kept as {kept.name}", file=sys.stderr)
-    write_whole(outputs.target, text + "\n")
+def _write(report: Report, target: Path, completions: bool) -> None:
+    """Writes the JSON whole; an earlier report of something else stays beside it."""
+    if (copy := _keep_earlier(target, report, completions)) is not None:
+        print(f"an earlier report is kept as {copy.name}", file=sys.stderr)
+    # ASCII: a completion may hold half a character, which UTF-8 cannot
+    write_whole(target, json.dumps(report.to_json(completions), indent=1, ensure_ascii=True) + "\n")
 
 
-def _keep_earlier(target: Path, found: Report, completions: bool) -> Path | None:
-    """Copy what stands under the name, unless this report repeats it and has all that it has."""
+def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | None:
+    """Copies the earlier report, unless this one repeats it and has all that it has."""
     if not target.exists():
         return None
     try:
         earlier = json.loads(target.read_text(encoding="utf-8"))
-        same = earlier["about"]["fingerprint"] == found.about["fingerprint"]
-        fewer = set(earlier["conditions"]) <= set(found.outcomes) and (completions or "completions" not in earlier)
-        samples = earlier["about"]["num_samples"] <= found.about["num_samples"]
+        same = earlier["about"]["fingerprint"] == report.about["fingerprint"]
+        fewer = set(earlier["conditions"]) <= set(report.outcomes) and (completions or "completions" not in earlier)
+        samples = earlier["about"]["num_samples"] <= report.about["num_samples"]
         if same and fewer and samples:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         pass  # whatever it is, it is kept
     number = 1
-    while (kept := target.with_name(f"{target.stem}.{number}{target.suffix}")).exists():
+    while (copy := target.with_name(f"{target.stem}.{number}{target.suffix}")).exists():
         number += 1
-    shutil.copy2(target, kept)  # not moved: a kill now must not leave the page without scores
-    return kept
+    shutil.copy2(target, copy)  # not moved: a kill now must not leave the page without scores
+    return copy
 
 
 class _Bar:
     """A progress bar with the remaining time; where there is no terminal, a line now and then."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> _Bar:
         return self
 
     def __call__(self, done: int, total: int, seconds: float) -> None:
         if self._bar is None:
-            kept = done if seconds == 0.0 else 0
+            initial = done if seconds == 0.0 else 0
             every = 0.1 if sys.stderr.isatty() else 10.0
-            self._bar = tqdm(total=total, initial=kept, desc="completing", unit="completion", mininterval=every)
+            self._bar = tqdm(total=total, initial=initial, desc="completing", unit="completion", mininterval=every)
         self._bar.update(done - self._bar.n)
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,7 @@
-"""The rows of an evaluation: of a dataset's test or validation side, and never those that were trained on.
+"""Rows to evaluate on, from a dataset's test or validation role: never those that were trained on.
 
-    >>> found = load_held_out(None, "test", 8)
-    >>> len(found.rows), found.about["dataset"]
+    >>> held_out = load_held_out(None, "test", 8)
+    >>> len(held_out.rows), held_out.about["dataset"]
     (8, 'starter')
 
 Test rows are for the report. Choices (which checkpoint, promote or not) are made on validation rows.
@@ -9,20 +9,29 @@ Test rows are for the report. Choices (which checkpoint, promote or not) are mad
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
 import random
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from inference.common.errors import UserError
 from training.config.data_config import DataConfig
 from training.data.dataset import load_rows
 from training.evaluation.statistics import Estimate, share
 from training.grading.grader import gold_answer, grade_answer
-from training.grading.kinds import answer_kind
 from training.starter.problems import MULTIPLE_CHOICE_SHARE, load_problems, sample_values
 from training.starter.templates import TEMPLATES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ROLES = ("test", "validation")
 STARTER_ROWS = 480
@@ -32,10 +41,10 @@ VALIDATION_SEED = 1_000_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows nobody trained on."""
+    """Rows that were not trained on."""
 
-    rows: Any
-    """A `datasets.Dataset` with `image`, `problem`, `solution`, and `kind` where the dataset has it."""
+    rows: Dataset
+    """With `image`, `problem`, `solution`, and `kind` where the dataset has it."""
     about: dict[str, Any]
     baselines: dict[str, Estimate] = field(default_factory=dict)
     """Accuracy of answers that need no look at the picture."""
@@ -52,12 +61,12 @@ def load_held_out(
     if role not in ROLES:
         raise UserError(f"--role is {role}: rows that were trained on show nothing; choose {' or '.join(ROLES)}")
     if num_rows is not None and num_rows < 1:
-        raise UserError(f"{num_rows} rows were asked for; give at least 1")
+        raise UserError(f"the number of rows is {num_rows}; give at least 1")
     if data is None:
         rows = load_problems("test", num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
         return HeldOut(rows, {"dataset": "starter", "role": role}, majority_baselines(rows))
     splits = load_rows(data, processor, progress=True)
-    rows = getattr(splits, role)
+    rows = splits.test if role == "test" else splits.validation
     if not len(rows):
         option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"
         raise UserError(f"{data.dataset} has no {role} rows as it is split; give {option}, or another --role")
@@ -68,9 +77,9 @@ def load_held_out(
     return HeldOut(rows, about, {"most frequent train answer of its kind": frequent_baseline(splits.train, rows)})
 
 
-def frequent_baseline(train: Any, rows: Any) -> Estimate:
-    """Accuracy of always giving the most frequent train answer to a problem of this kind with this kind of answer."""
-    counts: dict[tuple, Counter[str]] = {}
+def frequent_baseline(train: Dataset, rows: Dataset) -> Estimate:
+    """Accuracy of always giving the most frequent train answer to a problem of this kind with this form of answer."""
+    counts: dict[tuple[str | None, str], Counter[str]] = {}
     for key, gold in _keyed_golds(train):
         counts.setdefault(key, Counter())[gold] += 1
     frequent = {key: counted.most_common(1)[0][0] for key, counted in counts.items()}
@@ -78,7 +87,7 @@ def frequent_baseline(train: Any, rows: Any) -> Estimate:
     return share(hits)
 
 
-def majority_baselines(rows: Any, num_samples: int = 400) -> dict[str, Estimate]:
+def majority_baselines(rows: Dataset, num_samples: int = 400) -> dict[str, Estimate]:
     """Accuracy on starter rows of always giving the most frequent train answer: of each template, and of each
     template with multiple choice apart (there every letter is as frequent)."""
     frequent = {}
@@ -92,11 +101,102 @@ def majority_baselines(rows: Any, num_samples: int = 400) -> dict[str, Estimate]
     whole = [frequent[template][0] for template, _, _ in asked]
     apart = ["A" if "\nChoices:\n" in problem else frequent[template][1] for template, problem, _ in asked]
     golds = [gold_answer(solution) for _, _, solution in asked]
-    by_template, by_form = ([grade_answer(g, a).correct for g, a in zip(golds, given)] for given in (whole, apart))
+    by_template, by_form = ([grade_answer(g, a).correct for g, a in zip(golds, each)] for each in (whole, apart))
     return {"majority by template": share(by_template), "majority by template, choices apart": share(by_form)}
 
 
-def _keyed_golds(rows: Any) -> list[tuple[tuple, str]]:
+def rows_digest(rows: Dataset) -> str:
+    """A digest of pictures, problems and solutions, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for texts in zip(sizes_and_keys(rows)[1], rows["problem"], rows["solution"]):
+        for text in texts:
+            content = text.encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8) + content)
+    return digest.hexdigest()
+
+
+def sizes_and_keys(rows: Dataset) -> tuple[list[tuple[int, int]], list[str]]:
+    """The size of each row's picture, from its file's head, and a digest of its file."""
+    import datasets
+
+    sizes, keys = [], []
+    for row in rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False)):
+        content = row["image"]["bytes"] or Path(row["image"]["path"]).read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
+            sizes.append(picture.size)
+        keys.append(hashlib.blake2b(content, digest_size=16).hexdigest())
+    return sizes, keys
+
+
+def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> list[int]:
+    """For each row the index of the row whose picture it gets, each picture used as often as it was.
+
+    A model that answers as well with another row's picture has not looked. `sizes` are width and height in pixels,
+    `keys` are equal for equal pictures. No row gets a picture equal to its own. Pictures of the same size trade first,
+    or else those of about as many pixels (within a factor of about 1.4). Raises `UserError` if more than half of the
+    rows have one and the same picture.
+
+    >>> swap([(28, 28)] * 3, ["a", "b", "c"], seed=0)
+    [1, 2, 0]
+    """
+    classes: list[list[int]] = []
+    waiting: list[int] = []
+    for rows in _size_classes(sizes):
+        waiting += rows
+        if _can_trade(waiting, keys):
+            classes.append(waiting)
+            waiting = []
+    while waiting and not _can_trade(waiting, keys):
+        if not classes:
+            raise UserError(
+                f"pictures cannot be swapped: of {len(keys)} rows {Counter(keys).most_common(1)[0][1]} have the same "
+                "picture; leave the swapped conditions out, or take other rows"
+            )
+        waiting += classes.pop()
+    rng = random.Random(f"swap-{seed}")
+    partners = [0] * len(keys)
+    for rows in [*classes, waiting]:
+        _trade(rows, keys, rng, partners)
+    return partners
+
+
+def _keyed_golds(rows: Dataset) -> list[tuple[tuple[str | None, str], str]]:
     golds = [gold_answer(solution) for solution in rows["solution"]]
     kinds = rows["kind"] if "kind" in rows.column_names else [None] * len(golds)
-    return [((kind, answer_kind(gold)), gold) for kind, gold in zip(kinds, golds)]
+    return [((kind, _form(gold)), gold) for kind, gold in zip(kinds, golds)]
+
+
+def _form(gold: str) -> str:
+    """A choice letter, a number, or words."""
+    text = gold.strip().strip("$").strip()
+    if re.fullmatch(r"\(?[A-Ha-h]\)?[.:]?", text):
+        return "letter"
+    return "number" if re.fullmatch(r"[-+]?[\d.,/ ]*\d[\d.,/ ]*", text) else "words"
+
+
+def _size_classes(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Rows by their picture's size, from small to large; a size that one row has alone is joined with its like."""
+    counts = Counter(sizes)
+    classes: dict[tuple[int, ...], list[int]] = {}
+    for row, (width, height) in enumerate(sizes):
+        half_octave = round(2 * math.log2(width * height))
+        alone = counts[width, height] == 1
+        classes.setdefault((half_octave, *((0, 0) if alone else (width, height))), []).append(row)
+    return [classes[key] for key in sorted(classes)]
+
+
+def _can_trade(rows: Sequence[int], keys: Sequence[str]) -> bool:
+    return bool(rows) and 2 * max(Counter(keys[row] for row in rows).values()) <= len(rows)
+
+
+def _trade(rows: Sequence[int], keys: Sequence[str], rng: random.Random, partners: list[int]) -> None:
+    """With equal pictures side by side, shifting all by the longest such run gives each row another picture."""
+    groups: dict[str, list[int]] = {}
+    for row in rows:
+        groups.setdefault(keys[row], []).append(row)
+    blocks = list(groups.values())
+    rng.shuffle(blocks)
+    order = [row for block in blocks for row in block]
+    shift = max(map(len, blocks), default=0)
+    for i, row in enumerate(order):
+        partners[row] = order[(i + shift) % len(order)]

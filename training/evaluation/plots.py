@@ -1,21 +1,29 @@
-"""Draws a report: accuracy by condition, and what training changed by kind, each with its intervals."""
+"""Plots of an evaluation (accuracy by condition, what training changed by kind) and of a run's rewards by step."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 COLOURS = {"strict": "#e08a1e", "lenient": "#2a78d6"}
 LABELS = {"strict": "strict: the answer in its tags", "lenient": "lenient: the last answer stated"}
+REWARD_LINES = {
+    "rewards/format_reward/mean": ("format", "#2a78d6"),
+    "rewards/accuracy_reward/mean": ("accuracy (strict)", "#e08a1e"),
+}
 
 
 def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
-    """Write `<stem>-accuracy.png` and, where there is an adapter, `<stem>-differences.png`; returns their paths."""
+    """Writes `<stem>-accuracy.png` and, where there is an adapter, `<stem>-differences.png`; returns their paths."""
     plots = {f"{stem}-accuracy.png": _accuracy(report)}
     if report.has_difference:
         plots[f"{stem}-differences.png"] = _differences(report)
@@ -24,7 +32,28 @@ def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
     return [folder / name for name in plots]
 
 
-def _accuracy(report: Report) -> Any:
+def draw_rewards(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Writes the rewards of `metrics.jsonl` as a PNG: each step pale, the mean of the ten around it strong."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for key, (label, colour) in REWARD_LINES.items():
+        points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
+        if not points:
+            continue
+        steps, values = zip(*points)
+        smooth = [sum(values[max(0, i - 5) : i + 5]) / len(values[max(0, i - 5) : i + 5]) for i in range(len(values))]
+        axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+        axes.plot(steps, smooth, color=colour, linewidth=2, label=label)
+    axes.set(xlabel="step", ylabel="mean reward of the step's completions", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _accuracy(report: Report) -> Figure:
     names = list(report.outcomes)
     figure, axes = _axes(names)
     for measure, shift in (("strict", 0.14), ("lenient", -0.14)):
@@ -37,27 +66,26 @@ def _accuracy(report: Report) -> Any:
     return figure
 
 
-def _differences(report: Report) -> Any:
+def _differences(report: Report) -> Figure:
     kinds: dict[str, list[int] | None] = {"overall": None, **report.by_kind}
-    kinds |= {f"answer: {name}": rows for name, rows in report.by_answer_kind.items()}
     names = [f"{name} ({len(report.kinds if rows is None else rows):,})" for name, rows in kinds.items()]
     figure, axes = _axes(names)
     for measure, shift in (("strict", 0.14), ("lenient", -0.14)):
-        found = [report.difference(measure, rows) for rows in kinds.values()]
-        _points(axes, [i + shift for i in range(len(names))], found, measure)
+        differences = [report.difference(measure, rows) for rows in kinds.values()]
+        _points(axes, [i + shift for i in range(len(names))], differences, measure)
     axes.axvline(0, color="#444444", linewidth=1)
     axes.set(xlabel=f"{COMPARED[0]} less {COMPARED[1]}, points of 100, with 95 % intervals")
     _legend(figure, axes)
     return figure
 
 
-def _axes(names: Sequence[str]) -> tuple[Any, Any]:
+def _axes(names: Sequence[str]) -> tuple[Figure, Axes]:
     """A figure with a line for each name, the first on top."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.7 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
-    # A dataset's names are no mathematics, whatever dollar signs they have.
+    # A dataset's names are not mathematics, whatever dollar signs they have.
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -66,13 +94,13 @@ def _axes(names: Sequence[str]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _points(axes: Any, places: Sequence[float], estimates: Sequence[Estimate], measure: str) -> None:
+def _points(axes: Axes, heights: Sequence[float], estimates: Sequence[Estimate], measure: str) -> None:
     values = [100 * e.value for e in estimates]
     below = [100 * max(0.0, e.value - e.low) for e in estimates]
     above = [100 * max(0.0, e.high - e.value) for e in estimates]
     colour, label = COLOURS[measure], LABELS[measure]
-    axes.errorbar(values, places, xerr=(below, above), fmt="o", color=colour, markersize=5, capsize=3, label=label)
+    axes.errorbar(values, heights, xerr=(below, above), fmt="o", color=colour, markersize=5, capsize=3, label=label)
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)

@@ -1,11 +1,11 @@
-"""When a new adapter may take the served one's place by itself: the rule, apart from how the figures come about.
+"""The rule by which a new adapter may be promoted automatically, apart from how its figures come about.
 
-Of strict and of lenient accuracy, on the same validation rows, the 95 % interval of new less served is looked at. The
-new adapter is better where neither interval reaches below zero and at least one lies wholly above zero.
+The rule looks at the 95 % intervals of strict and of lenient accuracy, new less served, on the same validation rows.
+The new adapter is better where neither interval reaches below zero and at least one lies wholly above zero.
 
-Bonett and Price's interval (`training.evaluation.statistics`) has a width even where no row changed, so it then reaches below zero
-for want of knowledge, not of rows that were lost. Where no row was gained and none lost, the interval counts as
-[0, 0]: such a measure is no reason for the adapter, and none against it.
+Bonett and Price's interval (`training.evaluation.statistics`) has a width even where no row changed, so it then reaches
+below zero for want of knowledge, not of rows that were lost. Where no row was gained and none lost, the interval counts
+as [0, 0]: such a measure is no reason for the adapter, and none against it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inference.adapters.record import read_beside
 from training.evaluation.statistics import PairedDifference
 
 REQUEST_FILE = "request.json"
-"""In the run folder: what was asked for when the run was; `promote` and `asked_by` are read here."""
+"""In the run folder: what the run was started with; `promote` and `asked_by` are read here."""
 
 
 def counted(difference: PairedDifference) -> tuple[float, float]:
@@ -33,7 +33,7 @@ def counted(difference: PairedDifference) -> tuple[float, float]:
 
 
 def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:
-    """True if the rule lets the new adapter take the place. Never true for both directions of one comparison."""
+    """True if the rule lets the new adapter be promoted. Never true for both directions of one comparison."""
     lows = [counted(difference)[0] for difference in (strict, lenient)]
     return min(lows) >= 0 and max(lows) > 0
 
@@ -41,14 +41,14 @@ def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:
 def reason(strict: PairedDifference, lenient: PairedDifference, against: str) -> str:
     """The figures and what follows from them, in a few sentences."""
     measures = {"strict": strict, "lenient": lenient}
-    figures = ", ".join(f"{name} accuracy {found}" for name, found in measures.items())
+    figures = ", ".join(f"{name} accuracy {difference}" for name, difference in measures.items())
     start = f"On {strict.num_rows:,} validation rows, in points against {against}: {figures}."
     if is_better(strict, lenient):
         return f"{start} Neither interval reaches below zero and one lies above it: it is better."
-    below = [name for name, found in measures.items() if counted(found)[0] < 0]
+    below = [name for name, difference in measures.items() if counted(difference)[0] < 0]
     if not below:
         return f"{start} No row came out otherwise: neither is better."
-    worse = [name for name, found in measures.items() if found.high < 0]
+    worse = [name for name, difference in measures.items() if difference.high < 0]
     if worse:
         return f"{start} It is worse in {' and '.join(worse)} accuracy."
     reaches = "intervals reach" if len(below) > 1 else "interval reaches"
@@ -56,15 +56,10 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
 
 
 def summary(comparison: dict[str, Any]) -> str:
-    """What the comparison found and what became of it, in a few sentences."""
+    """The result of the comparison and what followed from it, in a few sentences."""
     return " ".join(str(comparison[name]) for name in ("reason", "outcome") if comparison.get(name))
 
 
 def read_request(run_folder: Path) -> dict[str, Any]:
-    """What was asked for; nothing where there is no request or it is broken, for then nobody asked."""
+    """The run's request; empty where there is none or it is broken, for then nobody requested anything."""
     return read_beside(run_folder, REQUEST_FILE)
-
-
-def asks_for_promotion(run_folder: Path) -> bool:
-    """True if the run is to be promoted by itself where it is better: by a plain `true` in its request."""
-    return read_request(run_folder).get("promote") is True

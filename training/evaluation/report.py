@@ -1,40 +1,42 @@
-"""What an evaluation found: shares with intervals, paired differences and a verdict, overall and by kind.
+"""The report of an evaluation: shares with intervals, paired differences and a verdict, overall and by kind of problem.
 
-The outcomes are plain; everything else follows from them. `training.evaluation.report_text` shows it in a terminal,
-`training.evaluation.plots` as pictures.
+The outcomes are plain; everything else follows from them. `Report.to_json` makes `evaluation.json`, `Report.markdown`
+the tables of the terminal; `training.evaluation.plots` draws them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from training.evaluation.conditions import CONDITIONS
-from training.evaluation.statistics import (
-    Estimate,
-    PairedDifference,
-    mean_share,
-    paired_difference,
-    pass_at_k,
-    share,
-    smallest_difference,
-)
+from training.evaluation.statistics import Estimate, PairedDifference, mean_share, paired_difference, pass_at_k, share
 from training.evaluation.verdict import verdict
-from training.grading.kinds import KINDS
 
 COMPARED = ("adapter-thinking", "base-thinking")
 """The two conditions whose difference is the headline: what training changed, on the same rows and prompt."""
+AGAINST_FORCED = ("adapter-thinking", "base-forced")
 AGAINST_DIRECT = ("adapter-thinking", "base-direct")
 _OTHERS = tuple((c.name, c.reference) for c in CONDITIONS if c.reference and c.name != COMPARED[0])
-PAIRS = (COMPARED, AGAINST_DIRECT, *_OTHERS)
+PAIRS = (COMPARED, AGAINST_FORCED, AGAINST_DIRECT, *_OTHERS)
 """After and before of each difference that is shown where both were asked."""
 DIRECT = tuple(c.name for c in CONDITIONS if c.is_direct)
 MAX_KINDS = 12
 """More kinds than this make no table; the rarer ones go together."""
 _MAX_KIND_CHARS = 24
+HEADINGS = {"format": "format", "strict": "strict accuracy", "lenient": "lenient accuracy"}
+_MEANING = """- format: the whole completion is one thought and one answer in their tags;
+- strict: the answer in its tags is right; lenient: the last answer stated is right, tags or not;
+- base-direct is asked for the answer alone: its whole completion is graded, so strict is lenient there;
+- base-forced is made to think: its completion begins with `<think>`;
+- shares and differences with their 95 % intervals; p is that of the exact McNemar test of lenient accuracy."""
+_OWN_PROMPT = (
+    "\n- the adapter has a system prompt of its own and is asked with it: the differences are those of both together."
+)
+_MANY_TESTS = "Of twenty such tests one has p below 0.05 by chance."
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Outcome:
 
     well_formed: bool
     strict: bool
-    """The answer stood in its tags and was right."""
+    """The answer in its tags is right."""
     lenient: bool
-    """The last answer stated was right, tags or not."""
+    """The last answer stated is right, tags or not."""
     num_tokens: int
     truncated: bool
     text: str = ""
@@ -58,6 +60,17 @@ MEASURES: dict[str, Callable[[Outcome], bool]] = {
 }
 
 
+def outcome_share(outcomes: Sequence[Outcome], measure: str) -> Estimate:
+    """The share of outcomes that pass a measure of `MEASURES`."""
+    return share([MEASURES[measure](outcome) for outcome in outcomes])
+
+
+def outcome_difference(after: Sequence[Outcome], before: Sequence[Outcome], measure: str) -> PairedDifference:
+    """How much larger the share that passes a measure is in `after` than in `before`, on the same rows."""
+    passes = MEASURES[measure]
+    return paired_difference([passes(outcome) for outcome in after], [passes(outcome) for outcome in before])
+
+
 @dataclass(frozen=True)
 class Report:
     """The outcomes of each condition, row by row in one order, and what they are outcomes of."""
@@ -65,38 +78,39 @@ class Report:
     kinds: Sequence[str | None]
     """The kind of problem of each row."""
     outcomes: dict[str, list[Outcome]]
-    """Of each condition one outcome for each row, the first where several were sampled."""
+    """One outcome for each row of each condition, the first where several were sampled."""
     about: dict[str, Any] = field(default_factory=dict)
     """Base, adapter, rows, seed, lengths: what it takes to repeat the evaluation."""
     baselines: dict[str, Estimate] = field(default_factory=dict)
     """Accuracy of answers given without looking."""
-    answer_kinds: Sequence[str] = ()
-    """The kind of the gold of each row (`training.grading.kinds`)."""
     samples: dict[str, list[list[Outcome]]] = field(default_factory=dict)
-    """Of conditions that were sampled more than once: for each row all its outcomes."""
+    """All outcomes of each row, for conditions that were sampled more than once."""
     votes: dict[str, list[bool]] = field(default_factory=dict)
-    """Of the same conditions: for each row, whether the majority of its samples is right."""
+    """For the same conditions: for each row, whether the majority of its samples is right."""
 
     @cached_property
     def by_kind(self) -> dict[str, list[int]]:
-        """The rows of each kind of problem, kinds in order of the alphabet; empty if there is but one kind."""
-        return _grouped(self.kinds, sorted)
+        """The rows of each kind of problem, in order of the alphabet; empty if there is but one kind.
 
-    @cached_property
-    def by_answer_kind(self) -> dict[str, list[int]]:
-        """The rows of each kind of answer; empty if there is but one kind."""
-        return _grouped(self.answer_kinds, lambda names: sorted(names, key=[*KINDS, *names].index))
+        Names from a dataset become short and plain, and the rarest kinds go together.
+        """
+        names = [_plain(kind) for kind in self.kinds]
+        counts = Counter(names)
+        shown = set(counts) if len(counts) <= MAX_KINDS else {name for name, _ in counts.most_common(MAX_KINDS - 1)}
+        groups: dict[str, list[int]] = {name: [] for name in sorted(shown)}
+        for row, name in enumerate(names):
+            groups.setdefault(name if name in shown else "other kinds", []).append(row)
+        return groups if len(groups) > 1 else {}
 
     def estimate(self, condition: str, measure: str, rows: Sequence[int] | None = None) -> Estimate:
-        """The share of rows (of all, or of these) that pass a measure."""
-        return share(self._hits(condition, measure, rows))
+        """The share of rows (all, or these) that pass a measure."""
+        return outcome_share(self._of(condition, rows), measure)
 
     def difference(
         self, measure: str, rows: Sequence[int] | None = None, pair: tuple[str, str] = COMPARED
     ) -> PairedDifference:
         """How much larger a share is under the first condition than under the second, on the same rows."""
-        after, before = (self._hits(name, measure, rows) for name in pair)
-        return paired_difference(after, before)
+        return outcome_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -108,19 +122,15 @@ class Report:
         return COMPARED in self.pairs
 
     @property
-    def smallest_difference(self) -> float | None:
-        """The smallest difference in lenient accuracy that these rows could have shown; see `training.evaluation.statistics`."""
-        found = self.difference("lenient")
-        return smallest_difference(found.num_rows, (found.gained + found.lost) / found.num_rows)
-
-    @property
     def verdict(self) -> str | None:
         """One sentence; `None` where base and adapter were not both asked with the thinking prompt."""
         if not self.has_difference:
             return None
-        direct = self.difference("lenient", pair=AGAINST_DIRECT) if AGAINST_DIRECT in self.pairs else None
-        form, strict, lenient = (self.difference(measure) for measure in MEASURES)
-        return verdict(form, strict, lenient, direct, self.smallest_difference)
+        forced, direct = (
+            self.difference("lenient", pair=pair) if pair in self.pairs else None
+            for pair in (AGAINST_FORCED, AGAINST_DIRECT)
+        )
+        return verdict(*(self.difference(measure) for measure in MEASURES), forced, direct)
 
     def pass_at(self, condition: str, measure: str) -> dict[int, Estimate]:
         """pass@k of a sampled condition, for k = 1, 2, 4, … and all of its samples."""
@@ -129,17 +139,27 @@ class Report:
         ks = sorted({num, *(2**i for i in range(num.bit_length()) if 2**i <= num)})
         return {k: mean_share([pass_at_k(right, num, k) for right in rights], num // k) for k in ks}
 
+    def mean_tokens(self, condition: str, rows: Sequence[int] | None = None) -> float:
+        """Tokens of a completion."""
+        outcomes = self._of(condition, rows)
+        return sum(o.num_tokens for o in outcomes) / len(outcomes)
+
+    def truncated(self, condition: str, rows: Sequence[int] | None = None) -> Estimate:
+        """The share of completions that the token limit cut off."""
+        return share([o.truncated for o in self._of(condition, rows)])
+
     def to_json(self, completions: bool = False) -> dict[str, Any]:
-        """Plain data: what `markdown` shows, and every completion if asked for."""
-        data: dict[str, Any] = {"about": self.about, "baselines": {n: e.to_json() for n, e in self.baselines.items()}}
-        data["conditions"] = self._summaries(self.by_kind)
-        data["by_answer_kind"] = self._summaries(self.by_answer_kind)
+        """Plain data: what `markdown` shows, and every completion if `completions`."""
+        groups: dict[str, list[int] | None] = {"overall": None, **self.by_kind}
+        data: dict[str, Any] = {"about": self.about, "baselines": _to_json(self.baselines)}
+        data["conditions"] = {c: {n: self._summary(c, rows) for n, rows in groups.items()} for c in self.outcomes}
         if self.has_difference:
-            smallest = self.smallest_difference
+            smallest = self.difference("lenient").smallest_shown
             data["verdict"] = self.verdict
             data["smallest_difference"] = None if smallest is None else round(smallest, 4)
-            data["differences"] = self._differences(self.by_kind)
-            data["differences_by_answer_kind"] = self._differences(self.by_answer_kind)
+            data["differences"] = {
+                m: {n: self.difference(m, rows).to_json() for n, rows in groups.items()} for m in MEASURES
+            }
         data["comparisons"] = [
             {"after": pair[0], "before": pair[1]}
             | {measure: self.difference(measure, pair=pair).to_json() for measure in measures_of(pair)}
@@ -152,42 +172,36 @@ class Report:
         return data
 
     def markdown(self) -> str:
-        """The verdict and the tables."""
-        from training.evaluation.report_text import markdown  # it shows reports, so it knows them
-
-        return markdown(self)
-
-    def mean_tokens(self, condition: str, rows: Sequence[int] | None = None) -> float:
-        """Tokens of a completion."""
-        found = self._of(condition, rows)
-        return sum(o.num_tokens for o in found) / len(found)
-
-    def truncated(self, condition: str, rows: Sequence[int] | None = None) -> Estimate:
-        """The share of completions that the token limit cut off."""
-        return share([o.truncated for o in self._of(condition, rows)])
+        """The verdict, the conditions and their differences, then both by kind: tables that read well in a terminal."""
+        parts = [f"**{self.verdict}**"] if self.verdict else []
+        parts += [_overall_table(self), _MEANING + (_OWN_PROMPT if self.about.get("own_system_prompt") else "")]
+        if self.pairs:
+            parts += ["What changes, points of 100, on the same rows:", _comparison_table(self), _power(self)]
+        if self.by_kind:
+            for m in ("strict", "lenient"):
+                parts.append(f"{HEADINGS[m].capitalize()} by kind of problem:\n\n{_kind_table(self, m)}")
+            if self.has_difference:
+                parts.append(f"{COMPARED[0]} less {COMPARED[1]} by kind of problem:\n\n{_difference_table(self)}")
+                parts.append(_MANY_TESTS)
+        if self.samples:
+            parts.append(_sample_table(self))
+        if self.baselines:
+            parts.append("\n".join(f"- {name}: {estimate}" for name, estimate in self.baselines.items()))
+        return "\n\n".join(part for part in parts if part) + "\n"
 
     def _of(self, condition: str, rows: Sequence[int] | None) -> list[Outcome]:
         outcomes = self.outcomes[condition]
         return outcomes if rows is None else [outcomes[row] for row in rows]
-
-    def _hits(self, condition: str, measure: str, rows: Sequence[int] | None) -> list[bool]:
-        return [MEASURES[measure](outcome) for outcome in self._of(condition, rows)]
-
-    def _summaries(self, groups: dict[str, list[int]]) -> dict[str, Any]:
-        return {c: {name: self._summary(c, rows) for name, rows in _with_overall(groups)} for c in self.outcomes}
 
     def _summary(self, condition: str, rows: Sequence[int] | None) -> dict[str, Any]:
         shares = {measure: self.estimate(condition, measure, rows).to_json() for measure in MEASURES}
         cut_off = self.truncated(condition, rows).to_json()
         return shares | {"mean_tokens": round(self.mean_tokens(condition, rows), 1), "truncated": cut_off}
 
-    def _differences(self, groups: dict[str, list[int]]) -> dict[str, Any]:
-        return {m: {n: self.difference(m, rows).to_json() for n, rows in _with_overall(groups)} for m in MEASURES}
-
     def _sampled(self, condition: str) -> dict[str, Any]:
         data: dict[str, Any] = {"num_samples": len(self.samples[condition][0])}
         for measure in ("strict", "lenient"):
-            data[measure] = {f"pass@{k}": e.to_json() for k, e in self.pass_at(condition, measure).items()}
+            data[measure] = _to_json({f"pass@{k}": e for k, e in self.pass_at(condition, measure).items()})
         return data | {"majority": share(self.votes[condition]).to_json()}
 
 
@@ -196,19 +210,15 @@ def measures_of(pair: tuple[str, str]) -> list[str]:
     return ["lenient"] if set(pair) & set(DIRECT) else list(MEASURES)
 
 
-def _with_overall(groups: dict[str, list[int]]) -> list[tuple[str, list[int] | None]]:
-    return [("overall", None), *groups.items()]
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows)]
+    lines = [headings, ["-" * max(1, width) for width in widths], *rows]
+    return "\n".join("| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths)) + " |" for line in lines)
 
 
-def _grouped(kinds: Sequence[str | None], order: Callable[[list[str]], list[str]]) -> dict[str, list[int]]:
-    """Rows by kind; names from a dataset become short and plain, and the rarest go together."""
-    names = [_plain(kind) for kind in kinds]
-    counts = Counter(names)
-    kept = set(counts) if len(counts) <= MAX_KINDS else {name for name, _ in counts.most_common(MAX_KINDS - 1)}
-    groups: dict[str, list[int]] = {name: [] for name in order(list(kept))}
-    for row, name in enumerate(names):
-        groups.setdefault(name if name in kept else "other kinds", []).append(row)
-    return groups if len(groups) > 1 else {}
+def _to_json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.to_json() for name, estimate in estimates.items()}
 
 
 def _plain(kind: str | None) -> str:
@@ -216,3 +226,72 @@ def _plain(kind: str | None) -> str:
     text = " ".join("".join(c if c.isprintable() and c not in "|<>`" else " " for c in str(kind or "")).split())
     text = text if len(text) <= _MAX_KIND_CHARS else text[: _MAX_KIND_CHARS - 1] + "…"
     return {"": "no kind", "overall": "overall (kind)"}.get(text, text)
+
+
+def _overall_table(report: Report) -> str:
+    rows = []
+    for name in report.outcomes:
+        shares = [str(report.estimate(name, measure)) for measure in MEASURES]
+        if name in DIRECT:
+            shares[0] = "not asked for"
+        cut_off = f"{100 * report.truncated(name).value:.1f} %"
+        rows.append([name, *shares, f"{report.mean_tokens(name):.0f}", cut_off])
+    return table(["condition", *HEADINGS.values(), "tokens", "cut off"], rows)
+
+
+def _comparison_table(report: Report) -> str:
+    rows = []
+    for pair in report.pairs:
+        differences = {m: report.difference(m, pair=pair) for m in measures_of(pair)}
+        lenient = differences["lenient"]
+        cells = [str(differences.get(m, "")) for m in MEASURES]
+        rows.append([f"{pair[0]} less {pair[1]}", *cells, str(lenient.gained), str(lenient.lost), _p_text(lenient)])
+    return table(["", *HEADINGS.values(), "gained", "lost", "p"], rows)
+
+
+def _power(report: Report) -> str:
+    if not report.has_difference:
+        return ""
+    smallest, num = report.difference("lenient").smallest_shown, len(report.kinds)
+    if smallest is None:
+        return f"{num:,} rows are too few to show any difference in lenient accuracy with a power of 80 % at 5 %."
+    return (
+        f"The smallest difference in lenient accuracy that {num:,} rows show with a power of 80 % at 5 %, as many "
+        f"changing as did here: {100 * smallest:.1f} points."
+    )
+
+
+def _kind_table(report: Report, measure: str) -> str:
+    rows = [
+        [name, *(f"{100 * report.estimate(name, measure, of_kind).value:.1f} %" for of_kind in report.by_kind.values())]
+        for name in report.outcomes
+    ]
+    counts = ["rows", *(f"{len(of_kind):,}" for of_kind in report.by_kind.values())]
+    return table(["condition", *report.by_kind], [*rows, counts])
+
+
+def _difference_table(report: Report) -> str:
+    rows = []
+    for name, of_kind in report.by_kind.items():
+        differences = {m: report.difference(m, of_kind) for m in MEASURES}
+        p_value = _p_text(differences["lenient"])
+        rows.append([name, f"{len(of_kind):,}", *map(str, differences.values()), p_value])
+    return table(["kind", "rows", *HEADINGS.values(), "p"], rows)
+
+
+def _sample_table(report: Report) -> str:
+    """pass@k and majority, each condition a row."""
+    rows: list[list[str]] = []
+    headings: list[str] = []
+    for condition, samples in report.samples.items():
+        passed = report.pass_at(condition, "lenient")
+        strict = report.pass_at(condition, "strict")[1]
+        headings = ["condition", "strict pass@1", *(f"pass@{k}" for k in passed), f"majority of {len(samples[0])}"]
+        rows.append([condition, str(strict), *map(str, passed.values()), str(share(report.votes[condition]))])
+    title = f"Several samples of each row, at temperature {report.about.get('temperature', 1)}, lenient unless said:"
+    return f"{title}\n\n{table(headings, rows)}"
+
+
+def _p_text(difference: PairedDifference) -> str:
+    """A p-value as people write it."""
+    return "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}"

@@ -1,30 +1,31 @@
-"""Keeps the completions of an evaluation under way beside its output, so that a killed one goes on where it was.
+"""Completions of an evaluation under way, kept beside its output: a killed evaluation goes on where it was.
 
     evaluation.json                     the output, written at the end
-    evaluation.1f3a9c02.parts.jsonl     what it is made of, a line for each finished batch of a condition; then deleted
+    evaluation.1f3a9c02.parts.jsonl     a line for each finished batch of a condition; then deleted
 
 The number in the name is a fingerprint of base, adapter, rows and settings: another evaluation has another file, and
-neither can end up in the other. Completions are kept and not verdicts, which are made anew from them.
+neither can end up in the other. Completions are kept and not grades, which are made anew from them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from inference.common.errors import UserError
+from inference.common.files import Timeout, exclusive
 from training.evaluation.conditions import Condition
 
 
 @dataclass(frozen=True)
-class Said:
+class KeptCompletion:
     """One completion, as far as an evaluation needs it."""
 
     text: str
@@ -36,27 +37,27 @@ class Parts:
     """The finished batches of one evaluation, in a file that only one process holds."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        """Open or begin the file; raises `UserError` if another process holds it or it cannot be written."""
+        """Opens or begins the file; raises `UserError` if another process holds it or it cannot be written."""
         self.path = path
-        self._done: dict[str, list[Said]] = {}
-        try:
-            self._file = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); name another --output") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(
-                f"another process makes this evaluation, in {path}; wait for it to end, or name another --output"
-            ) from None
-        self._read()
-        if self._file.tell() == 0:
-            self._append({"fingerprint": header})
+        self._batches: dict[str, list[KeptCompletion]] = {}
+        with ExitStack() as stack:
+            try:
+                self._file = stack.enter_context(path.open("a+", encoding="utf-8"))
+                stack.enter_context(exclusive(path))
+            except Timeout:
+                raise UserError(
+                    f"another process makes this evaluation, in {path}; wait for it to end, or name another --output"
+                ) from None
+            except OSError as error:
+                raise UserError(f"{path} cannot be written ({error.strerror}); name another --output") from error
+            self._read()
+            if self._file.tell() == 0:
+                self._append({"fingerprint": header})
+            self._stack = stack.pop_all()
 
     @classmethod
     def beside(cls, target: Path, fingerprint: dict[str, Any]) -> Self:
-        """Those of the output `target`; `fingerprint` says by name all that decides a completion."""
+        """The parts of the output `target`; `fingerprint` says by name all that decides a completion."""
         text = json.dumps(fingerprint, sort_keys=True)
         number = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         return cls(target.with_name(f"{target.stem}.{number}.parts.jsonl"), fingerprint)
@@ -64,24 +65,24 @@ class Parts:
     @property
     def num_completions(self) -> int:
         """Completions that are kept."""
-        return sum(map(len, self._done.values()))
+        return sum(map(len, self._batches.values()))
 
-    def get(self, condition: Condition, sample: int, first: int) -> list[Said] | None:
+    def get(self, condition: Condition, sample: int, first: int) -> list[KeptCompletion] | None:
         """The batch that begins with row `first`, if it is finished."""
-        return self._done.get(_key(condition, sample, first))
+        return self._batches.get(_key(condition, sample, first))
 
-    def add(self, condition: Condition, sample: int, first: int, said: Sequence[Said]) -> None:
-        """Keep a finished batch; on disk when this returns."""
+    def add(self, condition: Condition, sample: int, first: int, completions: Sequence[KeptCompletion]) -> None:
+        """Keeps a finished batch; on disk when this returns."""
         key = _key(condition, sample, first)
-        self._done[key] = list(said)
-        self._append({"key": key, "said": [asdict(completion) for completion in said]})
+        self._batches[key] = list(completions)
+        self._append({"key": key, "said": [asdict(completion) for completion in completions]})
 
     def close(self) -> None:
-        """Let go of the file and leave it: the evaluation goes on from it another time."""
-        self._file.close()
+        """Lets go of the file and leaves it: the evaluation goes on from it another time."""
+        self._stack.close()
 
     def delete(self) -> None:
-        """The evaluation is written: its parts are no longer needed."""
+        """Deletes the file, once the evaluation is written."""
         self.path.unlink(missing_ok=True)
         self.close()
 
@@ -97,14 +98,14 @@ class Parts:
             ) from error
 
     def _read(self) -> None:
-        """Take up the whole lines; what a kill cut short is cut off."""
+        """Reads the whole lines; a line that a kill cut short is cut off."""
         self._file.seek(0)
         end = 0
         while line := self._file.readline():
             try:
                 row = json.loads(line) if line.endswith("\n") else None
                 if row is not None and "key" in row:
-                    self._done[row["key"]] = [Said(**completion) for completion in row["said"]]
+                    self._batches[row["key"]] = [KeptCompletion(**completion) for completion in row["said"]]
             except (ValueError, TypeError, KeyError):
                 row = None
             if row is None:
@@ -115,22 +116,22 @@ class Parts:
 
 
 def others_beside(target: Path, own: Path) -> list[str]:
-    """Of unfinished evaluations for the same output, with another fingerprint: their files, and what differs."""
-    found = []
+    """Unfinished evaluations for the same output with another fingerprint: their files, and what differs."""
+    others = []
     header = _header(own)
     for path in sorted(target.parent.glob(f"{glob.escape(target.stem)}.*.parts.jsonl")):
         if path != own:
             other = _header(path)
             differing = [name for name in header if header[name] != other.get(name)]
-            found.append(f"{path.name} (another {', another '.join(differing) or 'version'})")
-    return found
+            others.append(f"{path.name} (another {', another '.join(differing) or 'version'})")
+    return others
 
 
 def _header(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            found = json.loads(file.readline())["fingerprint"]
-        return found if isinstance(found, dict) else {}
+            fingerprint = json.loads(file.readline())["fingerprint"]
+        return fingerprint if isinstance(fingerprint, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

@@ -1,42 +1,45 @@
-"""Asks the engine the held-out rows under every condition, and grades what it says.
+"""Completes held-out rows under every condition with the engine, and grades the completions with the reward's grader.
 
-    found = evaluate(engine, rows, choose_conditions(["main"]), adapter="tuned")
-    print(found.verdict)
+    report = evaluate(engine, rows, choose_conditions(["main"]), adapter="tuned")
+    print(report.verdict)
 
-For programs that hold an engine and rows; `training.cli.evaluate` loads both and writes files.
+For programs that hold an engine and rows; `training.evaluation.evaluate` loads both and writes files.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine
 from inference.model.request import Request
-from inference.prompt.format import THINK_PROMPT
-from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING, CONDITIONS, Condition
-from training.evaluation.evaluation_grading import judge, majority_votes
-from training.evaluation.report import MEASURES, Outcome, Report
-from training.evaluation.resume import Parts, Said
-from training.evaluation.statistics import PairedDifference, paired_difference
-from training.evaluation.swapped_pictures import sizes_and_keys, swap
-from training.grading.grader import gold_answer
-from training.grading.kinds import answer_kind
+from inference.prompt.format import THINK_PROMPT, is_well_formed
+from training.evaluation.conditions import CONDITIONS, Condition
+from training.evaluation.held_out import sizes_and_keys, swap
+from training.evaluation.report import Outcome, Report
+from training.evaluation.resume import KeptCompletion, Parts
+from training.grading.grader import Mode, grade_answer, grade_many, last_answer
+from training.grading.math_pool import num_workers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Progress = Callable[[int, int, float], None]
-"""Told (completions done, completions in all, seconds since the start), first of those that were kept, if any."""
+"""Called with (completions done, completions in all, seconds since the start), first with those that were kept."""
 _SAMPLE_STEP = 1_000_000_007
 """Between the seeds of two samples of a row."""
 
 
 def evaluate(
     engine: Engine,
-    rows: Any,
+    rows: Dataset,
     conditions: Sequence[Condition] = CONDITIONS,
     *,
     adapter: str | None = None,
@@ -47,13 +50,13 @@ def evaluate(
     progress: Progress | None = None,
     parts: Parts | None = None,
 ) -> Report:
-    """Complete and grade every row under every condition.
+    """Completes and grades every row under every condition.
 
-    `rows` is a `datasets.Dataset` with `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is
-    the name under which the engine holds it; without one, the conditions that need it are left out. An adapter with a
-    system prompt of its own is asked with that in the place of the thinking prompt, as visitors ask it. Conditions with
-    a temperature complete each row `num_samples` times. What `parts` holds is not decoded again, and every batch that
-    is finished goes there.
+    `rows` has `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is the name under which the
+    engine holds it; without one, the conditions that need it are left out. An adapter with a system prompt of its own
+    is asked with that in the place of the thinking prompt, as visitors ask it. Conditions with a temperature complete
+    each row `num_samples` times. What `parts` holds is not completed again, and every batch that is finished goes
+    there. Raises `UserError` where there is no row or no condition.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
@@ -61,10 +64,16 @@ def evaluate(
     swapped = any(c.picture == "swapped" for c in conditions)
     partners = swap(*sizes_and_keys(rows), seed) if swapped else None
     own_prompt = engine.system_prompt(adapter) if adapter else None
-    asking = _Asking(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
+    asker = _Asker(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
     started = time.perf_counter()
-    said = _complete(asking, conditions, num_samples, progress, parts)
-    outcomes, samples = _grade(rows["solution"], conditions, said)
+    completions = _complete(asker, conditions, num_samples, progress, parts)
+    outcomes: dict[str, list[Outcome]] = {}
+    samples: dict[str, list[list[Outcome]]] = {}
+    for condition in conditions:
+        graded = [judge(rows["solution"], each, condition.is_direct) for each in completions[condition.name]]
+        outcomes[condition.name] = graded[0]
+        if len(graded) > 1:
+            samples[condition.name] = [list(row) for row in zip(*graded, strict=True)]
     return Report(
         kinds=rows["kind"] if "kind" in rows.column_names else ["all"] * len(rows),
         outcomes=outcomes,
@@ -75,44 +84,47 @@ def evaluate(
             "seconds": round(time.perf_counter() - started, 1),
             "own_system_prompt": own_prompt is not None,
         },
-        answer_kinds=[answer_kind(gold_answer(solution)) for solution in rows["solution"]],
         samples=samples,
-        votes={name: majority_votes(found) for name, found in samples.items()},
+        votes={name: majority_votes(graded) for name, graded in samples.items()},
     )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two adapters on the same rows: how much larger the shares of the new one are."""
+def judge(solutions: Sequence[str], completions: Sequence[KeptCompletion], is_direct: bool) -> list[Outcome]:
+    """One outcome for each row, in order, many graded side by side.
 
-    format: PairedDifference
-    strict: PairedDifference
-    lenient: PairedDifference
-
-
-def compare_adapters(engine: Engine, rows: Any, served: str | None, new: str, **options: Any) -> Comparison:
-    """Paired differences, `new` less `served`, both greedy with the thinking prompt.
-
-    Both are names of adapters that the engine holds; `served` may be `None`, for the base alone. `options` are those
-    of `evaluate`, apart from `parts`. Choices are made on validation rows.
+    Strict: the answer in its tags counts. Lenient: the last answer stated counts, tags or not. A completion of a base
+    that was asked for the answer alone (`is_direct`) is the answer, whole; strict and lenient are the same there.
     """
-    found = []
-    for name in (new, served):
-        condition = ADAPTER_THINKING if name else BASE_THINKING
-        found.append(evaluate(engine, rows, [condition], adapter=name, **options).outcomes[condition.name])
-    differences = {
-        measure: paired_difference(*([passes(outcome) for outcome in outcomes] for outcomes in found))
-        for measure, passes in MEASURES.items()
-    }
-    return Comparison(**differences)
+    pairs = [(solution, completion.text) for solution, completion in zip(solutions, completions, strict=True)]
+    strict = _grades(pairs, "direct" if is_direct else "strict")
+    # One right answer in its tags is also the last one stated.
+    wrong = [] if is_direct else [pair for pair in pairs if not strict[pair]]
+    lenient = strict | _grades(wrong, "lenient")
+    return [
+        Outcome(is_well_formed(c.text), strict[pair], lenient[pair], c.num_tokens, c.truncated, c.text)
+        for pair, c in zip(pairs, completions)
+    ]
+
+
+def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
+    """For each row, whether the answer that most of its samples state is right (lenient).
+
+    Answers are the same where the grader finds them equal. Of as many votes, the answer that came first wins; a sample
+    that states no answer has no vote.
+    """
+    ballots = [tuple((last_answer(o.text).strip(), o.lenient) for o in row) for row in samples]
+    different = list(dict.fromkeys(ballots))
+    with ThreadPoolExecutor(num_workers(), thread_name_prefix="counting") as threads:
+        winners = dict(zip(different, threads.map(_winner, different)))
+    return [winners[ballot] for ballot in ballots]
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """All that turns a row and a condition into what the engine takes."""
+class _Asker:
+    """Turns rows and a condition into the engine's requests."""
 
     engine: Engine
-    rows: Any
+    rows: Dataset
     adapter: str | None
     own_prompt: str | None
     """The adapter's, in the place of the thinking prompt."""
@@ -129,13 +141,13 @@ class _Asking:
             return self.own_prompt
         return condition.system_prompt
 
-    def complete(self, condition: Condition, sample: int, first: int, batch: dict[str, Any]) -> list[Said]:
+    def complete(self, condition: Condition, sample: int, first: int, batch: dict[str, Any]) -> list[KeptCompletion]:
         """One sample of the rows from `first` on, decoded together."""
         images = batch["image"]
         if condition.picture == "swapped":
             assert self.partners is not None
             images = self.rows[list(self.partners[first : first + len(images)])]["image"]
-        asked = [
+        requests = [
             Request(
                 image=Image.new("RGB", image.size, "white") if condition.picture == "blank" else image.convert("RGB"),
                 question=problem,
@@ -148,45 +160,55 @@ class _Asking:
             )
             for i, (image, problem) in enumerate(zip(images, batch["problem"], strict=True))
         ]
-        return [Said(c.text, c.num_tokens, c.truncated) for c in self.engine.generate(asked)]
+        return [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in self.engine.generate(requests)]
 
 
 def _complete(
-    asking: _Asking, conditions: Sequence[Condition], num_samples: int, progress: Progress | None, parts: Parts | None
-) -> dict[str, list[list[Said]]]:
+    asker: _Asker, conditions: Sequence[Condition], num_samples: int, progress: Progress | None, parts: Parts | None
+) -> dict[str, list[list[KeptCompletion]]]:
     """For each condition its samples, each a completion for every row."""
     turns = [(c, sample) for c in conditions for sample in range(num_samples if c.temperature else 1)]
-    batches = [(first, condition, sample) for first in asking.firsts() for condition, sample in turns]
-    found = {(first, c.name, i): parts.get(c, i, first) if parts else None for first, c, i in batches}
-    started, total = time.perf_counter(), len(asking.rows) * len(turns)
-    done = sum(len(said or []) for said in found.values())
-    if progress and done:
-        progress(done, total, 0.0)
-    for first in asking.firsts():
-        missing = [(c, sample) for c, sample in turns if found[first, c.name, sample] is None]
-        batch = asking.rows[first : first + asking.batch_size] if missing else {}
+    batches = [(first, condition, sample) for first in asker.firsts() for condition, sample in turns]
+    done = {(first, c.name, i): parts.get(c, i, first) if parts else None for first, c, i in batches}
+    started, total = time.perf_counter(), len(asker.rows) * len(turns)
+    num_done = sum(len(completions or []) for completions in done.values())
+    if progress and num_done:
+        progress(num_done, total, 0.0)
+    for first in asker.firsts():
+        missing = [(c, sample) for c, sample in turns if done[first, c.name, sample] is None]
+        batch = asker.rows[first : first + asker.batch_size] if missing else {}
         for condition, sample in missing:  # inside, while the engine still holds this batch's encoded pictures
-            said = found[first, condition.name, sample] = asking.complete(condition, sample, first, batch)
+            completions = done[first, condition.name, sample] = asker.complete(condition, sample, first, batch)
             if parts:
-                parts.add(condition, sample, first, said)
-            done += len(said)
+                parts.add(condition, sample, first, completions)
+            num_done += len(completions)
             if progress:
-                progress(done, total, time.perf_counter() - started)
-    samples: dict[str, list[list[Said]]] = {c.name: [] for c in conditions}
+                progress(num_done, total, time.perf_counter() - started)
+    samples: dict[str, list[list[KeptCompletion]]] = {c.name: [] for c in conditions}
     for condition, sample in turns:
-        whole = [s for first in asking.firsts() for s in found[first, condition.name, sample] or []]
+        whole = [c for first in asker.firsts() for c in done[first, condition.name, sample] or []]
         samples[condition.name].append(whole)
     return samples
 
 
-def _grade(
-    solutions: Sequence[str], conditions: Sequence[Condition], said: dict[str, list[list[Said]]]
-) -> tuple[dict[str, list[Outcome]], dict[str, list[list[Outcome]]]]:
-    """Of each condition the outcomes of its first sample, and of several samples all, row by row."""
-    firsts, several = {}, {}
-    for condition in conditions:
-        graded = [judge(solutions, sample, condition.is_direct) for sample in said[condition.name]]
-        firsts[condition.name] = graded[0]
-        if len(graded) > 1:
-            several[condition.name] = [list(row) for row in zip(*graded, strict=True)]
-    return firsts, several
+def _grades(pairs: Sequence[tuple[str, str]], mode: Mode) -> dict[tuple[str, str], bool]:
+    return dict(zip(pairs, (grade.correct for grade in grade_many(pairs, mode))))
+
+
+def _winner(ballot: Sequence[tuple[str, bool]]) -> bool:
+    groups: list[tuple[str, bool]] = []
+    votes: list[int] = []
+    for answer, right in ballot:
+        if not answer:
+            continue
+        at = next((i for i, (first, _) in enumerate(groups) if _same(first, answer)), len(groups))
+        if at == len(groups):
+            groups.append((answer, right))
+            votes.append(0)
+        votes[at] += 1
+    return bool(votes) and groups[votes.index(max(votes))][1]
+
+
+@lru_cache(maxsize=20_000)
+def _same(one: str, other: str) -> bool:
+    return one == other or grade_answer(one, other).correct

@@ -1,4 +1,4 @@
-"""Shares and paired differences of shares with their 95 % intervals, and what k samples of a row are worth.
+"""Shares, paired differences of shares, and pass@k, with 95 % intervals.
 
 >>> print(share([True] * 9 + [False]))
 90.0 % (59.6 to 98.2)
@@ -40,7 +40,7 @@ def share(hits: Sequence[bool]) -> Estimate:
     """The share of true ones, with Wilson's score interval: inside 0 to 1, and of some width at 0 and 1 too."""
     n = len(hits)
     if n == 0:
-        raise ValueError("a share of no rows was asked for; give at least 1 row")
+        raise ValueError("a share needs at least 1 row, not 0")
     p = sum(hits) / n
     return Estimate(p, *_wilson(p, n), n)
 
@@ -54,7 +54,7 @@ def mean_share(shares: Sequence[float], num_samples: int) -> Estimate:
     """
     n = len(shares)
     if n == 0:
-        raise ValueError("a mean share of no rows was asked for; give at least 1 row")
+        raise ValueError("a mean share needs at least 1 row, not 0")
     p = sum(shares) / n
     between = sum((value - p) ** 2 for value in shares) / n
     effective: float = n * num_samples if between < 1e-12 and 0 < p < 1 else n
@@ -94,8 +94,13 @@ class PairedDifference(Estimate):
 
     @property
     def is_down(self) -> bool:
-        """Clearly below zero, likewise."""
+        """Clearly below zero: by the interval and by the exact test."""
         return self.high < 0 and self.p_value < ALPHA
+
+    @property
+    def smallest_shown(self) -> float | None:
+        """The smallest difference that these rows could have shown, as many changing as did (`smallest_difference`)."""
+        return smallest_difference(self.num_rows, (self.gained + self.lost) / self.num_rows)
 
     def __str__(self) -> str:
         return f"{100 * self.value:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
@@ -113,7 +118,9 @@ def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDi
     """
     n = len(after)
     if n == 0 or n != len(before):
-        raise ValueError(f"{n} rows after and {len(before)} before; a paired difference needs the same rows, and some")
+        raise ValueError(
+            f"{n} rows after and {len(before)} before; a paired difference needs the same rows, at least 1"
+        )
     gained = sum(a and not b for a, b in zip(after, before))
     lost = sum(b and not a for a, b in zip(after, before))
     a, b = (gained + 1) / (n + 2), (lost + 1) / (n + 2)

@@ -1,13 +1,16 @@
-"""With what a run works: Python, the libraries and the commit of this code, and what of it has changed since."""
+"""What a run works with: versions of Python, the libraries and this code, the hardware, and digests of its models."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from inference.common.settings import base_source
 
 LIBRARIES = (
     "torch",
@@ -25,10 +28,13 @@ LIBRARIES = (
     "math-verify",
     "latex2sympy2-extended",
 )
-"""Those that a figure can depend on."""
+"""Libraries that a figure can depend on."""
 _ROOT = Path(__file__).parents[2]
 _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus")
+_MODEL_FILES = (".safetensors", ".json", ".jinja")
+_NOT_MODEL_FILES = ("evaluation", "comparison", "promotion")
+"""Beginnings of the names of files that are put beside an adapter and are no part of it."""
 
 
 def versions_here() -> dict[str, Any]:
@@ -42,7 +48,7 @@ def versions_here() -> dict[str, Any]:
 
 
 def code_version(folder: Path) -> dict[str, Any]:
-    """`code_commit` and `code_dirty` of a checkout; a folder within another repository is none."""
+    """`code_commit` and `code_dirty` of a checkout; `None` for a folder within another repository."""
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = _git(folder, "rev-parse", "HEAD") if top and Path(top).resolve() == folder.resolve() else None
     status = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else None
@@ -55,24 +61,69 @@ def changed_versions(before: dict[str, Any], now: dict[str, Any]) -> str:
     >>> changed_versions({"torch": "2.15.0", "trl": "1.16.0"}, {"torch": "2.16.0", "trl": "1.16.0"})
     'torch 2.15.0 before, 2.16.0 now'
     """
-    found = []
+    changes = []
     for name, value in now.items():
         if name in before and name not in _NOT_COMPARED and before[name] != value:
-            found.append(f"{name.replace('_', ' ')} {before[name]} before, {value} now")
-    return "; ".join(found)
+            changes.append(f"{name.replace('_', ' ')} {before[name]} before, {value} now")
+    return "; ".join(changes)
+
+
+def hardware_name() -> str:
+    """The GPUs (`2 × NVIDIA A100-SXM4-80GB`), else the processor and its cores (`AMD EPYC 7B13, 2 cores`).
+
+    A measured time holds for this hardware only, so it is kept with the name.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        num = torch.cuda.device_count()
+        name = torch.cuda.get_device_name(0)
+        return f"{num} × {name}" if num > 1 else name
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(models, platform.machine())}, {os.cpu_count()} cores"
+
+
+def hardware() -> dict[str, Any]:
+    """`hardware` (its name), `num_gpus`, and the version of CUDA where there is one."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}
+
+
+def base_commit(base: str, revision: str | None = None) -> str | None:
+    """The commit of a base on the Hub that `revision` (else its main branch) stands for; `None` for a folder.
+
+    From this machine's cache where the Hub is not reached. Raises `OSError` if the cache has none.
+    """
+    if Path(base_source(base)).is_dir():
+        return None
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    return extract_commit_hash(cached_file(base, "config.json", revision=revision), None)
+
+
+def model_digest(source: str | Path, revision: str | None = None) -> str:
+    """A digest of the files that decide what a model or adapter generates; of a Hub id, the id and its commit."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return f"{source}@{base_commit(str(source), revision)}"
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in _MODEL_FILES and not path.name.startswith(_NOT_MODEL_FILES):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says, without its last line end; `None` if there is no git or it refuses."""
+    """The output of git without its last line end; `None` if there is no git or it refuses."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
-        found = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *words],
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            env=environment,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.rstrip("\n") if found.returncode == 0 else None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
