@@ -16,7 +16,6 @@ def tables(report: AuditReport) -> list[tuple[str, list[str], list[list[str]]]]:
     found = [
         ("Rows", ["", "kept", "dropped"], _row_cells(report)),
         ("Dropped", ["reason", "rows"], [[why, _n(num)] for why, num in report.dropped.counts().items()]),
-        ("Answers", ["kind", "rows", "share", "verified"], _kind_cells(report)),
         ("Golds against themselves", ["rule of the grader", "golds"], [[r, _n(n)] for r, n in report.rules.items()]),
         ("Sizes", ["", "smallest", "median", "95 % up to", "largest"], _size_cells(report)),
         ("Repeated", ["", "rows"], _repeat_cells(report)),
@@ -37,13 +36,6 @@ def text(report: AuditReport) -> str:
 
 def _row_cells(report: AuditReport) -> list[list[str]]:
     return [[r, _n(report.kept[r]), _n(sum(report.dropped.counts(r).values()))] for r in ROLES]
-
-
-def _kind_cells(report: AuditReport) -> list[list[str]]:
-    return [
-        [name, _n(k.rows), percent(k.rows / report.num_kept), percent(k.verified / k.rows)]
-        for name, k in report.kinds.items()
-    ]
 
 
 def _size_cells(report: AuditReport) -> list[list[str]]:

@@ -137,7 +137,7 @@ def _card(example: Example) -> str:
         f'<article><img src="{thumbnail(example.image)}" alt="Picture of row {escape(example.row_id, 100)}">'
         f"<p class=text dir=auto tabindex=0>{escape(example.problem)}</p>"
         f"<p class=gold>Gold: <b><bdi>{escape(example.gold, 300)}</bdi></b></p>"
-        f"<p class=small>{escape(example.role)} · {escape(example.kind)} · {width} × {height}{tokens}<br>"
+        f"<p class=small>{escape(example.role)} · {escape(example.rule)} · {width} × {height}{tokens}<br>"
         f"{escape(example.row_id, 100)}</p></article>\n"
     )
 

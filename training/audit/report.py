@@ -40,15 +40,6 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The golds of one kind."""
-
-    rows: int
-    verified: int
-    """Golds that the grader finds equal to themselves."""
-
-
-@dataclass(frozen=True)
 class Gold:
     """A gold that the grader does not find equal to itself: no completion can score on it."""
 
@@ -65,7 +56,8 @@ class Example:
     role: str
     problem: str
     gold: str
-    kind: str
+    rule: str
+    """The rule by which the grader found the gold equal to itself, or not."""
     image: Image.Image = field(repr=False)
     prompt_tokens: int | None = None
 
@@ -77,7 +69,6 @@ class AuditReport:
     about: dict[str, Any]
     kept: dict[str, int]
     dropped: Dropped
-    kinds: dict[str, Kind]
     rules: dict[str, int]
     """How many golds each rule of the grader decided, each gold graded against itself."""
     verified: Estimate
@@ -146,7 +137,6 @@ class AuditReport:
             "about": self.about,
             "kept": self.kept,
             "dropped": {"counts": self.dropped.counts(), "rows": self.dropped.to_json()},
-            "kinds": {name: asdict(kind) for name, kind in self.kinds.items()},
             "rules": self.rules,
             "verified": self.verified.to_json(),
             "unverified": [asdict(gold) for gold in self.unverified],

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from inference.model.request import Request
-from training.evaluation.evaluation_grading import judge
-from training.evaluation.resume import Said
+from training.evaluation.resume import KeptCompletion
+from training.evaluation.scoring import judge
 from training.evaluation.statistics import Estimate, share
 from training.runs.estimate import Step, plain_base
-from training.runs.hardware import hardware_name
+from training.runs.provenance import hardware_name
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def sample_rollouts(
         ]
         completions = engine.generate(asked)
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
-        outcomes = judge(solutions, [Said(c.text, c.num_tokens, c.truncated) for c in completions], is_direct=False)
+        kept = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in completions]
+        outcomes = judge(solutions, kept, is_direct=False)
         graded += [(o.strict, o.lenient, o.well_formed, o.truncated, o.num_tokens) for o in outcomes]
         if progress:
             progress(len(asked))

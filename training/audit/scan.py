@@ -1,8 +1,9 @@
-"""Looks at every row of a dataset: golds, kinds of answers, sizes, repeated rows and leaks."""
+"""Looks at every row of a dataset: golds, sizes, repeated rows and leaks."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from inference.common.errors import UserError
-from training.audit.report import AuditReport, Example, Gold, Kind, Spread
+from training.audit.report import AuditReport, Example, Gold, Spread
 from training.config.data_config import DataConfig
 from training.data.dataset import drop_long_prompts, prepare_rows
 from training.data.prepare import Prepared
@@ -19,12 +20,13 @@ from training.data.prompt_tokens import PromptSize, PromptSizer
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
 from training.grading.grader import gold_answer, grade_many
-from training.grading.kinds import KINDS, answer_kind
 
 MAX_GOLD_CHARS = 500
 """Of an unverified gold, so much is kept."""
 BATCH_ROWS = 256
 """Golds that are graded together."""
+_LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
+"""A gold that is a choice's letter, as in `B`, `(b)` or `Option B`."""
 Golds = dict[int, tuple[str, bool, str]]
 """For each row its gold, whether the grader finds it equal to itself, and the rule that decided."""
 
@@ -54,7 +56,6 @@ def audit(
         about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
         kept={role: len(prepared.roles[role]) for role in ROLES},
         dropped=prepared.dropped,
-        kinds=_kinds(golds),
         rules=dict(Counter(rule for _, _, rule in golds.values()).most_common()),
         verified=share([correct for _, correct, _ in golds.values()]),
         unverified=[Gold(rows[i]["row_id"], g[:MAX_GOLD_CHARS], rule) for i, (g, ok, rule) in golds.items() if not ok],
@@ -65,7 +66,7 @@ def audit(
         duplicates=_duplicates(prepared, rows),
         shared_pictures=_shared_pictures(prepared, rows),
         examples=[
-            _example(prepared, index, role, golds[index][0], prompts[index].total if prompts else None)
+            _example(prepared, index, role, golds[index], prompts[index].total if prompts else None)
             for role, index in _choose(prepared, golds, num_examples, config.seed)
         ],
     )
@@ -105,14 +106,8 @@ def _prompt_sizes(prompts: dict[int, PromptSize]) -> dict[str, Spread]:
     return {name: Spread.of(values) for name, values in numbers.items()}
 
 
-def _kinds(golds: Golds) -> dict[str, Kind]:
-    rows = Counter(answer_kind(gold) for gold, _, _ in golds.values())
-    verified = Counter(answer_kind(gold) for gold, correct, _ in golds.values() if correct)
-    return {kind: Kind(rows[kind], verified[kind]) for kind in KINDS if rows[kind]}
-
-
 def _letters(golds: Golds) -> dict[str, int]:
-    letters = Counter(gold.strip("(). ")[:1].upper() for gold, _, _ in golds.values() if answer_kind(gold) == "letter")
+    letters = Counter(match[1].upper() for gold, _, _ in golds.values() if (match := _LETTER.fullmatch(gold.strip())))
     return dict(sorted(letters.items()))
 
 
@@ -127,20 +122,20 @@ def _shared_pictures(prepared: Prepared, rows: dict[int, dict[str, Any]]) -> int
 
 
 def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:
-    """So many rows to look at: train and test, one of each kind of answer in turn."""
-    by_kind: dict[str, list[tuple[str, int]]] = {}
+    """`num` rows to look at, one for each rule of the grader in turn: golds of different kinds."""
+    by_rule: dict[str, list[tuple[str, int]]] = {}
     places = [(role, index) for role in ROLES for index in prepared.roles[role]]
     random.Random(f"examples-{seed}").shuffle(places)
     for role, index in places:
-        by_kind.setdefault(answer_kind(golds[index][0]), []).append((role, index))
-    while num > 0 and by_kind:
-        for kind in [kind for kind in KINDS if kind in by_kind][:num]:
-            yield by_kind[kind].pop()
+        by_rule.setdefault(golds[index][2], []).append((role, index))
+    while num > 0 and by_rule:
+        for rule in sorted(by_rule)[:num]:
+            yield by_rule[rule].pop()
             num -= 1
-            if not by_kind[kind]:
-                del by_kind[kind]
+            if not by_rule[rule]:
+                del by_rule[rule]
 
 
-def _example(prepared: Prepared, index: int, role: str, gold: str, tokens: int | None) -> Example:
+def _example(prepared: Prepared, index: int, role: str, gold: tuple[str, bool, str], tokens: int | None) -> Example:
     row = prepared.rows[index]
-    return Example(row["row_id"], role, row["problem"], gold, answer_kind(gold), row["image"], tokens)
+    return Example(row["row_id"], role, row["problem"], gold[0], gold[2], row["image"], tokens)

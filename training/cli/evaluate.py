@@ -10,33 +10,9 @@ conditions (`training.evaluation.conditions`) tell whether they look, and what s
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from training.cli.evaluation_options import add_options, read_options
-from training.evaluation.evaluate import Outputs, Plan, make_report
-from training.evaluation.report import Report
-from training.evaluation.scoring import Comparison, compare_adapters, evaluate
-
-__all__ = ["Comparison", "Outputs", "Plan", "compare_adapters", "evaluate", "make_report", "report"]
-
-
-def report(
-    base: str | Path = "starter",
-    adapter: str | Path | None = None,
-    num_rows: int | None = None,
-    *,
-    target: Path | None = None,
-    plots: Path | None = None,
-    completions: bool = False,
-    **settings: Any,
-) -> Report:
-    """Evaluate with progress, print the tables, and write them to `target` as JSON and to the folder `plots`.
-
-    `base` is a local path, a Hub id or `starter`; `adapter` a path; `settings` are the other fields of `Plan`.
-    """
-    plan = Plan(str(base), adapter=adapter, num_rows=num_rows, **settings)
-    return make_report(plan, Outputs(target, plots, completions))
+from training.evaluation.evaluate import make_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Evaluate as the options say."""
+    """Evaluates as the options say."""
     make_report(*read_options(args))
     return 0

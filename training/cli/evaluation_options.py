@@ -1,4 +1,4 @@
-"""The options of `python -m training evaluate`, and the plan that they make."""
+"""The options of `python -m training evaluate`, and the evaluation that they make."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values, option
 from training.config.run_config import RunConfig
 from training.evaluation.conditions import CONDITIONS, GROUPS, choose_conditions
-from training.evaluation.evaluate import Outputs, Plan
+from training.evaluation.evaluate import MIN_TOKENS, EvaluationConfig, Outputs, run_evaluation, run_outputs
 from training.evaluation.held_out import ROLES
 from training.evaluation.report import COMPARED
-from training.evaluation.run_evaluation import MIN_TOKENS, outputs_of_run, plan_of_run
 from training.runs.folder import RunFolder
 
 
@@ -46,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser, "data (the starter problems unless one of these is given)")
 
 
-def read_options(args: argparse.Namespace) -> tuple[Plan, Outputs]:
+def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
     """What to evaluate and where to put it; raises `UserError` for what cannot be."""
     data = data_values(args)
     common = {
@@ -62,19 +61,21 @@ def read_options(args: argparse.Namespace) -> tuple[Plan, Outputs]:
     if folder and config:
         if data:
             raise UserError(f"--run takes the data from the run; leave {option(f'data.{next(iter(data))}')} out")
-        plan = _plan_of_run(args, folder, config, common)
+        evaluation = _run_evaluation(args, folder, config, common)
     else:
-        plan = Plan(
+        evaluation = EvaluationConfig(
             base=args.base or "starter",
             adapter=_adapter(args.adapter, args.base or "starter"),
             data=read_data_config(**data) if data else None,
             **({"max_new_tokens": MIN_TOKENS} | common),
         )
-    _check_conditions(args, plan)
-    return plan, _outputs(args, plan, folder)
+    _check_conditions(args, evaluation)
+    return evaluation, _outputs(args, evaluation, folder)
 
 
-def _plan_of_run(args: argparse.Namespace, folder: RunFolder, config: RunConfig, common: dict[str, Any]) -> Plan:
+def _run_evaluation(
+    args: argparse.Namespace, folder: RunFolder, config: RunConfig, common: dict[str, Any]
+) -> EvaluationConfig:
     adapter: str | Path | None = folder.adapter if args.adapter is None else _adapter(args.adapter, config.base)
     if adapter == folder.adapter and not (folder.adapter / "adapter_config.json").is_file():
         checkpoint = folder.newest_checkpoint()
@@ -85,7 +86,7 @@ def _plan_of_run(args: argparse.Namespace, folder: RunFolder, config: RunConfig,
         )
     if args.base:  # the run's revision is of the run's base
         common |= {"base": args.base, "revision": args.base_revision}
-    return plan_of_run(config, adapter, **common)
+    return run_evaluation(config, adapter, **common)
 
 
 def _adapter(given: str | None, base: str) -> str | Path | None:
@@ -96,19 +97,19 @@ def _adapter(given: str | None, base: str) -> str | Path | None:
     return own if own.is_dir() else None
 
 
-def _check_conditions(args: argparse.Namespace, plan: Plan) -> None:
+def _check_conditions(args: argparse.Namespace, evaluation: EvaluationConfig) -> None:
     """A condition that was asked for by name, and needs an adapter, is not left out silently."""
-    named = [c.name for c in plan.conditions if c.tuned and c.name in args.conditions]
-    if named and not plan.adapter:
+    named = [c.name for c in evaluation.conditions if c.tuned and c.name in args.conditions]
+    if named and not evaluation.adapter:
         raise UserError(f"the condition {named[0]} needs an adapter; give --adapter, or leave it out")
 
 
-def _outputs(args: argparse.Namespace, plan: Plan, folder: RunFolder | None) -> Outputs:
+def _outputs(args: argparse.Namespace, evaluation: EvaluationConfig, folder: RunFolder | None) -> Outputs:
     """A run's own report goes beside its adapter (the page reads it there), one on validation rows to its folder."""
     target, plots = args.output, None if args.plots in (None, "none") else Path(args.plots)
-    whole = set(COMPARED) <= {c.name for c in plan.conditions}
-    if folder and target is None and whole and plan.adapter == folder.adapter:
-        own = outputs_of_run(folder, plan.role)
+    whole = set(COMPARED) <= {c.name for c in evaluation.conditions}
+    if folder and target is None and whole and evaluation.adapter == folder.adapter:
+        own = run_outputs(folder, evaluation.role)
         target, default_plots = own.target, own.plots
     else:
         default_plots = target.absolute().parent if target else None

@@ -130,7 +130,8 @@ class Report:
             self.difference("lenient", pair=pair) if pair in self.pairs else None
             for pair in (AGAINST_FORCED, AGAINST_DIRECT)
         )
-        return verdict(*(self.difference(measure) for measure in MEASURES), forced, direct)
+        form, strict, lenient = (self.difference(measure) for measure in MEASURES)
+        return verdict(form, strict, lenient, forced, direct)
 
     def pass_at(self, condition: str, measure: str) -> dict[int, Estimate]:
         """pass@k of a sampled condition, for k = 1, 2, 4, … and all of its samples."""

@@ -15,8 +15,8 @@ from inference.common.errors import UserError
 from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
-from training.evaluation.evaluation_fingerprint import base_commit, model_digest
 from training.runs.folder import RunFolder, write_whole
+from training.runs.provenance import base_commit, model_digest
 
 ROLES = ("train", "validation", "test")
 

@@ -28,11 +28,10 @@ from training.config.run_config import RunConfig
 from training.data.curriculum import order_by_difficulty
 from training.data.dataset import Splits, load_rows
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
-from training.evaluation.compare import conclude_aloud
-from training.evaluation.curve import draw_curve
-from training.evaluation.evaluate import make_report
+from training.evaluation.compare import conclude_run
+from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
+from training.evaluation.plots import draw_rewards
 from training.evaluation.promotion_rule import read_request
-from training.evaluation.run_evaluation import outputs_of_run, plan_of_run
 from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
@@ -44,8 +43,8 @@ from training.pipeline.run_log import Logged
 from training.pipeline.signals import Stop, StopAsked
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
-from training.runs.hardware import hardware
 from training.runs.processes import Identity, boot_seconds
+from training.runs.provenance import hardware
 
 log = logging.getLogger(__name__)
 OTHER_PROCESS = "process "
@@ -125,10 +124,10 @@ class Life:
             self._train()
         if self.config.eval_rows and is_main_process() and not (self.folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
-            make_report(plan_of_run(self.config, self.folder.adapter), outputs_of_run(self.folder))
+            make_report(run_evaluation(self.config, self.folder.adapter), run_outputs(self.folder))
         if is_main_process() and (self.config.eval_rows or read_request(self.folder.path)):
             self._enter("comparing it with the served adapter")
-            conclude_aloud(self.folder.path)
+            conclude_run(self.folder.path)
         self._count()
         if self.publishing is not None:
             self.publishing.result()
@@ -223,7 +222,7 @@ class Life:
     def _make_adapter(self, splits: Splits) -> None:
         """The last checkpoint, or the best of all."""
         folder = self.folder
-        draw_curve(folder.history(), folder.path / "rewards.png")
+        draw_rewards(folder.history(), folder.path / "rewards.png")
         if self.config.choose_checkpoint:
             self._enter("choosing the checkpoint")
             step = choose_checkpoint(self.config, folder, splits.validation)

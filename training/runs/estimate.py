@@ -138,7 +138,7 @@ def _kind(config: RunConfig | None) -> Any:
 
 
 def _this_hardware() -> str:
-    from training.runs.hardware import hardware_name  # it loads torch
+    from training.runs.provenance import hardware_name  # it loads torch
 
     return hardware_name()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training.audit.page import THUMBNAIL_SIDE, escape, render_page
-from training.audit.report import AuditReport, Example, Gold, Kind, Spread
+from training.audit.report import AuditReport, Example, Gold, Spread
 from training.data.dropped import Drop, Dropped
 from training.evaluation.statistics import share
 
@@ -35,7 +35,6 @@ def report(text: str = "plain", **changes: Any) -> AuditReport:
         "about": {"dataset": text, "revision": text, "split": "train[:5%]", "seed": 42},
         "kept": {"train": 7, "validation": 1, "test": 2},
         "dropped": Dropped([Drop("train", "train[3]", "picture refused", text)]),
-        "kinds": {"letter": Kind(6, 6), "words": Kind(4, 3)},
         "rules": {"same choice": 6, text: 4},
         "verified": share([True] * 9 + [False]),
         "unverified": [Gold("train-3", text, text)],

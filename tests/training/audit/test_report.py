@@ -30,7 +30,7 @@ def test_spread(values: list[int]) -> None:
 
 def test_json_has_everything_and_no_pictures() -> None:
     data = json.loads(json.dumps(report(rollouts=ROLLOUTS).to_json()))
-    assert data["kinds"]["words"] == {"rows": 4, "verified": 3}
+    assert data["rules"]["same choice"] == 6 and "kinds" not in data
     assert data["dropped"]["counts"] == {"picture refused": 1}
     assert data["rollouts"]["completions_per_second"] == 2.0
     assert data["prompts"]["prompt"]["p95"] == 3 and data["projection"] is None

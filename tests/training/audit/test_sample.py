@@ -9,7 +9,7 @@ from typing import Any
 from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
 from training.audit.sample import Plan, sample_rollouts
-from training.runs.hardware import hardware_name
+from training.runs.provenance import hardware_name
 
 PLAN = Plan(
     num_generations=4,

@@ -13,11 +13,11 @@ from inference.common.errors import UserError
 from tests.support import datasets_on_disk
 from tests.support.samples import STARTER
 from training import __main__ as command_line
-from training.cli import evaluate as module
 from training.config.run_config import load_config
-from training.evaluation import evaluate as evaluation_report
-from training.evaluation.evaluation_fingerprint import model_digest, rows_digest
+from training.evaluation import evaluate as module
+from training.evaluation.held_out import rows_digest
 from training.runs.folder import RunFolder
+from training.runs.provenance import model_digest
 
 FAST = ["--rows", "2", "--max-new-tokens", "8", "--batch-size", "2"]
 BASE_ONLY = [*FAST, "--conditions", "base-thinking", "--adapter", "none"]
@@ -56,7 +56,7 @@ def test_killed_and_given_again(
     assert run(*options, "--output", tmp_path / "whole.json") == 0
     killed = tmp_path / "killed.json"
     with monkeypatch.context() as stopped:
-        stopped.setattr(evaluation_report, "evaluate", stopping_after(2))
+        stopped.setattr(module, "evaluate", stopping_after(2))
         assert run(*options, "--output", killed) == 130
     assert not killed.exists() and len(list(tmp_path.glob("killed.*.parts.jsonl"))) == 1
     capsys.readouterr()
@@ -76,6 +76,7 @@ def test_killed_and_given_again(
 
 def stopping_after(num: int) -> Any:
     """`evaluate` that is interrupted after so many batches."""
+    evaluate = module.evaluate
 
     def stopped(*args: Any, **options: Any) -> Any:
         calls = 0
@@ -86,7 +87,7 @@ def stopping_after(num: int) -> Any:
             if calls == num:
                 raise KeyboardInterrupt
 
-        return module.evaluate(*args, **(options | {"progress": progress}))
+        return evaluate(*args, **(options | {"progress": progress}))
 
     return stopped
 
@@ -194,8 +195,8 @@ def test_wrong_commands_show_the_usage(argv: list[str], capsys: pytest.CaptureFi
 
 
 def test_a_path_of_this_machine_stays_out_of_the_record(tmp_path: Path) -> None:
-    assert evaluation_report._shown_name(str(tmp_path)) == tmp_path.name
-    assert evaluation_report._shown_name("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert module._shown_name(str(tmp_path)) == tmp_path.name
+    assert module._shown_name("Qwen/Qwen2.5-VL-3B-Instruct") == "Qwen/Qwen2.5-VL-3B-Instruct"
 
 
 def test_fingerprints_tell_models_and_rows_apart(tmp_path: Path, problems: Any) -> None:
@@ -210,6 +211,6 @@ def test_fingerprints_tell_models_and_rows_apart(tmp_path: Path, problems: Any) 
     assert len(digests) == 3
 
 
-def test_a_plan_is_checked_when_it_is_made() -> None:
+def test_an_evaluation_is_checked_when_it_is_made() -> None:
     with pytest.raises(UserError, match="--batch-size is 0"):
-        module.Plan(batch_size=0)
+        module.EvaluationConfig(batch_size=0)

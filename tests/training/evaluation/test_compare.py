@@ -18,7 +18,7 @@ from tests.support.datasets_on_disk import write_folder
 from tests.support.samples import perturbed_adapter
 from training.config.run_config import load_config
 from training.evaluation.compare import compare_with_served, conclude
-from training.evaluation.scoring import _Asking
+from training.evaluation.scoring import _Asker
 from training.runs.folder import RunFolder
 
 ROWS = 16
@@ -58,15 +58,15 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     first = finished(home, "first", request={"promote": True, "asked_by": "alice"})
 
     asked: list[int] = []
-    complete = _Asking.complete
+    complete = _Asker.complete
 
-    def stopping(self: _Asking, *args: Any) -> Any:
+    def stopping(self: _Asker, *args: Any) -> Any:
         if asked:
             raise KeyboardInterrupt  # a kill after the first side
         asked.append(1)
         return complete(self, *args)
 
-    monkeypatch.setattr(_Asking, "complete", stopping)
+    monkeypatch.setattr(_Asker, "complete", stopping)
     with pytest.raises(KeyboardInterrupt):
         conclude(first, settings=settings, engine=engine)
     assert not (first / "adapter" / "comparison.json").exists() and serving(settings).path is None
@@ -84,7 +84,7 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     assert (serving(settings).path / "comparison.json").is_file()  # type: ignore[operator]
     assert conclude(first, settings=settings) == found, "nothing is asked, and nothing done, a second time"
 
-    monkeypatch.setattr(_Asking, "complete", complete)
+    monkeypatch.setattr(_Asker, "complete", complete)
     worse = perturbed_adapter(tmp_path / "worse", strength=0.5)
     second = finished(home, "second", worse, {"promote": True})
     found = conclude(second, settings=settings, engine=engine)
@@ -95,7 +95,7 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     promote(home, worse, "alice", settings=settings)  # by hand, whatever the figures
     third = finished(home, "third")
     found = conclude(third, settings=settings, engine=engine)
-    assert found["is_better"] is True and found["decision"] == "waits" and "nobody asked" in found["outcome"]
+    assert found["is_better"] is True and found["decision"] == "waits" and "was not requested" in found["outcome"]
     assert serving(settings).digest == adapter_digest(worse)
     found = conclude(
         third, True, settings=settings.model_copy(update={"adapter_is_pinned": True, "adapter": str(worse)})

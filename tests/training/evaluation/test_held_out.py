@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference.common.errors import UserError
 from tests.support import datasets_on_disk
@@ -15,9 +18,12 @@ from tests.support.hub.repos import Hub
 from training.config.data_config import read_data_config
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
-from training.evaluation.held_out import load_held_out, majority_baselines
+from training.evaluation.held_out import load_held_out, majority_baselines, sizes_and_keys, swap
 from training.grading.grader import gold_answer
 from training.starter.problems import load_problems
+
+SIZES = [(28, 28), (29, 28), (56, 56), (448, 448), (1280, 720), (720, 1280), (3, 3)]
+ROWS = st.lists(st.tuples(st.sampled_from(SIZES), st.integers(0, 12)), min_size=2, max_size=40)
 
 
 def folder_config(tmp_path: Path, **values: Any) -> Any:
@@ -74,7 +80,7 @@ def test_most_frequent_train_answer(tmp_path: Path) -> None:
     [
         ("train", None, "--role is train: rows that were trained on show nothing; choose test or validation"),
         ("validation", None, "no validation rows as it is split; give --validation-rows"),
-        ("test", 0, "0 rows were asked for"),
+        ("test", 0, "the number of rows is 0; give at least 1"),
     ],
 )
 def test_what_cannot_be_had(tmp_path: Path, role: str, num_rows: int | None, message: str) -> None:
@@ -102,3 +108,35 @@ def test_the_recipes_validation_is_200_rows_outside_its_slice(hub: Hub, hub_clie
     assert (positions["train"], positions["test"]) == (cut["train"]["at"], cut["test"]["at"])
     assert len(set(positions["validation"])) == 200 and min(positions["validation"]) >= 20
     assert len(load_held_out(recipe, "validation").rows) == 200 and len(load_held_out(recipe, "test").rows) == 4
+
+
+@given(rows=ROWS, seed=st.integers(0, 9))
+def test_everyone_gets_another_picture_and_none_is_lost(rows: list[tuple[tuple[int, int], int]], seed: int) -> None:
+    sizes, keys = [size for size, _ in rows], [f"{size}-{number}" for size, number in rows]
+    most = Counter(keys).most_common(1)[0][1]
+    if 2 * most > len(rows):
+        with pytest.raises(UserError, match=f"{most} have the same picture"):
+            swap(sizes, keys, seed)
+        return
+    partners = swap(sizes, keys, seed)
+    assert sorted(partners) == list(range(len(rows)))
+    assert all(keys[row] != keys[partner] for row, partner in enumerate(partners))
+    assert partners == swap(sizes, keys, seed)
+
+
+def test_pictures_of_one_size_trade_among_themselves() -> None:
+    sizes = [(28, 28), (448, 448)] * 10 + [(29, 28), (28, 29)]
+    partners = swap(sizes, [str(i) for i in range(22)], seed=1)
+    assert {sizes[partners[i]] for i in range(20) if sizes[i] == (448, 448)} == {(448, 448)}
+    assert {sizes[partners[i]] for i in (20, 21)} == {(29, 28), (28, 29)}, "two of about one size trade with each other"
+    assert partners != swap(sizes, [str(i) for i in range(22)], seed=2)
+
+
+def test_a_picture_without_its_like_joins_the_next_larger() -> None:
+    assert sorted(swap([(3, 3), (448, 448), (448, 448)], ["a", "b", "c"], seed=0)) == [0, 1, 2]
+
+
+def test_sizes_and_keys_of_rows(problems: Any) -> None:
+    sizes, keys = sizes_and_keys(problems.select([0, 1, 0]))
+    assert sizes == [(448, 448)] * 3
+    assert keys[0] == keys[2] != keys[1]

@@ -11,8 +11,7 @@ from PIL import Image
 from inference.adapters.record import _accuracy
 from training.evaluation.conditions import GROUPS
 from training.evaluation.plots import draw_plots
-from training.evaluation.report import MAX_KINDS, Outcome, Report
-from training.evaluation.report_text import table
+from training.evaluation.report import MAX_KINDS, Outcome, Report, table
 from training.evaluation.statistics import share
 
 
@@ -34,24 +33,24 @@ def made_up() -> Report:
         },
         about={"num_rows": 100},
         baselines={"majority": share([True] * 10 + [False] * 90)},
-        answer_kinds=["integer" if i < 90 else "letter" for i in range(100)],
     )
 
 
 def test_shares_and_differences_by_kind() -> None:
     report = made_up()
-    assert list(report.by_kind) == ["bars", "shapes"] and list(report.by_answer_kind) == ["letter", "integer"]
+    assert list(report.by_kind) == ["bars", "shapes"]
     assert report.estimate("base-thinking", "lenient", report.by_kind["bars"]).value == 0.5
     assert report.difference("lenient").value == pytest.approx(0.3)
     assert (report.difference("lenient").gained, report.difference("lenient").lost) == (30, 0)
-    assert report.difference("lenient", report.by_answer_kind["letter"]).value == 0
     assert report.pairs == [
         ("adapter-thinking", "base-thinking"),
         ("adapter-thinking", "base-direct"),
         ("base-thinking", "base-direct"),
         ("adapter-swapped", "adapter-thinking"),
     ]
-    assert report.verdict is not None and report.verdict.startswith("The adapter reasons better: on the same 100 rows")
+    assert report.verdict is not None and report.verdict.startswith(
+        "The adapter is right more often: on the same 100 rows"
+    )
 
 
 def test_json_has_what_the_page_reads_and_all_else() -> None:
@@ -59,9 +58,8 @@ def test_json_has_what_the_page_reads_and_all_else() -> None:
     assert _accuracy(data, "adapter-thinking") == 0.8 and _accuracy(data, "base-thinking") == 0.5
     assert data["about"]["num_rows"] == 100
     assert data["differences"]["lenient"]["overall"]["p_value"] == pytest.approx(1.863e-9)
-    assert data["differences_by_answer_kind"]["lenient"]["integer"]["gained"] == 30
     assert data["conditions"]["adapter-thinking"]["bars"]["mean_tokens"] == 10
-    assert data["by_answer_kind"]["adapter-thinking"]["letter"]["lenient"]["value"] == 0
+    assert not {"by_answer_kind", "differences_by_answer_kind"} & set(data)
     assert data["smallest_difference"] == pytest.approx(0.1507, abs=1e-3)
     assert data["verdict"] == made_up().verdict
     direct = next(c for c in data["comparisons"] if c["before"] == "base-direct")
@@ -72,14 +70,14 @@ def test_json_has_what_the_page_reads_and_all_else() -> None:
 
 def test_tables() -> None:
     text = made_up().markdown()
-    assert text.startswith("**The adapter reasons better")
+    assert text.startswith("**The adapter is right more often")
     lines = text.splitlines()
     direct = next(line for line in lines if line.startswith("| base-direct"))
     assert "not asked for" in direct and "40.0 % (" in direct
     change = next(line for line in lines if "adapter-thinking less base-thinking" in line and line.startswith("|"))
     assert "+30.0 (" in change and "| 30     | 0    | < 0.001 |" in change
     assert "show with a power of 80 % at 5 %" in text
-    assert "Lenient accuracy by kind of answer:" in text and "| rows " in text
+    assert "Lenient accuracy by kind of problem:" in text and "| rows " in text
     assert "- majority: 10.0 % (" in text
 
 
@@ -122,7 +120,7 @@ def test_samples_of_each_row() -> None:
 
 def test_plots_are_pictures_whatever_the_names(tmp_path: Path) -> None:
     kinds = ["$\\frac", "bars"] * 50
-    paths = draw_plots(Report(kinds, made_up().outcomes, answer_kinds=made_up().answer_kinds), tmp_path, "evaluation")
+    paths = draw_plots(Report(kinds, made_up().outcomes), tmp_path, "evaluation")
     assert [path.name for path in paths] == ["evaluation-accuracy.png", "evaluation-differences.png"]
     for path in paths:
         with Image.open(path) as picture:
@@ -134,7 +132,7 @@ def test_plots_are_pictures_whatever_the_names(tmp_path: Path) -> None:
 
 def test_every_condition_can_stand_in_a_report() -> None:
     report = Report(["all"] * 4, {name: outcomes(True, False, True, True) for name in GROUPS["all"]})
-    assert len(report.pairs) == len(GROUPS["all"]), "each condition but the first is compared, the adapter twice"
+    assert len(report.pairs) == len(GROUPS["all"]) + 1, "each but the first is compared, the adapter three times"
     assert report.verdict is not None and "4 rows cannot tell" in report.verdict
 
 

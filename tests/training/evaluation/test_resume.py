@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from inference.common.errors import UserError
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
-from training.evaluation.resume import Parts, Said, others_beside
+from training.evaluation.resume import KeptCompletion, Parts, others_beside
 
 FINGERPRINT = {"base": "b", "adapter": "a", "rows": "r", "settings": {"seed": 0}}
-TEXTS = [Said("<think>3 + 4 = 7.</think>\n<answer>7</answer>", 12, False), Said("½ \ud800 \u2028 |", 3, True)]
+TEXTS = [
+    KeptCompletion("<think>3 + 4 = 7.</think>\n<answer>7</answer>", 12, False),
+    KeptCompletion("½ \ud800 \u2028 |", 3, True),
+]
 
 
 def test_what_was_added_is_there_again(tmp_path: Path) -> None:

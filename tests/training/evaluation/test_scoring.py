@@ -1,4 +1,4 @@
-"""Evaluation on an engine: what each condition asks, resumption, and two adapters on the same rows."""
+"""Evaluation on an engine: what each condition asks, resumption, grading with the real grader, and majority votes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
 from tests.support.samples import STARTER
 from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
-from training.evaluation.resume import Parts
-from training.evaluation.scoring import compare_adapters, evaluate
+from training.evaluation.report import Outcome
+from training.evaluation.resume import KeptCompletion, Parts
+from training.evaluation.scoring import evaluate, judge, majority_votes
+
+SOLUTION = "<think>3 + 4 = 7.</think>\n\n<answer>7</answer>"
 
 
 class Witness:
@@ -132,7 +135,7 @@ def test_the_starter_on_sixteen_rows(engine: Engine, tuned: str) -> None:
     right, swapped = (one.estimate(name, "lenient").value for name in ("adapter-thinking", "adapter-swapped"))
     assert right > 0.25 and swapped < right
     assert all(o.strict == o.lenient and not o.well_formed for o in one.outcomes["base-direct"])
-    assert one.verdict and one.kinds == rows["kind"] and len(one.answer_kinds) == 16
+    assert one.verdict and one.kinds == rows["kind"] and len(one.kinds) == 16
     assert one.about["num_rows"] == 16 and "| base-direct " in one.markdown()
 
 
@@ -146,14 +149,50 @@ def test_an_adapter_with_a_system_prompt_of_its_own_is_asked_with_it(problems: A
     assert asked["base-thinking"] == THINK_PROMPT and "differences are those of both" in report.markdown()
 
 
-def test_two_adapters_on_the_same_rows(engine: Engine, tuned: str, problems: Any) -> None:
-    options: dict[str, Any] = {"max_new_tokens": 48, "batch_size": 12}
-    same = compare_adapters(engine, problems, tuned, tuned, **options)
-    assert (same.strict.gained, same.strict.lost, same.lenient.value, same.lenient.p_value) == (0, 0, 0.0, 1.0)
-    against_base = compare_adapters(engine, problems, None, tuned, **options)
-    report = evaluate(engine, problems, choose_conditions(["main"]), adapter=tuned, **options)
-    assert against_base.format == report.difference("format")
-    assert against_base.strict == report.difference("strict")
-    assert against_base.lenient == report.difference("lenient")
-    with pytest.raises(UserError, match="no adapter 'another'"):
-        compare_adapters(engine, problems, tuned, "another", **options)
+@pytest.mark.parametrize(
+    ("text", "is_direct", "form", "strict", "lenient"),
+    [
+        ("<think>3 + 4 = 7.</think> <answer>7</answer>", False, True, True, True),
+        ("<think>3 + 4 = 7.</think> <answer>8</answer>", False, True, False, False),
+        ("There are 3 and 4. 3 + 4 = 7.", False, False, False, True),
+        ("<think>It is 7.", False, False, False, True),
+        ("7", False, False, False, True),
+        ("7", True, False, True, True),
+        ("7.0", True, False, True, True),
+        ("8", True, False, False, False),
+        ("7 or 8", True, False, False, False),
+        ("", True, False, False, False),
+        ("", False, False, False, False),
+    ],
+)
+def test_judge(text: str, is_direct: bool, form: bool, strict: bool, lenient: bool) -> None:
+    (found,) = judge([SOLUTION], [KeptCompletion(text, 5, True)], is_direct)
+    assert found == Outcome(form, strict, lenient, 5, True, text)
+
+
+def test_order_is_kept_and_the_same_text_may_come_again() -> None:
+    texts = ["<answer>7</answer>", "<answer>8</answer>", "<answer>7</answer>", "so 7"]
+    solutions = [SOLUTION, SOLUTION, "<answer>8</answer>", SOLUTION]
+    found = judge(solutions, [KeptCompletion(text, 1, False) for text in texts], False)
+    assert [(o.strict, o.lenient) for o in found] == [(True, True), (False, False), (False, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "right"),
+    [
+        (["1/2", "0.5", "0.7", "0.7", "\\frac{1}{2}"], True),  # three of one value, in three dresses
+        (["0.7", "0.7", "0.7", "1/2", "0.5"], False),
+        (["1/2", "0.7"], True),  # as many votes: the first
+        (["0.7", "1/2"], False),
+        (["", "", "", "0.5"], True),  # who says nothing has no vote
+        (["", ""], False),
+        (["0.5"], True),
+    ],
+)
+def test_majority(answers: list[str], right: bool) -> None:
+    said = [
+        KeptCompletion(f"<think>Look.</think><answer>{answer}</answer>" if answer else "", 5, False)
+        for answer in answers
+    ]
+    row = judge(["<answer>1/2</answer>"] * len(said), said, False)
+    assert majority_votes([row]) == [right]

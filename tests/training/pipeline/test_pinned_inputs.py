@@ -14,9 +14,9 @@ from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import Splits, load_rows
-from training.evaluation.evaluation_fingerprint import model_digest
 from training.pipeline.pinned_inputs import check_sources, pin
 from training.runs.folder import RunFolder
+from training.runs.provenance import model_digest
 
 
 @pytest.fixture

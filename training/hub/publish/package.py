@@ -167,11 +167,11 @@ def _publication(key: str, item: Item, digest: str, evaluation: dict[str, Any]) 
 
 
 def _curve(facts: Facts) -> bytes:
-    from training.evaluation.curve import draw_curve
+    from training.evaluation.plots import draw_rewards
 
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / CURVE
-        draw_curve(facts.history, picture)
+        draw_rewards(facts.history, picture)
         return picture.read_bytes()
 
 
