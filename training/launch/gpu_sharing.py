@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class _Line(Protocol):
-    """What is asked of `inference.server.queue.Line`."""
+    """What is asked of `inference.server.queue.RequestQueue`."""
 
     engine: Any
 

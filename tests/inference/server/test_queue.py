@@ -1,4 +1,4 @@
-"""Places in the line: who may have one, and how one becomes free. An engine that never comes keeps all waiting."""
+"""The visitors' queue: places, limits, stops and errors. An engine that never comes keeps all waiting."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ ROWS = [Request(Image.new("RGB", (28, 28)), "How many?")]
 
 
 @pytest.fixture
-def line() -> Iterator[RequestQueue]:
+def queue() -> Iterator[RequestQueue]:
     """One whose engine is still loading, and then fails to."""
     ready = threading.Event()
 
@@ -41,76 +42,78 @@ def line() -> Iterator[RequestQueue]:
     ready.set()
 
 
-def test_stop_frees_every_place_while_the_engine_loads(line: RequestQueue) -> None:
-    jobs = [line.submit(ROWS) for _ in range(4)]
-    assert [job.ahead for job in jobs] == [0, 1, 2, 3]
-    for job in jobs:
-        job.stop()
-        assert job.wait(0) and job.error is None
-    assert line.num_waiting == 0
-    line.submit(ROWS)
+def test_stop_frees_every_place_while_the_engine_loads(queue: RequestQueue) -> None:
+    submissions = [queue.submit(ROWS) for _ in range(4)]
+    assert [submission.ahead for submission in submissions] == [0, 1, 2, 3]
+    for submission in submissions:
+        submission.stop()
+        assert submission.wait(0) and submission.error is None
+    assert queue.num_waiting == 0
+    queue.submit(ROWS)
 
 
-def test_a_visitor_has_some_places_and_others_have_theirs(line: RequestQueue) -> None:
+def test_a_visitor_has_some_places_and_others_have_theirs(queue: RequestQueue) -> None:
     for session in ("a", "b"):
-        line.submit(ROWS, Visitor("one", session))
-    for take in (lambda: line.admit(Visitor("one", "c")), lambda: line.submit(ROWS, Visitor("one", "c"))):
+        queue.submit(ROWS, Visitor("one", session))
+    for take in (lambda: queue.admit(Visitor("one", "c")), lambda: queue.submit(ROWS, Visitor("one", "c"))):
         with pytest.raises(Busy, match="2 questions of yours"):
             take()
-    line.submit(ROWS, Visitor("two", "d"))
-    line.submit(ROWS, Visitor("three", "e"))
+    queue.submit(ROWS, Visitor("two", "d"))
+    queue.submit(ROWS, Visitor("three", "e"))
     with pytest.raises(Busy, match="3 questions are waiting or being answered already; try again in a minute"):
-        line.admit(Visitor("four", "f"))
+        queue.admit(Visitor("four", "f"))
 
 
 def test_a_minute_has_so_many_questions() -> None:
-    line = RequestQueue(lambda: threading.Event().wait(), DEFAULT_LIMITS.model_copy(update={"questions_per_minute": 3}))  # type: ignore[arg-type,return-value]
+    queue = RequestQueue(
+        lambda: threading.Event().wait(), DEFAULT_LIMITS.model_copy(update={"questions_per_minute": 3})
+    )  # type: ignore[arg-type,return-value]
     for _ in range(3):
-        line.admit(Visitor("one"))
+        queue.admit(Visitor("one"))
     with pytest.raises(Busy, match="3 questions in a minute"):
-        line.admit(Visitor("one"))
-    line.admit(Visitor("two"))
+        queue.admit(Visitor("one"))
+    queue.admit(Visitor("two"))
 
 
-def test_whoever_leaves_frees_the_place(line: RequestQueue) -> None:
-    first, second = line.submit(ROWS, Visitor("one", "page")), line.submit(ROWS, Visitor("one", "other page"))
-    line.disconnect("page")
+def test_whoever_leaves_frees_the_place(queue: RequestQueue) -> None:
+    first, second = queue.submit(ROWS, Visitor("one", "page")), queue.submit(ROWS, Visitor("one", "other page"))
+    queue.disconnect("page")
     assert first.wait(0) and not second.wait(0) and second.ahead == 0
-    late = line.submit(ROWS, Visitor("one", "page", asked_at=0.0))  # asked before the page was closed
+    late = queue.submit(ROWS, Visitor("one", "page", asked_at=0.0))  # asked before the page was closed
     assert late.wait(0)
-    line.disconnect("")
-    assert not line.submit(ROWS, Visitor("one", "page")).wait(0)  # the page was opened again
+    queue.disconnect("")
+    assert not queue.submit(ROWS, Visitor("one", "page")).wait(0)  # the page was opened again
 
 
-def test_who_waits_for_an_engine_that_does_not_come_is_told(line: RequestQueue) -> None:
-    job = line.submit(ROWS)
-    assert line.state is EngineState.LOADING
-    line.fail()  # type: ignore[attr-defined]
+def test_who_waits_for_an_engine_that_does_not_come_is_told(queue: RequestQueue) -> None:
+    submission = queue.submit(ROWS)
+    assert queue.state is EngineState.LOADING
+    queue.fail()  # type: ignore[attr-defined]
     with pytest.raises(Busy, match="could not be loaded") as told:
-        list(watch(job, "", grade_lenient))
+        list(watch(submission, "", grade_lenient))
     assert "secret" not in str(told.value)
     with pytest.raises(UserError, match="no engine"):
-        line.wait_loaded(WAIT_SECONDS)
-    assert line.state is EngineState.FAILED
+        queue.wait_loaded(WAIT_SECONDS)
+    assert queue.state is EngineState.FAILED
     with pytest.raises(Busy):
-        line.admit(Visitor("one"))
+        queue.admit(Visitor("one"))
 
 
-def test_a_line_that_closes_tells_everybody(line: RequestQueue) -> None:
-    job = line.submit(ROWS)
-    line.close("Come back later.")
+def test_a_line_that_closes_tells_everybody(queue: RequestQueue) -> None:
+    submission = queue.submit(ROWS)
+    queue.close("Come back later.")
     with pytest.raises(Busy, match="Come back later"):
-        list(watch(job, "", grade_lenient))
+        list(watch(submission, "", grade_lenient))
     with pytest.raises(Busy, match="Come back later"):
-        line.submit(ROWS)
-    assert line.state is EngineState.STOPPING
+        queue.submit(ROWS)
+    assert queue.state is EngineState.STOPPING
 
 
 LENGTH = 3
 
 
-class Gate:
-    """A real engine behind a line; the tower tells how many pictures each of its passes has, and may be held up."""
+class HeldEngine:
+    """A real engine behind a queue; the tower tells how many pictures each of its passes has, and may be held up."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.passes: list[int] = []
@@ -126,7 +129,7 @@ class Gate:
             return encode(batch)
 
         monkeypatch.setattr(self.engine.family, "encode", noted)
-        self.line = RequestQueue(self._load)
+        self.queue = RequestQueue(self._load)
 
     def _load(self) -> Engine:
         assert self.may_load.wait(WAIT_SECONDS)
@@ -134,18 +137,18 @@ class Gate:
 
     def together(self, rows: Sequence[Request]) -> list[Submission]:
         """Questions that wait for the engine, which comes then."""
-        jobs = [self.line.submit([row]) for row in rows]
+        submissions = [self.queue.submit([row]) for row in rows]
         self.may_load.set()
-        return jobs
+        return submissions
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate(monkeypatch)
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldEngine]:
+    made = HeldEngine(monkeypatch)
     yield made
     made.may_load.set()
     made.may_encode.set()
-    made.line.close("The test is over.")
+    made.queue.close("The test is over.")
 
 
 def rows() -> list[Request]:
@@ -153,65 +156,81 @@ def rows() -> list[Request]:
     return [Request(p.image.convert("RGB"), p.problem, **options) for p in problems(4, seed=21)]
 
 
-def num_tokens(job: Submission) -> int | None:
-    assert job.wait(WAIT_SECONDS)
-    completion = job.progress()[0].completion
+def num_tokens(submission: Submission) -> int | None:
+    assert submission.wait(WAIT_SECONDS)
+    completion = submission.progress()[0].completion
     return completion.num_tokens if completion is not None else None
 
 
-def test_pictures_of_questions_that_begin_together_are_one_pass(gate: Gate) -> None:
-    jobs = gate.together(rows())
-    assert [num_tokens(job) for job in jobs] == [LENGTH] * 4 and gate.passes == [4]
+def test_pictures_of_questions_that_begin_together_are_one_pass(held: HeldEngine) -> None:
+    submissions = held.together(rows())
+    assert [num_tokens(submission) for submission in submissions] == [LENGTH] * 4 and held.passes == [4]
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_a_broken_picture_is_told_to_its_asker_alone(gate: Gate, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_picture_is_told_to_its_asker_alone(
+    held: HeldEngine, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The processor refuses it, wherever it stands among them."""
     asked = rows()
-    process, broken = gate.engine.family.process, asked[place].image
+    process, broken = held.engine.family.process, asked[place].image
 
     def refuses(image: Any) -> Any:
         if image is broken:
             raise OSError("broken pixels")
         return process(image)
 
-    monkeypatch.setattr(gate.engine.family, "process", refuses)
-    jobs = gate.together(asked)
-    found = [num_tokens(job) for job in jobs]
+    monkeypatch.setattr(held.engine.family, "process", refuses)
+    submissions = held.together(asked)
+    found = [num_tokens(submission) for submission in submissions]
     assert found == [None if i == place else LENGTH for i in range(4)]
-    assert [str(job.error) for job in jobs if job.error] == ["broken pixels"] and jobs[place].error
+    assert [str(submission.error) for submission in submissions if submission.error] == [
+        "broken pixels"
+    ] and submissions[place].error
 
 
-def test_a_pass_that_breaks_for_all_is_made_for_each(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_that_breaks_for_all_is_made_for_each(held: HeldEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many pictures for the memory there is, say."""
-    encode = gate.engine.family.encode
+    encode = held.engine.family.encode
 
     def small(batch: Sequence[Any]) -> Any:
         if len(batch) > 1:
             raise MemoryError("too many at once")
         return encode(batch)
 
-    monkeypatch.setattr(gate.engine.family, "encode", small)
-    assert [num_tokens(job) for job in gate.together(rows())] == [LENGTH] * 4 and gate.passes == [1] * 4
+    monkeypatch.setattr(held.engine.family, "encode", small)
+    assert [num_tokens(submission) for submission in held.together(rows())] == [LENGTH] * 4 and held.passes == [1] * 4
 
 
-def test_a_stop_while_pictures_are_encoded_ends_that_question_alone(gate: Gate) -> None:
-    gate.may_encode.clear()
-    first, second, *others = gate.together(rows())
-    assert gate.encodes.wait(WAIT_SECONDS)
+def test_a_stop_while_pictures_are_encoded_ends_that_question_alone(held: HeldEngine) -> None:
+    held.may_encode.clear()
+    first, second, *others = held.together(rows())
+    assert held.encodes.wait(WAIT_SECONDS)
     second.stop()
     assert not second.wait(0), "it is the engine's by now"
-    gate.may_encode.set()
-    assert [num_tokens(job) for job in (first, *others)] == [LENGTH] * 3
+    held.may_encode.set()
+    assert [num_tokens(submission) for submission in (first, *others)] == [LENGTH] * 3
     assert num_tokens(second) == 0 and second.progress()[0].completion.stopped and second.error is None  # type: ignore[union-attr]
 
 
-def test_a_line_that_waits_keeps_no_question_that_has_ended(gate: Gate) -> None:
+def test_a_line_that_waits_keeps_no_question_that_has_ended(held: HeldEngine) -> None:
     """Nor the adapter and the picture that came with it."""
-    [job] = gate.together(rows()[:1])
-    assert num_tokens(job) == LENGTH
-    kept, deadline = weakref.ref(job), time.monotonic() + WAIT_SECONDS
-    del job
+    [submission] = held.together(rows()[:1])
+    assert num_tokens(submission) == LENGTH
+    kept, deadline = weakref.ref(submission), time.monotonic() + WAIT_SECONDS
+    del submission
     while gc.collect() >= 0 and kept() is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert kept() is None
+
+
+def test_a_question_begins_as_soon_as_the_engine_has_a_free_sequence() -> None:
+    """Beside the other half of a Compare, whose first half has ended."""
+    queue = RequestQueue(lambda: Engine.load(STARTER, max_num_seqs=2))
+    [first, second, third, _] = rows()
+    long: dict[str, Any] = {"max_new_tokens": 400, "min_new_tokens": 400}
+    pair, single = queue.submit([first, replace(second, **long)]), queue.submit([third])
+    assert num_tokens(single) == LENGTH and not pair.wait(0)
+    pair.stop()
+    assert pair.wait(WAIT_SECONDS)
+    queue.close("The test is over.")
