@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from inference.common.files import write_json
-from inference.common.hub_names import ADAPTER_ID
+from inference.common.hub_names import split_revision
 
 FOLDER = "hub"
 REFS = "hub/refs"
@@ -57,10 +57,8 @@ def hub_name(text: str) -> HubName | None:
     >>> hub_name("owner/name@v1")
     HubName(id='owner/name', revision='v1')
     """
-    if len(text) > MAX_NAME_CHARS or not ADAPTER_ID.fullmatch(text) or Path(text).expanduser().is_dir():
-        return None
-    id, _, revision = text.partition("@")
-    return None if ".." in text else HubName(id, revision or None)
+    parts = split_revision(text) if len(text) <= MAX_NAME_CHARS else None
+    return HubName(*parts) if parts and not Path(text).expanduser().is_dir() else None
 
 
 def cached_folder(home: Path, name: HubName) -> Path | None:

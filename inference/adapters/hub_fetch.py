@@ -22,7 +22,7 @@ from inference.adapters.hub_cache import COMMIT, FOLDER, HubName, Ref, cached_fo
 from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, base_problem, read_record
 from inference.common.errors import UserError
 from inference.common.files import exclusive
-from inference.common.hub_errors import Unreachable, refusal
+from inference.common.hub_errors import HubUnreachable, read_error
 from inference.common.settings import Settings
 from inference.model.lora_file import CONFIG_FILE, MAX_WEIGHTS_BYTES, WEIGHTS_FILE
 from inference.prompt.format import THINK_PROMPT
@@ -48,15 +48,15 @@ log = logging.getLogger(__name__)
 def fetch_adapter(text: str, home: Path, base: str) -> Path:
     """The folder of the adapter named `text`, fetched if it is not here; if the Hub is unreachable, the one here.
 
-    Raises `UserError` if the Hub has no such adapter or it cannot be served with `base`, `Unreachable` if the Hub does
-    not answer and the adapter was never fetched.
+    Raises `UserError` if the Hub has no such adapter or it cannot be served with `base`, `HubUnreachable` if the Hub
+    does not answer and the adapter was never fetched.
     """
     name = hub_name(text)
     if name is None:
         raise UserError(f"{text[:200]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
     try:
         folder = _fetch(name, home, base)
-    except Unreachable as error:
+    except HubUnreachable as error:
         cached = cached_folder(home, name)
         if cached is None:
             raise
@@ -115,7 +115,7 @@ def _look_up(name: HubName) -> ModelInfo:
         api = huggingface_hub.HfApi()
         info = api.model_info(name.id, revision=name.revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
     if not COMMIT.fullmatch(str(info.sha)):
-        raise Unreachable(f"The Hub names no commit for {name}. Try again later.")
+        raise HubUnreachable(f"The Hub names no commit for {name}. Try again later.")
     if name.revision and COMMIT.fullmatch(name.revision) and info.sha != name.revision:
         raise UserError(
             f"{name} looks like a commit, but there it is a branch or a tag, which can move. Name the commit, "
@@ -140,7 +140,7 @@ def _download(name: HubName, commit: str, files: dict[str, RepoSibling], folder:
         shutil.rmtree(incoming / "lookthink", ignore_errors=True)
         (incoming / "origin.json").write_text(json.dumps({"adapter": str(name), "commit": commit}), encoding="utf-8")
     except UserError as error:
-        if not isinstance(error, Unreachable):  # else the next attempt continues with what has arrived
+        if not isinstance(error, HubUnreachable):  # else the next attempt continues with what has arrived
             shutil.rmtree(incoming, ignore_errors=True)
         raise
     incoming.rename(folder)
@@ -183,7 +183,7 @@ def _get(name: HubName, commit: str, file: RepoSibling, incoming: Path) -> None:
         )
     if not _matches(path, file):
         shutil.rmtree(incoming, ignore_errors=True)
-        raise Unreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
+        raise HubUnreachable(f"{file.rfilename} of the adapter {name} did not arrive as the Hub has it. Try again.")
 
 
 def _matches(path: Path, file: RepoSibling) -> bool:
@@ -245,7 +245,7 @@ def _hub_errors(name: HubName) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the HTTP library's own errors share no base with Python's
-        in_words = refusal("adapter", str(name), error)
+        in_words = read_error("adapter", str(name), error)
         if in_words is None:
             raise
         raise in_words from error

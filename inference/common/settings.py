@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inference.common.errors import UserError
-from inference.common.hub_names import ADAPTER_ID, HUB_ID
+from inference.common.hub_names import is_hub_name, split_revision
 from inference.common.space_file import (
     DEFAULT_LIMITS,
     DEFAULT_SPACE,
@@ -109,7 +109,7 @@ def _with_bucket(section: TrainingSection, bucket: str) -> TrainingSection:
     """The section with `LOOKTHINK_BUCKET`, by which `python -m training deploy` names the bucket that it made."""
     if not bucket:
         return section
-    if not HUB_ID.fullmatch(bucket):
+    if not is_hub_name(bucket):
         raise UserError(f"LOOKTHINK_BUCKET is {bucket!r}; name a bucket of the Hub as owner/name.")
     return section.model_copy(update={"bucket": bucket})
 
@@ -146,7 +146,7 @@ def _check_base(key: str, value: str) -> str:
         if not (folder / "config.json").is_file():
             raise UserError(f"{key} is {value}, a folder without config.json; name one that holds a model.")
         return str(STARTER) if folder.resolve() == STARTER.resolve() else str(folder)
-    if HUB_ID.fullmatch(value):
+    if is_hub_name(value):
         return value
     raise UserError(f"{key} is {value!r}, neither a folder here nor a Hub id. Use starter, a folder or owner/name.")
 
@@ -155,7 +155,7 @@ def _check_adapter(key: str, value: str) -> str:
     folder = Path(value).expanduser()
     if folder.is_dir():
         return str(folder)
-    if ADAPTER_ID.fullmatch(value):
+    if split_revision(value):
         return value
     raise UserError(
         f"{key} is {value!r}, neither a folder here nor on the Hub. Name one, owner/name or owner/name@revision."

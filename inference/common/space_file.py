@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from inference.common.errors import UserError
-from inference.common.hub_names import MAX_HUB_CHARS, is_hub_name
+from inference.common.hub_names import MAX_CHARS, is_hub_name
 from inference.common.validation import Contradiction, Section, Strict, explain
 from inference.common.yaml_file import LinedYaml
 
@@ -56,7 +56,7 @@ def _one_of(known: tuple[str, ...], what: str) -> AfterValidator:
 def _hub_id(value: str) -> str:
     if not is_hub_name(value):
         raise ValueError(
-            f"not a name on the Hub; write owner/name: letters, digits, -, _ and ., at most {MAX_HUB_CHARS}"
+            f"not a name on the Hub; write owner/name: letters, digits, -, _ and ., at most {MAX_CHARS}"
         )
     return value
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from inference.common.errors import UserError
-from inference.common.hub_words import limit_waiting
+from inference.common.hub_errors import limit_waiting
 from inference.common.hub_names import is_hub_name
 from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
 from training.hub.space import readme_block as front_matter

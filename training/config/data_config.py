@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from inference.common.errors import UserError
+from inference.common.hub_names import is_hub_name
 from inference.common.settings import DEFAULT_LIMITS
 from inference.common.validation import explain
 
@@ -23,7 +24,6 @@ STARTER = "starter"
 COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind")
 """What a row may have; the first three it must have."""
 REQUIRED = COLUMNS[:3]
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SPLIT = re.compile(r"(?P<name>\w+(?:\.\w+)*)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 _NOT_FOR_STARTER = ("revision", "subset", "split", "test_split", "validation_split", "columns")
@@ -175,10 +175,10 @@ class DataConfig(BaseModel):
         """Where the dataset is looked for; a revision makes it a dataset of the Hub, whatever lies here."""
         if self.is_starter:
             return "starter"
-        if self.revision and _HUB_ID.fullmatch(self.dataset):
+        if self.revision and is_hub_name(self.dataset):
             return "hub"
         here = Path(self.dataset).expanduser().exists()
-        return "local" if here or not _HUB_ID.fullmatch(self.dataset) else "hub"
+        return "local" if here or not is_hub_name(self.dataset) else "hub"
 
 
 RECIPE_DATA: dict[str, Any] = {

@@ -21,7 +21,7 @@ from inference.adapters.live import LiveAdapters
 from inference.adapters.record import read_record
 from inference.adapters.served import promote, serving
 from inference.common.errors import UserError
-from inference.common.hub_errors import Unreachable, refusal
+from inference.common.hub_errors import HubUnreachable, read_error
 from inference.common.settings import STARTER, Settings, load_settings
 from inference.engine.engine import Engine, Request
 from inference.prompt.format import THINK_PROMPT
@@ -93,7 +93,7 @@ def test_it_is_there_without_a_network(repo: Repo, hub: Hub, hub_client: Client,
     assert fetch_adapter(NAME, home, BASE) == first, "the commit that the branch was at"
     hub_client.go_offline()
     assert fetch_adapter(NAME, home, BASE) == fetch_adapter(f"{NAME}@{commit}", home, BASE) == first
-    with pytest.raises(Unreachable, match=r"cannot be reached.*someone/counting@v9"):
+    with pytest.raises(HubUnreachable, match=r"cannot be reached.*someone/counting@v9"):
         fetch_adapter(f"{NAME}@v9", home, BASE)
     assert serving(settings(home)).path == first
 
@@ -232,15 +232,15 @@ def test_a_small_file_of_the_right_size_is_not_enough(
     said = config(lora_alpha=7)
     monkeypatch.setattr("tests.support.hub.reading.blob_id", lambda data: blob_id(data.replace(b": 7", b": 8")))
     repo.commit({"adapter_config.json": said})
-    with pytest.raises(Unreachable, match="adapter_config.json .* did not arrive as the Hub has it"):
+    with pytest.raises(HubUnreachable, match="adapter_config.json .* did not arrive as the Hub has it"):
         fetch_adapter(NAME, home, BASE)
     assert not (home / "hub" / "refs").exists()
 
 
 def test_the_transfer_of_large_files_fails_in_words() -> None:
     """The Hub's own transfer, in Rust, raises nothing but `RuntimeError`."""
-    found = refusal("adapter", NAME, RuntimeError("Data processing error: CAS service error"))
-    assert isinstance(found, Unreachable) and "CAS service error" in str(found)
+    found = read_error("adapter", NAME, RuntimeError("Data processing error: CAS service error"))
+    assert isinstance(found, HubUnreachable) and "CAS service error" in str(found)
 
 
 def test_the_app_serves_the_base_until_the_adapter_is_there(

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.errors import UserError
-from inference.common.hub_errors import Unreachable, refusal
-from inference.common.hub_words import status_of
+from inference.common.hub_errors import HubUnreachable, read_error, status_of
 from training.hub.backup.mirror import PICTURES
 from training.hub.backup.owner import FILE as OWNER
 
@@ -170,7 +169,7 @@ class HubState:
         try:
             yield
         except UserError as error:
-            asked = error.retry_after if isinstance(error, Unreachable) else 0.0
+            asked = error.retry_after if isinstance(error, HubUnreachable) else 0.0
             self._trouble, self._not_before = error, time.monotonic() + max(self._wait, asked)
             self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
             raise
@@ -190,9 +189,11 @@ def _in_words(repo: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # the HTTP library's own errors share no base with Python's
-        found = refusal("repository", repo, error)
+        found = read_error("repository", repo, error)
         if found is None:
             raise
         kind = type(found)
         words = f"Runs are kept on this machine only for now. {found}"
-        raise (Unreachable(words, found.retry_after) if isinstance(found, Unreachable) else kind(words)) from error
+        raise (
+            HubUnreachable(words, found.retry_after) if isinstance(found, HubUnreachable) else kind(words)
+        ) from error

@@ -24,14 +24,12 @@ from typing import Any
 
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
-from inference.common.hub_trouble import HubTrouble
+from inference.common.hub_errors import HubUnreachable, limit_waiting
 from training.hub.publish.queue import Item, PublishQueue
 from training.hub.publish.upload import Published, entry_of, send
 from training.hub.publish.words import broken_words
 
 POLL_SECONDS = 1.0
-SOCKET_SECONDS = 60.0
-"""The Hub's client waits for ever unless told."""
 TRY_SECONDS = 1_800
 """A try that takes longer is given up: an answer that trickles in never ends by itself."""
 _PARENT = os.getppid()
@@ -71,15 +69,15 @@ def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = F
     return None
 
 
-def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, HubTrouble | UserError] | None:
+def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, UserError] | None:
     """Send all that waits; the first that could not be sent, and why. One repository does not hold up another."""
-    failed: tuple[Item, HubTrouble | UserError] | None = None
+    failed: tuple[Item, UserError] | None = None
     for item in queue.waiting():
         try:
             published = send(api, queue, item)
-        except (HubTrouble, UserError) as trouble:
+        except UserError as trouble:
             failed = failed or (item, trouble)
-            if isinstance(trouble, HubTrouble) and trouble.kind in ("unreachable", "busy"):
+            if isinstance(trouble, HubUnreachable):
                 break  # so it would be for the others
         else:
             _note(queue, published)
@@ -98,10 +96,10 @@ def _note(queue: PublishQueue, published: Published) -> None:
     say(queue, f"published step {published.step} to {where}" + (f"; {published.notice}" if published.notice else ""))
 
 
-def _put_off(queue: PublishQueue, item: Item, trouble: HubTrouble | UserError, patience: Patience) -> float:
+def _put_off(queue: PublishQueue, item: Item, trouble: UserError, patience: Patience) -> float:
     state = queue.state()
     state.tries += 1
-    asked = trouble.retry_after if isinstance(trouble, HubTrouble) else None
+    asked = trouble.retry_after if isinstance(trouble, HubUnreachable) else None
     wait = patience.seconds(state.tries, asked)
     notice = hide_secrets(f"step {item.step} waits: {trouble}")
     if notice != state.notice:
@@ -155,23 +153,9 @@ def tell(queue: PublishQueue, shown: Callable[[str], None] = print) -> bool:
 
 def hub_api() -> Any:
     """The Hub's client, with an end to its patience; for a process that does nothing else."""
-    from huggingface_hub import HfApi, set_client_factory
-    from huggingface_hub.utils import hf_raise_for_status
-    from huggingface_hub.utils._http import default_client_factory
+    from huggingface_hub import HfApi
 
-    def refuse_early(response: Any) -> None:
-        """Of a card that is being checked: the client would read an error as JSON, and lose its `Retry-After`."""
-        if response.request.url.path == "/api/validate-yaml" and response.status_code > 400:
-            response.read()
-            hf_raise_for_status(response)
-
-    def client() -> Any:
-        made = default_client_factory()
-        made.timeout = SOCKET_SECONDS
-        made.event_hooks["response"].append(refuse_early)
-        return made
-
-    set_client_factory(client)
+    limit_waiting()
     return HfApi()
 
 
@@ -216,7 +200,7 @@ def _timed(queue: PublishQueue, patience: Patience, *, at_once: bool = False) ->
 
 
 def _out_of_time(number: int, frame: Any) -> None:
-    raise HubTrouble("unreachable", f"the Hub has taken more than {TRY_SECONDS // 60} minutes")
+    raise HubUnreachable(f"the Hub has taken more than {TRY_SECONDS // 60} minutes")
 
 
 def _has_ended(seconds: float) -> bool:

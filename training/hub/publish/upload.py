@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.common.errors import UserError
+from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 from inference.common.hub_names import branch_of, tag_of
-from inference.common.hub_trouble import HubTrouble, hub_trouble_of
-from inference.common.hub_words import status_of
 from training.hub.publish.branch import MAIN, Place, find_place, title
 from training.hub.publish.model_card import Licence, make_card
 from training.hub.publish.package import OWN_FILES, Package, make_package
@@ -55,7 +54,7 @@ class Published:
 
 
 def send(api: Any, queue: PublishQueue, item: Item) -> Published:
-    """Publish `item`. Raises `HubTrouble` where the Hub was the cause, and `UserError` for what is no adapter."""
+    """Publish `item`. Raises `HubError` where the Hub was the cause, and `UserError` for what is no adapter."""
     try:
         key = queue.key()
         package = make_package(item, key)
@@ -68,16 +67,16 @@ def send(api: Any, queue: PublishQueue, item: Item) -> Published:
     known = {entry["commit"] for entry in queue.state().published}
     try:
         return _send(api, item, package, key, known)
-    except HubTrouble:
+    except HubError:
         raise
     except Exception as error:  # the client raises what its libraries raise, and what the Hub answers is untrusted
         log.info("sending to %s", item.repo, exc_info=True)
-        raise hub_trouble_of(error, item.repo) from error
+        raise write_error(item.repo, error) from error
 
 
 def _send(api: Any, item: Item, package: Package, key: str, known: Collection[str]) -> Published:
     if api.token is None and _token() is None:
-        raise HubTrouble("refused", f"there is no token; set HF_TOKEN to one that may write to {item.repo}")
+        raise HubError(f"there is no token; set HF_TOKEN to one that may write to {item.repo}")
     notice = _make_repository(api, item)
     branch = branch_of(package.facts.run)
     for look in range(_LOOKS):
@@ -161,7 +160,7 @@ def _tag(api: Any, repo: str, wanted: str, commit: str) -> str:
         except Exception as error:
             if status_of(error) != 409 or look + 1 == _LOOKS:  # somebody was quicker with the name
                 raise
-    raise HubTrouble("unreachable", f"the Hub has answered to a tag in {repo}, and does not show it")
+    raise HubUnreachable(f"the Hub has answered to a tag in {repo}, and does not show it")
 
 
 def _free_tag(api: Any, repo: str, wanted: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.common.errors import UserError
-from inference.common.hub_words import hub_errors, safe, said, status_of
+from inference.common.hub_errors import hub_exceptions, one_line, reason, status_of
 from training.hub.space.checkout import Checkout, Digest
 from training.hub.space.plan import STATE_FOLDER, TOKEN_SECRET, Found, Mount, Step, Wanted, file_changes
 
@@ -35,9 +35,9 @@ class SpaceOnHub:
             self._found = self._look()
         except UserError:
             raise
-        except hub_errors() as error:
+        except hub_exceptions() as error:
             raise UserError(
-                f"{self._wanted.space} could not be looked at: {said(error)}. Nothing was changed."
+                f"{self._wanted.space} could not be looked at: {reason(error)}. Nothing was changed."
             ) from error
         return self._found
 
@@ -45,7 +45,7 @@ class SpaceOnHub:
         """One step; what was done before it stays, and is not done again by the next deployment."""
         try:
             getattr(self, f"_do_{step.kind}")(step)
-        except hub_errors() as error:
+        except hub_exceptions() as error:
             raise UserError(f"It stopped where it was to {step.words}: {_remedy(error)}") from error
 
     def _look(self) -> Found:
@@ -167,11 +167,11 @@ def _remedy(error: Exception) -> str:
     """What the Hub said, and what to do."""
     status = status_of(error)
     if status is None and type(error) is ValueError:  # the Hub's check of README.md, in the client's words
-        return f"{safe(str(error))}. Correct it in space.yaml, and run make space."
+        return f"{one_line(str(error))}. Correct it in space.yaml, and run make space."
     if status == 402:
-        return f"{said(error)}. Add a payment method and credits to the account, or take other hardware in space.yaml."
+        return f"{reason(error)}. Add a payment method and credits, or take other hardware in space.yaml."
     if status == 412:
         return "the Space was changed by another hand in between. Run the command again and look at its plan."
     if status in (401, 403):
-        return f"{said(error)}. The token must be allowed to write there; make one at the Hub under Access Tokens."
-    return f"{said(error)}. What was done stays; run the same command again, and it does only what is missing."
+        return f"{reason(error)}. The token must be allowed to write there; make one at the Hub under Access Tokens."
+    return f"{reason(error)}. What was done stays; run the same command again, and it does only what is missing."

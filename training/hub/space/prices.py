@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.common.background import WAIT_SECONDS, CachedAnswers
-from inference.common.hub_words import hub_errors, said
+from inference.common.hub_errors import hub_exceptions, reason
 
 KEPT_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -106,8 +106,8 @@ def _ask(kind: str) -> PriceList:
         api = HfApi()
         told = api.list_spaces_hardware() if kind == "spaces" else api.list_jobs_hardware()
         found = [_read(info) for info in told]
-    except hub_errors() as error:
-        return PriceList(problem=said(error))
+    except hub_exceptions() as error:
+        return PriceList(problem=reason(error))
     return PriceList(tuple(sorted(found, key=lambda h: (h.dollars_per_hour, h.name))))
 
 

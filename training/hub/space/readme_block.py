@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from inference.common.errors import UserError
-from inference.common.hub_names import HUB_ID
+from inference.common.hub_names import is_hub_name
 from inference.common.space_file import SpaceFile, has_gpu, read_space_file
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ _FENCE = "---\n"
 def front_matter(file: SpaceFile, requirements: str) -> dict[str, Any]:
     """What the Hub is told, in the order in which it is written."""
     space, base, adapter = file.space, file.model.base, (file.model.adapter or "").split("@")[0]
-    on_hub = [name for name in (base, adapter) if HUB_ID.fullmatch(name)]
+    on_hub = [name for name in (base, adapter) if is_hub_name(name)]
     told = {
         "title": space.title,
         "emoji": space.emoji,
@@ -46,9 +46,9 @@ def front_matter(file: SpaceFile, requirements: str) -> dict[str, Any]:
         "hf_oauth": file.admin.oauth,
         "hf_oauth_scopes": list(SCOPES) if file.admin.oauth else None,
         "models": on_hub or None,
-        "datasets": [file.training.dataset] if HUB_ID.fullmatch(file.training.dataset) else None,
+        "datasets": [file.training.dataset] if is_hub_name(file.training.dataset) else None,
         # Loaded while the Space is built, so that it answers soon after it was woken.
-        "preload_from_hub": [base] if HUB_ID.fullmatch(base) and has_gpu(space.hardware) else None,
+        "preload_from_hub": [base] if is_hub_name(base) and has_gpu(space.hardware) else None,
     }
     return {key: value for key, value in told.items() if value is not None}
 

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inference.common.hub_words import limit_waiting
+from inference.common.hub_errors import limit_waiting
+from inference.common.hub_names import is_hub_name
 from inference.common.settings import Settings
-from inference.common.hub_names import HUB_ID
 from inference.common.space_file import has_gpu
 from inference.server.visitors import is_on_space
 from training.admin.access import LOGIN_VARIABLES
@@ -81,7 +81,7 @@ class Setup:
     def address(self) -> str:
         """The page with the Space's settings; empty off a Space."""
         space = self._env.get("SPACE_ID", "").strip()
-        return f"https://huggingface.co/spaces/{space}/settings" if HUB_ID.fullmatch(space) else ""
+        return f"https://huggingface.co/spaces/{space}/settings" if is_hub_name(space) else ""
 
     @property
     def offers_login(self) -> bool:

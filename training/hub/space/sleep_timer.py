@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from inference.common.hub_words import hub_errors, limit_waiting, said
+from inference.common.hub_errors import hub_exceptions, limit_waiting, reason
 from inference.common.logs import event
 from inference.common.settings import Settings
 
@@ -92,9 +92,9 @@ class SleepTimer:
             try:
                 self._settle(is_training)
                 failures = 0
-            except hub_errors() as error:
+            except hub_exceptions() as error:
                 failures += 1
-                self._fail(is_training, said(error))
+                self._fail(is_training, reason(error))
             except OSError as error:  # the disk, or the bucket's mount; the run is more than this
                 failures += 1
                 self._fail(is_training, f"{FILE} cannot be kept ({error.strerror})")

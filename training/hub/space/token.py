@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from inference.common.hub_words import hub_errors, said, status_of
+from inference.common.hub_errors import hub_exceptions, reason, status_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def token_trouble(token: str) -> TokenTrouble:
         return TokenTrouble("it holds characters that no token has")
     try:
         about = whoami(token)
-    except hub_errors() as error:
-        return TokenTrouble(said(error)) if status_of(error) in (401, 403) else TokenTrouble(network=said(error))
+    except hub_exceptions() as error:
+        return TokenTrouble(reason(error)) if status_of(error) in (401, 403) else TokenTrouble(network=reason(error))
     if not isinstance(about, dict):
         return TokenTrouble(network="the Hub's answer cannot be read")
     return TokenTrouble("it may only read" if _role(about) == "read" else "")

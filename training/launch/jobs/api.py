@@ -4,7 +4,7 @@
     job = hub.start(spec)
     hub.look(job.id).stage          # 'SCHEDULING', then 'RUNNING', then one of `OVER`
 
-Every call ends within `deadline_seconds`, and raises `HubTrouble` for whatever keeps the Hub from answering.
+Every call ends within `deadline_seconds`, and raises `HubError` for whatever keeps the Hub from answering.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from inference.common.errors import UserError
-from inference.common.hub_trouble import HubTrouble, hub_trouble_of
+from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 APP = "lookthink"
@@ -84,7 +84,7 @@ class JobsHub:
         """The newest call of each kind: the client waits and tries again by itself, for as long as the Hub asks."""
 
     def start(self, spec: JobSpec) -> Job:
-        """Start one. After a `HubTrouble` it may have been started all the same: `find` it before trying again."""
+        """Start one. After a `HubError` it may have been started all the same: `find` it before trying again."""
         from huggingface_hub import Volume as HubVolume
 
         volumes = [
@@ -122,8 +122,8 @@ class JobsHub:
         """How it stands; `None` if there is no such Job any more."""
         try:
             return self._ask("look", lambda api: _job_of(api.inspect_job(job_id=job_id, namespace=self.namespace)))
-        except HubTrouble as trouble:
-            if getattr(getattr(trouble.__cause__, "response", None), "status_code", None) == 404:
+        except HubError as trouble:
+            if _status(trouble) == 404:
                 return None
             raise
 
@@ -131,8 +131,8 @@ class JobsHub:
         """Ask it to end; done before it has. One that has ended meanwhile, or is gone, need not be asked."""
         try:
             self._ask("cancel", lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
-        except HubTrouble as trouble:
-            if trouble.kind != "rejected":
+        except HubError as error:
+            if isinstance(error, HubUnreachable) or _status(error) in (401, 403):
                 raise
             job = self.look(job_id)
             if job is not None and not job.is_over:
@@ -147,7 +147,7 @@ class JobsHub:
             for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=not is_over):
                 yield from text.split("\n")
         except Exception as error:  # the client's own, of its HTTP library, or of what the Hub sent as JSON
-            raise hub_trouble_of(error, self._what) from error
+            raise write_error(self._what, error) from error
 
     def revision(self, space: str) -> str:
         """The commit that a Space runs now; its newest one where it does not say."""
@@ -174,7 +174,7 @@ class JobsHub:
         """
         before = self._asking.get(kind)
         if before is not None and before.is_alive():
-            raise HubTrouble("unreachable", "the Hub has not answered the last question yet, or asks to wait")
+            raise HubUnreachable("the Hub has not answered the last question yet, or asks to wait")
         found: list[_T] = []
         wrong: list[Exception] = []
 
@@ -190,10 +190,14 @@ class JobsHub:
         if found:
             return found[0]
         if not wrong:
-            raise HubTrouble("unreachable", f"the Hub has not answered for {self.deadline_seconds:.0f} s")
+            raise HubUnreachable(f"the Hub has not answered for {self.deadline_seconds:.0f} s")
         if isinstance(wrong[0], UserError):
             raise wrong[0]
-        raise hub_trouble_of(wrong[0], self._what) from wrong[0]
+        raise write_error(self._what, wrong[0]) from wrong[0]
+
+
+def _status(error: HubError) -> int | None:
+    return status_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
 
 
 def _job_of(info: Any) -> Job:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from inference.common.errors import UserError
-from inference.common.hub_trouble import HubTrouble
+from inference.common.hub_errors import HubError, HubUnreachable
 from inference.common.settings import Settings
 from training.hub.backup.mirror import in_words
 from training.hub.space.prices import Prices
@@ -67,7 +67,7 @@ class JobRun:
             else:
                 self._make(record, hub)
             self._wait = 0.0
-        except HubTrouble as trouble:
+        except HubError as trouble:
             self._put_off(record, trouble)
         except UserError as error:
             if "id" not in record.job:
@@ -238,14 +238,13 @@ class JobRun:
         facts = {"ended_at": time.time()} | run_ends.progress(record) | changes
         self.store.transition(record, end.status, reason=end.reason, **facts)
 
-    def _put_off(self, record: RunRecord, trouble: HubTrouble) -> None:
+    def _put_off(self, record: RunRecord, trouble: HubError) -> None:
         """Asked again later, and later each time; one that the Hub refuses for good ends before it begins."""
-        is_final = trouble.kind in ("refused", "rejected")
-        if is_final and "id" not in record.job and record.status == "starting":
+        if not isinstance(trouble, HubUnreachable) and "id" not in record.job and record.status == "starting":
             self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
             return
         self._wait = min(self.pace.longest_wait, max(self.pace.look, 2 * self._wait))
-        self._not_before = time.monotonic() + max(self._wait, trouble.retry_after or 0.0)
+        self._not_before = time.monotonic() + max(self._wait, trouble.retry_after)
         then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
         self._say(record, f"{AWAY}{trouble}; {then}")
 

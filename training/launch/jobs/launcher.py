@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from inference.common.errors import UserError
-from inference.common.hub_trouble import HubTrouble
+from inference.common.hub_errors import HubError
 from inference.common.settings import Settings
 from training.config.run_config import RunConfig
 from training.launch.jobs.api import JobsHub
@@ -110,7 +110,7 @@ class JobLauncher(LocalLauncher):
                 if not job.is_over and not self.store.get(record.id).is_active:
                     log.warning("the Job %s of run %s came late and is ended", job.id, record.id)
                     hub.cancel(job.id)
-        except (HubTrouble, UserError) as error:
+        except UserError as error:
             log.warning("whether run %s has a Job that came late is not known: %s", record.id, error)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
@@ -167,9 +167,9 @@ class JobLauncher(LocalLauncher):
         try:
             place = place_of(self.settings, os.environ)
             adopt_jobs(self.store, self._hub(place.namespace), place)
-        except HubTrouble as trouble:  # asked again later, and later each time
+        except HubError as trouble:  # asked again later, and later each time
             self._search_wait = min(self._pace.longest_wait, max(self._pace.look, 2 * self._search_wait))
-            self._next_search = time.monotonic() + max(self._search_wait, trouble.retry_after or 0.0)
+            self._next_search = time.monotonic() + max(self._search_wait, trouble.retry_after)
             log.warning("runs whose Jobs go on cannot be looked for: %s", trouble)
             return
         except UserError:

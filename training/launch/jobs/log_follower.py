@@ -13,7 +13,7 @@ import threading
 import time
 from typing import IO
 
-from inference.common.hub_trouble import HubTrouble
+from inference.common.hub_errors import HubError
 from training.launch.jobs.api import JobsHub
 from training.launch.jobs.log_stream import Listener, Place
 from training.runs.record import RunRecord
@@ -68,10 +68,10 @@ class Feed:
                 if _is_mine(lock):
                     self._take_all()
             self._wait = 0.0
-        except HubTrouble as trouble:  # asked again later, and later each time
+        except HubError as trouble:  # asked again later, and later each time
             log.warning("the log of run %s: %s", self.record.id, trouble)
             self._wait = min(self._longest_wait, max(_FIRST_WAIT_SECONDS, 2 * self._wait))
-            self._not_before = time.monotonic() + max(self._wait, trouble.retry_after or 0.0)
+            self._not_before = time.monotonic() + max(self._wait, trouble.retry_after)
         except OSError as error:  # a full disk, or a folder that was taken away: the next look tries again
             log.warning("the log of run %s cannot be kept: %s", self.record.id, error)
 

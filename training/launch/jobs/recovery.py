@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def adopt_jobs(store: RunStore, hub: JobsHub, place: JobPlace) -> list[str]:
     """Make records of the runs whose Jobs are not over and that are not here; their ids.
 
-    Raises `HubTrouble`, and `UserError` where the home cannot be written.
+    Raises `HubError`, and `UserError` where the home cannot be written.
     """
     known = {record.id for record in store.list()} if store.exists() else set()
     found = []

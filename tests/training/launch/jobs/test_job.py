@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from inference.common.hub_trouble import HubTrouble
+from inference.common.hub_errors import HubError
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from tests.support.job_world import QUICK, SPACE, TOKEN, JobWorld
@@ -130,7 +130,7 @@ def test_to_cancel_what_has_ended_meanwhile_is_no_trouble(world: JobWorld, hub: 
     jobs.cancel(job.id)
     jobs.cancel("f" * 24)
     hub.faults.append(Fault("401", "POST .*/cancel"))
-    with pytest.raises(HubTrouble, match="does not let this token"):
+    with pytest.raises(HubError, match="does not let this token"):
         jobs.cancel(job.id)
 
 

@@ -12,6 +12,7 @@ from inference.common.errors import UserError
 from tests.support.hub.faults import KINDS, Fault
 from tests.support.hub.repos import Hub
 from tests.support.job_world import BUCKET, QUICK, SPACE, TOKEN, JobWorld
+from training.config.run_config import load_config
 from training.launch.jobs.launcher import launcher_for
 from training.runs.store import RunStore
 
@@ -253,7 +254,7 @@ def test_what_a_job_needs_is_said_before_the_button(make, monkeypatch, tmp_path)
     bare = launcher_for(settings.model_copy(update={"training": training}), RunStore(world.home))
     with pytest.raises(UserError, match="LOOKTHINK_SPACE.*training.bucket.*HF_TOKEN"):
         bare.check(
-            world.store.ask(__import__("training.config.run_config").config.load_config("starter"), "me").run_config
+            world.store.ask(load_config("starter"), "me").run_config
         )
 
 
