@@ -85,7 +85,7 @@ def _step_seconds(engine: Engine, num_rows: int, shape: str) -> tuple[float, flo
             started = time.perf_counter()
             next(decode)
             taken.append(time.perf_counter() - started)
-    prompts = [len(lane.prompt.ids) for lane in decode.ticket.lanes]
+    prompts = [len(sequence.prompt_ids) for sequence in decode.group.sequences]
     return statistics.median(taken), sum(prompts) / num_rows + steps / 2
 
 

@@ -136,10 +136,10 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
         before = ask(client, picture, max_new_tokens=8)["text"]
         first = client.submit(**asked, max_new_tokens=200)
         line = service.queue
-        wait_until(lambda: any(job.progress()[0].num_tokens for job in list(line._serving)))
+        wait_until(lambda: any(job.progress()[0].num_tokens for job in list(line._running)))
         with server.engine.lock:  # no step is made meanwhile, and nothing that follows needs one
             second = client.submit(**asked, max_new_tokens=8)
-            wait_until(lambda: len(line._serving) + line.num_waiting == 2)
+            wait_until(lambda: len(line._running) + line.num_waiting == 2)
             promoted = promote(home, new, "alice", settings=server.settings)
             wait_until(lambda: service.offer.served == promoted.name)
         assert str(promoted.name) in header_html(service) and ADAPTER not in header_html(service)
