@@ -72,7 +72,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"The picture has far more than {limits.max_pixels:,} pixels. Scale it down.") from error
+        raise UserError(f"The picture has far more pixels than {limits.max_pixels:,}. Scale it down.") from error
     except Exception as error:  # an upload is untrusted, and Pillow's readers raise any kind on broken files
         start = data[:2048].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith((b"<svg", b"<?xml", b"<!doctype svg")) and b"<svg" in start:
