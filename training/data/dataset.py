@@ -25,7 +25,7 @@ from training.config.data_config import DataConfig
 from training.data.dropped import Drop, Dropped
 from training.data.prepare import FACTS, Prepared, prepare
 from training.data.prompt_tokens import PromptSizer
-from training.data.source import open_source
+from training.data.source import Source, open_source
 from training.data.splits import ROLES, allot, splits_to_open
 
 
@@ -43,14 +43,21 @@ class Splits:
     """`dataset`, `revision` (the commit of a Hub dataset), and the rows that each role was allotted and kept."""
 
 
-def load_rows(config: DataConfig, processor: Any = None, *, home: Path | None = None, progress: bool = False) -> Splits:
+def load_rows(
+    config: DataConfig,
+    processor: Any = None,
+    *,
+    source: Source | None = None,
+    home: Path | None = None,
+    progress: bool = False,
+) -> Splits:
     """The rows that `config` names, as `datasets.Dataset`s with the columns `image`, `problem`, `solution`, `row_id`,
     and `original_question`, `original_answer` and `kind` where the dataset has them.
 
-    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `home` is LOOKTHINK_HOME unless given. Raises
-    `UserError` for a dataset that cannot be read, and where no train row is left.
+    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset where it is open already,
+    and `home` is LOOKTHINK_HOME unless given. Raises `UserError` for a dataset that cannot be read, and where no train row is left.
     """
-    prepared = prepare_rows(config, home=home, progress=progress)
+    prepared = prepare_rows(config, source=source, home=home, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
         prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress)
     if not prepared.roles["train"]:
@@ -60,9 +67,11 @@ def load_rows(config: DataConfig, processor: Any = None, *, home: Path | None = 
     return Splits(rows["train"], rows["validation"], rows["test"], prepared.dropped, prepared.about | {"kept": kept})
 
 
-def prepare_rows(config: DataConfig, *, home: Path | None = None, progress: bool = False) -> Prepared:
+def prepare_rows(
+    config: DataConfig, *, source: Source | None = None, home: Path | None = None, progress: bool = False
+) -> Prepared:
     """The rows with what is known of each, before the limit on prompts: what the audit looks at."""
-    source = open_source(config, splits_to_open(config))
+    source = source or open_source(config, splits_to_open(config))
     allotment = allot(config, source.sizes)
     return prepare(config, source, allotment, home or load_settings().home, progress)
 

@@ -33,9 +33,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class HubSource:
     """A dataset of the Hub, or of the cache of one where the Hub cannot be reached."""
 
-    def __init__(self, config: DataConfig, splits: Sequence[str]) -> None:
+    def __init__(self, config: DataConfig, splits: Sequence[str], commit: str | None = None) -> None:
         self.name = config.dataset
-        self.revision: str | None = resolve_commit(config.dataset, config.revision)
+        self.revision: str | None = commit or resolve_commit(config.dataset, config.revision)
         self._root = _cache_of(config.dataset)
         _check_cards(self.name, self.revision)
         builder = _builder(config, self.revision)

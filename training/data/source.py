@@ -84,8 +84,11 @@ class StarterSource:
         yield from (RawRow(at, problem.row()) for at, problem in enumerate(stream) if at in wanted)
 
 
-def open_source(config: DataConfig, splits: Sequence[str]) -> Source:
-    """The dataset that `config` names, with these splits open; errors name what there is instead."""
+def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None = None) -> Source:
+    """The dataset that `config` names, with these splits open; errors name what there is instead.
+
+    `commit` is that of a dataset of the Hub, where it has been looked up already.
+    """
     if config.place == "local":
         from training.data.local_source import LocalSource
 
@@ -93,7 +96,7 @@ def open_source(config: DataConfig, splits: Sequence[str]) -> Source:
     if config.place == "hub":
         from training.data.hub_source import HubSource
 
-        return HubSource(config, splits)
+        return HubSource(config, splits, commit)
     sizes = {"train": config.train_rows or STARTER_TRAIN_ROWS}
     sizes["test"] = starter_test_rows(config) + config.validation_rows
     return StarterSource(config.seed, sizes)

@@ -27,7 +27,7 @@ from inference.common.settings import Settings, base_source, load_settings
 from inference.engine.engine import Engine
 from inference.model.lora_file import WEIGHTS_FILE
 from training.config.run_config import RunConfig
-from training.data.dataset import load_rows
+from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
 from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
@@ -59,12 +59,13 @@ def compare_with_served(
     settings: Settings | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> Comparison:
     """The comparison as it stands in `adapter/comparison.json` afterwards.
 
     `is_better` is the rule's verdict, `None` where nothing could be compared, and `reason` says why in words. `engine`
-    holds the run's base and is loaded unless given; `settings` are `load_settings()`. Raises `UserError` for a folder
-    that holds no finished run.
+    holds the run's base and `splits` its rows; both are loaded unless given. `settings` are `load_settings()`. Raises
+    `UserError` for a folder that holds no finished run.
     """
     folder, config = RunFolder.open(run_folder)
     if not (folder.adapter / WEIGHTS_FILE).is_file():
@@ -77,7 +78,7 @@ def compare_with_served(
     if not same_base(config.base, settings.base):
         base = Path(settings.base).name
         return _write(folder, about, None, f"It is an adapter of {config.base}, and {base} is served here.")
-    rows = _validation_rows(config)
+    rows = _validation_rows(config, splits)
     if rows is None:
         return _write(folder, about, None, NO_ROWS.format(config.data.dataset))
     conditions = _conditions(config, rows)
@@ -102,6 +103,7 @@ def conclude(
     settings: Settings | None = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> Comparison:
     """Compares, then promotes if requested and the rule allows it; the last stage of a run, after its evaluation
     (which the version takes along). Returns the comparison, whose `decision` is `promoted` or `waits`.
@@ -114,7 +116,7 @@ def conclude(
     request = read_request(run_folder)
     is_requested = request.get("promote") is True if promote is None else promote
     for _ in range(_ATTEMPTS):
-        comparison = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress)
+        comparison = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress, splits=splits)
         if comparison["decision"] == "promoted" or comparison["adapter"] == serving(settings).digest:
             return _decide(run_folder, comparison, "promoted", "It is the served one.")
         if not is_requested:
@@ -131,28 +133,29 @@ def conclude(
     return _decide(run_folder, comparison, "waits", "It waits: each time, another adapter was promoted meanwhile.")
 
 
-def conclude_run(run_folder: Path) -> None:
+def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
     """`conclude` at the end of a run, printed: an obstacle to the comparison is logged, and is no failure."""
     try:
-        print(summary(conclude(run_folder)), flush=True)
+        print(summary(conclude(run_folder, splits=splits)), flush=True)
     except UserError as error:
         log.error("not compared with the served adapter: %s", error)
 
 
-def _validation_rows(config: RunConfig) -> Dataset | None:
+def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None:
     """The rows for choosing that the run's data set apart; `None` if there are none.
 
     The starter's problems are made as they are needed: as many as its evaluation has, from a stream of their own.
     """
     if config.data.is_starter and not config.data.validation_rows:
         return load_problems("test", config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
-    processor = None
-    if config.data.max_prompt_tokens is not None:
-        from transformers import AutoProcessor
+    if splits is None:
+        processor = None
+        if config.data.max_prompt_tokens is not None:
+            from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
-    rows = load_rows(config.data, processor).validation
-    return rows if len(rows) else None
+            processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
+        splits = load_rows(config.data, processor)
+    return splits.validation if len(splits.validation) else None
 
 
 def _conditions(config: RunConfig, rows: Dataset) -> dict[str, Any]:

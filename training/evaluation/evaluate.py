@@ -29,6 +29,7 @@ from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from training.config.data_config import DataConfig
 from training.config.run_config import RunConfig
+from training.data.dataset import Splits
 from training.evaluation.conditions import CONDITIONS, Condition
 from training.evaluation.held_out import HeldOut, load_held_out, rows_digest
 from training.evaluation.plots import draw_plots
@@ -130,16 +131,17 @@ def run_outputs(folder: RunFolder, role: str = "test") -> Outputs:
     return Outputs(target, folder.path)
 
 
-def make_report(config: EvaluationConfig, outputs: Outputs) -> Report:
+def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | None = None) -> Report:
     """Evaluates with progress, prints the tables, and writes what `outputs` asks for.
 
-    What can be wrong with the data is found before the model loads. Raises `UserError`.
+    What can be wrong with the data is found before the model loads. `splits` are the rows of `config.data` where they
+    are loaded already, without prompts that are too long. Raises `UserError`.
     """
-    held_out = load_held_out(config.data, config.role, config.num_rows, config.seed)
+    held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, splits=splits)
     engine = Engine.load(base_source(config.base), revision=config.revision)
     if config.adapter:
         engine.add_adapter(ADAPTER_NAME, config.adapter)
-    if config.data and config.data.max_prompt_tokens is not None:
+    if splits is None and config.data and config.data.max_prompt_tokens is not None:
         held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, engine.tokenizer.processor)
     fingerprint = _fingerprint(config, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint) if outputs.target else None

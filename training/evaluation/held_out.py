@@ -24,7 +24,7 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from training.config.data_config import DataConfig
-from training.data.dataset import load_rows
+from training.data.dataset import Splits, load_rows
 from training.evaluation.statistics import Estimate, share
 from training.grading.grader import gold_answer, grade_answer
 from training.starter.problems import MULTIPLE_CHOICE_SHARE, load_problems, sample_values
@@ -32,6 +32,7 @@ from training.starter.templates import TEMPLATES
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import ProcessorMixin
 
 ROLES = ("test", "validation")
 STARTER_ROWS = 480
@@ -51,12 +52,18 @@ class HeldOut:
 
 
 def load_held_out(
-    data: DataConfig | None, role: str, num_rows: int | None = None, seed: int = 0, processor: Any = None
+    data: DataConfig | None,
+    role: str,
+    num_rows: int | None = None,
+    seed: int = 0,
+    processor: ProcessorMixin | None = None,
+    splits: Splits | None = None,
 ) -> HeldOut:
     """The rows of a role; of more than `num_rows`, so many drawn with `seed`.
 
     Without `data`, starter problems drawn with `seed` (480 unless said). With a `processor`, rows beyond the data's
-    `max_prompt_tokens` are dropped. Raises `UserError` for another role and where there is no row.
+    `max_prompt_tokens` are dropped. `splits` are the data's rows where they are loaded already. Raises `UserError` for
+    another role and where there is no row.
     """
     if role not in ROLES:
         raise UserError(f"--role is {role}: rows that were trained on show nothing; choose {' or '.join(ROLES)}")
@@ -65,7 +72,7 @@ def load_held_out(
     if data is None:
         rows = load_problems("test", num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
         return HeldOut(rows, {"dataset": "starter", "role": role}, majority_baselines(rows))
-    splits = load_rows(data, processor, progress=True)
+    splits = splits or load_rows(data, processor, progress=True)
     rows = splits.test if role == "test" else splits.validation
     if not len(rows):
         option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"

@@ -1,9 +1,9 @@
-"""A run's budget of hours: how long it has been at work over all its starts, and when to stop before it is exceeded.
+"""A run's budget of hours: the time at work over all its starts, and when to stop before it is exceeded.
 
-Counted is all of a start's time, from its process's beginning to its end. What is weighed against the budget are steps:
-the checkpoint's choice, the evaluation and the comparison after the last one are finished by a run that began them,
-unless whoever watches it stops them (`training.launch.local`). `hours.json` in the run folder keeps the count, written at
-every step and stage, so that a kill loses one of them at most.
+All of a start's time counts, from its process's beginning to its end. Steps are weighed against the budget: a run that
+has begun the checkpoint's choice, the evaluation or the comparison after its last step finishes them, unless the
+launcher stops it (`training.launch.local`). `hours.json` in the run folder keeps the count, written at every step and
+stage, so that a kill loses one of them at most.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections import deque
 from pathlib import Path
 
 from inference.common.errors import UserError
-from training.runs.folder import write_whole
+from inference.common.files import write_json
 
 RECENT_STEPS = 8
-"""Of so many steps the longest is what the next one may take."""
+"""The next step may take as long as the longest of so many."""
 
 
 class BudgetSpent(Exception):
@@ -31,12 +31,12 @@ class Budget:
         self.path = folder / "hours.json"
         self.max_hours = max_hours
         try:
-            kept = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-            self._starts: list[dict[str, float]] = kept.get("starts", [])
+            record = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+            self._starts: list[dict[str, float]] = record.get("starts", [])
             self._before = sum(float(start["seconds"]) for start in self._starts)
-            self._steps: deque[float] = deque(map(float, kept.get("recent_step_seconds", [])), maxlen=RECENT_STEPS)
-            self._save = float(kept.get("save_seconds", 0.0))
-            self._load = float(kept.get("load_seconds", 0.0))
+            self._steps: deque[float] = deque(map(float, record.get("recent_step_seconds", [])), maxlen=RECENT_STEPS)
+            self._save = float(record.get("save_seconds", 0.0))
+            self._load = float(record.get("load_seconds", 0.0))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
@@ -54,14 +54,16 @@ class Budget:
         """Seconds that one more step and its checkpoint may take; `is_saving`: after a checkpoint that is due now;
         `is_starting`: after all has been loaded.
 
-        A checkpoint is taken for as long as a step until one was measured; before the first step it is 0.
+        A checkpoint counts as long as a step until one was measured; before the first step it is 0.
         """
         step = max(self._steps, default=0.0)
         return step + (self._save or step) * (2 if is_saving else 1) + (self._load if is_starting else 0.0)
 
-    def is_over(self, **when: bool) -> bool:
-        """True if one more step and its checkpoint would exceed the budget; `when` as `needed` has it."""
-        return self.max_hours is not None and self.spent + self.needed(**when) > 3600 * self.max_hours
+    def is_over(self, *, is_saving: bool = False, is_starting: bool = False) -> bool:
+        """True if one more step and its checkpoint would exceed the budget; the arguments are those of `needed`."""
+        if self.max_hours is None:
+            return False
+        return self.spent + self.needed(is_saving=is_saving, is_starting=is_starting) > 3600 * self.max_hours
 
     def loaded(self) -> None:
         """All is loaded, and the first step begins."""
@@ -80,11 +82,10 @@ class Budget:
         self.record()
 
     def record(self) -> None:
-        """Keep the count as it is now."""
+        """Writes the count as it is now."""
         self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
-        found = {"starts": self._starts, "recent_step_seconds": list(self._steps), "save_seconds": self._save}
-        found["load_seconds"] = self._load
-        write_whole(self.path, json.dumps(found, indent=1))
+        steps = {"recent_step_seconds": list(self._steps), "save_seconds": self._save, "load_seconds": self._load}
+        write_json(self.path, {"starts": self._starts} | steps)
 
     def reason(self, step: int, path: Path) -> str:
         """Why the run ends at `step`, and the remedy."""

@@ -1,7 +1,7 @@
-"""What a run reads, pinned at its first start and compared at every later one: base, rows, adapter, curriculum.
+"""Comparison of a run's inputs with those of its first start: base, rows, adapter to start from, curriculum.
 
-A base and a dataset of the Hub are pinned to their commits, in the run's configuration. What is on this machine cannot
-be pinned; its digests are kept in `sources.json`, and a start that finds other ones is refused.
+Inputs from the Hub are pinned to their commits in the run's configuration (`training.pipeline.preflight`). Inputs on
+this machine cannot be pinned; their digests are kept in `sources.json`, and a start that finds other ones is refused.
 """
 
 from __future__ import annotations
@@ -9,57 +9,56 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
-from training.runs.folder import RunFolder, write_whole
-from training.runs.provenance import base_commit, model_digest
+from training.data.splits import ROLES
+from training.runs.folder import RunFolder
+from training.runs.provenance import model_digest
 
-ROLES = ("train", "validation", "test")
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class RowsDigest(TypedDict):
+    """How many rows a role has, and a digest of them."""
+
+    num: int
+    digest: str
+
+
+Digest = str | RowsDigest | None
 
 
 class OtherSources(UserError):
-    """What a run reads is not what it began with."""
-
-
-def pin(config: RunConfig) -> RunConfig:
-    """`config` with commits in the place of the branches and tags of its base and its dataset on the Hub.
-
-    Raises `UserError` for a dataset that is not there. The base is checked before (`training.pipeline.preflight.check_base`).
-    """
-    data = config.data
-    if data.is_hub:
-        from training.data.hub_source import resolve_commit
-
-        data = data.model_copy(update={"revision": resolve_commit(data.dataset, data.revision)})
-    commit = base_commit(config.base, config.base_revision)
-    return config.model_copy(update={"data": data, "base_revision": commit or config.base_revision})
+    """The run's inputs are not those of its first start."""
 
 
 def check_sources(config: RunConfig, folder: RunFolder, splits: Splits) -> None:
-    """Keep what the first start reads, and refuse a later one that reads something else.
+    """Keeps the digests of the first start's inputs, and refuses a later start with other inputs.
 
     Raises `UserError` also where rows are missing that the run needs at its end.
     """
     _check_roles(config, splits)
-    found = _sources(config, splits)
+    digests = _digests(config, splits)
     path = folder.path / "sources.json"
     if not path.exists():
-        write_whole(path, json.dumps(found, indent=1))
+        write_json(path, digests)
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = [name for name in found if name in before and before[name] != found[name]]
+        before: dict[str, Digest] = json.loads(path.read_text(encoding="utf-8"))
+        differing = [name for name in digests if name in before and before[name] != digests[name]]
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}); put it back, or {folder.way_out()}") from None
     if differing:
         name = differing[0]
         raise OtherSources(
             f"{name} of the run in {folder.path} was {_shown(before[name])} when it began, and is "
-            f"{_shown(found[name])} now ({_named(config, name)}): a run does not go on with something else. "
+            f"{_shown(digests[name])} now ({_source_of(config, name)}): a run does not go on with other inputs. "
             f"Put it back as it was, or {folder.way_out()}"
         )
 
@@ -77,25 +76,25 @@ def _check_roles(config: RunConfig, splits: Splits) -> None:
         )
 
 
-def _sources(config: RunConfig, splits: Splits) -> dict[str, Any]:
-    """The digest of each thing that the run reads, by name; those that it does not read are `None`."""
+def _digests(config: RunConfig, splits: Splits) -> dict[str, Digest]:
+    """The digest of each input by name; `None` for one that the run does not have."""
     adapter, curriculum = config.start_adapter, config.curriculum
-    return {
+    digests: dict[str, Digest] = {
         "base": model_digest(base_source(config.base), config.base_revision),
         "start_adapter": model_digest(Path(adapter).expanduser()) if adapter else None,
         "curriculum": _file_digest(Path(curriculum).expanduser()) if curriculum else None,
-        **{f"{role} rows": _rows(getattr(splits, role)) for role in ROLES},
     }
+    return digests | {f"{role} rows": _rows_digest(getattr(splits, role)) for role in ROLES}
 
 
-def _rows(rows: Any) -> dict[str, Any]:
-    """How many rows, and a digest of them in order: the beginning of a row's name is that of picture and problem."""
-    found = hashlib.blake2b(digest_size=16)
+def _rows_digest(rows: Dataset) -> RowsDigest:
+    """A digest of the rows in order; the beginning of a row's name is the digest of picture and problem."""
+    digest = hashlib.blake2b(digest_size=16)
     for texts in zip(rows["row_id"], rows["problem"], rows["solution"]):
         for text in texts:
             content = text.encode("utf-8", "surrogatepass")
-            found.update(len(content).to_bytes(8) + content)
-    return {"num": len(rows), "digest": found.hexdigest()}
+            digest.update(len(content).to_bytes(8) + content)
+    return {"num": len(rows), "digest": digest.hexdigest()}
 
 
 def _file_digest(path: Path) -> str:
@@ -106,10 +105,10 @@ def _file_digest(path: Path) -> str:
         raise UserError(f"the curriculum {path} cannot be read ({error.strerror}); name an audit's JSON") from None
 
 
-def _shown(source: Any) -> str:
-    return f"{source['num']:,} rows ({source['digest'][:8]})" if isinstance(source, dict) else str(source)
+def _shown(digest: Digest) -> str:
+    return f"{digest['num']:,} rows ({digest['digest'][:8]})" if isinstance(digest, dict) else str(digest)
 
 
-def _named(config: RunConfig, name: str) -> str:
+def _source_of(config: RunConfig, name: str) -> str:
     values = {"base": config.base, "start_adapter": config.start_adapter, "curriculum": config.curriculum}
     return str(values.get(name) or config.data.dataset)

@@ -1,33 +1,81 @@
-"""What is refused before a run has a folder and before anything large loads: all that can be known by then."""
+"""Checks before a run has a folder and before anything large loads, and the inputs that they open.
+
+    inputs = check_run(load_config("starter"))      # or a `UserError`, the cheapest to find first
+    splits = inputs.load_rows()
+
+The dataset and the base are looked up once: the Hub's branches and tags become commits, and a dataset on this machine is
+opened. The run goes on with what was opened here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from transformers import AutoProcessor, PreTrainedConfig
+
 from inference.common.errors import UserError
 from inference.common.settings import base_source
+from inference.model.families import check_family
+from inference.model.lora_file import check_adapter
 from training.config.run_config import RunConfig
 from training.data.curriculum import read_pass_rates
+from training.data.dataset import Splits, load_rows
+from training.data.source import Source, column_mapping, open_source
+from training.data.splits import allot, splits_to_open
 from training.grading.reward_loading import load_reward
 from training.grpo.distributed import check_processes
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
+from training.runs.provenance import base_commit
 
 
-def check_run(config: RunConfig) -> None:
-    """Raise `UserError` for what cannot be done as asked, the cheapest to find first."""
+@dataclass(frozen=True)
+class RunInputs:
+    """The inputs of a run, looked up once."""
+
+    config: RunConfig
+    """With the commits of a base and a dataset on the Hub in the place of branches and tags."""
+    source: Source | None = None
+    """The opened dataset; `None` for one of the Hub, which is downloaded when its rows are read."""
+
+    def with_config(self, config: RunConfig) -> RunInputs:
+        """These inputs for a configuration that another process of the run has looked up."""
+        return RunInputs(config, self.source if config.data == self.config.data else None)
+
+    def load_rows(self, progress: bool = False) -> Splits:
+        """The rows, without those whose prompt is longer than `data.max_prompt_tokens` of the base's processor."""
+        data, processor = self.config.data, None
+        if data.max_prompt_tokens is not None:
+            base = base_source(self.config.base)
+            processor = AutoProcessor.from_pretrained(base, revision=self.config.base_revision)
+        source = self.source or open_source(data, splits_to_open(data), commit=data.revision)
+        return load_rows(data, processor, source=source, progress=progress)
+
+
+def check_run(config: RunConfig) -> RunInputs:
+    """The opened inputs; raises `UserError` for what cannot be done, the cheapest to find first."""
     check_processes(config)
     if config.curriculum:
         read_pass_rates(Path(config.curriculum))
     check_tools(config)
-    check_data(config)
-    check_base(config)
+    if config.data.is_hub:
+        from training.data.hub_source import resolve_commit
+
+        source = None
+        commit = resolve_commit(config.data.dataset, config.data.revision)
+        data = config.data.model_copy(update={"revision": commit})
+    else:
+        data, source = config.data, _open_local(config)
+    revision = _check_base(config)
+    config = config.model_copy(update={"data": data, "base_revision": revision})
     if config.start_adapter:
         check_start_adapter(config)
+    return RunInputs(config, source)
 
 
 def check_tools(config: RunConfig) -> None:
-    """The reward functions, the places for live figures and vLLM, where it is asked for, must be there."""
+    """Checks that the reward functions, the trackers of `report_to` and vLLM, where it is needed, are there."""
     for name in config.rewards:
         load_reward(name)
     missing = [name for name in config.report_to if find_spec(name) is None]
@@ -43,33 +91,38 @@ def check_tools(config: RunConfig) -> None:
         )
 
 
-def check_data(config: RunConfig) -> None:
-    """A local dataset must be there, with its splits, columns and enough rows; one of the Hub must be readable."""
-    if config.data.is_hub:
-        from training.data.hub_source import resolve_commit
+def check_start_adapter(config: RunConfig) -> None:
+    """Checks that the adapter to train on from fits the base, whose shapes are known without its weights."""
+    folder = Path(str(config.start_adapter)).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"start_adapter is {config.start_adapter}, and there is no such folder; name an adapter's")
+    try:
+        check_adapter(folder, base_source(config.base), config.base_revision)
+    except UserError as error:
+        raise UserError(
+            f"start_adapter {config.start_adapter} cannot be trained on from: {error} "
+            "Or leave start_adapter out, for a fresh one"
+        ) from error
 
-        resolve_commit(config.data.dataset, config.data.revision)
-        return
-    from training.data.source import column_mapping, open_source
-    from training.data.splits import allot, splits_to_open
 
+def _open_local(config: RunConfig) -> Source:
+    """The dataset on this machine with its splits, its columns and enough rows."""
     source = open_source(config.data, splits_to_open(config.data))
     allot(config.data, source.sizes)
     for split in source.sizes:
         column_mapping(config.data, source.columns(split))
+    return source
 
 
-def check_base(config: RunConfig) -> None:
-    """There must be such a base, of a family that the engine can serve."""
-    from transformers import PreTrainedConfig
-
-    from inference.model.families import check_family
-
+def _check_base(config: RunConfig) -> str | None:
+    """The commit of a base on the Hub, else its revision; the base must be of a family that the engine serves."""
     try:
-        found, _ = PreTrainedConfig.get_config_dict(base_source(config.base), revision=config.base_revision)
+        revision = base_commit(config.base, config.base_revision) or config.base_revision
+        settings, _ = PreTrainedConfig.get_config_dict(base_source(config.base), revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(_base_message(config, error)) from error
-    check_family(config.base, found.get("model_type"))
+    check_family(config.base, settings.get("model_type"))
+    return revision
 
 
 def _base_message(config: RunConfig, error: Exception) -> str:
@@ -87,19 +140,3 @@ def _base_message(config: RunConfig, error: Exception) -> str:
             "before is used with HF_HUB_OFFLINE=1"
         )
     return f"the base {config.base}{revision} cannot be loaded: {reason} {remedy}"
-
-
-def check_start_adapter(config: RunConfig) -> None:
-    """The adapter to train on from must fit the base: its shapes are compared with a model that has no weights."""
-    from inference.model.lora_file import check_adapter
-
-    folder = Path(str(config.start_adapter)).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"start_adapter is {config.start_adapter}, and there is no such folder; name an adapter's")
-    try:
-        check_adapter(folder, base_source(config.base), config.base_revision)
-    except UserError as error:
-        raise UserError(
-            f"start_adapter {config.start_adapter} cannot be trained on from: {error} "
-            "Or leave start_adapter out, for a fresh one"
-        ) from error

@@ -1,10 +1,10 @@
-"""Publishing, as a run under way sees it: checkpoints are queued, and a process of its own sends them.
+"""Publishing of a run under way: checkpoints are queued, and a process of its own sends them.
 
     with Publishing(config, folder) as publishing:
         publishing.checkpoint(path)     # links a few files, and returns
         publishing.result()
 
-Nothing that goes wrong here ends or slows a run: it is said in the log, and the queue stays on disk.
+An error here neither ends nor slows a run: it is logged, and the queue stays on disk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
@@ -29,26 +28,27 @@ log = logging.getLogger(__name__)
 
 
 class Publishing:
-    """The queue of one run, and the process that sends what is in it; of a run that goes nowhere, nothing."""
+    """The queue of one run and the process that sends it; does nothing where `publish_to` is not set."""
 
     def __init__(self, config: RunConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
         self.queue = PublishQueue(folder.path)
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: tuple[int, str] = (0, "")
-        before = [item.queued_at for item in self._waiting()]
-        before += [entry["time"] for entry in self.queue.state().published if isinstance(entry.get("time"), float)]
-        self._since = min(max(before, default=time.time()), time.time())
-        self._has_queued = bool(before)
+        self._shown: tuple[int, str] = (0, "")
+        """When the record of the queue was last looked at, and the notice that was printed last."""
+        times = [item.queued_at for item in self.queue.waiting()] if self.is_on else []
+        times += [entry["time"] for entry in self.queue.state().published if isinstance(entry.get("time"), float)]
+        self._since = min(max(times, default=time.time()), time.time())
+        self._has_queued = bool(times)
 
     def __enter__(self) -> Publishing:
-        """Go on with what an earlier start of the run has left."""
-        if self._waiting():
+        """Goes on with what an earlier start of the run has left."""
+        if self.is_on and self.queue.waiting():
             self._start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let go of the process: it sends what is left, once, and ends by itself."""
+        """Lets go of the process: it sends what is left, once, and ends by itself."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
@@ -67,57 +67,61 @@ class Publishing:
         return self.config.publish_every_minutes > 0 and self.is_due
 
     def checkpoint(self, checkpoint: Path, *, is_last: bool = False) -> None:
-        """Queue a whole checkpoint if it is due, or the first, or the last before the run ends early."""
+        """Queues a whole checkpoint if it is due, or the first, or the last before the run ends early."""
         if self.is_on and (self.is_due or is_last or not self._has_queued):
             self._put(checkpoint, checkpoint, step_of(checkpoint), is_result=False)
 
     def result(self) -> None:
-        """Queue what the run has made."""
+        """Queues the run's adapter."""
         if self.is_on:
             newest = self.folder.newest_checkpoint()
             self._put(self.folder.adapter, newest, result_step(self.folder), is_result=True)
 
     def say_news(self) -> None:
-        """Print a new notice of the process that sends, above the progress bar."""
+        """Prints a new notice of the process that sends, above the progress bar."""
         try:
             changed = (self.queue.path / RECORD).stat().st_mtime_ns
         except OSError:
             return
-        if changed != self._said[0]:
+        if changed != self._shown[0]:
             notice = self.queue.state().notice
-            if notice and notice != self._said[1]:
+            if notice and notice != self._shown[1]:
                 tqdm.write(f"publishing: {notice}")
-            self._said = (changed, notice)
+            self._shown = (changed, notice)
 
     def _put(self, source: Path, processor: Path | None, step: int, *, is_result: bool) -> None:
         config = self.config
-        about: dict[str, Any] = {"repo": config.publish_to, "public": config.publish_public}
         try:
-            self.queue.put(source, processor, plain_name(config.base), step=step, is_result=is_result, **about)
+            self.queue.put(
+                source,
+                processor,
+                plain_name(config.base),
+                step=step,
+                is_result=is_result,
+                repo=str(config.publish_to),
+                public=config.publish_public,
+            )
             self._since, self._has_queued = time.time(), True
             self._start()
         except (OSError, UserError) as error:  # a full disk, say: the run goes on, and so does its next checkpoint
             log.warning("step %d is not queued for publishing: %s", step, error)
 
     def _start(self) -> None:
-        """See that the process lives."""
+        """Starts the process unless it runs."""
         if self._process is not None and self._process.poll() is None:
             return
         self._process = start_publisher(self.folder.path.absolute(), "--follow", stdin=subprocess.PIPE)
 
-    def _waiting(self) -> list[Any]:
-        return self.queue.waiting() if self.is_on else []
-
 
 class PublishCallback(TrainerCallback):
-    """Queues checkpoints, and asks for one where the last that went out is too old."""
+    """Queues checkpoints, and requests one where the last that was queued is too old."""
 
     def __init__(self, publishing: Publishing | None) -> None:
         self.publishing = publishing
         """`None` in the processes of a run that do not keep its records."""
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Every process of the run has to ask, for all of them make a checkpoint or none."""
+        """Every process of the run has to call this, for all of them make a checkpoint or none."""
         publishing = self.publishing
         if any_process(publishing is not None and publishing.is_overdue)[0]:
             control.should_save = True
@@ -125,7 +129,7 @@ class PublishCallback(TrainerCallback):
             publishing.say_news()
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """After the recorder, which has signed the checkpoint."""
+        """Comes after the recorder, which has signed the checkpoint."""
         if self.publishing is not None:
             newest = self.publishing.folder.newest_checkpoint()
             is_last = control.should_training_stop and state.global_step < state.max_steps

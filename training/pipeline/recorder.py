@@ -1,4 +1,4 @@
-"""What a run does at each step besides training: records, progress, checkpoints that are signed, and a clean stop."""
+"""The trainer's callback at each step: records, progress, signed checkpoints, and a clean stop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
+from inference.common.files import append_line
 from training.config.run_config import RunConfig
 from training.evaluation.checkpoint_choice import keep_candidate
 from training.grpo.distributed import any_process, wait_for_all
@@ -16,7 +17,7 @@ from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.signals import Stop, StopAsked
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 
 SHOWN = {"reward": "reward", "rewards/format_reward/mean": "format", "rewards/accuracy_reward/mean": "accuracy"}
 
@@ -26,42 +27,37 @@ class Recorder(TrainerCallback):
 
     def __init__(self, config: RunConfig, folder: RunFolder, stop: Stop, budget: Budget) -> None:
         self.config, self.folder, self.stop, self.budget = config, folder, stop, budget
-        self.bar: tqdm | None = None
-        self.said: set[str] = set()
-        self.history: list[dict[str, Any]] = []
         self.stopped = self.over_budget = False
         """Why training ended before its last step, the same on every process."""
+        self._bar: tqdm[Any] | None = None
+        self._shown_findings: set[str] = set()
+        self._history: list[dict[str, Any]] = []
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Open the bar where the run stands, unless it is to stop or has no time for a step."""
-        self.history = self.folder.history()
+        """Opens the bar at the run's step; raises where the run is to stop or has no time for a step."""
+        self._history = self.folder.history()
         state.save_steps = args.save_steps  # a resumed state brings the number it was saved with
-        self._ask_all(state, is_saving=False)
+        self._agree(state, is_saving=False)
         if self.stopped:
             raise StopAsked
         if self.over_budget:
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
             self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Ask for a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
+        """Requests a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
         if state.is_world_process_zero:
             self.budget.step_done()
         if state.global_step >= state.max_steps:
             control.should_save = True
-        self._ask_all(state, control.should_save)  # one that save_steps asked for, before us
+        self._agree(state, control.should_save)  # save_steps may have requested one before
         if self.stopped or self.over_budget:
             control.should_save = control.should_training_stop = True
 
-    def _ask_all(self, state, is_saving: bool) -> None:
-        is_left = state.is_world_process_zero and state.global_step < state.max_steps
-        over = is_left and self.budget.is_over(is_saving=is_saving)
-        self.stopped, self.over_budget = any_process(self.stop.asked, over)
-
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        """One line a step; raises `NotANumber` where training has broken down."""
+        """Writes one line a step; raises `NotANumber` where training has broken down."""
         if not logs or "reward" not in logs:
             return
         for name in ("loss", "grad_norm"):
@@ -71,25 +67,15 @@ class Recorder(TrainerCallback):
             return
         row = {"step": state.global_step, **logs}
         append_line(self.folder.metrics, row)
-        self.history.append(row)
+        self._history.append(row)
         self._show(state.global_step, logs)
-        for finding in diagnose(self.history):
-            if finding.name not in self.said:
-                self.said.add(finding.name)
+        for finding in diagnose(self._history):
+            if finding.name not in self._shown_findings:
+                self._shown_findings.add(finding.name)
                 tqdm.write(f"step {state.global_step}: {finding}")
 
-    def _show(self, step: int, logs: dict[str, Any]) -> None:
-        if self.bar is None:
-            return
-        parts = [f"{name} {logs[key]:.2f}" for key, name in SHOWN.items() if logs.get(key) is not None]
-        self.bar.set_postfix_str(
-            f"{' '.join(parts)} {logs['completions/mean_length']:.0f} tokens, "
-            f"no signal in {100 * logs['frac_reward_zero_std']:.0f} % of groups"
-        )
-        self.bar.update(step - self.bar.n)
-
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Sign the checkpoint that every process has just written, its adapter put aside where one will be chosen."""
+        """Signs the checkpoint that every process has just written, and keeps its adapter where one will be chosen."""
         wait_for_all()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -97,11 +83,27 @@ class Recorder(TrainerCallback):
                 keep_candidate(checkpoint, self.folder)
             self.folder.mark_whole(checkpoint, self.config.keep_checkpoints)
             self.budget.save_done()
-        if not (self.stopped or self.over_budget):  # it may have taken longer than was thought
-            self._ask_all(state, is_saving=False)
+        if not (self.stopped or self.over_budget):  # the save may have taken longer than expected
+            self._agree(state, is_saving=False)
             control.should_training_stop |= self.stopped or self.over_budget
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _agree(self, state: TrainerState, is_saving: bool) -> None:
+        """All processes agree on whether to stop and whether the budget is used up."""
+        is_left = state.is_world_process_zero and state.global_step < state.max_steps
+        over = is_left and self.budget.is_over(is_saving=is_saving)
+        self.stopped, self.over_budget = any_process(self.stop.asked, over)
+
+    def _show(self, step: int, logs: dict[str, Any]) -> None:
+        if self._bar is None:
+            return
+        parts = [f"{name} {logs[key]:.2f}" for key, name in SHOWN.items() if logs.get(key) is not None]
+        self._bar.set_postfix_str(
+            f"{' '.join(parts)} {logs['completions/mean_length']:.0f} tokens, "
+            f"no signal in {100 * logs['frac_reward_zero_std']:.0f} % of groups"
+        )
+        self._bar.update(step - self._bar.n)

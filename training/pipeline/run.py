@@ -1,9 +1,9 @@
-"""A run's life, from its checks to its evaluation. A kill or a stop in any stage leaves a folder that goes on from it.
+"""One run, from its checks to its evaluation. A kill or a stop in any stage leaves a folder that goes on from it.
 
     run(load_config("starter"), Path("runs/first"))
 
-`status.json` says `running` with the stage in words, and `succeeded` when all of them are done. `training.cli.train` is the
-command line.
+`status.json` says `running` with the stage in words, and `succeeded` when all of them are done. `training.cli.train` is
+the command line.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
@@ -22,11 +23,10 @@ from accelerate.utils import broadcast_object_list
 
 from inference.adapters.record import RECORD_FILE
 from inference.common.errors import UserError
-from inference.common.settings import base_source
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
 from training.data.curriculum import order_by_difficulty
-from training.data.dataset import Splits, load_rows
+from training.data.dataset import Splits
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
 from training.evaluation.compare import conclude_run
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
@@ -35,16 +35,18 @@ from training.evaluation.promotion_rule import read_request
 from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
-from training.pipeline.pinned_inputs import OtherSources, check_sources, pin
-from training.pipeline.preflight import check_run
+from training.pipeline.pinned_inputs import OtherSources, check_sources
+from training.pipeline.preflight import RunInputs, check_run
 from training.pipeline.publishing import PublishCallback, Publishing
 from training.pipeline.recorder import Recorder
-from training.pipeline.run_log import Logged
 from training.pipeline.signals import Stop, StopAsked
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
 from training.runs.processes import Identity, boot_seconds
 from training.runs.provenance import hardware
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 log = logging.getLogger(__name__)
 OTHER_PROCESS = "process "
@@ -54,7 +56,7 @@ OTHER_PROCESS = "process "
 def run(
     config: RunConfig, path: Path, resume: bool = False, stop: Stop | None = None, began: Identity | None = None
 ) -> Path:
-    """Train and evaluate as `config` says, keep everything in the folder `path`, and return the adapter's folder.
+    """Trains and evaluates as `config` says, keeps everything in the folder `path`, and returns the adapter's folder.
 
     With `resume` the run in `path` goes on from its newest whole checkpoint, or with what is left after its last step.
     `stop` is one that listens already; `began` is this process where it is the run's alone: its time before this call
@@ -68,25 +70,24 @@ def run(
     with ExitStack() as stack:
         stop = stop or stack.enter_context(Stop())
         try:
-            if not (resume and is_trained(folder)):
-                check_run(config)
-                config = pin(config)
+            is_checked = not (resume and is_trained(folder))
+            inputs = check_run(config) if is_checked else RunInputs(config)
             with stop.held():  # until the folder is ours and its status is kept
                 if is_main_process():
-                    folder = folder if resume else RunFolder.create(path, config)
+                    folder = folder if resume else RunFolder.create(path, inputs.config)
                     stack.enter_context(folder.locked())
                     if resume and is_finished(folder, config):
                         raise UserError(f"the run in {path} is finished; its adapter is in {folder.adapter}")
-                    stack.enter_context(Logged(folder.log))
+                    stack.enter_context(_logged_to(folder.log))
                 before = folder.status()
                 publishing = stack.enter_context(Publishing(config, folder)) if is_main_process() else None
-                life = Life(config, folder, stop, Budget(path, config.max_hours, already), publishing)
+                pipeline = RunPipeline(inputs, folder, stop, Budget(path, config.max_hours, already), publishing)
         except UserError as error:
             raise explain_failure(error, config, path) or error from error
         try:
-            life.live()
+            pipeline.run()
         except (Exception, StopAsked) as error:
-            failure = life.end(error)
+            failure = pipeline.end_early(error)
             if isinstance(error, OtherSources):  # a resume that is refused leaves the run as it was
                 folder.put_back_status(before)
             if failure is not None:
@@ -107,45 +108,47 @@ def is_finished(folder: RunFolder, config: RunConfig) -> bool:
 
 
 @dataclass
-class Life:
-    """One start of a run, until it is done or ends early."""
+class RunPipeline:
+    """The stages of one start of a run: data, steps, adapter, evaluation, comparison, publishing."""
 
-    config: RunConfig
+    inputs: RunInputs
     folder: RunFolder
     stop: Stop
     budget: Budget
     publishing: Publishing | None = None
-    """In the process that keeps the records."""
+    """`None` in the processes that do not keep the records."""
     stage: str = "starting"
 
-    def live(self) -> None:
+    def run(self) -> None:
         """Every stage that is not done yet, one after the other."""
-        if not is_trained(self.folder):
-            self._train()
-        if self.config.eval_rows and is_main_process() and not (self.folder.adapter / RECORD_FILE).is_file():
+        folder, config, splits = self.folder, self.inputs.config, None
+        if not is_trained(folder):
+            splits = self._train()
+        if config.eval_rows and is_main_process() and not (folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
-            make_report(run_evaluation(self.config, self.folder.adapter), run_outputs(self.folder))
-        if is_main_process() and (self.config.eval_rows or read_request(self.folder.path)):
+            make_report(run_evaluation(self.inputs.config, folder.adapter), run_outputs(folder), splits)
+        if is_main_process() and (config.eval_rows or read_request(folder.path)):
             self._enter("comparing it with the served adapter")
-            conclude_run(self.folder.path)
-        self._count()
+            conclude_run(folder.path, splits)
+        self._record_budget()
         if self.publishing is not None:
             self.publishing.result()
         self._set_status("succeeded")
 
-    def end(self, error: BaseException) -> RunFailed | None:
-        """Note in the folder why the run ends early; `None` for an error that goes on as it is."""
-        kept = self.folder.newest_checkpoint()
-        step = step_of(kept) if kept else 0
+    def end_early(self, error: BaseException) -> RunFailed | None:
+        """Notes in the folder why the run ends early; returns `None` for an error that is raised as it is."""
+        newest = self.folder.newest_checkpoint()
+        step = step_of(newest) if newest else 0
+        failure: RunFailed | None
         if isinstance(error, StopAsked):
             where = f"stopped while {self.stage}, at step {step}"
             if self.stop.at_once:
                 where = f"stopped at once, without a checkpoint of the last steps; the newest is of step {step}"
-            failure: RunFailed | None = RunFailed(f"{where}; go on with --resume {self.folder.path}", INTERRUPTED)
+            failure = RunFailed(f"{where}; go on with --resume {self.folder.path}", INTERRUPTED)
         elif isinstance(error, BudgetSpent):
             failure = RunFailed(str(error), BUDGET_SPENT)
         else:
-            failure = explain_failure(error, self.config, self.folder.path)
+            failure = explain_failure(error, self.inputs.config, self.folder.path)
         reason = str(failure or error) or type(error).__name__
         resumable = isinstance(error, StopAsked | BudgetSpent)
         if not resumable and is_trained(self.folder):
@@ -155,27 +158,17 @@ class Life:
             self.folder.drop_unfinished()  # first, for it may be what fills the disk
         log.error("%s", reason, exc_info=failure is None and not isinstance(error, UserError))
         try:
-            self._count()
-            self._last_word("interrupted" if resumable else "failed", reason)
+            self._record_budget()
+            self._set_last_status("interrupted" if resumable else "failed", reason)
         except OSError as full:  # a full disk must not hide why the run ended
             log.error("the status cannot be written: %s", full)
         return failure
 
-    def _last_word(self, status: Status, reason: str) -> None:
-        """The process that fails first says why; the others only end because it has gone."""
-        said = self.folder.status()
-        if said.get("status") == "failed" and str(said.get("reason", "")).startswith(OTHER_PROCESS):
-            log.error("%s", said["reason"])
-        elif is_main_process():
-            self._set_status(status, reason)
-        elif status == "failed" and self.folder.path.is_dir():
-            self.folder.set_status(status, f"{OTHER_PROCESS}{rank()}: {reason}", said.get("step"))
-
-    def _train(self) -> None:
-        """Steps that are left, and the adapter."""
-        config, folder = self.config, self.folder
+    def _train(self) -> Splits:
+        """The steps that are left, and the adapter; returns the rows."""
+        folder = self.folder
         self._enter("reading the data")
-        transformers.set_seed(config.seed)
+        transformers.set_seed(self.inputs.config.seed)
         checkpoint = folder.newest_checkpoint()
         is_left = checkpoint is None or not is_at_the_end(checkpoint)  # else it was killed after its last step
         step = step_of(checkpoint) if checkpoint else 0
@@ -183,10 +176,11 @@ class Life:
             raise BudgetSpent(self.budget.reason(step, folder.path))
         state = connect()
         # A branch of the Hub may move between two processes' look-ups.
-        self.config = config = broadcast_object_list([config])[0]
+        config = broadcast_object_list([self.inputs.config])[0]
+        self.inputs = self.inputs.with_config(config)
         check_checkpoint(folder.path, step)
         with state.main_process_first():  # the others find the rows prepared
-            splits = load_rows(config.data, _processor(config), progress=is_main_process())
+            splits = self.inputs.load_rows(progress=is_main_process())
         if is_main_process():
             check_sources(config, folder, splits)
             folder.change(config)
@@ -194,19 +188,21 @@ class Life:
             drop_candidates(folder, after=step)
             folder.add_versions(hardware() | {"num_processes": world_size()})
         if is_left:
-            self._steps(_train_rows(config, splits), checkpoint)
+            self._train_steps(_train_rows(config, splits), checkpoint)
             self.stop.check()
             gc.collect()  # the trainer's model and optimizer
             torch.cuda.empty_cache()
         if is_main_process():
             self._make_adapter(splits)
+        return splits
 
-    def _steps(self, rows: Any, checkpoint: Path | None) -> None:
+    def _train_steps(self, rows: Dataset, checkpoint: Path | None) -> None:
         """The steps that are left; raises `StopAsked` or `BudgetSpent` where they end before the last."""
         self._enter("loading the model")
-        recorder = Recorder(self.config, self.folder, self.stop, self.budget)
-        callbacks = [recorder, *([PublishCallback(self.publishing)] if self.config.publish_to else [])]
-        trainer = build_trainer(self.config, rows, self.folder, callbacks)
+        config = self.inputs.config
+        recorder = Recorder(config, self.folder, self.stop, self.budget)
+        callbacks = [recorder, *([PublishCallback(self.publishing)] if config.publish_to else [])]
+        trainer = build_trainer(config, rows, self.folder, callbacks)
         trainer.remove_callback(transformers.PrinterCallback)
         started = time.monotonic()
         with self.stop.held():
@@ -220,25 +216,25 @@ class Life:
             raise StopAsked
 
     def _make_adapter(self, splits: Splits) -> None:
-        """The last checkpoint, or the best of all."""
-        folder = self.folder
+        """The run's adapter: the last checkpoint's, or the best of all."""
+        folder, config = self.folder, self.inputs.config
         draw_rewards(folder.history(), folder.path / "rewards.png")
-        if self.config.choose_checkpoint:
+        if config.choose_checkpoint:
             self._enter("choosing the checkpoint")
-            step = choose_checkpoint(self.config, folder, splits.validation)
+            step = choose_checkpoint(config, folder, splits.validation)
             print(f"checkpoint {step} is the best on {len(splits.validation)} validation rows", flush=True)
         else:
             last = folder.newest_checkpoint()
             assert last is not None, "the last step is always saved"
-            take_adapter(last, folder.adapter, self.config.base)
+            take_adapter(last, folder.adapter, config.base)
 
     def _enter(self, stage: str) -> None:
         self.stop.check()
         self.stage = stage
         self._set_status("running", stage)
-        self._count()
+        self._record_budget()
 
-    def _count(self) -> None:
+    def _record_budget(self) -> None:
         if is_main_process():
             self.budget.record()
 
@@ -247,16 +243,33 @@ class Life:
             checkpoint = self.folder.newest_checkpoint()
             self.folder.set_status(status, reason, step_of(checkpoint) if checkpoint else 0)
 
+    def _set_last_status(self, status: Status, reason: str) -> None:
+        """The process that fails first gives the reason; the others end only because it is gone."""
+        before = self.folder.status()
+        if before.get("status") == "failed" and str(before.get("reason", "")).startswith(OTHER_PROCESS):
+            log.error("%s", before["reason"])
+        elif is_main_process():
+            self._set_status(status, reason)
+        elif status == "failed" and self.folder.path.is_dir():
+            self.folder.set_status(status, f"{OTHER_PROCESS}{rank()}: {reason}", before.get("step"))
 
-def _train_rows(config: RunConfig, splits: Splits) -> Any:
+
+def _train_rows(config: RunConfig, splits: Splits) -> Dataset:
     rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
     if is_main_process():
         print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
     return rows
 
 
-def _processor(config: RunConfig) -> Any:
-    """The base's processor where the limit on prompts needs one."""
-    if config.data.max_prompt_tokens is None:
-        return None
-    return transformers.AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Writes what is logged to the file `path` too, until the end of the block."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("training").setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

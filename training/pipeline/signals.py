@@ -1,4 +1,4 @@
-"""How a run is asked to stop, by SIGTERM or Ctrl-C: at once, or at the end of a step where it trains.
+"""SIGTERM and Ctrl-C of a run: it stops at once, or at the end of a step where it trains.
 
 with Stop() as stop:
     load()              # a signal ends it here, by `StopAsked`
@@ -12,16 +12,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class StopAsked(BaseException):
-    """The run was asked to stop. Like `KeyboardInterrupt` no `Exception`, so that nothing takes it for a failure."""
+    """The run was asked to stop. Like `KeyboardInterrupt` not an `Exception`, so that nothing takes it for a failure."""
 
 
 class Stop:
@@ -33,12 +33,12 @@ class Stop:
         """True if a step was not waited for."""
         self._count = 0
         self._held = self._raised = False
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._ask)
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -55,11 +55,11 @@ class Stop:
             self._held = False
 
     def check(self) -> None:
-        """Raise `StopAsked` if a stop was asked for, here or where nothing could be raised."""
+        """Raises `StopAsked` if a stop was asked for, here or where nothing could be raised."""
         if self.asked:
             self._raise()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self._count += 1
         if self._count >= 3:
@@ -68,7 +68,7 @@ class Stop:
         elif self._held and self._count == 2:
             self.at_once = True
             self._raise()
-        elif not self._held and not self._raised:  # else what the first has begun, the folder's last word, goes on
+        elif not self._held and not self._raised:  # else the end that the first signal began goes on
             self._raise()
 
     def _raise(self) -> None:

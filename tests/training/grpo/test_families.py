@@ -22,7 +22,7 @@ from tests.support.tiny_models import TINY, build_tiny
 from training.config.run_config import RunConfig, load_config
 from training.grpo.lora import TOWERS
 from training.grpo.trainer import RunTrainer, build_trainer
-from training.pipeline import run as life
+from training.pipeline import run as pipeline
 from training.pipeline.run import run
 from training.runs.folder import RunFolder
 
@@ -92,7 +92,7 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
         prompts.extend(prompt_ids(trainer, row) for row in trainer.train_dataset)
         return trainer
 
-    monkeypatch.setattr(life, "build_trainer", watched)
+    monkeypatch.setattr(pipeline, "build_trainer", watched)
     _calls.clear()
     adapter = run(config, tmp_path / "run")
     assert _calls == [len(rewards) for rewards in PLAN]

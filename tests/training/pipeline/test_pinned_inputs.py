@@ -14,7 +14,8 @@ from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import Splits, load_rows
-from training.pipeline.pinned_inputs import check_sources, pin
+from training.pipeline.pinned_inputs import check_sources
+from training.pipeline.preflight import check_run
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 
@@ -86,13 +87,13 @@ def test_paths_are_kept_whole(pictures: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_a_dataset_of_the_hub_is_pinned(hub: Hub, hub_client: Client) -> None:
     commit = hub.repo("dataset", "owner/geometry").commit(shards(rows(10)))
-    config = load_config(None, {"data": {"dataset": "owner/geometry"}})
-    pinned = pin(config)
+    config = load_config(None, {"report_to": [], "data": {"dataset": "owner/geometry"}})
+    pinned = check_run(config).config
     assert pinned.data.revision == commit and pinned.base_revision is None
     hub.repo("dataset", "owner/geometry").commit(shards(rows(10, 50)))
-    assert pin(pinned) == pinned and pin(config).data.revision != commit
+    assert check_run(pinned).config == pinned and check_run(config).config.data.revision != commit
     with pytest.raises(UserError, match="There is no dataset owner/other"):
-        pin(load_config(None, {"data": {"dataset": "owner/other"}}))
+        check_run(load_config(None, {"report_to": [], "data": {"dataset": "owner/other"}}))
 
 
 def test_a_base_of_the_hub_is_read_at_its_revision(hub: Hub, hub_client: Client) -> None:
@@ -101,7 +102,7 @@ def test_a_base_of_the_hub_is_read_at_its_revision(hub: Hub, hub_client: Client)
     commit = repo.commit({path.name: path.read_bytes() for path in STARTER.iterdir() if path.is_file()})
     repo.refs["v1"] = commit
     repo.commit({"config.json": json.dumps({"model_type": "bert"}).encode()})
-    pinned = pin(load_config(None, {"base": "me/starter", "base_revision": "v1"}))
+    pinned = check_run(load_config(None, {"report_to": [], "base": "me/starter", "base_revision": "v1"})).config
     assert pinned.base_revision == commit
     assert model_digest("me/starter", "v1") == f"me/starter@{commit}"
     repo.refs["v1"] = repo.refs["main"]

@@ -11,12 +11,16 @@ from safetensors.torch import load_file, save_file
 
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
-from tests.support.datasets_on_disk import rows, shards, write_lines
+from tests.support.datasets_on_disk import rows, shards, write_folder, write_lines
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
+from tests.support.samples import SMALL_RUN
 from training.__main__ import main
-from training.config.run_config import load_config
+from training.config.run_config import RunConfig, load_config
+from training.data import hub_source
+from training.data.local_source import LocalSource
 from training.pipeline.preflight import check_run
+from training.pipeline.run import run
 from training.runs.failures import REFUSED, UNREACHABLE
 
 QUIET = {"report_to": [], "data": {"train_rows": 4}}
@@ -167,3 +171,48 @@ def test_a_name_that_is_not_there_is_wrong_input(words: tuple[str, ...], hub_cli
     assert train(*words, folder=tmp_path / "run") == 2
     assert "owner/none" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def short_run(dataset: str, **values: Any) -> RunConfig:
+    """One step, then the choice of the checkpoint, an evaluation and a comparison: every stage that reads rows."""
+    data = {"dataset": dataset, "test_rows": 2, "validation_rows": 2}
+    whole = {"max_steps": 1, "max_completion_length": 8, "eval_rows": 2, "choose_checkpoint": True, "data": data}
+    return load_config("starter", SMALL_RUN | whole | values)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """The calls of a function from now on, by their first argument."""
+    calls, function = [], getattr(owner, name)
+
+    def counting(first: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(first)
+        return function(first, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls
+
+
+@pytest.mark.slow
+def test_a_run_walks_its_local_dataset_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = short_run(str(write_folder(tmp_path / "pictures", 16)))
+    walks = counted(monkeypatch, LocalSource, "__init__")
+    adapter = run(config, tmp_path / "run")
+    assert len(walks) == 1
+    assert (adapter / "evaluation.json").is_file() and (adapter / "comparison.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_looks_its_dataset_and_its_base_up_once(
+    hub: Hub, hub_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both by the names of their main branches, which may move: one look-up each, and all is read at that commit."""
+    files = {path.name: path.read_bytes() for path in STARTER.iterdir() if path.is_file()}
+    base = hub.repo("model", "owner/base").commit(files)
+    commit = hub.repo("dataset", "owner/data").commit(shards(rows(16)))
+    lookups = counted(monkeypatch, hub_source, "resolve_commit")
+    run(short_run("owner/data", base="owner/base"), tmp_path / "run")
+    assert lookups == ["owner/data"]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["base_revision"], config["data"]["revision"]) == (base, commit)
+    by_branch = [path for _, path in hub.requests if "owner/base/resolve/main/config.json" in path]
+    assert len(by_branch) == 2, "one look-up, and PEFT's own when it saves the checkpoint"

@@ -24,8 +24,9 @@ from tests.support.samples import SMALL_RUN
 from training.__main__ import main
 from training.cli.train import _stopped_early
 from training.config.run_config import RunConfig, load_config
-from training.pipeline import run as life
+from training.pipeline import run as pipeline
 from training.pipeline.budget import Budget
+from training.pipeline.preflight import RunInputs
 from training.pipeline.run import run
 from training.runs.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, RunFailed
 from training.runs.folder import RunFolder, step_of
@@ -219,8 +220,8 @@ def test_a_budget_ends_the_run_at_a_checkpoint(tmp_path, monkeypatch) -> None:
     found, hours = RunFolder(tmp_path / "run"), 6 / 3600
     config = small(max_steps=500, save_steps=400, max_hours=hours)
     entered: list[str] = []
-    enter = life.Life._enter
-    monkeypatch.setattr(life.Life, "_enter", lambda self, stage: (entered.append(stage), enter(self, stage)))
+    enter = pipeline.RunPipeline._enter
+    monkeypatch.setattr(pipeline.RunPipeline, "_enter", lambda self, stage: (entered.append(stage), enter(self, stage)))
     for resume in (False, True):
         entered.clear()
         with pytest.raises(RunFailed) as caught:
@@ -304,8 +305,7 @@ def test_a_resume_that_is_refused_changes_nothing(words: tuple[str, ...], said: 
 @pytest.fixture
 def nothing_checked(monkeypatch) -> pytest.MonkeyPatch:
     """What a run is checked for before it has a folder takes seconds."""
-    monkeypatch.setattr("training.pipeline.run.check_run", lambda config: None)
-    monkeypatch.setattr("training.pipeline.run.pin", lambda config: config)
+    monkeypatch.setattr("training.pipeline.run.check_run", RunInputs)
     return monkeypatch
 
 
