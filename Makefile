@@ -4,24 +4,25 @@
 #   make train   post-train an adapter on the starter problems, about a quarter of an hour on two cores
 #   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
-#   make check   ruff, mypy and the tests
+#   make check   ruff (rules and format), mypy and the tests
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
 #                every kind of fault at every route of the Hub
+#   make constraints   write constraints.txt anew from the two files of requirements; needs uv
 
 PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
 # A stamp is named after what the requirements say, so that an install happens again when, and only when, they change.
-RUN_STAMP := .venv/.run-$(call checksum,requirements.txt)
+RUN_STAMP := .venv/.run-$(call checksum,requirements.txt constraints.txt)
 # Two files of tests at a time, each on one core; `make test PYTEST_ARGS="-n 0"` runs one after the other.
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt)
+DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt constraints.txt)
 HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
 
 export GRADIO_SERVER_PORT ?= 7860
 export GRADIO_ANALYTICS_ENABLED ?= False
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain space test check torture clean
+.PHONY: app train pretrain space test check torture constraints clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -41,6 +42,7 @@ test: $(DEV_STAMP)
 
 check: $(DEV_STAMP)
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTEST) $(PYTEST_ARGS)
 
@@ -52,6 +54,12 @@ torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/launch/jobs/test_launcher.py tests/training/launch/jobs/test_worker.py -k "fault or many or amid"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/end_to_end/test_requirements.py
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
+
+constraints:
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    requirements.txt requirements-dev.txt --output-file constraints.txt.new
+	@{ grep '^#' constraints.txt; cat constraints.txt.new; } > constraints.txt.whole && rm constraints.txt.new && \
+	    mv constraints.txt.whole constraints.txt
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -66,10 +74,17 @@ $(DEV_STAMP): | $(PYTHON)
 	@rm -f .venv/.dev-* .venv/.run-* && touch $@ $(RUN_STAMP)
 
 ifeq ($(HAS_UV),yes)
-# As pip does of itself: else each of many processes compiles the libraries anew where no bytecode is written.
-install = uv pip install --compile-bytecode --python $(PYTHON) $(1)
+# Without an NVIDIA GPU the build of torch for CPUs saves 4 GB; uv chooses the build where PyTorch's own index answers.
+# Bytecode is compiled as pip does it: else each of many processes compiles the libraries anew.
+PROBE = UV_HTTP_TIMEOUT=5 UV_HTTP_CONNECT_TIMEOUT=5 UV_HTTP_RETRIES=0 uv pip install --quiet --dry-run --no-deps
+define install
+	@backend="--torch-backend auto"; \
+	$(PROBE) --python $(PYTHON) $$backend "$$(grep '^torch==' requirements.txt)" >/dev/null 2>&1 || { backend=; \
+	    echo "PyTorch's own index did not answer within 5 seconds: torch comes from the ordinary index, with CUDA on Linux."; }; \
+	uv pip install --compile-bytecode --python $(PYTHON) $$backend -c constraints.txt $(1)
+endef
 else
-install = $(PYTHON) -m pip install --disable-pip-version-check $(1)
+install = $(PYTHON) -m pip install --disable-pip-version-check -c constraints.txt $(1)
 endif
 
 # The first Python that is new enough: the machine's own, else one with its version in its name, else one uv knows.

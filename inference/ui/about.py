@@ -29,7 +29,7 @@ picture can steer the model. Do not use it where a mistake does harm.</p>
 <p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from other
 hosts.</p>
 <h2>Licences</h2>
-<p>LookThink and its starter are under Apache-2.0. The handwritten digits are those that ship with scikit-learn
+<p>LookThink and its starter are under Apache-2.0. The handwritten digits are those from the UCI repository
 (Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
 """
 PROGRAM = """from gradio_client import Client, handle_file
