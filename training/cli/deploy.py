@@ -25,7 +25,7 @@ from training.hub.space.apply import SpaceOnHub
 from training.hub.space.checkout import ROOT, Checkout, digest, read_checkout
 from training.hub.space.plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
 from training.hub.space.prices import Prices
-from training.hub.space.token import token_trouble
+from training.hub.space.token import address_of, token_here, token_trouble
 
 SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 """The variable with the token that the Space gets; without it, the one that deploys."""
@@ -110,18 +110,9 @@ def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
         )
 
 
-def address_of(space: str) -> str:
-    """Where its page is."""
-    from huggingface_hub import constants
-
-    return f"{constants.ENDPOINT}/spaces/{space}"
-
-
 def _tokens() -> tuple[str, str]:
     """The token that deploys, and the one that the Space gets."""
-    from huggingface_hub import get_token
-
-    own = get_token()
+    own = token_here()
     if not own:
         raise UserError(
             "There is no token of the Hub here. Run `hf auth login`, or set HF_TOKEN to a token that may write."

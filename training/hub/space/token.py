@@ -37,6 +37,20 @@ def token_trouble(token: str) -> TokenTrouble:
     return TokenTrouble("it may only read" if _role(about) == "read" else "")
 
 
+def token_here() -> str | None:
+    """The Hub's token of this machine: the environment's, or that of the login."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def address_of(space: str) -> str:
+    """The address of a Space's page."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/spaces/{space}"
+
+
 def _role(about: Any) -> Any:
     """Of the token, by the Hub's answer, which may hold anything."""
     for name in ("auth", "accessToken", "role"):
