@@ -55,9 +55,7 @@ def _one_of(known: tuple[str, ...], what: str) -> AfterValidator:
 
 def _hub_id(value: str) -> str:
     if not is_hub_name(value):
-        raise ValueError(
-            f"not a name on the Hub; write owner/name: letters, digits, -, _ and ., at most {MAX_CHARS}"
-        )
+        raise ValueError(f"not a name on the Hub; write owner/name: letters, digits, -, _ and ., at most {MAX_CHARS}")
     return value
 
 

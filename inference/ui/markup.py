@@ -139,7 +139,7 @@ class _Renderer(RendererHTML):
         code = html.escape(tokens[index].content.rstrip("\n")).replace("\n", "&#10;")
         return f"<pre><code>{code}</code></pre>\n"
 
-    def softbreak(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "<br>"
 
     hardbreak = softbreak
@@ -155,8 +155,9 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("zero", {"maxNesting": MAX_NESTING}, renderer_cls=_Renderer).enable(list(_RULES))
     markdown.inline.ruler.before("backticks", "formula", _formula)
     markdown.inline.ruler.before("backticks", "bold", _bold)
-    before = {"alt": ["paragraph", "blockquote", "list"]}
-    markdown.block.ruler.before("fence", "display_formula", _display_formula, before)
+    markdown.block.ruler.before(
+        "fence", "display_formula", _display_formula, {"alt": ["paragraph", "blockquote", "list"]}
+    )
     return markdown
 
 

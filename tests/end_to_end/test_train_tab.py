@@ -23,12 +23,12 @@ import pytest
 
 from inference.adapters.served import serving
 from inference.common.settings import load_settings
+from tests import ROOT
 from tests.support.browser import ENDED, LAPTOP, MARKS, PHONE, Visit, browser
 from training.runs.store import RunStore
 
 __all__ = ["browser"]
 pytestmark = [*MARKS, pytest.mark.slow]
-from tests import ROOT
 
 SHOTS = os.environ.get("LOOKTHINK_SHOTS")
 TOKEN = "a token of the test's own"

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.audit.audit_tables import tables
-from training.audit.report import AuditReport, Example, percent
+from training.audit.report import AuditReport, Example, percent, tables
 from training.data.clean_row import REASONS
 
 MAX_TEXT_CHARS = 2_000

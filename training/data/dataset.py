@@ -23,9 +23,10 @@ from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from training.config.data_config import DataConfig
 from training.data.dropped import Drop, Dropped
+from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
 from training.data.prompt_tokens import PromptSizer
-from training.data.source import Source, open_source
+from training.data.source import Source
 from training.data.splits import ROLES, allot, splits_to_open
 
 

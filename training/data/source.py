@@ -6,7 +6,6 @@ Each source knows its splits, their sizes and columns, and streams raw rows by p
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from training.data.clean_row import Refusal
 
 Cells = Mapping[str, Any] | Refusal
 """A row under the dataset's own names, or why it cannot be read."""
-STARTER_TRAIN_ROWS = 1_000
-STARTER_TEST_ROWS = 200
 IMAGE_NAMES = ("image", "file_name", "images")
 """Columns that hold the picture unless the mapping names another."""
 
@@ -54,57 +51,6 @@ class Source(Protocol):
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
         """The rows at increasing positions, one after the other, with these columns at least."""
         ...
-
-
-class StarterSource:
-    """The starter problems: two endless splits, of which so many rows are taken as were asked for."""
-
-    revision: str | None = None
-
-    def __init__(self, seed: int, sizes: Mapping[str, int]) -> None:
-        from training.starter import drawing as scenes
-        from training.starter import problems, templates
-
-        self.seed = seed
-        self.sizes = dict(sizes)
-        self.names = list(sizes)
-        code = [Path(str(module.__file__)).read_bytes() for module in (problems, scenes, templates)]
-        self.identity = digest([repr(seed).encode(), *code])
-
-    def columns(self, split: str) -> list[str]:
-        """Those of a starter problem."""
-        return list(COLUMNS)
-
-    def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """Draws the problems up to the last position, one at a time."""
-        from training.starter.problems import iterate_problems
-
-        wanted = set(positions)
-        stream = itertools.islice(iterate_problems(split, self.seed), max(wanted, default=-1) + 1)
-        yield from (RawRow(at, problem.row()) for at, problem in enumerate(stream) if at in wanted)
-
-
-def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None = None) -> Source:
-    """The dataset that `config` names, with these splits open; errors name what there is instead.
-
-    `commit` is that of a dataset of the Hub, where it has been looked up already.
-    """
-    if config.place == "local":
-        from training.data.local_source import LocalSource
-
-        return LocalSource(Path(config.dataset).expanduser(), splits)
-    if config.place == "hub":
-        from training.data.hub_source import HubSource
-
-        return HubSource(config, splits, commit)
-    sizes = {"train": config.train_rows or STARTER_TRAIN_ROWS}
-    sizes["test"] = starter_test_rows(config) + config.validation_rows
-    return StarterSource(config.seed, sizes)
-
-
-def starter_test_rows(config: DataConfig) -> int:
-    """How many test problems of the starter are drawn; the validation rows come after them in the same stream."""
-    return STARTER_TEST_ROWS if config.test_rows is None else config.test_rows
 
 
 def column_mapping(config: DataConfig, there: Sequence[str]) -> dict[str, str]:

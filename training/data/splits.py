@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from inference.common.errors import UserError
 from training.config.data_config import DataConfig, Slice
-from training.data.source import STARTER_TRAIN_ROWS, starter_test_rows
+from training.data.open_source import STARTER_TRAIN_ROWS, starter_test_rows
 
 ROLES = ("train", "validation", "test")
 Place = tuple[str, int]

@@ -25,8 +25,8 @@ from training.grading.answers import (
     Values,
     Words,
 )
+from training.grading.cleaning import to_latex
 from training.grading.labels import same_label, same_name
-from training.grading.latex import to_latex
 from training.grading.numbers import read_number
 from training.grading.parsing import choice_letter, parse, words
 from training.grading.units import NO_UNIT, PERCENT, Unit, same_dimension, same_quantity

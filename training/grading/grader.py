@@ -19,9 +19,8 @@ from typing import Literal
 
 from inference.prompt.format import TAGS, tagged_answers
 from training.grading.answers import KINDS, formulas
-from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
+from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting, to_latex
 from training.grading.comparison import compare
-from training.grading.latex import to_latex
 from training.grading.math_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
 from training.grading.parsing import parse
 

@@ -5,7 +5,7 @@ JSON string. Started by hand, `python -m training.grading.math_worker`, it answe
 
     ["2\\\\sqrt{3}", "\\\\sqrt{12}", "equal"]   ->   "yes"
 
-The formulas come with exact fractions in place of decimals (`training.grading.latex`): math-verify would round these.
+The formulas come with exact fractions in place of decimals (`training.grading.cleaning`): math-verify would round these.
 """
 
 from __future__ import annotations

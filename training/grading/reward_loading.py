@@ -14,8 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference.common.errors import UserError
-from training.grading.rewards import accuracy_reward, format_reward
-from training.grading.shaping_rewards import length_reward, repetition_reward, soft_format_reward
+from training.grading.rewards import (
+    accuracy_reward,
+    format_reward,
+    length_reward,
+    repetition_reward,
+    soft_format_reward,
+)
 
 Reward = Callable[..., Any]
 

@@ -9,6 +9,7 @@ why: TRL passes `log_extra(column, values)`, and a column `<name>_reason` then s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,3 +94,84 @@ def format_fault(text: str) -> str:
         if part.strip():
             return f"text {where}"
     return "" if is_well_formed(text) else "an empty thought or answer"
+
+
+def soft_format_reward(
+    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: Any
+) -> list[float | None]:
+    """A quarter for each of the four tags that stands exactly once and after the tags before it.
+
+    Gives a base that never produces the whole format something to climb; `format_reward` says 0 to all of it.
+    """
+    kept = [_tags_in_place(completion_text(completion)) for completion in completions]
+    if log_extra:
+        log_extra("soft_format_reason", [f"{len(tags)} of {len(TAGS)} tags in place" for tags in kept])
+    return [len(tags) / len(TAGS) for tags in kept]
+
+
+def length_reward(
+    completions: Sequence[Completion],
+    solution: Sequence[str],
+    completion_ids: Sequence[Sequence[int]],
+    max_tokens: int = 1024,
+    log_extra: LogExtra | None = None,
+    **columns: Any,
+) -> list[float | None]:
+    """Right and short is best, wrong and short is worst: the cosine reward of the completion's length.
+
+    Yeo et al., "Demystifying Long Chain-of-Thought Reasoning in LLMs" (arXiv 2502.03373, appendix C.1). With L tokens
+    of at most T, and the bounds r0 (no tokens) and rT (T tokens):
+
+        reward = rT + (r0 - rT) / 2 * (1 + cos(pi * min(L, T) / T))
+
+    where r0, rT are 1.0, 0.5 for a right completion and -1.0, -0.5 for a wrong one. `max_tokens` is T.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}; it must be at least 1: give the run's completion length")
+    grades = grade_completions(completions, solution)
+    lengths = [len(ids) for _, ids in zip(grades, completion_ids, strict=True)]
+    if log_extra:
+        words = [f"{'right' if g.correct else 'wrong'}, {n} of {max_tokens} tokens" for g, n in zip(grades, lengths)]
+        log_extra("length_reason", words)
+    return [_cosine(n / max_tokens, *((1.0, 0.5) if g.correct else (-1.0, -0.5))) for g, n in zip(grades, lengths)]
+
+
+def repetition_reward(
+    completions: Sequence[Completion],
+    ngram_words: int = 4,
+    max_penalty: float = 1.0,
+    log_extra: LogExtra | None = None,
+    **columns: Any,
+) -> list[float | None]:
+    """0.0 for a completion that never repeats itself, down to almost `-max_penalty` for one that does nothing else.
+
+    The share of n-grams that occurred before, times `-max_penalty`: `-max_penalty * (1 - distinct / all)`, the
+    n-gram penalty of the paper that `length_reward` names (appendix C.2), here over words.
+    """
+    if ngram_words < 1 or max_penalty < 0:
+        raise ValueError(f"ngram_words is {ngram_words}, max_penalty {max_penalty:g}; give at least 1 and at least 0")
+    shares = [_repeated(completion_text(completion).lower().split(), ngram_words) for completion in completions]
+    if log_extra:
+        log_extra("repetition_reason", [f"{share:.0%} of {ngram_words}-word runs repeat" for share in shares])
+    return [-max_penalty * share if share else 0.0 for share in shares]
+
+
+def _tags_in_place(text: str) -> list[str]:
+    """The tags that stand exactly once and after the last one kept."""
+    kept, reached = [], 0
+    for tag in TAGS:
+        place = text.find(tag)
+        if text.count(tag) == 1 and place >= reached:
+            kept.append(tag)
+            reached = place + len(tag)
+    return kept
+
+
+def _cosine(progress: float, at_start: float, at_end: float) -> float:
+    return at_end + (at_start - at_end) / 2 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _repeated(words: list[str], size: int) -> float:
+    """The share of `size`-word runs that occurred before in the text."""
+    runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0

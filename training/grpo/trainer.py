@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import random
@@ -24,14 +25,12 @@ from training.grading.reward_loading import load_reward
 from training.grpo.attention import use_grouped_queries
 from training.grpo.distributed import check_processes
 from training.grpo.log_probs import Passes
-from training.grpo.lora import load_adapter, lora_config, stop_tower_gradient
-from training.grpo.lora_term import add_in_place
+from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
 from training.grpo.metrics import TokenMeans
 from training.grpo.micro_batches import arrange, replace_groups, select_rows
 from training.grpo.prompts import decode_pictures, prompts
 from training.grpo.rollout_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
 from training.grpo.rollout_log import RolloutWriter
-from training.grpo.trackers import PROJECT, run_id, tracker_environment
 from training.runs.folder import RunFolder
 
 
@@ -270,3 +269,29 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
     )
+
+
+PROJECT = "lookthink"
+"""What trackio and W&B group runs under, unless WANDB_PROJECT names another."""
+
+
+def tracker_environment(folder: Path) -> dict[str, str]:
+    """The variables that keep the trackers' files in the run folder, and a resumed run the same run.
+
+    >>> tracker_environment(Path("/runs/first"))["TENSORBOARD_LOGGING_DIR"]
+    '/runs/first/tensorboard'
+    """
+    folder = folder.absolute()
+    return {
+        "TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard"),
+        "WANDB_DIR": str(folder),
+        "WANDB_PROJECT": os.environ.get("WANDB_PROJECT", PROJECT),
+        "WANDB_RUN_ID": run_id(folder),
+        "WANDB_RESUME": "allow",
+    }
+
+
+def run_id(folder: Path) -> str:
+    """The same at each start of a run, another for each run: its name with a hash of where it is."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in folder.name)[:64]
+    return f"{name}-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]}"

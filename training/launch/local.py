@@ -33,16 +33,9 @@ from training.runs import outcome as run_ends
 from training.runs.folder import RunFolder, step_of
 from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
 from training.runs.record import RunRecord
-from training.runs.recovery import (
-    adopt_folders,
-    process_of,
-    read_json,
-    record_by_hand,
-    record_lost,
-    running_by_hand,
-    tidy,
-)
-from training.runs.store import RunStore
+from training.runs.recovery import process_of, read_json
+from training.runs.store import RunStore, adopt_folders
+from training.runs.upkeep import record_by_hand, record_lost, running_by_hand, tidy
 
 __all__ = ["LocalLauncher", "Watcher"]
 MAX_DEATHS = 3

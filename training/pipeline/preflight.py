@@ -22,7 +22,8 @@ from inference.model.lora_file import check_adapter
 from training.config.run_config import RunConfig
 from training.data.curriculum import read_pass_rates
 from training.data.dataset import Splits, load_rows
-from training.data.source import Source, column_mapping, open_source
+from training.data.open_source import open_source
+from training.data.source import Source, column_mapping
 from training.data.splits import allot, splits_to_open
 from training.grading.reward_loading import load_reward
 from training.grpo.distributed import check_processes

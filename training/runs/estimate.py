@@ -20,7 +20,7 @@ from typing import Any
 from inference.common.errors import UserError
 from inference.common.settings import STARTER, STARTER_NAME, base_source
 from training.config.run_config import RunConfig
-from training.data.source import STARTER_TRAIN_ROWS
+from training.data.open_source import STARTER_TRAIN_ROWS
 from training.runs.record import RunRecord
 
 MAX_LOOKED_AT = 12

@@ -6,10 +6,6 @@ A folder edited by hand is read for what can be read; what cannot is said in the
 from __future__ import annotations
 
 import json
-import math
-import shutil
-import sqlite3
-import time
 from collections.abc import Iterable
 from dataclasses import Field, fields, replace
 from pathlib import Path
@@ -21,61 +17,15 @@ from inference.common.errors import UserError
 from training.config.run_config import RunConfig
 from training.runs.folder import RunFolder
 from training.runs.processes import Identity, identity_of, is_alive
-from training.runs.record import RESUMABLE, STATUSES, RunRecord
+from training.runs.record import STATUSES, RunRecord
 from training.runs.run_request import REQUEST
-from training.runs.store import RunStore
-from training.runs.upkeep import finish_deletions
 
-BY_HAND = "somebody goes on with it by hand, by `python -m training train --resume`"
 PROCESS = "process.json"
 """Written by the process that executes a run, again and again: who it is, and how long it has run."""
 _MAX_BYTES = 1_000_000
 _TOO_LARGE = 1e15
 MAX_FIGURE = 1e300
 """No figure of a run is larger, however it diverges."""
-_HALF_MADE_SECONDS = 3600
-
-
-def adopt_folders(store: RunStore) -> list[RunRecord]:
-    """Make a record of each run folder that has none, in the order of asking; returns them."""
-    known = {record.id for record in store.list()}
-    found = [record_of(path) for path in _folders(store.folder) if path.name not in known]
-    records = sorted(
-        (record for record in found if record is not None),
-        key=lambda r: (not is_alive(process_of(r.folder)), r.number or math.inf, r.asked_at, r.id),
-    )
-    return [added for record in records if (added := _add(store, record)) is not None]
-
-
-def tidy(store: RunStore) -> None:
-    """Finish what a kill cut off: deletions, and folders that were never given their own name."""
-    finish_deletions(store)
-    for path in store.folder.glob(".new-*"):
-        if time.time() - path.stat().st_mtime > _HALF_MADE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def record_lost(store: RunStore) -> None:
-    """Mark the records whose folder is gone as lost, and bring back those whose folder is there again."""
-    for record in store.list():
-        is_there = record.folder.is_dir()
-        if not is_there and not record.is_active and record.status != "lost":
-            store.transition(record, "lost", reason=f"its folder {record.folder} is gone")
-        elif is_there and record.status == "lost":
-            back = record_of(record.folder)
-            status = back.status if back and back.status in ("succeeded", "failed", "cancelled") else "interrupted"
-            store.transition(record, status, reason="its folder was gone and is there again")
-
-
-def record_by_hand(store: RunStore) -> None:
-    """Runs that ended early and that somebody went on with by hand: whether one does, and that it has succeeded."""
-    for record in store.list():
-        if record.status not in RESUMABLE or not (said := read_json(record.folder / "status.json")):
-            continue
-        if said.get("status") == "succeeded":
-            store.transition(record, "succeeded", reason="it was gone on with by hand, to its end")
-        elif said.get("status") == "running" and record.reason != BY_HAND and _is_trained_by_hand(record.folder):
-            store.update(record, reason=BY_HAND)
 
 
 def record_of(folder: Path) -> RunRecord | None:
@@ -103,11 +53,6 @@ def process_of(folder: Path) -> Identity | None:
     return Identity.from_json(read_json(folder / PROCESS))
 
 
-def running_by_hand(store: RunStore) -> Path | None:
-    """A folder in `<home>/runs` in which a trainer that nobody queued is at work."""
-    return next((path for path in _folders(store.folder) if _is_trained_by_hand(path)), None)
-
-
 def read_json(path: Path) -> dict[str, Any] | None:
     """A small JSON object; `None` if there is none, or none that can be read."""
     try:
@@ -123,26 +68,16 @@ def is_number(value: Any, below: float = _TOO_LARGE) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
 
 
-def _folders(runs: Path) -> Iterable[Path]:
+def run_folders(runs: Path) -> Iterable[Path]:
     """Those that may be runs; a name that is no text cannot be kept, and is nobody's run."""
     named = (p for p in (runs.iterdir() if runs.is_dir() else ()) if p.name[0] != "." and p.name.isprintable())
     return sorted(p for p in named if p.is_dir())
 
 
-def _add(store: RunStore, record: RunRecord) -> RunRecord | None:
-    try:
-        done = store.add(record)
-    except sqlite3.IntegrityError:  # its number is taken, or another run is active
-        status: Any = "interrupted" if record.is_active and store.active() else record.status
-        reason = "another run was active when the records were made anew" if status != record.status else record.reason
-        done = store.add(replace(record, number=0, status=status, reason=reason))
-    return store.get(record.id) if done else None
-
-
 def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     """A run of `python -m training train`, once it has ended."""
     said = read_json(folder / "status.json")
-    if config is None or said is None or _is_trained_by_hand(folder):
+    if config is None or said is None or is_trained_by_hand(folder):
         return None
     status: Any = said.get("status")
     if status not in ("succeeded", "failed", "interrupted"):
@@ -157,7 +92,7 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     )
 
 
-def _is_trained_by_hand(folder: Path) -> bool:
+def is_trained_by_hand(folder: Path) -> bool:
     """By the pid in `status.json`, if it is that of a trainer of ours."""
     said = read_json(folder / "status.json") or {}
     pid = said.get("pid")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import secrets
 import sqlite3
 import time
@@ -25,7 +26,7 @@ from inference.common.errors import UserError
 from training.config.run_config import RunConfig
 from training.runs.database import Corrupt, RunDatabase
 from training.runs.folder import RunFolder, write_whole
-from training.runs.processes import Identity
+from training.runs.processes import Identity, is_alive
 from training.runs.record import (
     RESUMABLE,
     RunRecord,
@@ -36,6 +37,7 @@ from training.runs.record import (
     to_row,
     with_budget,
 )
+from training.runs.recovery import process_of, record_of, run_folders
 from training.runs.run_request import keep_copy, make_folder
 
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
@@ -254,7 +256,6 @@ class RunStore:
                 return action(connection)
 
     def _rebuild(self) -> None:
-        from training.runs.recovery import adopt_folders  # it fills stores, so it knows them
 
         aside = self._database.set_aside()
         if aside is None:
@@ -264,3 +265,24 @@ class RunStore:
             f"The run records were corrupt. They were set aside as {aside.name} and made anew from the run folders: "
             f"{len(found)} run{'' if len(found) == 1 else 's'}."
         )
+
+
+def adopt_folders(store: RunStore) -> list[RunRecord]:
+    """Make a record of each run folder that has none, in the order of asking; returns them."""
+    known = {record.id for record in store.list()}
+    found = [record_of(path) for path in run_folders(store.folder) if path.name not in known]
+    records = sorted(
+        (record for record in found if record is not None),
+        key=lambda r: (not is_alive(process_of(r.folder)), r.number or math.inf, r.asked_at, r.id),
+    )
+    return [added for record in records if (added := _add(store, record)) is not None]
+
+
+def _add(store: RunStore, record: RunRecord) -> RunRecord | None:
+    try:
+        done = store.add(record)
+    except sqlite3.IntegrityError:  # its number is taken, or another run is active
+        status: Any = "interrupted" if record.is_active and store.active() else record.status
+        reason = "another run was active when the records were made anew" if status != record.status else record.reason
+        done = store.add(replace(record, number=0, status=status, reason=reason))
+    return store.get(record.id) if done else None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from inference.common.errors import UserError
 from training.runs.deleted_runs import deleted_runs, note_deleted
 from training.runs.folder import RunFolder
+from training.runs.record import RESUMABLE
+from training.runs.recovery import is_trained_by_hand, read_json, record_of, run_folders
 from training.runs.store import RunStore
 
 TRASH = ".deleted-"
@@ -46,3 +49,45 @@ def _remove(trash: Path) -> None:
     if trash.is_symlink():
         trash.unlink(missing_ok=True)
     shutil.rmtree(trash, ignore_errors=True)
+
+
+BY_HAND = "somebody goes on with it by hand, by `python -m training train --resume`"
+
+
+_HALF_MADE_SECONDS = 3600
+
+
+def tidy(store: RunStore) -> None:
+    """Finish what a kill cut off: deletions, and folders that were never given their own name."""
+    finish_deletions(store)
+    for path in store.folder.glob(".new-*"):
+        if time.time() - path.stat().st_mtime > _HALF_MADE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def record_lost(store: RunStore) -> None:
+    """Mark the records whose folder is gone as lost, and bring back those whose folder is there again."""
+    for record in store.list():
+        is_there = record.folder.is_dir()
+        if not is_there and not record.is_active and record.status != "lost":
+            store.transition(record, "lost", reason=f"its folder {record.folder} is gone")
+        elif is_there and record.status == "lost":
+            back = record_of(record.folder)
+            status = back.status if back and back.status in ("succeeded", "failed", "cancelled") else "interrupted"
+            store.transition(record, status, reason="its folder was gone and is there again")
+
+
+def record_by_hand(store: RunStore) -> None:
+    """Runs that ended early and that somebody went on with by hand: whether one does, and that it has succeeded."""
+    for record in store.list():
+        if record.status not in RESUMABLE or not (said := read_json(record.folder / "status.json")):
+            continue
+        if said.get("status") == "succeeded":
+            store.transition(record, "succeeded", reason="it was gone on with by hand, to its end")
+        elif said.get("status") == "running" and record.reason != BY_HAND and is_trained_by_hand(record.folder):
+            store.update(record, reason=BY_HAND)
+
+
+def running_by_hand(store: RunStore) -> Path | None:
+    """A folder in `<home>/runs` in which a trainer that nobody queued is at work."""
+    return next((path for path in run_folders(store.folder) if is_trained_by_hand(path)), None)

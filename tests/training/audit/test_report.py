@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.training.audit.test_page import report
 from tests.training.audit.test_sample import PLAN
 from training.audit.audit_projection import Projection
-from training.audit.audit_tables import projection_cells
-from training.audit.report import Spread
+from training.audit.report import Spread, projection_cells
 from training.audit.sample import Rollouts
 from training.data.dropped import Drop, Dropped
 from training.evaluation.statistics import share

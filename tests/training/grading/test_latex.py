@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.grading.latex import to_latex
+from training.grading.cleaning import to_latex
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ import pytest
 from tests import ROOT
 from training.grading import math_pool as grading_pool
 from training.grading.grader import grade_answer
-from training.grading.math_pool import Budget, MathLimit, math_equal, num_workers
-from training.grading.math_process import GONE, STARVED, MathProcess
+from training.grading.math_pool import GONE, STARVED, Budget, MathLimit, MathProcess, math_equal, num_workers
 from training.grading.math_worker import MEMORY_LIMIT_BYTES
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="reads processes under /proc")
@@ -176,7 +175,7 @@ def test_workers_have_a_memory_limit() -> None:
 
 FORK = """
 import os
-from training import grading_pool
+from training.grading import math_pool as grading_pool
 from training.grading.grader import grade_answer
 grading_pool.TIME_LIMIT_SECONDS = 100.0
 assert grade_answer("x+1", "1+x").correct
@@ -192,7 +191,7 @@ assert set(mine) <= set(grading_pool._the_pool().process_ids())
 """
 LEAVE = """
 import sys, threading, time
-from training import grading_pool
+from training.grading import math_pool as grading_pool
 budget = grading_pool.Budget()
 budget.left_seconds = 100.0
 assert grading_pool.math_equal("x+1", "1+x", budget=budget)

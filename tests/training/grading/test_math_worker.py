@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests import ROOT
-from training.grading.latex import to_latex
+from training.grading.cleaning import to_latex
 from training.grading.math_worker import NO, NO_ANSWER, NO_GOLD, TAKEN, YES, compare
 
 

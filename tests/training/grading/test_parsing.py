@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.grading.answer_splitting import split_list, split_relation, split_top
 from training.grading.answers import (
     Answer,
     Choice,
@@ -20,7 +19,7 @@ from training.grading.answers import (
     Values,
     Words,
 )
-from training.grading.parsing import choice_letter, is_formula, parse
+from training.grading.parsing import choice_letter, is_formula, parse, split_list, split_relation, split_top
 
 
 @pytest.mark.parametrize(

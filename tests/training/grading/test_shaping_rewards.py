@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.grading.shaping_rewards import length_reward, repetition_reward, soft_format_reward
+from training.grading.rewards import length_reward, repetition_reward, soft_format_reward
 
 GOOD = "<think>3 + 4 = 7.</think>\n<answer>7</answer>"
 

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from training.grpo.lora_term import add_in_place
+from training.grpo.lora import add_in_place
 
 
 class Net(nn.Module):

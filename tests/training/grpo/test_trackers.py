@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.config.run_config import load_config
-from training.grpo.trackers import PROJECT, run_id, tracker_environment
-from training.grpo.trainer import grpo_config
+from training.grpo.trainer import PROJECT, grpo_config, run_id, tracker_environment
 
 
 def test_a_run_keeps_its_id_and_shares_it_with_no_other(tmp_path, monkeypatch) -> None:

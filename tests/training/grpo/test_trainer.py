@@ -111,7 +111,7 @@ def test_rows_shared_out_by_length_come_to_the_same_gradient(loss_type: str, tmp
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
         if not arranged:
-            monkeypatch.setattr("training.trainer.arrange", lambda batches: batches)
+            monkeypatch.setattr("training.grpo.trainer.arrange", lambda batches: batches)
         trainer.add_callback(kept)
         trainer.train()
         widths.append([batch["completion_ids"].shape[1] for batch in trainer._buffered_inputs])

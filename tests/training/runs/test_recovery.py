@@ -15,10 +15,11 @@ from training.runs.folder import RunFolder
 from training.runs.outcome import progress
 from training.runs.processes import boot_id, identity_of, own_identity
 from training.runs.record import RunRecord
-from training.runs.recovery import adopt_folders, read_json, record_by_hand, record_lost, record_of, running_by_hand
+from training.runs.recovery import read_json, record_of
 from training.runs.run_request import REQUEST
 from training.runs.snapshot import RunWatch
-from training.runs.store import RunStore
+from training.runs.store import RunStore, adopt_folders
+from training.runs.upkeep import record_by_hand, record_lost, running_by_hand
 
 CONFIG = load_config("starter", {"max_steps": 20})
 

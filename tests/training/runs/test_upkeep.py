@@ -11,9 +11,8 @@ from inference.common.errors import UserError
 from training.config.run_config import load_config
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
-from training.runs.recovery import tidy
 from training.runs.store import RunStore
-from training.runs.upkeep import delete_run, finish_deletions
+from training.runs.upkeep import delete_run, finish_deletions, tidy
 
 
 @pytest.fixture

@@ -35,9 +35,8 @@ from training.launch.jobs.log_stream import MIRRORED, Teller
 from training.launch.spawn import spawn
 from training.runs.folder import RunFolder, step_of, write_whole
 from training.runs.record import RunRecord
-from training.runs.recovery import adopt_folders
 from training.runs.run_request import REQUEST
-from training.runs.store import RunStore
+from training.runs.store import RunStore, adopt_folders
 
 ORDER = "LOOKTHINK_JOB"
 TELL_SECONDS = 1.0

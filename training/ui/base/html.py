@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import html
+import math
+import time
 from typing import Any
 
 import gradio as gr
@@ -56,3 +58,28 @@ def escape(value: Any, max_chars: int = 2_000) -> str:
     text = str(value)
     text = text[:max_chars] + ("…" if len(text) > max_chars else "")
     return html.escape("".join(c for c in text if c in "\n\t" or (ord(c) >= 32 and c != "\x7f" and c not in _TURNING)))
+
+
+def duration(seconds: float) -> str:
+    """Seconds up to a minute, then minutes, then hours with minutes."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def dollars(sum_of_money: float | None) -> str | None:
+    """To the cent; `None` stays `None`."""
+    return None if sum_of_money is None else f"${sum_of_money:,.2f}"
+
+
+def moment(seconds: float | None) -> str:
+    """A time (seconds since 1970) as date and time of this machine."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "unknown"
+    except (OverflowError, ValueError, OSError):
+        return "unknown"

@@ -13,7 +13,6 @@ from training.ui.base.guard import HIDDEN
 from training.ui.base.html import Shown
 from training.ui.sections import rollout_cards
 from training.ui.sections import watch_html as watch_parts
-from training.ui.sections.run_choice import RunChoice
 
 NEWEST = ("The active run, or the newest", "")
 _KEEP_END = """
@@ -108,3 +107,16 @@ class _Watch:
 def _newest(records: list[RunRecord]) -> RunRecord | None:
     """The active run, else the one asked for last."""
     return next((record for record in records if record.is_active), records[0] if records else None)
+
+
+class RunChoice(gr.Dropdown):
+    """A dropdown that hands over what was chosen untouched: the handler looks it up among the runs that there are.
+
+    Gradio's own check knows only the choices that it sent itself, and so none of a page that was open over a restart.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str:
+        """What the page says is chosen; empty for anything that is no text."""
+        return payload if isinstance(payload, str) else ""

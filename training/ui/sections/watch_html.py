@@ -8,8 +8,7 @@ from training.hub.publish.words import publish_words
 from training.runs.diagnosis import Finding
 from training.runs.record import RunRecord
 from training.runs.snapshot import Snapshot
-from training.ui.base.figures import dollars, duration, moment
-from training.ui.base.html import escape
+from training.ui.base.html import dollars, duration, escape, moment
 from training.ui.base.plots import curves_plot
 
 PLOTS = {

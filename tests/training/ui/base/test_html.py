@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.ui.base.figures import dollars, duration, moment
-from training.ui.base.html import Shown, escape
+from training.ui.base.html import Shown, dollars, duration, escape, moment
 
 
 def is_skipped(update):
