@@ -208,7 +208,7 @@ def survive(home: Path, kills: list[str], steps: int, seed: int) -> str:
             is_done = False
             while not is_done:
                 while sum(not siege._is_over(run) for run in runs) < 2:
-                    runs.append(siege.store.ask(config(steps), "the test"))
+                    runs.append(siege.store.submit(config(steps), "the test"))
                 is_done = siege.kill(who)
                 siege.resume_failed(runs)
         for run in runs:
@@ -236,7 +236,7 @@ def test_runs_survive_twenty_five_kills(home, capsys) -> None:
 def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
     with Siege(home, seed=1) as siege:
         launcher = LocalLauncher(siege.store)
-        run, other = siege.store.ask(config(200), "the test"), siege.store.ask(config(1), "the test")
+        run, other = siege.store.submit(config(200), "the test"), siege.store.submit(config(1), "the test")
         for who in ("app", "trainer", "both"):
             assert siege.kill(who)
         siege.wait_for(lambda: siege._trainer() is not None, PATIENCE)

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from inference.common.files import append_line
 from inference.engine.engine import Engine
 from tests.support.browser import LAPTOP, MARKS, PHONE, Visit, browser
 from tests.support.samples import random_adapter
@@ -21,7 +22,7 @@ from tests.support.serving import ADMIN_TOKEN, Server, serve
 from training.config.run_config import load_config
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
 
@@ -43,7 +44,7 @@ def small_run(store: RunStore) -> RunRecord:
     other = {"warmup_steps": 0, "save_steps": 3, "eval_rows": 4, "report_to": []}
     data = {"train_rows": 40, "test_rows": 8}
     config = load_config("starter", {"max_steps": STEPS, "data": data, **small, **other})
-    return store.ask(config, "admin", dollars_per_hour=2.5, max_dollars=1.0)
+    return store.submit(config, "admin", dollars_per_hour=2.5, max_dollars=1.0)
 
 
 @dataclass

@@ -115,7 +115,7 @@ class JobWorld:
             "starter", SMALL_RUN | {"data": data, "max_completion_length": 24, "save_steps": 1, "eval_rows": 0} | values
         )
         self.launcher.check(config)
-        return self.store.ask(config, "owner", **(budget or {}))
+        return self.store.submit(config, "owner", **(budget or {}))
 
     def until(self, record: RunRecord, *statuses: str, seconds: float = 240) -> RunRecord:
         """The run when it has one of these statuses."""

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from inference.common.files import append_line
 from tests.support.samples import STARTER, perturbed_adapter
 from training.config.run_config import load_config
 from training.hub.publish.queue import PROCESSOR_FILES
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.provenance import versions_here
 
 

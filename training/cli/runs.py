@@ -68,7 +68,7 @@ def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
 def _start(launcher: Launcher, args: argparse.Namespace) -> int:
     config = _with_whole_paths(load_config(args.profile, config_values(args), args.config))
     launcher.check(config)
-    record = launcher.store.ask(
+    record = launcher.store.submit(
         config,
         asked_by=f"{getpass.getuser()} on the command line",
         promote=args.promote,

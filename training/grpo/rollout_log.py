@@ -8,9 +8,10 @@ from typing import Any
 
 from PIL import Image
 
+from inference.common.files import append_line
 from inference.model.image_encoder import content_key
 from training.grading.rewards import completion_text
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 
 REASON_SUFFIX = "_reason"
 """What a reward function logs in a column of this ending is why it gave what it gave."""

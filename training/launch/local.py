@@ -2,7 +2,7 @@
 
     launcher = LocalLauncher(RunStore(settings.home))
     Watcher(launcher).start()                         # the app does this: `reconcile`, every two seconds
-    launcher.store.ask(config, asked_by="owner")      # starts at the next `reconcile`, or by `start_next`
+    launcher.store.submit(config, asked_by="owner")      # starts at the next `reconcile`, or by `start_next`
 
 Every process that holds the same home sees the same runs, and may call everything here at the same time: each change
 is a compare-and-set in the records, and who loses it does nothing.
@@ -34,7 +34,7 @@ from training.runs.folder import RunFolder, step_of
 from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
 from training.runs.record import RunRecord
 from training.runs.recovery import process_of, read_json
-from training.runs.store import RunStore, adopt_folders
+from training.runs.store import RunStore
 from training.runs.upkeep import record_by_hand, record_lost, running_by_hand, tidy
 
 __all__ = ["LocalLauncher", "Watcher"]
@@ -108,7 +108,7 @@ class LocalLauncher:
 
     def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
         """Put a run that ended early back into the queue, and start it if none is active."""
-        self.store.queue_again(run_id, max_hours=max_hours, max_dollars=max_dollars)
+        self.store.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)
         self.start_next()
         return self.store.get(run_id)
 
@@ -127,7 +127,7 @@ class LocalLauncher:
     def _see_to_folders(self) -> None:
         try:
             tidy(self.store)
-            adopt_folders(self.store)
+            self.store.adopt_folders()
             record_lost(self.store)
             record_by_hand(self.store)
         except OSError as error:  # a folder that changes or cannot be read must not hide how the active run stands
@@ -166,7 +166,7 @@ class LocalLauncher:
 
     def _attend_alive(self, record: RunRecord, identity: Identity) -> None:
         hours = record.hours_before + max(0.0, boot_seconds() - identity.created) / 3600
-        facts = {"heartbeat_at": time.time(), "hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts = {"hours": max(record.hours, hours)} | run_ends.progress(record)
         seen = self.store.update(record, **facts)
         if seen is None:
             return  # another process was quicker

@@ -1,4 +1,4 @@
-"""The SQLite file of the run records: opening it, its migrations, and what is said when it cannot be used.
+"""The SQLite file of the run records: an index of the run folders that is made anew where it is missing or corrupt.
 
 WAL, on a local disk. One connection an operation, so that any thread and any process may use it; a file that SQLite
 finds corrupt is set aside, never deleted.
@@ -6,15 +6,15 @@ finds corrupt is set aside, never deleted.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from inference.common.errors import UserError
+from inference.common.files import exclusive
 
 NAME = "runs.sqlite3"
 BUSY_SECONDS = 15.0
@@ -22,6 +22,8 @@ BUSY_SECONDS = 15.0
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_WRITABLE = "make the folder writable for this user, or set LOOKTHINK_HOME to one that is"
+_SIDE_FILES = ("-wal", "-shm")
 
 MIGRATIONS = (
     """
@@ -50,11 +52,12 @@ class Corrupt(Exception):
 
 
 class RunDatabase:
-    """`<home>/runs.sqlite3`."""
+    """`<home>/runs.sqlite3`; `fill` puts the run folders' records into a new one."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
         self.home = home
         self.path = home / NAME
+        self._fill = fill
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
@@ -81,20 +84,19 @@ class RunDatabase:
             raise UserError(f"{self.home} cannot be used ({error.strerror}); {_WRITABLE}") from error
 
     def check(self) -> None:
-        """Read the whole file; raises `Corrupt` if something in it is broken, or it has not our tables."""
+        """Reads the whole file; raises `Corrupt` if something in it is broken, or it has not our tables."""
         try:
             with self.transaction(write=False) as connection:
-                found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+                verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
                 connection.execute("SELECT status, checkpoint_step FROM runs, notes LIMIT 1")
         except sqlite3.OperationalError as error:
             raise Corrupt(str(error)) from error
-        if found != "ok":
-            raise Corrupt(found)
+        if verdict != "ok":
+            raise Corrupt(verdict)
 
     def set_aside(self) -> Path | None:
-        """Rename a corrupt file with the time; `None` if another process has done so meanwhile."""
-        with (self.home / "runs.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Renames a corrupt file with the time; `None` if another process has done so meanwhile."""
+        with self._locked():
             try:
                 self.check()
                 return None
@@ -102,15 +104,23 @@ class RunDatabase:
                 log.error("%s is corrupt: %s", self.path, error)
             when = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6:06}"
             target = self.path.with_name(f"{NAME}.corrupt-{when}")
-            for suffix in ("-wal", "-shm"):
-                side = self.path.with_name(NAME + suffix)
-                if side.exists():
+            for suffix in _SIDE_FILES:
+                if (side := self.path.with_name(NAME + suffix)).exists():
                     side.rename(target.with_name(target.name + suffix))
             self.path.rename(target)
             return target
 
+    def _locked(self) -> AbstractContextManager[None]:
+        return exclusive(self.home / "runs.lock", wait_seconds=-1)
+
     def _connect(self) -> sqlite3.Connection:
         self.home.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            with self._locked():
+                if not self.path.exists():
+                    for suffix in _SIDE_FILES:  # of a file that was deleted: they must not be applied to a new one
+                        self.path.with_name(NAME + suffix).unlink(missing_ok=True)
+                    self.path.touch()
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
@@ -122,7 +132,7 @@ class RunDatabase:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring the tables up to date, each migration whole or not at all."""
+        """Brings the tables up to date, all of it or nothing; a new file gets the records of the run folders."""
         if _version(connection) == len(MIGRATIONS):
             return
         connection.execute("BEGIN IMMEDIATE")
@@ -136,6 +146,8 @@ class RunDatabase:
             for statement in script.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+        if version == 0:
+            self._fill(connection)
         connection.execute("COMMIT")
 
     def _explained(self, error: sqlite3.DatabaseError) -> Exception:
@@ -156,6 +168,3 @@ class RunDatabase:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-_WRITABLE = "make the folder writable for this user, or set LOOKTHINK_HOME to one that is"

@@ -4,16 +4,16 @@
     changes.jsonl        what was changed of it at a resume, and when
     sources.json         digests of what the run reads: base, rows, adapter to start from, curriculum
     versions.json        of Python, the libraries, the code and the hardware, at each start
-    status.json          how the run stands, and why
+    status.json          the status, and the reason for it
     metrics.jsonl        one line a step
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
     images/<hash>.jpg    each picture once
     checkpoints/         checkpoint-<step>, whole where it holds the file `complete.json`, which is written last
     candidates/          the adapter of every checkpoint, where one is chosen at the end
     validation.json      the candidates' scores on validation rows, and the one that was chosen
-    hours.json           how long each start was at work
+    hours.json           how long each start trained
     adapter/             the result, with evaluation.json
-    publish/             what waits to go to the Hub, and what went (`training.hub.publish.queue`)
+    publish/             revisions to upload to the Hub, and uploaded ones (`training.hub.publish.queue`)
     train.log, rewards.png, tensorboard/
     request.json, process.json, exit.json, output.log     of a run in the background: `training.launch.local`
 
@@ -22,7 +22,6 @@ No torch here.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -34,12 +33,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inference.common.errors import UserError
+from inference.common.files import Timeout, append_line, exclusive, read_lines, sync_folder, write_json, write_whole
 from training.config.config_changes import CHANGEABLE, differences
 from training.config.run_config import RunConfig
 from training.runs.provenance import changed_versions, versions_here
 
 MARKER = "complete.json"
-RECORDS = ("metrics.jsonl", "rollouts.jsonl")
 log = logging.getLogger(__name__)
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
@@ -58,7 +57,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunFolder:
-        """A new run's folder; refuses one that already holds something."""
+        """Makes a new run's folder; raises `UserError` for one that is not empty."""
         if path.exists() and not path.is_dir():
             raise UserError(f"the run folder {path} is a file; name another one")
         if path.exists() and any(path.iterdir()):
@@ -77,7 +76,7 @@ class RunFolder:
     def open(cls, path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunConfig]:
         """An existing run's folder and its configuration, with what `config` changes of it (`CHANGEABLE`).
 
-        Refuses a `config` that differs in anything else.
+        Raises `UserError` for a `config` that differs in anything else.
         """
         stored_path = path / "config.json"
         if not stored_path.exists():
@@ -99,14 +98,14 @@ class RunFolder:
         return folder, stored.model_copy(update=allowed)
 
     def way_out(self) -> str:
-        """How to go on from what a run has learnt where it cannot be resumed."""
+        """The remedy, in words, where a run cannot be resumed: start another one from its weights."""
         checkpoint = self.newest_checkpoint()
         if checkpoint is None:
             return "start a new run in another --folder"
         return f"start a new run from its weights: train --start-adapter {checkpoint.absolute()} --folder NEW"
 
     def change(self, config: RunConfig) -> None:
-        """Make `config` the run's own, and note what it changes, from which step on and when."""
+        """Makes `config` the run's own, and notes what it changes, from which step on and when."""
         stored = self.open(self.path)[1]
         checkpoint = self.newest_checkpoint()
         changes = [name for name in differences(stored, config) if name in CHANGEABLE]
@@ -118,78 +117,90 @@ class RunFolder:
             write_whole(self.path / "config.json", config.model_dump_json(indent=2))
 
     def newest_checkpoint(self) -> Path | None:
-        """The last whole checkpoint; `None` if there is none yet."""
-        whole = [path for path in self.checkpoints.glob("checkpoint-*") if is_whole(path)]
-        return max(whole, key=step_of, default=None)
+        """The last complete checkpoint; `None` if there is none yet."""
+        return max(self._whole_checkpoints(), key=step_of, default=None)
 
     def mark_whole(self, checkpoint: Path, keep: int) -> None:
-        """Sign a checkpoint that has been written to the end, then delete those beyond the newest `keep`."""
+        """Signs a checkpoint that has been written to the end, then deletes those beyond the newest `keep`."""
         files = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
-        for name in files:
-            _sync(checkpoint / name)
-        write_whole(checkpoint / MARKER, json.dumps({"step": step_of(checkpoint), "files": files}, indent=1))
-        whole = sorted((p for p in self.checkpoints.glob("checkpoint-*") if is_whole(p)), key=step_of)
-        for old in whole[:-keep]:
+        sync_folder(checkpoint)
+        write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": files})
+        for old in sorted(self._whole_checkpoints(), key=step_of)[:-keep]:
             (old / MARKER).unlink()  # first, so that a kill half-way leaves it unsigned
             shutil.rmtree(old)
 
     def rewind(self, step: int) -> None:
-        """Make the records those of a run that has just finished `step`: drop later lines and unsigned checkpoints."""
-        for name in RECORDS:
-            path = self.path / name
-            kept = [line for line, row in _lines(path) if row.get("step", 0) <= step]
-            write_whole(path, "".join(kept))
+        """Drops the records of later steps than `step`, and unsigned checkpoints."""
+        for path in (self.metrics, self.rollouts):
+            rows = [row for row in read_lines(path) if row.get("step", 0) <= step]
+            write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         self.drop_unfinished()
 
     def drop_unfinished(self) -> None:
-        """Delete checkpoints that are not whole."""
+        """Deletes checkpoints that are not complete."""
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_whole(path):
                 shutil.rmtree(path)
 
     def history(self) -> list[dict[str, Any]]:
         """The metrics, one dictionary a step; a half-written last line is left out."""
-        return [row for _, row in _lines(self.metrics)]
+        return list(read_lines(self.metrics))
 
     def groups(self) -> Iterator[dict[str, Any]]:
         """The rollouts, one dictionary a group."""
-        return (row for _, row in _lines(self.rollouts))
+        return read_lines(self.rollouts)
 
     def set_status(self, status: Status, reason: str = "", step: int | None = None) -> None:
-        """How the run stands, in one word, and why, in a sentence."""
-        record = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
-        write_whole(self.path / "status.json", json.dumps(record, indent=1))
+        """Writes `status.json`: the status, and the reason for it in a sentence."""
+        values = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
+        write_json(self.path / "status.json", values)
 
     def put_back_status(self, before: dict[str, Any]) -> None:
-        """Say again what `status` said before."""
-        write_whole(self.path / "status.json", json.dumps(before, indent=1))
+        """Writes an earlier value of `status` again."""
+        write_json(self.path / "status.json", before)
 
     def status(self) -> dict[str, Any]:
-        """What `set_status` wrote last."""
-        return _kept(self.path / "status.json", {})
+        """The values that `set_status` wrote last; empty before."""
+        return _read(self.path / "status.json", {})
 
     def add_versions(self, hardware: dict[str, Any]) -> None:
-        """Note with what this start of the run works, from which step on, and warn if it is not what the last had."""
+        """Notes the versions of this start, and from which step on, and warns if they differ from the last start's."""
         path = self.path / "versions.json"
-        starts = _kept(path, [])
+        starts = _read(path, [])
         checkpoint = self.newest_checkpoint()
         step = step_of(checkpoint) if checkpoint else 0
         now = {"time": time.time(), "step": step, **hardware, **versions_here()}
         if starts and (changed := changed_versions(starts[-1], now)):
             log.warning("this start works with other versions than the last, and figures may shift: %s", changed)
-        write_whole(path, json.dumps([*starts, now], indent=1))
+        write_json(path, [*starts, now])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: a second trainer on it is refused; the lock ends with the process."""
-        with (self.path / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another process is training in {self.path}; wait for it to end, stop it, or name another folder"
-                ) from None
-            yield
+        """Holds the folder: a second trainer on it is refused; the lock ends with the process."""
+        try:
+            with exclusive(self._lock, wait_seconds=1.0):  # `is_locked` of another process holds it for a moment
+                yield
+        except Timeout:
+            raise UserError(
+                f"another process is training in {self.path}; wait for it to end, stop it, or name another folder"
+            ) from None
+
+    def is_locked(self) -> bool:
+        """True while a process holds the folder by `locked`."""
+        if not self._lock.exists():
+            return False
+        try:
+            with exclusive(self._lock):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / "lock"
+
+    def _whole_checkpoints(self) -> list[Path]:
+        return [path for path in self.checkpoints.glob("checkpoint-*") if is_whole(path)]
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -213,44 +224,9 @@ def step_of(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a kill, finds the old text or the new, never half of one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def append_line(path: Path, row: dict[str, Any]) -> None:
-    """Add one JSON line, and hand it to the system at once."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each whole line of a JSONL file, as text and as data."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # the line that a kill cut short
-            if line.endswith("\n") and isinstance(row, dict):
-                yield line, row
-
-
-def _kept(path: Path, empty: Any) -> Any:
-    """The JSON in a file, `empty` where there is none; raises `UserError` where it is broken."""
+def _read(path: Path, default: Any) -> Any:
+    """The JSON in a file, `default` where there is none; raises `UserError` where it is broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); put it back, or delete it: a run goes on without") from None
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

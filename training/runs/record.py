@@ -1,21 +1,23 @@
-"""`RunRecord`: what was asked of a run, how it stands and why; the statuses, and which may follow which.
+"""`RunRecord`: a run's request and status; the statuses, and which may follow which.
 
     >>> may_follow("queued", "starting"), may_follow("succeeded", "running")
     (True, False)
 
-No torch, no database: a record is plain data, in a row of `training.runs.store` and in `request.json` of the run's folder.
+No torch, no database: a record is plain data, in `request.json` of the run's folder and in a row of
+`training.runs.store`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from training.config.run_config import RunConfig
-from training.runs.folder import write_whole
 
 RunStatus = Literal[
     "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "interrupted", "lost"
@@ -54,14 +56,14 @@ class RunRecord:
     asked_by: str = ""
     asked_at: float = 0.0
     number: int = 0
-    """Place in the order of asking: the lowest queued number starts next."""
+    """Place in the queue: the lowest queued number starts next."""
     promote: bool = False
-    """Serve the adapter by itself if it is better than the served one."""
+    """Put the adapter into service automatically if it is better than the served one."""
     max_hours: float | None = None
     """The trainer's time over all its starts, in hours; the run stops at a checkpoint before."""
     max_dollars: float | None = None
     dollars_per_hour: float | None = None
-    """What an hour of this machine costs."""
+    """The price of an hour of this machine."""
     status: RunStatus = "queued"
     reason: str = ""
     """Why it has this status, in words; empty where there is nothing to say."""
@@ -83,11 +85,9 @@ class RunRecord:
     stop_sent: bool = False
     """True once the trainer was sent SIGTERM for this."""
     stop_for: str = ""
-    """What the stop is for: `cancel` or `budget`."""
+    """The reason of the stop: `cancel` or `budget`."""
     started_at: float | None = None
     ended_at: float | None = None
-    heartbeat_at: float | None = None
-    """When its process was last seen alive."""
     hours_before: float = 0.0
     """Hours of the starts that have ended."""
     hours: float = 0.0
@@ -107,7 +107,7 @@ class RunRecord:
 
     @property
     def cost_dollars(self) -> float | None:
-        """What it has cost so far; `None` where nobody said what an hour costs."""
+        """Its cost so far; `None` where the price of an hour is unknown."""
         return None if self.dollars_per_hour is None else self.hours * self.dollars_per_hour
 
     @property
@@ -126,30 +126,30 @@ class RunRecord:
         return RunConfig.model_validate_json(self.config)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `request.json`; `from_json` reads it."""
+        """Plain data for `request.json`; `training.runs.recovery.record_of` reads it."""
         values = asdict(self) | {"config": json.loads(self.config)}
         return {name: value for name, value in values.items() if name != "folder"}
 
 
-COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "folder")
-"""The fields in the order of the database's columns."""
-AS_JSON = ("metrics", "starter", "job")
-AS_BOOL = ("promote", "stop_sent")
-
-
 def check_budget(record: RunRecord) -> None:
-    """Raise `UserError` for a budget that cannot be kept."""
+    """Raises `UserError` for a budget that cannot be kept."""
     for name in ("max_hours", "max_dollars", "dollars_per_hour"):
         value = getattr(record, name)
         if value is not None and not 0 < value < 1e6:
             raise UserError(f"{name} is {value:g}; give a number above 0")
     if record.max_dollars is not None and record.dollars_per_hour is None:
-        raise UserError("max_dollars needs dollars_per_hour, what an hour of this machine costs; give both")
+        raise UserError("max_dollars needs dollars_per_hour, the price of an hour of this machine; give both")
 
 
 def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
-    """The configuration with the record's budget, which the trainer keeps by itself while nobody watches."""
+    """The configuration with the record's budget, which the trainer keeps by itself while no app runs."""
     return config.model_copy(update={"max_hours": record.budget_hours})
+
+
+COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "folder")
+"""The fields in the order of the database's columns."""
+_AS_JSON = ("metrics", "starter", "job")
+_AS_BOOL = ("promote", "stop_sent")
 
 
 def to_row(record: RunRecord) -> dict[str, Any]:
@@ -161,14 +161,14 @@ def to_cell(name: str, value: Any) -> Any:
     """One field as the database keeps it."""
     if isinstance(value, str) and not value.isascii():  # a file that was edited by hand can hold half a character
         return value.encode("utf-8", "replace").decode("utf-8")
-    return json.dumps(value) if name in AS_JSON else int(value) if name in AS_BOOL else value
+    return json.dumps(value) if name in _AS_JSON else int(value) if name in _AS_BOOL else value
 
 
-def from_row(row: Any, runs: Path) -> RunRecord:
-    """The record of a row (anything with `row[column]`); `runs` is the folder that its folder is in."""
+def from_row(row: Mapping[str, Any], runs: Path) -> RunRecord:
+    """The record of a row; `runs` is the folder that its folder is in."""
     values = {name: row[name] for name in COLUMNS}
-    values |= {name: json.loads(values[name]) for name in AS_JSON}
-    values |= {name: bool(values[name]) for name in AS_BOOL}
+    values |= {name: json.loads(values[name]) for name in _AS_JSON}
+    values |= {name: bool(values[name]) for name in _AS_BOOL}
     return RunRecord(**values, folder=runs / row["id"])
 
 
@@ -178,7 +178,7 @@ IN_BUCKET = "in-bucket.json"
 
 def leave_to_bucket(record: RunRecord) -> None:
     """From now on the newest files of the run are those of its Job."""
-    write_whole(record.folder / IN_BUCKET, json.dumps({"job": record.job.get("id")}))
+    write_json(record.folder / IN_BUCKET, {"job": record.job.get("id")}, indent=None)
 
 
 def is_away(record: RunRecord) -> bool:

@@ -1,115 +1,150 @@
-"""Run folders that the database does not know become records: after it was lost, or where a run was begun by hand.
+"""The record of a run in its folder: `request.json`, written at each change and read back without a database.
 
-A folder edited by hand is read for what can be read; what cannot is said in the record's reason.
+    write_request(record)           # by `training.runs.store`
+    record_of(record.folder)        # the same record; or what can be read of a folder that was edited by hand
+
+A run that was started by hand has no `request.json`; its `status.json` says how it ended.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+import math
+import shutil
+from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from training.config.run_config import RunConfig
 from training.runs.folder import RunFolder
-from training.runs.processes import Identity, identity_of, is_alive
+from training.runs.processes import Identity, is_alive
 from training.runs.record import STATUSES, RunRecord
-from training.runs.run_request import REQUEST
 
+REQUEST = "request.json"
 PROCESS = "process.json"
-"""Written by the process that executes a run, again and again: who it is, and how long it has run."""
-_MAX_BYTES = 1_000_000
-_TOO_LARGE = 1e15
+"""A background run's sign of life, written again and again by its process: its identity, and how long it has run."""
 MAX_FIGURE = 1e300
 """No figure of a run is larger, however it diverges."""
+_MAX_BYTES = 1_000_000
+_TOO_LARGE = 1e15
+_INTERRUPTED: Mapping[str, Any] = {"reason": "its process ended without giving a reason", "step": None}
+log = logging.getLogger(__name__)
+
+
+def make_folder(record: RunRecord, config: RunConfig) -> None:
+    """Makes a new run's folder, under another name first: one that has its own name is whole. Raises `UserError`."""
+    new = record.folder.parent / f".new-{record.id}"
+    try:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        RunFolder.create(new, config)
+        write_json(new / REQUEST, record.to_json())
+        new.rename(record.folder)
+    except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        raise UserError(
+            f"the run folder {record.folder} cannot be made ({error.strerror}); make room or make the folder "
+            "writable, or set LOOKTHINK_HOME to another one"
+        ) from error
+
+
+def write_request(record: RunRecord) -> None:
+    """Writes `request.json`; if it cannot be written now, the next change writes it."""
+    if not record.folder.is_dir():
+        return
+    try:
+        write_json(record.folder / REQUEST, record.to_json())
+    except OSError as error:
+        log.warning("%s cannot be written: %s", record.folder / REQUEST, error.strerror)
+
+
+def records_of(runs: Path) -> list[RunRecord]:
+    """The records of all run folders in `runs`: runs whose process is alive first, then in the order of asking."""
+    records = [record for path in run_folders(runs) if (record := record_of(path)) is not None]
+    return sorted(records, key=lambda r: (not is_alive(process_of(r.folder)), r.number or math.inf, r.asked_at, r.id))
 
 
 def record_of(folder: Path) -> RunRecord | None:
-    """The record that a run folder speaks of; `None` if it is no run, or one under way that was begun by hand."""
+    """The record that a run folder describes; `None` if it is no run, or one under way that was started by hand."""
     request = read_json(folder / REQUEST)
-    values = _checked(request or {})
+    values = _valid_fields(request or {})
     config = _config_of(folder, request)
     if request is None and not (folder / REQUEST).exists():
         return _by_hand(folder, config)
     if config is None:
         values |= {"status": "failed", "reason": f"{folder / 'config.json'} cannot be read; start a new run"}
     elif "status" not in values:
-        values |= {"status": "interrupted", "reason": f"{folder / REQUEST} could not be read; what it said is lost"}
-    record = RunRecord(**({"asked_at": folder.stat().st_mtime} | values), **_base(folder, config))
+        values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; what it held is lost"}
+    values = {"asked_at": folder.stat().st_mtime} | values
+    record = RunRecord(id=folder.name, folder=folder, config=config or "{}", **values)
     process, launch = process_of(folder), (read_json(folder / PROCESS) or {}).get("launch")
     if process is not None and is_alive(process) and isinstance(launch, str):
-        status: Any = record.status if record.status in ("running", "stopping") else "running"
-        identity: dict[str, Any] = {"pid": process.pid, "pid_created": process.created, "boot_id": process.boot_id}
-        record = replace(record, status=status, reason="", launch=launch, **identity)
+        if record.status not in ("running", "stopping") or record.launch != launch:
+            record = replace(record, status="running", reason="", launch=launch)
+        record = replace(record, pid=process.pid, pid_created=process.created, boot_id=process.boot_id)
     return record
 
 
 def process_of(folder: Path) -> Identity | None:
-    """Who executes the run, or did last, by its own word."""
+    """The process that executes the run, or did last."""
     return Identity.from_json(read_json(folder / PROCESS))
+
+
+def is_trained_by_hand(folder: Path) -> bool:
+    """True while a trainer that was started by hand is at work in the folder: it holds the folder's lock."""
+    return (
+        (read_json(folder / "status.json") or {}).get("status") == "running"
+        and RunFolder(folder).is_locked()
+        and not is_alive(process_of(folder))
+    )
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Folders that may be runs, in order; a name that is not text cannot be recorded, and is not a run's."""
+    paths = (p for p in (runs.iterdir() if runs.is_dir() else ()) if p.name[0] != "." and p.name.isprintable())
+    return sorted(p for p in paths if p.is_dir())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """A small JSON object; `None` if there is none, or none that can be read."""
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
+            value = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def is_number(value: Any, below: float = _TOO_LARGE) -> bool:
-    """True for a number that can be counted with and kept: none of 400 digits, no infinity, no truth value."""
+def is_number(value: object, below: float = _TOO_LARGE) -> bool:
+    """True for a number that can be counted with and kept: not of 400 digits, not infinite, not a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
-
-
-def run_folders(runs: Path) -> Iterable[Path]:
-    """Those that may be runs; a name that is no text cannot be kept, and is nobody's run."""
-    named = (p for p in (runs.iterdir() if runs.is_dir() else ()) if p.name[0] != "." and p.name.isprintable())
-    return sorted(p for p in named if p.is_dir())
 
 
 def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     """A run of `python -m training train`, once it has ended."""
-    said = read_json(folder / "status.json")
-    if config is None or said is None or is_trained_by_hand(folder):
+    state = read_json(folder / "status.json")
+    if config is None or state is None or is_trained_by_hand(folder):
         return None
-    status: Any = said.get("status")
+    status: Any = state.get("status")
     if status not in ("succeeded", "failed", "interrupted"):
-        status, said = "interrupted", {"reason": "it ended without a word", "step": None}
+        status, state = "interrupted", dict(_INTERRUPTED)
     return RunRecord(
-        **_base(folder, config),
+        id=folder.name,
+        folder=folder,
+        config=config,
         asked_by="the command line",
         asked_at=folder.stat().st_mtime,
         status=status,
-        reason=str(said.get("reason", ""))[:2000],
-        step=said["step"] if isinstance(said.get("step"), int) and is_number(said["step"]) else 0,
+        reason=str(state.get("reason", ""))[:2000],
+        step=step if isinstance(step := state.get("step"), int) and is_number(step) else 0,
     )
 
 
-def is_trained_by_hand(folder: Path) -> bool:
-    """By the pid in `status.json`, if it is that of a trainer of ours."""
-    said = read_json(folder / "status.json") or {}
-    pid = said.get("pid")
-    if said.get("status") != "running" or not isinstance(pid, int) or pid <= 0 or identity_of(pid) is None:
-        return False
-    try:
-        return "training" in psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return False
-
-
-def _base(folder: Path, config: str | None) -> dict[str, Any]:
-    return {"id": folder.name, "folder": folder, "config": config or "{}"}
-
-
 def _config_of(folder: Path, request: dict[str, Any] | None) -> str | None:
-    """The configuration in `config.json`, which the trainer obeys, else the one that was asked for."""
+    """The configuration in `config.json`, which the trainer obeys, else the one in the request."""
     try:
         return RunFolder.open(folder)[1].model_dump_json()
     except (UserError, OSError):
@@ -120,19 +155,19 @@ def _config_of(folder: Path, request: dict[str, Any] | None) -> str | None:
         return None
 
 
-def _checked(request: dict[str, Any]) -> dict[str, Any]:
-    """The values that are what the record's fields are; the others are left to their defaults."""
-    found = {}
+def _valid_fields(request: dict[str, Any]) -> dict[str, Any]:
+    """The values that have the types of the record's fields; the others are left to their defaults."""
+    values = {}
     for each in fields(RunRecord):
         value = request.get(each.name)
         if each.name not in ("id", "folder", "config") and each.name in request and _fits(each, value):
-            found[each.name] = value
-    if found.get("status") not in STATUSES:
-        found.pop("status", None)
-    return found
+            values[each.name] = value
+    if values.get("status") not in STATUSES:
+        values.pop("status", None)
+    return values
 
 
-def _fits(each: Field[Any], value: Any) -> bool:
+def _fits(each: Field[Any], value: object) -> bool:
     kind = str(each.type)
     if value is None:
         return "None" in kind

@@ -1,4 +1,7 @@
-"""Runs are deleted with their folders, in steps of which a kill may cut off any: what is left is finished later."""
+"""Upkeep of the list of runs: deletions, folders that are gone or back, and runs that somebody went on with by hand.
+
+A run is deleted with its folder, in steps of which a kill may cut off any; `tidy` finishes what is left.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import time
 from pathlib import Path
 
 from inference.common.errors import UserError
-from training.runs.deleted_runs import deleted_runs, note_deleted
 from training.runs.folder import RunFolder
 from training.runs.record import RESUMABLE
 from training.runs.recovery import is_trained_by_hand, read_json, record_of, run_folders
@@ -15,10 +17,15 @@ from training.runs.store import RunStore
 
 TRASH = ".deleted-"
 """A folder that is renamed to this and its id is being deleted."""
+DELETED = "deleted-runs.txt"
+"""In the home folder, a name a line: runs whose copies elsewhere are deleted too, and never brought back. A folder that
+is only gone is another matter: then its copy is what is left of it."""
+BY_HAND = "somebody goes on with it by hand, by `python -m training train --resume`"
+_HALF_MADE_SECONDS = 3600
 
 
 def delete_run(store: RunStore, run_id: str) -> None:
-    """Delete a run that nobody works at, with its folder and all that is in it. Raises `UserError` for another."""
+    """Deletes a run that is not active, with its folder and all that is in it. Raises `UserError` for another."""
     record = store.get(run_id)
     if record.is_active:
         raise UserError(f"run {run_id} is {record.status}; cancel it before you delete it")
@@ -27,25 +34,69 @@ def delete_run(store: RunStore, run_id: str) -> None:
         if record.folder.is_dir():
             with RunFolder(record.folder).locked():  # refused while somebody trains in it by hand
                 record.folder.rename(trash)
-        note_deleted(store.home, run_id)
+        _note_deleted(store.home, run_id)
     except OSError as error:
         raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
     store.forget(run_id)
-    _remove(trash)  # what is left is deleted by `finish_deletions`
+    _remove(trash)  # what is left is deleted by `tidy`
 
 
-def finish_deletions(store: RunStore) -> None:
-    """Delete what a kill has left of deletions."""
+def deleted_runs(home: Path) -> set[str]:
+    """The names of all runs that were deleted on purpose."""
+    try:
+        return set((home / DELETED).read_text(encoding="utf-8", errors="replace").split())
+    except FileNotFoundError:
+        return set()
+
+
+def tidy(store: RunStore) -> None:
+    """Finishes what a kill cut off: deletions, and folders that were never given their own name."""
     for path in store.folder.glob(f"{TRASH}*"):
         run_id = path.name.removeprefix(TRASH)
         if run_id not in deleted_runs(store.home):  # killed between the two
-            note_deleted(store.home, run_id)
+            _note_deleted(store.home, run_id)
         store.forget(run_id)
         _remove(path)
+    for path in store.folder.glob(".new-*"):
+        if time.time() - path.stat().st_mtime > _HALF_MADE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def record_lost(store: RunStore) -> None:
+    """Marks the records whose folder is gone as lost, and brings back those whose folder is there again."""
+    for record in store.list():
+        is_there = record.folder.is_dir()
+        if not is_there and not record.is_active and record.status != "lost":
+            store.transition(record, "lost", reason=f"its folder {record.folder} is gone")
+        elif is_there and record.status == "lost":
+            back = record_of(record.folder)
+            status = back.status if back and back.status in ("succeeded", "failed", "cancelled") else "interrupted"
+            store.transition(record, status, reason="its folder was gone and is there again")
+
+
+def record_by_hand(store: RunStore) -> None:
+    """Updates runs that ended early and that somebody resumed by hand: under way, or succeeded."""
+    for record in store.list():
+        if record.status not in RESUMABLE:
+            continue
+        if (read_json(record.folder / "status.json") or {}).get("status") == "succeeded":
+            store.transition(record, "succeeded", reason="it was gone on with by hand, to its end")
+        elif record.reason != BY_HAND and is_trained_by_hand(record.folder):
+            store.update(record, reason=BY_HAND)
+
+
+def running_by_hand(store: RunStore) -> Path | None:
+    """A folder in `<home>/runs` in which a trainer that was started by hand is at work."""
+    return next((path for path in run_folders(store.folder) if is_trained_by_hand(path)), None)
+
+
+def _note_deleted(home: Path, run_id: str) -> None:
+    with (home / DELETED).open("a", encoding="utf-8") as file:
+        file.write(f"{run_id}\n")
 
 
 def _remove(trash: Path) -> None:
-    """Of a link, the link alone goes."""
+    """Deletes a folder; of a link, the link alone."""
     if trash.is_symlink():
         trash.unlink(missing_ok=True)
     shutil.rmtree(trash, ignore_errors=True)

@@ -136,7 +136,7 @@ class Train:
         return self._all(caller, "watch", kept, values, ["watch"], move=True)
 
     def _dismiss(self, caller: Caller) -> list[Any]:
-        self._desk.store.say(None)
+        self._desk.store.set_notice(None)
         return self._notices()
 
     def _all(

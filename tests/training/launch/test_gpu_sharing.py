@@ -35,7 +35,7 @@ def a_row(**values: object) -> Request:
 
 def active_run(home: Path, launcher: str = "local") -> RunStore:
     store = RunStore(home)
-    record = store.ask(load_config("starter"), "me")
+    record = store.submit(load_config("starter"), "me")
     assert store.transition(record, "starting", launch="one", launcher=launcher)
     return store
 

@@ -12,11 +12,12 @@ import pytest
 
 from inference.common.environment import MARK
 from inference.common.errors import UserError
+from inference.common.files import append_line
 from training.config.run_config import load_config
 from training.launch import spawn as spawning
 from training.launch.local import LocalLauncher, Watcher
 from training.runs import outcome as run_ends
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.processes import identity_of, is_alive, kill_marked, marked, own_identity
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
@@ -47,7 +48,7 @@ def launcher(store, monkeypatch):
 
 def running(store: RunStore, code: str = SLEEP, **budget) -> tuple[RunRecord, subprocess.Popen[bytes]]:
     """A run whose process is this code."""
-    record = store.ask(CONFIG, "me", **budget)
+    record = store.submit(CONFIG, "me", **budget)
     launch = f"launch-{record.id}"
     process = subprocess.Popen(
         [PYTHON, "-c", code], env=os.environ | {MARK: launch}, start_new_session=True, stdout=subprocess.PIPE
@@ -73,7 +74,7 @@ def test_nothing_is_made_where_no_run_was_asked_for(launcher) -> None:
 
 
 def test_a_trainer_that_never_begins_is_tried_three_times(launcher) -> None:
-    first, second = launcher.store.ask(CONFIG, "me"), launcher.store.ask(CONFIG, "me")
+    first, second = launcher.store.submit(CONFIG, "me"), launcher.store.submit(CONFIG, "me")
     assert launcher.start_next().id == first.id and launcher.start_next() is None
     failed = end_of(launcher, first.id)
     assert (failed.status, failed.deaths) == ("failed", 3)
@@ -84,7 +85,7 @@ def test_a_trainer_that_never_begins_is_tried_three_times(launcher) -> None:
 
 def test_a_trainer_that_cannot_be_started_is_said(launcher, monkeypatch) -> None:
     monkeypatch.setattr(spawning.sys, "executable", "/no/such/python")
-    record = launcher.store.ask(CONFIG, "me")
+    record = launcher.store.submit(CONFIG, "me")
     launcher.reconcile()
     assert "cannot be started (No such file or directory)" in launcher.store.get(record.id).reason
     assert launcher.store.get(record.id).status == "failed"
@@ -140,7 +141,7 @@ def test_the_word_of_a_trainer_counts_whoever_started_it(launcher) -> None:
 def test_a_launcher_that_was_killed_before_it_made_the_process_loses_nothing(launcher) -> None:
     gone = subprocess.Popen([PYTHON, "-c", SLEEP])
     starter = identity_of(gone.pid)
-    record = launcher.store.ask(CONFIG, "me")
+    record = launcher.store.submit(CONFIG, "me")
     launcher.store.transition(record, "starting", launch="one", starter=asdict(starter))
     launcher.reconcile()
     assert launcher.store.get(record.id).launch == "one"  # it may be about to
@@ -152,7 +153,7 @@ def test_a_launcher_that_was_killed_before_it_made_the_process_loses_nothing(lau
 
 
 def test_a_process_whose_launcher_was_killed_is_waited_for(launcher) -> None:
-    record = launcher.store.ask(CONFIG, "me")
+    record = launcher.store.submit(CONFIG, "me")
     orphan = subprocess.Popen([PYTHON, "-c", SLEEP], env=os.environ | {MARK: "one"})
     starter = {"pid": 2**22 + 1, "created": 1.0, "boot_id": own_identity().boot_id}
     launcher.store.transition(record, "starting", launch="one", starter=starter)
@@ -180,7 +181,7 @@ def test_cancelling_asks_then_kills_the_whole_group(launcher, monkeypatch) -> No
 
 
 def test_cancelling_takes_a_waiting_run_out_of_the_queue(launcher) -> None:
-    record = launcher.store.ask(CONFIG, "me")
+    record = launcher.store.submit(CONFIG, "me")
     assert launcher.cancel(record.id).reason == "withdrawn from the queue"
 
 

@@ -65,7 +65,7 @@ def test_a_home_that_cannot_be_written_to_has_no_other_run(tmp_path: Path) -> No
 
 def test_a_queued_run_waits_for_it_and_says_so(tmp_path: Path, somebody) -> None:
     store = RunStore(tmp_path)
-    record = store.ask(load_config("starter", {"max_steps": 20}), "me")
+    record = store.submit(load_config("starter", {"max_steps": 20}), "me")
     launcher = LocalLauncher(store)
     assert launcher.start_next() is None
     assert store.get(record.id).status == "queued" and "started by hand" in store.get(record.id).reason

@@ -18,7 +18,7 @@ CONFIG = load_config("starter", {"max_steps": 20, "base": "no/where", "eval_rows
 @pytest.fixture
 def record(home):
     store = RunStore(home)
-    record = store.ask(CONFIG, "me")
+    record = store.submit(CONFIG, "me")
     return store.transition(record, "starting", launch="two")
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from training.config.run_config import RunConfig, load_config
 from training.runs.failures import DISK_FULL, NOT_A_NUMBER, OUT_OF_MEMORY, NotANumber, explain_failure
-from training.runs.folder import write_whole
 
 
 @pytest.mark.parametrize(

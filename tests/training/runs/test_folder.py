@@ -7,8 +7,9 @@ import time
 import pytest
 
 from inference.common.errors import UserError
+from inference.common.files import append_line, write_whole
 from training.config.run_config import RunConfig, load_config
-from training.runs.folder import MARKER, RunFolder, append_line, is_whole, step_of, write_whole
+from training.runs.folder import MARKER, RunFolder, is_whole, step_of
 
 
 @pytest.fixture

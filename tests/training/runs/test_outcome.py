@@ -5,9 +5,10 @@ import os
 
 import pytest
 
+from inference.common.files import append_line
 from training.config.run_config import load_config
 from training.runs.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, OUT_OF_MEMORY
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.outcome import (
     EXIT,
     MAX_GRACE_SECONDS,

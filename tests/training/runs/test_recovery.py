@@ -15,13 +15,14 @@ from training.runs.folder import RunFolder
 from training.runs.outcome import progress
 from training.runs.processes import boot_id, identity_of, own_identity
 from training.runs.record import RunRecord
-from training.runs.recovery import read_json, record_of
-from training.runs.run_request import REQUEST
+from training.runs.recovery import REQUEST, read_json, record_of
 from training.runs.snapshot import RunWatch
-from training.runs.store import RunStore, adopt_folders
-from training.runs.upkeep import record_by_hand, record_lost, running_by_hand
+from training.runs.store import RunStore
+from training.runs.upkeep import delete_run, record_by_hand, record_lost, running_by_hand
 
 CONFIG = load_config("starter", {"max_steps": 20})
+HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); time.sleep(600)"
+"""A program that holds a run folder's lock as a trainer does."""
 
 
 @pytest.fixture
@@ -31,19 +32,66 @@ def store(home) -> RunStore:
 
 @pytest.fixture
 def record(store) -> RunRecord:
-    return store.ask(CONFIG, "me")
+    return store.submit(CONFIG, "me")
 
 
 def forget_all(store: RunStore) -> None:
     for path in store.home.glob("runs.sqlite3*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
-def test_records_come_back_as_they_were(store) -> None:
-    before = [store.ask(CONFIG, "me", max_hours=2), store.ask(CONFIG, "you", promote=True)]
-    forget_all(store)
-    assert adopt_folders(store) == before
-    assert adopt_folders(store) == []
+def test_the_database_may_be_deleted_at_any_moment(store) -> None:
+    def check() -> list[RunRecord]:
+        before = store.list()
+        forget_all(store)
+        assert store.list() == before == RunStore(store.home).list()
+        return before
+
+    store.submit(CONFIG, "me", max_hours=2)
+    check()
+    other = store.submit(CONFIG, "you", promote=True)
+    first = store.transition(check()[1], "starting", launch="one", starter=asdict(own_identity()))
+    check()
+    assert first is not None and not store.claim(first.id, "other", own_identity())
+    assert store.claim(first.id, "one", own_identity())
+    (first.folder / "process.json").write_text(json.dumps(asdict(own_identity()) | {"launch": "one"}))
+    running = check()[1]
+    assert store.transition(other, "starting") is None  # one is active
+    assert store.update(running, job={"id": "abc"}) is not None
+    stopping = store.transition(check()[1], "stopping", stop_for="cancel", stop_asked=1.0, reason="cancelled")
+    assert stopping is not None and store.update(stopping, stop_sent=True) is not None
+    check()
+    (first.folder / "process.json").unlink()
+    store.transition(store.get(first.id), "cancelled", reason="cancelled at step 3", ended_at=time.time(), hours=1.5)
+    assert [record.status for record in check()] == ["queued", "cancelled"]
+    store.requeue(first.id)
+    assert [record.id for record in check()] == [first.id, other.id]  # at the end of the queue
+    store.withdraw(other.id)
+    RunFolder.create(store.folder / "by-hand", CONFIG).set_status("succeeded", step=7)
+    store.adopt_folders()
+    assert {record.id for record in check()} == {first.id, other.id, "by-hand"}
+    delete_run(store, other.id)
+    assert {record.id for record in check()} == {first.id, "by-hand"}
+
+
+def test_the_database_is_deleted_again_and_again_while_runs_are_submitted(store) -> None:
+    """Whatever a submission met, its folder is whole, and so it is listed."""
+    code = f"""if True:
+        from pathlib import Path
+        from training.config.run_config import load_config
+        from training.runs.store import RunStore
+        for _ in range(25):
+            print(RunStore(Path({str(store.home)!r})).submit(load_config("starter"), "other").id, flush=True)
+    """
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    submitted = set()
+    for line in process.stdout:
+        submitted.add(line.strip())
+        forget_all(store)
+    assert process.wait(120) == 0 and len(submitted) == 25
+    store.adopt_folders()
+    assert {record.id for record in store.list()} == submitted
 
 
 @pytest.mark.parametrize("said", ["queued", "running", "succeeded"])
@@ -56,13 +104,13 @@ def test_a_run_whose_process_lives_is_running_whatever_its_copy_says(said: str, 
 
 
 def test_two_that_say_they_are_active_do_not_become_so(store) -> None:
-    first, second = store.ask(CONFIG, "me"), store.ask(CONFIG, "me")
+    first, second = store.submit(CONFIG, "me"), store.submit(CONFIG, "me")
     for record in (first, second):
         copy = json.loads((record.folder / REQUEST).read_text())
         (record.folder / REQUEST).write_text(json.dumps(copy | {"status": "running"}))
     (second.folder / "process.json").write_text(json.dumps(asdict(own_identity()) | {"launch": "now"}))
     forget_all(store)
-    adopt_folders(store)
+    store.adopt_folders()
     assert store.get(second.id).status == "running"  # it is the one that lives
     assert store.get(first.id).status == "interrupted" and "another run was active" in store.get(first.id).reason
 
@@ -71,7 +119,7 @@ def test_two_that_say_they_are_active_do_not_become_so(store) -> None:
 def test_a_request_edited_into_nonsense_loses_the_request_alone(text: str, store, record) -> None:
     (record.folder / REQUEST).write_text(text)
     found = record_of(record.folder)
-    assert found is not None and found.status == "interrupted" and "could not be read" in found.reason
+    assert found is not None and found.status == "interrupted" and "cannot be read" in found.reason
     assert found.run_config == CONFIG and found.id == record.id
 
 
@@ -96,37 +144,43 @@ def test_a_configuration_edited_into_nonsense(text: str, store, record) -> None:
 
 def test_a_run_begun_by_hand_is_adopted_when_it_has_ended(store) -> None:
     by_hand = RunFolder.create(store.folder / "20260101-000000", CONFIG)
-    assert adopt_folders(store) == []  # it has not begun
-    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
+    store.adopt_folders()
+    assert store.list() == []  # it has not begun
+    trainer = subprocess.Popen([sys.executable, "-c", HOLD, str(by_hand.path / "lock")])
     try:
         by_hand.set_status("running")
-        status = json.loads((by_hand.path / "status.json").read_text())
-        (by_hand.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
         end = time.monotonic() + 120
-        while running_by_hand(store) is None:  # its command line comes with its exec
+        while running_by_hand(store) is None:  # until it holds the lock
             assert time.monotonic() < end
             time.sleep(0.01)
-        assert running_by_hand(store) == by_hand.path and adopt_folders(store) == []
+        store.adopt_folders()
+        assert running_by_hand(store) == by_hand.path and store.list() == []
     finally:
         trainer.kill()
         trainer.wait()
     assert running_by_hand(store) is None
-    (found,) = adopt_folders(store)
-    assert (found.status, found.asked_by) == ("interrupted", "the command line") and "without a word" in found.reason
+    store.adopt_folders()
+    (found,) = store.list()
+    assert (found.status, found.asked_by) == (
+        "interrupted",
+        "the command line",
+    ) and "without giving a reason" in found.reason
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "interrupted"])
 def test_how_a_run_by_hand_ended_is_kept(status, store) -> None:
     by_hand = RunFolder.create(store.folder / "mine", CONFIG)
     by_hand.set_status(status, "so it was", 7)
-    (found,) = adopt_folders(store)
+    store.adopt_folders()
+    (found,) = store.list()
     assert (found.id, found.status, found.reason, found.step) == ("mine", status, "so it was", 7)
 
 
 def test_what_is_no_run_is_left_alone(store, record) -> None:
     (store.folder / "notes").mkdir()
     (store.folder / "file.txt").write_text("x")
-    assert adopt_folders(store) == [] and (store.folder / "notes").is_dir()
+    store.adopt_folders()
+    assert store.list() == [record] and (store.folder / "notes").is_dir()
 
 
 def test_a_folder_that_is_gone_is_said_and_may_come_back(store, record, tmp_path) -> None:
@@ -138,7 +192,7 @@ def test_a_folder_that_is_gone_is_said_and_may_come_back(store, record, tmp_path
     shutil.move(moved, record.folder)
     record_lost(store)
     assert store.get(record.id).status == "interrupted"
-    assert store.queue_again(record.id).status == "queued"
+    assert store.requeue(record.id).status == "queued"
 
 
 def test_a_large_or_odd_file_is_not_read(tmp_path) -> None:
@@ -167,10 +221,10 @@ def test_the_identity_of_a_dead_process_makes_no_run_active(store, record) -> No
     ],
 )
 def test_a_folder_edited_by_hand_keeps_no_other_from_being_looked_after(name: str, said: dict, store, record) -> None:
-    other = store.ask(CONFIG, "me")
+    other = store.submit(CONFIG, "me")
     (record.folder / name).write_text(json.dumps(said) + "\n")
     forget_all(store)
-    assert {found.id for found in adopt_folders(store)} == {record.id, other.id}
+    assert {found.id for found in store.list()} == {record.id, other.id}
     store.update(store.get(record.id), reason="", **progress(record))
     assert store.get(record.id).step < 10**15 and RunWatch(record.folder).look(store.get(record.id)).curves == {}
 
@@ -179,17 +233,15 @@ def test_a_run_by_hand_with_odd_words_and_a_folder_without_a_name_that_is_text(s
     folder = RunFolder.create(store.folder / "by-hand", CONFIG)
     shutil.copytree(folder.path, store.folder / "n\udcff")
     (folder.path / "status.json").write_text(json.dumps({"status": "failed", "reason": "\ud800", "step": 10**20}))
-    assert [(run.id, run.reason, run.step) for run in adopt_folders(store)] == [("by-hand", "?", 0)]
+    assert [(run.id, run.reason, run.step) for run in store.list()] == [("by-hand", "?", 0)]
 
 
 def test_a_run_gone_on_with_by_hand_is_told_and_its_end_kept(store, record) -> None:
     store.transition(record, "cancelled", reason="withdrawn")
     folder = RunFolder(record.folder)
-    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-m", "training"])
+    trainer = subprocess.Popen([sys.executable, "-c", HOLD, str(folder.path / "lock")])
     try:
         folder.set_status("running")
-        status = json.loads((folder.path / "status.json").read_text())
-        (folder.path / "status.json").write_text(json.dumps(status | {"pid": trainer.pid}))
         end = time.monotonic() + 120
         while "by hand" not in store.get(record.id).reason:
             record_by_hand(store)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from inference.common.files import append_line
 from training.config.run_config import load_config
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.outcome import OUTPUT
 from training.runs.record import RunRecord
 from training.runs.snapshot import CURVES, MAX_GROUPS, MAX_POINTS, RunWatch
@@ -126,7 +127,7 @@ def test_nothing_is_left_of_a_run_that_has_ended(status, folder, record) -> None
 
 
 def test_the_folder_alone_is_enough(home, folder) -> None:
-    asked = RunStore(home).ask(CONFIG, "me")
+    asked = RunStore(home).submit(CONFIG, "me")
     assert RunWatch(asked.folder).look().status == "queued"
     folder.set_status("interrupted", "stopped", 1)
     assert (seen := RunWatch(folder.path).look()).status == "interrupted" and seen.reason == "stopped"

@@ -16,7 +16,7 @@ from training.config.run_config import load_config
 from training.runs.folder import RunFolder
 from training.runs.processes import own_identity
 from training.runs.record import ACTIVE, STATUSES, RunRecord, may_follow
-from training.runs.run_request import REQUEST
+from training.runs.recovery import REQUEST
 from training.runs.store import RunStore
 from training.runs.upkeep import delete_run
 
@@ -29,7 +29,7 @@ def store(home) -> RunStore:
 
 
 def ask(store: RunStore, **budget) -> RunRecord:
-    return store.ask(CONFIG, "me", **budget)
+    return store.submit(CONFIG, "me", **budget)
 
 
 def begin(store: RunStore, record: RunRecord) -> RunRecord:
@@ -56,10 +56,10 @@ def test_runs_wait_in_order_and_a_resumed_one_waits_behind(store) -> None:
     assert store.withdraw(first.id).status == "cancelled"
     with pytest.raises(UserError, match="is cancelled, not queued"):
         store.withdraw(first.id)
-    store.queue_again(first.id)
+    store.requeue(first.id)
     assert [r.id for r in store.queue()] == [second.id, third.id, first.id]
     with pytest.raises(UserError, match="is queued; one that is interrupted, failed"):
-        store.queue_again(second.id)
+        store.requeue(second.id)
 
 
 def test_who_comes_second_changes_nothing(store) -> None:
@@ -166,8 +166,8 @@ def test_the_tighter_budget_counts_and_a_used_up_one_must_grow(store) -> None:
     ended = store.transition(running, "interrupted", hours=3.0)
     assert ended is not None and ended.cost_dollars == 6
     with pytest.raises(UserError, match="has used 3.00 h, and its budget is 3.00 h; give a larger"):
-        store.queue_again(record.id)
-    assert store.queue_again(record.id, max_dollars=20).budget_hours == 5
+        store.requeue(record.id)
+    assert store.requeue(record.id, max_dollars=20).budget_hours == 5
     assert RunFolder.open(record.folder)[1].max_hours == 5
 
 
@@ -184,7 +184,7 @@ def test_a_corrupt_database_is_set_aside_and_made_anew_from_the_folders(store) -
     aside = [p for p in store.home.iterdir() if ".corrupt-" in p.name]
     assert len(aside) == 1 and aside[0].read_bytes().startswith(b"no database") and aside[0].name in str(fresh.notice)
     assert store.list() == before  # a store that was open before goes on
-    store.say(None)
+    store.set_notice(None)
     assert fresh.notice is None
 
 
@@ -210,14 +210,14 @@ def test_tables_of_a_newer_version_are_left_alone(store) -> None:
 def test_a_full_disk_is_said_and_nothing_is_lost(store, monkeypatch) -> None:
     record = ask(store)
     # The kernel's own ENOSPC: what is written under this name goes to a full device.
-    (record.folder / f"{REQUEST}.part").symlink_to("/dev/full")
+    (record.folder / f".{REQUEST}.part").symlink_to("/dev/full")
     assert store.withdraw(record.id).status == "cancelled"  # the copy is late, the record is not
     assert json.loads((record.folder / REQUEST).read_text())["status"] == "queued"
     real = RunFolder.create.__func__
 
     def create(cls, path, config):
         folder = real(cls, path, config)
-        (path / f"{REQUEST}.part").symlink_to("/dev/full")
+        (path / f".{REQUEST}.part").symlink_to("/dev/full")
         return folder
 
     monkeypatch.setattr(RunFolder, "create", classmethod(create))
@@ -245,7 +245,7 @@ def test_a_full_disk_under_the_database_is_said(store, monkeypatch) -> None:
 def _look_as_nobody(home: Path, said) -> None:
     if os.getuid() == 0:
         os.seteuid(65534)
-    for action in (lambda s: s.ask(CONFIG, "me"), lambda s: s.list()):
+    for action in (lambda s: s.submit(CONFIG, "me"), lambda s: s.list()):
         try:
             action(RunStore(home))
             said.put("nothing")

@@ -12,7 +12,7 @@ from training.config.run_config import load_config
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
-from training.runs.upkeep import delete_run, finish_deletions, tidy
+from training.runs.upkeep import delete_run, tidy
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def store(home: Path) -> RunStore:
 
 @pytest.fixture
 def record(store: RunStore) -> RunRecord:
-    return store.ask(load_config("starter", {"max_steps": 20}), "me")
+    return store.submit(load_config("starter", {"max_steps": 20}), "me")
 
 
 def test_a_deleted_run_is_gone_with_its_folder(store: RunStore, record: RunRecord) -> None:
@@ -61,7 +61,7 @@ def test_a_deletion_that_was_cut_off_is_finished(store: RunStore, record: RunRec
     record.folder.rename(store.folder / f".deleted-{record.id}")
     half_made = store.folder / ".new-other"
     half_made.mkdir()
-    finish_deletions(store)
+    tidy(store)
     assert store.list() == [] and [p.name for p in store.folder.iterdir()] == [".new-other"]
     os.utime(half_made, (0, 0))
     tidy(store)

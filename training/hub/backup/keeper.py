@@ -23,9 +23,9 @@ from inference.common.settings import Settings
 from training.hub.backup.mirror import RunMirror, ServingMirror, forget_run, in_words
 from training.hub.backup.owner import check_owner, mark_owner
 from training.hub.backup.restore import RUN_ID, Restored, restore_home
-from training.runs.deleted_runs import deleted_runs
 from training.runs.record import IN_BUCKET
 from training.runs.store import RunStore
+from training.runs.upkeep import deleted_runs
 
 EVERY_SECONDS = 30.0
 """Between two passes."""
@@ -148,7 +148,7 @@ class StateKeeper:
         said += [problem for problem in found.problems if problem not in before]
         if said:
             log.info("%s", " ".join(said))
-            self.store.say(" ".join(filter(None, [self.store.notice, *said])))
+            self.store.set_notice(" ".join(filter(None, [self.store.notice, *said])))
 
     def _mirror(self, place: Place) -> None:
         self._serving = self._serving or ServingMirror(self.home, place.folder)

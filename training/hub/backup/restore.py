@@ -25,8 +25,8 @@ from inference.common.errors import UserError
 from training.hub.backup.mirror import in_words, run_state, serving_state
 from training.hub.backup.snapshots import Kept, Manifest, Part, StateTree, holds
 from training.hub.space.sleep_timer import FILE as SLEEP
-from training.runs.deleted_runs import deleted_runs
 from training.runs.folder import MARKER, is_whole
+from training.runs.upkeep import deleted_runs
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _INCOMING = ".restore-"

@@ -27,9 +27,10 @@ from typing import Any
 
 from inference.adapters.record import RECORD_FILE, evaluation_of, read_beside
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from inference.common.hub_names import repository_problem
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
-from training.runs.folder import RunFolder, step_of, write_whole
+from training.runs.folder import RunFolder, step_of
 
 QUEUE, RECORD, ITEM = "publish", "record.json", "item.json"
 CURVE = "rewards.png"

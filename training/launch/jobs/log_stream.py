@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from training.runs.folder import write_whole
+from inference.common.files import write_whole
 from training.runs.outcome import EXIT, OUTPUT
 from training.runs.recovery import read_json
 

@@ -20,8 +20,7 @@ from training.launch.jobs.spec import JobPlace
 from training.launch.jobs.worker import ORDER
 from training.runs.processes import own_identity
 from training.runs.record import RunRecord, leave_to_bucket
-from training.runs.recovery import record_of
-from training.runs.run_request import REQUEST, make_folder
+from training.runs.recovery import REQUEST, make_folder, record_of
 from training.runs.store import RunStore
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")

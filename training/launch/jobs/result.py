@@ -22,8 +22,7 @@ from training.runs import outcome as run_ends
 from training.runs.folder import RunFolder
 from training.runs.outcome import OUTPUT, End
 from training.runs.record import IN_BUCKET, RunRecord, is_away
-from training.runs.recovery import PROCESS, is_number, read_json
-from training.runs.run_request import REQUEST
+from training.runs.recovery import PROCESS, REQUEST, is_number, read_json
 
 BEHIND = "the bucket does not show"
 """How the words begin for files that have not arrived there yet."""

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from training.config.run_config import RunConfig
 from training.hub.backup.mirror import Mirroring, run_state
 from training.hub.backup.restore import has_copy, restore_run
@@ -33,10 +34,10 @@ from training.hub.publish.queue import PublishQueue
 from training.hub.publish.retry import PublishKeeper
 from training.launch.jobs.log_stream import MIRRORED, Teller
 from training.launch.spawn import spawn
-from training.runs.folder import RunFolder, step_of, write_whole
+from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord
-from training.runs.run_request import REQUEST
-from training.runs.store import RunStore, adopt_folders
+from training.runs.recovery import REQUEST
+from training.runs.store import RunStore
 
 ORDER = "LOOKTHINK_JOB"
 TELL_SECONDS = 1.0
@@ -124,7 +125,7 @@ def begin(order: Order, state: Path, home: Path) -> RunRecord:
     asked = order.record | {"status": "starting", "promote": False, "config": config.model_dump(mode="json")}
     write_whole(folder / REQUEST, json.dumps(asked, indent=1))
     store = RunStore(home)
-    adopt_folders(store)
+    store.adopt_folders()
     return replace(store.get(run_id), folder=run.path)
 
 

@@ -175,7 +175,7 @@ class StartForm:
         config = self._config(profile, origin, *sent[5:])
         price, hours, dollars = self._budget(*budget)
         self._desk.launcher.check(config)
-        record = self._desk.store.ask(
+        record = self._desk.store.submit(
             config,
             caller.name,
             promote=bool(promote),

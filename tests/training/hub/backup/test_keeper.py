@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inference.adapters.served import promote, serving
+from inference.common.files import append_line
 from inference.common.settings import Settings, load_settings
 from tests.support.hub.client import Client
 from tests.support.hub.faults import KINDS, NONSENSE, Fault
@@ -23,7 +24,7 @@ from training.hub.backup.keeper import StateKeeper
 from training.hub.backup.mirror import run_state
 from training.hub.backup.snapshots import StateTree
 from training.launch.local import LocalLauncher
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
 from training.runs.snapshot import newest_groups
 from training.runs.store import RunStore
 from training.runs.upkeep import delete_run
@@ -57,7 +58,7 @@ class App:
 
     def ended(self, status: str = "succeeded", steps: int = 3) -> RunFolder:
         """A run that has come to its end, as its folder and its record say."""
-        record = self.store.ask(CONFIG, "owner")
+        record = self.store.submit(CONFIG, "owner")
         folder = RunFolder(record.folder)
         for step in range(1, steps + 1):
             append_line(folder.metrics, {"step": step, "reward": step / 10})
@@ -145,7 +146,7 @@ def test_a_run_whose_folder_is_only_gone_comes_back(tmp_path: Path, state: Path)
 def test_a_run_that_was_under_way_goes_on_elsewhere(tmp_path: Path, state: Path) -> None:
     """Its process was one of a machine that is gone: the launcher starts it again, from what was kept."""
     first = App(tmp_path / "first", state)
-    record = first.store.ask(CONFIG, "owner")
+    record = first.store.submit(CONFIG, "owner")
     for name in ("starting", "running"):
         record = first.store.transition(  # type: ignore[assignment]
             record, name, launch="ab", pid=1, pid_created=1.0, boot_id="another"

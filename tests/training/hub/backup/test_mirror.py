@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.common.errors import UserError
+from inference.common.files import append_line, write_whole
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
 from training.hub.backup import copying as state_copy
@@ -20,7 +21,7 @@ from training.hub.backup.copying import Copy
 from training.hub.backup.mirror import Mirroring, RunMirror, ServingMirror, forget_run, mirror_run, run_state
 from training.hub.backup.restore import restore_home, restore_run
 from training.hub.backup.snapshots import KEPT, Manifest, StateTree
-from training.runs.folder import RunFolder, append_line, write_whole
+from training.runs.folder import RunFolder
 
 RUN = "20261122-143000-a1b2"
 

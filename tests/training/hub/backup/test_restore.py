@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from inference.common.errors import UserError
+from inference.common.files import append_line
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
 from training.hub.backup import restore
 from training.hub.backup.mirror import ServingMirror, mirror_run, run_state, serving_state
 from training.hub.backup.restore import Restored, has_copy, restore_home, restore_run
 from training.hub.backup.snapshots import Part, StateTree, _digest_of
-from training.runs.deleted_runs import deleted_runs, note_deleted
-from training.runs.folder import RunFolder, append_line
+from training.runs.folder import RunFolder
+from training.runs.upkeep import DELETED, deleted_runs
 
 RUN = "night"
 
@@ -179,7 +180,7 @@ def test_a_deleted_run_stays_deleted(run: RunFolder, state: Path, tmp_path: Path
     other = tmp_path / "other"
     other.mkdir()
     assert deleted_runs(other) == set()
-    note_deleted(other, RUN)
+    (other / DELETED).write_text(f"{RUN}\n")
     assert deleted_runs(other) == {RUN} and restore_home(other, state).runs == ()
 
 

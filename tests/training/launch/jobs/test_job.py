@@ -71,7 +71,7 @@ def test_a_log_that_is_refused_is_asked_for_less_and_less(world: JobWorld, hub: 
 
 def test_a_disk_that_refuses_is_said_and_the_run_starts_when_it_does_not(world: JobWorld) -> None:
     record = world.ask()
-    (in_the_way := record.folder / f"{IN_BUCKET}.part").mkdir()
+    (in_the_way := record.folder / f".{IN_BUCKET}.part").mkdir()
     world.launcher = world.new_launcher(in_background=True)
     world.wait(lambda: "the disk here refuses" in world.store.get(record.id).reason)
     assert world.store.get(record.id).status == "starting" and world.all() == []

@@ -253,7 +253,7 @@ def test_what_a_job_needs_is_said_before_the_button(make, monkeypatch, tmp_path)
         monkeypatch.delenv(name)
     bare = launcher_for(settings.model_copy(update={"training": training}), RunStore(world.home))
     with pytest.raises(UserError, match="LOOKTHINK_SPACE.*training.bucket.*HF_TOKEN"):
-        bare.check(world.store.ask(load_config("starter"), "me").run_config)
+        bare.check(world.store.submit(load_config("starter"), "me").run_config)
 
 
 def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:

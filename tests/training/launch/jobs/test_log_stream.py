@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.common.files import write_whole
 from training.launch.jobs.log_stream import GROWING, MARK, Listener, Place, Teller
-from training.runs.folder import write_whole
 
 LAUNCH = "0123456789abcdef"
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=40)

@@ -17,7 +17,7 @@ from training.launch.jobs.result import mirrored_step
 from training.launch.jobs.worker import ORDER, Order, begin
 from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord, is_away
-from training.runs.run_request import make_folder
+from training.runs.recovery import make_folder
 from training.runs.store import RunStore
 
 TORTURE = pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
@@ -103,7 +103,7 @@ def order(record: RunRecord) -> Order:
 
 def test_a_job_goes_on_from_the_copy_with_what_was_changed(home: Path, tmp_path: Path) -> None:
     store = RunStore(home)
-    record = store.ask(load_config("starter", {"max_steps": 90}), "owner", promote=True)
+    record = store.submit(load_config("starter", {"max_steps": 90}), "owner", promote=True)
     (record.folder / "metrics.jsonl").write_text('{"step": 3}\n')
     (tmp_path / "state").mkdir()
     mirror_run(record.folder, tmp_path / "state")
