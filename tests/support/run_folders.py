@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from inference.adapters.record import adapter_digest
 from inference.common.files import append_line
 from tests.support.samples import STARTER, perturbed_adapter
 from training.config.run_config import load_config
@@ -50,6 +51,13 @@ def finished_run(path: Path, rewards: bool = False, **values: Any) -> RunFolder:
     folder.adapter.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copyfile(checkpoint / name, folder.adapter / name)
-    shutil.copyfile(STARTER / "adapter" / "evaluation.json", folder.adapter / "evaluation.json")
+    add_evaluation(folder.adapter)
     folder.set_status("succeeded", "", 4)
     return folder
+
+
+def add_evaluation(adapter: Path) -> None:
+    """Puts the figures of the starter's adapter beside another one, as those of its weights."""
+    evaluation = json.loads((STARTER / "adapter" / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation["about"]["adapter_digest"] = adapter_digest(adapter)
+    (adapter / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")

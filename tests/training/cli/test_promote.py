@@ -12,7 +12,8 @@ import pytest
 from inference.adapters.catalog import adapter_versions
 from inference.adapters.record import adapter_digest
 from inference.adapters.served import serving
-from inference.common.settings import STARTER, load_settings
+from inference.common.settings import load_settings
+from tests.support.run_folders import add_evaluation
 from tests.support.samples import perturbed_adapter
 from training.__main__ import main
 
@@ -24,7 +25,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     adapter = perturbed_adapter(home / "runs" / "night" / "adapter")
     comparison = {"adapter": adapter_digest(adapter), "reason": "It is better.", "outcome": "It waits: nobody asked."}
     (adapter / "comparison.json").write_text(json.dumps(comparison))
-    shutil.copyfile(STARTER / "adapter" / "evaluation.json", adapter / "evaluation.json")
+    add_evaluation(adapter)
     return home / "runs" / "night"
 
 
