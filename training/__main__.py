@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from inference.common.errors import UserError
 
@@ -25,8 +26,13 @@ COMMANDS = {
     "promote": "serve another adapter from now on, or again the one before",
     "deploy": "make the Space, or bring it up to date",
 }
-"""Each is a module of this package, or in `run_commands`, with `add_arguments(parser)` and `main(args) -> int`."""
+"""Each has a module in `training.cli`, with `add_arguments(parser)` and `main(args) -> int`."""
 _OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of a command."""
+    return importlib.import_module("training.cli.runs" if name in _OF_RUNS else f"training.cli.{name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         if argv[:1] == [name]:  # the others stay unimported: they are slow to load
-            module = importlib.import_module("training.cli.runs" if name in _OF_RUNS else f"training.cli.{name}")
+            module = module_of(name)
             module.add_arguments(command)
     args = parser.parse_args(argv)
     try:
