@@ -1,4 +1,4 @@
-"""The About tab: what answers here, how good it is, what it is not for, and how to ask it from a program."""
+"""The About tab: the model, its scores, its limits, and how to ask it from a program."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ STARTER = """
 <h2>The model</h2>
 <p>The starter is a Qwen2.5-VL in every part, made very small and trained from nothing on drawn pictures of four
 kinds: handwritten digits, bar charts, rectangles and triangles with labels, coloured shapes. It exists so that
-everything here works on any machine, with no account and no download. It knows nothing else: of a photograph, or of
-another question, it says something that means nothing.</p>
+everything here works on any machine, with no account and no download. It knows nothing else: its answers about a
+photograph, or to other questions, mean nothing.</p>
 """
 OTHER = """
 <h2>The model</h2>
 <p>The base is an instruct model that can look and reason. The adapter was trained with GRPO: the model wrote several
-completions for each problem, and those that kept the format and were right were reinforced.</p>
+answers for each problem, and those that kept the format and were correct were reinforced.</p>
 """
 LIMITS = """
 <h2>Limits</h2>
 <p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
-picture can steer the model. Do not use it where a mistake does harm.</p>
+picture can steer the model. Do not use it where a mistake can do harm.</p>
 <h2>Privacy</h2>
 <p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from other
 hosts.</p>
@@ -45,15 +45,16 @@ print(result["answer"], result["verdict"])"""
 
 
 def build_about(service: Service) -> gr.HTML:
-    """The tab's contents; returns the scores, which change with the adapters (`scores_html`)."""
+    """Build the tab; returns its scores, which change with the adapters (`scores_html`)."""
     with gr.Column(elem_classes="lt-about"):
         model = STARTER if service.settings.is_starter else OTHER
         gr.HTML(f"{model}<p>{html.escape(service.settings.base_reason)}</p>", js_on_load=None)
         scores = gr.HTML(scores_html(service), js_on_load=None)
         gr.HTML(LIMITS, js_on_load=None)
         gr.HTML(
-            "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take image, "
-            "question, expected_answer, adapter, max_new_tokens, temperature and seed.</p>"
+            "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take "
+            "<code>image</code>, <code>question</code>, <code>expected_answer</code>, <code>adapter</code>, "
+            "<code>max_new_tokens</code>, <code>temperature</code> and <code>seed</code>.</p>"
             f'<pre tabindex="0"><code>{html.escape(PROGRAM)}</code></pre>',
             js_on_load=None,
         )
@@ -61,15 +62,15 @@ def build_about(service: Service) -> gr.HTML:
 
 
 def scores_html(service: Service) -> str:
-    """A row for each adapter with an evaluation beside it."""
+    """A table with a row for each adapter that has an evaluation."""
     rows = "".join(_score_row(record) for record in service.offer.records.values() if record.test_accuracy is not None)
     if not rows:
-        return "<h2>Scores</h2><p>No scores are recorded beside the adapter that is served.</p>"
+        return "<h2>Scores</h2><p>The served adapter has no recorded scores.</p>"
     return (
-        "<h2>Scores</h2><p>On problems never seen in training, asked with the thinking prompt; the last answer stated "
-        'counts, in tags or not.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores">'
+        "<h2>Scores</h2><p>On problems never seen in training, asked with the thinking prompt. The last answer stated "
+        'counts, inside its tags or not.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores">'
         "<table><thead><tr>"
-        "<th>Adapter</th><th>Right with it</th><th>Base alone</th><th>Problems</th></tr></thead>"
+        "<th>Adapter</th><th>Correct with it</th><th>Correct without it</th><th>Problems</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 

@@ -1,112 +1,236 @@
-"""A question on its way from a tab to the engine and back: who runs what, Stop, and the panels as they fill."""
+"""A question on its way from a tab or an endpoint to the queue and back as a stream of views of its completions."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from inference.server.queue import Submission
-from inference.server.service import Service
+from inference.common.errors import Busy, UserError
+from inference.server.queue import Progress, Submission
+from inference.server.service import Grade, Question, Service
+from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 from inference.ui.panel import Panel
-from inference.ui.stream import failed, watch
-from inference.ui.view import State, View
+from inference.ui.view import CompletionState, View
 
+SECONDS_BETWEEN_VIEWS = 0.06
+"""The shortest time between two updates of a page."""
 FOLDING_FRAMES = 8
-"""Updates in which a thought that began or ended is opened or folded; after them it is the user's."""
-Start = Callable[[], tuple[Submission, str]]
-"""Reads the inputs and takes a place in the line; gives the job and the expected answer. May raise `UserError`."""
+"""Updates in which a thought that began or ended is opened or folded; after them the user decides."""
+Submit = Callable[[Visitor], tuple[Submission, Question]]
+"""Reads the inputs and puts the question into the queue. May raise `UserError`."""
+EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 32}
+"""Options of events that ask the model: the page shows their progress itself, and the queue orders them."""
+_log = logging.getLogger(__name__)
 
 
-class _Run:
+@dataclass(frozen=True)
+class Frame:
+    """One update of a tab."""
+
+    views: Sequence[View]
+    updates: list[object]
+    """For `Answering.outputs`."""
+    question: Question | None = None
+    """`None` while the inputs are read, and after a failure."""
+
+
+class _Answer:
     """One press of a button, from the reading of the inputs to the last update."""
 
     def __init__(self) -> None:
-        self._job: Submission | None = None
+        self._submission: Submission | None = None
         """`None` while the inputs are read."""
         self._is_stopped = False
         self.is_dismissed = False
-        """True if its picture has gone, so that nothing of it is to stay on the page."""
+        """True if its picture was replaced: the panels then end up empty."""
 
     def stop(self) -> None:
-        """Stop the job, or the one that is about to come."""
+        """Stop the submission, or the one that is about to come."""
         self._is_stopped = True
-        if self._job is not None:
-            self._job.stop()
+        if self._submission is not None:
+            self._submission.stop()
 
-    def take(self, job: Submission) -> None:
-        """The inputs are read and this is the job; whichever of this and `stop` is later sees the other."""
-        self._job = job
+    def take(self, submission: Submission) -> None:
+        """Set the submission; of this method and `stop`, whichever comes later stops it."""
+        self._submission = submission
         if self._is_stopped:
-            job.stop()
+            submission.stop()
 
 
-class Exchange:
-    """The running jobs of one tab, by browser session, and the buttons that belong to them."""
+class Answering:
+    """The answers under way in one tab, by browser session, and the tab's panels and buttons."""
 
     def __init__(self, service: Service, panels: Sequence[Panel], run: gr.Button, stop: gr.Button) -> None:
-        self._service, self._panels = service, tuple(panels)
-        self._runs: dict[str, _Run] = {}
+        self.service, self._panels = service, tuple(panels)
+        self._answers: dict[str, _Answer] = {}
         self.outputs = [component for panel in panels for component in panel.components] + [run, stop]
 
     def is_running(self, request: gr.Request) -> bool:
         """True if this browser session waits for an answer in this tab."""
-        return _key(request) in self._runs
+        return _session(request) in self._answers
 
     def stop(self, request: gr.Request) -> None:
-        """Stop what this browser session runs, if anything."""
-        run = self._runs.get(_key(request))
-        if run is not None:
-            run.stop()
+        """Stop this browser session's answer, if there is one."""
+        answer = self._answers.get(_session(request))
+        if answer is not None:
+            answer.stop()
 
     def dismiss(self, request: gr.Request) -> bool:
-        """Stop it and let the panels end up empty; False if nothing runs."""
-        run = self._runs.get(_key(request))
-        if run is not None:
-            run.is_dismissed = True
-            run.stop()
-        return run is not None
+        """Stop it and let the panels end up empty; False if there is no answer under way."""
+        answer = self._answers.get(_session(request))
+        if answer is not None:
+            answer.is_dismissed = True
+            answer.stop()
+        return answer is not None
 
-    def clear(self) -> list[Any]:
+    def clear(self) -> list[object]:
         """Updates for `outputs` that empty the panels."""
         return self._updates([View()] * len(self._panels), fold=True)
 
-    def run(
-        self, start: Start, request: gr.Request, earlier: View | None = None
-    ) -> Iterator[tuple[list[View], list[Any]]]:
-        """Views and updates for `outputs`, as often as a page can show them; a failure is the last view."""
-        key = _key(request)
+    def stream(self, submit: Submit, request: gr.Request, earlier: View | None = None) -> Iterator[Frame]:
+        """Frames as often as a page can show them; a failure is the last one."""
+        session = _session(request)
         self.stop(request)
-        self._runs[key] = run = _Run()
+        self._answers[session] = answer = _Answer()
         try:
-            waiting = [View(State.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
-            yield waiting, self._updates(waiting, fold=True)
-            job, expected = start()
-            run.take(job)
-            shape, frames = "", 0
-            for views in watch(job, expected, self._service.grade, earlier):
-                before, shape = shape, str([(bool(view.thinking), bool(view.answer)) for view in views])
-                frames = 0 if shape != before else frames + 1
-                if run.is_dismissed:
+            waiting = [View(CompletionState.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
+            yield Frame(waiting, self._updates(waiting, fold=True))
+            visitor = visitor_of(request)
+            self.service.queue.admit(visitor)
+            submission, question = submit(visitor)
+            answer.take(submission)
+            shape: list[tuple[bool, bool]] = []
+            num_frames = 0
+            for views in watch(submission, question.expected, self.service.grade, earlier):
+                before, shape = shape, [(bool(view.thinking), bool(view.answer)) for view in views]
+                num_frames = 0 if shape != before else num_frames + 1
+                if answer.is_dismissed:
                     break
-                yield views, self._updates(views, fold=frames < FOLDING_FRAMES)
-            if run.is_dismissed:
-                yield [View()] * len(self._panels), self.clear()
+                yield Frame(views, self._updates(views, fold=num_frames < FOLDING_FRAMES), question)
+            if answer.is_dismissed:
+                yield Frame([View()] * len(self._panels), self.clear())
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
-            views = [view, *[replace(view, message="")] * (len(self._panels) - 1)]  # said once, in the first panel
-            yield views, self._updates(views, fold=True)
+            views = [view, *[replace(view, message="")] * (len(self._panels) - 1)]  # the first panel says it
+            yield Frame(views, self._updates(views, fold=True))
         finally:
-            if self._runs.get(key) is run:
-                self._runs.pop(key, None)
+            if self._answers.get(session) is answer:
+                self._answers.pop(session, None)
 
-    def _updates(self, views: Sequence[View], fold: bool) -> list[Any]:
-        running = any(view.is_running for view in views)
+    def _updates(self, views: Sequence[View], fold: bool) -> list[object]:
+        is_running = any(view.is_running for view in views)
         panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view, fold)]
-        return [*panels, gr.update(interactive=not running), gr.update(interactive=running)]
+        return [*panels, gr.update(interactive=not is_running), gr.update(interactive=is_running)]
 
 
-def _key(request: gr.Request) -> str:
+def watch(submission: Submission, expected: str, grade: Grade, earlier: View | None = None) -> Iterator[list[View]]:
+    """Views of a submission's completions as they change, until all have ended; the last ones carry the verdicts.
+
+    `earlier` is the cut-off view that Continue goes on from; its tokens and seconds count too. A consumer that stops
+    iterating stops the submission. Raises the error that ended the submission, if there was one.
+    """
+    shown: list[View] = []
+    try:
+        while True:
+            has_ended = submission.wait(SECONDS_BETWEEN_VIEWS if shown else 0)
+            waiting = View(CompletionState.WAITING, ahead=submission.ahead, is_loading=submission.is_loading)
+            views = [_view(progress, waiting, has_ended, earlier) for progress in submission.progress()]
+            if submission.error is not None:
+                raise submission.error
+            if views != shown:
+                shown = views
+                yield views
+            if has_ended:
+                break
+    finally:
+        submission.stop()
+    graded = [_with_verdict(view, expected, grade) for view in views]
+    if graded != views:
+        yield graded
+
+
+def failed(error: Exception, earlier: View | None = None) -> View:
+    """The view of a completion that an error ended; the user reads the message of a `UserError`, and no other.
+
+    The text of `earlier` stays.
+    """
+    message = str(error)
+    if not isinstance(error, UserError):
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("A completion failed with %s:\n%s", type(error).__name__, where)  # its message may quote the user
+        message = "Something broke on our side. Ask again; the failure has been logged."
+    return replace(earlier or View(), state=CompletionState.FAILED, message=message)
+
+
+def error_title(error: Exception) -> str:
+    """The heading of the toast."""
+    if isinstance(error, Busy):
+        return "Busy just now"
+    return "This cannot be asked" if isinstance(error, UserError) else "Something broke"
+
+
+def visitor_of(request: gr.Request) -> Visitor:
+    """The visitor and the session of a call, as of now."""
+    peer = request.client.host if request.client else None
+    visitor_id = visitor_id_of(peer, request.headers.get("x-forwarded-for"), is_on_space())
+    return Visitor(visitor_id, _session(request))
+
+
+def _session(request: gr.Request) -> str:
     return request.session_hash or ""
+
+
+def _view(progress: Progress, waiting: View, has_ended: bool, earlier: View | None) -> View:
+    view = replace(
+        waiting,
+        text=progress.text,
+        num_tokens=progress.num_tokens,
+        seconds=progress.seconds,
+        thought_tokens=progress.thought_tokens,
+        thought_seconds=progress.thought_seconds,
+    )
+    if earlier is not None:
+        view = _joined(earlier, view)
+    return replace(view, state=_state(view, progress, has_ended))
+
+
+def _state(view: View, progress: Progress, has_ended: bool) -> CompletionState:
+    completion = progress.completion
+    if completion is not None and not completion.stopped:
+        return CompletionState.CUT_OFF if completion.truncated else CompletionState.DONE
+    if completion is not None or has_ended:
+        return CompletionState.STOPPED
+    if not progress.num_tokens:
+        return CompletionState.WAITING
+    has_answer = replace(view, state=CompletionState.THINKING).answer
+    return CompletionState.ANSWERING if has_answer else CompletionState.THINKING
+
+
+def _joined(earlier: View, view: View) -> View:
+    """A continued completion with the figures of both parts."""
+    thought_tokens, thought_seconds = earlier.thought_tokens, earlier.thought_seconds
+    if not thought_seconds and view.thought_seconds:
+        thought_tokens = earlier.num_tokens + view.thought_tokens
+        thought_seconds = earlier.seconds + view.thought_seconds
+    return replace(
+        view,
+        num_tokens=earlier.num_tokens + view.num_tokens,
+        seconds=earlier.seconds + view.seconds,
+        thought_tokens=thought_tokens,
+        thought_seconds=thought_seconds,
+    )
+
+
+def _with_verdict(view: View, expected: str, grade: Grade) -> View:
+    """A completion with an answer, compared with the expected one, if there is one.
+
+    A completion that was cut off or stopped has an answer only if the answer's tag is closed.
+    """
+    if not expected.strip() or not view.answer or not (view.state == CompletionState.DONE or view.answer_tagged):
+        return view
+    return replace(view, verdict=grade(expected, view.text))

@@ -6,18 +6,18 @@ client.predict(image=handle_file("chart.png"), question="How high is bar B?", ap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from inference.server.queue import Submission
-from inference.server.service import Service
+from inference.server.service import Question, Service
 from inference.server.visitors import Visitor
-from inference.ui.asking import asker_of, error_title
+from inference.ui.answering import error_title, failed, visitor_of, watch
 from inference.ui.compare import submit_pair
 from inference.ui.components import Picture
-from inference.ui.stream import failed, watch
-from inference.ui.view import State, View
+from inference.ui.view import CompletionState, View
 
 ASK_DOC = (
     "Asks one question about a picture. Returns a JSON object: thinking, answer, text (the completion with its tags), "
@@ -30,88 +30,77 @@ COMPARE_DOC = (
     "Asks base and fine-tuned model the same question in one batch. Takes the parameters of /ask and returns "
     '{"base": {…}, "tuned": {…}}, each as /ask gives it.'
 )
+Json = dict[str, Any]
 
 
 def build_endpoints(service: Service) -> None:
-    """Add both to the page, on components that nobody sees."""
+    """Add both to the page, on invisible components."""
     with gr.Column(visible=False):
-        inputs = _components(service)
+        inputs = [  # `read_question` does the checking
+            Picture(type="filepath", label="image"),
+            gr.Textbox(label="question", value=None),
+            gr.Textbox(label="expected_answer", value=None),
+            gr.Textbox(label="adapter", value=None),
+            gr.Number(service.settings.limits.default_new_tokens, label="max_new_tokens"),
+            gr.Number(0.0, label="temperature"),
+            gr.Number(0, label="seed"),
+        ]
         result = gr.JSON(label="result")
         ask_button, compare_button = gr.Button(), gr.Button()
 
-    def ask(
-        request: gr.Request,
-        image: Any,
-        question: Any,
-        expected_answer: Any = None,
-        adapter: Any = None,
-        max_new_tokens: Any = None,
-        temperature: Any = None,
-        seed: Any = None,
-    ) -> dict[str, Any]:
-        values = (image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
-        return _guarded(_ask, service, asker_of(request), *values)
+    def submit_one(question: Question, visitor: Visitor) -> Submission:
+        return service.queue.submit([question.request(question.adapter)], visitor)
 
-    def compare(
-        request: gr.Request,
-        image: Any,
-        question: Any,
-        expected_answer: Any = None,
-        adapter: Any = None,
-        max_new_tokens: Any = None,
-        temperature: Any = None,
-        seed: Any = None,
-    ) -> dict[str, Any]:
-        values = (image, question, expected_answer, adapter, temperature, max_new_tokens, seed)
-        return _guarded(_compare, service, asker_of(request), *values)
+    def ask_result(views: list[View], question: Question) -> Json:
+        return _as_json(views[0], question.adapter, question)
 
+    def compare_result(views: list[View], question: Question) -> Json:
+        return {"base": _as_json(views[0], None, question), "tuned": _as_json(views[1], question.adapter, question)}
+
+    ask = _endpoint(service, submit_one, ask_result)
+    compare = _endpoint(service, lambda question, visitor: submit_pair(service, question, visitor), compare_result)
     ask_button.click(ask, inputs, result, api_name="ask", api_description=ASK_DOC, concurrency_limit=8)
     compare_button.click(compare, inputs, result, api_name="compare", api_description=COMPARE_DOC, concurrency_limit=8)
 
 
-def _components(service: Service) -> list[Any]:
-    """One component a parameter; what `read_question` checks is not checked by them."""
-    return [
-        Picture(type="filepath", label="image"),
-        gr.Textbox(label="question", value=None),
-        gr.Textbox(label="expected_answer", value=None),
-        gr.Textbox(label="adapter", value=None),
-        gr.Number(service.settings.limits.default_new_tokens, label="max_new_tokens"),
-        gr.Number(0.0, label="temperature"),
-        gr.Number(0, label="seed"),
-    ]
+def _endpoint(
+    service: Service,
+    submit: Callable[[Question, Visitor], Submission],
+    result: Callable[[list[View], Question], Json],
+) -> Callable[..., Json]:
+    """A handler with the parameters of an endpoint, whose names clients use."""
+
+    def call(
+        request: gr.Request,
+        image: str | None,
+        question: str | None,
+        expected_answer: object = None,
+        adapter: object = None,
+        max_new_tokens: object = None,
+        temperature: object = None,
+        seed: object = None,
+    ) -> Json:
+        try:
+            visitor = visitor_of(request)
+            service.queue.admit(visitor)
+            checked = service.read_question(
+                image, question, expected_answer, adapter, temperature, max_new_tokens, seed
+            )
+            *_, views = watch(submit(checked, visitor), checked.expected, service.grade)
+            return result(views, checked)
+        except Exception as error:  # of anything but a `UserError` the client learns only that it broke
+            raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None
+
+    return call
 
 
-def _ask(service: Service, asker: Visitor, *values: Any) -> dict[str, Any]:
-    service.queue.admit(asker)
-    prompt = service.read_question(*values)
-    [view] = _result(service, service.queue.submit([prompt.request(prompt.adapter)], asker), prompt.expected)
-    return _as_json(view, prompt.adapter, prompt.temperature, prompt.seed)
-
-
-def _compare(service: Service, asker: Visitor, *values: Any) -> dict[str, Any]:
-    service.queue.admit(asker)
-    prompt = service.read_question(*values)
-    base, tuned = _result(service, submit_pair(service, prompt, asker), prompt.expected)
-    return {
-        "base": _as_json(base, None, prompt.temperature, prompt.seed),
-        "tuned": _as_json(tuned, prompt.adapter, prompt.temperature, prompt.seed),
-    }
-
-
-def _result(service: Service, job: Submission, expected: str) -> list[View]:
-    """The last views of a job."""
-    *_, views = watch(job, expected, service.grade)
-    return views
-
-
-def _as_json(view: View, adapter: str | None, temperature: float, seed: int) -> dict[str, Any]:
+def _as_json(view: View, adapter: str | None, question: Question) -> Json:
     verdict = view.verdict
     return {
         "thinking": view.thinking,
         "answer": view.answer,
         "text": view.text,
-        "truncated": view.state == State.CUT_OFF,
+        "truncated": view.state == CompletionState.CUT_OFF,
         "num_tokens": view.num_tokens,
         "seconds": round(view.seconds, 4),
         "tokens_per_second": round(view.tokens_per_second, 2),
@@ -120,14 +109,6 @@ def _as_json(view: View, adapter: str | None, temperature: float, seed: int) -> 
         if verdict is None
         else {"correct": verdict.correct, "expected": verdict.gold, "answer": verdict.answer, "rule": verdict.rule},
         "adapter": adapter,
-        "temperature": temperature,
-        "seed": seed,
+        "temperature": question.temperature,
+        "seed": question.seed,
     }
-
-
-def _guarded(work: Any, *values: Any) -> dict[str, Any]:
-    """A client reads a `UserError`'s message; of anything else it learns only that it broke."""
-    try:
-        return work(*values)
-    except Exception as error:  # whatever it was, the client gets words, and the log no question
-        raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None

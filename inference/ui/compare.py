@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
@@ -13,24 +12,23 @@ from inference.common.errors import UserError
 from inference.server.queue import Submission
 from inference.server.service import Question, Service
 from inference.server.visitors import Visitor
-from inference.ui.answering import Exchange
-from inference.ui.ask import EVENT
-from inference.ui.asking import asker_of
-from inference.ui.differences import describe
+from inference.ui.answering import EVENT, Answering
 from inference.ui.inputs import Inputs
 from inference.ui.panel import Panel
-from inference.ui.view import State, View
+from inference.ui.view import CompletionState, View
 
 NO_ADAPTER = (
     "There is no fine-tuned model yet, so there is nothing to compare the base with. Train one with make train; "
     "its adapter then answers here."
 )
-BASE_HINT = "The model as it came. Both get the same picture, question and seed, in one batch."
-TUNED_HINT = "The same model with the adapter that training made; where there is none yet, make train makes one."
+BASE_HINT = "The model without the adapter. Both get the same picture, question and seed, in one batch."
+TUNED_HINT = "The same model with the adapter that training made. If there is none yet, make train makes one."
+MUCH_LONGER = 1.3
+"""A thought is called longer from this ratio of tokens on."""
 
 
 def build_compare(service: Service) -> Inputs:
-    """The tab's contents and what its buttons do; returns its inputs."""
+    """Build the tab and wire its buttons; returns its inputs."""
     with gr.Row(elem_classes="lt-columns"):
         with gr.Column(scale=5, min_width=300, elem_classes="lt-left"):
             inputs = Inputs(service, "compare", "Compare", base_alone=False)
@@ -41,44 +39,92 @@ def build_compare(service: Service) -> Inputs:
                 with gr.Column(min_width=240, elem_classes="lt-card"):
                     tuned = Panel("compare-tuned", "Fine-tuned", TUNED_HINT)
             words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
-    exchange = Exchange(service, [base, tuned], inputs.run, inputs.stop)
+    answering = Answering(service, [base, tuned], inputs.run, inputs.stop)
 
-    def compare_on_page(
-        picture: str | None,
-        question: str | None,
-        expected: str | None,
-        adapter: str | None,
-        temperature: float | None,
-        length: float | None,
-        seed: float | None,
-        request: gr.Request,
-    ) -> Iterator[list[Any]]:
-        asker = asker_of(request)
+    def compare_on_page(request: gr.Request, *values: object) -> Iterator[list[object]]:
+        def submit(visitor: Visitor) -> tuple[Submission, Question]:
+            question = service.read_question(*values)  # type: ignore[arg-type]
+            return submit_pair(service, question, visitor), question
 
-        def start() -> tuple[Submission, str]:
-            service.queue.admit(asker)
-            prompt = service.read_question(picture, question, expected, adapter, temperature, length, seed)
-            return submit_pair(service, prompt, asker), prompt.expected
+        for frame in answering.stream(submit, request):
+            yield [*frame.updates, _words_html(*frame.views)]
 
-        for views, updates in exchange.run(start, request):
-            yield [*updates, _words_html(*views)]
-
-    inputs.run.click(compare_on_page, inputs.prompt, [*exchange.outputs, words], **EVENT)
-    inputs.wire(exchange, [words], [""])
+    inputs.run.click(compare_on_page, inputs.question_inputs, [*answering.outputs, words], **EVENT)
+    inputs.wire(answering, [words], [""])
     return inputs
 
 
-def submit_pair(service: Service, prompt: Question, asker: Visitor) -> Submission:
-    """Base and fine-tuned model with the same prompt, as one batch in the line."""
+def submit_pair(service: Service, question: Question, visitor: Visitor) -> Submission:
+    """Base and fine-tuned model with the same question, as one batch in the queue."""
     if not service.offer.records:
         raise UserError(NO_ADAPTER)
-    if prompt.adapter is None:
-        raise UserError(f"{BASE_NAME!r} is no adapter: Compare sets one beside the base. Choose one under More.")
-    return service.queue.submit([prompt.request(None), prompt.request(prompt.adapter)], asker)
+    if question.adapter is None:
+        raise UserError(
+            f"{BASE_NAME!r} is not an adapter: Compare shows an adapter beside the base. Choose one under More."
+        )
+    return service.queue.submit([question.request(None), question.request(question.adapter)], visitor)
+
+
+def describe(base: View, tuned: View) -> str:
+    """One to four plain sentences on the base's completion beside the fine-tuned model's.
+
+    >>> done = CompletionState.DONE
+    >>> describe(View(done, "7"), View(done, "<think>3 + 4 = 7.</think> <answer>8</answer>"))[:45]
+    'The base answered at once; the fine-tuned mod'
+    """
+    sentences = [_thoughts(base, tuned), _answers(base, tuned), _formats(base, tuned)]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _words_html(base: View, tuned: View) -> str:
     """The sentences on the differences, once both have ended and neither failed."""
-    if base.is_running or tuned.is_running or {State.FAILED, State.IDLE} & {base.state, tuned.state}:
+    if (
+        base.is_running
+        or tuned.is_running
+        or {CompletionState.FAILED, CompletionState.IDLE} & {base.state, tuned.state}
+    ):
         return ""
     return f'<p class="lt-difference">{html.escape(describe(base, tuned))}</p>'
+
+
+def _thoughts(base: View, tuned: View) -> str:
+    if base.thinking and tuned.thinking:
+        base_tokens, tuned_tokens = (view.thought_tokens or view.num_tokens for view in (base, tuned))
+        if tuned_tokens > base_tokens * MUCH_LONGER:
+            return f"Both reasoned first, the fine-tuned model longer: {tuned_tokens:,} tokens to {base_tokens:,}."
+        if base_tokens > tuned_tokens * MUCH_LONGER:
+            return f"Both reasoned first, the base longer: {base_tokens:,} tokens to {tuned_tokens:,}."
+        return "Both reasoned first, at about the same length."
+    if tuned.thinking:
+        return "The base answered at once; the fine-tuned model reasoned first."
+    if base.thinking:
+        return "The base reasoned first; the fine-tuned model answered at once."
+    return "Both answered at once."
+
+
+def _answers(base: View, tuned: View) -> str:
+    if base.verdict is not None and tuned.verdict is not None:
+        are_correct = base.verdict.correct, tuned.verdict.correct
+        return _of_both(*are_correct, "Both are correct.", "Only the {} is correct.", "Neither is correct.")
+    has_ended = [view.state == CompletionState.DONE for view in (base, tuned)]
+    if not all(has_ended):
+        if not any(has_ended):
+            return "Neither came to its end."
+        return f"The {'fine-tuned model' if has_ended[0] else 'base'} did not come to its end."
+    if base.answer == tuned.answer:
+        return f"Both answer {base.answer}." if len(base.answer) <= 40 else "Both give the same answer."
+    return "Their answers differ."
+
+
+def _formats(base: View, tuned: View) -> str:
+    if base.state != CompletionState.DONE or tuned.state != CompletionState.DONE:
+        return ""
+    words = "Both kept the format.", "Only the {} kept the format.", "Neither kept the format."
+    return _of_both(base.well_formed, tuned.well_formed, *words)
+
+
+def _of_both(base: bool, tuned: bool, both: str, one: str, neither: str) -> str:
+    """The sentence for both, for only one of the two, or for neither."""
+    if base != tuned:
+        return one.format("base" if base else "fine-tuned model")
+    return both if base else neither

@@ -1,4 +1,4 @@
-"""The image input. In a module of its own because Gradio writes a stub (.pyi) beside each component class."""
+"""Gradio components whose input our handlers check. Gradio writes a stub (.pyi) beside this module."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ class Picture(gr.Image):
         if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
             raise gr.Error("Pictures are not fetched from addresses; upload the file.", print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+class LiveDropdown(gr.Dropdown):
+    """A dropdown whose choices change while pages are open: the handler checks what was chosen.
+
+    Gradio would compare it with the choices of when the page was opened, or with none after a restart.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """The value as the page sent it."""
+        return payload

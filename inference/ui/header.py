@@ -1,4 +1,4 @@
-"""The top of the page: the name, which base and adapter answer, and on the starter what it can and cannot do."""
+"""The top of the page: the name, the base and adapter that answer, and on the starter a notice of its limits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MARK = (
 _STATES = {
     EngineState.LOADING: "loading the model…",
     EngineState.READY: "ready",
-    EngineState.RESTING: "waits while a run trains",
-    EngineState.FAILED: "the model is not there",
+    EngineState.RESTING: "paused while a run trains",
+    EngineState.FAILED: "the model could not be loaded",
     EngineState.STOPPING: "stopping",
 }
 
 
 def header_html(service: Service) -> str:
-    """Name and motto left, what answers right."""
+    """Name and motto on the left, base, adapter and state on the right."""
     facts = [("base", base_title(service)), ("adapter", _adapter_title(service))]
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
@@ -43,17 +43,17 @@ def is_ready(service: Service) -> bool:
 
 
 def is_loading(service: Service) -> bool:
-    """True while the engine is on its way; False once it is there, or cannot come."""
+    """True until the engine is loaded or has failed to load."""
     return service.queue.state is EngineState.LOADING
 
 
 def notice_html(service: Service) -> str:
-    """What a visitor must know of the base that answers; empty unless it is the starter."""
+    """The limits of the starter, for visitors; empty for another base."""
     if not service.settings.is_starter:
         return ""
     return (
         '<aside class="lt-notice" aria-label="About the model that answers">'
-        "<p><strong>The starter answers, a model of about 3 million parameters.</strong> It can read handwritten "
+        "<p><strong>The starter answers: a model of about 3 million parameters.</strong> It can read handwritten "
         "digits, bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or "
         "anything else. "
         f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
@@ -68,7 +68,7 @@ def base_title(service: Service) -> str:
 
 
 def _adapter_title(service: Service) -> str:
-    """The served adapter's name, with its scores where they were measured."""
+    """The served adapter's name, with its scores if they were measured."""
     offer = service.offer
     if offer.served is None:
         return "none yet"
@@ -78,5 +78,5 @@ def _adapter_title(service: Service) -> str:
 
 
 def _size(count: int) -> str:
-    """A count of parameters, short."""
-    return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"
+    """A number of parameters, short."""
+    return f"{count / 1e9:.1f} B parameters" if count >= 1e9 else f"{count / 1e6:.1f} M parameters"

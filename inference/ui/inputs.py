@@ -1,19 +1,32 @@
-"""The left column: picture, question, and the folded rest. Ask and Compare have the same one."""
+"""The left column: picture, examples, question, and the folded settings. Ask and Compare have the same one."""
 
 from __future__ import annotations
 
+import base64
 import html
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
+from PIL import Image
 
 from inference.common.errors import UserError
 from inference.prompt.image import load_image
 from inference.server.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
-from inference.ui.adapter_choice import AdapterChoice
-from inference.ui.answering import Exchange
-from inference.ui.components import Picture
-from inference.ui.examples import EXAMPLES_JS, examples_html
+from inference.ui.answering import Answering
+from inference.ui.components import LiveDropdown, Picture
+
+THUMBNAIL_PIXELS = 112
+"""Side of a thumbnail; it is shown at half of that, for sharp screens."""
+_EXAMPLES_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-index]');
+  if (button) trigger('select', { index: Number(button.dataset.index) });
+});
+"""
+_HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Inputs:
@@ -21,7 +34,7 @@ class Inputs:
 
     def __init__(self, service: Service, name: str, button: str, base_alone: bool = True) -> None:
         """`name` begins the element ids, `button` is the text of the main button, `base_alone` offers no adapter."""
-        self._service = service
+        self._service, self._base_alone = service, base_alone
         self.picture = Picture(
             type="filepath",
             label="Picture",
@@ -35,7 +48,8 @@ class Inputs:
             alt_text="The picture you ask about",
         )
         with gr.Row(elem_classes="lt-try"):
-            self.examples = gr.HTML(examples_html(service.examples), js_on_load=EXAMPLES_JS, elem_id=f"{name}-examples")
+            examples = examples_html(service.examples)
+            self.examples = gr.HTML(examples, js_on_load=_EXAMPLES_JS, elem_id=f"{name}-examples")
             self.new = gr.Button("New problem", size="sm", elem_id=f"{name}-new", elem_classes="lt-new", min_width=80)
         self.question = gr.Textbox(
             label="Question",
@@ -51,96 +65,86 @@ class Inputs:
                 "Stop", interactive=False, elem_id=f"{name}-stop", elem_classes="lt-stop", min_width=64
             )
         with gr.Accordion("More", open=False, elem_id=f"{name}-more", elem_classes="lt-more"):
-            self._build_more(name, base_alone)
+            self._build_more(name)
 
-    def _build_more(self, name: str, base_alone: bool) -> None:
+    def _build_more(self, name: str) -> None:
         limits = self._service.settings.limits
-        choices = self._service.choices(base_alone)
-        self._base_alone = base_alone
+        choices = self._service.choices(self._base_alone)
         self.expected = gr.Textbox(
             label="Expected answer",
-            info="If given, the answer is compared with it.",
+            info="If given, the model's answer is compared with it.",
             max_length=MAX_EXPECTED_CHARS,
             elem_id=f"{name}-expected",
         )
-        self.adapter = AdapterChoice(
+        self.adapter = LiveDropdown(
             choices, value=choices[0][1] if choices else None, label="Adapter", elem_id=f"{name}-adapter"
         )
         self.temperature = gr.Slider(
-            0, MAX_TEMPERATURE, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token."
+            0, MAX_TEMPERATURE, 0, step=0.1, label="Temperature", info="At 0 the most likely token is always taken."
         )
         self.length = gr.Slider(
             1,
             limits.max_new_tokens,
             limits.default_new_tokens,
             step=1,
-            label="Length limit in tokens",
+            label="Length limit (tokens)",
             elem_id=f"{name}-length",
         )
         self.seed = gr.Number(
-            0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Matters above temperature 0."
+            0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Matters only at a temperature above 0."
         )
 
-    def adapters_now(self, chosen: Any) -> dict[str, Any]:
-        """The update that offers the adapters of this moment; what was chosen stays chosen while it is there."""
+    def adapter_update(self, chosen: object) -> dict[str, Any]:
+        """The update that offers the adapters of this moment; the chosen one stays chosen while it exists."""
         choices = self._service.choices(self._base_alone)
         values = [value for _, value in choices]
         return gr.update(choices=choices, value=chosen if chosen in values else next(iter(values), None))
 
     @property
-    def prompt(self) -> list[Any]:
+    def question_inputs(self) -> list[Component]:
         """The components that `Service.read_question` reads, in its order."""
-        return [
-            self.picture,
-            self.question,
-            self.expected,
-            self.adapter,
-            self.temperature,
-            self.length,
-            self.seed,
-        ]
+        return [self.picture, self.question, self.expected, self.adapter, self.temperature, self.length, self.seed]
 
     @property
-    def shared(self) -> list[Any]:
-        """What Ask and Compare have in common."""
-        return [self.picture, self.question, self.expected, self.temperature, self.length, self.seed]
+    def shared(self) -> list[Component]:
+        """The components that Ask and Compare have in common: all but the adapter."""
+        return [component for component in self.question_inputs if component is not self.adapter]
 
-    def wire(self, exchange: Exchange, extra: list[Any], emptied: list[Any]) -> None:
-        """Stop, the examples, New problem and the check of an upload; another picture empties the panels.
+    def wire(self, answering: Answering, extra: list[Component], emptied: list[object]) -> None:
+        """Wire Stop, the examples, New problem and the check of an upload; another picture empties the panels.
 
         `extra` are further components to empty, with the values `emptied`.
         """
         service = self._service
-        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         fields = [self.picture, self.question, self.expected]
 
-        def take_example(event: gr.EventData) -> list[Any]:
+        def take_example(event: gr.EventData) -> list[object]:
             return _filled(service.examples[_example_index(event, len(service.examples))])
 
-        def take_new() -> list[Any]:
+        def take_new() -> list[object]:
             return _filled(service.new_problem())
 
-        def changed(path: str | None, request: gr.Request) -> list[Any]:
-            rest = [*exchange.clear(), *emptied]
-            if exchange.is_running(request):  # it empties the panels itself if dismissed; a change of tabs is none
+        def changed(path: str | None, request: gr.Request) -> list[object]:
+            rest = [*answering.clear(), *emptied]
+            if answering.is_running(request):  # it empties the panels itself if dismissed; a change of tabs is none
                 rest = [gr.skip()] * len(rest)
             return [check_picture(service, path), *rest]
 
-        def drop(request: gr.Request) -> None:
-            exchange.dismiss(request)
+        def dismiss(request: gr.Request) -> None:
+            answering.dismiss(request)
 
         for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear):
-            replaced(drop, None, None, queue=False, **hidden)
-        for own in (self.picture.upload, self.picture.clear):  # what was expected was of another
-            own(lambda: "", None, self.expected, queue=False, **hidden)
-        self.stop.click(exchange.stop, queue=False, **hidden)
-        self.examples.select(take_example, None, fields, **hidden)
-        self.new.click(take_new, None, fields, **hidden)
-        self.picture.change(changed, [self.picture], [self.picture, *exchange.outputs, *extra], **hidden)
+            replaced(dismiss, None, None, queue=False, **_HIDDEN)
+        for own in (self.picture.upload, self.picture.clear):  # the expected answer belonged to another picture
+            own(lambda: "", None, self.expected, queue=False, **_HIDDEN)
+        self.stop.click(answering.stop, queue=False, **_HIDDEN)
+        self.examples.select(take_example, None, fields, **_HIDDEN)
+        self.new.click(take_new, None, fields, **_HIDDEN)
+        self.picture.change(changed, [self.picture], [self.picture, *answering.outputs, *extra], **_HIDDEN)
 
 
 def check_picture(service: Service, path: str | None) -> Any:
-    """Says at once if an upload is no picture, and takes it away again; else leaves it, and begins to work on it."""
+    """An update that removes an upload that is not a picture, with a warning; a picture stays and is preprocessed."""
     if path is None:
         return gr.skip()
     try:
@@ -151,12 +155,31 @@ def check_picture(service: Service, path: str | None) -> Any:
     return gr.skip()
 
 
-def _filled(example: Example) -> list[Any]:
+def examples_html(examples: Sequence[Example]) -> str:
+    """A button with a thumbnail for each example, named by its question."""
+    buttons = "".join(
+        f'<button type="button" data-index="{i}" title="{html.escape(example.question)}">'
+        f'<img src="{_thumbnail(example.image)}" alt="Example: {html.escape(example.question)}" '
+        f'width="{THUMBNAIL_PIXELS // 2}" height="{THUMBNAIL_PIXELS // 2}"></button>'
+        for i, example in enumerate(examples)
+    )
+    return f'<div class="lt-examples" role="group" aria-label="Examples">{buttons}</div>'
+
+
+def _thumbnail(image: Image.Image) -> str:
+    """The picture, small, as a data address."""
+    small = image.convert("RGB").resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=82)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _filled(example: Example) -> list[object]:
     return [example.image, example.question, example.expected]
 
 
 def _example_index(event: gr.EventData, count: int) -> int:
-    """Which example was clicked; a client can send anything."""
+    """The index of the example that was clicked; a client can send anything."""
     index = (event._data or {}).get("index") if isinstance(event._data, dict | None) else None
     if not isinstance(index, int) or not 0 <= index < count:
         raise gr.Error(f"There is no such example; choose 0 to {count - 1}.", print_exception=False)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -61,7 +62,7 @@ def render(text: str) -> str:
 
 
 def render_answer(text: str) -> str:
-    """Like `render`, but a bare formula such as `\\frac{3}{4}` is set as mathematics, and a short answer is set large."""
+    """Like `render`, but a bare formula such as `\\frac{3}{4}` is set as one, and a short answer is set large."""
     text = text.strip()
     if len(text) > SHORT_ANSWER_CHARS or "\n" in text:
         return render(text)
@@ -125,29 +126,30 @@ def _display_formula(state: StateBlock, first: int, end_line: int, silent: bool)
 class _Renderer(RendererHTML):
     """HTML without blank lines, which would end a block for the page's own Markdown component."""
 
-    def formula(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        token = tokens[index]
+    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        token = tokens[idx]
         return f"{token.meta['left']}{html.escape(token.content)}{token.meta['right']}"
 
-    def text(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        return html.escape(tokens[index].content)
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return html.escape(tokens[idx].content)
 
-    def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        return f"<code>{html.escape(tokens[index].content)}</code>"
+    def code_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return f"<code>{html.escape(tokens[idx].content)}</code>"
 
-    def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        code = html.escape(tokens[index].content.rstrip("\n")).replace("\n", "&#10;")
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        code = html.escape(tokens[idx].content.rstrip("\n")).replace("\n", "&#10;")
         return f"<pre><code>{code}</code></pre>\n"
 
     def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "<br>"
 
-    hardbreak = softbreak
+    def hardbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return "<br>"
 
-    def heading_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    def heading_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "<p><strong>"
 
-    def heading_close(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    def heading_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "</strong></p>\n"
 
 
@@ -155,9 +157,8 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("zero", {"maxNesting": MAX_NESTING}, renderer_cls=_Renderer).enable(list(_RULES))
     markdown.inline.ruler.before("backticks", "formula", _formula)
     markdown.inline.ruler.before("backticks", "bold", _bold)
-    markdown.block.ruler.before(
-        "fence", "display_formula", _display_formula, {"alt": ["paragraph", "blockquote", "list"]}
-    )
+    ends = RuleOptionsType(alt=["paragraph", "blockquote", "list"])
+    markdown.block.ruler.before("fence", "display_formula", _display_formula, ends)
     return markdown
 
 

@@ -20,28 +20,28 @@ _TAKE_OVER = """(...values) => {
   window.lookthinkTab = entered;
   return entered === left ? values.slice(0, half) : values.slice(half);
 }"""
-"""Runs in the page: its values are the fields of the tab entered, then those of the other one."""
+"""JavaScript; its values are the fields of the tab that is entered, then those of the other one."""
 
 
-class Tab(Protocol):
-    """A tab that the app adds."""
+class TrainTab(Protocol):
+    """The Train tab, which the training half builds."""
 
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
-        """Told once which the other tabs are."""
+        """Rest its timer while one of the other tabs is open; called once."""
         ...
 
 
 def build_page(
-    blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], Tab], setup: Callable[[], str] = str
+    blocks: gr.Blocks, service: Service, train: Callable[[gr.Tab], TrainTab], setup: Callable[[], str] = str
 ) -> None:
-    """Everything inside the app's `blocks`, whose context must be open.
+    """Build the page inside the app's `blocks`, whose context must be open.
 
-    `train` fills the tab Train, in its context; `setup` gives what is not set up yet as HTML, or nothing.
+    `train` builds the Train tab, in its context; `setup` returns a notice of what is not set up yet as HTML, or "".
     """
 
     def notices() -> dict[str, Any]:
-        said = notice_html(service) + setup()
-        return {"value": said, "visible": bool(said)}
+        shown = notice_html(service) + setup()
+        return {"value": shown, "visible": bool(shown)}
 
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
     notice = gr.HTML(**notices(), js_on_load=None, elem_id="lt-notices")
@@ -51,10 +51,10 @@ def build_page(
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
         with gr.Tab("Train", id="train") as train_tab:
-            trained = train(train_tab)
+            train_part = train(train_tab)
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
-    trained.leave_for([ask_tab, compare_tab, about_tab])
+    train_part.leave_for([ask_tab, compare_tab, about_tab])
     _refresh(blocks, service, top, [ask, compare], scores, (notice, notices))
     _share(ask_tab, ask, compare_tab, compare)
     build_endpoints(service)
@@ -68,15 +68,15 @@ def _refresh(
     scores: gr.HTML,
     notice: tuple[gr.HTML, Callable[[], dict[str, Any]]],
 ) -> None:
-    """What changes while the app runs: looked at when a page is opened and whenever it asks; each second, and no
-    longer, while the model is loaded."""
+    """Refresh what changes while the app runs: when a page is opened, with each question, and each second while the
+    model is being loaded."""
     timer = gr.Timer(1.0, active=is_loading(service))
     choices = [tab.adapter for tab in tabs]
 
-    def look(*chosen: Any) -> list[Any]:
-        adapters = [tab.adapters_now(value) for tab, value in zip(tabs, chosen)]
-        said = gr.update(**notice[1]())
-        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), said, *adapters]
+    def look(*chosen: object) -> list[object]:
+        adapters = [tab.adapter_update(value) for tab, value in zip(tabs, chosen)]
+        notices = gr.update(**notice[1]())
+        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), notices, *adapters]
 
     for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
         event(
@@ -90,7 +90,7 @@ def _refresh(
 
 
 def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -> None:
-    """Ask and Compare show the same picture and question: the one entered takes over from the one left."""
+    """Ask and Compare show the same picture and question: the tab that is entered copies the one that was left."""
     for tab, name, fields, others in (
         (ask_tab, "ask", ask.shared, compare.shared),
         (compare_tab, "compare", compare.shared, ask.shared),

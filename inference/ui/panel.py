@@ -1,4 +1,4 @@
-"""A completion on the page: its state, the thought that folds away, the answer, and what is to be said of it."""
+"""A completion on the page: its state, the thought that folds away, the answer, and the notes below it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 
 from inference.ui import markup
-from inference.ui.view import State, View, empty_answer, notes_html, status_html, thought_title
+from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title
 
 
 class Panel:
     """The components of one completion; make it inside a `gr.Blocks` context."""
 
     def __init__(self, name: str, title: str, hint: str) -> None:
-        """`name` is the element id, `title` the heading if it needs one, `hint` what stands there at first."""
+        """`name` is the element id, `title` the heading if it needs one, `hint` the text before the first question."""
         self._hint = hint
         with gr.Column(elem_id=name, elem_classes="lt-panel", min_width=240):
             if title:
@@ -28,11 +28,11 @@ class Panel:
             self.notes = gr.HTML(js_on_load=None)
         self.components = [self.status, self.thought, self.thinking, self.answer, self.notes]
 
-    def updates(self, view: View, fold: bool) -> list[Any]:
-        """The whole panel as `view` has it, in the order of `components`.
+    def updates(self, view: View, fold: bool) -> list[object]:
+        """Updates of the whole panel for `view`, in the order of `components`.
 
-        Whole, because the page skips updates that come faster than it draws. With `fold` the thought is opened (while
-        there is no answer) or folded; without, it stays as the user left it.
+        The whole panel, because the page skips updates that come faster than it draws. With `fold` the thought is
+        opened (while there is no answer) or folded; without, it stays as the user left it.
         """
         thought: dict[str, Any] = {"visible": bool(view.thinking), "label": thought_title(view)}
         if fold:
@@ -46,9 +46,7 @@ class Panel:
         ]
 
     def _answer(self, view: View) -> str:
-        if view.state == State.IDLE:
-            return f'<p class="lt-hint">{self._hint}</p>'
-        if view.answer:
+        if view.answer and view.state != CompletionState.IDLE:
             return markup.render_answer(view.answer)
-        missing = empty_answer(view)
-        return f'<p class="lt-hint">{missing}</p>' if missing else ""
+        hint = self._hint if view.state == CompletionState.IDLE else empty_answer(view)
+        return f'<p class="lt-hint">{hint}</p>' if hint else ""

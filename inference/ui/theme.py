@@ -1,4 +1,4 @@
-"""The shared look: one accent, one type family that every machine has, paper by day and slate by night."""
+"""The shared look: one accent, one type family that every machine has, light and dark."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ VALUES = {
     "slider_color": "*primary_600",
     "slider_color_dark": "*primary_300",
 }
-"""What differs from Gradio's base theme, by day and (`_dark`) by night."""
+"""Differences from Gradio's base theme, light and (`_dark`) dark."""
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's base theme in our colours; what it cannot say stands in the style sheets."""
+    """Gradio's base theme in our colours; the rest is in the style sheets."""
     base = gr.themes.Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,

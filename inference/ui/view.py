@@ -1,6 +1,6 @@
-"""What one completion looks like at one moment: its state, its two parts, its figures, and the words for them.
+"""The state of one completion on the page, its two parts, its figures, and the words for them.
 
-Pure functions over plain data; `panel` puts the result on the page and `endpoints` into JSON.
+Pure functions over plain data; `panel` puts the result on the page and `api` into JSON.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
 
-from inference.prompt.format import parse_completion
+from inference.prompt.format import ParsedCompletion, parse_completion
 from inference.server.service import Verdict
 
 
-class State(StrEnum):
-    """Where a completion stands; the page always says which."""
+class CompletionState(StrEnum):
+    """The states of a completion; the page always shows one."""
 
     IDLE = "idle"
     WAITING = "waiting"
@@ -27,16 +27,16 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-RUNNING = (State.WAITING, State.THINKING, State.ANSWERING)
+RUNNING = (CompletionState.WAITING, CompletionState.THINKING, CompletionState.ANSWERING)
 _TITLES = {
-    State.IDLE: "Ready",
-    State.WAITING: "Looking at the picture…",
-    State.THINKING: "Working it out…",
-    State.ANSWERING: "Answering…",
-    State.DONE: "Done",
-    State.CUT_OFF: "Cut off",
-    State.STOPPED: "Stopped",
-    State.FAILED: "Failed",
+    CompletionState.IDLE: "Ready",
+    CompletionState.WAITING: "Looking at the picture…",
+    CompletionState.THINKING: "Thinking…",
+    CompletionState.ANSWERING: "Answering…",
+    CompletionState.DONE: "Done",
+    CompletionState.CUT_OFF: "Cut off",
+    CompletionState.STOPPED: "Stopped",
+    CompletionState.FAILED: "Failed",
 }
 
 
@@ -44,13 +44,13 @@ _TITLES = {
 class View:
     """One completion as the page shows it now."""
 
-    state: State = State.IDLE
+    state: CompletionState = CompletionState.IDLE
     text: str = ""
     """The completion with its tags."""
     ahead: int = 0
-    """How many questions are answered before this one, while it waits."""
+    """Questions answered before this one, while it waits."""
     is_loading: bool = False
-    """True while it waits for the model itself."""
+    """True while it waits for the model to be loaded."""
     num_tokens: int = 0
     seconds: float = 0.0
     thought_tokens: int = 0
@@ -58,7 +58,7 @@ class View:
     thought_seconds: float = 0.0
     verdict: Verdict | None = None
     message: str = ""
-    """Why it failed, in words for the user; empty where they stand elsewhere."""
+    """The error in words for the user; empty if another panel shows it."""
 
     @property
     def thinking(self) -> str:
@@ -84,8 +84,8 @@ class View:
     def is_running(self) -> bool:
         return self.state in RUNNING
 
-    @property
-    def _parsed(self) -> Any:
+    @cached_property
+    def _parsed(self) -> ParsedCompletion:
         return parse_completion(self.text, final=not self.is_running)
 
 
@@ -102,7 +102,7 @@ def figures(tokens: int, seconds: float) -> str:
 
 def thought_title(view: View) -> str:
     """The label of the thinking panel."""
-    if view.state == State.THINKING:
+    if view.state == CompletionState.THINKING:
         return "Thinking…"
     if view.thought_seconds:
         return f"Thought for {figures(view.thought_tokens, view.thought_seconds)}"
@@ -110,11 +110,11 @@ def thought_title(view: View) -> str:
 
 
 def status_html(view: View) -> str:
-    """State in words, announced to screen readers, and at the end the figures."""
+    """The state in words, announced to screen readers, and the figures once the completion has ended."""
     title = _TITLES[view.state]
-    if view.state == State.WAITING and view.is_loading:
+    if view.state == CompletionState.WAITING and view.is_loading:
         title = "Waiting · the model is still loading"
-    elif view.state == State.WAITING and view.ahead:
+    elif view.state == CompletionState.WAITING and view.ahead:
         title = f"Waiting · {view.ahead} {'question' if view.ahead == 1 else 'questions'} ahead"
     numbers = "" if view.is_running or not view.num_tokens else figures(view.num_tokens, view.seconds)
     slug = view.state.value.replace(" ", "-")
@@ -125,42 +125,38 @@ def status_html(view: View) -> str:
 
 
 def notes_html(view: View) -> str:
-    """Below the answer: verdict, format check, and what to do about a completion that did not end by itself."""
-    if view.is_running or view.state == State.IDLE or view.state == State.FAILED and not view.message:
+    """The lines below the answer: verdict, format check, and what to do if the completion did not end by itself."""
+    if view.is_running or view.state == CompletionState.IDLE:
         return ""
-    if view.state == State.FAILED:
-        return f'<div class="lt-notes"><p class="lt-note lt-bad" role="alert">{html.escape(view.message)}</p></div>'
-    parts = []
-    if view.verdict is not None:
-        parts.append(_verdict_html(view.verdict))
-    if view.state == State.CUT_OFF:
-        parts.append(
+    if view.state == CompletionState.FAILED:
+        error = f'<p class="lt-note lt-bad" role="alert">{html.escape(view.message)}</p>'
+        return f'<div class="lt-notes">{error}</div>' if view.message else ""
+    verdict = "" if view.verdict is None else _verdict_html(view.verdict)
+    if view.state == CompletionState.CUT_OFF:
+        note = (
             f'<p class="lt-note lt-warn">Cut off: the length limit was reached after {view.num_tokens:,} tokens. '
-            "Continue goes on from here; More has a higher limit.</p>"
+            "Press Continue to go on from here, or raise the limit under More.</p>"
         )
-    elif view.state == State.STOPPED:
-        parts.append('<p class="lt-note">You stopped this one. What it had written so far stays.</p>')
+    elif view.state == CompletionState.STOPPED:
+        note = '<p class="lt-note">You stopped this one. The text so far stays.</p>'
+    elif view.well_formed:
+        note = '<p class="lt-note lt-quiet">Format kept: one thought, then one answer.</p>'
     else:
-        parts.append(_format_html(view))
-    return f'<div class="lt-notes">{"".join(parts)}</div>'
+        note = (
+            '<p class="lt-note lt-quiet">Format not kept: the tags for thought and answer are missing or out of '
+            "place.</p>"
+        )
+    return f'<div class="lt-notes">{verdict}{note}</div>'
 
 
 def empty_answer(view: View) -> str:
-    """What stands in the answer's place while there is none."""
-    if view.state in (State.CUT_OFF, State.STOPPED):
+    """The hint in the answer's place while there is no answer."""
+    if view.state in (CompletionState.CUT_OFF, CompletionState.STOPPED):
         return "No answer yet."
-    return "The model gave no answer." if view.state == State.DONE else ""
+    return "The model gave no answer." if view.state == CompletionState.DONE else ""
 
 
 def _verdict_html(verdict: Verdict) -> str:
-    if verdict.correct:
-        return '<p class="lt-badge lt-good"><span aria-hidden="true">✓</span> matches the expected answer</p>'
+    sign, words, kind = ("✓", "Correct", "good") if verdict.correct else ("✗", "Not correct", "bad")
     expected = html.escape(verdict.gold)
-    return f'<p class="lt-badge lt-bad"><span aria-hidden="true">✗</span> not the expected answer, {expected}</p>'
-
-
-def _format_html(view: View) -> str:
-    if view.well_formed:
-        return '<p class="lt-note lt-quiet">Format kept: one thought, then one answer.</p>'
-    what = "the tags for thought and answer are missing or out of place"
-    return f'<p class="lt-note lt-quiet">Format not kept: {what}.</p>'
+    return f'<p class="lt-badge lt-{kind}"><span aria-hidden="true">{sign}</span> {words} (expected {expected})</p>'

@@ -18,19 +18,11 @@ from typing import Any
 
 from inference.common.environment import hide_secrets
 from training.runs.diagnosis import Finding, diagnose
+from training.runs.metrics import CURVES
 from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step
 from training.runs.record import RunRecord
 from training.runs.recovery import MAX_FIGURE, is_number, read_json, record_of
 
-CURVES = {
-    "reward": "reward",
-    "format": "rewards/format_reward/mean",
-    "accuracy": "rewards/accuracy_reward/mean",
-    "completion_tokens": "completions/mean_length",
-    "zero_std_share": "frac_reward_zero_std",
-    "loss": "loss",
-}
-"""Names of the curves and of the columns of `metrics.jsonl` that they are drawn from."""
 MAX_POINTS = 400
 """Points of a curve; beyond twice as many, neighbours become their mean."""
 MAX_GROUPS = 8

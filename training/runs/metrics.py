@@ -1,0 +1,58 @@
+"""The one list of a run's figures: label, unit and column, for every plot, table and log line.
+
+    METRICS["accuracy"].label                       # "Correct (strict)"
+    METRICS["accuracy"].text(0.8125)                # "81 %"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a training step or of an evaluation."""
+
+    label: str
+    unit: str = ""
+    """`%` for a share from 0 to 1, which is shown in per cent."""
+    column: str = ""
+    """Its column in `metrics.jsonl`, as TRL names it; empty for a figure of evaluations only."""
+
+    def text(self, value: float) -> str:
+        """A value with its unit."""
+        return number(value, self.unit)
+
+
+METRICS = {
+    "reward": Metric("Mean reward", "", "reward"),
+    "format": Metric("Format kept", "%", "rewards/format_reward/mean"),
+    "accuracy": Metric("Correct (strict)", "%", "rewards/accuracy_reward/mean"),
+    "completion_tokens": Metric("Answer length", "tokens", "completions/mean_length"),
+    "zero_std_share": Metric(
+        "Problems with nothing to learn (all answers scored alike)", "%", "frac_reward_zero_std"
+    ),
+    "loss": Metric("Loss", "", "loss"),
+    "strict": Metric("Correct (strict)", "%"),
+    "lenient": Metric("Correct (lenient)", "%"),
+}
+CURVES = {name: metric.column for name, metric in METRICS.items() if metric.column}
+"""The figures that are drawn as curves over the steps, with their columns."""
+EVALUATED = ("format", "strict", "lenient")
+"""The figures of an evaluation, in the order of its tables."""
+
+
+def number(value: float, unit: str = "") -> str:
+    """A value with its unit, as short as it is clear.
+
+    >>> number(0.8125, "%"), number(34.2, "tokens"), number(0.0138)
+    ('81 %', '34 tokens', '0.014')
+    """
+    if unit == "%":
+        return f"{100 * value:.0f} %".replace("-0 %", "0 %")
+    size = abs(value)
+    decimals = 0 if size >= 100 or value == 0 else 1 if size >= 20 else 2 if size >= 0.1 else 3
+    if unit:
+        decimals = 0 if size >= 20 or value == 0 else 1
+    text = f"{value:.0e}" if 0 < size < 0.0005 else f"{value:,.{decimals}f}"
+    return text.replace("-", "−" if text.startswith("-") else "-", 1) + (f" {unit}" if unit else "")
