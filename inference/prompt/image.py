@@ -8,6 +8,7 @@ Nothing is decoded before its size has been checked.
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from pathlib import Path
@@ -48,6 +49,15 @@ def load_image(source: str | Path | bytes | Image.Image | None, limits: Limits =
 def limit_decoding(limits: Limits) -> None:
     """Make Pillow refuse larger pictures everywhere, also where Gradio decodes before we see them."""
     Image.MAX_IMAGE_PIXELS = limits.max_pixels // 2  # Pillow warns above it and refuses above twice as much
+
+
+def thumbnail_uri(image: Image.Image, side: int) -> str:
+    """A small JPEG of the picture, whose longer side has at most `side` pixels, for the `src` of an image in HTML."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _read(source: str | Path | bytes, limits: Limits) -> bytes:

@@ -1,4 +1,4 @@
-"""The process's environment for Gradio, set before it is imported: no analytics, and uploads that are deleted in time."""
+"""The environment for Gradio, set before it is imported: no analytics, and uploads that are deleted in time."""
 
 from __future__ import annotations
 

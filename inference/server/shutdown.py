@@ -38,7 +38,8 @@ class _Server(Protocol):
 class _Blocks(Protocol):
     """A launched `gr.Blocks`."""
 
-    server: _Server
+    @property
+    def server(self) -> _Server: ...
 
 
 def stop_signal() -> threading.Event:

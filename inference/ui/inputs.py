@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
 from inference.common.errors import UserError
-from inference.prompt.image import load_image
+from inference.prompt.image import load_image, thumbnail_uri
 from inference.server.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
 from inference.ui.answering import Answering
 from inference.ui.components import LiveDropdown, Picture
@@ -159,19 +156,11 @@ def examples_html(examples: Sequence[Example]) -> str:
     """A button with a thumbnail for each example, named by its question."""
     buttons = "".join(
         f'<button type="button" data-index="{i}" title="{html.escape(example.question)}">'
-        f'<img src="{_thumbnail(example.image)}" alt="Example: {html.escape(example.question)}" '
+        f'<img src="{thumbnail_uri(example.image, THUMBNAIL_PIXELS)}" alt="Example: {html.escape(example.question)}" '
         f'width="{THUMBNAIL_PIXELS // 2}" height="{THUMBNAIL_PIXELS // 2}"></button>'
         for i, example in enumerate(examples)
     )
     return f'<div class="lt-examples" role="group" aria-label="Examples">{buttons}</div>'
-
-
-def _thumbnail(image: Image.Image) -> str:
-    """The picture, small, as a data address."""
-    small = image.convert("RGB").resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=82)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _filled(example: Example) -> list[object]:

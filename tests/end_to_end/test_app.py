@@ -29,7 +29,7 @@ from inference.ui.header import header_html
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
-from training.ui.training_app import TrainSide
+from training.ui.training_app import TrainingApp
 
 PROBLEM = problems(1, seed=3)[0]
 FIELDS = {"thinking", "answer", "truncated", "num_tokens", "seconds", "tokens_per_second", "well_formed", "verdict"}
@@ -296,7 +296,7 @@ def test_uploads_of_an_earlier_run_are_deleted_once_they_are_old(
     for path in (young, turning_old):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"left by an earlier run")
-    app.prepare(settings)
+    prepare(settings)
     time.sleep(0.3)
     assert turning_old.exists()
     an_hour_ago = time.time() - app.UPLOAD_SECONDS - 1
@@ -354,8 +354,8 @@ def test_an_adapter_that_does_not_fit_ends_the_app_with_words(engine: Engine, tm
     (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(tmp_path), "LOOKTHINK_ADAPTER": str(folder)}
     settings = load_settings(env=env, has_gpu=False)
-    app.prepare(settings)
-    side = TrainSide(settings, Access(settings.home, {}))
+    prepare(settings)
+    side = TrainingApp(settings, Access(settings.home, {}))
     _, service = app.build_app(settings, side, engine)
     with pytest.raises(ValueError, match="adapter"):
         service.queue.wait_loaded()

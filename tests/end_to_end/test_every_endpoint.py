@@ -31,7 +31,7 @@ from tests.support.doors_of_app import (
 from tests.support.samples import random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
-from training.ui.training_app import TrainSide
+from training.ui.training_app import TrainingApp
 
 MARK = "words of a run that nobody else may read"
 SECRETS = [MARK, "hf_the_token_of_the_app", "the-oauth-secret"]
@@ -133,7 +133,7 @@ def test_the_sweep_finds_a_door_that_was_left_open(
     for handler, is_open in ((guarded, False), (forgotten, True)):
         with gr.Blocks(analytics_enabled=False) as blocks:
             gr.Button().click(handler, None, gr.Textbox(), api_visibility="private")
-        side = TrainSide(server.settings, access)
+        side = TrainingApp(server.settings, access)
         app.launch(blocks.queue(), server.service, side, prevent_thread_lock=True, quiet=True)
         try:
             probe = Server(blocks.local_url.rstrip("/"), server.engine, server.settings, blocks, server.service, access)

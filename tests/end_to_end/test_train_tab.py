@@ -143,13 +143,13 @@ class Admin(Visit):
             if found := what():
                 return found
             self.page.wait_for_timeout(200)
-        raise AssertionError(f"never {words}; the page says {self.text('#train-desk')[:600]}")
+        raise AssertionError(f"never {words}; the page says {self.text('#train-sections')[:600]}")
 
     def check_access(self, section: str) -> None:
         """No barrier of our own making for who cannot see or point, in a section of the tab."""
         from axe_playwright_python.sync_playwright import Axe
 
-        found = Axe().run(self.page, context="#train-desk").response["violations"]
+        found = Axe().run(self.page, context="#train-sections").response["violations"]
         ours = {v["id"]: [node["html"][:200] for node in v["nodes"] if "lt-" in node["html"]] for v in found}
         assert not any(ours.values()), f"{section}: {ours}"
 
@@ -200,9 +200,9 @@ def the_gate_stays_shut(visit: Admin) -> None:
     page.get_by_role("tab", name="Train").click()
     page.fill("#train-token", "not the token at all")
     page.get_by_role("button", name="Log in").click()
-    visit.wait_for(lambda: "not the admin token" in visit.text("#train-gate"), "a word on the wrong token")
-    assert page.locator("#train-desk").count() == 0 or not page.locator("#train-desk").is_visible()
-    visit.shoot("laptop-light-train-gate")
+    visit.wait_for(lambda: "not the admin token" in visit.text("#train-login"), "a word on the wrong token")
+    assert page.locator("#train-sections").count() == 0 or not page.locator("#train-sections").is_visible()
+    visit.shoot("laptop-light-train-login")
 
 
 def started(visit: Admin, store: RunStore) -> str:

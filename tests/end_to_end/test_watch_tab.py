@@ -77,7 +77,7 @@ class Seen:
 def log_in(visit: Visit) -> None:
     visit.page.get_by_role("tab", name="Train").click()
     visit.page.locator("#train-token").fill(ADMIN_TOKEN)
-    visit.page.locator("#train-gate button[type=submit]").click()
+    visit.page.locator("#train-login button[type=submit]").click()
     visit.page.wait_for_selector("#train-tabs")
 
 

@@ -14,7 +14,7 @@ import app
 from inference.common.settings import Settings, load_settings
 from inference.engine.engine import Engine, Generation, Request
 from training.admin.access import Access
-from training.ui.training_app import TrainSide
+from training.ui.training_app import TrainingApp
 
 ADAPTER = "test-adapter"
 ADMIN_TOKEN = "the admin token of the tests"
@@ -91,10 +91,10 @@ def serve(
     changes = {"adapter": str(adapter) if adapter else None, "limits": settings.limits.model_copy(update=limits)}
     settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
-    app.prepare(settings)
+    prepare(settings)
     steered = SteeredEngine(engine, max_num_seqs)
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
-    side = TrainSide(settings, access)
+    side = TrainingApp(settings, access)
     blocks, service = app.build_app(settings, side, steered)
     service.queue.wait_loaded()
     app.launch(blocks, service, side, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")

@@ -1,7 +1,7 @@
 """The one list of a run's figures: label, unit and column, for every plot, table and log line.
 
-    METRICS["accuracy"].label                       # "Correct (strict)"
-    METRICS["accuracy"].text(0.8125)                # "81 %"
+METRICS["accuracy"].label                       # "Correct (strict)"
+METRICS["accuracy"].text(0.8125)                # "81 %"
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ METRICS = {
     "format": Metric("Format kept", "%", "rewards/format_reward/mean"),
     "accuracy": Metric("Correct (strict)", "%", "rewards/accuracy_reward/mean"),
     "completion_tokens": Metric("Answer length", "tokens", "completions/mean_length"),
-    "zero_std_share": Metric(
-        "Problems with nothing to learn (all answers scored alike)", "%", "frac_reward_zero_std"
-    ),
+    "zero_std_share": Metric("Problems with nothing to learn (all answers scored alike)", "%", "frac_reward_zero_std"),
     "loss": Metric("Loss", "", "loss"),
     "strict": Metric("Correct (strict)", "%"),
     "lenient": Metric("Correct (lenient)", "%"),

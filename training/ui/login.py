@@ -1,4 +1,4 @@
-"""What stands before the Train tab until its reader is known: a form for the token, or Hugging Face's button."""
+"""The log-in in front of the Train tab: a form for the admin token, or on a Space Hugging Face's button."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from training.ui.base.context import Desk
+from training.admin.access import Access
 
 TOKEN_FORM = """
-<div class="lt-gate"><h2>Training is for the owner</h2>
+<div class="lt-login"><h2>Training is for the owner</h2>
 <p>Log in with the admin token. It was printed where the app was started, or set there by
 <code>LOOKTHINK_ADMIN_TOKEN</code>.</p>
 <form><label for="train-token">Admin token</label>
-<div class="lt-gate-row"><input id="train-token" type="password" name="token" autocomplete="current-password" required>
+<div class="lt-login-row"><input id="train-token" type="password" name="token" autocomplete="current-password" required>
 <button type="submit">Log in</button></div>
-<p class="lt-gate-problem" role="alert"></p></form></div>
+<p class="lt-login-problem" role="alert"></p></form></div>
 """
 """A form of our own: the token goes to one route and into no component."""
 TOKEN_JS = """
@@ -26,17 +26,17 @@ element.addEventListener('submit', async (event) => {
   problem.textContent = '';
   button.disabled = true;
   try {
-    const answer = await fetch('admin/login', {
+    const response = await fetch('admin/login', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ token: form.token.value }),
     });
-    const said = await answer.json().catch(() => ({}));
-    if (answer.ok) {
+    const body = await response.json().catch(() => ({}));
+    if (response.ok) {
       form.reset();
       trigger('submit');
     } else {
-      problem.textContent = said.error || `The app answered ${answer.status}. Try again.`;
+      problem.textContent = body.error || `The app answered ${response.status}. Try again.`;
       form.token.select();
     }
   } catch {
@@ -47,42 +47,41 @@ element.addEventListener('submit', async (event) => {
 });
 """
 SPACE_WORDS = (
-    '<div class="lt-gate"><h2>Training is for the owner</h2><p>The owner of this Space, or of an organisation members '
-    "who may write in it, train here. Sign in, then come back to this tab.</p></div>"
+    '<div class="lt-login"><h2>Training is for the owner</h2><p>The owner of this Space can train here, and so can '
+    "members of an organisation who may write in it. Sign in, then come back to this tab.</p></div>"
 )
 NO_LOGIN_WORDS = (
-    '<div class="lt-gate"><h2>Training is for the owner</h2><p>This Space offers no login. Its owner can add '
+    '<div class="lt-login"><h2>Training is for the owner</h2><p>This Space offers no login. Its owner can add '
     "the line <code>hf_oauth: true</code> to the block on top of README.md.</p></div>"
 )
 _LOG_OUT_JS = """async () => {
   try { await fetch('admin/logout', { method: 'POST' }); } finally { window.location.reload(); }
 }"""
-"""The page is loaded anew, so that nothing of what it showed is left in it."""
+"""The page is loaded again, so that nothing it showed is left in it."""
 
 
-class Gate:
-    """The column with the words and the way in."""
+class Login:
+    """The column that is shown until the caller is known."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._on_space = desk.guard.access.is_on_space
-        with gr.Column(elem_id="train-gate") as self.column:
-            if self._on_space and not desk.guard.access.offers_login:
-                gr.HTML(NO_LOGIN_WORDS, js_on_load=None)  # with the button, the app would not start
-                self._form: Any = None
-            elif self._on_space:
+    def __init__(self, access: Access) -> None:
+        self._on_space = access.is_on_space
+        self._form: gr.HTML | None = None
+        with gr.Column(elem_id="train-login") as self.column:
+            if not self._on_space:
+                self._form = gr.HTML(TOKEN_FORM, js_on_load=TOKEN_JS)
+            elif access.offers_login:
                 gr.HTML(SPACE_WORDS, js_on_load=None)
                 gr.LoginButton("Sign in with Hugging Face", size="md", elem_id="train-sign-in")
-                self._form = None
             else:
-                self._form = gr.HTML(TOKEN_FORM, js_on_load=TOKEN_JS)
+                gr.HTML(NO_LOGIN_WORDS, js_on_load=None)  # with the button, the app would not start
 
-    def entered(self, handler: Callable[..., Any], *args: Any, **options: Any) -> None:
-        """Listen to a log-in; on a Space the page is loaded anew then, and the tab's own event does."""
+    def on_login(self, handler: Callable[..., Any], *args: Any, **options: Any) -> None:
+        """Wire a log-in with the token; after one on a Space the page is loaded again, and so the tab."""
         if self._form is not None:
             self._form.submit(handler, *args, **options)
 
     def build_log_out(self) -> None:
-        """The way out, off a Space; on one, Hugging Face's own button logs out."""
+        """The button to log out, off a Space; on a Space, Hugging Face's own button does it."""
         if not self._on_space:
             button = gr.Button("Log out", size="sm", elem_id="train-log-out", elem_classes="lt-small")
             button.click(None, None, None, js=_LOG_OUT_JS, api_visibility="private")

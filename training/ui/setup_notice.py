@@ -1,4 +1,4 @@
-"""What is missing in a deployment as HTML: in calm words for everybody, in full for the owner."""
+"""The missing parts of a deployment as HTML: briefly for everybody, in full for the owner."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ _TYPED = re.compile(r"`([^`]+)`")
 
 
 def public_html(setup: Setup) -> str:
-    """For the top of the page: one line that unfolds; empty where nothing is missing.
+    """A notice for the top of the page: one line that unfolds; empty if nothing is missing.
 
-    How to put it right stands under Train, and here too where nobody could log in to read it there.
+    The remedies are under Train, and also here if nobody could log in to read them there.
     """
     steps = setup.steps
     if not steps:
         return ""
-    says_how = not setup.offers_login
-    items = "".join(
-        f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)}{f' {_text(step.remedy)}' if says_how else ''}"
-        f"{_price(step)}</li>"
-        for step in steps
-    )
-    missing = ", ".join(_named(step) for step in steps)
-    where = "" if says_how else " Its owner finds how under Train." if setup.is_on_space else " How is under Train."
+    with_remedy = not setup.offers_login
+    items = "".join(_item(step, with_remedy) for step in steps)
+    missing = ", ".join(_title(step) for step in steps)
+    where = "" if with_remedy else " Its owner finds how under Train." if setup.is_on_space else " How is under Train."
     is_open = " open" if setup.model_problem else ""
     return (
         f'<aside class="lt-notice lt-setup" aria-label="What is not set up yet"><details{is_open}><summary>'
@@ -35,36 +31,30 @@ def public_html(setup: Setup) -> str:
 
 
 def owner_html(setup: Setup, notes: list[str]) -> str:
-    """For the Train tab: each step with what to do and what went wrong, then notes of now."""
-    said = "".join(f'<p class="lt-note lt-warn" role="status">{_text(note)}</p>' for note in notes if note)
+    """For the Train tab: current notes, then each step with its remedy and the last error."""
+    shown = "".join(f'<p class="lt-note lt-warn" role="status">{_text(note)}</p>' for note in notes if note)
     steps = setup.steps
     if not steps:
-        return said
+        return shown
     link = f' <a href="{_text(setup.address)}" target="_blank" rel="noopener">Settings of this Space</a>'
-    items = "".join(
-        f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)} {_text(step.remedy)}{_price(step)}"
-        f"{_problem(step)}</li>"
-        for step in steps
-    )
+    items = "".join(_item(step, True, step.problem.rstrip(".")) for step in steps)
     head = f"<p><strong>Still to be set up.</strong>{link if setup.address else ''}</p>"
-    return f'{said}<div class="lt-note lt-setup">{head}<ul>{items}</ul></div>'
+    return f'{shown}<div class="lt-note lt-setup">{head}<ul>{items}</ul></div>'
 
 
-def _named(step: SetupStep) -> str:
-    """Within a line, with its price where that is a figure: `a GPU (a100-large: $2.50 an hour)`."""
+def _item(step: SetupStep, with_remedy: bool, problem: str = "") -> str:
+    remedy = f" {_text(step.remedy)}" if with_remedy else ""
+    price = f" <span>({_text(step.price)})</span>" if step.price else ""
+    error = f" <em>{_text(problem[:1].upper() + problem[1:])}.</em>" if problem else ""
+    return f"<li><strong>{_text(step.title)}.</strong> {_text(step.effect)}{remedy}{price}{error}</li>"
+
+
+def _title(step: SetupStep) -> str:
+    """The title within a line, with its price if that is an amount: `a GPU (a100-large: $2.50 an hour)`."""
     price = f" ({step.price})" if "$" in step.price else ""
     return f"{step.title[:1].lower()}{step.title[1:]}{price}"
 
 
-def _problem(step: SetupStep) -> str:
-    words = step.problem.rstrip(".")
-    return f" <em>{_text(words[:1].upper() + words[1:])}.</em>" if words else ""
-
-
-def _price(step: SetupStep) -> str:
-    return f" <span>({_text(step.price)})</span>" if step.price else ""
-
-
 def _text(words: str) -> str:
-    """Escaped; what stands in backticks, to be typed, as code."""
+    """The words escaped; text in backticks, which is to be typed, as code."""
     return _TYPED.sub(r"<code>\1</code>", html.escape(words))

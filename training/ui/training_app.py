@@ -1,12 +1,13 @@
-"""`TrainSide`: everything behind the Train tab of one app, put together once.
+"""`TrainingApp`: everything behind the Train tab of one app, put together once.
 
-side = TrainSide(settings, access)
-build_page(blocks, service, lambda tab: side.build(tab, refresh_served))     # inside the app's blocks
-side.watcher.start()                                                         # runs are looked after from here on
+training = TrainingApp(settings, access)
+build_page(blocks, service, lambda tab: training.build(tab, refresh_served))     # inside the app's blocks
+training.start(service.queue)                                                    # runs are watched from here on
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import gradio as gr
@@ -14,8 +15,10 @@ from starlette.routing import Route
 
 from inference.common.settings import Settings
 from inference.server.queue import RequestQueue
+from inference.server.service import Example, Verdict
 from training.admin.access import Access
 from training.admin.routes import access_routes
+from training.grading.grader import grade_lenient
 from training.hub.backup.keeper import StateKeeper
 from training.hub.publish.retry import PublishKeeper
 from training.hub.space.setup import Setup
@@ -24,38 +27,69 @@ from training.launch.gpu_sharing import GivingWay
 from training.launch.jobs.launcher import launcher_for
 from training.launch.watcher import Watcher
 from training.runs.store import RunStore
-from training.ui.base.context import Desk
-from training.ui.base.download import Archive
+from training.starter.problems import Problem, make_problem
+from training.starter.templates import KINDS, TEMPLATES
+from training.ui.base.context import Context
+from training.ui.base.download import Downloads
 from training.ui.base.guard import Guard
 from training.ui.setup_notice import owner_html, public_html
-from training.ui.tab import CSS_PATHS, Train, build_train
+from training.ui.tab import CSS_PATHS, TrainTab
+
+_EXAMPLE_SEED = 11
 
 
-class TrainSide:
-    """Records, launcher and watcher of one home folder, and who may use them."""
+class TrainingApp:
+    """Records, launcher and watcher of one home folder, and the access to them."""
 
     css_paths = CSS_PATHS
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self.access = access
-        self._settings, self._archive = settings, Archive()
+        self._settings, self._downloads = settings, Downloads()
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
-        self.keeper = StateKeeper(settings, self.store)
+        self.backup = StateKeeper(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:
         """For the app's server: log-in and log-out, and the download of run folders."""
-        return [*access_routes(self.access), *self._archive.routes()]
+        return [*access_routes(self.access), *self._downloads.routes()]
+
+    def start(self, queue: RequestQueue) -> None:
+        """Watch the runs and the deployment from now on; the app's model leaves the GPU to runs that need it."""
+        self.watcher.also = [GivingWay(self.store, queue).look, *self.watcher.also]
+        self.watcher.start()
+        self.setup.start()
 
     def is_run_active(self) -> bool:
-        """True while a run trains here. To ask makes no file."""
+        """True while a run trains here; creates no file."""
         return self.store.exists() and self.store.active() is not None
 
+    def setup_html(self) -> str:
+        """The notice of what is not set up yet, for everybody who opens the page."""
+        return public_html(self.setup)
+
+    def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> TrainTab:
+        """Build the tab, inside its context."""
+        return TrainTab(self.context(refresh_served), self._downloads, tab)
+
+    def context(self, refresh_served: Callable[[], object]) -> Context:
+        """The context of the tab's sections."""
+        return Context(
+            self._settings,
+            Guard(self.access),
+            self.store,
+            self.launcher,
+            self.watcher,
+            refresh_served,
+            self.backup,
+            lambda: owner_html(self.setup, [self.sleep_timer.note]),
+        )
+
     def _tend_sleep_timer(self) -> None:
-        """A Job trains on a machine of its own, whether the Space sleeps or not."""
+        """Keep the Space awake while it trains; a Job trains on a machine of its own."""
         if not self.sleep_timer.space:
             return
         here = self._settings.training.trainer == "space"
@@ -64,17 +98,23 @@ class TrainSide:
             any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
 
-    def missing_html(self) -> str:
-        """What is not set up yet, for everybody who opens the page."""
-        return public_html(self.setup)
 
-    def share_card(self, line: RequestQueue) -> None:
-        """Let the app's model give way to runs that need its card."""
-        self.watcher.also = [GivingWay(self.store, line).look, *self.watcher.also]
+def grade_expected(expected: str, completion: str) -> Verdict:
+    """The verdict of training's grader on the last answer that a completion states; its format is judged apart."""
+    return grade_lenient(f"<answer>{expected}</answer>", completion)
 
-    def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> Train:
-        """The tab's contents, inside its context."""
-        guard = Guard(self.access)
-        desk = Desk(self._settings, guard, self.store, self.launcher, self.watcher, refresh_served, self.keeper)
-        desk.setup_html = lambda: owner_html(self.setup, [self.sleep_timer.note])
-        return build_train(desk, self._archive, tab)
+
+def new_problem() -> Example:
+    """A new problem from the starter's test split, which training never sees."""
+    return _example(make_problem(random.Random(), "test"))
+
+
+def example_problems() -> list[Example]:
+    """One problem of each kind from the starter's train split, always the same ones."""
+    rng = random.Random(_EXAMPLE_SEED)
+    kinds = ([template for template in TEMPLATES if template.kind == kind] for kind in KINDS)
+    return [_example(make_problem(rng, "train", rng.choice(templates))) for templates in kinds]
+
+
+def _example(problem: Problem) -> Example:
+    return Example(problem.image, problem.problem, problem.answer)

@@ -340,10 +340,10 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     from training.ui.base.guard import Guard
     from training.ui.sections.adapters import _Adapters
     from training.ui.sections.publish_panel import PublishPart
-    from training.ui.training_app import TrainSide
+    from training.ui.training_app import TrainingApp
 
     plain = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
-    side, refreshed = TrainSide(plain, Access(home, {})), list[bool]()
+    side, refreshed = TrainingApp(plain, Access(home, {})), list[bool]()
     desk = Desk(
         plain, Guard(side.access), side.store, side.launcher, side.watcher, lambda: refreshed.append(True), side.keeper
     )

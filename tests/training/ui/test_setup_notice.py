@@ -42,14 +42,14 @@ def test_a_base_that_cannot_be_loaded_ends_the_app_but_not_a_space(monkeypatch: 
     def fails() -> None:
         raise UserError("The base <no/base> cannot be loaded.")
 
-    from training.ui.training_app import TrainSide
+    from training.ui.training_app import TrainingApp
 
     monkeypatch.setattr(app, "_load_engine", lambda settings: fails())
     settings = load_settings(env={"LOOKTHINK_HOME": str(home), "LOOKTHINK_BASE": "starter"})
-    app.prepare(settings)
+    prepare(settings)
     for env, stays in (({}, False), ({"SPACE_ID": "me/look"}, True)):
         monkeypatch.setenv("SPACE_ID", env.get("SPACE_ID", ""))
-        side = TrainSide(settings, Access(home, env))
+        side = TrainingApp(settings, Access(home, env))
         blocks, service = app.build_app(settings, side)
         if stays:
             app._wait_for_model(service, side, threading.Event())

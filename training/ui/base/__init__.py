@@ -1,1 +1,1 @@
-"""TODO: what this room is for, and its doors."""
+"""Parts that the sections of the Train tab share: context, guard, HTML, plots and downloads."""

@@ -1,24 +1,29 @@
-"""`Desk`: what the sections of the Train tab share, and `Section`, what each of them is to the tab.
+"""The shared context of the Train tab's sections, and `Section`, the part of each that the tab refreshes.
 
-    watch = build_watch(desk)                    # inside the sub-tab's context; builds and wires its own components
-    outputs, inputs = watch.outputs, watch.inputs
-    updates = watch.refresh(caller, *values_of_inputs)
+    watch = build_watch(context, note)           # inside the sub-tab's context; builds and wires its own components
+    values = watch.refresh(caller, *values_of_its_inputs)
+    updates = Shown(note).updates("watch", values)
 
 The tab calls `refresh` when a section is opened, after each change, and every two seconds while it is open and a run
-is active. A section that keeps a `gr.State` of what it sent last (in `inputs` and in `outputs`) can answer `gr.skip()`
-for what has not changed.
+is active. Only what changed is sent to the page: `Shown` reads from a note, which lies in the page in a hidden field,
+what the page shows. The note arrives together with the parts that it describes, so a page that missed an answer, or
+met a restart of the app, says so at its next refresh.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import gradio as gr
+from gradio.components import Component
+
 from inference.common.settings import Settings
-from training.admin.access import Caller
 from training.hub.backup.keeper import StateKeeper
 from training.hub.publish.queue import waiting_runs
 from training.launch.jobs.launcher import Launcher
@@ -26,29 +31,26 @@ from training.launch.watcher import Watcher
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
-from training.ui.base.guard import Guard
+from training.ui.base.guard import HIDDEN, Guard
 
 FRESH_SECONDS = 1.0
 """A snapshot this old is still shown, so that many open pages read a run's files once."""
 MAX_WATCHED = 8
-"""Runs whose figures are kept in memory."""
+"""Runs whose figures stay in memory."""
+MAX_NOTE_CHARS = 4_000
 
 
 @dataclass
-class Section:
-    """One sub-tab."""
-
-    inputs: Sequence[Any]
-    outputs: Sequence[Any]
-    refresh: Callable[..., Sequence[Any]]
-    """`refresh(caller, *inputs) -> updates`, one for each of `outputs`."""
-    skips: bool = False
-    """True if it leaves out by itself what the page shows already (`training.ui.base.html`)."""
+class _WatchedRun:
+    watch: RunWatch
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    seen_at: float = 0.0
+    snapshot: Snapshot | None = None
 
 
 @dataclass
-class Desk:
-    """The back ends, as the tab's sections see them."""
+class Context:
+    """The back ends of the Train tab."""
 
     settings: Settings
     guard: Guard
@@ -57,33 +59,100 @@ class Desk:
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
-    keeper: StateKeeper
-    """Keeps copies of the runs where they outlive this machine."""
+    backup: StateKeeper
+    """Copies the runs to where they outlive this machine."""
     setup_html: Callable[[], str] = str
-    """What is not set up yet, for the owner."""
-    _watches: dict[str, tuple[RunWatch, threading.Lock, float, Snapshot | None]] = field(default_factory=dict)
+    """Returns what is not set up yet, for the owner."""
+    _watched: dict[str, _WatchedRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def snapshot(self, record: RunRecord) -> Snapshot:
-        """How a run stands, at most `FRESH_SECONDS` ago."""
+        """A run's state and figures, at most `FRESH_SECONDS` old."""
         with self._lock:
-            watch, lock, _, _ = self._watches.setdefault(
-                record.id, (RunWatch(record.folder), threading.Lock(), 0.0, None)
-            )
-            for stale in list(self._watches)[:-MAX_WATCHED]:
+            watched = self._watched.setdefault(record.id, _WatchedRun(RunWatch(record.folder)))
+            for stale in list(self._watched)[:-MAX_WATCHED]:
                 if stale != record.id:
-                    del self._watches[stale]
-        with lock:
-            _, _, at, seen = self._watches.get(record.id, (watch, lock, 0.0, None))
-            if seen is None or time.monotonic() - at > FRESH_SECONDS or seen.status != record.status:
-                seen, at = watch.look(record), time.monotonic()
-                self._watches[record.id] = (watch, lock, at, seen)
-            return seen
+                    del self._watched[stale]
+        with watched.lock:
+            snapshot, age = watched.snapshot, time.monotonic() - watched.seen_at
+            if snapshot is None or age > FRESH_SECONDS or snapshot.status != record.status:
+                snapshot = watched.watch.look(record)
+                watched.snapshot, watched.seen_at = snapshot, time.monotonic()
+            return snapshot
 
     def is_busy(self) -> bool:
-        """True while a run is active or waits, or an adapter is on its way to the Hub."""
-        runs = any(record.is_active or record.status == "queued" for record in self.store.list())
-        return runs or next(waiting_runs(self.store.folder), None) is not None
+        """True while a run is active or waits, or an adapter is being published."""
+        has_runs = any(record.is_active or record.status == "queued" for record in self.store.list())
+        return has_runs or next(waiting_runs(self.store.folder), None) is not None
 
 
-__all__ = ["Caller", "Desk", "Section"]
+@dataclass(frozen=True)
+class Part:
+    """A value with its subject, such as a run's id; a held one replaces only values about another subject."""
+
+    value: object
+    about: str
+    is_held: bool
+
+
+class Shown:
+    """The parts that a page shows, by digest."""
+
+    def __init__(self, note: Any) -> None:
+        """`note` is `Shown.note` of the page's last refresh; for anything else all parts are sent."""
+        text = note if isinstance(note, str) and len(note) <= MAX_NOTE_CHARS else ""
+        self._entries = {name: entry for entry in text.split() for name in [entry.split("=")[0]]}
+
+    def updates(self, section: str, values: Sequence[object]) -> list[object]:
+        """The values, with `gr.skip()` for those that the page shows already."""
+        return [self._update(f"{section}.{i}", value) for i, value in enumerate(values)]
+
+    @property
+    def note(self) -> str:
+        """For the page to keep."""
+        return " ".join(self._entries.values())
+
+    def _update(self, name: str, value: object) -> object:
+        if value == gr.skip():
+            return value
+        part = value if isinstance(value, Part) else Part(value, "", False)
+        digest = hashlib.sha256(str(part.value).encode(errors="replace")).hexdigest()[:16]
+        entry, before = f"{name}={part.about}={digest}", self._entries.get(name, "")
+        if before == entry or part.is_held and before.startswith(f"{name}={part.about}="):
+            return gr.skip()
+        self._entries[name] = entry
+        return part.value
+
+
+@dataclass
+class Section:
+    """One sub-tab."""
+
+    name: str
+    context: Context
+    note: gr.Textbox
+    """The hidden field of the whole tab with what the page shows."""
+    inputs: Sequence[Component]
+    outputs: Sequence[Any]
+    refresh: Callable[..., Sequence[object]]
+    """`refresh(caller, *inputs)` returns one value for each of `outputs`."""
+
+    def on(
+        self,
+        event: Callable[..., Any],
+        handler: Callable[..., Sequence[object]],
+        extra: Sequence[Component] = (),
+        *,
+        with_event: bool = False,
+        **options: Any,
+    ) -> None:
+        """Call `handler(caller, [event data,] *inputs, *extra)` on an event; it returns values as `refresh` does."""
+
+        @functools.wraps(handler)
+        def handle(*args: Any) -> list[object]:
+            *values, note = args
+            shown = Shown(note)
+            return [*shown.updates(self.name, handler(*values)), shown.note]
+
+        guarded = self.context.guard(handle, with_event=with_event)
+        event(guarded, [*self.inputs, *extra, self.note], [*self.outputs, self.note], **HIDDEN | options)

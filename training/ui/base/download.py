@@ -1,11 +1,11 @@
-"""A run's folder as one ZIP file, behind an address that works once and for a minute.
+"""A run's folder as one ZIP file, behind a link that works once and for a minute.
 
-    address = archive.address(record)     # in a handler that has checked the caller
-    routes = archive.routes()             # GET /admin/archive/<ticket>, for the app's server
+    address = downloads.address(record)     # in a handler that has checked the caller
+    routes = downloads.routes()             # GET /admin/archive/<secret>, for the app's server
 
-A link that a browser follows carries no `Origin` and, on a Space, no login that a plain route could read; so the check
-is made where the ticket is given out, and the ticket (256 random bits) is all the address holds. The file is made
-while it is sent, in bounded memory.
+A link that a browser follows carries no `Origin` and, on a Space, no login that a plain route could read. So the
+check is made when the link is given out, and the secret (256 random bits) is all that the address holds. The file is
+made while it is sent, in bounded memory.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ from starlette.routing import Route
 
 from training.runs.record import RunRecord
 
-TICKET_SECONDS = 60
-MAX_TICKETS = 32
+LINK_SECONDS = 60
+MAX_LINKS = 32
 _CHUNK_BYTES = 1 << 20
-_GONE = "This link has been used or is older than a minute. Press Download again."
+_EXPIRED = "This link has been used or is older than a minute. Press Download again."
 
 
-class Archive:
-    """Gives out tickets, and the folders they are for."""
+class Downloads:
+    """Gives out links to run folders, and serves them."""
 
     def __init__(self) -> None:
-        self._tickets: dict[str, tuple[float, Path]] = {}
+        self._links: dict[str, tuple[float, Path]] = {}
         self._lock = threading.Lock()
 
     def address(self, record: RunRecord) -> str:
-        """Where the run's folder can be fetched, once; relative to the page."""
-        ticket = secrets.token_urlsafe(32)
+        """A new link to the run's folder, relative to the page."""
+        secret = secrets.token_urlsafe(32)
         with self._lock:
-            self._tickets[ticket] = (time.monotonic() + TICKET_SECONDS, record.folder)
-            for oldest in list(self._tickets)[:-MAX_TICKETS]:
-                del self._tickets[oldest]
-        return f"admin/archive/{ticket}"
+            self._links[secret] = (time.monotonic() + LINK_SECONDS, record.folder)
+            for oldest in list(self._links)[:-MAX_LINKS]:
+                del self._links[oldest]
+        return f"admin/archive/{secret}"
 
     def routes(self) -> list[Route]:
         """For the app's server."""
 
         def fetch(request: Request) -> Response:
             with self._lock:
-                until, folder = self._tickets.pop(request.path_params["ticket"], (0.0, None))
+                until, folder = self._links.pop(request.path_params["secret"], (0.0, None))
             if folder is None or time.monotonic() > until:
-                return PlainTextResponse(_GONE, 404)
+                return PlainTextResponse(_EXPIRED, 404)
             name = f"attachment; filename*=UTF-8''{quote(folder.name, safe='')}.zip"
             headers = {"content-disposition": name, "cache-control": "no-store"}
             return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
 
-        return [Route("/admin/archive/{ticket}", fetch)]
+        return [Route("/admin/archive/{secret}", fetch)]
 
 
 class _Sink:
-    """What `zipfile` writes into; it cannot be gone back in."""
+    """A stream that `zipfile` writes into and cannot seek in."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -73,29 +73,30 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Nothing to do; `zipfile` calls it."""
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         """All that was written since the last call."""
         data, self._parts = b"".join(self._parts), []
         return data
 
 
 def zipped(folder: Path) -> Iterator[bytes]:
-    """The folder as a ZIP file, piece by piece; plain files only, never what a link in it points to."""
+    """The folder as a ZIP file, piece by piece; plain files only, never the target of a link."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         for path in _files(folder):
-            entry = zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}", _date(path))
+            name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
             try:
+                entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
                 source = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
-            except OSError:  # deleted or replaced meanwhile
+            except (OSError, OverflowError):  # deleted or replaced meanwhile, or a time beyond all years
                 continue
             with source, archive.open(entry, "w", force_zip64=True) as target:
                 while piece := source.read(_CHUNK_BYTES):
                     target.write(piece)
-                    yield sink.taken()
-    yield sink.taken()
+                    yield sink.take()
+    yield sink.take()
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -104,12 +105,3 @@ def _files(folder: Path) -> Iterator[Path]:
             path = Path(parent) / name
             if path.is_file() and not path.is_symlink():
                 yield path
-
-
-def _date(path: Path) -> tuple[int, int, int, int, int, int]:
-    """In the years that a ZIP file can name, whatever clock the file was written by."""
-    try:
-        found = time.localtime(path.stat().st_mtime)[:6]
-    except (OSError, ValueError, OverflowError):
-        found = time.localtime()[:6]
-    return (min(max(1980, found[0]), 2107), *found[1:])  # type: ignore[return-value]

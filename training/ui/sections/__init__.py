@@ -1,1 +1,1 @@
-"""TODO: what this room is for, and its doors."""
+"""The sections of the Train tab, one builder each: `build_start`, `build_watch`, `build_runs`, `build_adapters`."""

@@ -1,7 +1,7 @@
-"""The adapters as HTML: what is served, and a card for each version with its evaluation and its comparison.
+"""The adapters as HTML: the served one, and a card for each version with its evaluation and its comparison.
 
-Names, verdicts and figures come from files that somebody may have edited: all is escaped, and a figure that is none
-is left out. A button carries what it is for in `data-act` and `data-adapter`; `training.ui.sections.adapters` hears of it.
+Names, verdicts and figures come from files that somebody may have edited: all is escaped, and a value that is not a
+figure is left out. A button carries its action in `data-act` and `data-adapter`; `adapters` handles the click.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 from inference.adapters.catalog import Version
 from inference.adapters.record import RECORD_FILE, evaluation_of
 from inference.adapters.served import Serving
-from training.ui.base.html import escape
+from inference.common.html import escape
+from training.runs.metrics import EVALUATED, METRICS
+from training.ui.base.html import finite, mapping
 
-MEASURES = {"format": "In the format", "strict": "Right, strict", "lenient": "Right, lenient"}
-"""Of an evaluation and of a comparison, in the order of the rows."""
 _ORIGINS = {
     "settings": "Named by the settings",
     "promoted": "Promoted",
@@ -32,25 +32,25 @@ PINNED = "LOOKTHINK_ADAPTER is set, so its adapter is served. Start the app with
 
 
 def serving_html(now: Serving, before: str | None) -> str:
-    """What is served, since when and by whom; `before` is the name of what a roll back returns to."""
+    """The served adapter, since when and by whom; `before` is the name of the one that a roll back returns to."""
     since = f"since {escape(now.since, 40)}" if now.since else ""
     by = f"by {escape(now.by, 200)}" if now.by else ""
-    told = " ".join(filter(None, (since, by))) or "as the settings say"
-    pinned = now.source == "LOOKTHINK_ADAPTER"
-    notice = now.notice or (PINNED if pinned else "")
-    warned = f'<p class="lt-note lt-warn">{escape(notice)}</p>' if notice else ""
+    origin = " ".join(filter(None, (since, by))) or "Default, from space.yaml"
+    is_pinned = now.source == "LOOKTHINK_ADAPTER"
+    notice = now.notice or (PINNED if is_pinned else "")
+    warning = f'<p class="lt-note lt-warn">{escape(notice)}</p>' if notice else ""
     back = ""
-    if before is not None and not pinned:
+    if before is not None and not is_pinned:
         back = _button("roll back", before, f"Roll back to {escape(before, 120)}")
     return (
         '<section class="lt-serving" aria-label="What is served"><div><p class="lt-quiet">Served now</p>'
-        f'<h2>{escape(now.name or "The base alone", 120)}</h2><p class="lt-quiet">{told}</p></div>{back}</section>'
-        f"{warned}"
+        f'<h2>{escape(now.name or "The base alone", 120)}</h2><p class="lt-quiet">{origin}</p></div>{back}</section>'
+        f"{warning}"
     )
 
 
 def versions_html(versions: Sequence[Version], can_promote: bool, publishing: Mapping[str, str] | None = None) -> str:
-    """A card for each version; `publishing` says of those that can be published, by name, what went to the Hub."""
+    """A card for each version; `publishing` maps the names of those that can be published to their state on the Hub."""
     if not versions:
         return NO_VERSIONS
     cards = (_version_html(one, can_promote, (publishing or {}).get(one.name)) for one in versions)
@@ -59,48 +59,50 @@ def versions_html(versions: Sequence[Version], can_promote: bool, publishing: Ma
 
 def _version_html(one: Version, can_promote: bool, published: str | None) -> str:
     badge = '<span class="lt-badge lt-good">Served now</span>' if one.is_served else ""
-    act = ""
+    buttons = ""
     if can_promote and not one.is_served and not one.problem:
-        act = _button("promote", one.name, "Promote", f"Promote {escape(one.name, 120)}")
+        buttons = _button("promote", one.name, "Promote", f"Promote {escape(one.name, 120)}")
     if published is not None:
-        act += _button("publish", one.name, "Publish", f"Publish {escape(one.name, 120)}")
+        buttons += _button("publish", one.name, "Publish", f"Publish {escape(one.name, 120)}")
     hub = f'<p class="lt-quiet">{escape(published)}</p>' if published else ""
     problem = f'<p class="lt-note lt-warn">{escape(one.problem)}</p>' if one.problem else ""
     verdict = f'<p class="lt-verdict">{escape(one.verdict)}</p>' if one.verdict else ""
+    head = f'<div class="lt-version-head"><h2>{escape(one.name, 120)}</h2>{badge}{buttons}</div>'
     return (
-        f'<article class="lt-version"><div class="lt-version-head"><h2>{escape(one.name, 120)}</h2>{badge}{act}</div>'
-        f'<p class="lt-quiet">{_origin(one)}</p>{hub}{problem}{verdict}{_figures(one)}</article>'
+        f'<article class="lt-version">{head}<p class="lt-quiet">{_origin(one)}</p>{hub}{problem}{verdict}'
+        f"{_figures(one)}</article>"
     )
 
 
 def _button(act: str, adapter: str, label: str, name: str = "") -> str:
     kind = "lt-act lt-primary" if act == "promote" else "lt-act"
-    named = f' aria-label="{name}"' if name else ""
-    data = f'data-act="{act}" data-adapter="{escape(adapter, 200)}"'
-    return f'<button type="button" class="{kind}" {data}{named}>{label}</button>'
+    aria = f' aria-label="{name}"' if name else ""
+    return (
+        f'<button type="button" class="{kind}" data-act="{act}" data-adapter="{escape(adapter, 200)}"{aria}>'
+        f"{label}</button>"
+    )
 
 
 def _origin(one: Version) -> str:
     parts = [_ORIGINS[one.origin]]
     if one.origin == "promoted" and one.promoted_at:
-        parts[0] += f" {escape(one.promoted_at, 40)}" + (
-            f" by {escape(one.promoted_by, 200)}" if one.promoted_by else ""
-        )
+        by = f" by {escape(one.promoted_by, 200)}" if one.promoted_by else ""
+        parts[0] += f" {escape(one.promoted_at, 40)}{by}"
     if one.run:
         parts.append(f"run {escape(one.run, 80)}")
     if one.is_before:
-        parts.append("served before the one of now")
+        parts.append("served before the current one")
     return " · ".join(parts)
 
 
 def _figures(one: Version) -> str:
-    """Evaluation and comparison, folded; where there is none, how to make one."""
+    """Evaluation and comparison, folded; without them, the command that makes an evaluation."""
     tables = _evaluation(one.path) + _comparison(one.comparison)
     if not tables:
-        remedy = f"python -m training evaluate --run {escape(one.run, 80)}" if one.run and one.origin == "run" else ""
-        how = f" Evaluate it with <code>{remedy}</code>." if remedy else ""
-        return f'<p class="lt-quiet">No evaluation stands beside it.{how}</p>'
-    rows = f" on {one.record.num_rows:,} rows" if one.record and one.record.num_rows else ""
+        command = f"python -m training evaluate --run {escape(one.run or '', 80)}"
+        how = f" Evaluate it with <code>{command}</code>." if one.run and one.origin == "run" else ""
+        return f'<p class="lt-quiet">It has not been evaluated.{how}</p>'
+    rows = f" on {one.record.num_rows:,} problems" if one.record and one.record.num_rows else ""
     summary = f"{escape(one.scores, 100)}{rows}" if one.scores else "Figures"
     return f'<details class="lt-fold" data-key="{escape(one.name, 120)}"><summary>{summary}</summary>{tables}</details>'
 
@@ -115,37 +117,31 @@ def _evaluation(folder: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _evaluation_table(folder: Path, modified: int, size: int) -> str:
-    """Adapter and base on the test rows, with the thinking prompt."""
-    conditions = _mapping(evaluation_of(folder).get("conditions"))
-    sides = [_mapping(_mapping(conditions.get(name)).get("overall")) for name in ("adapter-thinking", "base-thinking")]
+    """Adapter and base on the test problems, with the thinking prompt, for a file in one state."""
+    conditions = mapping(evaluation_of(folder).get("conditions"))
+    names = "adapter-thinking", "base-thinking"
+    scores = [mapping(mapping(conditions.get(name)).get("overall")) for name in names]
     rows = [
-        (title, [_share(_mapping(side.get(measure))) for side in sides])
-        for measure, title in MEASURES.items()
-        if any(side.get(measure) for side in sides)
+        (METRICS[name].label, [_share(score.get(name)) for score in scores])
+        for name in EVALUATED
+        if any(score.get(name) for score in scores)
     ]
-    return _table("On test rows", ("This adapter", "Base alone"), rows)
+    return _table("On test problems", ("This adapter", "Base alone"), rows)
 
 
 def _comparison(comparison: Mapping[str, Any]) -> str:
-    """Against what was served when its run ended, on the validation rows."""
+    """Against the adapter that was served when its run ended, on the validation problems."""
     new, served, differences = (
-        _mapping(comparison.get(name)) for name in ("new_scores", "served_scores", "differences")
+        mapping(comparison.get(name)) for name in ("new_scores", "served_scores", "differences")
     )
     rows = [
-        (
-            title,
-            [
-                _share(_mapping(new.get(name))),
-                _share(_mapping(served.get(name))),
-                _points(_mapping(differences.get(name))),
-            ],
-        )
-        for name, title in MEASURES.items()
+        (METRICS[name].label, [_share(new.get(name)), _share(served.get(name)), _points(differences.get(name))])
+        for name in EVALUATED
         if differences.get(name)
     ]
-    against = _mapping(comparison.get("served")).get("name") or "what was served"
+    against = mapping(comparison.get("served")).get("name") or "The served one"
     count = comparison.get("num_rows")
-    on = f"On {count:,} validation rows" if type(count) is int else "On validation rows"
+    on = f"On {count:,} validation problems" if type(count) is int else "On validation problems"
     return _table(f"{on}, when its run ended", ("This adapter", escape(against, 80), "Difference in points"), rows)
 
 
@@ -162,26 +158,24 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequenc
     )
 
 
-def _share(found: Mapping[str, Any]) -> str:
+def _share(estimate: Any) -> str:
     """A share in per cent with its 95 % interval."""
-    value, low, high = (_number(found.get(name)) for name in ("value", "low", "high"))
+    value, low, high = _estimate(estimate)
     if value is None:
         return "not measured"
     interval = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
     return f"{100 * value:.1f} %{interval}"
 
 
-def _points(found: Mapping[str, Any]) -> str:
-    """A difference of shares in points of 100, with its 95 % interval."""
-    value, low, high = (_number(found.get(name)) for name in ("value", "low", "high"))
+def _points(estimate: Any) -> str:
+    """A difference of shares in percentage points, with its 95 % interval."""
+    value, low, high = _estimate(estimate)
     if value is None or low is None or high is None:
         return "not measured"
     return f"{100 * value:+.1f} <small>{100 * low:+.1f} to {100 * high:+.1f}</small>".replace("-", "−")
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1 else None
+def _estimate(estimate: Any) -> list[float | None]:
+    """Value and bounds; `None` for what is not a number from -1 to 1."""
+    numbers = [finite(mapping(estimate).get(name)) for name in ("value", "low", "high")]
+    return [number if number is not None and abs(number) <= 1 else None for number in numbers]

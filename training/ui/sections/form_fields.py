@@ -16,10 +16,13 @@ from typing import Any, Literal, get_args, get_origin
 
 import gradio as gr
 import yaml
+from gradio.components import Component
+from pydantic.fields import FieldInfo
 
 from inference.common.errors import UserError
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig, load_config
+from training.ui.base.html import capitalised
 
 NOT_IN_FORM = ("profile", "start_adapter", "data")
 """The form has its own fields for these."""
@@ -39,7 +42,7 @@ LABELS = {
     "vllm": "vLLM",
     "vllm_url": "Address of vLLM",
 }
-"""Where the name of a setting, in words, is not how people call it."""
+"""Labels of settings whose name, in words, is not the usual label."""
 MAX_CHARS = 4_000
 _DATA = "data."
 
@@ -51,46 +54,42 @@ class Fields:
     """
 
     def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
-        self.components: dict[str, Any] = {}
+        self.components: dict[str, Component] = {}
         self._defaults = dict(defaults or {})
 
-    def add(self, name: str, label: str = "", info: str = "") -> Any:
+    def add(self, name: str, label: str = "", info: str = "") -> None:
         """Make the component of a setting, filled from the profile `starter`."""
         field = _field(name)
-        label = label or LABELS.get(name) or name.removeprefix(_DATA).replace("_", " ").capitalize()
         common: dict[str, Any] = {
-            "label": label,
-            "info": info or _sentence(field.description or ""),
+            "label": label or LABELS.get(name) or capitalised(name.removeprefix(_DATA).replace("_", " ")),
+            "info": info or capitalised(field.description or ""),
             "elem_id": f"train-{name.replace('.', '-').replace('_', '-')}",
         }
-        value, kind = shown(name, self._begin(load_config("starter"))), _kind(field.annotation)
-        if kind is bool:
-            made: Any = gr.Checkbox(value, **common)
+        [value], kind = self.shown(load_config("starter"), [name]), _kind(field.annotation)
+        if isinstance(value, bool):
+            component: Component = gr.Checkbox(value, **common)
         elif get_origin(kind) is Literal:
-            made = gr.Dropdown(list(get_args(kind)), value=value, filterable=False, **common)
+            component = gr.Dropdown(list(get_args(kind)), value=value, filterable=False, **common)
         else:
-            made = gr.Textbox(value, max_length=MAX_CHARS, max_lines=1, **common)
-        self.components[name] = made
-        return made
+            component = gr.Textbox(value, max_length=MAX_CHARS, max_lines=1, **common)
+        self.components[name] = component
 
-    def shown(self, config: RunConfig) -> list[Any]:
-        """What the components show for a profile's configuration, in their order."""
-        return [shown(name, self._begin(config)) for name in self.components]
-
-    def _begin(self, config: RunConfig) -> RunConfig:
-        return config.model_copy(update=self._defaults)
+    def shown(self, config: RunConfig, names: list[str] | None = None) -> list[str | bool]:
+        """The values of the components (or of `names`) for a profile's configuration, in their order."""
+        config = config.model_copy(update=self._defaults)
+        return [shown(name, config) for name in names or self.components]
 
     def values(self, profile: str, *sent: Any) -> dict[str, Any]:
-        """The settings that were changed from the profile's, as `load_config` takes them. Raises `UserError`."""
+        """The settings that differ from the profile's, as `load_config` takes them. Raises `UserError`."""
         config = load_config(profile if profile in PROFILES else None, {"profile": profile})
-        found: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
         data: dict[str, Any] = {}
         for name, value in zip(self.components, sent, strict=True):
             if value == shown(name, config):
                 continue
-            target, key = (data, name.removeprefix(_DATA)) if name.startswith(_DATA) else (found, name)
+            target, key = (data, name.removeprefix(_DATA)) if name.startswith(_DATA) else (changes, name)
             target[key] = _read(name, value)
-        return found | ({"data": data} if data else {})
+        return changes | ({"data": data} if data else {})
 
 
 def all_names() -> list[str]:
@@ -99,10 +98,9 @@ def all_names() -> list[str]:
     return own + [_DATA + name for name in DataConfig.model_fields]
 
 
-def shown(name: str, config: RunConfig) -> Any:
-    """A setting's value as its component shows it: text, but for switches; nothing for what is not set."""
-    holder: Any = config.data if name.startswith(_DATA) else config
-    value = getattr(holder, name.removeprefix(_DATA))
+def shown(name: str, config: RunConfig) -> str | bool:
+    """A setting's value in its component: text, or a switch; empty if it is not set."""
+    value = getattr(config.data if name.startswith(_DATA) else config, name.removeprefix(_DATA))
     if isinstance(value, bool):
         return value
     if value is None:
@@ -128,7 +126,7 @@ def number_field(label: str, info: str, name: str) -> gr.Textbox:
 
 
 def read_number(name: str, value: Any) -> float | None:
-    """What was typed into a `number_field`; `None` for nothing. Raises `UserError` for what is no number."""
+    """The number typed into a `number_field`; `None` if it is empty. Raises `UserError` for other text."""
     text = str("" if value is None else value).strip().removeprefix("$").replace(",", "")
     if not text:
         return None
@@ -142,7 +140,7 @@ def read_number(name: str, value: Any) -> float | None:
 
 
 def _read(name: str, value: Any) -> Any:
-    """What was typed, for `load_config`; an empty field is "not set"."""
+    """The typed text, for `load_config`; an empty field is "not set"."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -150,8 +148,8 @@ def _read(name: str, value: Any) -> Any:
         raise UserError(f"{name} has {len(text):,} characters; at most {MAX_CHARS:,} are read. Shorten it.")
     if not text:
         return None
-    field = _field(name)
-    if any(get_origin(kind) in (dict, tuple) for kind in (field.annotation, *get_args(field.annotation))):
+    annotation = _field(name).annotation
+    if any(get_origin(kind) in (dict, tuple) for kind in (annotation, *get_args(annotation))):
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError:
@@ -159,16 +157,12 @@ def _read(name: str, value: Any) -> Any:
     return text
 
 
-def _field(name: str) -> Any:
-    model: Any = DataConfig if name.startswith(_DATA) else RunConfig
-    return model.model_fields[name.removeprefix(_DATA)]
+def _field(name: str) -> FieldInfo:
+    fields = DataConfig.model_fields if name.startswith(_DATA) else RunConfig.model_fields
+    return fields[name.removeprefix(_DATA)]
 
 
 def _kind(annotation: Any) -> Any:
-    """The type of a setting, without the `None` of one that may be left out."""
+    """The type of a setting, without the `None` of an optional one."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     return kinds[0] if type(None) in get_args(annotation) and len(kinds) == 1 else annotation
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,22 +1,21 @@
 """The newest rollouts as HTML: the picture, the prompt, and each completion with its rewards, reasons and advantage.
 
-What a model wrote, what a data set asks and what a file holds that somebody may have edited is all foreign: every
-value is taken by its type, escaped and cut, and a line that makes no sense is left out.
+The text comes from a model, a dataset, and a file that somebody may have edited. So every value is checked for its
+type, escaped and cut, and a line that makes no sense is left out.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from training.ui.base.html import escape
+from inference.common.html import escape
+from inference.prompt.image import thumbnail_uri
+from training.ui.base.html import finite, mapping
 
 MAX_GROUPS = 4
 """Groups shown."""
@@ -27,17 +26,17 @@ MAX_TEXT_CHARS = 4_000
 PICTURE_PIXELS = 320
 """The longer side of a picture on the page."""
 MAX_PICTURE_BYTES = 20_000_000
-NO_SIGNAL = '<p class="lt-quiet">All got the same reward, so nothing is learnt from this group.</p>'
-NO_ROLLOUTS = '<p class="lt-quiet">The first completions come with the first step.</p>'
+NO_SIGNAL = '<p class="lt-quiet">All answers got the same reward, so there is nothing to learn from this group.</p>'
+NO_ROLLOUTS = '<p class="lt-quiet">The first answers come with the first step.</p>'
 
 
 def rollouts_html(groups: Sequence[Any]) -> str:
-    """The groups (as in `rollouts.jsonl`), the newest step first, and in a step those that something is learnt from.
+    """The groups (as in `rollouts.jsonl`), the newest step first, in a step those with a signal first.
 
-    One under the other; the first is unfolded.
+    The first group is unfolded.
     """
     usable = [group for group in groups if isinstance(group, Mapping) and _completions(group)]
-    ordered = sorted(usable, key=lambda group: (-(_number(group.get("step")) or 0.0), not _has_signal(group)))
+    ordered = sorted(usable, key=lambda group: (-(finite(group.get("step")) or 0.0), not _has_signal(group)))
     cards = [_group_html(group, is_open=not i) for i, group in enumerate(ordered[:MAX_GROUPS])]
     return f'<div class="lt-groups">{"".join(cards)}</div>' if cards else NO_ROLLOUTS
 
@@ -53,13 +52,10 @@ def picture_uri(path: Path) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _picture(path: Path, modified: int, size: int) -> str:
+    """The picture of a file in one state."""
     with Image.open(path, formats=("JPEG", "PNG")) as image:
         image.draft("RGB", (2 * PICTURE_PIXELS, 2 * PICTURE_PIXELS))
-        small = image.convert("RGB")
-    small.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+        return thumbnail_uri(image, PICTURE_PIXELS)
 
 
 def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
@@ -71,7 +67,7 @@ def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
         picture = f'<img src="{uri}" alt="The picture of this prompt">'
     else:
         picture = f'<p class="lt-quiet">{"The picture cannot be read." if image else "No picture."}</p>'
-    ranked = sorted(completions, key=lambda one: -(_number(one.get("advantage")) or 0.0))
+    ranked = sorted(completions, key=lambda one: -(finite(one.get("advantage")) or 0.0))
     shown = "".join(_completion_html(one) for one in ranked[:MAX_COMPLETIONS])
     more = len(ranked) - MAX_COMPLETIONS
     rest = f'<li class="lt-quiet">and {more} more, in rollouts.jsonl of the run folder</li>' if more > 0 else ""
@@ -85,61 +81,52 @@ def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
 
 
 def _completion_html(one: Mapping[str, Any]) -> str:
-    advantage = _number(one.get("advantage"))
+    advantage = finite(one.get("advantage"))
     kind = "quiet" if not advantage else "good" if advantage > 0 else "bad"
-    rewards, reasons = _mapping(one.get("rewards")), _mapping(one.get("reasons"))
+    rewards, reasons = mapping(one.get("rewards")), mapping(one.get("reasons"))
     tokens = one.get("num_tokens")
     facts = [f"{tokens:,} tokens"] if type(tokens) is int else []
     facts += ["cut off"] if one.get("truncated") is True else []
     names = [str(name) for name in rewards] + [f"{name}_reward" for name in reasons if f"{name}_reward" not in rewards]
-    judged = "".join(_judged(name, rewards.get(name), reasons) for name in names[:12])
+    rewards_html = "".join(_reward_html(name, rewards.get(name), reasons) for name in names[:12])
     text = str(one.get("text") or "")
-    said = escape(text, MAX_TEXT_CHARS) if text.strip() else '<span class="lt-quiet">(nothing)</span>'
+    shown = escape(text, MAX_TEXT_CHARS) if text.strip() else '<span class="lt-quiet">(empty)</span>'
     return (
         f'<li class="lt-rollout"><p class="lt-rollout-head"><b class="lt-advantage lt-{kind}">'
         f"{_signed(advantage)}</b><span>advantage</span><span>{' · '.join(facts)}</span></p>"
-        f'<div class="lt-rollout-text">{said}</div><ul class="lt-judged">{judged}</ul></li>'
+        f'<div class="lt-rollout-text">{shown}</div><ul class="lt-judged">{rewards_html}</ul></li>'
     )
 
 
-def _judged(name: str, value: Any, reasons: Mapping[str, Any]) -> str:
-    """A reward function's name, what it gave, and why."""
+def _reward_html(name: str, value: Any, reasons: Mapping[str, Any]) -> str:
+    """A reward function's name, its value and its reason."""
     short = name.removesuffix("_reward")
-    reward = _number(value)
-    why = reasons.get(short, reasons.get(name))
-    gave = "gave nothing" if reward is None else f"{reward:.2f}".rstrip("0").rstrip(".")
-    because = f" <span>{escape(why, 200)}</span>" if why not in (None, "") else ""
-    return f"<li>{escape(short.replace('_', ' '), 60)} <b>{gave}</b>{because}</li>"
+    reward = finite(value)
+    reason = reasons.get(short, reasons.get(name))
+    value_text = "none" if reward is None else f"{reward:.2f}".rstrip("0").rstrip(".")
+    because = f" <span>{escape(reason, 200)}</span>" if reason not in (None, "") else ""
+    return f"<li>{escape(short.replace('_', ' '), 60)} <b>{value_text}</b>{because}</li>"
 
 
 def _summary(completions: Sequence[Mapping[str, Any]]) -> str:
-    """How many of a group did what was asked, by the two rewards that every run has, where they are there."""
+    """The number of correct and of well-formed completions in a group, if the run has these rewards."""
     parts = []
-    for name, words in (("accuracy_reward", "right"), ("format_reward", "in the format")):
-        values = [_number(_mapping(one.get("rewards")).get(name)) for one in completions]
+    for name, words in (("accuracy_reward", "correct"), ("format_reward", "in the format")):
+        values = [finite(mapping(one.get("rewards")).get(name)) for one in completions]
         known = [value for value in values if value is not None]
         if known:
             parts.append(f"{sum(value >= 1 for value in known)} of {len(known)} {words}")
-    return ", ".join(parts) or f"{len(completions)} completions"
+    return ", ".join(parts) or f"{len(completions)} answers"
 
 
 def _has_signal(group: Mapping[str, Any]) -> bool:
-    """True if some of its completions did better than others."""
-    return any(_number(one.get("advantage")) for one in _completions(group))
+    """True if some of its completions got a better reward than others."""
+    return any(finite(one.get("advantage")) for one in _completions(group))
 
 
 def _completions(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = group.get("completions")
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e15 and math.isfinite(value) else None
+    rows = group.get("completions")
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 def _signed(value: float | None) -> str:

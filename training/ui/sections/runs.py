@@ -1,181 +1,154 @@
-"""The section Runs: every run in a table, one to act on, several to compare."""
+"""The Runs section: every run in a table, actions on one, and curves of several to compare."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from inference.common.errors import UserError
+from inference.common.html import escape
 from training.admin.access import Caller
+from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RESUMABLE, RunRecord
-from training.runs.snapshot import CURVES
 from training.runs.upkeep import delete_run
-from training.ui.base.context import Desk, Section
-from training.ui.base.download import Archive
+from training.ui.base.context import Context, Section
+from training.ui.base.download import Downloads
 from training.ui.base.guard import HIDDEN
-from training.ui.base.plots import curves_plot
+from training.ui.base.plots import MAX_SERIES, curves_plot
 from training.ui.sections.form_fields import number_field, read_number
 from training.ui.sections.runs_table import TABLE_JS, table_html
 
-MAX_COMPARED = 6
-"""Runs in one plot: more lines than this are not told apart."""
-COMPARED = {
-    "reward": ("Reward", ""),
-    "accuracy": ("Accuracy", "%"),
-    "format": ("Format", "%"),
-    "completion_tokens": ("Completion length", "tokens"),
-    "zero_std_share": ("Groups without signal", "%"),
-    "loss": ("Loss", ""),
-}
-"""The curves of `training.runs.snapshot` that are compared: title and unit."""
 NOTHING = "Choose a run in the table to resume, cancel, delete or download it; choose several to compare their curves."
 
 
-class RunsView:
+class RunsPanel:
     """Table, actions and comparison."""
 
-    def __init__(self, desk: Desk, archive: Archive) -> None:
-        self._desk, self._archive = desk, archive
+    def __init__(self, context: Context, note: gr.Textbox, downloads: Downloads) -> None:
+        self._context, self._downloads = context, downloads
         self.table = gr.HTML(js_on_load=TABLE_JS, elem_id="train-runs")
         self.chosen = gr.State([])
         """Ids of the runs that are ticked in this page."""
-        self.doomed = gr.State("")
+        self.to_delete = gr.State("")
         """The run whose deletion was asked for once."""
         self.words = gr.HTML(js_on_load=None, elem_id="train-chosen")
-        with gr.Row(elem_classes="lt-actions") as self.actions:
+        with gr.Row(elem_classes="lt-actions"):
             self.watch = _button("Watch", "watch")
             self.resume = _button("Resume", "resume")
             self.cancel = _button("Cancel", "cancel")
             self.withdraw = _button("Withdraw", "withdraw")
             self.download = _button("Download", "download")
             self.delete = _button("Delete…", "delete")
-        with gr.Row(elem_classes="lt-two", visible=False) as self.budget:
-            self.hours = number_field("New limit in hours", "Empty leaves it.", "more-hours")
-            self.dollars = number_field("New limit in dollars", "Empty leaves it.", "more-dollars")
-        with gr.Column(visible=False, elem_classes="lt-confirm", elem_id="train-confirm") as self.confirm:
-            self.question = gr.HTML(js_on_load=None)
+        with gr.Row(elem_classes="lt-two", visible=False) as budget:
+            self.hours = number_field("New limit in hours", "Empty leaves it as it is.", "more-hours")
+            self.dollars = number_field("New limit in dollars", "Empty leaves it as it is.", "more-dollars")
+        with gr.Column(visible=False, elem_classes="lt-confirm", elem_id="train-confirm") as confirm:
+            question = gr.HTML(js_on_load=None)
             with gr.Row(elem_classes="lt-actions"):
                 self.sure = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-delete-sure")
                 self.keep = gr.Button("Keep it", size="sm", elem_id="train-keep")
-        self.comparison = gr.HTML(js_on_load=None, elem_id="train-comparison")
-        self.ticket = gr.Textbox(visible=False, elem_id="train-ticket", show_label=False, container=False)
+        comparison = gr.HTML(js_on_load=None, elem_id="train-comparison")
+        self.link = gr.Textbox(visible=False, elem_id="train-link", show_label=False, container=False)
+        buttons = [self.watch, self.resume, self.cancel, self.withdraw, self.download, self.delete]
+        outputs = [self.table, self.chosen, self.to_delete, self.words, *buttons, budget, confirm, question, comparison]
+        self.section = Section("runs", context, note, [self.chosen, self.to_delete], outputs, self.refresh)
         self._wire()
 
-    @property
-    def inputs(self) -> list[Any]:
-        return [self.chosen, self.doomed]
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [
-            self.table,
-            self.chosen,
-            self.doomed,
-            self.words,
-            *self._buttons,
-            self.budget,
-            self.confirm,
-            self.question,
-            self.comparison,
-        ]
-
-    @property
-    def _buttons(self) -> list[Any]:
-        return [self.watch, self.resume, self.cancel, self.withdraw, self.download, self.delete]
-
     def _wire(self) -> None:
-        guard, both = self._desk.guard, [*self.inputs]
-        self.table.select(guard(self._choose, with_event=True), self.inputs, self.outputs, **HIDDEN)
-        self.resume.click(guard(self._resume), [*both, self.hours, self.dollars], self.outputs, **HIDDEN)
-        self.cancel.click(guard(self._cancel), both, self.outputs, **HIDDEN)
-        self.withdraw.click(guard(self._withdraw), both, self.outputs, **HIDDEN)
-        self.delete.click(guard(self._ask_to_delete), both, self.outputs, **HIDDEN)
-        self.keep.click(guard(self._keep), both, self.outputs, **HIDDEN)
-        self.sure.click(guard(self._delete), both, self.outputs, **HIDDEN)
-        self.download.click(guard(self._ticket), [self.chosen], self.ticket, **HIDDEN).then(
-            None, self.ticket, None, js="(address) => { if (address) window.location.assign(address); }"
+        on, context = self.section.on, self._context
+        on(self.table.select, self._choose, with_event=True)
+        on(self.resume.click, self._resume, [self.hours, self.dollars])
+        on(self.cancel.click, self._action(context.launcher.cancel))
+        on(self.withdraw.click, self._action(context.store.withdraw))
+        on(self.delete.click, self._ask_to_delete)
+        on(self.keep.click, self._keep)
+        on(self.sure.click, self._delete)
+        self.download.click(context.guard(self._link), [self.chosen], self.link, **HIDDEN).then(
+            None, self.link, None, js="(address) => { if (address) window.location.assign(address); }"
         )
 
-    def refresh(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        """Everything, as the records are now."""
-        records = {record.id: record for record in self._desk.store.list()}
+    def refresh(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+        """The current values of all outputs."""
+        records = {record.id: record for record in self._context.store.list()}
         ids = [run_id for run_id in _names(chosen) if run_id in records]
         one = records[ids[0]] if len(ids) == 1 else None
-        asked = one is not None and doomed == one.id and not one.is_active
+        is_asked = one is not None and to_delete == one.id and not one.is_active
         return [
             table_html(list(records.values()), ids),
             ids,
-            doomed if asked else "",
-            _words(one, ids, self._desk),
+            to_delete if is_asked else "",
+            _words(one, len(ids)),
             *(gr.update(interactive=can) for can in _can(one)),
             gr.update(visible=one is not None and one.status in RESUMABLE and one.budget_hours is not None),
-            gr.update(visible=asked),
-            _question(one) if asked and one else "",
+            gr.update(visible=is_asked),
+            _question(one) if is_asked and one else "",
             self._comparison([records[run_id] for run_id in ids]),
         ]
 
-    def _choose(self, caller: Caller, event: gr.EventData, chosen: Any, doomed: Any) -> list[Any]:
+    def _choose(self, caller: Caller, event: gr.EventData, chosen: Any, to_delete: Any) -> list[object]:
         return self.refresh(caller, getattr(event, "ids", []), "")
 
-    def _resume(self, caller: Caller, chosen: Any, doomed: Any, hours: Any, dollars: Any) -> list[Any]:
+    def _resume(self, caller: Caller, chosen: Any, to_delete: Any, hours: Any, dollars: Any) -> list[object]:
         limits = {"max_hours": read_number("max_hours", hours), "max_dollars": read_number("max_dollars", dollars)}
-        self._desk.launcher.resume(_one(chosen), **limits)
+        self._context.launcher.resume(chosen_run(chosen), **limits)
         return self.refresh(caller, chosen, "")
 
-    def _cancel(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        self._desk.launcher.cancel(_one(chosen))
+    def _action(self, act: Callable[[str], object]) -> Callable[..., list[object]]:
+        """A handler that does something with the chosen run."""
+
+        def act_on_run(caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+            act(chosen_run(chosen))
+            return self.refresh(caller, chosen, "")
+
+        return act_on_run
+
+    def _ask_to_delete(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+        return self.refresh(caller, chosen, chosen_run(chosen))
+
+    def _keep(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
         return self.refresh(caller, chosen, "")
 
-    def _withdraw(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        self._desk.store.withdraw(_one(chosen))
-        return self.refresh(caller, chosen, "")
-
-    def _ask_to_delete(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        return self.refresh(caller, chosen, _one(chosen))
-
-    def _keep(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        return self.refresh(caller, chosen, "")
-
-    def _delete(self, caller: Caller, chosen: Any, doomed: Any) -> list[Any]:
-        if _one(chosen) != doomed:
-            raise UserError("Press Delete first, and then Delete for good, for one and the same run.")
-        delete_run(self._desk.store, doomed)
-        gr.Info(f"{html.escape(doomed)} is deleted.")
+    def _delete(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+        if chosen_run(chosen) != to_delete:
+            raise UserError("Press Delete first, and then Delete for good, for the same run.")
+        delete_run(self._context.store, to_delete)
+        gr.Info(f"{escape(to_delete)} is deleted.")
         return self.refresh(caller, [], "")
 
-    def _ticket(self, caller: Caller, chosen: Any) -> str:
-        return self._archive.address(self._desk.store.get(_one(chosen)))
+    def _link(self, caller: Caller, chosen: Any) -> str:
+        return self._downloads.address(self._context.store.get(chosen_run(chosen)))
 
     def _comparison(self, records: list[RunRecord]) -> str:
-        """The curves of several runs, each figure in a plot of its own."""
+        """The curves of several runs, one plot for each metric."""
         if len(records) < 2:
             return ""
-        if len(records) > MAX_COMPARED:
-            return (
-                f'<p class="lt-note lt-warn">{len(records)} runs are chosen; at most {MAX_COMPARED} are compared.</p>'
-            )
-        curves = {record.id: self._desk.snapshot(record).curves for record in records}
-        plots = []
+        if len(records) > MAX_SERIES:
+            return f'<p class="lt-note lt-warn">{len(records)} runs are chosen; at most {MAX_SERIES} are compared.</p>'
+        curves = {record.id: self._context.snapshot(record).curves for record in records}
+        plots = ""
         for name in CURVES:
-            series = {run_id: found.get(name, []) for run_id, found in curves.items()}
+            series = {run_id: lines.get(name, []) for run_id, lines in curves.items()}
             if any(series.values()):
-                plots.append(curves_plot(series, *COMPARED.get(name, (name, ""))))
+                plots += curves_plot(series, METRICS[name])
         if not plots:
             return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'
-        return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{"".join(plots)}</div>'
+        return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{plots}</div>'
 
 
-def build_runs(desk: Desk, archive: Archive) -> tuple[Section, RunsView]:
+def build_runs(context: Context, note: gr.Textbox, downloads: Downloads) -> tuple[Section, RunsPanel]:
     """The section, and its parts, for the tab to wire Watch."""
-    view = RunsView(desk, archive)
-    return Section(view.inputs, view.outputs, view.refresh), view
+    panel = RunsPanel(context, note, downloads)
+    return panel.section, panel
 
 
-def chosen_one(chosen: Any) -> str:
+def chosen_run(chosen: Any) -> str:
     """The id of the one run that is ticked; raises `UserError` for none or several."""
-    return _one(chosen)
+    ids = _names(chosen)
+    if len(ids) != 1:
+        raise UserError(f"{len(ids)} runs are chosen; choose one in the table.")
+    return ids[0]
 
 
 def _button(text: str, name: str) -> gr.Button:
@@ -186,32 +159,25 @@ def _names(chosen: Any) -> list[str]:
     return [str(run_id) for run_id in chosen] if isinstance(chosen, list) else []
 
 
-def _one(chosen: Any) -> str:
-    ids = _names(chosen)
-    if len(ids) != 1:
-        raise UserError(f"{len(ids)} runs are chosen; choose one in the table.")
-    return ids[0]
-
-
 def _can(one: RunRecord | None) -> tuple[bool, ...]:
-    """Which buttons can be pressed, in their order."""
+    """For each button, in their order, whether it can be pressed."""
     if one is None:
         return (False,) * 6
-    waits = one.status == "queued"
-    return True, one.status in RESUMABLE, one.is_active and one.status != "stopping", waits, True, not one.is_active
+    can_cancel = one.is_active and one.status != "stopping"
+    return True, one.status in RESUMABLE, can_cancel, one.status == "queued", True, not one.is_active
 
 
-def _words(one: RunRecord | None, ids: list[str], desk: Desk) -> str:
-    """What is chosen, or what to do."""
+def _words(one: RunRecord | None, num_chosen: int) -> str:
+    """The chosen run, or a hint."""
     if one is None:
-        text = f"{len(ids)} runs are chosen; their curves are compared below." if ids else NOTHING
+        text = f"{num_chosen} runs are chosen; their curves are compared below." if num_chosen else NOTHING
         return f'<p class="lt-note lt-quiet" role="status">{text}</p>'
-    reason = f" {html.escape(one.reason)}" if one.reason else ""
-    return f'<p class="lt-note" role="status"><strong>{html.escape(one.id)}</strong> {one.status}.{reason}</p>'
+    reason = f" {escape(one.reason)}" if one.reason else ""
+    return f'<p class="lt-note" role="status"><strong>{escape(one.id)}</strong> {one.status}.{reason}</p>'
 
 
 def _question(one: RunRecord) -> str:
     return (
-        f'<p class="lt-note lt-bad" role="alert">Delete {html.escape(one.id)} with its checkpoints, rollouts, log and '
-        "adapter? This cannot be undone. A version of it that was promoted stays.</p>"
+        f'<p class="lt-note lt-bad" role="alert">Delete {escape(one.id)} with its checkpoints, rollouts, log and '
+        "adapter? This cannot be undone. A promoted version of it stays.</p>"
     )

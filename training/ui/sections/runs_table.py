@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Sequence
 
+from inference.common.html import escape
+from training.runs.metrics import METRICS
 from training.runs.record import RunRecord
-from training.ui.sections.start import duration
+from training.ui.base.html import dollars, duration, finite
 
-COLUMNS = ("Run", "Status", "Steps", "Last reward", "Last accuracy", "Time", "Price", "From")
+COLUMNS = ("Run", "Status", "Steps", METRICS["reward"].label, METRICS["accuracy"].label, "Time", "Cost", "Started by")
 EMPTY = (
     '<p class="lt-note lt-quiet">There is no run yet. Start one under Start, or with '
-    "<code>python -m training start</code>; it then stands here.</p>"
+    "<code>python -m training start</code>; it is then listed here.</p>"
 )
 TABLE_JS = """
 let column = -1, down = true, ticked = null;
@@ -52,11 +53,11 @@ element.addEventListener('change', (event) => {
 });
 watch('value', () => { sort(); mark(); });
 """
-"""Runs in the page. What is ticked there wins over what an update says that was under way meanwhile."""
+"""Runs in the page. Its ticks win over those of an update that was under way meanwhile."""
 
 
 def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
-    """The table, the run asked for last first; `chosen` are ticked."""
+    """The table, the newest run first; `chosen` are ticked."""
     if not records:
         return EMPTY
     heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS)
@@ -69,39 +70,30 @@ def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
 
 
 def _row(record: RunRecord, is_chosen: bool) -> str:
-    run_id, of = html.escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
-    reward, accuracy = (_figure(record, name) for name in ("reward", "rewards/accuracy_reward/mean"))
-    cost = record.cost_dollars
+    run_id, of = escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
     asked = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
     cells = [
         (record.number, f"{asked}<small>{run_id}</small>"),
-        (record.status, status_html(record.status)),
+        (record.status, f'<span class="lt-run-status" data-status="{escape(record.status)}">{record.status}</span>'),
         (record.step, f"{record.step:,}{of}"),
-        (reward, _shown(reward)),
-        (accuracy, "–" if accuracy is None else f"{100 * accuracy:.0f} %"),
-        (record.hours, duration(record.hours) if record.hours else "–"),
-        (cost, "–" if cost is None else f"${cost:,.2f}"),
-        (record.asked_by, f"{html.escape(_profile(record))}<small>{html.escape(record.asked_by)}</small>"),
+        _metric(record, "reward"),
+        _metric(record, "accuracy"),
+        (record.hours, duration(3600 * record.hours) if record.hours else "–"),
+        (record.cost_dollars, dollars(record.cost_dollars) or "–"),
+        (record.asked_by, f"{escape(_profile(record))}<small>{escape(record.asked_by)}</small>"),
     ]
     body = "".join(
-        f'<td data-key="{"-1e99" if value is None else html.escape(str(value))}">{shown}</td>' for value, shown in cells
+        f'<td data-key="{"-1e99" if value is None else escape(value)}">{shown}</td>' for value, shown in cells
     )
     tick = f'<input type="checkbox" data-run="{run_id}" aria-label="{run_id}"{" checked" if is_chosen else ""}>'
     return f"<tr{' class=lt-chosen' if is_chosen else ''}><td>{tick}</td>{body}</tr>"
 
 
-def status_html(status: str) -> str:
-    """A status as a word with its mark."""
-    return f'<span class="lt-run-status" data-status="{html.escape(status)}">{html.escape(status)}</span>'
-
-
-def _figure(record: RunRecord, name: str) -> float | None:
-    value = record.metrics.get(name)
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _metric(record: RunRecord, name: str) -> tuple[float | None, str]:
+    """The last value of a metric, to sort by and to show."""
+    metric = METRICS[name]
+    value = finite(record.metrics.get(metric.column))
+    return value, "–" if value is None else metric.text(value)
 
 
 def _profile(record: RunRecord) -> str:

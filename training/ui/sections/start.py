@@ -1,24 +1,26 @@
-"""The section Start: what to train, what it would take and cost, and the button."""
+"""The Start section: what to train, how long it would take and cost, and the button."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from inference.adapters.record import available_adapters
 from inference.common.errors import UserError
+from inference.common.html import escape
 from inference.common.settings import Settings
 from training.admin.access import Caller
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.launch.jobs.placement import hardware_of, place_words, price_per_hour
 from training.runs.estimate import Estimate, estimate_run
 from training.runs.record import RunRecord, check_budget
-from training.ui.base.context import Desk, Section
+from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN
+from training.ui.base.html import capitalised, dollars, duration
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
 
 FRESH = "a fresh LoRA"
@@ -29,13 +31,13 @@ PROFILE_WORDS = {
 }
 MAIN = {
     "data.dataset": ("Dataset", "`starter`, a Hub id such as owner/name, or a path on the machine."),
-    "data.split": ("Split", "All of it, train, or a slice, train[:5%]."),
-    "max_steps": ("Steps", "0 goes once over the train rows."),
-    "prompts_per_step": ("Problems in a step", "Different prompts that each step learns from."),
-    "num_generations": ("Completions of each", "The size of a group, which its advantages compare."),
-    "max_completion_length": ("Length limit in tokens", "Of a completion, in training."),
+    "data.split": ("Split", "A whole split, train, or a slice of it, train[:5%]."),
+    "max_steps": ("Steps", "0 goes once over the training problems."),
+    "prompts_per_step": ("Problems per step", "Each step learns from this many different problems."),
+    "num_generations": ("Answers per problem (group size)", "Advantages compare the answers of a group."),
+    "max_completion_length": ("Length limit (tokens)", "Of an answer, in training."),
     "learning_rate": ("Learning rate", "At its peak, after the warm-up."),
-    "eval_rows": ("Rows of the evaluation", "Test rows scored at the end; 0 skips it."),
+    "eval_rows": ("Test problems", "Scored at the end; 0 skips the evaluation."),
 }
 _DATA = tuple(name for name in all_names() if name.startswith("data.") and name not in MAIN)
 _LORA = tuple(name for name in all_names() if name.startswith("lora_"))
@@ -58,21 +60,21 @@ _GROUPS = {
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
 ADVANCED = _GROUPS | {"Checkpoints and records": tuple(name for name in all_names() if name not in _NAMED)}
-"""Every setting is in the form: what is named nowhere else is in the last group."""
+"""Every setting is in the form: the last group has those that no other group names."""
 
 
 class StartForm:
-    """The form and what it does."""
+    """The form and its handlers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk, self._fields = desk, Fields(publishing_defaults(desk.settings))
+    def __init__(self, context: Context) -> None:
+        self._context, self._fields = context, Fields(publishing_defaults(context.settings))
         with gr.Row(elem_classes="lt-columns"):
             with gr.Column(scale=7, min_width=300, elem_classes=["lt-left", "lt-form"]):
                 self._build_form()
             with gr.Column(scale=5, min_width=300, elem_classes="lt-right"):
                 with gr.Column(elem_classes=["lt-card", "lt-left", "lt-before"]):
                     self._build_before()
-        self._form = [self.profile, self.origin, self.price, self.hours, self.dollars]
+        self._form: list[Component] = [self.profile, self.origin, self.price, self.hours, self.dollars]
         self._all = [*self._form, *self._fields.components.values()]
         self._wire()
 
@@ -81,15 +83,15 @@ class StartForm:
             [(words, name) for name, words in PROFILE_WORDS.items()],
             value="starter",
             label="Profile",
-            info="The values that the form begins with.",
+            info="The form begins with its values.",
             filterable=False,
             elem_id="train-profile",
         )
         self.origin = gr.Dropdown(
             [FRESH],
             value=FRESH,
-            label="Begin with",
-            info="A fresh LoRA, or on from an adapter.",
+            label="Starting point",
+            info="Begin with a fresh LoRA, or go on from an adapter.",
             filterable=False,
             elem_id="train-origin",
         )
@@ -109,73 +111,74 @@ class StartForm:
     def _build_before(self) -> None:
         self.estimate = gr.HTML(js_on_load=None, elem_id="train-estimate")
         with gr.Row(elem_classes="lt-two"):
-            self.price = number_field("Dollars per hour", "What this machine costs.", "price")
-            self.hours = number_field("Most hours", "It stops at a checkpoint before.", "max-hours")
-            self.dollars = number_field("Most dollars", "The same, by the price.", "max-dollars")
+            self.price = number_field("Dollars per hour", "The price of this machine.", "price")
+            self.hours = number_field("Stop after (hours)", "It stops at a checkpoint before.", "max-hours")
+            self.dollars = number_field("Stop after (dollars)", "The same, by the price.", "max-dollars")
         self.promote = gr.Checkbox(
             False,
-            label="Serve it by itself if it is better",
-            info="Better than the served adapter on the validation rows: by strict or lenient accuracy with 95 % "
-            "confidence, and worse by neither. Otherwise it waits under Adapters, with its numbers.",
+            label="Put it into service automatically if it is better",
+            info="Better than the served adapter on the validation problems: in strict or lenient accuracy with 95 % "
+            "confidence, and worse in neither. Otherwise it is listed under Adapters, with its figures.",
             elem_id="train-promote",
         )
         self.button = gr.Button("Start training", variant="primary", elem_id="train-start")
 
     def _wire(self) -> None:
-        guard = self._desk.guard
+        guard = self._context.guard
         self.profile.input(
             guard(self._profile_chosen), self._form, [*self._fields.components.values(), self.estimate], **HIDDEN
         )
-        typed = [component.input for component in self._all[1:]]
-        left = [c.blur for c in self._all[1:] if isinstance(c, gr.Textbox)]  # what is pasted is no input to Gradio
-        gr.on([*typed, *left], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
+        inputs = [component.input for component in self._all[1:]]  # type: ignore[attr-defined]
+        blurs = [c.blur for c in self._all[1:] if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
+        gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
-    def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[Any]:
+    def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[object]:
         config = load_config(profile if profile in PROFILES else None, {"profile": profile})
         values = self._fields.shown(config)
         return [*values, self._before_html(profile, *form, *values)]
 
-    def _estimated(self, caller: Caller, *sent: Any) -> str:
-        return self._before_html(*sent)
+    def _estimated(self, caller: Caller, *values: Any) -> str:
+        return self._before_html(*values)
 
     def _before_html(self, profile: str, origin: str, price: Any, hours: Any, dollars: Any, *values: Any) -> str:
+        """The estimate for the form's values, or the reason why such a run cannot start."""
+        settings = self._context.settings
         try:
             config = self._config(profile, origin, *values)
             per_hour, _, _ = self._budget(price, hours, dollars)
-            self._desk.launcher.check(config)
-            place = place_words(config, self._desk.settings)
-            records = self._desk.store.list()
-            hardware = hardware_of(self._desk.settings, records)
-            return _estimate_html(estimate_run(config, records, per_hour, hardware), place)
+            self._context.launcher.check(config)
+            place = place_words(config, settings)
+            records = self._context.store.list()
+            return estimate_html(estimate_run(config, records, per_hour, hardware_of(settings, records)), place)
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
-                f'<p class="lt-note lt-bad" role="status">This cannot start: {html.escape(str(error))}</p>'
+                f'<p class="lt-note lt-bad" role="status">This cannot start: {escape(error)}</p>'
             )
 
     def _config(self, profile: str, origin: str | None, *values: Any) -> RunConfig:
-        found = self._fields.values(profile, *values)
+        changes = self._fields.values(profile, *values)
         if origin and origin != FRESH:
-            records = available_adapters(self._desk.settings)
+            records = available_adapters(self._context.settings)
             if origin not in records:
                 raise UserError(f"there is no adapter {origin[:80]!r} any more; choose another one, or {FRESH}")
-            found["start_adapter"] = str(records[origin].path)
-        return load_config(profile, found)
+            changes["start_adapter"] = str(records[origin].path)
+        return load_config(profile, changes)
 
     def _budget(self, price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
-        """What was typed, else the Hub's price; what the store would refuse is said before the button is pressed."""
-        per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._desk.settings)
-        most = read_number("max_hours", hours), read_number("max_dollars", dollars)
-        check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=most[0], max_dollars=most[1]))
-        return per_hour, *most
+        """Price per hour (typed, or else the Hub's) and limits; raises what the store would refuse later."""
+        per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._context.settings)
+        limits = read_number("max_hours", hours), read_number("max_dollars", dollars)
+        check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=limits[0], max_dollars=limits[1]))
+        return per_hour, *limits
 
-    def start(self, caller: Caller, promote: bool, *sent: Any) -> str:
+    def start(self, caller: Caller, promote: bool, *values: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
-        profile, origin, *budget = sent[:5]
-        config = self._config(profile, origin, *sent[5:])
+        profile, origin, *budget = values[:5]
+        config = self._config(profile, origin, *values[5:])
         price, hours, dollars = self._budget(*budget)
-        self._desk.launcher.check(config)
-        record = self._desk.store.submit(
+        self._context.launcher.check(config)
+        record = self._context.store.submit(
             config,
             caller.name,
             promote=bool(promote),
@@ -183,68 +186,48 @@ class StartForm:
             max_dollars=dollars,
             dollars_per_hour=price,
         )
-        self._desk.launcher.start_next()
+        self._context.launcher.start_next()
         return record.id
 
     @property
-    def form(self) -> list[Any]:
-        """What `start` takes after the caller."""
+    def inputs(self) -> list[Component]:
+        """The components whose values `start` takes after the caller."""
         return [self.promote, *self._all]
 
-    def refresh(self, caller: Caller, *sent: Any) -> list[Any]:
-        """The adapters to begin with, and the estimate of what the form says."""
-        origin = sent[1]
-        names = [FRESH, *available_adapters(self._desk.settings)]
-        chosen = origin if origin in names else FRESH
-        return [gr.update(choices=names, value=chosen), self._before_html(sent[0], chosen, *sent[2:])]
+    def refresh(self, caller: Caller, *values: Any) -> list[object]:
+        """The adapters that a run can begin with, and the estimate for the form's values."""
+        names = [FRESH, *available_adapters(self._context.settings)]
+        origin = values[1] if values[1] in names else FRESH
+        return [gr.update(choices=names, value=origin), self._before_html(values[0], origin, *values[2:])]
 
 
 def publishing_defaults(settings: Settings) -> dict[str, Any]:
-    """Where adapters of this deployment go unless the form says otherwise: `training` in `space.yaml`."""
+    """The publishing settings of this deployment, from `training` in `space.yaml`."""
     names = ("publish_to", "publish_every_minutes", "publish_public")
     return {name: getattr(settings.training, name) for name in names}
 
 
-def build_start(desk: Desk) -> tuple[Section, StartForm]:
+def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
-    form = StartForm(desk)
-    return Section(form.form[1:], [form.origin, form.estimate], form.refresh), form
+    form = StartForm(context)
+    return Section("start", context, note, form.inputs[1:], [form.origin, form.estimate], form.refresh), form
 
 
-def _estimate_html(found: Estimate, place: Sequence[str] = ()) -> str:
-    """What it would take, as a list of figures, where they are from, and where it would run."""
-    hours = "unknown" if found.hours is None else duration(found.hours)
-    if found.dollars is not None:
-        price = f"${found.dollars:,.2f}"
-    else:
-        price = "unknown" if found.hours is None else "unknown: say what an hour costs"
+def estimate_html(estimate: Estimate, place: Sequence[str] = ()) -> str:
+    """The estimated figures as a list, their source, and where the run would train."""
+    price = dollars(estimate.dollars)
+    if price is None:
+        price = "unknown" if estimate.hours is None else "unknown: enter the price per hour"
     figures = {
-        "Steps": "unknown" if found.num_steps is None else f"{found.num_steps:,}",
-        "Completions": "unknown" if found.completions is None else f"{found.completions:,}",
-        "A step": "unknown" if found.step_seconds is None else f"{found.step_seconds:.2f} s",
-        "Training": hours,
+        "Steps": "unknown" if estimate.num_steps is None else f"{estimate.num_steps:,}",
+        "Answers": "unknown" if estimate.completions is None else f"{estimate.completions:,}",
+        "Time per step": "unknown" if estimate.step_seconds is None else f"{estimate.step_seconds:.2f} s",
+        "Training": "unknown" if estimate.hours is None else duration(3600 * estimate.hours),
         "Price": price,
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
-    return (
-        f'<h2 class="lt-panel-title">Before it starts</h2><dl class="lt-figures-list">{items}</dl>'
-        f'<p class="lt-note lt-quiet">{html.escape(_sentence(found.reason))} Loading, and the evaluation at the end, '
-        "come on top.</p>" + "".join(f'<p class="lt-note lt-quiet">{html.escape(sentence)}</p>' for sentence in place)
+    source = capitalised(estimate.reason).rstrip(".")
+    notes = [f"{source}. Loading the model, and the evaluation at the end, take extra time.", *place]
+    return f'<h2 class="lt-panel-title">Before it starts</h2><dl class="lt-figures-list">{items}</dl>' + "".join(
+        f'<p class="lt-note lt-quiet">{escape(note)}</p>' for note in notes
     )
-
-
-def duration(hours: float) -> str:
-    """Hours as people say them.
-
-    >>> duration(0.004), duration(0.5), duration(30.25)
-    ('14 s', '30 min', '30 h 15 min')
-    """
-    seconds = round(hours * 3600)
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -1,4 +1,4 @@
-"""The Watch section: how a run stands, its curves, what is wrong with it, its log and its newest rollouts."""
+"""The Watch section: a run's state, curves, diagnosis, log and newest answers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
 from training.runs.record import RunRecord
-from training.ui.base.context import Desk, Section
-from training.ui.base.guard import HIDDEN
-from training.ui.base.html import Shown
-from training.ui.sections import rollout_cards
-from training.ui.sections import watch_html as watch_parts
+from training.ui.base.context import Context, Part, Section
+from training.ui.sections import watch_html
+from training.ui.sections.rollout_cards import rollouts_html
 
 NEWEST = ("The active run, or the newest", "")
 _KEEP_END = """
@@ -26,97 +25,62 @@ element.addEventListener('scroll', (event) => {
 watch('value', toEnd);
 toEnd();
 """
-"""The log stays at its end while it grows, unless somebody has scrolled up to read."""
+"""The log stays at its end while it grows, unless the reader has scrolled up."""
 _KEEP_FOLDED = """
 const folded = {};
 element.addEventListener('click', (event) => {
   const group = event.target.closest('summary')?.parentElement;
   if (group) folded[[...element.querySelectorAll('.lt-group')].indexOf(group)] = group.open;
 });
-watch('value', () => element.querySelectorAll('.lt-group').forEach((group, place) => {
-  if (place in folded) group.open = !folded[place];
+watch('value', () => element.querySelectorAll('.lt-group').forEach((group, index) => {
+  if (index in folded) group.open = !folded[index];
 }));
 """
-"""What somebody folded or unfolded stays so when newer groups take its place. (A click comes before the change.)"""
+"""Groups that the reader folded or unfolded stay so when newer ones replace them. (A click comes before the change.)"""
 
 
-def build_watch(desk: Desk) -> Section:
-    """The section's contents, inside its sub-tab; nothing of a run is in it before `refresh`."""
+def build_watch(context: Context, note: gr.Textbox) -> Section:
+    """Build the section, inside its sub-tab; nothing of a run is in it before `refresh`."""
     with gr.Column(elem_id="lt-watch"):
-        chosen = RunChoice([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
+        chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
         status = gr.HTML(js_on_load=None, elem_id="watch-status")
         plots = gr.HTML(js_on_load=None, elem_id="watch-plots")
         findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
         with gr.Column(visible=False, elem_classes="lt-details") as details:
             with gr.Row(elem_classes="lt-section-head"):
-                gr.HTML("<h2>Newest completions</h2>", js_on_load=None)
+                gr.HTML("<h2>Newest answers</h2>", js_on_load=None)
                 follows = gr.Checkbox(True, label="Follow the newest", container=False, elem_id="watch-follow")
             rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
             gr.HTML("<h2>Log</h2>", js_on_load=None)
             log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
-        note = gr.Textbox(visible=False)
-    watch = _Watch(desk)
-    section = Section(
-        inputs=[chosen, follows, note],
-        outputs=[chosen, status, plots, findings, details, rollouts, log, note],
-        refresh=watch.refresh,
-        skips=True,
-    )
-    for changed in (chosen.input, follows.input):
-        changed(desk.guard(watch.refresh), section.inputs, section.outputs, **HIDDEN)
+
+    def refresh(caller: Caller, run_id: Any, follow: Any) -> list[object]:
+        """Values of the run with that id, or else of the active or newest one."""
+        records = context.store.list()
+        record = next((record for record in records if record.id == run_id), None)
+        choices = [NEWEST, *((watch_html.choice_label(one), one.id) for one in records)]
+        choice = gr.update(choices=choices, value=record.id if record else "")
+        record = record or _newest(records)
+        if record is None:
+            return [choice, watch_html.NO_RUNS, "", "", gr.update(visible=False), "", ""]
+        now = context.snapshot(record)
+        return [
+            choice,
+            watch_html.status_html(record, now),
+            watch_html.plots_html(now),
+            watch_html.findings_html(now.findings, now.step),
+            gr.update(visible=True),
+            Part(rollouts_html(now.groups), about=record.id, is_held=follow is False),
+            watch_html.log_html(now.log),
+        ]
+
+    outputs = [chosen, status, plots, findings, details, rollouts, log]
+    section = Section("watch", context, note, [chosen, follows], outputs, refresh)
+    section.on(chosen.input, refresh)
+    section.on(follows.input, refresh)
     return section
 
 
-class _Watch:
-    """What the section shows to whom it may."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def refresh(self, caller: Caller, chosen: Any, follows: Any, note: Any) -> list[Any]:
-        """Updates for the section's outputs: of the run with the id `chosen`, or else of the one that matters most."""
-        shown = Shown(note)
-        records = self._desk.store.list()
-        record = next((record for record in records if record.id == chosen), None)
-        choices = [NEWEST, *((watch_parts.choice_label(record), record.id) for record in records)]
-        value = record.id if record else ""
-        choice = shown.update("choices", gr.update(choices=choices, value=value))
-        if record is None:
-            record = _newest(records)
-        if record is None:
-            empty = shown.update("status", watch_parts.NO_RUNS)
-            parts = [shown.update(name, "") for name in ("plots", "findings")]
-            details = shown.update("details", gr.update(visible=False))
-            return [choice, empty, *parts, details, "", "", shown.note]
-        return [choice, *self._parts(record, shown, follows is not False), shown.note]
-
-    def _parts(self, record: RunRecord, shown: Shown, follows: bool) -> list[Any]:
-        now = self._desk.snapshot(record)
-        rollouts = f"rollouts@{record.id}"
-        is_held = not follows and shown.keep(rollouts)
-        return [
-            shown.update("status", watch_parts.status_html(record, now)),
-            shown.update("plots", watch_parts.plots_html(now)),
-            shown.update("findings", watch_parts.findings_html(now.findings, now.step)),
-            shown.update("details", gr.update(visible=True)),
-            gr.skip() if is_held else shown.update(rollouts, rollout_cards.rollouts_html(now.groups)),
-            shown.update("log", watch_parts.log_html(now.log)),
-        ]
-
-
 def _newest(records: list[RunRecord]) -> RunRecord | None:
-    """The active run, else the one asked for last."""
+    """The active run, else the newest one."""
     return next((record for record in records if record.is_active), records[0] if records else None)
-
-
-class RunChoice(gr.Dropdown):
-    """A dropdown that hands over what was chosen untouched: the handler looks it up among the runs that there are.
-
-    Gradio's own check knows only the choices that it sent itself, and so none of a page that was open over a restart.
-    """
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str:
-        """What the page says is chosen; empty for anything that is no text."""
-        return payload if isinstance(payload, str) else ""

@@ -1,25 +1,18 @@
-"""What Watch shows of a run, as HTML: how it stands, its curves, what is wrong with it, and its log."""
+"""Parts of the Watch section as HTML: a run's state, its curves, its diagnosis and its log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inference.common.html import escape
 from training.hub.publish.words import publish_words
 from training.runs.diagnosis import Finding
+from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RunRecord
 from training.runs.snapshot import Snapshot
-from training.ui.base.html import dollars, duration, escape, moment
+from training.ui.base.html import capitalised, dollars, duration, moment
 from training.ui.base.plots import curves_plot
 
-PLOTS = {
-    "reward": ("Reward", ""),
-    "format": ("In the format", "%"),
-    "accuracy": ("Right in its tags", "%"),
-    "completion_tokens": ("Completion length", "tokens"),
-    "zero_std_share": ("Groups without a signal", "%"),
-    "loss": ("Loss", ""),
-}
-"""For the names of `training.runs.snapshot.CURVES`: title and unit."""
 STATES = {
     "queued": ("Waiting", "wait"),
     "starting": ("Starting", "busy"),
@@ -31,54 +24,55 @@ STATES = {
     "interrupted": ("Interrupted", "warn"),
     "lost": ("Lost", "bad"),
 }
-"""For each status: its word on the page, and how it is coloured."""
-_WHEN_SILENT = {
+"""For each status: its word on the page, and its colour."""
+_DEFAULT_REASONS = {
     "queued": "It starts as soon as the runs before it have ended.",
     "starting": "The base and the data are being loaded; the first step follows.",
     "running": "The trainer has begun.",
-    "stopping": "It ends after the step it is in, with a checkpoint to go on from.",
+    "stopping": "It ends after the current step, with a checkpoint that it can resume from.",
     "succeeded": "Its adapter is under Adapters.",
     "cancelled": "It can be resumed under Runs.",
     "interrupted": "It can be resumed under Runs.",
-    "failed": "The log below says more. It can be resumed under Runs.",
+    "failed": "The log below has more details. It can be resumed under Runs.",
     "lost": "Its process and its files are gone.",
 }
-"""What is said of a status that came without a reason."""
+"""The sentence for a status without a reason."""
 NO_RUNS = (
-    '<div class="lt-empty"><h2>Nothing has been trained yet</h2><p>Choose what to train under Start. While it trains, '
-    "its curves, what goes wrong and what the model writes can be watched here.</p></div>"
+    '<div class="lt-empty"><h2>Nothing has been trained yet</h2><p>Choose what to train under Start. While a run '
+    "trains, its curves, its problems and the model's answers can be watched here.</p></div>"
 )
 MAX_LOG_CHARS = 20_000
 
 
 def status_html(record: RunRecord, now: Snapshot) -> str:
-    """State, reason, progress and the figures that everybody asks for first."""
+    """State, reason, progress and the most important figures."""
     word, kind = STATES.get(now.status, (now.status, "quiet"))
     return (
-        f'<section class="lt-run-card" aria-label="How the run stands">'
+        f'<section class="lt-run-card" aria-label="State of the run">'
         f'<div class="lt-run-head"><h2 class="lt-run-state lt-{kind}" data-status="{escape(now.status, 20)}">'
         f'<span class="lt-dot" aria-hidden="true"></span>{escape(word, 20)}</h2>'
         f'<p class="lt-run-name">{escape(record.id, 80)}</p></div>'
-        f'{_reason(now)}{_progress(now)}{_publishing(record)}<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
+        f'{_reason(now)}{_progress(now)}{_publishing(record)}'
+        f'<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
     )
 
 
 def choice_label(record: RunRecord) -> str:
-    """A run in the list to choose from; not escaped."""
+    """The label of a run in the dropdown; not escaped."""
     word, _ = STATES.get(record.status, (record.status, ""))
     return f"{record.id} · {word.lower()}"
 
 
 def plots_html(now: Snapshot) -> str:
-    """The six curves; a curve without figures says so."""
-    plots = (curves_plot({name: now.curves.get(name, [])}, *PLOTS[name]) for name in PLOTS)
+    """The curves; one without data says so."""
+    plots = (curves_plot({name: now.curves.get(name, [])}, METRICS[name]) for name in CURVES)
     return f'<section class="lt-plots" aria-label="Curves of the run">{"".join(plots)}</section>'
 
 
 def findings_html(findings: Sequence[Finding], steps: int) -> str:
     """The diagnosis in words."""
     if not findings:
-        words = "Nothing wrong was found." if steps else "The diagnosis begins with the first step."
+        words = "No problems found." if steps else "The diagnosis begins with the first step."
         return f'<section class="lt-diagnosis"><h2>Diagnosis</h2><p class="lt-quiet">{words}</p></section>'
     items = "".join(
         f"<li><strong>{escape(finding.name.capitalize(), 100)}</strong><p>{_sentence(finding.seen)}</p>"
@@ -89,7 +83,7 @@ def findings_html(findings: Sequence[Finding], steps: int) -> str:
 
 
 def log_html(log: str) -> str:
-    """The tail of the log; a bar that was drawn over itself stands there once, as it was last."""
+    """The end of the log; of a progress bar that overwrites itself, only the last state."""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in log[-MAX_LOG_CHARS:].split("\n")]
     text = escape("\n".join(lines).strip("\n"), MAX_LOG_CHARS)
     if not text:
@@ -98,20 +92,24 @@ def log_html(log: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return escape(text[:1].upper() + text[1:])
+    return escape(capitalised(text))
 
 
 def _reason(now: Snapshot) -> str:
-    """Why it stands so, and what the trainer is doing."""
-    reason = now.reason or ("" if now.stage else _WHEN_SILENT.get(now.status, ""))
+    """The reason for the status, and what the trainer is doing."""
+    reason = now.reason or ("" if now.stage else _DEFAULT_REASONS.get(now.status, ""))
     parts = [_sentence(reason)] if reason else []
     parts += [f"Now: {escape(now.stage)}."] if now.stage else []
     return f'<p class="lt-run-reason">{" ".join(parts)}</p>' if parts else ""
 
 
 def _publishing(record: RunRecord) -> str:
-    """What the Hub has of it; part of what is said there comes from the Hub."""
-    words = publish_words(record.folder, _publish_to(record))
+    """The state of publishing; part of these words come from the Hub."""
+    try:
+        publish_to = record.run_config.publish_to
+    except ValueError:  # a configuration of another version
+        publish_to = None
+    words = publish_words(record.folder, publish_to)
     return f'<p class="lt-run-reason" data-part="publishing">{escape(words)}</p>' if words else ""
 
 
@@ -126,36 +124,21 @@ def _progress(now: Snapshot) -> str:
 
 
 def _facts(record: RunRecord, now: Snapshot) -> str:
-    """Names and values; what is not known says so, with what would make it known."""
-    is_active = now.status in ("starting", "running", "stopping")
+    """Names and values; an unknown value says what would make it known."""
     facts = [("Step", f"{now.step:,} of {now.max_steps:,}" if now.max_steps else f"{now.step:,}")]
-    if is_active:
+    if now.status in ("starting", "running", "stopping"):
         left = now.seconds_left
         facts.append(("Time left", "not known yet" if left is None else f"about {duration(left)}"))
-    facts.append(("Time spent", _of("" if now.hours is None else duration(3600 * now.hours), _hours(record.max_hours))))
-    facts.append(("Spent", _spend(record, now)))
-    asked = f"{record.asked_by or 'unknown'}, {moment(record.asked_at)}"
-    facts.append(("Asked for by", asked))
+    spent, limit = (None if hours is None else duration(3600 * hours) for hours in (now.hours, record.max_hours))
+    facts.append(("Time spent", _of(spent, limit)))
+    if record.dollars_per_hour is None:
+        facts.append(("Money spent", "unknown: no price per hour was given"))
+    else:
+        facts.append(("Money spent", _of(dollars(now.cost_dollars), dollars(record.max_dollars))))
+    facts.append(("Started by", f"{record.asked_by or 'unknown'}, {moment(record.asked_at)}"))
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value, 200)}</dd></div>" for name, value in facts)
 
 
-def _hours(hours: float | None) -> str:
-    return "" if hours is None else duration(3600 * hours)
-
-
-def _of(value: str, limit: str) -> str:
+def _of(value: str | None, limit: str | None) -> str:
     """A figure, and the budget it counts against."""
     return (value or "none yet") + (f" of {limit}" if limit else "")
-
-
-def _spend(record: RunRecord, now: Snapshot) -> str:
-    if record.dollars_per_hour is None:
-        return "unknown: no price an hour was given"
-    return _of(dollars(now.cost_dollars) or "", dollars(record.max_dollars) or "")
-
-
-def _publish_to(record: RunRecord) -> str | None:
-    try:
-        return record.run_config.publish_to
-    except ValueError:  # a configuration of another version
-        return None

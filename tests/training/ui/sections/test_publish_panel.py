@@ -20,7 +20,7 @@ from training.ui.sections.adapter_cards import versions_html
 from training.ui.sections.form_fields import Fields
 from training.ui.sections.publish_panel import PublishPart
 from training.ui.sections.start import publishing_defaults
-from training.ui.training_app import TrainSide
+from training.ui.training_app import TrainingApp
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_form_begins_with_what_space_yaml_says(settings: Settings) -> None:
 def test_a_card_publishes_its_run(settings: Settings, home: Path) -> None:
     settings = settings.model_copy(update={"home": home})
     run = finished_run(home / "runs" / "night")
-    side = TrainSide(settings, Access(home))
+    side = TrainingApp(settings, Access(home))
     desk = Desk(settings, Guard(side.access), side.store, side.launcher, side.watcher, lambda: None, side.keeper)
     with gr.Blocks():
         part = PublishPart(desk)
