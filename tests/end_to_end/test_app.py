@@ -25,11 +25,12 @@ import app
 from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
+from inference.server import environment
 from inference.ui.header import header_html
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
-from training.ui.training_app import TrainingApp
+from training.ui.training_app import TrainingApp, example_problems
 
 PROBLEM = problems(1, seed=3)[0]
 FIELDS = {"thinking", "answer", "truncated", "num_tokens", "seconds", "tokens_per_second", "well_formed", "verdict"}
@@ -288,7 +289,7 @@ def test_uploads_are_deleted_when_they_are_old(server: Server, client: Client, p
 def test_uploads_of_an_earlier_run_are_deleted_once_they_are_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "_CLEANING_SECONDS", 0.05)
+    monkeypatch.setattr(environment, "CLEANING_SECONDS", 0.05)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(tmp_path / "home")}
     settings = load_settings(env=env, has_gpu=False)
@@ -296,7 +297,7 @@ def test_uploads_of_an_earlier_run_are_deleted_once_they_are_old(
     for path in (young, turning_old):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"left by an earlier run")
-    prepare(settings)
+    app.prepare(settings)
     time.sleep(0.3)
     assert turning_old.exists()
     an_hour_ago = time.time() - app.UPLOAD_SECONDS - 1
@@ -337,7 +338,7 @@ def test_a_file_over_the_limit_is_refused(server: Server) -> None:
 
 
 def test_examples_are_the_same_each_time_and_from_the_train_side() -> None:
-    first, again = app._examples(), app._examples()
+    first, again = example_problems(), example_problems()
     assert [e.image.tobytes() for e in first] == [e.image.tobytes() for e in again]
     assert len({e.question for e in first}) == len(first) >= 4
     assert all(e.expected for e in first)
@@ -354,9 +355,9 @@ def test_an_adapter_that_does_not_fit_ends_the_app_with_words(engine: Engine, tm
     (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(tmp_path), "LOOKTHINK_ADAPTER": str(folder)}
     settings = load_settings(env=env, has_gpu=False)
-    prepare(settings)
-    side = TrainingApp(settings, Access(settings.home, {}))
-    _, service = app.build_app(settings, side, engine)
+    app.prepare(settings)
+    training = TrainingApp(settings, Access(settings.home, {}))
+    _, service = app.build_app(settings, training, engine)
     with pytest.raises(ValueError, match="adapter"):
         service.queue.wait_loaded()
 

@@ -91,7 +91,7 @@ def serve(
     changes = {"adapter": str(adapter) if adapter else None, "limits": settings.limits.model_copy(update=limits)}
     settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
-    prepare(settings)
+    app.prepare(settings)
     steered = SteeredEngine(engine, max_num_seqs)
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
     side = TrainingApp(settings, access)

@@ -336,24 +336,20 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     import gradio as gr
 
     from training.admin.access import Access, Caller
-    from training.ui.base.context import Desk
-    from training.ui.base.guard import Guard
-    from training.ui.sections.adapters import _Adapters
-    from training.ui.sections.publish_panel import PublishPart
+    from training.ui.sections.adapters import AdapterActions
+    from training.ui.sections.publish_panel import PublishPanel
     from training.ui.training_app import TrainingApp
 
     plain = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
-    side, refreshed = TrainingApp(plain, Access(home, {})), list[bool]()
-    desk = Desk(
-        plain, Guard(side.access), side.store, side.launcher, side.watcher, lambda: refreshed.append(True), side.keeper
-    )
+    refreshed: list[bool] = []
+    context = TrainingApp(plain, Access(home, {})).context(lambda: refreshed.append(True))
     with gr.Blocks():
-        section = _Adapters(desk, PublishPart(desk))
-    words = section.fetch(Caller("alice"), f" {NAME} ", None)[0]
+        actions = AdapterActions(context, PublishPanel(context))
+    words = actions.fetch(Caller("alice"), f" {NAME} ")[0]
     assert "someone--counting-" in words and "answers from now on" in words and refreshed
     now = serving(plain)
     assert str(now.name).startswith("someone--counting-") and now.by == "alice"
     for named in (str(STARTER / "adapter"), "../../etc", "", None, "a/b/c"):
         with pytest.raises(UserError, match="no adapter's name on the Hub"):
-            section.fetch(Caller("alice"), named, None)
+            actions.fetch(Caller("alice"), named)
     assert serving(plain) == now

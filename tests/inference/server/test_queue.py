@@ -19,7 +19,7 @@ from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.server.queue import EngineState, RequestQueue, Submission
 from inference.server.visitors import Visitor
-from inference.ui.stream import watch
+from inference.ui.answering import watch
 from tests.support.samples import problems
 from tests.support.serving import WAIT_SECONDS
 from training.grading.grader import grade_lenient

@@ -12,7 +12,10 @@ from training.grading.grader import grade_lenient
 
 THOUGHT = "<think>3 + 4 = 7.</think> <answer>7</answer>"
 RIGHT, WRONG = grade_lenient("7", "7"), grade_lenient("8", "7")
-DIRECT, TUNED = View(CompletionState.DONE, "7", num_tokens=2), View(CompletionState.DONE, THOUGHT, num_tokens=12, thought_tokens=9)
+DIRECT, TUNED = (
+    View(CompletionState.DONE, "7", num_tokens=2),
+    View(CompletionState.DONE, THOUGHT, num_tokens=12, thought_tokens=9),
+)
 
 
 @pytest.mark.parametrize(

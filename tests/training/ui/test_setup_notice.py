@@ -46,14 +46,14 @@ def test_a_base_that_cannot_be_loaded_ends_the_app_but_not_a_space(monkeypatch: 
 
     monkeypatch.setattr(app, "_load_engine", lambda settings: fails())
     settings = load_settings(env={"LOOKTHINK_HOME": str(home), "LOOKTHINK_BASE": "starter"})
-    prepare(settings)
+    app.prepare(settings)
     for env, stays in (({}, False), ({"SPACE_ID": "me/look"}, True)):
         monkeypatch.setenv("SPACE_ID", env.get("SPACE_ID", ""))
         side = TrainingApp(settings, Access(home, env))
         blocks, service = app.build_app(settings, side)
         if stays:
             app._wait_for_model(service, side, threading.Event())
-            assert "The model." in side.missing_html() and "no/base" not in side.missing_html()
+            assert "The model." in side.setup_html() and "no/base" not in side.setup_html()
         else:
             with pytest.raises(UserError, match="cannot be loaded"):
                 app._wait_for_model(service, side, threading.Event())

@@ -52,7 +52,7 @@ def status_html(record: RunRecord, now: Snapshot) -> str:
         f'<div class="lt-run-head"><h2 class="lt-run-state lt-{kind}" data-status="{escape(now.status, 20)}">'
         f'<span class="lt-dot" aria-hidden="true"></span>{escape(word, 20)}</h2>'
         f'<p class="lt-run-name">{escape(record.id, 80)}</p></div>'
-        f'{_reason(now)}{_progress(now)}{_publishing(record)}'
+        f"{_reason(now)}{_progress(now)}{_publishing(record)}"
         f'<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
     )
 

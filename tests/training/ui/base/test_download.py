@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from training.runs.record import RunRecord
 from training.ui.base import download as module
-from training.ui.base.download import Archive, zipped
+from training.ui.base.download import Downloads, zipped
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def test_the_folder_comes_whole_and_without_what_links_point_to(record: RunRecor
 
 
 def test_an_address_works_once(record: RunRecord) -> None:
-    archive = Archive()
-    client = TestClient(Starlette(routes=archive.routes()))
-    address = archive.address(record)
+    downloads = Downloads()
+    client = TestClient(Starlette(routes=downloads.routes()))
+    address = downloads.address(record)
     first = client.get(f"/{address}")
     assert first.status_code == 200 and len(read(first.content)) == 2
     assert first.headers["content-disposition"] == f"attachment; filename*=UTF-8''{record.id}.zip"
@@ -56,21 +56,21 @@ def test_an_address_works_once(record: RunRecord) -> None:
 
 
 def test_an_address_grows_old_and_their_number_is_bounded(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = Archive()
-    client = TestClient(Starlette(routes=archive.routes()))
-    first = archive.address(record)
-    others = [archive.address(record) for _ in range(module.MAX_TICKETS)]
+    downloads = Downloads()
+    client = TestClient(Starlette(routes=downloads.routes()))
+    first = downloads.address(record)
+    others = [downloads.address(record) for _ in range(module.MAX_LINKS)]
     assert client.get(f"/{first}").status_code == 404
-    monkeypatch.setattr(module, "TICKET_SECONDS", -1)
-    assert client.get(f"/{archive.address(record)}").status_code == 404
+    monkeypatch.setattr(module, "LINK_SECONDS", -1)
+    assert client.get(f"/{downloads.address(record)}").status_code == 404
     assert client.get(f"/{others[-1]}").status_code == 200
 
 
 def test_a_folder_with_a_name_of_its_own_and_files_of_another_time(record: RunRecord) -> None:
     folder = record.folder.rename(record.folder.with_name('läuft "日本"'))
     os.utime(folder / "metrics.jsonl", (1e10, 1e10))  # the year 2286
-    archive = Archive()
-    client = TestClient(Starlette(routes=archive.routes()))
-    answer = client.get(f"/{archive.address(RunRecord(folder.name, folder, '{}'))}")
+    downloads = Downloads()
+    client = TestClient(Starlette(routes=downloads.routes()))
+    answer = client.get(f"/{downloads.address(RunRecord(folder.name, folder, '{}'))}")
     assert answer.status_code == 200 and len(read(answer.content)) == 2
     assert answer.headers["content-disposition"].endswith("''l%C3%A4uft%20%22%E6%97%A5%E6%9C%AC%22.zip")

@@ -6,29 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.ui.base.plots import MAX_SERIES, curves_plot, number, smooth, ticks
+from training.runs.metrics import METRICS, Metric
+from training.ui.base.plots import MAX_SERIES, curves_plot, smooth, ticks
 
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf"), 0.0, 1e-12])
 POINTS = st.lists(st.tuples(st.integers(0, 5000), VALUES), max_size=60)
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [
-        (0.8125, "%", "81 %"),
-        (-0.001, "%", "0 %"),
-        (34.2, "tokens", "34 tokens"),
-        (12.5, "tokens", "12.5 tokens"),
-        (-0.46, "", "−0.46"),
-        (1.3125, "", "1.31"),
-        (0.0138, "", "0.014"),
-        (0, "", "0"),
-        (1e-5, "", "1e-05"),
-        (12345.6, "", "12,346"),
-    ],
-)
-def test_numbers_are_short_and_carry_their_unit(value, unit, text):
-    assert number(value, unit) == text
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
@@ -48,7 +30,7 @@ def test_marks_of_next_to_nothing(low, high):
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=20), POINTS, max_size=9), st.sampled_from(["", "%", "tokens"]))
 def test_whatever_is_drawn_stays_in_the_frame(series, unit):
-    svg = curves_plot(series, "Reward", unit)
+    svg = curves_plot(series, Metric("Reward", unit))
     paths = re.findall(r'class="(?:lt-pale )?lt-s\d" d="M([^"]*)"', svg)
     numbers = [float(n) for path in paths for n in re.split("[ L]", path)]
     assert all(-0.01 <= n <= 100.01 for n in numbers)
@@ -56,17 +38,17 @@ def test_whatever_is_drawn_stays_in_the_frame(series, unit):
 
 
 def test_one_line_says_where_it_stands_and_several_say_which_is_which():
-    one = curves_plot({"run": [(1, 0.25), (2, 0.5)]}, "Accuracy", "%")
+    one = curves_plot({"run": [(1, 0.25), (2, 0.5)]}, Metric("Accuracy", "%"))
     assert '<span class="lt-plot-now">50 %</span>' in one and "lt-legend" not in one
     assert 'aria-label="Accuracy: from 25 % at step 1 to 50 % at step 2, lowest 25 %, highest 50 %"' in one
-    two = curves_plot({"first": [(1, 0.25)], "<b>second</b>": [], "third": [(3, 0.5)]}, "Accuracy", "%")
-    assert two.count("<li>") == 3 and "&lt;b&gt;second" in two and "no figures" in two and "<b>second" not in two
+    two = curves_plot({"first": [(1, 0.25)], "<b>second</b>": [], "third": [(3, 0.5)]}, Metric("Accuracy", "%"))
+    assert two.count("<li>") == 3 and "&lt;b&gt;second" in two and "no data" in two and "<b>second" not in two
     assert 'class="lt-s3"' in two, "a line keeps its colour where another is empty"
-    assert "No figures yet" in curves_plot({"run": []}, "Loss")
+    assert "No data yet" in curves_plot({"run": []}, METRICS["loss"])
 
 
 def test_long_curves_are_drawn_as_a_mean_that_ends_where_the_number_says():
     points = [(step, float(step % 2)) for step in range(1, 1001)]
-    svg = curves_plot({"run": points}, "Reward")
+    svg = curves_plot({"run": points}, METRICS["reward"])
     assert svg.count("lt-pale") == 1 and len(svg) < 40_000
     assert smooth([(1, 0.0), (2, 1.0), (3, 2.0)]) == [(1, 1.0), (2, 1.0), (3, 1.0)]

@@ -14,11 +14,9 @@ from tests.support.run_folders import finished_run
 from training.admin.access import Access
 from training.config.run_config import load_config
 from training.hub.publish.queue import PublishQueue
-from training.ui.base.context import Desk
-from training.ui.base.guard import Guard
 from training.ui.sections.adapter_cards import versions_html
 from training.ui.sections.form_fields import Fields
-from training.ui.sections.publish_panel import PublishPart
+from training.ui.sections.publish_panel import PublishPanel
 from training.ui.sections.start import publishing_defaults
 from training.ui.training_app import TrainingApp
 
@@ -46,22 +44,21 @@ def test_the_form_begins_with_what_space_yaml_says(settings: Settings) -> None:
 def test_a_card_publishes_its_run(settings: Settings, home: Path) -> None:
     settings = settings.model_copy(update={"home": home})
     run = finished_run(home / "runs" / "night")
-    side = TrainingApp(settings, Access(home))
-    desk = Desk(settings, Guard(side.access), side.store, side.launcher, side.watcher, lambda: None, side.keeper)
+    context = TrainingApp(settings, Access(home)).context(lambda: None)
     with gr.Blocks():
-        part = PublishPart(desk)
+        panel = PublishPanel(context)
     versions = adapter_versions(settings)
-    assert part.words(versions) == {"night-adapter": ""}, "the shipped adapter has no run to publish"
-    assert versions_html(versions, False, part.words(versions)).count('data-act="publish"') == 1
-    assert part.publish(versions, "night-adapter", " me/typed ", False, True) == "night is on its way to me/typed."
-    assert part.publish(versions, "night-adapter", "", True, False) == "night is on its way to me/from-the-file."
+    assert panel.states(versions) == {"night-adapter": ""}, "the shipped adapter has no run to publish"
+    assert versions_html(versions, False, panel.states(versions)).count('data-act="publish"') == 1
+    assert panel.publish(versions, "night-adapter", " me/typed ", False, True) == "night is on its way to me/typed."
+    assert panel.publish(versions, "night-adapter", "", True, False) == "night is on its way to me/from-the-file."
     waiting = PublishQueue(run.path).waiting()
     assert [(item.repo, item.public) for item in waiting] == [("me/typed", False), ("me/from-the-file", True)]
-    assert desk.is_busy(), "the page looks again until it is there"
-    assert "on its way to me/from-the-file" in part.words(versions)["night-adapter"]
+    assert context.is_busy(), "the page looks again until it is there"
+    assert "on its way to me/from-the-file" in panel.states(versions)["night-adapter"]
     for adapter, repo in (("../night", "me/a"), ("gone", "me/a"), ("night-adapter", "no repository")):
         with pytest.raises(UserError):
-            part.publish(versions, adapter, repo, False, False)
+            panel.publish(versions, adapter, repo, False, False)
 
 
 def test_what_the_hub_says_is_escaped(settings: Settings, home: Path) -> None:

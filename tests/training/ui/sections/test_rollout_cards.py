@@ -40,8 +40,8 @@ def test_a_completion_shows_its_rewards_reasons_and_advantage():
     cut = completion(-0.5, truncated=True, rewards={"accuracy_reward": None}, reasons={})
     html = rollouts_html([{"step": 3, "prompt": "How many?", "image": None, "completions": [cut, completion(1.25)]}])
     assert "+1.25" in html and "−0.50" in html and html.index("+1.25") < html.index("−0.50")
-    assert "format <b>1</b> <span>well formed</span>" in html and "accuracy <b>gave nothing</b>" in html
-    assert "3 tokens · cut off" in html and "0 of 1 right, 1 of 1 in the format" in html
+    assert "format <b>1</b> <span>well formed</span>" in html and "accuracy <b>none</b>" in html
+    assert "3 tokens · cut off" in html and "0 of 1 correct, 1 of 1 in the format" in html
 
 
 def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
@@ -51,7 +51,7 @@ def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
     html = rollouts_html(groups)
     prompts = re.findall(r'lt-group-prompt">(\w+)<', html)
     assert prompts == ["mixed", "flat", "old"]
-    assert html.count(" open>") == 1 and "and 2 more" in html and "nothing is learnt" in html
+    assert html.count(" open>") == 1 and "and 2 more" in html and "there is nothing to learn" in html
     assert rollouts_html(groups * 3).count("<details") == MAX_GROUPS
     assert rollouts_html([]) == NO_ROLLOUTS
 

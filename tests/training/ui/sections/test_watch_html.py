@@ -8,10 +8,11 @@ import pytest
 from inference.adapters.catalog import Version
 from inference.adapters.served import Entry, Serving
 from training.runs.diagnosis import Finding
+from training.runs.metrics import CURVES, METRICS
 from training.runs.record import STATUSES, RunRecord
-from training.runs.snapshot import CURVES, Snapshot
+from training.runs.snapshot import Snapshot
 from training.ui.sections.adapter_cards import serving_html, versions_html
-from training.ui.sections.watch_html import PLOTS, STATES, findings_html, log_html, plots_html, status_html
+from training.ui.sections.watch_html import STATES, findings_html, log_html, plots_html, status_html
 
 EVIL = "<script>alert(1)</script>"
 RECORD = RunRecord("20261122-143000-a1b2", Path("run"), "{}", asked_by=EVIL, asked_at=1e9, max_hours=2.0)
@@ -22,8 +23,8 @@ def snapshot(**values):
     return Snapshot(**known | {"seconds_left": 95.0, "hours": 0.1, "cost_dollars": None} | values)
 
 
-def test_there_are_words_for_every_status_and_a_plot_for_every_curve():
-    assert set(STATES) == set(STATUSES) and list(PLOTS) == list(CURVES)
+def test_there_are_words_for_every_status_and_a_label_for_every_curve():
+    assert set(STATES) == set(STATUSES) and all(METRICS[name].label for name in CURVES)
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -37,7 +38,7 @@ def test_every_status_says_what_it_means_or_what_to_do(status):
 def test_figures_of_a_run_carry_units_and_budgets():
     html = status_html(RECORD, snapshot())
     assert "3 of 20" in html and "about 2 min" in html and "6 min of 2 h 00 min" in html
-    assert 'aria-valuenow="3"' in html and "unknown: no price an hour was given" in html
+    assert 'aria-valuenow="3"' in html and "unknown: no price per hour was given" in html
     priced = RunRecord("a", Path("run"), "{}", dollars_per_hour=2.5, max_dollars=4.0)
     assert "$0.25 of $4.00" in status_html(priced, snapshot(cost_dollars=0.25))
     young = status_html(RECORD, snapshot(step=0, max_steps=None, seconds_left=None, hours=None))
@@ -48,8 +49,8 @@ def test_figures_of_a_run_carry_units_and_budgets():
 def test_the_diagnosis_is_told_with_its_remedy():
     html = findings_html([Finding("no signal", f"{EVIL} everywhere", "Raise it.")], 20)
     assert "No signal" in html and "Raise it." in html and "<script" not in html
-    assert "Nothing wrong" in findings_html([], 5) and "first step" in findings_html([], 0)
-    assert plots_html(snapshot(curves={"reward": [(1.0, 0.5)]})).count("No figures yet") == 5
+    assert "No problems" in findings_html([], 5) and "first step" in findings_html([], 0)
+    assert plots_html(snapshot(curves={"reward": [(1.0, 0.5)]})).count("No data yet") == 5
 
 
 def test_the_log_is_text_and_a_bar_stands_there_once():
@@ -69,7 +70,7 @@ def test_a_version_shows_its_evaluation_and_its_comparison(tmp_path):
     version = Version(EVIL, tmp_path, "run", None, run="r1", comparison=comparison)
     html = versions_html([version], can_promote=True)
     assert "94.0 % <small>90.0 to 97.0</small>" in html and "+5.0 <small>−1.0 to +11.0</small>" in html
-    assert "200 validation rows" in html and "It waits." in html and "<script" not in html
+    assert "200 validation problems" in html and "It waits." in html and "<script" not in html
     assert html.count("<button") == 1 and "<button" not in versions_html([version], can_promote=False)
 
 

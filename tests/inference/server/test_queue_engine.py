@@ -1,0 +1,93 @@
+"""The visitors' queue with a real engine: order, places, stops and errors."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import pytest
+from PIL import Image
+
+from inference.common.errors import UserError
+from inference.common.settings import DEFAULT_LIMITS
+from inference.engine.engine import Engine
+from inference.model.request import Request
+from inference.server.queue import RequestQueue
+from tests.support.serving import WAIT_SECONDS, SteeredEngine
+
+IMAGE = Image.new("RGB", (112, 112), "white")
+
+
+def rows(length: int = 8, **options: Any) -> list[Request]:
+    return [Request(IMAGE, "How many circles?", max_new_tokens=length, min_new_tokens=length, **options)]
+
+
+def test_the_line_serves_in_order_and_gives_places(engine: Engine) -> None:
+    queue = RequestQueue(lambda: cast(Engine, SteeredEngine(engine, max_num_seqs=1)))
+    queue.wait_loaded()
+    submissions = [queue.submit(rows(200)) for _ in range(3)]
+    assert [submission.ahead for submission in submissions][1:] == [1, 2] or submissions[0].wait(0)
+    submissions[1].stop()
+    assert submissions[1].wait(WAIT_SECONDS) and submissions[1].progress()[0].num_tokens == 0
+    assert submissions[2].wait(WAIT_SECONDS) and submissions[0].wait(0)
+    assert submissions[2].progress()[0].num_tokens == 200
+
+
+def test_nobody_waits_for_the_end_of_another(engine: Engine) -> None:
+    queue = RequestQueue(lambda: engine)
+    alone = engine.generate(rows(12))[0].token_ids
+    long = queue.submit(rows(1000))
+    while not long.progress()[0].num_tokens:
+        assert not long.wait(0.005)
+    others = [queue.submit(rows(12)) for _ in range(5)]
+    for submission in others:
+        assert submission.wait(WAIT_SECONDS) and submission.ahead == 0
+        completion = submission.progress()[0].completion
+        assert completion is not None and completion.token_ids == alone
+    assert not long.wait(0) and queue.is_answering and queue.num_waiting == 0
+    long.stop()
+    assert long.wait(WAIT_SECONDS)
+
+
+def test_a_pair_takes_two_slots_and_nobody_passes_it(engine: Engine) -> None:
+    queue = RequestQueue(lambda: cast(Engine, SteeredEngine(engine, max_num_seqs=2)))
+    queue.wait_loaded()
+    long = queue.submit(rows(1000))
+    while not long.progress()[0].num_tokens:
+        assert not long.wait(0.005)
+    pair, single = queue.submit(rows(4) * 2), queue.submit(rows(4))
+    assert not pair.wait(0.1) and [submission.ahead for submission in (long, pair, single)] == [0, 1, 2]
+    long.stop()
+    assert pair.wait(WAIT_SECONDS) and single.wait(WAIT_SECONDS)
+    assert [progress.num_tokens for progress in pair.progress()] == [4, 4]
+
+
+def test_stop_ends_a_decode_and_the_line_goes_on(engine: Engine) -> None:
+    queue = RequestQueue(lambda: engine)
+    submission = queue.submit(rows(1000))
+    while not submission.progress()[0].num_tokens:
+        assert not submission.wait(0.005)
+    submission.stop()
+    assert submission.wait(WAIT_SECONDS)
+    completion = submission.progress()[0].completion
+    assert completion is not None and completion.stopped and completion.num_tokens < 1000
+    assert queue.submit(rows(2)).wait(WAIT_SECONDS)
+
+
+def test_a_full_line_refuses(engine: Engine) -> None:
+    ready = threading.Event()
+    queue = RequestQueue(lambda: (ready.wait(), engine)[1], DEFAULT_LIMITS.model_copy(update={"max_waiting": 2}))
+    submissions = [queue.submit(rows()) for _ in range(3)]
+    assert submissions[0].is_loading
+    with pytest.raises(UserError, match="2 questions are waiting"):
+        queue.submit(rows())
+    ready.set()
+    assert submissions[2].wait(WAIT_SECONDS)
+
+
+def test_an_engine_that_does_not_load_is_told() -> None:
+    def load() -> Engine:
+        raise UserError("no such base")
+
+    with pytest.raises(UserError, match="no such base"):
+        RequestQueue(load).wait_loaded()
