@@ -1,6 +1,10 @@
 """Times and sums of money in words."""
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.ui.base.html import dollars, duration, moment
 
@@ -16,3 +20,11 @@ def test_durations(seconds, words):
 def test_money_and_moments():
     assert (dollars(1234.5), dollars(None)) == ("$1,234.50", None)
     assert moment(None) == moment(1e30) == "unknown" and moment(1e9).startswith("2001-09-0")
+
+
+@given(st.floats(0, 1e5))
+def test_a_duration_is_never_off_by_more_than_its_last_digit(hours: float) -> None:
+    units = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0}
+    words = duration(3600 * hours).split()
+    total = sum(float(value) * units[unit] for value, unit in zip(words[::2], words[1::2]))
+    assert math.isclose(total, hours, abs_tol=0.51 * units[words[-1]] + 1e-9)
