@@ -17,9 +17,8 @@ from pathlib import Path
 
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
-from training.config.config_changes import change_config
 from training.config.options import add_config_options, config_values
-from training.config.run_config import RunConfig, load_config
+from training.config.run_config import RunConfig, change_config, load_config
 from training.hub.publish.publisher import finish
 from training.launch.machine_lock import by_hand
 from training.pipeline.signals import Stop, StopAsked

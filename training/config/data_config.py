@@ -1,4 +1,4 @@
-"""`DataConfig`: which dataset a run reads, how it is split, and what a row may be; validated once.
+"""`DataConfig`: the dataset of a run, its splits and the limits of its rows; validated once.
 
     >>> read_data_config(dataset="owner/name", split="train[:5%]").slice
     Slice(name='train', start=None, stop=5, percent=True)
@@ -22,7 +22,7 @@ from inference.common.validation import explain
 
 STARTER = "starter"
 COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind")
-"""What a row may have; the first three it must have."""
+"""The columns of a row; the first three are required."""
 REQUIRED = COLUMNS[:3]
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SPLIT = re.compile(r"(?P<name>\w+(?:\.\w+)*)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
@@ -31,7 +31,7 @@ _NOT_FOR_STARTER = ("revision", "subset", "split", "test_split", "validation_spl
 
 @dataclass(frozen=True)
 class Slice:
-    """A split's name and which of its rows, as in `train[:5%]`, with the meaning and rounding of `datasets`."""
+    """A split and a range of its rows, as in `train[:5%]`, with the meaning and rounding of `datasets`."""
 
     name: str
     start: int | None = None
@@ -40,7 +40,7 @@ class Slice:
 
     @classmethod
     def parse(cls, text: str) -> Slice:
-        """Read `name`, `name[a:b]` or `name[a%:b%]`; raises `ValueError` with the remedy."""
+        """Reads `name`, `name[a:b]` or `name[a%:b%]`; raises `ValueError` with the remedy."""
         match = _SPLIT.fullmatch(text.replace(" ", ""))
         if match is None:
             raise ValueError(f"{text!r} is not a split; write train, train[:200], train[100:200] or train[:5%]")
@@ -49,17 +49,17 @@ class Slice:
         if len(percents) > 1:
             raise ValueError(f"{text!r} mixes rows and percent; write train[100:200] or train[:5%]")
         start, stop = (int(end.rstrip("%")) if end else None for end in ends)
-        found = cls(match["name"], start, stop, True in percents)
-        if found.percent and any(end is not None and abs(end) > 100 for end in (start, stop)):
+        parsed = cls(match["name"], start, stop, True in percents)
+        if parsed.percent and any(end is not None and abs(end) > 100 for end in (start, stop)):
             raise ValueError(f"{text!r} asks for more than 100 %; write for example train[:5%]")
-        return found
+        return parsed
 
     @property
     def is_whole(self) -> bool:
         return self.start is None and self.stop is None
 
     def positions(self, num_rows: int) -> range:
-        """The rows it takes of a split of `num_rows`; percents are rounded to the closest row."""
+        """The indices of its rows in a split of `num_rows`; percents are rounded to the nearest row."""
 
         def row(end: int | None, default: int) -> int:
             if end is None:
@@ -72,7 +72,7 @@ class Slice:
 
 
 class DataConfig(BaseModel):
-    """Where the rows come from, how they are split, and what is dropped."""
+    """The dataset, its splits, and the limits beyond which a row is dropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,12 +87,14 @@ class DataConfig(BaseModel):
     test_split: str | None = Field(None, description="take the test rows from this split instead of cutting them off")
     validation_split: str | None = Field(None, description="take the validation rows from this split")
     test_share: float = Field(0.2, ge=0, lt=1, description="share of the split's rows that becomes test")
-    test_rows: int | None = Field(None, ge=0, description="so many test rows, instead of a share (starter: 200)")
-    train_rows: int | None = Field(None, ge=1, description="at most so many train rows (starter: exactly, 1,000)")
+    test_rows: int | None = Field(None, ge=0, description="number of test rows, instead of a share (starter: 200)")
+    train_rows: int | None = Field(None, ge=1, description="train rows at most (starter: exactly, 1,000)")
     validation_rows: int = Field(
-        0, ge=0, description="rows for choosing; from outside the slice, or out of train where the split is whole"
+        0,
+        ge=0,
+        description="rows to choose a checkpoint by: outside the slice, or out of train if there is none",
     )
-    seed: int = Field(42, ge=0, lt=2**32, description="of the shuffle that splits, and of the starter problems")
+    seed: int = Field(42, ge=0, lt=2**32, description="seed of the split's shuffle, and of the starter problems")
     columns: dict[str, str] = Field(
         default_factory=dict, description="our column names to the dataset's: {problem: question, solution: answer}"
     )
@@ -123,25 +125,27 @@ class DataConfig(BaseModel):
     def _maps_known_columns(cls, value: dict[str, str]) -> dict[str, str]:
         unknown = sorted(set(value) - set(COLUMNS))
         if unknown:
-            raise ValueError(f"{', '.join(unknown)} is no column of a row; map some of {', '.join(COLUMNS)}")
+            raise ValueError(f"{', '.join(unknown)} is not a column of a row; map some of {', '.join(COLUMNS)}")
         if empty := [ours for ours, theirs in value.items() if not theirs.strip()]:
             raise ValueError(f"the column for {empty[0]} has no name; write {{{empty[0]}: its_name}}, or leave it out")
         return value
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        given = self.model_fields_set
-        share_given = "test_share" in given and self.test_share != type(self).model_fields["test_share"].default
-        if share_given and self.test_rows is not None:
+        present = self.model_fields_set
+        is_share_set = "test_share" in present and self.test_share != type(self).model_fields["test_share"].default
+        if is_share_set and self.test_rows is not None:
             raise ValueError(f"test_share {self.test_share} and test_rows {self.test_rows} are both set; keep one")
-        if share_given and self.test_split is not None:
+        if is_share_set and self.test_split is not None:
             raise ValueError(f"test_split {self.test_split} and test_share {self.test_share} are both set; keep one")
         if self.validation_split is not None and not self.validation_rows:
             raise ValueError(f"validation_split is {self.validation_split}, validation_rows 0; ask for at least 1 row")
         for name in ("test_split", "validation_split"):
             if (other := getattr(self, name)) is not None and Slice.parse(other) == self.slice:
-                raise ValueError(f"{name} is {other}, which is what train is cut from; name another split or slice")
-        wrong = [name for name in _NOT_FOR_STARTER if name in given and getattr(self, name) not in (None, {}, "train")]
+                raise ValueError(f"{name} is {other}, the same as split; name another split or slice")
+        wrong = [
+            name for name in _NOT_FOR_STARTER if name in present and getattr(self, name) not in (None, {}, "train")
+        ]
         if self.is_starter and wrong:
             raise ValueError(f"the starter problems have no {wrong[0]}; leave it out, or name another dataset")
         if not self.is_hub and not self.is_starter and (self.revision or self.subset):
@@ -151,12 +155,12 @@ class DataConfig(BaseModel):
 
     @property
     def slice(self) -> Slice:
-        """What `split` says."""
+        """`split`, parsed."""
         return Slice.parse(self.split)
 
     @property
     def has_test_rows(self) -> bool:
-        """Whether any rows are kept for the report."""
+        """True if the report has test rows."""
         if self.test_rows is not None:
             return self.test_rows > 0
         return self.is_starter or self.test_split is not None or self.test_share > 0
@@ -168,17 +172,17 @@ class DataConfig(BaseModel):
     @property
     def is_hub(self) -> bool:
         """True for a Hub id; a path that exists here wins over an id of the same form."""
-        return self.place == "hub"
+        return self.source_kind == "hub"
 
     @property
-    def place(self) -> Literal["starter", "hub", "local"]:
-        """Where the dataset is looked for; a revision makes it a dataset of the Hub, whatever lies here."""
+    def source_kind(self) -> Literal["starter", "hub", "local"]:
+        """The kind of the dataset's source; one with a revision is on the Hub, whatever path exists here."""
         if self.is_starter:
             return "starter"
         if self.revision and is_hub_name(self.dataset):
             return "hub"
-        here = Path(self.dataset).expanduser().exists()
-        return "local" if here or not is_hub_name(self.dataset) else "hub"
+        exists_here = Path(self.dataset).expanduser().exists()
+        return "local" if exists_here or not is_hub_name(self.dataset) else "hub"
 
 
 RECIPE_DATA: dict[str, Any] = {

@@ -3,7 +3,7 @@
     >>> option("learning_rate"), option("data.split"), option("data.seed")
     ('--learning-rate', '--split', '--data-seed')
 
-Those of the data go by their own names; only a name that the run has too (`seed`) is told apart by `data-`.
+Data settings have their own names; only a name that the run has too (`seed`) gets `data-` before it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig
 
 _PREFIX = "data_"
-"""Of the names under which the settings of the data stand in parsed arguments."""
+"""Begins the names of the data settings in parsed arguments."""
 
 
 def option(setting: str) -> str:
-    """The option of a setting, which is named as in a file: `learning_rate`, `data.split`."""
+    """The option of a setting that a file calls, for example, `learning_rate` or `data.split`."""
     name = setting.removeprefix("data.")
     if name != setting and name in RunConfig.model_fields:
         name = _PREFIX + name
@@ -31,7 +31,7 @@ def option(setting: str) -> str:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """`--profile`, `--config FILE`, and each setting; what is not given is left to the profile."""
+    """Adds `--profile`, `--config FILE`, and one option for each setting; the profile gives the rest."""
     parser.add_argument("--profile", choices=sorted(PROFILES), help="the settings to start from (starter)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings that change the profile's")
     for name, field in RunConfig.model_fields.items():
@@ -41,30 +41,30 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_options(parser: argparse.ArgumentParser, title: str) -> None:
-    """One option for each setting of the data."""
+    """Adds one option for each data setting."""
     group = parser.add_argument_group(title)
     for name, field in DataConfig.model_fields.items():
         _add(group, option(f"data.{name}"), _PREFIX + name, field)
 
 
 def config_values(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given, as `load_config` takes them."""
+    """The settings on the command line, as `load_config` takes them."""
     values: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    for name, given in vars(args).items():
-        if given is None:
+    for name, text in vars(args).items():
+        if text is None:
             continue
         if name.removeprefix(_PREFIX) in DataConfig.model_fields and name.startswith(_PREFIX):
-            data[name.removeprefix(_PREFIX)] = _value(f"data.{name.removeprefix(_PREFIX)}", given)
+            data[name.removeprefix(_PREFIX)] = _value(f"data.{name.removeprefix(_PREFIX)}", text)
         elif name in RunConfig.model_fields and name not in ("profile", "data"):
-            values[name] = _value(name, given)
+            values[name] = _value(name, text)
     return values | ({"data": data} if data else {})
 
 
 def data_values(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of the data that were given, as `read_data_config` takes them; other options are left out."""
-    given = {name: value for name, value in vars(args).items() if name.startswith(_PREFIX)}
-    return config_values(argparse.Namespace(**given)).get("data", {})
+    """The data settings on the command line, as `read_data_config` takes them."""
+    chosen = {name: value for name, value in vars(args).items() if name.startswith(_PREFIX)}
+    return config_values(argparse.Namespace(**chosen)).get("data", {})
 
 
 def _add(parser: Any, name: str, destination: str, field: Any) -> None:
@@ -77,15 +77,15 @@ def _add(parser: Any, name: str, destination: str, field: Any) -> None:
     )
 
 
-def _value(setting: str, given: str) -> Any:
-    """Lists and mappings are in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; `none` takes a profile's value
-    away; the rest is checked later."""
+def _value(setting: str, text: str) -> Any:
+    """A list or mapping is written in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; `none` removes a profile's
+    value; everything else is validated later."""
     is_list = setting in ("lora_modules", "report_to")
-    if given.strip() == "none":
+    if text.strip() == "none":
         return () if is_list else None
-    if not given.strip().startswith(("[", "{")):
-        return (given,) if is_list else given
+    if not text.strip().startswith(("[", "{")):
+        return (text,) if is_list else text
     try:
-        return yaml.safe_load(given)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{option(setting)} is {given!r}, which is not a list or a mapping: {error}") from None
+        raise UserError(f"{option(setting)} is {text!r}, which is not a list or a mapping: {error}") from None

@@ -1,4 +1,4 @@
-"""The named profiles: what a run is where nothing else is said."""
+"""The named profiles: the values of a run that nobody sets otherwise."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ PROFILES: dict[str, dict[str, Any]] = {
         "choose_checkpoint": True,
     },
 }
-"""Values that differ from `RunConfig`'s defaults. `recipe` is the cookbook's exactly; `a100` is for one 80 GB card."""
+"""Values other than `RunConfig`'s defaults. `recipe` is exactly the cookbook's; `a100` is for one GPU of 80 GB."""

@@ -3,8 +3,8 @@
     >>> load_config("a100", {"max_steps": 200}).num_generations
     8
 
-A configuration is a profile, then a YAML file, then single values, each going before the last. The page, the command
-line and a remote job start runs through it. Standard library, pydantic and YAML only.
+A profile gives the values, a YAML file changes some of them, and single values change those again. Page, command line
+and Job start runs through it. Standard library, pydantic and YAML only.
 """
 
 from __future__ import annotations
@@ -25,24 +25,35 @@ from inference.common.validation import explain
 from training.config.data_config import STARTER, DataConfig, read_data_config
 from training.config.profiles import PROFILES
 
-REPORTERS = ("tensorboard", "trackio", "wandb")
+CHANGEABLE = (
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "keep_checkpoints",
+    "save_steps",
+    "report_to",
+    "max_hours",
+    "publish_to",
+    "publish_every_minutes",
+    "publish_public",
+)
+"""Settings that may change when a run is resumed: they change neither what a step samples nor what it learns."""
+PINNED = ("base_revision", "data.revision")
+"""Settings that a run resolves to a commit when it begins; a later `None` means that commit."""
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class RunConfig(BaseModel):
-    """One GRPO run. The defaults are the profile `starter`, which is what `make train` runs."""
+    """One GRPO run. The defaults are those of the profile `starter`, which `make train` runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON, which keeps it, has neither
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has neither
 
-    profile: str = Field("starter", description="the profile that the other values started from")
+    profile: str = Field("starter", description="the profile that gave the other values")
     base: str = Field("starter", description="local folder or Hub id of the base; `starter` is the shipped one")
     base_revision: str | None = Field(None, description="branch, tag or commit of a base on the Hub")
-    start_adapter: str | None = Field(
-        None, description="folder of an adapter to train on from; a fresh LoRA if not given"
-    )
-    data: DataConfig = Field(default_factory=lambda: read_data_config(), description="where the problems come from")
+    start_adapter: str | None = Field(None, description="folder of an adapter to continue from; without it a new LoRA")
+    data: DataConfig = Field(default_factory=lambda: read_data_config(), description="the dataset")
 
-    max_steps: int = Field(0, ge=0, description="optimizer steps; 0 runs `num_epochs` instead")
+    max_steps: int = Field(0, ge=0, description="optimizer steps; 0 trains for `num_epochs` instead")
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
     prompts_per_step: int = Field(8, ge=1, le=65_536, description="different prompts in a step")
     num_generations: int = Field(8, ge=2, le=65_536, description="completions of one prompt (the size of a group)")
@@ -71,10 +82,10 @@ class RunConfig(BaseModel):
     )
     skip_zero_signal: bool = Field(True, description="leave completions with advantage 0 out of the loss's passes")
     resample_rounds: int = Field(
-        0, ge=0, le=8, description="how often groups without signal are replaced by new prompts, at most, in a step"
+        0, ge=0, le=8, description="rounds in a step that replace groups without signal by new prompts, at most"
     )
     curriculum: str | None = Field(
-        None, description="JSON of `audit --with-model`: train from high pass rates to low, leaving out 0 and 1"
+        None, description="JSON of `audit --with-model`: trains from high pass rates to low, without 0 and 1"
     )
 
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
@@ -85,21 +96,21 @@ class RunConfig(BaseModel):
     save_steps: int = Field(25, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
-        ("tensorboard",), description="where live figures go, besides the run folder"
+        ("tensorboard",), description="trackers that get the live metrics, besides the run folder"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seeds order, sampling and LoRA weights")
     eval_rows: int = Field(480, ge=0, description="test rows for the evaluation at the end; 0 skips it")
     choose_checkpoint: bool = Field(
-        False, description="at the end take the checkpoint that is best on the validation rows, not the last"
+        False, description="takes the checkpoint that is best on the validation rows, not the last one"
     )
     max_hours: float | None = Field(
         None, gt=0, description="hours of training over all starts; stops at a checkpoint before"
     )
     publish_to: str | None = Field(
-        None, description="Hub repository owner/name that the adapter goes to, during training and at its end"
+        None, description="Hub repository owner/name for the adapter, during training and at its end"
     )
     publish_every_minutes: float = Field(
-        30.0, ge=0, le=10_000, description="minutes between checkpoints that go to publish_to; 0 sends each of them"
+        30.0, ge=0, le=10_000, description="minutes between checkpoints that are published; 0 publishes each"
     )
     publish_public: bool = Field(False, description="make a new repository publish_to public, not private")
 
@@ -162,51 +173,77 @@ def load_config(
 
     Raises `UserError` that names the value, what is wrong with it, and what to give instead.
     """
-    written = _read_yaml(file) if file else {}
+    from_file = _read_yaml(file) if file else {}
     values = dict(values or {})
-    name = profile or values.get("profile") or written.get("profile") or "starter"
+    name = profile or values.get("profile") or from_file.get("profile") or "starter"
     if name not in PROFILES:
         raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
     merged: dict[str, Any] = {}
-    for layer in (PROFILES[name], written, values):
+    for layer in (PROFILES[name], from_file, values):
         data = _mapping(layer.get("data", {}))
         before = merged.get("data", {})
         if data.get("dataset", STARTER) != STARTER and before.get("dataset", STARTER) == STARTER:
-            before = {}  # how many starter problems there are means nothing for another dataset
+            before = {}  # the number of starter problems means nothing for another dataset
         merged |= {**layer, "data": {**before, **data}}
     return check_config(merged | {"profile": name}, file)
 
 
 def check_config(values: dict[str, Any], file: Path | None = None) -> RunConfig:
-    """The configuration of these values (`data` is a mapping), its paths made whole; raises `UserError`."""
+    """The configuration of these values (`data` is a mapping), its paths absolute; raises `UserError`."""
     try:
-        return RunConfig(**_with_whole_paths(values))
+        return RunConfig(**_with_absolute_paths(values))
     except ValidationError as error:
         raise UserError(f"{file}: {explain(error, RunConfig)}" if file else explain(error, RunConfig)) from None
 
 
-def _with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Paths from the root on, so that a run can be resumed from another folder than it was started in."""
+def change_config(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """`config` with some values changed (`data` may be partial), validated anew; raises `UserError`."""
+    data = config.data.model_dump() | dict(values.get("data", {}))
+    return check_config(config.model_dump() | dict(values) | {"data": data})
+
+
+def differences(stored: RunConfig, other: RunConfig) -> dict[str, str]:
+    """The differences of two configurations by the setting's name, as `name: stored, not other`.
+
+    >>> before = load_config("starter")
+    >>> differences(before, change_config(before, {"micro_batch_size": 8}))
+    {'micro_batch_size': 'micro_batch_size: 64, not 8'}
+    """
+    one, two = (_flat(config.model_dump(mode="json")) for config in (stored, other))
+    names = [name for name in one | two if one.get(name) != two.get(name)]
+    differing = [name for name in names if name not in PINNED or two.get(name) is not None]
+    return {name: f"{name}: {one.get(name)!r}, not {two.get(name)!r}" for name in differing}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Makes paths absolute, so that a run can be resumed from another working directory."""
     data = values["data"]
-    found = dict(values)
+    result = dict(values)
     for name in ("start_adapter", "curriculum"):
         if isinstance(values.get(name), str):
-            found[name] = os.path.abspath(Path(values[name]).expanduser())
+            result[name] = os.path.abspath(Path(values[name]).expanduser())
     base, dataset = values.get("base"), data.get("dataset")
     if isinstance(base, str) and base != STARTER and not values.get("base_revision"):
-        found["base"] = _whole_path(base)
+        result["base"] = _absolute(base)
     if isinstance(dataset, str) and dataset.strip() != STARTER and not data.get("revision"):
-        found["data"] = data | {"dataset": _whole_path(dataset.strip())}
-    return found
+        result["data"] = data | {"dataset": _absolute(dataset.strip())}
+    return result
 
 
-def _whole_path(name: str) -> str:
-    """Of a path that is there, all of it; of anything else, such as a Hub id, what was given."""
+def _absolute(name: str) -> str:
+    """The absolute path of something that exists; anything else, such as a Hub id, unchanged."""
     path = Path(name).expanduser()
     return os.path.abspath(path) if path.exists() else name
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: object) -> dict[str, Any]:
     if isinstance(value, DataConfig):
         return value.model_dump(exclude_unset=True)
     if not isinstance(value, Mapping):
@@ -216,11 +253,11 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"the configuration {file} cannot be read ({error.strerror}); give a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"the configuration {file} is not YAML: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(f"the configuration {file} is not a list of `name: value` lines")
-    return found
+    return content

@@ -48,11 +48,11 @@ def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None
 
     `commit` is that of a dataset of the Hub, where it has been looked up already.
     """
-    if config.place == "local":
+    if config.source_kind == "local":
         from training.data.local_source import LocalSource
 
         return LocalSource(Path(config.dataset).expanduser(), splits)
-    if config.place == "hub":
+    if config.source_kind == "hub":
         from training.data.hub_source import HubSource
 
         return HubSource(config, splits, commit)

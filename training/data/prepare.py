@@ -135,7 +135,7 @@ def _write(config: DataConfig, source: Source, allotment: Allotment, folder: Pat
         raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
     kept = {role: [place for place in allotment.places[role] if place in index] for role in ROLES}
     dropped += _drop_leaks(kept, digests)
-    name = Path(config.dataset).name if config.place == "local" else config.dataset  # a path means nothing elsewhere
+    name = Path(config.dataset).name if config.source_kind == "local" else config.dataset  # a path means nothing elsewhere
     about = {"dataset": name, "revision": source.revision, "allotted": allotment.sizes}
     roles = {role: [index[place] for place in places] for role, places in kept.items()}
     state = {"about": about, "roles": roles, "dropped": Dropped(dropped).to_json()}

@@ -79,7 +79,7 @@ def load_held_out(
         raise UserError(f"{data.dataset} has no {role} rows as it is split; give {option}, or another --role")
     if num_rows is not None and num_rows < len(rows):
         rows = rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))
-    name = Path(data.dataset).name if data.place == "local" else data.dataset
+    name = Path(data.dataset).name if data.source_kind == "local" else data.dataset
     about = {"dataset": name, "revision": splits.about["revision"], "split": data.split, "role": role}
     return HeldOut(rows, about, {"most frequent train answer of its kind": frequent_baseline(splits.train, rows)})
 

@@ -1,6 +1,6 @@
 """One run, from its checks to its adapter.
 
-Doors: `run` (the whole of it) and `signals` (how a process is asked to stop). The rest are its stages: `preflight` opens
-the inputs, `pinned_inputs` compares them with an earlier start's, `recorder` writes each step, `budget` counts the hours,
-`publishing` sends checkpoints to the Hub.
+Doors: `run` (all stages) and `signals` (how a process is asked to stop). `preflight` opens the inputs, `pinned_inputs`
+compares them with those of an earlier start, `recorder` writes each step, `budget` counts the hours, `publishing` sends
+checkpoints to the Hub.
 """

@@ -3,8 +3,8 @@
     inputs = check_run(load_config("starter"))      # or a `UserError`, the cheapest to find first
     splits = inputs.load_rows()
 
-The dataset and the base are looked up once: the Hub's branches and tags become commits, and a dataset on this machine is
-opened. The run goes on with what was opened here.
+The dataset and the base are looked up once: branches and tags of the Hub become commits, and a dataset on this machine
+is opened. The run goes on with these.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class StopAsked(BaseException):
-    """The run was asked to stop. Like `KeyboardInterrupt` not an `Exception`, so that nothing takes it for a failure."""
+    """The run was asked to stop. No `Exception`, as `KeyboardInterrupt`, so that nothing takes it for a failure."""
 
 
 class Stop:

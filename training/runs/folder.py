@@ -34,8 +34,7 @@ from typing import Any, Literal
 
 from inference.common.errors import UserError
 from inference.common.files import Timeout, append_line, exclusive, read_lines, sync_folder, write_json, write_whole
-from training.config.config_changes import CHANGEABLE, differences
-from training.config.run_config import RunConfig
+from training.config.run_config import CHANGEABLE, RunConfig, differences
 from training.runs.provenance import changed_versions, versions_here
 
 MARKER = "complete.json"

@@ -20,7 +20,7 @@ from training.config.run_config import RunConfig
         (RunConfig, {"data": {"test_rows": 1, "test_share": 0.5}}, "data: test_share 0.5 and test_rows 1 are both set"),
         (RunConfig, {"rewards": {}}, "no reward has a weight above 0"),
         (RunConfig, {"rewards": 3}, "rewards is 3: write it as {name: value, name: value}"),
-        (DataConfig, {"columns": {"frage": "x"}}, "columns: frage is no column of a row"),
+        (DataConfig, {"columns": {"frage": "x"}}, "columns: frage is not a column of a row"),
         (RunConfig, {"base": ["x" * 9999]}, "base is ['xxx"),
     ],
 )

@@ -24,11 +24,11 @@ REFUSED = [
     ({"test_share": 1.0}, "test_share is 1.0: Input should be less than 1"),
     ({"test_share": 0.3, "test_rows": 10}, "test_share 0.3 and test_rows 10 are both set; keep one"),
     ({"dataset": "a/b", "test_share": 0.3, "test_split": "test"}, "test_split test and test_share 0.3 are both set"),
-    ({"dataset": "a/b", "test_split": "train"}, "test_split is train, which is what train is cut from"),
+    ({"dataset": "a/b", "test_split": "train"}, "test_split is train, the same as split"),
     ({"dataset": "a/b", "validation_split": "dev"}, "validation_rows 0; ask for at least 1 row"),
     ({"train_rows": 0}, "train_rows is 0"),
     ({"seed": -1}, "seed is -1"),
-    ({"columns": {"picture": "img"}}, "picture is no column of a row; map some of image, problem, solution"),
+    ({"columns": {"picture": "img"}}, "picture is not a column of a row; map some of image, problem, solution"),
     ({"columns": {"image": " "}}, "the column for image has no name"),
     ({"max_pixels": 100}, "max_pixels is 100"),
     ({"max_prompt_tokens": 3}, "max_prompt_tokens is 3"),
@@ -49,7 +49,7 @@ def test_wrong_settings_are_refused_with_the_remedy(values: dict, message: str) 
 
 def test_the_recipes_data() -> None:
     config = read_data_config(**RECIPE_DATA)
-    assert (config.place, config.slice) == ("hub", Slice("train", None, 5, True))
+    assert (config.source_kind, config.slice) == ("hub", Slice("train", None, 5, True))
     assert len(config.slice.positions(7_689)) == 384
     assert (config.test_share, config.seed, config.validation_rows) == (0.2, 42, 200)
 
@@ -58,7 +58,7 @@ def test_where_a_dataset_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)
     places = {"starter": "starter", "owner/name": "local", "owner/other": "hub", "x.jsonl": "local", "/a/b": "local"}
-    assert {name: DataConfig(dataset=name).place for name in places} == places
+    assert {name: DataConfig(dataset=name).source_kind for name in places} == places
 
 
 def test_it_is_frozen_and_survives_json() -> None:

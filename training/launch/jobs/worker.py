@@ -148,7 +148,7 @@ def _restored(run_id: str, state: Path, home: Path, step: int) -> None:
 
 def _pinned(asked: RunConfig, stored: RunConfig) -> RunConfig:
     """The configuration as it stands in the copy, where the commits are pinned, with what may change of it."""
-    from training.config.config_changes import CHANGEABLE
+    from training.config.run_config import CHANGEABLE
 
     return stored.model_copy(update={name: getattr(asked, name) for name in CHANGEABLE if hasattr(asked, name)})
 
