@@ -1,4 +1,4 @@
-"""An audit as one HTML page that needs nothing else: tables, findings, and rows to look at.
+"""An audit as one self-contained HTML page: tables, findings, and example rows.
 
 A dataset's text is hostile: all of it is escaped, control and direction marks are taken out, pictures are embedded as
 small JPEGs, and the page's own policy lets no script run and nothing be fetched.
@@ -6,31 +6,28 @@ small JPEGs, and the page's own policy lets no script run and nothing be fetched
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from inference.common.html import escape
+from inference.prompt.image import thumbnail_uri
 from training.audit.report import AuditReport, Example, percent, tables
 from training.data.clean_row import REASONS
 
 MAX_TEXT_CHARS = 2_000
 """Longer text is cut."""
 MAX_ROWS = 50
-"""Dropped rows and unverified golds that are listed one by one."""
-THUMBNAIL_SIDE = 320
+"""Dropped rows, and unverified golds, in each list."""
+THUMBNAIL_PIXELS = 320
 """Pixels of an embedded picture's longer side."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
 _STYLE = Path(__file__).with_name("audit_page.css")
 
 
 def render_page(report: AuditReport) -> str:
     """The whole page."""
+    unverified = [[gold.row_id, gold.gold[:300], gold.rule] for gold in report.unverified]
+    dropped = [[f"{drop.role}: {drop.place}", drop.reason, drop.detail] for drop in report.dropped.rows]
     name = escape(str(report.about["dataset"]), 200)
     body = "\n".join(
         [
@@ -40,8 +37,8 @@ def render_page(report: AuditReport) -> str:
             _findings(report),
             _tables(report),
             _examples(report.examples),
-            _listing("Golds that cannot be verified", ["row", "gold", "rule of the grader"], _unverified(report)),
-            _listing("Dropped rows", ["row", "reason", "detail"], _dropped(report)),
+            _listing("Golds that cannot be verified", ["row", "gold", "rule of the grader"], unverified),
+            _listing("Dropped rows", ["row", "reason", "detail"], dropped),
             "<footer>Made by <code>python -m training audit</code>. It holds rows of the dataset, whose licence goes "
             "with them.</footer>",
             "</main>",
@@ -55,25 +52,6 @@ def render_page(report: AuditReport) -> str:
         f"<title>Audit of {name}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
-
-
-def escape(text: str, limit: int = MAX_TEXT_CHARS) -> str:
-    """Text of a dataset, safe inside an element and inside a quoted attribute.
-
-    >>> escape("<b onclick='x'>")
-    '&lt;b onclick=&#x27;x&#x27;&gt;'
-    """
-    shown = _UNWANTED.sub("", text[:limit])
-    return html.escape(shown) + (f" … ({len(text):,} characters)" if len(text) > limit else "")
-
-
-def thumbnail(image: Image.Image) -> str:
-    """The picture as a data address, small."""
-    small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _about(report: AuditReport) -> str:
@@ -91,14 +69,14 @@ def _tiles(report: AuditReport) -> str:
     if report.prompts:
         tiles["prompt tokens, median"] = f"{report.prompts['prompt'].median:,}"
     if report.rollouts:
-        tiles["base pass rate"] = percent(report.rollouts.pass_rate)
-        tiles["groups without signal"] = percent(report.rollouts.zero_std.value, 0)
+        tiles["correct (strict), base"] = percent(report.rollouts.pass_rate)
+        tiles["nothing to learn from"] = percent(report.rollouts.zero_std.value, 0)
     return "<dl class=tiles>" + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in tiles.items()) + "</dl>"
 
 
 def _findings(report: AuditReport) -> str:
-    found = "".join(f"<li>{escape(finding)}</li>" for finding in report.findings())
-    return f'<ul class=findings aria-label="Findings">{found}</ul>' if found else ""
+    items = "".join(f"<li>{escape(finding)}</li>" for finding in report.findings())
+    return f'<ul class=findings aria-label="Findings">{items}</ul>' if items else ""
 
 
 def _tables(report: AuditReport) -> str:
@@ -133,7 +111,7 @@ def _card(example: Example) -> str:
     tokens = f" · {example.prompt_tokens:,} tokens" if example.prompt_tokens is not None else ""
     width, height = example.image.size
     return (
-        f'<article><img src="{thumbnail(example.image)}" alt="Picture of row {escape(example.row_id, 100)}">'
+        f'<article><img src="{thumbnail_uri(example.image, THUMBNAIL_PIXELS)}" alt="Picture of row {escape(example.row_id, 100)}">'
         f"<p class=text dir=auto tabindex=0>{escape(example.problem)}</p>"
         f"<p class=gold>Gold: <b><bdi>{escape(example.gold, 300)}</bdi></b></p>"
         f"<p class=small>{escape(example.role)} · {escape(example.rule)} · {width} × {height}{tokens}<br>"
@@ -146,11 +124,3 @@ def _listing(title: str, headings: Sequence[str], cells: Sequence[Sequence[str]]
         return ""
     more = f"<p class=small>The first {MAX_ROWS} of {len(cells):,}.</p>" if len(cells) > MAX_ROWS else ""
     return f"<h2>{escape(title)}</h2>{_table(title, headings, cells[:MAX_ROWS])}{more}"
-
-
-def _unverified(report: AuditReport) -> list[list[str]]:
-    return [[gold.row_id, gold.gold[:300], gold.rule] for gold in report.unverified]
-
-
-def _dropped(report: AuditReport) -> list[list[str]]:
-    return [[f"{drop.role}: {drop.place}", drop.reason, drop.detail] for drop in report.dropped.rows]

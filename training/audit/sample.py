@@ -1,24 +1,37 @@
-"""What the base makes of a sample of the problems that a planned run is to be trained on."""
+"""Completions of the base for a sample of a dataset's problems, and what a planned run would take.
+
+    rollouts = sample_rollouts(engine, rows, plan)
+    projection = project(rollouts, plan, read_measured_run(folder))
+
+A projection uses step times that were measured on this hardware under the same conditions; without them the time is
+unknown, and the reason says why.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference.model.request import Request
+from training.evaluation.report import Outcome
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import judge
 from training.evaluation.statistics import Estimate, share
-from training.runs.estimate import Step, plain_base
+from training.runs.estimate import MeasuredSteps, Step, plain_base
 from training.runs.provenance import hardware_name
+
+if TYPE_CHECKING:  # both load torch
+    from datasets import Dataset
+
+    from inference.engine.engine import Engine
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The run that is thought of."""
+    """The planned run."""
 
     num_generations: int
     prompts_per_step: int
@@ -32,7 +45,7 @@ class Plan:
 
     @property
     def step(self) -> Step:
-        """One of its steps."""
+        """The conditions of one of its steps, which its time depends on."""
         completions = self.num_generations * self.prompts_per_step
         sizes = self.max_completion_length, self.max_pixels
         return Step(plain_base(self.base), completions, *sizes, self.gradient_checkpointing, self.num_gpus)
@@ -45,21 +58,21 @@ class Rollouts:
     num_prompts: int
     num_generations: int
     pass_rate: float
-    """Share of completions that are right with the answer in its tags."""
+    """Share of completions that are correct (strict): the answer is in its tags."""
     lenient_rate: float
-    """Share that is right by the last answer stated."""
+    """Share that is correct (lenient): the last answer stated counts."""
     format_rate: float
     truncated_rate: float
     mean_tokens: float
     zero_std: Estimate
-    """Share of groups in which all completions got the same format and accuracy: no signal, whatever the weights."""
+    """Share of groups whose completions all got the same format and accuracy rewards: there is nothing to learn."""
     always_right: float
-    """Share of groups in which every completion was right."""
+    """Share of groups in which every completion was correct."""
     never_right: float
     seconds: float
     hardware: str
     pass_rates: dict[str, float] = field(default_factory=dict)
-    """Share of right completions by row id, which a curriculum orders the rows by."""
+    """Share of correct completions by row id; a curriculum orders the rows by it."""
 
     @property
     def completions_per_second(self) -> float:
@@ -74,8 +87,8 @@ class Rollouts:
 
 
 def sample_rollouts(
-    engine: Any,
-    rows: Any,
+    engine: Engine,
+    rows: Dataset,
     plan: Plan,
     *,
     temperature: float = 1.0,
@@ -85,14 +98,14 @@ def sample_rollouts(
 ) -> Rollouts:
     """Complete each of `rows` (columns `image`, `problem`, `solution`) `num_generations` times with the base.
 
-    `progress` is told how many more completions are done.
+    `progress` is called with the number of completions that each batch adds.
     """
-    per_batch = max(1, batch_size // plan.num_generations)
-    graded: list[tuple[bool, bool, bool, bool, int]] = []
+    prompts_per_batch = max(1, batch_size // plan.num_generations)
+    outcomes: list[Outcome] = []
     started = time.perf_counter()
-    for first in range(0, len(rows), per_batch):
-        batch = rows[first : first + per_batch]
-        asked = [
+    for first in range(0, len(rows), prompts_per_batch):
+        batch = rows[first : first + prompts_per_batch]
+        requests = [
             Request(
                 image=image.convert("RGB"),
                 question=problem,
@@ -103,35 +116,72 @@ def sample_rollouts(
             for i, (image, problem) in enumerate(zip(batch["image"], batch["problem"]))
             for generation in range(plan.num_generations)
         ]
-        completions = engine.generate(asked)
+        completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
-        kept = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in completions]
-        outcomes = judge(solutions, kept, is_direct=False)
-        graded += [(o.strict, o.lenient, o.well_formed, o.truncated, o.num_tokens) for o in outcomes]
+        outcomes += judge(solutions, completions, is_direct=False)
         if progress:
-            progress(len(asked))
+            progress(len(requests))
+    seconds = time.perf_counter() - started
     names = rows["row_id"] if "row_id" in rows.column_names else [str(i) for i in range(len(rows))]
-    return _summary(graded, plan.num_generations, time.perf_counter() - started, list(names))
-
-
-def _summary(
-    graded: Sequence[tuple[bool, bool, bool, bool, int]], size: int, seconds: float, names: Sequence[str]
-) -> Rollouts:
-    groups = [graded[i : i + size] for i in range(0, len(graded), size)]
-    strict, lenient, form, truncated, tokens = zip(*graded)
-    rights = [sum(rollout[0] for rollout in group) for group in groups]
+    size = plan.num_generations
+    groups = [outcomes[i : i + size] for i in range(0, len(outcomes), size)]
+    num_correct = [sum(outcome.strict for outcome in group) for group in groups]
     return Rollouts(
         num_prompts=len(groups),
         num_generations=size,
-        pass_rate=statistics.fmean(strict),
-        lenient_rate=statistics.fmean(lenient),
-        format_rate=statistics.fmean(form),
-        truncated_rate=statistics.fmean(truncated),
-        mean_tokens=statistics.fmean(tokens),
-        zero_std=share([len({(rollout[0], rollout[2]) for rollout in group}) == 1 for group in groups]),
-        always_right=rights.count(size) / len(groups),
-        never_right=rights.count(0) / len(groups),
+        pass_rate=statistics.fmean(outcome.strict for outcome in outcomes),
+        lenient_rate=statistics.fmean(outcome.lenient for outcome in outcomes),
+        format_rate=statistics.fmean(outcome.well_formed for outcome in outcomes),
+        truncated_rate=statistics.fmean(outcome.truncated for outcome in outcomes),
+        mean_tokens=statistics.fmean(outcome.num_tokens for outcome in outcomes),
+        zero_std=share([len({(outcome.strict, outcome.well_formed) for outcome in group}) == 1 for group in groups]),
+        always_right=num_correct.count(size) / len(groups),
+        never_right=num_correct.count(0) / len(groups),
         seconds=seconds,
         hardware=hardware_name(),
-        pass_rates={name: round(right / size, 4) for name, right in zip(names, rights, strict=True)},
+        pass_rates={name: round(num / size, 4) for name, num in zip(names, num_correct, strict=True)},
     )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Time and price of the planned run."""
+
+    generation_seconds: float
+    """Seconds for the completions of one step, measured here; a whole step takes longer."""
+    step_seconds: float | None
+    reason: str
+    """The source of the step's time, or why it is unknown."""
+    num_steps: int
+    hours: float | None
+    dollars: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; an unknown value is the word `unknown`."""
+        return {name: "unknown" if value is None else value for name, value in asdict(self).items()}
+
+
+def project(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps | None) -> Projection:
+    """The projection, from steps measured on this hardware under the same conditions; else the time is unknown."""
+    step_seconds: float | None = None
+    if measured is None:
+        reason = "no run of this kind was measured here; name one with --measured-run"
+    elif differing := _differences(rollouts, plan, measured):
+        reason = "; ".join(differing)
+    else:
+        step_seconds = measured.seconds
+        reason = f"median of {measured.num_steps} measured steps on {measured.hardware}"
+    hours = None if step_seconds is None else step_seconds * plan.num_steps / 3600
+    dollars = None if hours is None or plan.dollars_per_hour is None else hours * plan.dollars_per_hour
+    generation = plan.step.completions / rollouts.completions_per_second
+    return Projection(generation, step_seconds, reason, plan.num_steps, hours, dollars)
+
+
+def _differences(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps) -> list[str]:
+    """The conditions in which the measured steps differ from the planned ones."""
+    hardware = f"the measured run was on {measured.hardware}, and this is {rollouts.hardware}"
+    return [hardware] * (measured.hardware != rollouts.hardware) + [
+        f"the measured steps had {name} {before}, the planned ones have {planned}"
+        for name, planned in asdict(plan.step).items()
+        if (before := getattr(measured.step, name)) != planned
+    ]

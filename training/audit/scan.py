@@ -1,11 +1,11 @@
-"""Looks at every row of a dataset: golds, sizes, repeated rows and leaks."""
+"""Measures every row of a dataset: golds, sizes, repeated rows and leaks."""
 
 from __future__ import annotations
 
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from training.evaluation.statistics import share
 from training.grading.grader import gold_answer, grade_many
 
 MAX_GOLD_CHARS = 500
-"""Of an unverified gold, so much is kept."""
+"""Characters of an unverified gold in the report."""
 BATCH_ROWS = 256
-"""Golds that are graded together."""
+"""Golds graded in one batch."""
 _LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
 """A gold that is a choice's letter, as in `B`, `(b)` or `Option B`."""
+Row = dict[str, Any]
+"""The columns of a prepared row, without its picture."""
 Golds = dict[int, tuple[str, bool, str]]
-"""For each row its gold, whether the grader finds it equal to itself, and the rule that decided."""
+"""By row: its gold, whether the grader finds it equal to itself, and the rule that decided."""
 
 
 def audit(
@@ -39,7 +41,10 @@ def audit(
     home: Path | None = None,
     progress: bool = False,
 ) -> AuditReport:
-    """Look at every row of `config`; with a `processor` also at the size of prompts."""
+    """Measure every row of the dataset; with a `processor` also the size of prompts.
+
+    Raises `UserError` if the dataset cannot be read or no row is left.
+    """
     prepared = prepare_rows(config, home=home, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
         prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress)
@@ -72,38 +77,30 @@ def audit(
     )
 
 
-def _grade_golds(rows: dict[int, dict[str, Any]], progress: bool) -> Golds:
-    """Each row's gold, whether the reward would find it right if a completion gave it, and by which rule."""
-    found: Golds = {}
+def _grade_golds(rows: Mapping[int, Row], progress: bool) -> Golds:
+    """Each row's gold, whether the reward counts it as correct if a completion gives it, and by which rule."""
+    graded: Golds = {}
     indices = list(rows)
     with tqdm(total=len(rows), desc="grading golds", unit="row", disable=not progress, dynamic_ncols=True) as bar:
         for first in range(0, len(indices), BATCH_ROWS):
             batch = indices[first : first + BATCH_ROWS]
             golds = [gold_answer(rows[index]["solution"]) for index in batch]
-            said = [f"<think>…</think><answer>{gold}</answer>" for gold in golds]
-            grades = grade_many([(rows[index]["solution"], text) for index, text in zip(batch, said)])
-            found |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
+            completions = [f"<think>…</think><answer>{gold}</answer>" for gold in golds]
+            grades = grade_many([(rows[index]["solution"], text) for index, text in zip(batch, completions)])
+            graded |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
             bar.update(len(batch))
-    return found
+    return graded
 
 
-def _picture_sizes(rows: dict[int, dict[str, Any]]) -> dict[str, Spread]:
-    numbers = {
-        "width": [row["width"] for row in rows.values()],
-        "height": [row["height"] for row in rows.values()],
-        "pixels": [row["width"] * row["height"] for row in rows.values()],
-        "original pixels": [row["original_pixels"] for row in rows.values()],
-    }
-    return {name: Spread.of(values) for name, values in numbers.items()}
+def _picture_sizes(rows: Mapping[int, Row]) -> dict[str, Spread]:
+    spreads = {name: Spread.of([row[name] for row in rows.values()]) for name in ("width", "height")}
+    spreads["pixels"] = Spread.of([row["width"] * row["height"] for row in rows.values()])
+    return spreads | {"original pixels": Spread.of([row["original_pixels"] for row in rows.values()])}
 
 
-def _prompt_sizes(prompts: dict[int, PromptSize]) -> dict[str, Spread]:
-    numbers = {
-        "text": [size.text for size in prompts.values()],
-        "picture": [size.image for size in prompts.values()],
-        "prompt": [size.total for size in prompts.values()],
-    }
-    return {name: Spread.of(values) for name, values in numbers.items()}
+def _prompt_sizes(prompts: Mapping[int, PromptSize]) -> dict[str, Spread]:
+    parts = {"text": "text", "picture": "image", "prompt": "total"}
+    return {name: Spread.of([getattr(size, part) for size in prompts.values()]) for name, part in parts.items()}
 
 
 def _letters(golds: Golds) -> dict[str, int]:
@@ -111,18 +108,18 @@ def _letters(golds: Golds) -> dict[str, int]:
     return dict(sorted(letters.items()))
 
 
-def _duplicates(prepared: Prepared, rows: dict[int, dict[str, Any]]) -> dict[str, int]:
+def _duplicates(prepared: Prepared, rows: Mapping[int, Row]) -> dict[str, int]:
     digests = {role: [rows[i]["row_digest"] for i in prepared.roles[role]] for role in ROLES}
-    return {role: len(found) - len(set(found)) for role, found in digests.items()}
+    return {role: len(own) - len(set(own)) for role, own in digests.items()}
 
 
-def _shared_pictures(prepared: Prepared, rows: dict[int, dict[str, Any]]) -> int:
+def _shared_pictures(prepared: Prepared, rows: Mapping[int, Row]) -> int:
     apart = {rows[i]["picture_digest"] for role in ("validation", "test") for i in prepared.roles[role]}
     return sum(rows[i]["picture_digest"] in apart for i in prepared.roles["train"])
 
 
 def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:
-    """`num` rows to look at, one for each rule of the grader in turn: golds of different kinds."""
+    """`num` rows, one for each rule of the grader in turn, so that golds of all kinds are shown."""
     by_rule: dict[str, list[tuple[str, int]]] = {}
     places = [(role, index) for role in ROLES for index in prepared.roles[role]]
     random.Random(f"examples-{seed}").shuffle(places)

@@ -18,9 +18,8 @@ from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.settings import base_source
-from training.audit.audit_projection import project
 from training.audit.page import render_page
-from training.audit.sample import Plan, sample_rollouts
+from training.audit.sample import Plan, project, sample_rollouts
 from training.audit.scan import audit
 from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values
