@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: every measurement as one table. It wants an otherwise idle machine.
+"""`python -m tests.benchmarks`: every measurement as a line of one table, printed as it comes, on an idle machine.
 
 python -m tests.benchmarks grading grpo      # some of the parts
 python -m tests.benchmarks grpo --rounds 2   # a quick look
@@ -26,7 +26,7 @@ import trl
 from transformers.utils import logging
 
 from tests.benchmarks import engine, grading, grpo, page, roofline, shapes, skipping
-from tests.benchmarks.table import Measurement, table
+from tests.benchmarks.table import HEAD, Measurement, line
 
 ELSEWHERE = ("page", "grading")
 """Parts whose work is done by other processes."""
@@ -72,20 +72,23 @@ def main() -> None:
     datasets.disable_progress_bars()
     warnings.simplefilter("ignore", FutureWarning)
     busy = os.getloadavg()[0]
-    measurements: list[Measurement] = []
     shape = options.shape or "starter"
     arguments: dict[str, tuple[Any, ...]] = {"roofline": (shape,), "grpo": (shape, options.rounds, options.length)}
-    for part in options.parts or PARTS:
-        started = time.perf_counter()
-        measurements += PARTS[part](*arguments.get(part, ()))
-        print(f"{part}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    print(HEAD, flush=True)
+    try:
+        for part in options.parts or PARTS:
+            started = time.perf_counter()
+            for measurement in PARTS[part](*arguments.get(part, ())):
+                print(line(measurement), flush=True)
+            print(f"{part}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("stopped; the lines above are whole measurements", file=sys.stderr)
     print(
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, load {busy:.1f} before and "
+        f"\n{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, load {busy:.1f} before and "
         f"{os.getloadavg()[0]:.1f} after; Python {platform.python_version()}, torch {torch.__version__}, "
         f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}, "
-        f"transformers {transformers.__version__}, TRL {trl.__version__}{'; CPU seconds' if options.cpu_time else ''}\n"
+        f"transformers {transformers.__version__}, TRL {trl.__version__}{'; CPU seconds' if options.cpu_time else ''}"
     )
-    print(table(measurements))
 
 
 if __name__ == "__main__":

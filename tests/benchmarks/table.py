@@ -43,13 +43,12 @@ def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def table(measurements: Sequence[Measurement]) -> str:
-    """Markdown, with the columns aligned."""
-    lines = [("measured", "value", "goal", "note"), *((m.name, m.value, m.goal, m.note) for m in measurements)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in lines]
-    rule = " | ".join("-" * width for width in widths)
-    return "\n".join(f"| {line} |" for line in (cells[0], rule, *cells[1:]))
+HEAD = "| measured | value | goal | note |\n| --- | --- | --- | --- |"
+
+
+def line(measurement: Measurement) -> str:
+    """A row of the table in Markdown, under `HEAD`."""
+    return f"| {measurement.name} | {measurement.value} | {measurement.goal} | {measurement.note} |"
 
 
 def _timed(action: Callable[[], object]) -> float:
