@@ -76,9 +76,10 @@ def main(folder: Path) -> None:
         tokenizer = trainer.processing_class.tokenizer
         texts = [completion(n) for n in range(first, first + len(prompts))]
         ids = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]
-        trainer.scored = trainer.policy.prompts(prompts, trainer.pictures)
-        prompt_ids = [list(prompt.ids) for prompt in trainer.scored]
-        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": trainer.pictures}
+        batch = trainer._rollouts
+        batch.prompts = trainer.policy.prompts(prompts, batch.pictures)
+        prompt_ids = [list(prompt.ids) for prompt in batch.prompts]
+        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": batch.pictures}
 
     trainer.rollout_func = given
     trainer.train()

@@ -44,6 +44,16 @@ class RolloutPrompt:
     """Features that a loss can be computed with: ordinary tensors without gradient."""
 
 
+@dataclass
+class Rollouts:
+    """What one batch is generated from, a picture for each row (B), and the prompts that come of it."""
+
+    pictures: list[Image.Image]
+    round_number: int
+    """How often the step's groups without a signal were sampled anew."""
+    prompts: list[RolloutPrompt] = field(default_factory=list)
+
+
 class PolicyEngine:
     """An engine beside a PEFT model that stands on the same base weights and adds the same LoRA matrices."""
 
@@ -61,10 +71,10 @@ class PolicyEngine:
         prompts = iter(
             self._prompt(messages[i], image, picture) for i, image, picture in zip(firsts, rgb, self._encode(rgb))
         )
-        made: list[RolloutPrompt] = []
+        by_row: list[RolloutPrompt] = []
         for i in range(len(messages)):
-            made.append(next(prompts) if i in set(firsts) else made[-1])
-        return made
+            by_row.append(next(prompts) if i in set(firsts) else by_row[-1])
+        return by_row
 
     def generate(
         self,
@@ -161,27 +171,6 @@ def live_adapter(model: PeftModel) -> Adapter:
 def _with_whole(factors: Factors, weight: torch.Tensor) -> Factors:
     whole = torch.addmm(weight.detach(), factors.b.t(), factors.a.t(), alpha=factors.scaling)  # (out, in)
     return replace(factors, merged=whole)
-
-
-def roll_out(conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
-    """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
-
-    The pictures go along as the column `image` of the reward functions.
-    """
-    prompts = trainer.policy.prompts(conversations, trainer.pictures)
-    first = trainer.accelerator.process_index * len(prompts)
-    step, round_number = trainer.state.global_step, trainer.round_number
-    completions = trainer.policy.generate(
-        prompts,
-        [rollout_seed(trainer.args.seed, step, round_number, first + i) for i in range(len(prompts))],
-        max_new_tokens=trainer.max_completion_length,
-        min_new_tokens=trainer.generation_kwargs.get("min_new_tokens", 0),
-        temperature=trainer.temperature,
-        top_p=trainer.top_p,
-    )
-    trainer.scored = prompts
-    ids = [list(prompt.ids) for prompt in prompts]
-    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": trainer.pictures}
 
 
 def rollout_seed(run_seed: int, step: int, round_number: int, row: int) -> int:

@@ -29,7 +29,7 @@ from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tow
 from training.grpo.metrics import TokenMeans
 from training.grpo.micro_batches import arrange, replace_groups, select_rows
 from training.grpo.prompts import decode_pictures, prompts
-from training.grpo.rollout_engine import PolicyEngine, RolloutPrompt, roll_out, share_weights
+from training.grpo.rollout_engine import PolicyEngine, Rollouts, rollout_seed, share_weights
 from training.grpo.rollout_log import RolloutWriter
 from training.runs.folder import RunFolder
 
@@ -46,7 +46,7 @@ class RunTrainer(GRPOTrainer):
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
-            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, roll_out))
+            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, self._roll_out))
         self.args: Any
         self.model: Any
         self.train_dataset: Any
@@ -60,8 +60,8 @@ class RunTrainer(GRPOTrainer):
             use_grouped_queries(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
-        self.scored: list[RolloutPrompt] = []
-        """The prompts of the rows that TRL is working on; empty where it works on its own."""
+        self._rollouts = Rollouts([], 0)
+        """The batch that is being generated: TRL's own log-probabilities of a reference are asked for without it."""
 
     def _make_policy(self, twin: Any) -> PolicyEngine | None:
         is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
@@ -97,18 +97,39 @@ class RunTrainer(GRPOTrainer):
         rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
+    def _roll_out(self, conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
+
+        The pictures go along as the column `image` of the reward functions.
+        """
+        assert self.policy is not None
+        batch = self._rollouts
+        batch.prompts = self.policy.prompts(conversations, batch.pictures)
+        first = self.accelerator.process_index * len(batch.prompts)
+        step = self.state.global_step
+        completions = self.policy.generate(
+            batch.prompts,
+            [rollout_seed(self.args.seed, step, batch.round_number, first + i) for i in range(len(batch.prompts))],
+            max_new_tokens=self.args.max_completion_length,
+            min_new_tokens=self.generation_kwargs.get("min_new_tokens", 0),
+            temperature=self.temperature,
+            top_p=self.top_p,
+        )
+        ids = [list(prompt.ids) for prompt in batch.prompts]
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": batch.pictures}
+
     def _generate_and_record(self, inputs: list[dict[str, Any]], round_number: int) -> dict[str, Any]:
         rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
         if self.policy is None:
             output = super()._generate_and_score_completions(rows)
         else:
-            self.round_number, self.pictures = round_number, [row.pop("image") for row in rows]
             # Without pictures TRL neither processes them again nor gives them to the model; `roll_out` hands them on
-            # to the reward functions, and `_get_per_token_logps_and_entropies` their features to the model.
+            # to the reward functions, and `_loss_of` their features to the model.
+            self._rollouts = Rollouts([row.pop("image") for row in rows], round_number)
             output = super()._generate_and_score_completions(rows)
-            output["rollout_prompts"] = self.scored
-            kept: Any = self._logs["images"]
-            kept.extend(gather_object([[picture] for picture in self.pictures]))
+            output["rollout_prompts"] = self._rollouts.prompts
+            images: Any = self._logs["images"]
+            images.extend(gather_object([[picture] for picture in self._rollouts.pictures]))
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
@@ -138,7 +159,7 @@ class RunTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
-        pictures = [prompt.picture for prompt in self.scored]
+        pictures = [prompt.picture for prompt in kwargs.get("pixel_values") or self._rollouts.prompts]
         size = batch_size or len(input_ids)
         with self.accelerator.autocast():
             parts = [
@@ -174,7 +195,8 @@ class RunTrainer(GRPOTrainer):
         return self._loss_of(model, part) * scale
 
     def _loss_of(self, model, inputs):
-        self.scored = inputs.get("rollout_prompts", [])
+        if "rollout_prompts" in inputs:  # TRL hands `pixel_values` on to the log-probabilities as they are
+            inputs = inputs | {"pixel_values": inputs["rollout_prompts"]}
         if self.model.training:
             self.token_means.add(inputs["completion_mask"])
         return super()._compute_loss(model, inputs)
