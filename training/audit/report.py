@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from training.audit.sample import Projection, Rollouts
-from training.data.dropped import Dropped
+from training.data.clean_row import Dropped
 from training.data.splits import ROLES
 from training.evaluation.statistics import Estimate
 from training.runs.metrics import METRICS

@@ -14,9 +14,8 @@ from tqdm import tqdm
 from inference.common.errors import UserError
 from training.audit.report import AuditReport, Example, Gold, Spread
 from training.config.data_config import DataConfig
-from training.data.dataset import drop_long_prompts, prepare_rows
+from training.data.dataset import PromptSize, PromptSizer, drop_long_prompts, prepare_rows
 from training.data.prepare import Prepared
-from training.data.prompt_tokens import PromptSize, PromptSizer
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
 from training.grading.grader import gold_answer, grade_many

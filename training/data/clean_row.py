@@ -1,4 +1,4 @@
-"""One raw row becomes a clean one, or a refusal that says why. The cells of a dataset are as hostile as uploads.
+"""Cleans one row of a dataset, or refuses it with a reason. The cells of a dataset are as hostile as uploads.
 
     >>> raw = {"image": Image.new("RGB", (28, 28)), "problem": "How many?", "solution": 3}
     >>> clean_row(raw, None, DEFAULT_LIMITS).solution
@@ -16,8 +16,9 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from inference.prompt.image import load_image
 from training.grading.grader import gold_answer
 
 MAX_PROBLEM_CHARS = 20_000
-"""A longer problem is not read, whatever the token limit."""
+"""A longer problem is refused, whatever the token limit."""
 MAX_SOLUTION_CHARS = 100_000
 MAX_PATH_CHARS = 1_024
 REASONS = {
@@ -48,7 +49,7 @@ REASONS = {
     "also in test": "the same picture and problem are in test: a leak, dropped here",
     "also in validation": "the same picture and problem are in validation: a leak, dropped here",
 }
-"""Why a row is dropped: each reason with what it means."""
+"""The reasons for dropping a row, with their meaning."""
 
 _ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
@@ -56,7 +57,7 @@ _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Refusal(Exception):
-    """A row that is dropped: one of `REASONS`, and what exactly it was about."""
+    """The reason, one of `REASONS`, why a row is dropped, and a detail."""
 
     reason: str
     detail: str = ""
@@ -64,7 +65,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class CleanRow:
-    """A row that can be trained on, its picture encoded."""
+    """A row for training, its picture encoded."""
 
     picture: bytes
     """PNG or JPEG: RGB, upright, within the limits."""
@@ -73,17 +74,67 @@ class CleanRow:
     original_pixels: int
     """Before it was scaled."""
     picture_digest: str
-    """Of the decoded pixels: equal for equal pictures, however they were encoded (32 hexadecimal digits)."""
+    """Digest of the decoded pixels: equal for equal pictures, whatever their file format (32 hexadecimal digits)."""
     row_digest: str
-    """Of the decoded pixels and the problem as `normalised`."""
+    """Digest of the decoded pixels and the `normalised` problem."""
     problem: str
     solution: str
     extras: dict[str, str | None]
-    """`original_question`, `original_answer` and `kind` as text, where the dataset has them."""
+    """`original_question`, `original_answer` and `kind` as text, if the dataset has them."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A row that was left out."""
+
+    role: str
+    """`train`, `validation` or `test`: the split it was meant for."""
+    place: str
+    """Its split and position, as in `train[17]`."""
+    reason: str
+    """One of `REASONS`."""
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.reason in REASONS, self.reason
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The rows that were left out of a dataset.
+
+    >>> print(Dropped([Drop("train", "train[3]", "no gold", "empty")]))
+    dropped 1 row: 1 no gold (train)
+    """
+
+    rows: Sequence[Drop] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "dropped no row"
+        roles = {reason: sorted({d.role for d in self.rows if d.reason == reason}) for reason in self.counts()}
+        parts = [f"{num} {reason} ({', '.join(roles[reason])})" for reason, num in self.counts().items()]
+        return f"dropped {len(self.rows)} row{'s' if len(self.rows) > 1 else ''}: {'; '.join(parts)}"
+
+    def counts(self, role: str | None = None) -> dict[str, int]:
+        """Number of rows by reason, the most frequent first; of one role, or of all."""
+        counted = Counter(drop.reason for drop in self.rows if role in (None, drop.role))
+        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+    def with_more(self, more: Sequence[Drop]) -> Dropped:
+        """These rows and others."""
+        return Dropped([*self.rows, *more])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rows as plain data."""
+        return [asdict(drop) for drop in self.rows]
 
 
 def clean_row(raw: Mapping[str, Any], root: Path | None, limits: Limits = DEFAULT_LIMITS) -> CleanRow:
-    """Check and clean one row. `root` is the only folder its picture may be read from; `None` allows no path.
+    """Checks and cleans one row. `root` is the only folder its picture may be read from; `None` allows no path.
 
     Raises `Refusal`.
     """
@@ -108,14 +159,14 @@ def normalised(problem: str) -> str:
 
 
 def read_picture(cell: Any, root: Path | None, limits: Limits) -> bytes | Image.Image:
-    """The picture of a cell: bytes, a path under `root`, a data URI, or `{"bytes": …, "path": …}` with one of them."""
+    """The picture in a cell: bytes, a path under `root`, a data URI, or `{"bytes": …, "path": …}` with one of them."""
     if isinstance(cell, list | tuple):
         if len(cell) > 1:
             raise Refusal("several pictures", f"{len(cell)} pictures")
         cell = cell[0] if cell else None
     if isinstance(cell, Mapping):
-        held = cell.get("bytes")
-        cell = _from_base64(held) if isinstance(held, str) else held if held else cell.get("path")
+        data = cell.get("bytes")
+        cell = _from_base64(data) if isinstance(data, str) else data or cell.get("path")
     if cell is None or cell == "":
         raise Refusal("picture missing", "the cell is empty")
     if isinstance(cell, bytes | Image.Image):
@@ -169,21 +220,21 @@ def _decode(source: bytes | Image.Image, limits: Limits) -> Image.Image:
 
 
 def _header(data: bytes) -> Image.Image:
-    """An image that was decoded once already, opened again without decoding."""
+    """The image opened without decoding; it was decoded before."""
     return Image.open(io.BytesIO(data))
 
 
 def _encode(image: Image.Image, data: bytes | None) -> bytes:
-    """`data` itself where it decodes to just this picture; else PNG, or JPEG at quality 95 where it came as one."""
-    came_as = None
+    """`data` itself if it decodes to exactly this picture; else PNG, or JPEG at quality 95 if it was a JPEG."""
+    file_format = None
     if data is not None:
         header = _header(data)
-        came_as = header.format
+        file_format = header.format
         plain = header.mode == "RGB" and header.size == image.size and not header.has_transparency_data
-        if plain and came_as in ("PNG", "JPEG") and header.getexif().get(0x0112, 1) == 1:
+        if plain and file_format in ("PNG", "JPEG") and header.getexif().get(0x0112, 1) == 1:
             return data
     buffer = io.BytesIO()
-    if came_as == "JPEG":
+    if file_format == "JPEG":
         image.save(buffer, "JPEG", quality=95, subsampling=0)
     else:
         image.save(buffer, "PNG", compress_level=3)
@@ -200,7 +251,7 @@ def _problem(cell: Any) -> str:
 
 
 def _solution(cell: Any) -> str:
-    """The solution as text; a number is text too (`24`), a truth value or a list is not."""
+    """The solution as text. A number is accepted (`24`); a truth value or a list is not."""
     if (
         isinstance(cell, bool)
         or not isinstance(cell, str | int | float)
@@ -225,13 +276,13 @@ def _number_text(cell: str | int | float) -> str:
 
 
 def _extra(cell: Any) -> str | None:
-    """A cell for tables and display; what is not text or a number is left out."""
+    """A cell as text for display; `None` if it is neither text nor a number."""
     is_plain = isinstance(cell, str | int | float) and not isinstance(cell, bool)
     return _text(_number_text(cell))[:MAX_PROBLEM_CHARS] if is_plain else None
 
 
 def _text(text: str) -> str:
-    """Without null characters and halves of surrogate pairs, which neither Arrow nor a tokenizer takes."""
+    """The text without null characters and halves of surrogate pairs, which Arrow and tokenizers refuse."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 

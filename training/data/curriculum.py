@@ -1,4 +1,4 @@
-"""A curriculum by measured difficulty: rows that the base sometimes solves, the easiest first.
+"""Orders rows by measured difficulty: those that the base sometimes solves, the easiest first.
 
 The pass rates are those of `python -m training audit --with-model --output FILE`. A row that the base always or never
 solves gives every completion of its group the same reward, so there is nothing to learn from it yet.
@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def order_by_difficulty(rows: Any, file: Path) -> Any:
-    """`rows` (a `datasets.Dataset` with `row_id`) by falling pass rate, then those not measured, in their order.
 
-    Rows with a pass rate of 0 or 1 are left out. Raises `UserError` where the file has no pass rates of these rows.
+def order_by_difficulty(rows: Dataset, file: Path) -> Dataset:
+    """`rows` (with `row_id`) by falling pass rate, then those without one, in their order.
+
+    Rows with a pass rate of 0 or 1 are left out. Raises `UserError` if the file has no pass rates of these rows.
     """
     rates = read_pass_rates(file)
-    places = [(rates.get(row_id), place) for place, row_id in enumerate(rows["row_id"])]
-    measured = [(rate, place) for rate, place in places if rate is not None]
+    all_rates = [(rates.get(row_id), index) for index, row_id in enumerate(rows["row_id"])]
+    measured = [(rate, index) for rate, index in all_rates if rate is not None]
     if not measured:
         raise UserError(
             f"the curriculum {file} has pass rates of {len(rates)} rows, none of which is a train row of this run; "
             "audit the same dataset with the same settings, or leave curriculum out"
         )
-    useful = sorted(((rate, place) for rate, place in measured if 0 < rate < 1), key=lambda pair: (-pair[0], pair[1]))
-    order = [place for _, place in useful] + [place for rate, place in places if rate is None]
+    useful = sorted(((rate, index) for rate, index in measured if 0 < rate < 1), key=lambda pair: (-pair[0], pair[1]))
+    order = [index for _, index in useful] + [index for rate, index in all_rates if rate is None]
     if not order:
         raise UserError(
             f"by the curriculum {file} the base always or never solves each of the {len(measured)} train rows: "
@@ -37,10 +40,10 @@ def order_by_difficulty(rows: Any, file: Path) -> Any:
 
 
 def read_pass_rates(file: Path) -> dict[str, float]:
-    """Pass rate by row id, from an audit's JSON."""
+    """Pass rates by row id, from an audit's JSON. Raises `UserError` if there are none."""
     try:
-        found = json.loads(file.expanduser().read_text(encoding="utf-8"))["rollouts"]["pass_rates"]
-        return {str(row_id): float(rate) for row_id, rate in found.items()}
+        rates = json.loads(file.expanduser().read_text(encoding="utf-8"))["rollouts"]["pass_rates"]
+        return {str(row_id): float(rate) for row_id, rate in rates.items()}
     except OSError as error:
         raise UserError(f"the curriculum {file} cannot be read ({error.strerror}); name an audit's JSON") from None
     except (ValueError, KeyError, TypeError, AttributeError):

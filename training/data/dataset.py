@@ -1,4 +1,4 @@
-"""Any dataset to rows `image`, `problem`, `solution`: cleaned, split and filtered, what was dropped counted.
+"""Loads any dataset as clean rows `image`, `problem`, `solution`, split and filtered, and counts the dropped rows.
 
     >>> splits = load_rows(read_data_config(train_rows=8, test_rows=2))
     >>> splits.train.column_names[:3]
@@ -6,8 +6,8 @@
 
 Train, validation and test share no picture with the same problem: equality is of the decoded pixels (after scaling to
 `max_pixels`) and of the problem in one case, Unicode form and spacing. It is exact, so a picture that was compressed
-anew or cropped passes for another one; a perceptual hash would catch it, and would also take different drawings of
-one textbook figure for equal.
+again or cropped counts as another one; a perceptual hash would catch it, but would also confuse different drawings of
+one textbook figure.
 """
 
 from __future__ import annotations
@@ -17,31 +17,36 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from PIL import Image
 from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
+from inference.model.tokenizer import chat_markers
+from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.config.data_config import DataConfig
-from training.data.dropped import Drop, Dropped
+from training.data.clean_row import Drop, Dropped
 from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
-from training.data.prompt_tokens import PromptSizer
 from training.data.source import Source
 from training.data.splits import ROLES, allot, splits_to_open
+
+_PROBE_SIDE = 224
+"""Side, in pixels, of the picture with which the count is calibrated."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of a run. Pictures are RGB and decoded when a row is looked at, from a memory-mapped file."""
+    """The rows of a run. Pictures are RGB and are decoded on access, from a memory-mapped file."""
 
     train: Dataset
     validation: Dataset
-    """For choosing: which checkpoint, promote or not."""
+    """For decisions: which checkpoint to keep, and whether to promote it."""
     test: Dataset
     """For the report only."""
     dropped: Dropped
     about: dict[str, Any]
-    """`dataset`, `revision` (the commit of a Hub dataset), and the rows that each role was allotted and kept."""
+    """`dataset`, `revision` (the commit of a Hub dataset), and the numbers of rows allotted to and kept in each split."""
 
 
 def load_rows(
@@ -52,11 +57,12 @@ def load_rows(
     home: Path | None = None,
     progress: bool = False,
 ) -> Splits:
-    """The rows that `config` names, as `datasets.Dataset`s with the columns `image`, `problem`, `solution`, `row_id`,
-    and `original_question`, `original_answer` and `kind` where the dataset has them.
+    """The rows that `config` names, with the columns `image`, `problem`, `solution`, `row_id`, and `original_question`,
+    `original_answer` and `kind` if the dataset has them.
 
-    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset where it is open already,
-    and `home` is LOOKTHINK_HOME unless given. Raises `UserError` for a dataset that cannot be read, and where no train row is left.
+    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset if it is
+    open already; `home` is LOOKTHINK_HOME unless given. Raises `UserError` if the dataset cannot be read or no train
+    row is left.
     """
     prepared = prepare_rows(config, source=source, home=home, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
@@ -71,14 +77,14 @@ def load_rows(
 def prepare_rows(
     config: DataConfig, *, source: Source | None = None, home: Path | None = None, progress: bool = False
 ) -> Prepared:
-    """The rows with what is known of each, before the limit on prompts: what the audit looks at."""
+    """The rows with their `FACTS`, before the limit on prompts; the audit uses them."""
     source = source or open_source(config, splits_to_open(config))
     allotment = allot(config, source.sizes)
     return prepare(config, source, allotment, home or load_settings().home, progress)
 
 
 def drop_long_prompts(prepared: Prepared, processor: Any, max_tokens: int, progress: bool = False) -> Prepared:
-    """`prepared` less the rows whose prompt takes more than `max_tokens` with this processor."""
+    """`prepared` without the rows whose prompt takes more than `max_tokens` with this processor."""
     sizer = PromptSizer(processor)
     facts = prepared.rows.remove_columns("image").select_columns(["problem", "width", "height", "row_id"])
     used = {index for indices in prepared.roles.values() for index in indices}
@@ -99,3 +105,79 @@ def drop_long_prompts(prepared: Prepared, processor: Any, max_tokens: int, progr
     ]
     roles = {role: [i for i in indices if i not in long] for role, indices in prepared.roles.items()}
     return Prepared(prepared.rows, roles, prepared.dropped.with_more(drops), prepared.about)
+
+
+@dataclass(frozen=True)
+class PromptSize:
+    """Number of tokens of one prompt."""
+
+    text: int
+    """Tokens of the chat template, the system prompt and the problem."""
+    image: int
+    """Tokens of the picture, including separators between its tiles."""
+
+    @property
+    def total(self) -> int:
+        return self.text + self.image
+
+
+class PromptSizer:
+    """Counts the tokens of prompts as a processor would, without decoding a picture.
+
+        sizer = PromptSizer(AutoProcessor.from_pretrained("inference/starter"))
+        sizer.measure("How many circles?", width=448, height=448).total
+
+    It works for every family whose processor can tell the number of a picture's tokens from its size.
+    """
+
+    def __init__(self, processor: Any, system_prompt: str | None = THINK_PROMPT) -> None:
+        """Calls the processor once, on a blank picture. Raises `UserError` for a processor that cannot count."""
+        self._processor = processor
+        self._is_tiled = hasattr(getattr(processor, "image_processor", None), "max_image_size")
+        if not self._can_count():
+            raise UserError(
+                f"A {type(processor).__name__} cannot tell how many tokens a picture takes; leave "
+                "max_prompt_tokens out, or choose a base of another family."
+            )
+        self._system_prompt = system_prompt
+        self._markers = chat_markers(processor.tokenizer)
+        self._by_size: dict[tuple[int, int], int] = {}
+        self._around = 0
+        """Tokens that the processor adds to text and picture; negative if it removes a placeholder."""
+        probe = self.measure("?", _PROBE_SIDE, _PROBE_SIDE)
+        image = Image.new("RGB", (_PROBE_SIDE, _PROBE_SIDE))
+        ids = processor(text=[self._text("?")], images=[[image]], return_tensors="np")["input_ids"]
+        self._around = len(ids[0]) - probe.total
+
+    def measure(self, problem: str, width: int, height: int) -> PromptSize:
+        """The tokens of a training prompt with a picture of `width` x `height` pixels."""
+        ids = self._processor.tokenizer(self._text(problem), add_special_tokens=False)["input_ids"]
+        return PromptSize(len(ids) + self._around, self._image_tokens(width, height))
+
+    def _text(self, problem: str) -> str:
+        messages = build_messages(neutralise(problem, self._markers), self._system_prompt)
+        return self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _can_count(self) -> bool:
+        """True if `_image_tokens` is correct for this processor.
+
+        For tiled pictures (SmolVLM) it is if the longest edge is a whole number of tiles, as in published models.
+        """
+        if not self._is_tiled:
+            return hasattr(self._processor, "_get_num_multimodal_tokens")
+        images = self._processor.image_processor
+        return not images.size["longest_edge"] % images.max_image_size["longest_edge"]
+
+    def _image_tokens(self, width: int, height: int) -> int:
+        if (width, height) not in self._by_size:
+            count = self._count_tiled if self._is_tiled else self._count_patches
+            self._by_size[width, height] = count(width, height)
+        return self._by_size[width, height]
+
+    def _count_patches(self, width: int, height: int) -> int:
+        return self._processor._get_num_multimodal_tokens(image_sizes=[(height, width)])["num_image_tokens"][0]
+
+    def _count_tiled(self, width: int, height: int) -> int:
+        _, rows, columns = self._processor.image_processor.get_number_of_image_patches(height, width, {})
+        placeholder = self._processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0)
+        return len(self._processor.tokenizer(placeholder, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""Rows of a Hub dataset, at one commit: what is read is pinned even when the name of a branch was given.
+"""Rows of a Hub dataset, at one commit, even if a branch was named.
 
 Loaded by `datasets` from plain data files; pictures stay undecoded. No code of a repository ever runs, no pickle is
 opened, and nothing outside the repository is fetched.
@@ -18,20 +18,21 @@ import yaml
 from huggingface_hub import errors as hub_errors
 
 from inference.common.errors import UserError
+from inference.common.hub_errors import HubUnreachable, read_error, reason
 from training.config.data_config import DataConfig
 from training.data.source import RawRow, cells_of, no_such_split
 
 FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
-"""Builders of `datasets` that read plain data; `cache` is what it has on disk already."""
+"""Builders of `datasets` that read plain data; `cache` reads what is on disk already."""
 BATCH_ROWS = 16
-"""Rows held at once."""
+"""Rows in memory at once."""
 CARDS = ("README.md", ".huggingface.yaml")
-"""Where a repository says which of its files belong to which split."""
+"""Files in which a repository assigns its files to splits."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HubSource:
-    """A dataset of the Hub, or of the cache of one where the Hub cannot be reached."""
+    """A dataset on the Hub, or in the local cache if the Hub cannot be reached."""
 
     def __init__(self, config: DataConfig, splits: Sequence[str], commit: str | None = None) -> None:
         self.name = config.dataset
@@ -50,9 +51,9 @@ class HubSource:
             self._datasets = {split: builder.as_dataset(split) for split in splits}
         except UserError:
             raise
-        except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
+        except Exception as error:  # a repository is untrusted, and its readers raise errors of any kind
             raise UserError(
-                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {_said(error)} "
+                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {reason(error)}. "
                 "If the download broke off, try again; else name another revision, or tell its owner."
             ) from error
         self.sizes = {split: len(dataset) for split, dataset in self._datasets.items()}
@@ -72,69 +73,44 @@ class HubSource:
 
 
 def resolve_commit(name: str, revision: str | None) -> str:
-    """The commit behind a branch, a tag or the beginning of a commit; from the cache where the Hub is not reached."""
+    """The commit of a branch, a tag or a short commit; from the cache if the Hub cannot be reached."""
     try:
         api = huggingface_hub.HfApi()
         info = api.dataset_info(name, revision=revision)
-        if info.gated:  # what the Hub says of a gated dataset anybody may read; its files not
+        if info.gated:  # its description is public, its files are not
             api.auth_check(name, repo_type="dataset")
-        # The cache then knows the branch's commit, for when the Hub is not reached, whether there is a card or not.
+        # The cache then knows the branch's commit if the Hub cannot be reached later, even without a card.
         with contextlib.suppress(hub_errors.EntryNotFoundError):
             huggingface_hub.hf_hub_download(name, CARDS[0], repo_type="dataset", revision=revision)
         return str(info.sha)
-    except (hub_errors.HFValidationError, hub_errors.HfHubHTTPError, OSError) as error:
-        if refusal := _refusal(name, revision, error):
-            raise refusal from error
-        return _cached_commit(name, revision, error)
-    except Exception as error:  # the HTTP library's own errors share no base with Python's
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2"):
+    except Exception as error:  # the Hub's client and its HTTP library share no base class
+        in_words = read_error("dataset", name, error)
+        if in_words is None:
             raise
-        return _cached_commit(name, revision, error)
-
-
-def _refusal(name: str, revision: str | None, error: Exception) -> UserError | None:
-    """What to say when the Hub was reached and said no."""
-    if isinstance(error, hub_errors.GatedRepoError):
-        return UserError(
-            f"The dataset {name} is gated: its owner must let you in. Ask on its page, then set HF_TOKEN to a token of "
-            "the account that was let in (or run `hf auth login`)."
-        )
-    if isinstance(error, hub_errors.RevisionNotFoundError):
-        return UserError(
-            f"The dataset {name} has no revision {revision!r}. Name a branch, a tag or a commit of it, or leave "
-            "--revision out."
-        )
-    if isinstance(error, hub_errors.RepositoryNotFoundError):
-        return UserError(
-            f"There is no dataset {name} on the Hub, or it is private, and no such path here. Check owner and name; "
-            "for a private one set HF_TOKEN to a token that may read it."
-        )
-    if isinstance(error, hub_errors.HFValidationError):
-        return UserError(f"{name!r} is no dataset's id: {_said(error)} Write owner/name.")
-    if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code in (401, 403):
-        return UserError(f"The Hub does not accept the token for {name}: {_said(error)} Set HF_TOKEN to a valid one.")
-    return None
+        if isinstance(in_words, HubUnreachable):
+            return _cached_commit(name, revision, error)
+        raise in_words from error
 
 
 def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
-    """The commit that the cache knows under this revision."""
+    """The commit of this revision in the cache."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
     reference = _cache_of(name) / "refs" / (revision or "main")
     if not reference.resolve().is_relative_to(_cache_of(name).resolve()) or not reference.is_file():
         raise UserError(
-            f"The Hub cannot be reached ({_said(error)}) and the cache holds no {revision or 'main'} of {name}. "
+            f"The Hub cannot be reached ({reason(error)}) and the cache holds no {revision or 'main'} of {name}. "
             "Connect this machine, or load the dataset once where it is connected."
         ) from error
     return reference.read_text(encoding="utf-8").strip()
 
 
 def _check_cards(name: str, commit: str) -> None:
-    """Before `datasets` resolves them: a card that names data outside of its repository is refused."""
+    """Refuses a card that names data outside its repository, before `datasets` resolves it."""
     for filename in CARDS:
         try:
             path = huggingface_hub.hf_hub_download(name, filename, repo_type="dataset", revision=commit)
-        except (hub_errors.HfHubHTTPError, OSError):  # it has none; that the Hub is not reached comes out later
+        except (hub_errors.HfHubHTTPError, OSError):  # no such file; an unreachable Hub is noticed later
             continue
         text = Path(path).read_text(encoding="utf-8", errors="replace")
         if filename.endswith(".md"):
@@ -143,7 +119,7 @@ def _check_cards(name: str, commit: str) -> None:
         try:
             card = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError) as error:
-            raise UserError(f"The dataset {name} has a broken {filename}: {_said(error)}") from error
+            raise UserError(f"The dataset {name} has a broken {filename}: {reason(error)}.") from error
         configs = card.get("configs") if isinstance(card, dict) else None
         if foreign := next((text for text in _texts(configs) if "://" in text), None):
             raise UserError(
@@ -153,7 +129,7 @@ def _check_cards(name: str, commit: str) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every string in lists and mappings within each other, each list once, though an alias may repeat it."""
+    """Every string in nested lists and mappings; each list once, even if a YAML alias repeats it."""
     waiting, seen = [value], set()
     while waiting:
         value = waiting.pop()
@@ -167,12 +143,12 @@ def _texts(value: Any) -> Iterator[str]:
 def _builder(config: DataConfig, commit: str) -> Any:
     try:
         builder = datasets.load_dataset_builder(config.dataset, config.subset, revision=commit)
-    except Exception as error:  # what a repository holds is untrusted, and its readers raise any kind
+    except Exception as error:  # a repository is untrusted, and its readers raise errors of any kind
         raise UserError(
-            f"The dataset {config.dataset} at {commit[:12]} cannot be loaded: {_said(error)} "
+            f"The dataset {config.dataset} at {commit[:12]} cannot be loaded: {reason(error)}. "
             "It must hold Parquet, JSON, CSV or pictures; several subsets need --subset."
         ) from error
-    if builder.hash != commit:  # `datasets` falls back to the latest version in its cache, whatever was asked for
+    if builder.hash != commit:  # `datasets` falls back to the latest version in its cache
         raise UserError(
             f"The Hub cannot be reached, and the cache holds {config.dataset} at {str(builder.hash)[:12]}, not at "
             f"{commit[:12]}. Connect this machine, or name the revision that is cached."
@@ -181,7 +157,7 @@ def _builder(config: DataConfig, commit: str) -> Any:
 
 
 def _check_files(builder: Any, name: str) -> None:
-    """Plain data of this repository and nothing else, though its card could name addresses anywhere."""
+    """Refuses everything but plain data of this repository, since a card can name addresses anywhere."""
     packaged = "datasets.packaged_modules."
     modules = [cls.__module__ for cls in type(builder).__mro__]  # the class itself may be made for this dataset
     kind = next((name.split(".")[2] for name in modules if name.startswith(packaged)), type(builder).__name__)
@@ -194,7 +170,7 @@ def _check_files(builder: Any, name: str) -> None:
     foreign = [file for file in files if not str(file).startswith(own)]
     if foreign and kind != "cache":
         raise UserError(
-            f"The dataset {name} wants {str(foreign[0])[:120]!r}, which is not in its own repository; only its own "
+            f"The dataset {name} names {str(foreign[0])[:120]!r}, which is not in its own repository; only its own "
             "files are read."
         )
 
@@ -202,8 +178,3 @@ def _check_files(builder: Any, name: str) -> None:
 def _cache_of(name: str) -> Path:
     """The folder of the Hub's cache that holds this dataset's files."""
     return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
-
-
-def _said(error: Exception) -> str:
-    line = (" ".join(str(error).split()) or type(error).__name__)[:300]
-    return line if line.endswith(".") else f"{line}."

@@ -1,4 +1,4 @@
-"""Rows from files here: a folder of pictures with `metadata.jsonl`, JSONL files, or Parquet files.
+"""Rows from files on this machine: a folder of pictures with `metadata.jsonl`, JSONL files, or Parquet files.
 
 A folder may hold `metadata.jsonl` itself, have a folder for each split that does, or hold files named after their
 split: `train.jsonl`, `test.parquet`, `data/train-00000-of-00002.parquet`. Everything is streamed.
@@ -24,17 +24,17 @@ from training.data.clean_row import Refusal
 from training.data.source import Cells, RawRow, cells_of, digest, no_such_split
 
 MAX_LINE_BYTES = 64 * 2**20
-"""A longer line of JSON is not read."""
+"""Longer lines of JSON are refused."""
 MAX_FILES = 500_000
-"""A folder with more files is taken for a mistake."""
+"""Files that are looked at to tell whether a folder has changed."""
 BATCH_ROWS = 16
-"""Rows of a Parquet file held at once."""
+"""Rows of a Parquet file in memory at once."""
 _SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 _SHARD = re.compile(r"(?P<split>\w+?)(?:-\d{5}-of-\d{5}|[-_]\d+)?")
 
 
 class JsonLines:
-    """One JSONL file; only where its lines begin is held in memory."""
+    """One JSONL file; only the positions of its lines are in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,14 +50,14 @@ class JsonLines:
         return len(self._starts)
 
     def columns(self) -> list[str]:
-        """The keys of the first hundred readable rows, in the order they come."""
-        found: dict[str, None] = {}
+        """The keys of the first hundred readable rows, in their order."""
+        names: dict[str, None] = {}
         for _, row in self.rows(range(min(100, len(self))), ()):
-            found |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
-        return list(found)
+            names |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
+        return list(names)
 
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`; a line that is no JSON object is a refusal."""
+        """The rows at `positions`; a line that is not a JSON object is a refusal."""
         with self.path.open("rb") as file:
             for at in positions:
                 file.seek(self._starts[at])
@@ -72,7 +72,7 @@ class ParquetRows:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path.name} is no Parquet file that can be read: {_first_line(error)}") from error
+            raise UserError(f"{path.name} is not a readable Parquet file: {_first_line(error)}") from error
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
@@ -82,7 +82,7 @@ class ParquetRows:
         return list(self._file.schema_arrow.names)
 
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`, reading only row groups that hold one of them."""
+        """The rows at `positions`; other row groups are not read."""
         first = 0
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).num_rows
@@ -111,24 +111,24 @@ class LocalSource:
     def __init__(self, path: Path, splits: Sequence[str]) -> None:
         if not path.exists():
             raise UserError(
-                f"There is no dataset {path}: no such file or folder, and it is no Hub id (owner/name). "
+                f"There is no dataset {path}: no such file or folder, and it is not a Hub id (owner/name). "
                 "Check the name, or use `starter`."
             )
-        found = _find(path)
+        paths = _find(path)
         for split in splits:
-            if split not in found:
-                raise no_such_split(path.name, split, list(found))
-        self.names = list(found)
-        self._files = {split: [_open(file) for file in found[split]] for split in splits}
+            if split not in paths:
+                raise no_such_split(path.name, split, list(paths))
+        self.names = list(paths)
+        self._files = {split: [_open(file) for file in paths[split]] for split in splits}
         self.sizes = {split: sum(map(len, files)) for split, files in self._files.items()}
         self.identity = _identity(path if path.is_dir() else path.parent)
 
     def columns(self, split: str) -> list[str]:
-        """Those of its first file, then what later ones have besides."""
+        """The columns of its first file, then further ones of later files."""
         return list(dict.fromkeys(name for file in self._files[split] for name in file.columns()))
 
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """The rows at increasing positions; a picture's path starts from its file's own folder and stays in it."""
+        """The rows at increasing positions; a picture's path is relative to its file's folder and stays in it."""
         first = 0
         for file in self._files[split]:
             here = [at - first for at in positions if first <= at < first + len(file)]
@@ -148,16 +148,16 @@ def _find(path: Path) -> dict[str, list[Path]]:
     folders = sorted(child.name for child in path.iterdir() if (child / "metadata.jsonl").is_file())
     if folders:
         return {name: [path / name / "metadata.jsonl"] for name in folders}
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for file in sorted([*path.glob("*"), *path.glob("data/*")]):
         if file.suffix in _SUFFIXES and file.is_file() and (match := _SHARD.fullmatch(file.stem)):
-            found.setdefault(match["split"], []).append(file)
-    if not found:
+            by_split.setdefault(match["split"], []).append(file)
+    if not by_split:
         raise UserError(
             f"There is no data in the folder {path.name}: no metadata.jsonl, and no JSONL or Parquet file. "
             'Write metadata.jsonl with lines such as {"file_name": "1.png", "problem": "…", "solution": "…"}.'
         )
-    return found
+    return by_split
 
 
 def _open(path: Path) -> JsonLines | ParquetRows:
@@ -168,7 +168,7 @@ def _open(path: Path) -> JsonLines | ParquetRows:
 
 
 def _read_line(file: BinaryIO) -> bytes:
-    """The next line, of one that is too long the first `MAX_LINE_BYTES` + 1 bytes; the file is then at its end."""
+    """The next line; of one that is too long, the first `MAX_LINE_BYTES` + 1 bytes, and the rest is skipped."""
     line = file.readline(MAX_LINE_BYTES + 1)
     if len(line) > MAX_LINE_BYTES:
         while (more := file.readline(MAX_LINE_BYTES)) and not more.endswith(b"\n"):
@@ -182,14 +182,14 @@ def _parse(line: bytes) -> Cells:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Refusal("row unreadable", f"no JSON: {_first_line(error)}")
+        return Refusal("row unreadable", f"not JSON: {_first_line(error)}")
     return row if isinstance(row, dict) else Refusal("row unreadable", f"a {type(row).__name__}, not an object")
 
 
 def _identity(folder: Path) -> str:
-    """A digest of the names, sizes and times of the files under a folder; of too many, one that never comes again.
+    """A digest of the names, sizes and times of the files under a folder; for too many files, a random one.
 
-    The home folder and run folders below it, which change all the time, are left out.
+    The home folder and run folders, which change all the time, are left out.
     """
     seen: list[bytes] = []
     home = load_settings().home.resolve()
@@ -198,7 +198,7 @@ def _identity(folder: Path) -> str:
         for name in sorted(files):
             try:
                 status = os.stat(os.path.join(place, name))
-            except OSError:  # a link that leads nowhere; the row that names it is dropped
+            except OSError:  # a broken link; the row that names it is dropped
                 continue
             seen.append(os.fsencode(f"{place}/{name} {status.st_size} {status.st_mtime_ns}"))
         if len(seen) > MAX_FILES:

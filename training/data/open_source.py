@@ -10,43 +10,40 @@ from training.config.data_config import COLUMNS, DataConfig
 from training.data.source import RawRow, Source, digest
 
 STARTER_TRAIN_ROWS = 1_000
-
-
 STARTER_TEST_ROWS = 200
 
 
 class StarterSource:
-    """The starter problems: two endless splits, of which so many rows are taken as were asked for."""
+    """The starter problems: two endless splits, cut to the given sizes."""
 
     revision: str | None = None
 
     def __init__(self, seed: int, sizes: Mapping[str, int]) -> None:
-        from training.starter import drawing as scenes
-        from training.starter import problems, templates
+        from training.starter import drawing, problems, templates
 
         self.seed = seed
         self.sizes = dict(sizes)
         self.names = list(sizes)
-        code = [Path(str(module.__file__)).read_bytes() for module in (problems, scenes, templates)]
+        code = [Path(str(module.__file__)).read_bytes() for module in (problems, drawing, templates)]
         self.identity = digest([repr(seed).encode(), *code])
 
     def columns(self, split: str) -> list[str]:
-        """Those of a starter problem."""
+        """The columns of a starter problem."""
         return list(COLUMNS)
 
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
         """Draws the problems up to the last position, one at a time."""
         from training.starter.problems import iterate_problems
 
-        wanted = set(positions)
-        stream = itertools.islice(iterate_problems(split, self.seed), max(wanted, default=-1) + 1)
-        yield from (RawRow(at, problem.row()) for at, problem in enumerate(stream) if at in wanted)
+        chosen = set(positions)
+        stream = itertools.islice(iterate_problems(split, self.seed), max(chosen, default=-1) + 1)
+        yield from (RawRow(at, problem.row()) for at, problem in enumerate(stream) if at in chosen)
 
 
 def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None = None) -> Source:
-    """The dataset that `config` names, with these splits open; errors name what there is instead.
+    """The dataset that `config` names, with these splits open. Raises `UserError`, which lists the splits.
 
-    `commit` is that of a dataset of the Hub, where it has been looked up already.
+    `commit` is the commit of a Hub dataset if it is known already.
     """
     if config.source_kind == "local":
         from training.data.local_source import LocalSource
@@ -62,5 +59,5 @@ def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None
 
 
 def starter_test_rows(config: DataConfig) -> int:
-    """How many test problems of the starter are drawn; the validation rows come after them in the same stream."""
+    """Number of test problems of the starter; the validation rows follow them in the same stream."""
     return STARTER_TEST_ROWS if config.test_rows is None else config.test_rows

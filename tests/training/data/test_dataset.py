@@ -223,7 +223,7 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path, home: Path, monkeypatch: py
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(prepare._Writer, "add", full)
+    monkeypatch.setattr(prepare.ArrowWriter, "write", full)
     with pytest.raises(UserError, match="The disk is full.*LOOKTHINK_HOME"):
         load(write_folder(tmp_path / "set", 4))
     assert list((home / "data").iterdir()) == []

@@ -88,7 +88,7 @@ def test_who_may_read(hub: Hub, hub_client: Client) -> None:
     with pytest.raises(UserError, match="is gated"):
         source()
     hub_client.log_in("hf_unknown")
-    with pytest.raises(UserError, match="does not accept the token.*Set HF_TOKEN to a valid one"):
+    with pytest.raises(UserError, match="does not let this token read.*Set HF_TOKEN to a valid one"):
         source()
     hub_client.log_in("hf_ann")
     assert source().sizes == {"train": 4}
@@ -98,8 +98,8 @@ def test_who_may_read(hub: Hub, hub_client: Client) -> None:
     ("name", "revision", "message"),
     [
         ("owner/other", None, "There is no dataset owner/other on the Hub, or it is private"),
-        (NAME, "v9", "has no revision 'v9'. Name a branch, a tag or a commit"),
-        ("owner--x/..", None, "is no dataset's id"),
+        (NAME, "v9", "has no such revision. Name a branch, a tag or a commit"),
+        ("owner--x/..", None, "is not a name on the Hub"),
     ],
 )
 def test_what_is_not_there(name: str, revision: str | None, message: str, first: str) -> None:

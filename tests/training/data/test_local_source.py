@@ -75,7 +75,7 @@ def test_lines_that_are_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.parquet", b"PAR1 but not really PAR1", "x.parquet is no Parquet file"),
+        ("x.parquet", b"PAR1 but not really PAR1", "x.parquet is not a readable Parquet file"),
         ("x.csv", b"a,b", "x.csv is neither JSONL nor Parquet"),
         ("x.pkl", b"\x80\x04.", "neither JSONL nor Parquet"),
         ("empty", None, "There is no data in the folder empty"),

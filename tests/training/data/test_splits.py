@@ -17,9 +17,9 @@ def test_the_recipes_rows_are_exactly_its_rows() -> None:
     allotment = allot(read_data_config(**RECIPE_DATA), {"train": 7_689})
     assert allotment.sizes == {"train": 307, "validation": 200, "test": 77}
     theirs = datasets.Dataset.from_dict({"at": range(384)}).train_test_split(test_size=0.2, seed=42)
-    assert [at for _, at in allotment.places["train"]] == list(theirs["train"]["at"])
-    assert [at for _, at in allotment.places["test"]] == list(theirs["test"]["at"])
-    assert min(at for _, at in allotment.places["validation"]) >= 384
+    assert [at for _, at in allotment.keys["train"]] == list(theirs["train"]["at"])
+    assert [at for _, at in allotment.keys["test"]] == list(theirs["test"]["at"])
+    assert min(at for _, at in allotment.keys["validation"]) >= 384
 
 
 @settings(max_examples=25)
@@ -39,12 +39,12 @@ def test_no_row_is_in_two_places(num: int, split: str, share: float, validation:
     except (UserError, ValueError) as error:
         assume(not isinstance(error, UserError))
         raise
-    places = [place for role in allotment.places.values() for place in role]
+    places = [place for role in allotment.keys.values() for place in role]
     assert len(set(places)) == len(places)
-    assert len(allotment.places["validation"]) == validation
-    assert len(allotment.places["train"]) <= 50
+    assert len(allotment.keys["validation"]) == validation
+    assert len(allotment.keys["train"]) <= 50
     inside = set(config.slice.positions(num))
-    assert {at for _, at in allotment.places["train"] + allotment.places["test"]} <= inside
+    assert {at for _, at in allotment.keys["train"] + allotment.keys["test"]} <= inside
     assert allot(config, {"train": num}) == allotment
 
 
@@ -65,7 +65,7 @@ def test_a_whole_split_gives_validation_out_of_train() -> None:
 def test_the_starters_rows() -> None:
     allotment = allot(read_data_config(train_rows=30, test_rows=5, validation_rows=4), {})
     assert allotment.sizes == {"train": 30, "validation": 4, "test": 5}
-    assert allotment.places["test"][-1] == ("test", 4) and allotment.places["validation"][0] == ("test", 5)
+    assert allotment.keys["test"][-1] == ("test", 4) and allotment.keys["validation"][0] == ("test", 5)
 
 
 @pytest.mark.parametrize(

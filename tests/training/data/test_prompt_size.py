@@ -13,7 +13,7 @@ from inference.common.settings import STARTER
 from inference.model.tokenizer import chat_markers
 from inference.prompt.format import DIRECT_PROMPT, build_messages, neutralise
 from tests.support.tiny_models import TILE, build_tiny_processor, needs_num2words
-from training.data.prompt_tokens import PromptSizer
+from training.data.dataset import PromptSizer
 
 PROCESSORS = ["starter", "qwen3_vl", "idefics3", pytest.param("smolvlm", marks=needs_num2words)]
 
@@ -47,7 +47,7 @@ def test_as_the_processor_counts(processor: Any, size: tuple[int, int], system_p
 def test_a_processor_that_cannot_tell() -> None:
     processor = build_tiny_processor("idefics3")
     processor.image_processor.size = {"longest_edge": 4 * TILE + 1}
-    with pytest.raises(UserError, match="Idefics3Processor does not tell"):
+    with pytest.raises(UserError, match="Idefics3Processor cannot tell"):
         PromptSizer(processor)
     with pytest.raises(UserError, match="leave max_prompt_tokens out"):
         PromptSizer(object())
