@@ -7,7 +7,6 @@ client.predict(image=handle_file("chart.png"), question="How high is bar B?", ap
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
@@ -30,7 +29,7 @@ COMPARE_DOC = (
     "Asks base and fine-tuned model the same question in one batch. Takes the parameters of /ask and returns "
     '{"base": {…}, "tuned": {…}}, each as /ask gives it.'
 )
-Json = dict[str, Any]
+Json = dict[str, object]
 
 
 def build_endpoints(service: Service) -> None:

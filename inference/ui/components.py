@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 from gradio_client.utils import is_http_url_like
 
@@ -13,7 +11,7 @@ class Picture(gr.Image):
 
     is_template = True
 
-    def preprocess(self, payload: Any) -> str | None:
+    def preprocess(self, payload: object) -> str | None:
         """The path of the upload."""
         if payload is None or payload.path is None:
             if payload is not None:
@@ -21,7 +19,7 @@ class Picture(gr.Image):
             return None
         return payload.path
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+    async def async_move_resource_to_block_cache(self, url_or_file_path: object) -> str | None:
         """As Gradio does it, but nothing is fetched from an address that a client names."""
         if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
             raise gr.Error("Pictures are not fetched from addresses; upload the file.", print_exception=False)
@@ -36,6 +34,6 @@ class LiveDropdown(gr.Dropdown):
 
     is_template = True
 
-    def preprocess(self, payload: Any) -> Any:
+    def preprocess(self, payload: object) -> object:
         """The value as the page sent it."""
         return payload

@@ -91,7 +91,7 @@ class Inputs:
             0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Matters only at a temperature above 0."
         )
 
-    def adapter_update(self, chosen: object) -> dict[str, Any]:
+    def adapter_update(self, chosen: object) -> dict[str, object]:
         """The update that offers the adapters of this moment; the chosen one stays chosen while it exists."""
         choices = self._service.choices(self._base_alone)
         values = [value for _, value in choices]
@@ -140,7 +140,7 @@ class Inputs:
         self.picture.change(changed, [self.picture], [self.picture, *answering.outputs, *extra], **_HIDDEN)
 
 
-def check_picture(service: Service, path: str | None) -> Any:
+def check_picture(service: Service, path: str | None) -> object:
     """An update that removes an upload that is not a picture, with a warning; a picture stays and is preprocessed."""
     if path is None:
         return gr.skip()

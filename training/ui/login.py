@@ -75,7 +75,7 @@ class Login:
             else:
                 gr.HTML(NO_LOGIN_WORDS, js_on_load=None)  # with the button, the app would not start
 
-    def on_login(self, handler: Callable[..., Any], *args: Any, **options: Any) -> None:
+    def on_login(self, handler: Callable[..., object], *args: Any, **options: Any) -> None:
         """Wire a log-in with the token; after one on a Space the page is loaded again, and so the tab."""
         if self._form is not None:
             self._form.submit(handler, *args, **options)

@@ -89,33 +89,33 @@ class TrainTab:
         for other in others:
             other.select(None, None, self.timer, js=_REST, api_visibility="private")
 
-    def _enter(self, caller: Caller, opened: str, note: Any, *values: Any) -> list[object]:
+    def _enter(self, caller: Caller, opened: str, note: object, *values: object) -> list[object]:
         """The first refresh shows every section, and opens Watch while a run is active."""
         is_first = opened not in self.sections
         if is_first:
             opened, note = "watch" if self._context.store.active() else "start", ""
         return self._refresh(caller, opened, note, values, list(self.sections), move=is_first)
 
-    def _tick(self, caller: Caller, opened: str, note: Any, *values: Any) -> list[object]:
+    def _tick(self, caller: Caller, opened: str, note: object, *values: object) -> list[object]:
         opened = opened if opened in self.sections else "watch"
         return self._refresh(caller, opened, note, values, [opened], move=False, is_tick=True)
 
     def _opener(self, name: str) -> Callable[..., list[object]]:
-        def open_section(caller: Caller, _: str, note: Any, *values: Any) -> list[object]:
+        def open_section(caller: Caller, _: str, note: object, *values: object) -> list[object]:
             return self._refresh(caller, name, note, values, [name], move=False)
 
         return open_section
 
-    def _start(self, caller: Caller, opened: str, note: Any, *values: Any) -> list[object]:
+    def _start(self, caller: Caller, opened: str, note: object, *values: Any) -> list[object]:
         """Start a run, and go to Watch."""
         count = len(self.form.inputs)
         run_id = self.form.start(caller, *values[-count:])
         return self._to_watch(caller, run_id, note, values[:-count])
 
-    def _watch_chosen(self, caller: Caller, opened: str, note: Any, *values: Any) -> list[object]:
+    def _watch_chosen(self, caller: Caller, opened: str, note: object, *values: object) -> list[object]:
         return self._to_watch(caller, chosen_run(values[-1]), note, values[:-1])
 
-    def _to_watch(self, caller: Caller, run_id: str, note: Any, values: Sequence[Any]) -> list[object]:
+    def _to_watch(self, caller: Caller, run_id: str, note: object, values: Sequence[object]) -> list[object]:
         """Open Watch with this run chosen, which is the first of its inputs."""
         at = len(self.sections["start"].inputs)
         return self._refresh(caller, "watch", note, [*values[:at], run_id, *values[at + 1 :]], ["watch"], move=True)
@@ -128,8 +128,8 @@ class TrainTab:
         self,
         caller: Caller,
         opened: str,
-        note: Any,
-        values: Sequence[Any],
+        note: object,
+        values: Sequence[object],
         names: Sequence[str],
         *,
         move: bool,

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -98,7 +97,7 @@ class Part:
 class Shown:
     """The parts that a page shows, by digest."""
 
-    def __init__(self, note: Any) -> None:
+    def __init__(self, note: object) -> None:
         """`note` is `Shown.note` of the page's last refresh; for anything else all parts are sent."""
         text = note if isinstance(note, str) and len(note) <= MAX_NOTE_CHARS else ""
         self._entries = {name: entry for entry in text.split() for name in [entry.split("=")[0]]}
@@ -133,23 +132,23 @@ class Section:
     note: gr.Textbox
     """The hidden field of the whole tab with what the page shows."""
     inputs: Sequence[Component]
-    outputs: Sequence[Any]
+    outputs: Sequence[object]
     refresh: Callable[..., Sequence[object]]
     """`refresh(caller, *inputs)` returns one value for each of `outputs`."""
 
     def on(
         self,
-        event: Callable[..., Any],
+        event: Callable[..., object],
         handler: Callable[..., Sequence[object]],
         extra: Sequence[Component] = (),
         *,
         with_event: bool = False,
-        **options: Any,
+        **options: object,
     ) -> None:
         """Call `handler(caller, [event data,] *inputs, *extra)` on an event; it returns values as `refresh` does."""
 
         @functools.wraps(handler)
-        def handle(*args: Any) -> list[object]:
+        def handle(*args: object) -> list[object]:
             *values, note = args
             shown = Shown(note)
             return [*shown.updates(self.name, handler(*values)), shown.note]

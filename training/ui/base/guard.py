@@ -35,17 +35,17 @@ class Guard:
 
     def __call__(
         self,
-        handler: Callable[..., Any],
+        handler: Callable[..., object],
         *,
         with_event: bool = False,
-        refused: Callable[[NotAllowed], Any] | None = None,
-    ) -> Callable[..., Any]:
+        refused: Callable[[NotAllowed], object] | None = None,
+    ) -> Callable[..., object]:
         """A handler for Gradio that calls `handler(caller, *inputs)`, or `handler(caller, event, *inputs)`.
 
         `refused` returns the updates for a caller without the right; without it they get an error that says why.
         """
         # Gradio fills parameters of these types. Off a Space there is no login, and asking for one fails at the start.
-        kinds: dict[str, Any] = {"request": gr.Request}
+        kinds: dict[str, object] = {"request": gr.Request}
         if self.access.is_on_space:
             kinds |= {"profile": gr.OAuthProfile | None, "token": gr.OAuthToken | None}
         if with_event:

@@ -40,7 +40,7 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, object]:
     """The value if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from inference.adapters.catalog import Version
 from inference.adapters.record import RECORD_FILE, evaluation_of
@@ -129,7 +128,7 @@ def _evaluation_table(folder: Path, modified: int, size: int) -> str:
     return _table("On test problems", ("This adapter", "Base alone"), rows)
 
 
-def _comparison(comparison: Mapping[str, Any]) -> str:
+def _comparison(comparison: Mapping[str, object]) -> str:
     """Against the adapter that was served when its run ended, on the validation problems."""
     new, served, differences = (
         mapping(comparison.get(name)) for name in ("new_scores", "served_scores", "differences")
@@ -158,7 +157,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequenc
     )
 
 
-def _share(estimate: Any) -> str:
+def _share(estimate: object) -> str:
     """A share in per cent with its 95 % interval."""
     value, low, high = _estimate(estimate)
     if value is None:
@@ -167,7 +166,7 @@ def _share(estimate: Any) -> str:
     return f"{100 * value:.1f} %{interval}"
 
 
-def _points(estimate: Any) -> str:
+def _points(estimate: object) -> str:
     """A difference of shares in percentage points, with its 95 % interval."""
     value, low, high = _estimate(estimate)
     if value is None or low is None or high is None:
@@ -175,7 +174,7 @@ def _points(estimate: Any) -> str:
     return f"{100 * value:+.1f} <small>{100 * low:+.1f} to {100 * high:+.1f}</small>".replace("-", "−")
 
 
-def _estimate(estimate: Any) -> list[float | None]:
+def _estimate(estimate: object) -> list[float | None]:
     """Value and bounds; `None` for what is not a number from -1 to 1."""
     numbers = [finite(mapping(estimate).get(name)) for name in ("value", "low", "high")]
     return [number if number is not None and abs(number) <= 1 else None for number in numbers]

@@ -86,7 +86,7 @@ class AdapterActions:
         cards = versions_html(versions, can_promote, self._publish.states(versions))
         return [gr.skip(), serving_html(now, before_name(settings, now)), cards]
 
-    def act(self, caller: Caller, event: gr.EventData, *fields: Any) -> list[object]:
+    def act(self, caller: Caller, event: gr.EventData, *fields: object) -> list[object]:
         """A button on a card: promote, roll back or publish. `fields` are the values of `PublishPanel.fields`."""
         act, adapter = (str(getattr(event, name, "")) for name in ("act", "adapter"))
         if act == "promote":
@@ -98,7 +98,7 @@ class AdapterActions:
             return self._done(message, caller)
         raise UserError("The page did not name an action. Load it again.")
 
-    def fetch(self, caller: Caller, typed: Any) -> list[object]:
+    def fetch(self, caller: Caller, typed: object) -> list[object]:
         """Fetch an adapter of the Hub by its name, and promote it."""
         settings = self._context.settings
         name = str(typed or "").strip()

@@ -53,7 +53,7 @@ class Fields:
     `defaults` are values that this deployment puts in the place of a profile's.
     """
 
-    def __init__(self, defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, defaults: Mapping[str, object] | None = None) -> None:
         self.components: dict[str, Component] = {}
         self._defaults = dict(defaults or {})
 
@@ -79,11 +79,11 @@ class Fields:
         config = config.model_copy(update=self._defaults)
         return [shown(name, config) for name in names or self.components]
 
-    def values(self, profile: str, *sent: Any) -> dict[str, Any]:
+    def values(self, profile: str, *sent: object) -> dict[str, object]:
         """The settings that differ from the profile's, as `load_config` takes them. Raises `UserError`."""
         config = load_config(profile if profile in PROFILES else None, {"profile": profile})
-        changes: dict[str, Any] = {}
-        data: dict[str, Any] = {}
+        changes: dict[str, object] = {}
+        data: dict[str, object] = {}
         for name, value in zip(self.components, sent, strict=True):
             if value == shown(name, config):
                 continue
@@ -125,7 +125,7 @@ def number_field(label: str, info: str, name: str) -> gr.Textbox:
     )
 
 
-def read_number(name: str, value: Any) -> float | None:
+def read_number(name: str, value: object) -> float | None:
     """The number typed into a `number_field`; `None` if it is empty. Raises `UserError` for other text."""
     text = str("" if value is None else value).strip().removeprefix("$").replace(",", "")
     if not text:
@@ -139,7 +139,7 @@ def read_number(name: str, value: Any) -> float | None:
     return number
 
 
-def _read(name: str, value: Any) -> Any:
+def _read(name: str, value: object) -> object:
     """The typed text, for `load_config`; an empty field is "not set"."""
     if not isinstance(value, str):
         return value
@@ -162,7 +162,7 @@ def _field(name: str) -> FieldInfo:
     return fields[name.removeprefix(_DATA)]
 
 
-def _kind(annotation: Any) -> Any:
+def _kind(annotation: object) -> object:
     """The type of a setting, without the `None` of an optional one."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     return kinds[0] if type(None) in get_args(annotation) and len(kinds) == 1 else annotation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -53,7 +52,7 @@ class PublishPanel:
         """By the name of each version that can be published, its state on the Hub in words."""
         return {one.name: publish_words(folder) for one in versions if (folder := self._run_folder(one)) is not None}
 
-    def publish(self, versions: Sequence[Version], adapter: str, repo: Any, public: Any, replace: Any) -> str:
+    def publish(self, versions: Sequence[Version], adapter: str, repo: object, public: object, replace: object) -> str:
         """Queue the run behind a version, for the app's watcher to publish; returns a message."""
         version = next((one for one in versions if one.name == adapter), None)
         folder = self._run_folder(version) if version else None

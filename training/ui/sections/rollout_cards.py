@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -30,7 +29,7 @@ NO_SIGNAL = '<p class="lt-quiet">All answers got the same reward, so there is no
 NO_ROLLOUTS = '<p class="lt-quiet">The first answers come with the first step.</p>'
 
 
-def rollouts_html(groups: Sequence[Any]) -> str:
+def rollouts_html(groups: Sequence[object]) -> str:
     """The groups (as in `rollouts.jsonl`), the newest step first, in a step those with a signal first.
 
     The first group is unfolded.
@@ -58,7 +57,7 @@ def _picture(path: Path, modified: int, size: int) -> str:
         return thumbnail_uri(image, PICTURE_PIXELS)
 
 
-def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
+def _group_html(group: Mapping[str, object], is_open: bool) -> str:
     completions = _completions(group)
     prompt = str(group.get("prompt") or "")
     image = group.get("image")
@@ -80,7 +79,7 @@ def _group_html(group: Mapping[str, Any], is_open: bool) -> str:
     )
 
 
-def _completion_html(one: Mapping[str, Any]) -> str:
+def _completion_html(one: Mapping[str, object]) -> str:
     advantage = finite(one.get("advantage"))
     kind = "quiet" if not advantage else "good" if advantage > 0 else "bad"
     rewards, reasons = mapping(one.get("rewards")), mapping(one.get("reasons"))
@@ -98,7 +97,7 @@ def _completion_html(one: Mapping[str, Any]) -> str:
     )
 
 
-def _reward_html(name: str, value: Any, reasons: Mapping[str, Any]) -> str:
+def _reward_html(name: str, value: object, reasons: Mapping[str, object]) -> str:
     """A reward function's name, its value and its reason."""
     short = name.removesuffix("_reward")
     reward = finite(value)
@@ -108,7 +107,7 @@ def _reward_html(name: str, value: Any, reasons: Mapping[str, Any]) -> str:
     return f"<li>{escape(short.replace('_', ' '), 60)} <b>{value_text}</b>{because}</li>"
 
 
-def _summary(completions: Sequence[Mapping[str, Any]]) -> str:
+def _summary(completions: Sequence[Mapping[str, object]]) -> str:
     """The number of correct and of well-formed completions in a group, if the run has these rewards."""
     parts = []
     for name, words in (("accuracy_reward", "correct"), ("format_reward", "in the format")):
@@ -119,12 +118,12 @@ def _summary(completions: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(parts) or f"{len(completions)} answers"
 
 
-def _has_signal(group: Mapping[str, Any]) -> bool:
+def _has_signal(group: Mapping[str, object]) -> bool:
     """True if some of its completions got a better reward than others."""
     return any(finite(one.get("advantage")) for one in _completions(group))
 
 
-def _completions(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _completions(group: Mapping[str, object]) -> list[Mapping[str, object]]:
     rows = group.get("completions")
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
@@ -69,7 +68,7 @@ class RunsPanel:
             None, self.link, None, js="(address) => { if (address) window.location.assign(address); }"
         )
 
-    def refresh(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+    def refresh(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:
         """The current values of all outputs."""
         records = {record.id: record for record in self._context.store.list()}
         ids = [run_id for run_id in _names(chosen) if run_id in records]
@@ -87,10 +86,12 @@ class RunsPanel:
             self._comparison([records[run_id] for run_id in ids]),
         ]
 
-    def _choose(self, caller: Caller, event: gr.EventData, chosen: Any, to_delete: Any) -> list[object]:
+    def _choose(self, caller: Caller, event: gr.EventData, chosen: object, to_delete: object) -> list[object]:
         return self.refresh(caller, getattr(event, "ids", []), "")
 
-    def _resume(self, caller: Caller, chosen: Any, to_delete: Any, hours: Any, dollars: Any) -> list[object]:
+    def _resume(
+        self, caller: Caller, chosen: object, to_delete: object, hours: object, dollars: object
+    ) -> list[object]:
         limits = {"max_hours": read_number("max_hours", hours), "max_dollars": read_number("max_dollars", dollars)}
         self._context.launcher.resume(chosen_run(chosen), **limits)
         return self.refresh(caller, chosen, "")
@@ -98,26 +99,26 @@ class RunsPanel:
     def _action(self, act: Callable[[str], object]) -> Callable[..., list[object]]:
         """A handler that does something with the chosen run."""
 
-        def act_on_run(caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+        def act_on_run(caller: Caller, chosen: object, to_delete: object) -> list[object]:
             act(chosen_run(chosen))
             return self.refresh(caller, chosen, "")
 
         return act_on_run
 
-    def _ask_to_delete(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+    def _ask_to_delete(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:
         return self.refresh(caller, chosen, chosen_run(chosen))
 
-    def _keep(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+    def _keep(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:
         return self.refresh(caller, chosen, "")
 
-    def _delete(self, caller: Caller, chosen: Any, to_delete: Any) -> list[object]:
+    def _delete(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:
         if chosen_run(chosen) != to_delete:
             raise UserError("Press Delete first, and then Delete for good, for the same run.")
         delete_run(self._context.store, to_delete)
         gr.Info(f"{escape(to_delete)} is deleted.")
         return self.refresh(caller, [], "")
 
-    def _link(self, caller: Caller, chosen: Any) -> str:
+    def _link(self, caller: Caller, chosen: object) -> str:
         return self._downloads.address(self._context.store.get(chosen_run(chosen)))
 
     def _comparison(self, records: list[RunRecord]) -> str:
@@ -143,7 +144,7 @@ def build_runs(context: Context, note: gr.Textbox, downloads: Downloads) -> tupl
     return panel.section, panel
 
 
-def chosen_run(chosen: Any) -> str:
+def chosen_run(chosen: object) -> str:
     """The id of the one run that is ticked; raises `UserError` for none or several."""
     ids = _names(chosen)
     if len(ids) != 1:
@@ -155,7 +156,7 @@ def _button(text: str, name: str) -> gr.Button:
     return gr.Button(text, size="sm", interactive=False, min_width=72, elem_id=f"train-{name}")
 
 
-def _names(chosen: Any) -> list[str]:
+def _names(chosen: object) -> list[str]:
     return [str(run_id) for run_id in chosen] if isinstance(chosen, list) else []
 
 

@@ -140,7 +140,9 @@ class StartForm:
     def _estimated(self, caller: Caller, *values: Any) -> str:
         return self._before_html(*values)
 
-    def _before_html(self, profile: str, origin: str, price: Any, hours: Any, dollars: Any, *values: Any) -> str:
+    def _before_html(
+        self, profile: str, origin: str, price: Any, hours: object, dollars: object, *values: object
+    ) -> str:
         """The estimate for the form's values, or the reason why such a run cannot start."""
         settings = self._context.settings
         try:
@@ -156,7 +158,7 @@ class StartForm:
                 f'<p class="lt-note lt-bad" role="status">This cannot start: {escape(error)}</p>'
             )
 
-    def _config(self, profile: str, origin: str | None, *values: Any) -> RunConfig:
+    def _config(self, profile: str, origin: str | None, *values: object) -> RunConfig:
         changes = self._fields.values(profile, *values)
         if origin and origin != FRESH:
             records = available_adapters(self._context.settings)
@@ -165,7 +167,7 @@ class StartForm:
             changes["start_adapter"] = str(records[origin].path)
         return load_config(profile, changes)
 
-    def _budget(self, price: Any, hours: Any, dollars: Any) -> tuple[float | None, float | None, float | None]:
+    def _budget(self, price: object, hours: object, dollars: object) -> tuple[float | None, float | None, float | None]:
         """Price per hour (typed, or else the Hub's) and limits; raises what the store would refuse later."""
         per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._context.settings)
         limits = read_number("max_hours", hours), read_number("max_dollars", dollars)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from inference.ui.components import LiveDropdown
@@ -54,7 +52,7 @@ def build_watch(context: Context, note: gr.Textbox) -> Section:
             gr.HTML("<h2>Log</h2>", js_on_load=None)
             log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
 
-    def refresh(caller: Caller, run_id: Any, follow: Any) -> list[object]:
+    def refresh(caller: Caller, run_id: object, follow: object) -> list[object]:
         """Values of the run with that id, or else of the active or newest one."""
         records = context.store.list()
         record = next((record for record in records if record.id == run_id), None)
