@@ -18,7 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Timeout", "append_line", "exclusive", "read_lines", "sync_folder", "write_json", "write_whole"]
+__all__ = ["Json", "Timeout", "append_line", "exclusive", "read_lines", "sync_folder", "write_json", "write_whole"]
+
+Json = dict[str, Any]
+"""A JSON object."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -32,18 +35,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
     _sync_names(path.parent)
 
 
-def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
+def write_json(path: Path, value: object, indent: int | None = 1) -> None:
     """Replaces a file by a value as JSON."""
     write_whole(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
-def append_line(path: Path, row: dict[str, Any]) -> None:
+def append_line(path: Path, row: Json) -> None:
     """Adds one line of JSON and hands it to the system at once."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[Json]:
     """The JSON objects in a file of lines; a line that is cut short or no object is skipped."""
     if not path.exists():
         return

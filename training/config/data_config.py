@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_names import is_hub_name
 from inference.common.settings import DEFAULT_LIMITS
 from inference.common.validation import explain
@@ -185,7 +186,7 @@ class DataConfig(BaseModel):
         return "local" if exists_here or not is_hub_name(self.dataset) else "hub"
 
 
-RECIPE_DATA: dict[str, Any] = {
+RECIPE_DATA: Json = {
     "dataset": "lmms-lab/multimodal-open-r1-8k-verified",
     "split": "train[:5%]",
     "test_share": 0.2,

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig
 
@@ -47,10 +48,10 @@ def add_data_options(parser: argparse.ArgumentParser, title: str) -> None:
         _add(group, option(f"data.{name}"), _PREFIX + name, field)
 
 
-def config_values(args: argparse.Namespace) -> dict[str, Any]:
+def config_values(args: argparse.Namespace) -> Json:
     """The settings on the command line, as `load_config` takes them."""
-    values: dict[str, Any] = {}
-    data: dict[str, Any] = {}
+    values: Json = {}
+    data: Json = {}
     for name, text in vars(args).items():
         if text is None:
             continue
@@ -61,7 +62,7 @@ def config_values(args: argparse.Namespace) -> dict[str, Any]:
     return values | ({"data": data} if data else {})
 
 
-def data_values(args: argparse.Namespace) -> dict[str, Any]:
+def data_values(args: argparse.Namespace) -> Json:
     """The data settings on the command line, as `read_data_config` takes them."""
     chosen = {name: value for name, value in vars(args).items() if name.startswith(_PREFIX)}
     return config_values(argparse.Namespace(**chosen)).get("data", {})

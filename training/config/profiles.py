@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from inference.common.files import Json
 from training.config.data_config import RECIPE_DATA
 
-PROFILES: dict[str, dict[str, Any]] = {
+PROFILES: dict[str, Json] = {
     "starter": {"max_steps": 150, "data": {"train_rows": 1200, "test_rows": 480}},
     "recipe": {
         "base": "Qwen/Qwen2.5-VL-3B-Instruct",

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_names import repository_problem
 from inference.common.validation import explain
 from training.config.data_config import STARTER, DataConfig, read_data_config
@@ -178,7 +179,7 @@ def load_config(
     name = profile or values.get("profile") or from_file.get("profile") or "starter"
     if name not in PROFILES:
         raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
-    merged: dict[str, Any] = {}
+    merged: Json = {}
     for layer in (PROFILES[name], from_file, values):
         data = _mapping(layer.get("data", {}))
         before = merged.get("data", {})
@@ -188,7 +189,7 @@ def load_config(
     return check_config(merged | {"profile": name}, file)
 
 
-def check_config(values: dict[str, Any], file: Path | None = None) -> RunConfig:
+def check_config(values: Json, file: Path | None = None) -> RunConfig:
     """The configuration of these values (`data` is a mapping), its paths absolute; raises `UserError`."""
     try:
         return RunConfig(**_with_absolute_paths(values))
@@ -215,14 +216,14 @@ def differences(stored: RunConfig, other: RunConfig) -> dict[str, str]:
     return {name: f"{name}: {one.get(name)!r}, not {two.get(name)!r}" for name in differing}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Json, prefix: str = "") -> Json:
+    flat: Json = {}
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
 
 
-def _with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+def _with_absolute_paths(values: Json) -> Json:
     """Makes paths absolute, so that a run can be resumed from another working directory."""
     data = values["data"]
     result = dict(values)
@@ -243,7 +244,7 @@ def _absolute(name: str) -> str:
     return os.path.abspath(path) if path.exists() else name
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def _mapping(value: object) -> Json:
     if isinstance(value, DataConfig):
         return value.model_dump(exclude_unset=True)
     if not isinstance(value, Mapping):
@@ -251,7 +252,7 @@ def _mapping(value: object) -> dict[str, Any]:
     return dict(value)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path) -> Json:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -10,10 +10,10 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, write_json
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
@@ -63,7 +63,7 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
     """
     record = folder.path / "validation.json"
     before = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.exists() else {}
-    scores: dict[int, dict[str, Any]] = {}
+    scores: dict[int, Json] = {}
     engine: Engine | None = None
     for path in candidates(folder):
         digest = hashlib.blake2b((path / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
@@ -83,7 +83,7 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
     return best
 
 
-def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> dict[str, Any]:
+def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> Json:
     limit = completion_limit(config)
     engine.add_adapter("candidate", path)
     report = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
@@ -92,7 +92,7 @@ def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> dict
     return {measure: estimate.to_json() for measure, estimate in shares.items()}
 
 
-def _record(rows: Dataset, scores: dict[int, dict[str, Any]], chosen: int | None) -> dict[str, Any]:
+def _record(rows: Dataset, scores: dict[int, Json], chosen: int | None) -> Json:
     return {"measure": MEASURES[0], "num_rows": len(rows), "chosen": chosen, "scores": scores}
 
 

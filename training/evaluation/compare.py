@@ -22,7 +22,7 @@ from inference.adapters.served import ServedMeanwhile, Serving, serving
 from inference.adapters.served import promote as promote_version
 from inference.adapters.versions import now
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, write_json
 from inference.common.settings import Settings, base_source, load_settings
 from inference.engine.engine import Engine
 from inference.model.lora_file import WEIGHTS_FILE
@@ -42,7 +42,7 @@ from training.starter.problems import load_problems
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Comparison = dict[str, Any]
+Comparison = Json
 """What `comparison.json` holds."""
 NO_ROWS = (
     "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
@@ -85,7 +85,7 @@ def compare_with_served(
     about |= {"dataset": Path(config.data.dataset).name, "num_rows": len(rows), "conditions": conditions}
     if earlier and _key(earlier) == _key(about):
         return earlier
-    engine = engine or Engine.load(base_source(config.base))
+    engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
     outcomes = _evaluate_both(engine, rows, adapters, conditions, target, progress)
@@ -158,10 +158,10 @@ def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None
     return splits.validation if len(splits.validation) else None
 
 
-def _conditions(config: RunConfig, rows: Dataset) -> dict[str, Any]:
+def _conditions(config: RunConfig, rows: Dataset) -> Json:
     """All that decides the completions, apart from the adapters; plain data that can be compared."""
     return {
-        "base": model_digest(base_source(config.base)),
+        "base": model_digest(base_source(config.base), config.base_revision),
         "rows": rows_digest(rows),
         "seed": config.seed,
         "max_new_tokens": completion_limit(config),
@@ -212,7 +212,7 @@ def _evaluate_both(
     return outcomes
 
 
-def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> dict[str, Any]:
+def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> Json:
     """As plain data: the shares of both, their paired differences, and the intervals as the rule counts them."""
     differences = {name: outcome_difference(new, served, name) for name in MEASURES}
     return {
@@ -249,7 +249,7 @@ def _key(comparison: Comparison) -> tuple[Any, ...]:
     return comparison["adapter"], isinstance(served, dict) and served.get("digest"), comparison.get("conditions")
 
 
-def _about(folder: RunFolder, served: Serving) -> dict[str, Any]:
+def _about(folder: RunFolder, served: Serving) -> Json:
     return {
         "run": folder.path.absolute().name,
         "adapter": adapter_digest(folder.adapter),
@@ -257,7 +257,7 @@ def _about(folder: RunFolder, served: Serving) -> dict[str, Any]:
     }
 
 
-def _write(folder: RunFolder, about: dict[str, Any], better: bool | None, why: str) -> Comparison:
+def _write(folder: RunFolder, about: Json, better: bool | None, why: str) -> Comparison:
     comparison = {**about, "is_better": better, "decision": "waits", "reason": why, "at": now()}
     write_json(folder.adapter / COMPARISON_FILE, comparison)
     return comparison

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from inference.adapters.record import adapter_digest
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import Json, write_whole
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from training.config.data_config import DataConfig
@@ -115,7 +115,7 @@ def run_evaluation(config: RunConfig, adapter: str | Path | None, **changes: Any
     At most `eval_rows` of the test rows that the run's data leave (all of them where that is 0). `changes` are fields
     of `EvaluationConfig`.
     """
-    decided: dict[str, Any] = {
+    decided: Json = {
         "base": config.base,
         "revision": config.base_revision,
         "data": config.data,
@@ -179,7 +179,7 @@ def _evaluate(config: EvaluationConfig, held_out: HeldOut, engine: Engine, parts
         )
 
 
-def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> dict[str, Any]:
+def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> Json:
     """All that decides a completion, apart from its condition and sample."""
     import torch
 
@@ -192,7 +192,7 @@ def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) ->
     }
 
 
-def _open_parts(target: Path, fingerprint: dict[str, Any]) -> Parts:
+def _open_parts(target: Path, fingerprint: Json) -> Parts:
     """The parts of this evaluation; prints where it starts."""
     parts = Parts.beside(target, fingerprint)
     others = others_beside(target, parts.path)
@@ -203,7 +203,7 @@ def _open_parts(target: Path, fingerprint: dict[str, Any]) -> Parts:
     return parts
 
 
-def _about(config: EvaluationConfig, held_out: HeldOut) -> dict[str, Any]:
+def _about(config: EvaluationConfig, held_out: HeldOut) -> Json:
     shown = {"base": _shown_name(config.base), "base_revision": config.revision}
     shown["adapter"] = _shown_name(config.adapter) if config.adapter else None
     if config.adapter and Path(config.adapter).is_dir():

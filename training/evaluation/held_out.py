@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from training.config.data_config import DataConfig
 from training.data.dataset import Splits, load_rows
 from training.evaluation.statistics import Estimate, share
@@ -46,7 +47,7 @@ class HeldOut:
 
     rows: Dataset
     """With `image`, `problem`, `solution`, and `kind` where the dataset has it."""
-    about: dict[str, Any]
+    about: Json
     baselines: dict[str, Estimate] = field(default_factory=dict)
     """Accuracy of answers that need no look at the picture."""
 

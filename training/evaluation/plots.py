@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
+from training.runs.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"strict": "#e08a1e", "lenient": "#2a78d6"}
 LABELS = {"strict": "strict: the answer in its tags", "lenient": "lenient: the last answer stated"}
-REWARD_LINES = {
-    "rewards/format_reward/mean": ("format", "#2a78d6"),
-    "rewards/accuracy_reward/mean": ("accuracy (strict)", "#e08a1e"),
-}
+REWARD_LINES = {"format": "#2a78d6", "accuracy": "#e08a1e"}
+"""The metrics of a run's plot and their colours."""
 
 
 def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
@@ -38,7 +37,8 @@ def draw_rewards(history: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for key, (label, colour) in REWARD_LINES.items():
+    for name, colour in REWARD_LINES.items():
+        key, label = METRICS[name].column, METRICS[name].label
         points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
         if not points:
             continue

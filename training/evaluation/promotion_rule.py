@@ -11,9 +11,9 @@ as [0, 0]: such a measure is no reason for the adapter, and none against it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from inference.adapters.record import read_beside
+from inference.common.files import Json
 from training.evaluation.statistics import PairedDifference
 
 REQUEST_FILE = "request.json"
@@ -55,11 +55,11 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
     return f"{start} In {' and '.join(below)} accuracy the {reaches} below zero: it is not surely better."
 
 
-def summary(comparison: dict[str, Any]) -> str:
+def summary(comparison: Json) -> str:
     """The result of the comparison and what followed from it, in a few sentences."""
     return " ".join(str(comparison[name]) for name in ("reason", "outcome") if comparison.get(name))
 
 
-def read_request(run_folder: Path) -> dict[str, Any]:
+def read_request(run_folder: Path) -> Json:
     """The run's request; empty where there is none or it is broken, for then nobody requested anything."""
     return read_beside(run_folder, REQUEST_FILE)

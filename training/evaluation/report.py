@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
+from inference.common.files import Json
 from training.evaluation.conditions import CONDITIONS
 from training.evaluation.statistics import Estimate, PairedDifference, mean_share, paired_difference, pass_at_k, share
 from training.evaluation.verdict import verdict
@@ -79,7 +79,7 @@ class Report:
     """The kind of problem of each row."""
     outcomes: dict[str, list[Outcome]]
     """One outcome for each row of each condition, the first where several were sampled."""
-    about: dict[str, Any] = field(default_factory=dict)
+    about: Json = field(default_factory=dict)
     """Base, adapter, rows, seed, lengths: what it takes to repeat the evaluation."""
     baselines: dict[str, Estimate] = field(default_factory=dict)
     """Accuracy of answers given without looking."""
@@ -149,10 +149,10 @@ class Report:
         """The share of completions that the token limit cut off."""
         return share([o.truncated for o in self._of(condition, rows)])
 
-    def to_json(self, completions: bool = False) -> dict[str, Any]:
+    def to_json(self, completions: bool = False) -> Json:
         """Plain data: what `markdown` shows, and every completion if `completions`."""
         groups: dict[str, list[int] | None] = {"overall": None, **self.by_kind}
-        data: dict[str, Any] = {"about": self.about, "baselines": _to_json(self.baselines)}
+        data: Json = {"about": self.about, "baselines": _to_json(self.baselines)}
         data["conditions"] = {c: {n: self._summary(c, rows) for n, rows in groups.items()} for c in self.outcomes}
         if self.has_difference:
             smallest = self.difference("lenient").smallest_shown
@@ -194,13 +194,13 @@ class Report:
         outcomes = self.outcomes[condition]
         return outcomes if rows is None else [outcomes[row] for row in rows]
 
-    def _summary(self, condition: str, rows: Sequence[int] | None) -> dict[str, Any]:
+    def _summary(self, condition: str, rows: Sequence[int] | None) -> Json:
         shares = {measure: self.estimate(condition, measure, rows).to_json() for measure in MEASURES}
         cut_off = self.truncated(condition, rows).to_json()
         return shares | {"mean_tokens": round(self.mean_tokens(condition, rows), 1), "truncated": cut_off}
 
-    def _sampled(self, condition: str) -> dict[str, Any]:
-        data: dict[str, Any] = {"num_samples": len(self.samples[condition][0])}
+    def _sampled(self, condition: str) -> Json:
+        data: Json = {"num_samples": len(self.samples[condition][0])}
         for measure in ("strict", "lenient"):
             data[measure] = _to_json({f"pass@{k}": e for k, e in self.pass_at(condition, measure).items()})
         return data | {"majority": share(self.votes[condition]).to_json()}
@@ -218,7 +218,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths)) + " |" for line in lines)
 
 
-def _to_json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+def _to_json(estimates: Mapping[str, Estimate]) -> Json:
     return {name: estimate.to_json() for name, estimate in estimates.items()}
 
 

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from inference.common.errors import UserError
-from inference.common.files import Timeout, exclusive
+from inference.common.files import Json, Timeout, exclusive
 from training.evaluation.conditions import Condition
 
 
@@ -36,7 +36,7 @@ class KeptCompletion:
 class Parts:
     """The finished batches of one evaluation, in a file that only one process holds."""
 
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, header: Json) -> None:
         """Opens or begins the file; raises `UserError` if another process holds it or it cannot be written."""
         self.path = path
         self._batches: dict[str, list[KeptCompletion]] = {}
@@ -56,7 +56,7 @@ class Parts:
             self._stack = stack.pop_all()
 
     @classmethod
-    def beside(cls, target: Path, fingerprint: dict[str, Any]) -> Self:
+    def beside(cls, target: Path, fingerprint: Json) -> Self:
         """The parts of the output `target`; `fingerprint` says by name all that decides a completion."""
         text = json.dumps(fingerprint, sort_keys=True)
         number = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
@@ -86,7 +86,7 @@ class Parts:
         self.path.unlink(missing_ok=True)
         self.close()
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Json) -> None:
         try:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
@@ -127,7 +127,7 @@ def others_beside(target: Path, own: Path) -> list[str]:
     return others
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _header(path: Path) -> Json:
     try:
         with path.open(encoding="utf-8") as file:
             fingerprint = json.loads(file.readline())["fingerprint"]

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, is_well_formed
@@ -141,7 +142,7 @@ class _Asker:
             return self.own_prompt
         return condition.system_prompt
 
-    def complete(self, condition: Condition, sample: int, first: int, batch: dict[str, Any]) -> list[KeptCompletion]:
+    def complete(self, condition: Condition, sample: int, first: int, batch: Json) -> list[KeptCompletion]:
         """One sample of the rows from `first` on, decoded together."""
         images = batch["image"]
         if condition.picture == "swapped":

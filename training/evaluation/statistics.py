@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from inference.common.files import Json
 
 Z = 1.959964
 """Of the normal distribution, for two-sided 95 %."""
@@ -32,7 +33,7 @@ class Estimate:
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {name: round(number, 4) for name, number in asdict(self).items()}
 
 
@@ -105,7 +106,7 @@ class PairedDifference(Estimate):
     def __str__(self) -> str:
         return f"{100 * self.value:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return super().to_json() | {"p_value": float(f"{self.p_value:.4g}")}
 
 

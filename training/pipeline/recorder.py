@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
-from inference.common.files import append_line
+from inference.common.files import Json, append_line
 from training.config.run_config import RunConfig
 from training.evaluation.checkpoint_choice import keep_candidate
 from training.grpo.distributed import any_process, wait_for_all
@@ -18,8 +18,10 @@ from training.pipeline.signals import Stop, StopAsked
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
 from training.runs.folder import RunFolder
+from training.runs.metrics import CURVES
 
-SHOWN = {"reward": "reward", "rewards/format_reward/mean": "format", "rewards/accuracy_reward/mean": "accuracy"}
+SHOWN = ("reward", "format", "accuracy")
+"""Metrics beside the progress bar."""
 
 
 class Recorder(TrainerCallback):
@@ -31,7 +33,7 @@ class Recorder(TrainerCallback):
         """Why training ended before its last step, the same on every process."""
         self._bar: tqdm[Any] | None = None
         self._shown_findings: set[str] = set()
-        self._history: list[dict[str, Any]] = []
+        self._history: list[Json] = []
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         """Opens the bar at the run's step; raises where the run is to stop or has no time for a step."""
@@ -98,12 +100,12 @@ class Recorder(TrainerCallback):
         over = is_left and self.budget.is_over(is_saving=is_saving)
         self.stopped, self.over_budget = any_process(self.stop.asked, over)
 
-    def _show(self, step: int, logs: dict[str, Any]) -> None:
+    def _show(self, step: int, logs: Json) -> None:
         if self._bar is None:
             return
-        parts = [f"{name} {logs[key]:.2f}" for key, name in SHOWN.items() if logs.get(key) is not None]
+        parts = [f"{name} {logs[CURVES[name]]:.2f}" for name in SHOWN if logs.get(CURVES[name]) is not None]
         self._bar.set_postfix_str(
-            f"{' '.join(parts)} {logs['completions/mean_length']:.0f} tokens, "
-            f"no signal in {100 * logs['frac_reward_zero_std']:.0f} % of groups"
+            f"{' '.join(parts)} {logs[CURVES['completion_tokens']]:.0f} tokens, "
+            f"no signal in {100 * logs[CURVES['zero_std_share']]:.0f} % of groups"
         )
         self._bar.update(step - self._bar.n)

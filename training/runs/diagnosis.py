@@ -1,10 +1,10 @@
-"""A run's history in plain language: what is going wrong, by which figures, and what to do about it.
+"""Diagnosis of a run from its metrics: each problem with its figures and a remedy.
 
     >>> stuck = [{"step": s, "rewards/format_reward/mean": 0.0} for s in range(1, 41)]
     >>> [finding.name for finding in diagnose(stuck)]
     ['format stuck']
 
-The history is `metrics.jsonl`: a dictionary a step, with TRL's names. Nothing here knows the model.
+The history is `metrics.jsonl`: one dictionary a step, with TRL's names.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from inference.common.files import Json
+from training.runs.metrics import METRICS
 
 WINDOW = 20
-"""Steps that a judgement looks at: the last ones against the first ones or the best ones."""
-FORMAT, ACCURACY = "rewards/format_reward/mean", "rewards/accuracy_reward/mean"
+"""Steps that are judged together: the last ones against the first or the best ones."""
+FORMAT, ACCURACY, NO_SIGNAL, LENGTH = (
+    METRICS[name].column for name in ("format", "accuracy", "zero_std_share", "completion_tokens")
+)
 
-History = Sequence[dict[str, Any]]
+History = Sequence[Json]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: a short name, what was seen with its figures, and what to change."""
+    """A problem of a run: its short name, the figures that show it, and the remedy."""
 
     name: str
     seen: str
@@ -34,14 +38,14 @@ class Finding:
 
 
 def diagnose(history: History) -> list[Finding]:
-    """Everything wrong with a run as it stands; empty while it goes well or is too young to tell."""
+    """All problems of a run so far; empty while it goes well or is too young to tell."""
     return [finding for check in CHECKS if (finding := check(history)) is not None]
 
 
 def _values(history: History, key: str) -> list[float]:
     """The finite values of a metric, in order of the steps."""
-    found = (row.get(key) for row in history)
-    return [float(v) for v in found if isinstance(v, int | float) and math.isfinite(v)]
+    values = (row.get(key) for row in history)
+    return [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -72,7 +76,7 @@ def _not_finite(history: History) -> Finding | None:
 
 
 def _no_signal(history: History) -> Finding | None:
-    share = _recent(history, "frac_reward_zero_std")
+    share = _recent(history, NO_SIGNAL)
     if share is None or share < 0.8:
         return None
     accuracy = _recent(history, ACCURACY)
@@ -166,7 +170,7 @@ def _collapse(history: History) -> Finding | None:
 
 
 def _shrinking(history: History) -> Finding | None:
-    lengths = _values(history, "completions/mean_length")
+    lengths = _values(history, LENGTH)
     if len(lengths) < 2 * WINDOW:
         return None
     before, after = _mean(lengths[:WINDOW]), _mean(lengths[-WINDOW:])
@@ -199,7 +203,7 @@ def _entropy(history: History) -> Finding | None:
 
 
 def _frozen(history: History) -> Finding | None:
-    norms, share = _values(history, "grad_norm"), _recent(history, "frac_reward_zero_std")
+    norms, share = _values(history, "grad_norm"), _recent(history, NO_SIGNAL)
     if len(norms) < WINDOW or max(norms[-WINDOW:]) > 0 or (share is not None and share > 0.99):
         return None
     return Finding(

@@ -1,10 +1,10 @@
-"""What a run would take, before it is asked for: hours and dollars from steps that were measured on this hardware.
+"""Estimates of a run before it is submitted: hours and dollars from steps that were measured on this hardware.
 
     estimate = estimate_run(config, store.list(), dollars_per_hour=2.5)
     estimate.hours, estimate.reason     # (0.04, 'median of 143 measured steps of run 20261122-143000-a1b2')
 
-Where nothing like it was measured here the time is unknown, and the reason says so; nothing is guessed. No torch is
-loaded by importing this.
+Where no such run was measured here the time is unknown, and the reason says so; nothing is guessed. Importing this does
+not load torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inference.common.errors import UserError
 from inference.common.settings import STARTER, STARTER_NAME, base_source
@@ -23,20 +22,20 @@ from training.config.run_config import RunConfig
 from training.data.open_source import STARTER_TRAIN_ROWS
 from training.runs.record import RunRecord
 
-MAX_LOOKED_AT = 12
-"""So many runs of the same kind, the newest first, are looked at for measured steps."""
+MAX_RUNS_READ = 12
+"""Runs of the same kind, the newest first, that are read for measured steps."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take; `None` is "unknown", and `reason` says why."""
+    """The estimate of a run; `None` means unknown, and `reason` tells why."""
 
     num_steps: int | None
     completions: int | None
     """Sampled in all steps together."""
     step_seconds: float | None
     hours: float | None
-    """Of training alone: loading, and the evaluation at the end, come on top."""
+    """Of training alone, without loading and the evaluation at the end."""
     dollars: float | None
     reason: str
 
@@ -49,8 +48,8 @@ def estimate_run(
 ) -> Estimate:
     """The run's steps times the median step of the newest run like it on this hardware.
 
-    "Like it" is the same base, completions per step, length limit, picture size and kind of sampling: what a step's
-    time depends on. `hardware` is this machine's name unless given.
+    A run is like it with the same base, completions per step, length limit, picture size and kind of sampling, on which
+    a step's time depends. `hardware` is this machine's name unless given.
     """
     num_steps, about_steps = _num_steps(config)
     seconds, reason = _measured(config, records, hardware or _this_hardware())
@@ -66,7 +65,7 @@ def estimate_run(
 
 
 def _num_steps(config: RunConfig) -> tuple[int | None, str]:
-    """Optimizer steps, or why they are not known."""
+    """Optimizer steps, or the reason why they are unknown."""
     if config.max_steps:
         return config.max_steps, ""
     rows = config.data.train_rows or (STARTER_TRAIN_ROWS if config.data.is_starter else None)
@@ -77,17 +76,17 @@ def _num_steps(config: RunConfig) -> tuple[int | None, str]:
 
 
 def _measured(config: RunConfig, records: Sequence[RunRecord], hardware: str) -> tuple[float | None, str]:
-    """Seconds of a step, and where they are from or why they are not known."""
+    """Seconds of a step, and their source or the reason why they are unknown."""
     alike = [record for record in records if _kind(_stored(record)) == _kind(config)]
     elsewhere: MeasuredSteps | None = None
-    for record in alike[:MAX_LOOKED_AT]:
+    for record in alike[:MAX_RUNS_READ]:
         try:
-            found = read_measured_run(record.folder)
+            measured = read_measured_run(record.folder)
         except UserError:  # too few steps, or its folder is gone: the next one
             continue
-        if found.hardware == hardware:
-            return found.seconds, f"median of {found.num_steps:,} measured steps of run {record.id}"
-        elsewhere = elsewhere or found
+        if measured.hardware == hardware:
+            return measured.seconds, f"median of {measured.num_steps:,} measured steps of run {record.id}"
+        elsewhere = elsewhere or measured
     if elsewhere is not None:
         return None, f"the time is unknown: such a run was measured on {elsewhere.hardware}, and this is {hardware}"
     least = _completions_alone(config, hardware)
@@ -99,7 +98,7 @@ def _measured(config: RunConfig, records: Sequence[RunRecord], hardware: str) ->
 
 
 def _completions_alone(config: RunConfig, hardware: str) -> str:
-    """What the audit that the curriculum is from says of the completions, if it was made on this hardware."""
+    """The time of a step's completions by the curriculum's audit, in words, if it was made on this hardware."""
     if config.curriculum is None:
         return ""
     try:
@@ -108,7 +107,7 @@ def _completions_alone(config: RunConfig, hardware: str) -> str:
             return ""
         seconds = config.completions_per_step / float(rollouts["completions_per_second"])
     except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
-        return ""  # the run itself says what is wrong with it
+        return ""  # the run itself reports what is wrong with it
     return f"By the audit, a step's completions alone take {seconds:.2f} s"
 
 
@@ -119,8 +118,8 @@ def _stored(record: RunRecord) -> RunConfig | None:
         return None
 
 
-def _kind(config: RunConfig | None) -> Any:
-    """What the time of a step depends on."""
+def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
+    """The settings that the time of a step depends on."""
     if config is None:
         return None
     return (
@@ -145,20 +144,20 @@ def _this_hardware() -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What the time of a step depends on, apart from the hardware."""
+    """The conditions of a step's time, apart from the hardware."""
 
     base: str
-    """`starter`, a path from the root on, or a Hub id."""
+    """`starter`, an absolute path, or a Hub id."""
     completions: int
     max_completion_length: int
-    """Tokens that a completion may have."""
+    """Tokens of a completion at most."""
     max_pixels: int
     gradient_checkpointing: bool
     num_gpus: int
 
 
 def plain_base(base: str) -> str:
-    """A base's name, the same however it was given: `starter`, a path from the root on, or a Hub id."""
+    """The canonical name of a base: `starter`, an absolute path, or a Hub id."""
     folder = Path(base_source(base)).expanduser()
     if not folder.is_dir():
         return base
@@ -166,19 +165,17 @@ def plain_base(base: str) -> str:
 
 
 WARM_UP_STEPS = 2
-"""The first steps of a run are slower: compilation, caches. They are left out of a measurement."""
-
-
+"""The first steps of a run, which are slower (compilation, caches) and not measured."""
 MIN_STEPS = 3
-"""Fewer measured steps than this say nothing."""
+"""Measured steps that are needed at least."""
 
 
 @dataclass(frozen=True)
 class MeasuredSteps:
-    """What the steps of an earlier run took."""
+    """The steps of an earlier run."""
 
     seconds: float
-    """Median, without the first steps."""
+    """The median of a step, without the first ones."""
     num_steps: int
     step: Step
     hardware: str
@@ -191,7 +188,7 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
         start = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines if line.strip()]
-        # An earlier start may have been on other hardware, or with other settings.
+        # An earlier start may have had other hardware or settings.
         steps = [row.get("step_time") for row in rows if row.get("step", 0) > start.get("step", 0)]
         step = Step(
             plain_base(config["base"]),

@@ -1,4 +1,4 @@
-"""What ends a run early, in words: what happened, what to change, and the exit status that says so.
+"""Failures that end a run early: the cause, the remedy, and the exit status.
 
 >>> print(explain_failure(MemoryError(), RunConfig(), Path("run")).status)
 3
@@ -15,21 +15,21 @@ from training.config.run_config import RunConfig
 
 OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE = 3, 4, 5, 6, 7
 INTERRUPTED, BUDGET_SPENT = 75, 76
-"""Exit statuses of `train`. 1 is a bug, 2 wrong input; 75 (`EX_TEMPFAIL`) and 76 are stops that can be resumed."""
+"""Exit statuses of `train`. 1 is a bug, 2 is wrong input; after 75 (`EX_TEMPFAIL`) and 76 a run can be resumed."""
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded")
-"""How safetensors and Arrow say it, whose errors have no number."""
+"""The words of safetensors and Arrow, whose errors have no number."""
 _TORN_WRITE_WORDS = ("pytorchstreamwriter failed", "unexpected pos", "iostream error")
-"""How `torch.save` says that a file took less than it was given, whatever the reason."""
+"""The words of `torch.save` where a write was cut short, whatever the reason."""
 _ALMOST_NOTHING = 64 * 2**20
-"""Bytes free on a disk that a large write has just filled."""
+"""Bytes free at most on a disk that a large write has just filled."""
 _UNREACHED = ("TransportError", "LocalEntryNotFoundError", "OfflineModeIsEnabled")
 _NOT_THERE = ("RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError")
 
 
 class RunFailed(Exception):
-    """A run that ended early; `str` of it tells the user why and what to do."""
+    """A run that ended early; its `str` has the reason and the remedy for the user."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -41,9 +41,9 @@ class NotANumber(ArithmeticError):
 
 
 def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> RunFailed | None:
-    """The failure that an exception stands for; `None` for wrong input and for what nobody has a remedy for.
+    """The failure that an exception means; `None` for wrong input and for errors without a known remedy.
 
-    A `UserError` that the Hub or a full disk has caused keeps its words, and gets the exit status of its cause.
+    A `UserError` caused by the Hub or a full disk keeps its words, and gets the exit status of its cause.
     """
     if isinstance(error, UserError):
         full = any(isinstance(cause, OSError) and cause.errno in NO_SPACE for cause in _chain(error))
@@ -96,8 +96,10 @@ def _explain_hub(error: BaseException) -> RunFailed | None:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     words = str(error).lower()
-    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
-    return named or isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    is_named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return (
+        is_named or isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    )
 
 
 def _memory_message(config: RunConfig) -> str:
@@ -110,7 +112,7 @@ def _memory_message(config: RunConfig) -> str:
     return (
         f"out of memory; {first}in a new run from the last checkpoint (--start-adapter), lower max_completion_length "
         f"(now {config.max_completion_length}), or lower data.max_pixels (now {config.data.max_pixels}). "
-        "The checkpoints are whole"
+        "The checkpoints are complete"
     )
 
 
@@ -118,32 +120,32 @@ def _is_disk_full(error: BaseException, folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return True
     words = str(error).lower()
-    if any(said in words for said in _NO_SPACE_WORDS):
+    if any(phrase in words for phrase in _NO_SPACE_WORDS):
         return True
-    torn = isinstance(error, RuntimeError) and any(said in words for said in _TORN_WRITE_WORDS)
+    torn = isinstance(error, RuntimeError) and any(phrase in words for phrase in _TORN_WRITE_WORDS)
     return torn and _free_bytes(folder) < _ALMOST_NOTHING
 
 
 def _free_bytes(folder: Path) -> int:
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(place).free
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(nearest).free
 
 
 def _disk_message(folder: Path) -> str:
     return (
         f"the disk is full: {_free_bytes(folder) / 1e6:.0f} MB free at {folder}. Make room, or lower "
-        f"keep_checkpoints; then go on with --resume {folder} from the last whole checkpoint"
+        f"keep_checkpoints; then go on with --resume {folder} from the last complete checkpoint"
     )
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and what caused it, the outermost first."""
-    found: list[BaseException] = []
+    """An error and its causes, the outermost first."""
+    chain: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
+    while current is not None and current not in chain:
+        chain.append(current)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-    return found
+    return chain
 
 
 def _http_status(error: BaseException) -> int | None:

@@ -33,7 +33,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inference.common.errors import UserError
-from inference.common.files import Timeout, append_line, exclusive, read_lines, sync_folder, write_json, write_whole
+from inference.common.files import (
+    Json,
+    Timeout,
+    append_line,
+    exclusive,
+    read_lines,
+    sync_folder,
+    write_json,
+    write_whole,
+)
 from training.config.run_config import CHANGEABLE, RunConfig, differences
 from training.runs.provenance import changed_versions, versions_here
 
@@ -141,11 +150,11 @@ class RunFolder:
             if not is_whole(path):
                 shutil.rmtree(path)
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Json]:
         """The metrics, one dictionary a step; a half-written last line is left out."""
         return list(read_lines(self.metrics))
 
-    def groups(self) -> Iterator[dict[str, Any]]:
+    def groups(self) -> Iterator[Json]:
         """The rollouts, one dictionary a group."""
         return read_lines(self.rollouts)
 
@@ -154,15 +163,15 @@ class RunFolder:
         values = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
         write_json(self.path / "status.json", values)
 
-    def put_back_status(self, before: dict[str, Any]) -> None:
+    def put_back_status(self, before: Json) -> None:
         """Writes an earlier value of `status` again."""
         write_json(self.path / "status.json", before)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Json:
         """The values that `set_status` wrote last; empty before."""
         return _read(self.path / "status.json", {})
 
-    def add_versions(self, hardware: dict[str, Any]) -> None:
+    def add_versions(self, hardware: Json) -> None:
         """Notes the versions of this start, and from which step on, and warns if they differ from the last start's."""
         path = self.path / "versions.json"
         starts = _read(path, [])

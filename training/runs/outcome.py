@@ -1,6 +1,6 @@
-"""How a run whose process is gone has ended, what a run has done so far, and how long it may take to stop.
+"""The outcome of a run whose process is gone, the progress of any run, and the time that a stop may take.
 
-An end has a reason in words. A process that left no word has died, and that is no end: the launcher resumes the run.
+A process that ended without writing `exit.json` has died; that is no outcome, and the launcher resumes the run.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from inference.common.files import Json
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED
 from training.runs.folder import MARKER, RunFolder
 from training.runs.processes import boot_id
@@ -19,7 +19,7 @@ from training.runs.recovery import MAX_FIGURE, PROCESS, is_number, read_json
 
 EXIT = "exit.json"
 OUTPUT = "output.log"
-"""What the trainer's process prints, over all its starts."""
+"""The output of the trainer's process, of all starts."""
 WRONG_INPUT = 2
 MIN_GRACE_SECONDS, MAX_GRACE_SECONDS = 30.0, 1800.0
 _TAIL_BYTES = 65_536
@@ -28,54 +28,56 @@ _RECENT_STEPS = 20
 
 @dataclass(frozen=True)
 class End:
-    """A status that a run ends with, and why."""
+    """The status that a run ends with, and the reason."""
 
     status: RunStatus
     reason: str = ""
 
 
 def judge(record: RunRecord) -> End | None:
-    """How a run whose process is gone has ended; `None` if the process died and is to be started again."""
-    said = _word(record)
-    status = said.get("status") if said else None
+    """The end of a run whose process is gone; `None` if the process died and must be started again."""
+    exit_record = _exit_record(record)
+    status = exit_record.get("status") if exit_record else None
     newest = RunFolder(record.folder).newest_checkpoint()
-    kept = f"; it can go on from {newest.name}" if newest else "; it has no checkpoint yet"
-    reason = str(said.get("reason") or "") if said else ""
+    checkpoint = f"; it can go on from {newest.name}" if newest else "; it has no checkpoint yet"
+    reason = str(exit_record.get("reason") or "") if exit_record else ""
     if status == 0:
         return End("succeeded")
     if record.stop_for == "cancel" and status in (None, 1, INTERRUPTED):
-        return End("cancelled", f"cancelled at step {_step(record)}{kept}")
+        return End("cancelled", f"cancelled at step {_step(record)}{checkpoint}")
     if status == BUDGET_SPENT or record.stop_for == "budget" and status in (None, 1, INTERRUPTED):
-        return End("interrupted", reason if status == BUDGET_SPENT and reason else f"{_budget(record)} used up{kept}")
+        return End(
+            "interrupted", reason if status == BUDGET_SPENT and reason else f"{_budget(record)} used up{checkpoint}"
+        )
     if status == INTERRUPTED:
         if record.boot_id != boot_id():
-            return None  # the machine went down, and took it along
-        return End("interrupted", f"stopped by a signal that was not sent from here ({reason}){kept}")
+            return None  # the machine was shut down, and the run with it
+        return End("interrupted", f"stopped by a signal that was not sent from here ({reason}){checkpoint}")
     if isinstance(status, int) and status > 1:
         return End("failed", reason or f"the trainer ended with status {status}")
     return None
 
 
 def seconds_run(record: RunRecord) -> float:
-    """How long the newest start ran, by its own word, in seconds; 0 if there is none."""
+    """Seconds that the newest start ran, as its process wrote them; 0 if it wrote none."""
     for name in (EXIT, PROCESS):
-        said = read_json(record.folder / name) or {}
-        seconds = said.get("seconds")
-        if said.get("launch") == record.launch and isinstance(seconds, int | float) and 0 <= seconds < 1e9:
+        values = read_json(record.folder / name) or {}
+        seconds = values.get("seconds")
+        if values.get("launch") == record.launch and isinstance(seconds, int | float) and 0 <= seconds < 1e9:
             return float(seconds)
     return 0.0
 
 
 def has_ended(record: RunRecord) -> bool:
-    """True if the newest start has said how it ended, though its process may not be gone yet."""
-    return _word(record) is not None
+    """True if the newest start has written `exit.json`; its process may still be alive."""
+    return _exit_record(record) is not None
 
 
-def progress(record: RunRecord) -> dict[str, Any]:
-    """What the folder says of the run, as fields of its record: `step`, `max_steps`, `metrics` where they are clear."""
+def progress(record: RunRecord) -> Json:
+    """Fields of the record as the folder tells them: `step`, `max_steps` and `metrics`, where they are clear."""
     path = record.folder / "metrics.jsonl"
     if not path.is_file() or not path.stat().st_size:
-        return {"step": 0, "metrics": {}}  # also of one that was resumed from before its first checkpoint
+        return {"step": 0, "metrics": {}}  # also after a resume without a checkpoint
     rows = last_rows(path, 1)
     if not rows:
         return {}
@@ -84,28 +86,28 @@ def progress(record: RunRecord) -> dict[str, Any]:
     if not isinstance(step, int) or not is_number(step) or step < 0:
         return {}
     numbers = {k: v for k, v in row.items() if is_number(v, MAX_FIGURE) and len(k) < 100}
-    return {"step": step, "metrics": numbers} | _steps_in_all(record, row)
+    return {"step": step, "metrics": numbers} | _total_steps(record, row)
 
 
 def grace_seconds(folder: Path) -> float:
-    """How long a stop may take: twice the longest recent step and the newest save, measured, and half a minute."""
+    """Seconds that a stop may take: twice `step_and_save_seconds`, and half a minute."""
     return min(MAX_GRACE_SECONDS, MIN_GRACE_SECONDS + 2 * step_and_save_seconds(folder))
 
 
 def step_and_save_seconds(folder: Path) -> float:
-    """How long a step and a checkpoint may take: the longest of the recent steps and the newest save, measured."""
+    """Seconds that a step and its checkpoint may take: the longest recent step and the newest save, as measured."""
     return max(_recent_steps(folder), default=0.0) + _save_seconds(folder)
 
 
 def seconds_a_step(folder: Path) -> float | None:
-    """The median of the newest steps; `None` before there is one."""
+    """The median of the newest steps, in seconds; `None` before the first."""
     steps = _recent_steps(folder)
     return statistics.median(steps) if steps else None
 
 
-def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[dict[str, Any]]:
+def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[Json]:
     """The last whole lines of a JSONL file, from its last `max_bytes`, the newest last."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     for line in reversed(_tail(path, max_bytes).split(b"\n")[:-1]):
         try:
             row = json.loads(line)
@@ -119,17 +121,18 @@ def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[dict
 
 
 def log_tail(folder: Path, lines: int = 40, max_bytes: int = 16_384) -> str:
-    """The last lines of what the trainer printed, as plain text: of a progress bar only what was drawn last."""
+    """The last lines of the trainer's output as plain text; of a progress bar only its last state."""
     text = _end_of(folder / OUTPUT, max_bytes).decode("utf-8", errors="replace")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     plain = ("".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown)
     return "\n".join([line for line in plain if line][-lines:])
 
 
-def _word(record: RunRecord) -> dict[str, Any] | None:
-    """What the newest start said when it ended."""
-    said = read_json(record.folder / EXIT)
-    return said if said and said.get("launch") == record.launch and isinstance(said.get("status"), int) else None
+def _exit_record(record: RunRecord) -> Json | None:
+    """The content of `exit.json` if the newest start wrote it."""
+    values = read_json(record.folder / EXIT)
+    is_newest = values is not None and values.get("launch") == record.launch
+    return values if is_newest and values and isinstance(values.get("status"), int) else None
 
 
 def _budget(record: RunRecord) -> str:
@@ -141,8 +144,8 @@ def _step(record: RunRecord) -> int:
     return int(progress(record).get("step", record.step))
 
 
-def _steps_in_all(record: RunRecord, row: dict[str, Any]) -> dict[str, int]:
-    """From the configuration, or from how far through its epochs a step is."""
+def _total_steps(record: RunRecord, row: Json) -> dict[str, int]:
+    """The number of steps, from the configuration or from the share of an epoch at this step."""
     try:
         config = record.run_config
     except ValueError:
@@ -156,13 +159,13 @@ def _steps_in_all(record: RunRecord, row: dict[str, Any]) -> dict[str, int]:
 
 
 def _recent_steps(folder: Path) -> list[float]:
-    """Seconds of the newest steps."""
+    """Seconds of each of the newest steps."""
     times = [row.get("step_time") for row in last_rows(folder / "metrics.jsonl", _RECENT_STEPS)]
     return [float(t) for t in times if isinstance(t, int | float) and 0 <= t < MAX_GRACE_SECONDS]
 
 
 def _save_seconds(folder: Path) -> float:
-    """How long the newest checkpoint took to write, by the times of its files; 0 where they make no sense."""
+    """Seconds that writing the newest checkpoint took, by the times of its files; 0 where they make no sense."""
     newest = RunFolder(folder).newest_checkpoint()
     if newest is None:
         return 0.0
@@ -173,8 +176,8 @@ def _save_seconds(folder: Path) -> float:
 
 def _tail(path: Path, max_bytes: int) -> bytes:
     """The end of a file, from the start of a line on."""
-    found = _end_of(path, max_bytes)
-    return found if len(found) < max_bytes else found.partition(b"\n")[2]
+    content = _end_of(path, max_bytes)
+    return content if len(content) < max_bytes else content.partition(b"\n")[2]
 
 
 def _end_of(path: Path, max_bytes: int) -> bytes:

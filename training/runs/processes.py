@@ -1,9 +1,9 @@
-"""Which process is which: identities that survive a reused pid, a zombie, a reboot and a clock that is set.
+"""Identities of processes, which hold through a reused pid, a zombie, a reboot and a changed clock.
 
     >>> is_alive(own_identity())
     True
 
-Times are seconds since the machine was started, which no setting of the clock changes.
+Times are seconds since the machine was started, so that changing the clock does not matter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Identity:
-    """A process: no other one, before or after, has all three."""
+    """A process; no other one ever has all three values."""
 
     pid: int
     created: float
@@ -34,7 +34,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, values: Any) -> Identity | None:
-        """What `dataclasses.asdict` made of one; `None` if it is none."""
+        """The identity that `dataclasses.asdict` made plain; `None` for other values."""
         try:
             return cls(int(values["pid"]), float(values["created"]), str(values["boot_id"]))
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -49,45 +49,45 @@ def boot_seconds() -> float:
 
 
 def boot_id() -> str:
-    """Names this start of the machine, and of the container in it: its first process began with it."""
+    """The name of this boot of the machine, and of the container, whose first process began with it."""
     try:
         machine = _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         machine = str(round(psutil.boot_time()))
     try:
         return f"{machine} {_created(psutil.Process(1)):.2f}"
-    except (psutil.Error, OSError):  # a machine that shows nobody another's processes
+    except (psutil.Error, OSError):  # other users' processes are hidden here
         return machine
 
 
 def identity_of(pid: int) -> Identity | None:
-    """The identity of a process that runs; `None` for one that is dead or a zombie."""
+    """The identity of a running process; `None` for one that is dead or a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
         return Identity(pid, _created(process), boot_id())
-    except (psutil.NoSuchProcess, ProcessLookupError, ValueError):  # the last: no pid can be that number
+    except (psutil.NoSuchProcess, ProcessLookupError, ValueError):  # the last: not a possible pid
         return None
 
 
 def own_identity() -> Identity:
-    """This process's."""
-    found = identity_of(os.getpid())
-    assert found is not None, "the process that asks is alive"
-    return found
+    """The identity of this process."""
+    identity = identity_of(os.getpid())
+    assert identity is not None, "this process is alive"
+    return identity
 
 
 def is_alive(identity: Identity | None) -> bool:
-    """True if this very process runs now."""
+    """True if exactly this process is running."""
     if identity is None or identity.boot_id != boot_id():
         return False
-    found = identity_of(identity.pid)
-    return found is not None and abs(found.created - identity.created) < 0.05
+    now = identity_of(identity.pid)
+    return now is not None and abs(now.created - identity.created) < 0.05
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
-    """Send a signal to the group that the process leads; false if the process is gone."""
+    """Sends a signal to the process group that the process leads; false if the process is gone."""
     if not is_alive(identity):
         return False
     try:
@@ -98,18 +98,18 @@ def send(identity: Identity, number: signal.Signals) -> bool:
 
 
 def marked(launch: str) -> list[psutil.Process]:
-    """Every process of one start of a run, this one excepted: the trainer, its children, and theirs."""
+    """All processes of one start of a run but this one: the trainer, its children, and theirs."""
     return [process for process in psutil.process_iter() if process.pid != os.getpid() and _mark_of(process) == launch]
 
 
 def kill_marked(launch: str, seconds: float = 10.0) -> bool:
-    """SIGKILL every process of one start of a run until none is left; false if some outlast the wait."""
+    """Kills all processes of one start of a run; false if some are left after `seconds`."""
     end = time.monotonic() + seconds
-    while found := marked(launch):
-        for process in found:
+    while processes := marked(launch):
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process.kill()
-        time.sleep(0.02)  # psutil's own waiting would take exit statuses that others wait for
+        time.sleep(0.02)  # psutil's own wait would take exit statuses from those who need them
         if time.monotonic() > end:
             return not marked(launch)
     return True
@@ -118,12 +118,12 @@ def kill_marked(launch: str, seconds: float = 10.0) -> bool:
 def _mark_of(process: psutil.Process) -> str | None:
     try:
         return process.environ().get(MARK)
-    except (psutil.Error, OSError):  # gone, a zombie, or another user's
+    except (psutil.Error, OSError):  # ended, a zombie, or another user's
         return None
 
 
 def _created(process: psutil.Process) -> float:
-    """From `/proc` where there is one: psutil's own value moves with the clock."""
+    """The creation time; from `/proc` where it exists, since psutil's value moves with the clock."""
     try:
         text = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

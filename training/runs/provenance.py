@@ -1,4 +1,4 @@
-"""What a run works with: versions of Python, the libraries and this code, the hardware, and digests of its models."""
+"""Provenance of a run: versions of Python, the libraries and this code, the hardware, and digests of its models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from inference.common.files import Json
 from inference.common.settings import base_source
 
 LIBRARIES = (
@@ -28,16 +28,16 @@ LIBRARIES = (
     "math-verify",
     "latex2sympy2-extended",
 )
-"""Libraries that a figure can depend on."""
+"""Libraries that results can depend on."""
 _ROOT = Path(__file__).parents[2]
 _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
 _NOT_MODEL_FILES = ("evaluation", "comparison", "promotion")
-"""Beginnings of the names of files that are put beside an adapter and are no part of it."""
+"""Prefixes of the names of files beside an adapter that are no part of it."""
 
 
-def versions_here() -> dict[str, Any]:
+def versions_here() -> Json:
     """`python`, `system`, `cpus`, `code_commit`, `code_dirty`, and the version of each library; `None` where unknown.
 
     `code_dirty` is true where tracked files differ from the commit. Outside a git checkout both are `None`.
@@ -47,7 +47,7 @@ def versions_here() -> dict[str, Any]:
     return here | code_version(_ROOT) | libraries
 
 
-def code_version(folder: Path) -> dict[str, Any]:
+def code_version(folder: Path) -> Json:
     """`code_commit` and `code_dirty` of a checkout; `None` for a folder within another repository."""
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = _git(folder, "rev-parse", "HEAD") if top and Path(top).resolve() == folder.resolve() else None
@@ -55,8 +55,8 @@ def code_version(folder: Path) -> dict[str, Any]:
     return {"code_commit": commit, "code_dirty": None if status is None else bool(status)}
 
 
-def changed_versions(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs between two starts of a run, in words; empty if nothing does.
+def changed_versions(before: Json, now: Json) -> str:
+    """The differences between two starts of a run, in words; empty if there are none.
 
     >>> changed_versions({"torch": "2.15.0", "trl": "1.16.0"}, {"torch": "2.16.0", "trl": "1.16.0"})
     'torch 2.15.0 before, 2.16.0 now'
@@ -71,7 +71,7 @@ def changed_versions(before: dict[str, Any], now: dict[str, Any]) -> str:
 def hardware_name() -> str:
     """The GPUs (`2 × NVIDIA A100-SXM4-80GB`), else the processor and its cores (`AMD EPYC 7B13, 2 cores`).
 
-    A measured time holds for this hardware only, so it is kept with the name.
+    Measured times are stored with it, since they hold for this hardware only.
     """
     import torch
 
@@ -85,8 +85,8 @@ def hardware_name() -> str:
     return f"{next(models, platform.machine())}, {os.cpu_count()} cores"
 
 
-def hardware() -> dict[str, Any]:
-    """`hardware` (its name), `num_gpus`, and the version of CUDA where there is one."""
+def hardware() -> Json:
+    """`hardware` (its name), `num_gpus`, and `cuda`, the version of CUDA or `None`."""
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -94,9 +94,9 @@ def hardware() -> dict[str, Any]:
 
 
 def base_commit(base: str, revision: str | None = None) -> str | None:
-    """The commit of a base on the Hub that `revision` (else its main branch) stands for; `None` for a folder.
+    """The commit of a base on the Hub at `revision` (default: its main branch); `None` for a folder.
 
-    From this machine's cache where the Hub is not reached. Raises `OSError` if the cache has none.
+    Uses this machine's cache where the Hub is not reached. Raises `OSError` if the cache has none.
     """
     if Path(base_source(base)).is_dir():
         return None
@@ -106,7 +106,7 @@ def base_commit(base: str, revision: str | None = None) -> str | None:
 
 
 def model_digest(source: str | Path, revision: str | None = None) -> str:
-    """A digest of the files that decide what a model or adapter generates; of a Hub id, the id and its commit."""
+    """A digest of the files that determine what a model or adapter generates; for a Hub id, the id and its commit."""
     folder = Path(source)
     if not folder.is_dir():
         return f"{source}@{base_commit(str(source), revision)}"
@@ -123,7 +123,7 @@ def _git(folder: Path, *words: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, env=environment)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None
+    return process.stdout.rstrip("\n") if process.returncode == 0 else None

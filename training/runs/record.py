@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
 
 RunStatus = Literal[
@@ -69,12 +69,12 @@ class RunRecord:
     """Why it has this status, in words; empty where there is nothing to say."""
     launcher: str = "local"
     """What executes its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
-    job: dict[str, Any] = field(default_factory=dict)
+    job: Json = field(default_factory=dict)
     """The Job of its newest start, as `training.launch.jobs.launcher` keeps it; empty before there is one."""
 
     launch: str = ""
     """Names one start of the trainer; a process of an earlier start can no longer claim the run."""
-    starter: dict[str, Any] = field(default_factory=dict)
+    starter: Json = field(default_factory=dict)
     """Identity of the process that starts the trainer, while the status is `starting`."""
     pid: int | None = None
     pid_created: float | None = None
@@ -94,7 +94,7 @@ class RunRecord:
     """Hours of all starts."""
     step: int = 0
     max_steps: int | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Json = field(default_factory=dict)
     """The newest line of `metrics.jsonl`."""
     deaths: int = 0
     """How often in a row the trainer died with no new checkpoint."""
@@ -125,7 +125,7 @@ class RunRecord:
         """The configuration; raises `ValueError` if it is of another version and no longer valid."""
         return RunConfig.model_validate_json(self.config)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for `request.json`; `training.runs.recovery.record_of` reads it."""
         values = asdict(self) | {"config": json.loads(self.config)}
         return {name: value for name, value in values.items() if name != "folder"}
@@ -152,7 +152,7 @@ _AS_JSON = ("metrics", "starter", "job")
 _AS_BOOL = ("promote", "stop_sent")
 
 
-def to_row(record: RunRecord) -> dict[str, Any]:
+def to_row(record: RunRecord) -> Json:
     """The record as the database keeps it, by column."""
     return {name: to_cell(name, getattr(record, name)) for name in COLUMNS}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
 from training.runs.folder import RunFolder
 from training.runs.processes import Identity, is_alive
@@ -78,7 +78,7 @@ def record_of(folder: Path) -> RunRecord | None:
         values |= {"status": "failed", "reason": f"{folder / 'config.json'} cannot be read; start a new run"}
     elif "status" not in values:
         values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; what it held is lost"}
-    values = {"asked_at": folder.stat().st_mtime} | values
+    values.setdefault("asked_at", folder.stat().st_mtime)
     record = RunRecord(id=folder.name, folder=folder, config=config or "{}", **values)
     process, launch = process_of(folder), (read_json(folder / PROCESS) or {}).get("launch")
     if process is not None and is_alive(process) and isinstance(launch, str):
@@ -108,7 +108,7 @@ def run_folders(runs: Path) -> list[Path]:
     return sorted(p for p in paths if p.is_dir())
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> Json | None:
     """A small JSON object; `None` if there is none, or none that can be read."""
     try:
         with path.open("rb") as file:
@@ -143,7 +143,7 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     )
 
 
-def _config_of(folder: Path, request: dict[str, Any] | None) -> str | None:
+def _config_of(folder: Path, request: Json | None) -> str | None:
     """The configuration in `config.json`, which the trainer obeys, else the one in the request."""
     try:
         return RunFolder.open(folder)[1].model_dump_json()
@@ -155,7 +155,7 @@ def _config_of(folder: Path, request: dict[str, Any] | None) -> str | None:
         return None
 
 
-def _valid_fields(request: dict[str, Any]) -> dict[str, Any]:
+def _valid_fields(request: Json) -> Json:
     """The values that have the types of the record's fields; the others are left to their defaults."""
     values = {}
     for each in fields(RunRecord):
@@ -176,5 +176,5 @@ def _fits(each: Field[Any], value: object) -> bool:
     if isinstance(value, int | float):
         return is_number(value) and ("float" in kind or "int" in kind and value == int(value))
     if isinstance(value, dict):
-        return kind.startswith("dict")
+        return kind == "Json"
     return isinstance(value, str) and (kind == "str" or "str |" in kind or each.name == "status")

@@ -1,10 +1,10 @@
-"""What is to be seen of a run while it trains: read from its folder, only what is new, in bounded memory.
+"""Snapshots of a run while it trains: read from its folder, only what is new, in bounded memory.
 
     watch = RunWatch(record.folder)
     snapshot = watch.look(store.get(record.id))     # again and again, from one thread at a time
 
-What a run folder holds may have been edited by hand, and its texts come from a model: values that are no finite numbers
-are left out, and texts are to be escaped where they are shown.
+A run folder may have been edited by hand, and its texts come from a model: values that are not finite numbers are left
+out, and texts must be escaped where they are shown.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from inference.common.environment import hide_secrets
+from inference.common.files import Json
 from training.runs.diagnosis import Finding, diagnose
 from training.runs.metrics import CURVES
 from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step
-from training.runs.record import RunRecord
+from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import MAX_FIGURE, is_number, read_json, record_of
 
 MAX_POINTS = 400
@@ -28,7 +29,7 @@ MAX_POINTS = 400
 MAX_GROUPS = 8
 _DIAGNOSED = (*CURVES.values(), "grad_norm", "entropy", "completions/clipped_ratio")
 _FIRST_ROWS, _LAST_ROWS = 1_000, 4_000
-"""What the diagnosis looks at of a longer run."""
+"""The rows of a longer run that are diagnosed."""
 _READ_BYTES = 1 << 20
 _MAX_LINE_BYTES = 1 << 20
 _GROUP_BYTES = 1 << 20
@@ -37,26 +38,26 @@ _PICTURE = re.compile(r"\w+\.jpg")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at a moment."""
+    """The state of a run at one moment."""
 
     status: str
     reason: str
     stage: str
-    """What the trainer is doing, in words, as in "loading the model"; empty unless it runs."""
+    """The trainer's stage, such as "loading the model"; empty unless the run is running."""
     step: int
     max_steps: int | None
     """`None` before the number of steps is known."""
     seconds_left: float | None
-    """Of training, by the newest steps; `None` where nothing is known or nothing is left."""
+    """Seconds of training left, by the newest steps; `None` where that is unknown or nothing is left."""
     hours: float | None
     cost_dollars: float | None
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     """For each name of `CURVES` that has values: points (step, value), at most twice `MAX_POINTS`."""
     findings: list[Finding] = field(default_factory=list)
-    """What is going wrong, in words."""
+    """Problems of the run, in words."""
     log: str = ""
-    """The tail of the process's output, plain text."""
-    groups: list[dict[str, Any]] = field(default_factory=list)
+    """The last lines of the process's output, plain text."""
+    groups: list[Json] = field(default_factory=list)
     """The newest step's rollout groups as in `rollouts.jsonl`; `image` is the picture's `Path` or `None`."""
 
 
@@ -69,7 +70,7 @@ class RunWatch:
         self._begin()
 
     def look(self, record: RunRecord | None = None) -> Snapshot:
-        """How the run stands now; without its record, what the folder alone says. Raises `UserError` for no run."""
+        """The state now; without its record, as the folder alone tells it. Raises `UserError` if it is no run."""
         record = record or record_of(self.folder) or _of_status(self.folder)
         self._read_on()
         facts = progress(record)
@@ -93,11 +94,11 @@ class RunWatch:
         self._offset = 0
         self._start = b""
         self._curves = {name: _Curve() for name in CURVES}
-        self._first: list[dict[str, Any]] = []
-        self._last: list[dict[str, Any]] = []
+        self._first: list[Json] = []
+        self._last: list[Json] = []
 
     def _read_on(self) -> None:
-        """Take in the whole lines that were added; from the beginning if the file is another one or was rewound."""
+        """Reads the lines that were added, or all of them if the file is a new one or was rewound."""
         try:
             with self._metrics.open("rb") as file:
                 if self._was_rewritten(file.read(len(self._start)), file.seek(0, 2)):
@@ -110,12 +111,12 @@ class RunWatch:
             return  # none yet
 
     def _was_rewritten(self, start: bytes, size: int) -> bool:
-        """A run that is resumed drops the steps after its checkpoint by writing the file anew."""
+        """True where a resume has written the file anew, without the steps after its checkpoint."""
         inode = self._metrics.stat().st_ino
         before, self._inode = getattr(self, "_inode", inode), inode
         return inode != before or size < self._offset or start != self._start
 
-    def _take_lines(self, file: Any) -> None:
+    def _take_lines(self, file: BinaryIO) -> None:
         file.seek(self._offset)
         rest = b""
         while chunk := file.read(_READ_BYTES):
@@ -123,7 +124,7 @@ class RunWatch:
             for line in lines:
                 self._offset += len(line) + 1
                 self._take(line)
-            if len(rest) > _MAX_LINE_BYTES:  # no line of ours
+            if len(rest) > _MAX_LINE_BYTES:  # no line of a trainer
                 self._offset += len(rest)
                 rest = b""
 
@@ -137,27 +138,29 @@ class RunWatch:
         for name, column in CURVES.items():
             if _is_number(row.get(column)):
                 self._curves[name].add(float(row["step"]), float(row[column]))
-        kept = {"step": row["step"]} | {name: row[name] for name in _DIAGNOSED if _is_number(row.get(name))}
+        figures = {"step": row["step"]} | {name: row[name] for name in _DIAGNOSED if _is_number(row.get(name))}
         if len(self._first) < _FIRST_ROWS:
-            self._first.append(kept)
+            self._first.append(figures)
         else:
-            self._last = [*self._last, kept] if len(self._last) < 2 * _LAST_ROWS else [*self._last[_LAST_ROWS:], kept]
+            self._last.append(figures)
+            if len(self._last) > 2 * _LAST_ROWS:
+                del self._last[:_LAST_ROWS]
 
     def _stage(self, record: RunRecord) -> str:
-        said = read_json(self.folder / "status.json") or {}
-        if record.status not in ("running", "stopping") or said.get("status") != "running":
+        values = read_json(self.folder / "status.json") or {}
+        if record.status not in ("running", "stopping") or values.get("status") != "running":
             return ""
-        return str(said.get("reason") or "")[:200]
+        return str(values.get("reason") or "")[:200]
 
     def _seconds_left(self, record: RunRecord, step: int, max_steps: int | None) -> float | None:
         if max_steps is None or not (record.is_active or record.status == "queued") or step >= max_steps:
             return None
-        each = seconds_a_step(self.folder)
-        return None if each is None else each * (max_steps - step)
+        seconds = seconds_a_step(self.folder)
+        return None if seconds is None else seconds * (max_steps - step)
 
 
 class _Curve:
-    """Points of a growing curve, thinned as it grows: neighbours become their mean."""
+    """The points of a curve; as it grows, neighbours are replaced by their mean."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
@@ -174,14 +177,14 @@ class _Curve:
             self._each *= 2
 
 
-def newest_groups(folder: Path) -> list[dict[str, Any]]:
+def newest_groups(folder: Path) -> list[Json]:
     """The rollout groups of the newest step, at most `MAX_GROUPS`, with `image` as a path inside the run folder."""
     rows = [row for row in last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES) if _is_group(row)]
     newest = [row for row in rows if row.get("step") == rows[-1].get("step")]
     return [row | {"image": _picture(folder, row.get("image"))} for row in newest]
 
 
-def _is_group(row: dict[str, Any]) -> bool:
+def _is_group(row: Json) -> bool:
     completions = row.get("completions")
     return (
         isinstance(row.get("prompt"), str)
@@ -190,8 +193,8 @@ def _is_group(row: dict[str, Any]) -> bool:
     )
 
 
-def _picture(folder: Path, name: Any) -> Path | None:
-    """Only a file of the folder `images`, whatever the line says."""
+def _picture(folder: Path, name: object) -> Path | None:
+    """The picture of that name in the folder `images`; no other file."""
     if not isinstance(name, str) or not _PICTURE.fullmatch(name):
         return None
     path = folder / "images" / name
@@ -203,12 +206,12 @@ def _mean(points: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return sum(steps) / len(steps), sum(values) / len(values)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return is_number(value, MAX_FIGURE)
 
 
 def _of_status(folder: Path) -> RunRecord:
-    """A run begun by hand that is under way, as its own `status.json` says."""
-    said = read_json(folder / "status.json") or {}
-    status: Any = "running" if said.get("status") == "running" else "queued"
+    """The record of a run that was started by hand and has not ended, from its `status.json`."""
+    values = read_json(folder / "status.json") or {}
+    status: RunStatus = "running" if values.get("status") == "running" else "queued"
     return RunRecord(id=folder.name, folder=folder, config="{}", status=status)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
 from training.runs.database import Corrupt, RunDatabase
 from training.runs.folder import RunFolder
@@ -166,7 +166,7 @@ class RunStore:
         record = self.get(run_id)
         if record.launch != launch or record.status != "starting":
             return False
-        process: dict[str, Any] = {"pid": identity.pid, "pid_created": identity.created, "boot_id": identity.boot_id}
+        process: Json = {"pid": identity.pid, "pid_created": identity.created, "boot_id": identity.boot_id}
         return self.transition(record, "running", started_at=record.started_at or time.time(), **process) is not None
 
     def forget(self, run_id: str) -> None:
@@ -199,7 +199,7 @@ class RunStore:
         if text is not None:
             self._do(lambda c: c.execute("INSERT OR REPLACE INTO notes VALUES ('notice', ?)", (text,)))
 
-    def _change(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord | None:
+    def _change(self, record: RunRecord, changes: Json) -> RunRecord | None:
         """Compare-and-set on status and launch, then in `request.json`, before another process can change it."""
         values = {name: to_cell(name, value) for name, value in changes.items()}
         sets = ", ".join(f"{name} = ?" if value is not LAST else f"{name} = {LAST}" for name, value in values.items())

@@ -27,6 +27,7 @@ from training.config.data_config import STARTER
 from training.config.run_config import RunConfig
 from training.hub.publish.queue import CURVE, PROCESSOR_FILES, Item, plain_name
 from training.runs.folder import RunFolder
+from training.runs.metrics import METRICS
 
 RECORD_FOLDER = "lookthink"
 RUN_FILE = f"{RECORD_FOLDER}/run.json"
@@ -176,7 +177,7 @@ def _curve(facts: Facts) -> bytes:
 
 
 def _is_rewarded(row: dict[str, Any]) -> bool:
-    return row.get("rewards/accuracy_reward/mean") is not None or row.get("rewards/format_reward/mean") is not None
+    return any(row.get(METRICS[name].column) is not None for name in ("accuracy", "format"))
 
 
 def _check_weights(weights: Path) -> None:

@@ -170,7 +170,7 @@ class JobRun:
     def _keep(self, record: RunRecord, job: Job) -> None:
         """What is known of a run that goes on; one that has used up its budget is stopped."""
         hours = record.hours_before + job.seconds / 3600
-        facts = {"hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts: dict[str, Any] = {"hours": max(record.hours, hours)} | run_ends.progress(record)
         facts |= self._price(record, job)
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
