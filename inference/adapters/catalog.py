@@ -17,6 +17,7 @@ from inference.adapters.record import (
     adapter_name,
     base_problem,
     comparison_of,
+    comparison_text,
     promotion_of,
     read_record,
     resolve,
@@ -60,8 +61,7 @@ class Version:
     @property
     def verdict(self) -> str:
         """The comparison's result and its consequence, in words; empty if there was none."""
-        parts = (self.comparison.get(name) for name in ("reason", "outcome"))
-        return " ".join(part for part in parts if isinstance(part, str))
+        return comparison_text(self.comparison)
 
 
 def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Version]:

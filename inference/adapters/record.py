@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,12 @@ def comparison_of(folder: Path) -> dict[str, Any]:
     """The comparison beside an adapter; empty if there is none, or if it is of other weights."""
     comparison = read_beside(folder, COMPARISON_FILE)
     return comparison if comparison.get("adapter") == digest_or_none(folder) else {}
+
+
+def comparison_text(comparison: Mapping[str, object]) -> str:
+    """The result of a comparison and its consequence, in a few sentences."""
+    parts = (comparison.get(name) for name in ("reason", "outcome"))
+    return " ".join(part for part in parts if isinstance(part, str) and part)
 
 
 def _of_these_weights(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:

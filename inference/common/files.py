@@ -24,10 +24,10 @@ Json = dict[str, Any]
 """A JSON object."""
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Replaces a file by `content` (text as UTF-8), on the disk when this returns."""
+def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Replaces a file by `content` (text as UTF-8), on the disk when this returns; `mode` are its rights."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
+    with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,23 +1,25 @@
-"""Who may train here: off a Space whoever has the admin token, on a Space its owner by Hugging Face login.
+"""Access to the Train tab: by the admin token, or on a Space by the owner's Hugging Face login.
 
     access = Access(settings.home)
     access.announce()                                       # a token made for this start, to the terminal
     session = access.log_in(headers, visitor, typed_token)  # off a Space; the browser keeps it in a cookie
     caller = access.check(headers, cookies, profile, oauth_token)   # first in every admin handler
 
-`check` refuses a call whose `Origin` is not this page's own. A browser sends one with every POST, so a call without
-one comes from a program; these have the command line (`python -m training`), and are refused here. Knows neither
-Gradio nor torch: `profile` and `oauth_token` are what Gradio hands a handler that asks for `gr.OAuthProfile | None`
-and `gr.OAuthToken | None`.
+`check` refuses a call whose `Origin` is not this page's own. A browser sends one with every POST, so a call without one
+comes from a program; programs are refused here and use the command line (`python -m training`). Gradio passes `profile`
+and `oauth_token` to a handler with parameters of the types `gr.OAuthProfile | None` and `gr.OAuthToken | None`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import logging
 import os
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,25 +28,31 @@ from typing import Protocol, TextIO
 from urllib.parse import urlsplit
 
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from inference.server.rate_limit import RateLimit, whole_seconds
 from inference.server.visitors import is_on_space
 from training.admin.hub_identity import HubIdentity
-from training.admin.sessions import Sessions
 
 TOKEN_VARIABLE = "LOOKTHINK_ADMIN_TOKEN"
 LOGIN_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
-"""What the Hub sets in a Space with `hf_oauth: true`."""
+"""Set by the Hub in a Space with `hf_oauth: true`."""
 MIN_TOKEN_CHARS = 16
 ATTEMPTS_PER_MINUTE = 5
 """Wrong tokens from one visitor."""
 ALL_ATTEMPTS_PER_MINUTE = 60
 """Wrong tokens from all visitors together."""
 ADMIN = "admin"
-"""The name of whoever has the token, for the record of a run."""
+"""The name in a run's record of a user with the admin token."""
+SESSIONS_FILE = "admin_sessions.json"
+SESSION_SECONDS = 7 * 24 * 3600
+"""The time from a log-in to its end."""
+MAX_SESSIONS = 32
+"""Browsers logged in at once; the oldest log-in ends first."""
+log = logging.getLogger(__name__)
 
 
 class NotAllowed(UserError):
-    """This caller may not do that; the message says what to do instead."""
+    """The caller has no right to do this; the message has the remedy."""
 
     def __init__(self, message: str, status: int, wait_seconds: float = 0.0) -> None:
         """`status` is the HTTP one: 401 to log in, 403 for no right, 429 to wait, 503 if the Hub did not answer."""
@@ -54,7 +62,7 @@ class NotAllowed(UserError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who may."""
+    """A user with the right to train."""
 
     name: str
     """Their name on the Hub; `admin` off a Space."""
@@ -75,7 +83,7 @@ class Token(Protocol):
 
 
 class Access:
-    """Decides for one app; safe to use from several threads."""
+    """The access rules of one app. Thread-safe."""
 
     def __init__(
         self, home: Path, env: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic
@@ -88,21 +96,21 @@ class Access:
         self._attempts = RateLimit(ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._all_attempts = RateLimit(ALL_ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._hub = HubIdentity(clock)
-        given = self._env.pop(TOKEN_VARIABLE, "").strip()
-        if given and len(given) < MIN_TOKEN_CHARS:
+        own_token = self._env.pop(TOKEN_VARIABLE, "").strip()
+        if own_token and len(own_token) < MIN_TOKEN_CHARS:
             raise UserError(
-                f"{TOKEN_VARIABLE} has {len(given)} characters; give at least {MIN_TOKEN_CHARS}, better random ones, "
-                "or leave it out and take the token that is made at each start."
+                f"{TOKEN_VARIABLE} has {len(own_token)} characters; give at least {MIN_TOKEN_CHARS}, better "
+                "random ones, or leave it out and take the token that is made at each start."
             )
-        token = given or secrets.token_urlsafe(24)
-        self._unannounced = None if given or self.is_on_space else token
+        token = own_token or secrets.token_urlsafe(24)
+        self._unannounced = None if own_token or self.is_on_space else token
         self._digest = hashlib.sha256(token.encode()).digest()
         self._sessions = Sessions(home, self._digest)
         self.cookie_name = "lookthink_admin_" + hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:8]
         """Browsers share cookies between the ports of a host, hence one name for each home folder."""
 
     def announce(self, terminal: TextIO | None = None) -> None:
-        """Print a token that was made for this start to the terminal (standard error unless given), once."""
+        """Prints a token that was made for this start to the terminal (default: standard error), once."""
         if self._unannounced is not None:
             print(f"Admin token, for the Train tab: {self._unannounced}", file=terminal or sys.stderr, flush=True)
             self._unannounced = None
@@ -114,7 +122,7 @@ class Access:
         profile: Profile | None = None,
         oauth_token: Token | None = None,
     ) -> Caller:
-        """The caller of a request, if they may; else raises `NotAllowed`."""
+        """The caller of a request; raises `NotAllowed` for one without the right to train."""
         self.check_origin(headers)
         if self.is_on_space:
             return self._member(profile, oauth_token)
@@ -127,15 +135,15 @@ class Access:
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raises `NotAllowed` unless the request comes from this app's own page."""
-        found = {name.lower(): value for name, value in headers.items() if name.lower() in ("origin", "host")}
-        origin = found.get("origin", "").strip().lower()
+        values = {name.lower(): value.strip().lower() for name, value in headers.items()}
+        origin = values.get("origin", "")
         if not origin:
             raise NotAllowed(
-                "This call says of no page that it comes from it (no Origin header). Use the Train tab, or "
+                "This call names no page that it comes from (it has no Origin header). Use the Train tab, or "
                 "python -m training on the machine itself.",
                 403,
             )
-        if not self._is_own(origin, found.get("host", "").strip().lower()):
+        if not self._is_own(origin, values.get("host", "")):
             raise NotAllowed(
                 "This call comes from another page. Use the Train tab of this one; a proxy before the app must pass "
                 "on the Host header.",
@@ -143,7 +151,7 @@ class Access:
             )
 
     def log_in(self, headers: Mapping[str, str], visitor: str, token: str) -> str:
-        """The id of a new session for whoever has the token; else raises `NotAllowed`. Not for a Space."""
+        """The id of a new session; raises `NotAllowed` for a wrong token, and on a Space."""
         self.check_origin(headers)
         if self.is_on_space:
             raise NotAllowed("Here the owner signs in with Hugging Face; there is no admin token.", 403)
@@ -159,12 +167,12 @@ class Access:
         return self._sessions.begin()
 
     def log_out(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
-        """End the session of the cookie, if there is one. Raises `NotAllowed` for another page's call."""
+        """Ends the session of the cookie, if there is one. Raises `NotAllowed` for a call from another page."""
         self.check_origin(headers)
         self._sessions.end(cookies.get(self.cookie_name) or "")
 
     def _spend_attempt(self, visitor: str) -> None:
-        """Taken before the token is looked at, so that attempts made at the same moment count too."""
+        """Counts an attempt before the token is read, so that attempts at the same moment count too."""
         wait = self._attempts.take(visitor)
         if not wait:
             wait = self._all_attempts.take("")
@@ -184,10 +192,10 @@ class Access:
         return parts.scheme in ("http", "https") and bool(host) and origin == f"{parts.scheme}://{host}"
 
     def _member(self, profile: Profile | None, oauth_token: Token | None) -> Caller:
-        """The owner of the Space, or who may write in the organisation that owns it.
+        """The caller, if it is the owner of the Space or may write in the organisation that owns it.
 
-        The token alone does not do: a caller can put one into the body of a call, such as one that the owner gave
-        another Space. The profile comes from the session only, which is signed with this Space's OAuth secret.
+        The token alone is not enough: a caller can put one into the body of a call, such as one that the owner gave
+        to another Space. The profile comes only from the session, which is signed with this Space's OAuth secret.
         """
         owner = self._env.get("SPACE_AUTHOR_NAME", "").strip()
         if not owner or not self._env.get("OAUTH_CLIENT_SECRET", "").strip():
@@ -198,11 +206,11 @@ class Access:
             raise NotAllowed(f"Sign in with Hugging Face as {owner}, or as a member who may write there.", 401)
         identity = self._hub.of(oauth_token.token)
         if identity is None:
-            raise NotAllowed("The Hub does not know your login any more. Sign in again.", 401)
+            raise NotAllowed("The Hub no longer accepts your login. Sign in again.", 401)
         if identity.error:
             raise NotAllowed(identity.error, 503)
         if identity.name != profile.username:
-            raise NotAllowed("Your login is not whole: its parts name different users. Sign in again.", 401)
+            raise NotAllowed("The parts of your login name different users. Sign in again.", 401)
         if owner != identity.name and owner not in identity.writes_in:
             raise NotAllowed(
                 f"Only {owner} may train here, or, of an organisation, members with the role admin or write. You are "
@@ -210,3 +218,65 @@ class Access:
                 403,
             )
         return Caller(identity.name)
+
+
+class Sessions:
+    """The log-ins of one home folder: random ids, of which a file keeps only keyed hashes.
+
+    A session survives a reload and a restart. It ends at a log-out, after `SESSION_SECONDS`, or with another admin
+    token, which is the key of the hashes.
+    """
+
+    def __init__(self, home: Path, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        """`key` is the digest of the admin token."""
+        self._path, self._key, self._clock = home / SESSIONS_FILE, key, clock
+        self._lock = threading.Lock()
+        self._ends: dict[str, float] = self._read()
+        """Hash of a session id to the time it ends, oldest first."""
+
+    def begin(self) -> str:
+        """A new session's id: 256 random bits, as text."""
+        session = secrets.token_urlsafe(32)
+        with self._lock:
+            self._ends[self._hash(session)] = self._clock() + SESSION_SECONDS
+            self._tidy()
+            self._write()
+        return session
+
+    def is_open(self, session: str) -> bool:
+        """True for the id of a session that has not ended."""
+        ends = self._ends.get(self._hash(session))
+        # a later end than possible: the clock was put back since the log-in
+        return ends is not None and 0 < ends - self._clock() <= SESSION_SECONDS
+
+    def end(self, session: str) -> None:
+        """Logs out; an unknown id is ignored."""
+        with self._lock:
+            if self._ends.pop(self._hash(session), None) is not None:
+                self._write()
+
+    def _hash(self, session: str) -> str:
+        return hmac.new(self._key, session.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+    def _tidy(self) -> None:
+        now = self._clock()
+        alive = [(key, ends) for key, ends in self._ends.items() if ends > now]
+        self._ends = dict(alive[-MAX_SESSIONS:])
+
+    def _read(self) -> dict[str, float]:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            return {str(key): float(ends) for key, ends in content.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            log.warning("%s cannot be read (%s); log in again.", self._path, type(error).__name__)
+            return {}
+
+    def _write(self) -> None:
+        """Writes the file; where it cannot be written, sessions last as long as the process."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path, json.dumps(self._ends), mode=0o600)
+        except OSError as error:
+            log.warning("%s cannot be written (%s); a restart ends this log-in.", self._path, type(error).__name__)

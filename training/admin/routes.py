@@ -1,16 +1,15 @@
-"""The doors of the admin token, off a Space: `POST /admin/login` and `POST /admin/logout`, for the page to fetch.
+"""The routes of the admin token, off a Space: `POST /admin/login` and `POST /admin/logout`, for the page to fetch.
 
     await fetch("admin/login", {method: "POST", body: JSON.stringify({token: typed})})
 
-A log-in is answered with a cookie that no script can read and no other site's page can send; refusals with their
-status and `{"error": words}`. The token is in no address, so that no log of addresses holds it.
+A log-in is answered with a cookie that no script can read and no page of another site can send; a refusal with its
+status and `{"error": words}`. The token is never part of an address, so that no access log holds it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Literal, TypedDict
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,14 +18,13 @@ from starlette.routing import Route
 
 from inference.common.logs import event
 from inference.server.visitors import pseudonym, visitor_id_of
-from training.admin.access import Access, NotAllowed
-from training.admin.sessions import SESSION_SECONDS
+from training.admin.access import SESSION_SECONDS, Access, NotAllowed
 
 MAX_BODY_BYTES = 4_096
 
 
 def access_routes(access: Access) -> list[Route]:
-    """The routes, for the app's server. On a Space they refuse: there, Gradio's login is used."""
+    """The routes for the app's server. On a Space they refuse, since Gradio's login is used there."""
 
     async def log_in(request: Request) -> Response:
         visitor = _visitor(request, access)
@@ -51,7 +49,7 @@ def access_routes(access: Access) -> list[Route]:
         answer.delete_cookie(access.cookie_name, **_cookie(request))
         return answer
 
-    return [_route("/admin/login", log_in), _route("/admin/logout", log_out)]
+    return [Route("/admin/login", log_in, methods=["POST"]), Route("/admin/logout", log_out, methods=["POST"])]
 
 
 def refused(refusal: NotAllowed) -> Response:
@@ -60,12 +58,15 @@ def refused(refusal: NotAllowed) -> Response:
     return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
 
-def _route(path: str, handler: Callable[[Request], Awaitable[Response]]) -> Route:
-    return Route(path, handler, methods=["POST"])
+class _Cookie(TypedDict):
+    path: str
+    httponly: bool
+    samesite: Literal["strict"]
+    secure: bool
 
 
-def _cookie(request: Request) -> dict[str, Any]:
-    """Attributes with which the cookie is set, and taken away again."""
+def _cookie(request: Request) -> _Cookie:
+    """The attributes of the cookie, the same when it is set and when it is deleted."""
     is_https = request.headers.get("origin", "").lower().startswith("https://")
     return {"path": "/", "httponly": True, "samesite": "strict", "secure": is_https}
 
@@ -76,7 +77,7 @@ def _visitor(request: Request, access: Access) -> str:
 
 
 async def _token(request: Request) -> str:
-    """What the page sent; raises `NotAllowed` for anything but a short JSON object with a token."""
+    """The token that the page sent; raises `NotAllowed` for anything but a short JSON object with a token."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -110,12 +110,13 @@ def _examples(examples: Sequence[Example]) -> str:
 def _card(example: Example) -> str:
     tokens = f" · {example.prompt_tokens:,} tokens" if example.prompt_tokens is not None else ""
     width, height = example.image.size
+    row_id, picture = escape(example.row_id, 100), thumbnail_uri(example.image, THUMBNAIL_PIXELS)
     return (
-        f'<article><img src="{thumbnail_uri(example.image, THUMBNAIL_PIXELS)}" alt="Picture of row {escape(example.row_id, 100)}">'
+        f'<article><img src="{picture}" alt="Picture of row {row_id}">'
         f"<p class=text dir=auto tabindex=0>{escape(example.problem)}</p>"
         f"<p class=gold>Gold: <b><bdi>{escape(example.gold, 300)}</bdi></b></p>"
         f"<p class=small>{escape(example.role)} · {escape(example.rule)} · {width} × {height}{tokens}<br>"
-        f"{escape(example.row_id, 100)}</p></article>\n"
+        f"{row_id}</p></article>\n"
     )
 
 

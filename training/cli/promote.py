@@ -13,12 +13,11 @@ from pathlib import Path
 
 from inference.adapters.hub_cache import hub_name
 from inference.adapters.hub_fetch import fetch_adapter
-from inference.adapters.record import comparison_of
+from inference.adapters.record import comparison_of, comparison_text
 from inference.adapters.served import promote, roll_back
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from inference.model.lora_file import CONFIG_FILE
-from training.evaluation.promotion_rule import summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
         folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
         if comparison := comparison_of(folder):
-            print(summary(comparison))
+            print(comparison_text(comparison))
         found = promote(home, folder, by)
     print(f"served from now on: {found.name or 'the base alone'}")
     return 0

@@ -16,7 +16,6 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from inference.common.errors import UserError
-from inference.common.files import Json
 from inference.common.hub_names import is_hub_name
 from inference.common.settings import DEFAULT_LIMITS
 from inference.common.validation import explain
@@ -184,16 +183,6 @@ class DataConfig(BaseModel):
             return "hub"
         exists_here = Path(self.dataset).expanduser().exists()
         return "local" if exists_here or not is_hub_name(self.dataset) else "hub"
-
-
-RECIPE_DATA: Json = {
-    "dataset": "lmms-lab/multimodal-open-r1-8k-verified",
-    "split": "train[:5%]",
-    "test_share": 0.2,
-    "seed": 42,
-    "validation_rows": 200,
-}
-"""The starting recipe's data: 307 train and 77 test rows, and validation from outside its slice."""
 
 
 def read_data_config(**values: Any) -> DataConfig:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from inference.common.errors import UserError
 from inference.common.files import Json
@@ -24,7 +24,7 @@ _PREFIX = "data_"
 
 
 def option(setting: str) -> str:
-    """The option of a setting that a file calls, for example, `learning_rate` or `data.split`."""
+    """The option of a setting, which files call `learning_rate` or `data.split`, for example."""
     name = setting.removeprefix("data.")
     if name != setting and name in RunConfig.model_fields:
         name = _PREFIX + name
@@ -68,7 +68,7 @@ def data_values(args: argparse.Namespace) -> Json:
     return config_values(argparse.Namespace(**chosen)).get("data", {})
 
 
-def _add(parser: Any, name: str, destination: str, field: Any) -> None:
+def _add(parser: argparse._ActionsContainer, name: str, destination: str, field: FieldInfo) -> None:
     default = field.get_default(call_default_factory=True)
     parser.add_argument(
         name,
@@ -78,9 +78,11 @@ def _add(parser: Any, name: str, destination: str, field: Any) -> None:
     )
 
 
-def _value(setting: str, text: str) -> Any:
-    """A list or mapping is written in YAML, `[q_proj, v_proj]` or `{accuracy_reward: 1}`; `none` removes a profile's
-    value; everything else is validated later."""
+def _value(setting: str, text: str) -> object:
+    """The value of an option; it is validated later.
+
+    Lists and mappings are YAML, as `[q_proj, v_proj]` or `{accuracy_reward: 1}`. `none` removes a profile's value.
+    """
     is_list = setting in ("lora_modules", "report_to")
     if text.strip() == "none":
         return () if is_list else None

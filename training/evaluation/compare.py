@@ -4,8 +4,14 @@
     conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if requested and it is better
 
 Both adapters answer the same rows greedily with the thinking prompt; where no adapter is served, the run's is compared
-with the base alone. The rule is `promotion_rule`. A comparison that was killed goes on where it was;
-one that has been made of the same two adapters on the same rows is not made again.
+with the base alone. A comparison that was killed goes on where it was; one of the same two adapters on the same rows is
+not made again.
+
+The rule of promotion looks at the 95 % intervals of strict and of lenient accuracy, new less served. The new adapter is
+better where neither interval reaches below zero and at least one lies wholly above zero. Bonett and Price's interval
+(`training.evaluation.statistics`) has a width even where no row changed, and then reaches below zero for want of
+knowledge, not of rows that were lost. So where no row was gained and none lost, the interval counts as [0, 0]: such a
+measure is no reason for the adapter, and none against it.
 """
 
 from __future__ import annotations
@@ -13,11 +19,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from inference.adapters.record import COMPARISON_FILE, adapter_digest, read_beside, same_base
+from inference.adapters.record import COMPARISON_FILE, adapter_digest, comparison_text, read_beside, same_base
 from inference.adapters.served import ServedMeanwhile, Serving, serving
 from inference.adapters.served import promote as promote_version
 from inference.adapters.versions import now
@@ -31,10 +37,10 @@ from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
 from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
-from training.evaluation.promotion_rule import counted, is_better, read_request, reason, summary
 from training.evaluation.report import MEASURES, Outcome, outcome_difference, outcome_share
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import Progress, evaluate
+from training.evaluation.statistics import PairedDifference
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 from training.starter.problems import load_problems
@@ -50,7 +56,7 @@ NO_ROWS = (
 )
 log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-"""How often it is compared anew because another adapter was promoted meanwhile."""
+"""Comparisons at most, where another adapter is promoted meanwhile each time."""
 
 
 def compare_with_served(
@@ -136,9 +142,49 @@ def conclude(
 def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
     """`conclude` at the end of a run, printed: an obstacle to the comparison is logged, and is no failure."""
     try:
-        print(summary(conclude(run_folder, splits=splits)), flush=True)
+        print(comparison_text(conclude(run_folder, splits=splits)), flush=True)
     except UserError as error:
         log.error("not compared with the served adapter: %s", error)
+
+
+def counted(difference: PairedDifference) -> tuple[float, float]:
+    """The interval as the rule takes it, low and high: [0, 0] where no row changed.
+
+    >>> from training.evaluation.statistics import paired_difference
+    >>> counted(paired_difference([True, False], [True, False]))
+    (0.0, 0.0)
+    """
+    if difference.gained == difference.lost == 0:
+        return 0.0, 0.0
+    return difference.low, difference.high
+
+
+def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:
+    """True if the rule lets the new adapter be promoted. Never true for both directions of one comparison."""
+    lows = [counted(difference)[0] for difference in (strict, lenient)]
+    return min(lows) >= 0 and max(lows) > 0
+
+
+def reason(strict: PairedDifference, lenient: PairedDifference, against: str) -> str:
+    """The figures and what follows from them, in a few sentences."""
+    measures = {"strict": strict, "lenient": lenient}
+    figures = ", ".join(f"{name} accuracy {difference}" for name, difference in measures.items())
+    start = f"On {strict.num_rows:,} validation rows, in points against {against}: {figures}."
+    if is_better(strict, lenient):
+        return f"{start} Neither interval reaches below zero and one lies above it: it is better."
+    below = [name for name, difference in measures.items() if counted(difference)[0] < 0]
+    if not below:
+        return f"{start} No row came out otherwise: neither is better."
+    worse = [name for name, difference in measures.items() if difference.high < 0]
+    if worse:
+        return f"{start} It is worse in {' and '.join(worse)} accuracy."
+    reaches = "intervals reach" if len(below) > 1 else "interval reaches"
+    return f"{start} In {' and '.join(below)} accuracy the {reaches} below zero: it is not surely better."
+
+
+def read_request(run_folder: Path) -> Json:
+    """The run's request, with `promote` and `asked_by`; empty where there is none or it is broken."""
+    return read_beside(run_folder, "request.json")
 
 
 def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None:
@@ -173,7 +219,7 @@ def _evaluate_both(
     engine: Engine,
     rows: Dataset,
     adapters: Mapping[str, tuple[Path | None, str | None]],
-    conditions: Mapping[str, Any],
+    conditions: Json,
     target: Path,
     progress: Progress | None,
 ) -> dict[str, list[Outcome]]:
@@ -182,13 +228,13 @@ def _evaluate_both(
     `adapters` are folder and digest, both `None` for the base alone; `conditions` are those of `_conditions`. Finished
     batches are kept beside the file `target` until both are done, and taken up again after a kill.
     """
-    outcomes, kept = {}, []
+    outcomes, all_parts = {}, []
     try:
         for name, (path, digest) in adapters.items():
             condition = ADAPTER_THINKING if path else BASE_THINKING
             if path:
                 engine.add_adapter(name, path)
-            kept.append(Parts.beside(target, {**conditions, "adapter": digest}))
+            all_parts.append(Parts.beside(target, {**conditions, "adapter": digest}))
             report = evaluate(
                 engine,
                 rows,
@@ -197,15 +243,15 @@ def _evaluate_both(
                 max_new_tokens=conditions["max_new_tokens"],
                 seed=conditions["seed"],
                 progress=progress,
-                parts=kept[-1],
+                parts=all_parts[-1],
             )
             outcomes[name] = report.outcomes[condition.name]
-        for parts in kept:
+        for parts in all_parts:
             parts.delete()
-        for other in target.parent.glob(f"{target.stem}.*.parts.jsonl"):  # with one that is served no longer
+        for other in target.parent.glob(f"{target.stem}.*.parts.jsonl"):  # with an adapter that was served before
             other.unlink()
     finally:
-        for parts in kept:
+        for parts in all_parts:
             parts.close()
         for name in set(adapters) & set(engine.adapters):
             engine.remove_adapter(name)
@@ -225,8 +271,7 @@ def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> Json:
 
 def _promote(run_folder: Path, comparison: Comparison, settings: Settings, requested_by: object) -> str | None:
     name = Path(run_folder).absolute().name
-    is_named = isinstance(requested_by, str) and requested_by
-    by = f"{requested_by}, by the run {name}" if is_named else f"the run {name}"
+    by = f"{requested_by}, by the run {name}" if isinstance(requested_by, str) and requested_by else f"the run {name}"
     return promote_version(
         settings.home,
         RunFolder(run_folder).adapter,
@@ -243,8 +288,8 @@ def _earlier(folder: RunFolder) -> Comparison | None:
     return earlier if {"adapter", "served", "is_better", "decision", "reason"} <= earlier.keys() else None
 
 
-def _key(comparison: Comparison) -> tuple[Any, ...]:
-    """What decides its figures; the served one's name does not."""
+def _key(comparison: Comparison) -> tuple[object, ...]:
+    """The values that decide its figures; the served adapter's name is none of them."""
     served = comparison["served"]
     return comparison["adapter"], isinstance(served, dict) and served.get("digest"), comparison.get("conditions")
 

@@ -28,10 +28,9 @@ from training.config.run_config import RunConfig
 from training.data.curriculum import order_by_difficulty
 from training.data.dataset import Splits
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
-from training.evaluation.compare import conclude_run
+from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
 from training.evaluation.plots import draw_rewards
-from training.evaluation.promotion_rule import read_request
 from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent

@@ -16,9 +16,18 @@ import pytest
 from inference.common.errors import UserError
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
-from training.admin.access import ALL_ATTEMPTS_PER_MINUTE, ATTEMPTS_PER_MINUTE, MIN_TOKEN_CHARS, Access, NotAllowed
+from training.admin.access import (
+    ALL_ATTEMPTS_PER_MINUTE,
+    ATTEMPTS_PER_MINUTE,
+    MAX_SESSIONS,
+    MIN_TOKEN_CHARS,
+    SESSION_SECONDS,
+    SESSIONS_FILE,
+    Access,
+    NotAllowed,
+    Sessions,
+)
 from training.admin.hub_identity import KEPT_SECONDS
-from training.admin.sessions import FILE, MAX_SESSIONS, SESSION_SECONDS, Sessions
 
 TOKEN = "a-token-for-the-tests"
 HERE = {"Host": "127.0.0.1:7860", "Origin": "http://127.0.0.1:7860"}
@@ -104,7 +113,9 @@ FORGED: dict[str, Any] = {
 @pytest.mark.parametrize("kind", FORGED)
 def test_a_forged_session_is_refused(access: Access, home: Path, kind: str) -> None:
     logged_in(access)
-    value = FORGED[kind] if kind != "a hash from the file" else next(iter(json.loads((home / FILE).read_text())))
+    value = (
+        FORGED[kind] if kind != "a hash from the file" else next(iter(json.loads((home / SESSIONS_FILE).read_text())))
+    )
     cookies = value if isinstance(value, dict) else {access.cookie_name: value}
     with pytest.raises(NotAllowed) as refusal:
         access.check(HERE, cookies)
@@ -230,14 +241,14 @@ def test_sessions_end_and_their_number_is_bounded(home: Path, clock: Clock) -> N
 
 def test_the_file_of_sessions_is_the_owners_and_holds_no_session(access: Access, home: Path) -> None:
     [session] = logged_in(access).values()
-    assert (home / FILE).stat().st_mode & 0o777 == 0o600
-    assert session not in (home / FILE).read_text() and TOKEN not in (home / FILE).read_text()
+    assert (home / SESSIONS_FILE).stat().st_mode & 0o777 == 0o600
+    assert session not in (home / SESSIONS_FILE).read_text() and TOKEN not in (home / SESSIONS_FILE).read_text()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "b"}', "\x00"])
 def test_a_broken_file_of_sessions_asks_for_a_new_log_in(home: Path, content: str, caplog: Any) -> None:
     home.mkdir()
-    (home / FILE).write_text(content)
+    (home / SESSIONS_FILE).write_text(content)
     access = Access(home, {"LOOKTHINK_ADMIN_TOKEN": TOKEN})
     assert "log in again" in caplog.text
     assert access.check(HERE, logged_in(access))
@@ -348,10 +359,10 @@ def test_a_hub_that_is_away_admits_nobody(space: Access, monkeypatch: pytest.Mon
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(NotAllowed, match="could not say who you are"):
+    with pytest.raises(NotAllowed, match="did not tell who you are"):
         space.check(ON_SPACE, {}, *of("ann"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(NotAllowed, match="could not say who you are"):
+    with pytest.raises(NotAllowed, match="did not tell who you are"):
         space.check(ON_SPACE, {}, *of("wendy"))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from inference.common.errors import UserError
-from training.config.data_config import RECIPE_DATA, DataConfig, Slice, read_data_config
+from training.config.data_config import DataConfig, Slice, read_data_config
+from training.config.run_config import RECIPE_DATA
 
 REFUSED = [
     ({"dataset": ""}, "dataset is '': give `starter`"),

@@ -21,7 +21,8 @@ from tests.inference.prompt.test_image import bomb
 from tests.support.datasets_on_disk import parquet, picture, rows, shards, write_folder, write_lines
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
-from training.config.data_config import RECIPE_DATA, read_data_config
+from training.config.data_config import read_data_config
+from training.config.run_config import RECIPE_DATA
 from training.data import dataset as data
 from training.data import prepare
 from training.data.dataset import Splits, load_rows

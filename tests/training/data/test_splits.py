@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from inference.common.errors import UserError
-from training.config.data_config import RECIPE_DATA, read_data_config
+from training.config.data_config import read_data_config
+from training.config.run_config import RECIPE_DATA
 from training.data.splits import allot, splits_to_open
 
 
