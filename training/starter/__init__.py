@@ -1,1 +1,5 @@
-"""TODO: what this room is for, and its doors."""
+"""Draws the starter problems (pictures with questions) and makes the starter model that is trained on them.
+
+Doors: `problems` (the generator and its data set), `templates` (kinds of picture and of question), `pretrainer` (the
+training of the model) and `model` (its configuration, tokenizer and processor).
+"""

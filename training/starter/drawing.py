@@ -1,7 +1,7 @@
 """Draws the pictures of the starter problems: handwritten digits, bar charts, labelled figures, coloured shapes.
 
 Every `draw_*` takes the values that the picture shows and a seeded `random.Random`, draws at twice the size and
-scales down, and returns a 448-pixel RGB picture and its `Mark`s: where each meaningful thing stands.
+scales down, and returns a 448-pixel RGB picture and its `Mark`s: the position of each meaningful thing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ COLOURS = {"red": (214, 64, 60), "blue": (52, 110, 205), "green": (58, 155, 86),
 FORMS = ("circle", "square", "triangle")
 _BAR_COLOURS = ((75, 124, 191), (221, 132, 82), (96, 160, 108), (148, 115, 178), (196, 91, 96))
 _PENS = ((28, 48, 120), (40, 40, 48), (92, 32, 80), (20, 84, 72))
+_Points = list[tuple[int, int]]
+_font = functools.cache(ImageFont.load_default)
 
 
 class Mark(NamedTuple):
-    """A thing in a picture: its centre as fractions of the side, and what it is (`"glyph 7"`, `"red circle"`)."""
+    """A thing in a picture: its centre as fractions of the side, and its name (`"glyph 7"`, `"red circle"`)."""
 
     x: float
     y: float
     label: str
+
+
+Drawing = tuple[Image.Image, list[Mark]]
 
 
 @functools.cache
@@ -40,11 +45,6 @@ def digit_scans() -> tuple[np.ndarray, np.ndarray]:
     """The 1,797 scans in the starter's folder: ink from 0 to 1 (N, 8, 8) and digits (N,)."""
     table = np.loadtxt(STARTER / "digits" / "digits.csv.gz", delimiter=",", dtype=np.int64)  # (N, 65)
     return (table[:, :-1].reshape(-1, 8, 8) / 16.0).astype(np.float32), table[:, -1]
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 class _Canvas:
@@ -56,22 +56,21 @@ class _Canvas:
     def mark(self, x: float, y: float, label: str) -> None:
         self.marks.append(Mark(x / _DRAWN, y / _DRAWN, label))
 
-    def text(self, x: float, y: float, text: str, size: int, marked: bool = True) -> None:
-        """Centred text; each of its letters and digits becomes a mark where it stands."""
+    def text(self, x: float, y: float, text: str, size: int, is_marked: bool = True) -> None:
+        """Centred text; each of its letters and digits gets a mark."""
         font = _font(size)
         self.pen.text((x, y), text, fill=_INK, font=font, anchor="mm")
-        if marked:
-            left = x - font.getlength(text) / 2
-            for i, letter in enumerate(text):
-                if letter.isalnum() or letter == "?":
-                    centre = left + font.getlength(text[:i]) + font.getlength(letter) / 2
-                    self.mark(centre, y, f"glyph {letter}")
+        left = x - font.getlength(text) / 2
+        for i, letter in enumerate(text):
+            if is_marked and (letter.isalnum() or letter == "?"):
+                centre = left + font.getlength(text[:i]) + font.getlength(letter) / 2
+                self.mark(centre, y, f"glyph {letter}")
 
-    def finish(self) -> tuple[Image.Image, list[Mark]]:
+    def finish(self) -> Drawing:
         return self.image.reduce(2), self.marks
 
 
-def draw_digits(digits: tuple[int, ...], scans: tuple[int, ...], rng: random.Random) -> tuple[Image.Image, list[Mark]]:
+def draw_digits(digits: tuple[int, ...], scans: tuple[int, ...], rng: random.Random) -> Drawing:
     """Handwritten digits in a row on ruled paper; `scans` are the indices of the scans that show them."""
     canvas = _Canvas(rng)
     for y in range(96, _DRAWN, 100):
@@ -91,20 +90,19 @@ def draw_digits(digits: tuple[int, ...], scans: tuple[int, ...], rng: random.Ran
     return canvas.finish()
 
 
-def draw_bars(heights: tuple[int, ...], rng: random.Random) -> tuple[Image.Image, list[Mark]]:
+def draw_bars(heights: tuple[int, ...], rng: random.Random) -> Drawing:
     """A bar chart with lettered bars and an axis from 0 to 10."""
     canvas = _Canvas(rng)
     left, right, top, bottom = 150, _DRAWN - 30, 60, _DRAWN - 130
     unit = (bottom - top) / 10
-    for value in range(0, 11):
+    for value in range(11):
         y = bottom - value * unit
         canvas.pen.line((left, y, right, y), fill=(212, 216, 222) if value % 2 == 0 else (234, 237, 241), width=4)
         if value % 2 == 0:
-            canvas.text(left - 62, y, str(value), 64, marked=False)
-    step = (right - left) / len(heights)
-    colours = (
-        rng.sample(_BAR_COLOURS, len(heights)) if rng.random() < 0.6 else [rng.choice(_BAR_COLOURS)] * len(heights)
-    )
+            canvas.text(left - 62, y, str(value), 64, is_marked=False)
+    count = len(heights)
+    step = (right - left) / count
+    colours = rng.sample(_BAR_COLOURS, count) if rng.random() < 0.6 else [rng.choice(_BAR_COLOURS)] * count
     width = step * rng.uniform(0.5, 0.72)
     for i, (height, colour) in enumerate(zip(heights, colours)):
         x, y = left + step * (i + 0.5), bottom - height * unit
@@ -115,57 +113,46 @@ def draw_bars(heights: tuple[int, ...], rng: random.Random) -> tuple[Image.Image
     return canvas.finish()
 
 
-def draw_shapes(groups: tuple[tuple[str, str, int], ...], rng: random.Random) -> tuple[Image.Image, list[Mark]]:
+def draw_shapes(groups: tuple[tuple[str, str, int], ...], rng: random.Random) -> Drawing:
     """Scattered shapes; `groups` are (colour, form, count)."""
     canvas = _Canvas(rng)
     cell = _DRAWN // 4
-    places = rng.sample(range(16), sum(count for _, _, count in groups))
-    things = [(colour, form) for colour, form, count in groups for _ in range(count)]
-    for place, (colour, form) in zip(places, things):
+    cells = rng.sample(range(16), sum(count for _, _, count in groups))
+    shapes = [(colour, form) for colour, form, count in groups for _ in range(count)]
+    for index, (colour, form) in zip(cells, shapes):
         radius = rng.randint(70, 86)
-        x = cell * (place % 4) + cell // 2 + rng.randint(-24, 24)
-        y = cell * (place // 4) + cell // 2 + rng.randint(-24, 24)
+        x = cell * (index % 4) + cell // 2 + rng.randint(-24, 24)
+        y = cell * (index // 4) + cell // 2 + rng.randint(-24, 24)
         fill = tuple(min(255, max(0, c + rng.randint(-14, 14))) for c in COLOURS[colour])
         edge = tuple(int(c * 0.7) for c in fill)
         if form == "circle":
-            canvas.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=edge, width=7)
+            canvas.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill, edge, 7)
         else:
-            sides, turn = (4, 45) if form == "square" else (3, 0)
-            canvas.pen.regular_polygon(
-                (x, y, radius * 1.12),
-                sides,
-                rotation=turn + rng.randint(-7, 7) - (45 if sides == 4 else 0),
-                fill=fill,
-                outline=edge,
-                width=7,
-            )
+            sides = 4 if form == "square" else 3
+            canvas.pen.regular_polygon((x, y, radius * 1.12), sides, rng.randint(-7, 7), fill, edge, 7)
         canvas.mark(x, y, f"{colour} {form}")
     return canvas.finish()
 
 
-def draw_figure(
-    figure: str, labels: tuple[str, ...], rng: random.Random, apart: bool = False
-) -> tuple[Image.Image, list[Mark]]:
+def draw_figure(figure: str, labels: tuple[str, ...], rng: random.Random, is_apart: bool = False) -> Drawing:
     """A rectangle or triangle with its labels: (width, height), (base, height), three sides or three angles.
 
-    `apart` puts it a little higher or lower than others can be, so that no other picture is the same.
+    `is_apart` puts it a little higher or lower than others can be, so that no other picture is the same.
     """
     canvas = _Canvas(rng)
     tint = rng.choice(list(COLOURS.values()))
     fill = tuple(int(255 - (255 - c) * 0.22) for c in tint)
     outline = tuple(int(c * 0.75) for c in tint)
     dx, dy = rng.randint(-16, 16), rng.randint(-16, 16)
-    if apart:
+    if is_apart:
         dy = 17 + dy % 2 if dy > 0 else -17 - dy % 2
-    if figure == "rectangle":
-        corners, spots = _rectangle(labels, rng)
-    elif figure == "right triangle":
-        corners, spots = _right_triangle(rng)
-    elif figure == "triangle sides":
+    if figure == "triangle sides":
         corners, spots = _triangle(rng, 260 + rng.randint(-20, 20), 640)
-    else:
-        corners, spots = _triangle(rng, 210, 640)
+    elif figure == "triangle angles":
+        corners, _ = _triangle(rng, 210, 640)
         spots = [(x, y + 74) for x, y in corners[:2]] + [(corners[2][0], corners[2][1] - 66)]
+    else:
+        corners, spots = _right_angled(figure, labels, rng)
     corners = [(x + dx, y + dy) for x, y in corners]
     canvas.pen.polygon(corners, fill=fill)
     canvas.pen.line([*corners, corners[0], corners[1]], fill=outline, width=11, joint="curve")
@@ -179,34 +166,29 @@ def draw_figure(
     return canvas.finish()
 
 
-def _rectangle(labels: tuple[str, ...], rng: random.Random) -> tuple[list, list]:
-    numbers = [int(label) if label.isdigit() else rng.randint(3, 10) for label in labels]
-    longest = max(numbers)
-    width, height = (int(560 * max(0.42, n / longest)) for n in numbers)
-    left, bottom = 230 + (560 - width) // 2, 690 - (560 - height) // 2
+def _right_angled(figure: str, labels: tuple[str, ...], rng: random.Random) -> tuple[_Points, _Points]:
+    """Corners of a rectangle or right triangle, the right angle first, and the positions of its labels."""
+    if figure == "rectangle":
+        numbers = [int(label) if label.isdigit() else rng.randint(3, 10) for label in labels]
+        width, height = (int(560 * max(0.42, n / max(numbers))) for n in numbers)
+        left, bottom = 230 + (560 - width) // 2, 690 - (560 - height) // 2
+    else:
+        width, height = rng.randint(380, 570), rng.randint(360, 540)
+        left, bottom = 240 + (570 - width) // 2, 690 - (540 - height) // 2
     corners = [(left, bottom), (left + width, bottom), (left + width, bottom - height), (left, bottom - height)]
+    if figure != "rectangle":
+        del corners[2]
     return corners, [(left + width // 2, bottom + 92), (left - 104, bottom - height // 2)]
 
 
-def _right_triangle(rng: random.Random) -> tuple[list, list]:
-    width, height = rng.randint(380, 570), rng.randint(360, 540)
-    left, bottom = 240 + (570 - width) // 2, 690 - (540 - height) // 2
-    corners = [(left, bottom), (left + width, bottom), (left, bottom - height)]
-    return corners, [(left + width // 2, bottom + 92), (left - 104, bottom - height // 2)]
-
-
-def _triangle(rng: random.Random, top: int, bottom: int) -> tuple[list, list]:
+def _triangle(rng: random.Random, top: int, bottom: int) -> tuple[_Points, _Points]:
     apex = rng.randint(360, 540)
-    corners = [(170, bottom), (730, bottom), (apex, top)]
-    spots = [
-        (450, bottom + 92),
-        ((730 + apex) // 2 + 96, (bottom + top) // 2 - 36),
-        ((170 + apex) // 2 - 96, (bottom + top) // 2 - 36),
-    ]
-    return corners, spots
+    middle = (bottom + top) // 2 - 36
+    spots = [(450, bottom + 92), ((730 + apex) // 2 + 96, middle), ((170 + apex) // 2 - 96, middle)]
+    return [(170, bottom), (730, bottom), (apex, top)], spots
 
 
-def _arcs(canvas: _Canvas, corners: list, colour: tuple[int, ...]) -> None:
+def _arcs(canvas: _Canvas, corners: _Points, colour: tuple[int, ...]) -> None:
     for i, (x, y) in enumerate(corners):
         start, end = sorted(math.degrees(math.atan2(b - y, a - x)) for j, (a, b) in enumerate(corners) if j != i)
         if end - start > 180:

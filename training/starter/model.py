@@ -1,6 +1,6 @@
-"""What the starter model is made of: its configuration, tokenizer, image processor and chat template.
+"""The parts of the starter model: its configuration, tokenizer, image processor and chat template.
 
-A real Qwen2.5-VL in transformers' own classes, small enough to ship. `pretrain.py` trains it.
+A real Qwen2.5-VL in transformers' own classes, small enough to ship. `training.starter.pretrainer` trains it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,12 @@ from inference.prompt.format import TAGS
 SIDE = 140
 """The processor scales pictures to about SIDE × SIDE pixels: 10 × 10 patches, 25 image tokens."""
 VOCAB_SIZE = 768
-_SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+IMAGE_SIZE = {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE}
+"""Fewest and most pixels of a picture, as the family's image processors take them."""
+_SPECIAL = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+]
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -60,7 +56,7 @@ def train_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE - len(TAGS),
-        special_tokens=list(_SPECIAL),
+        special_tokens=_SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -70,7 +66,7 @@ def train_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=list(_SPECIAL[1:2] + _SPECIAL[3:]),
+        additional_special_tokens=_SPECIAL[1:2] + _SPECIAL[3:],
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_max_length=4096,
@@ -79,11 +75,10 @@ def train_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLProcessor:
     """The family's processor with the starter's tokenizer and image size."""
-    size = {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE}
     return Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=size),
+        image_processor=Qwen2VLImageProcessor(size=IMAGE_SIZE),
         tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(size=size),
+        video_processor=Qwen2VLVideoProcessor(size=IMAGE_SIZE),
         chat_template=CHAT_TEMPLATE,
     )
 

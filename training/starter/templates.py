@@ -1,4 +1,4 @@
-"""The questions of the starter problems: for each kind of picture, what is asked, how to reason, and the answer."""
+"""The questions of the starter problems: for each kind of picture its questions, with reasoning and answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 KINDS = ("digits", "bars", "shapes", "figures")
 LETTERS = "ABCD"
@@ -20,7 +19,7 @@ class Question:
     reasoning: str
     answer: str
     hidden: int | None = None
-    """Which label of a figure shows a question mark."""
+    """The label of a figure that shows a question mark, by its index."""
     rivals: tuple[str, ...] = ()
     """Three answers to draw wrong options from, where the wording itself says something about the right one."""
 
@@ -38,33 +37,11 @@ class Template:
     fits: Callable[[tuple], bool] = lambda values: True
 
 
-def _listing(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-
-
-def _number(value: Fraction | int) -> str:
-    """A whole number or a decimal (halves only)."""
-    value = Fraction(value)
-    return str(value.numerator) if value.denominator == 1 else f"{float(value):g}"
-
-
-def _sum_steps(numbers: list[int]) -> str:
-    steps, total = [], numbers[0]
-    for number in numbers[1:]:
-        steps.append(f"{total} + {number} = {total + number}.")
-        total += number
-    return " ".join(steps)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def choose(options: Sequence[str], answer: str) -> tuple[str, str]:
     """The letter of `answer` among lettered options, and the reasoning: each is read until one fits."""
-    place = options.index(answer)
-    read = " ".join(f"{letter} is {option}." for letter, option in zip(LETTERS, options[: place + 1]))
-    return LETTERS[place], f"{read} That is choice {LETTERS[place]}."
+    index = options.index(answer)
+    read = " ".join(f"{letter} is {option}." for letter, option in zip(LETTERS, options[: index + 1]))
+    return LETTERS[index], f"{read} That is choice {LETTERS[index]}."
 
 
 def lettered(question: str, options: Sequence[str]) -> str:
@@ -72,27 +49,29 @@ def lettered(question: str, options: Sequence[str]) -> str:
     return f"{question}\nChoices:\n" + "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options))
 
 
+def _listing(words: Sequence[object]) -> str:
+    """`1, 2 and 3`; at least two."""
+    return f"{', '.join(map(str, words[:-1]))} and {words[-1]}"
+
+
+def _sum_steps(numbers: Sequence[int]) -> str:
+    totals = [sum(numbers[: i + 1]) for i in range(len(numbers))]
+    return " ".join(f"{total} + {number} = {total + number}." for total, number in zip(totals, numbers[1:]))
+
+
 # Handwritten digits
-
-
-def _digits_read(digits: tuple) -> str:
-    return f"The digits are {_listing([str(d) for d in digits])}."
 
 
 def _digits_sum(digits: tuple, rng: random.Random) -> Question:
     text = rng.choice(["What is the sum of the handwritten digits?", "Add the handwritten digits. What do you get?"])
-    return Question(text, f"{_digits_read(digits)} {_sum_steps(list(digits))}", str(sum(digits)))
+    return Question(text, f"The digits are {_listing(digits)}. {_sum_steps(digits)}", str(sum(digits)))
 
 
 def _digits_difference(digits: tuple, rng: random.Random) -> Question:
     high, low = max(digits), min(digits)
-    text = rng.choice(
-        [
-            "Subtract the smaller digit from the larger one. What is left?",
-            "What is the difference of the two handwritten digits?",
-        ]
-    )
-    return Question(text, f"{_digits_read(digits)} {high} - {low} = {high - low}.", str(high - low))
+    one = "Subtract the smaller digit from the larger one. What is left?"
+    text = rng.choice([one, "What is the difference of the two handwritten digits?"])
+    return Question(text, f"The digits are {_listing(digits)}. {high} - {low} = {high - low}.", str(high - low))
 
 
 def _digits_largest(digits: tuple, rng: random.Random) -> Question:
@@ -100,85 +79,86 @@ def _digits_largest(digits: tuple, rng: random.Random) -> Question:
     text = f"Which of the handwritten digits is the {word}?"
     rivals = tuple(str(pick(rng.sample(range(10), len(digits)))) for _ in range(3))
     answer = str(pick(digits))
-    return Question(text, f"{_digits_read(digits)} The {word} is {answer}.", answer, rivals=rivals)
+    reasoning = f"The digits are {_listing(digits)}. The {word} is {answer}."
+    return Question(text, reasoning, answer, rivals=rivals)
 
 
 # Bar charts
 
 
-def _two_bars(heights: tuple, rng: random.Random) -> tuple[str, int, str, int]:
-    first, second = rng.sample(range(len(heights)), 2)
-    return "ABCD"[first], heights[first], "ABCD"[second], heights[second]
-
-
 def _bars_read(heights: tuple, rng: random.Random) -> Question:
     i = rng.randrange(len(heights))
-    text = rng.choice([f"What is the value of bar {'ABCD'[i]}?", f"How high is bar {'ABCD'[i]}?"])
-    return Question(text, f"Bar {'ABCD'[i]} is {heights[i]}.", str(heights[i]))
+    bar, height = LETTERS[i], heights[i]
+    text = rng.choice([f"What is the value of bar {bar}?", f"How high is bar {bar}?"])
+    return Question(text, f"Bar {bar} is {height}.", str(height))
+
+
+def _two_bars(heights: tuple, rng: random.Random, is_higher_first: bool = False) -> tuple[str, int, str, int, str]:
+    """Letter and height of one bar and of another, and a sentence for each."""
+    (a, x), (b, y) = ((LETTERS[i], heights[i]) for i in rng.sample(range(len(heights)), 2))
+    if is_higher_first and x < y:
+        a, x, b, y = b, y, a, x
+    return a, x, b, y, f"Bar {a} is {x}. Bar {b} is {y}."
 
 
 def _bars_sum(heights: tuple, rng: random.Random) -> Question:
-    a, x, b, y = _two_bars(heights, rng)
+    a, x, b, y, read = _two_bars(heights, rng)
     text = rng.choice([f"What do bars {a} and {b} add up to?", f"What is the sum of bars {a} and {b}?"])
-    return Question(text, f"Bar {a} is {x}. Bar {b} is {y}. {x} + {y} = {x + y}.", str(x + y))
+    return Question(text, f"{read} {x} + {y} = {x + y}.", str(x + y))
 
 
 def _bars_difference(heights: tuple, rng: random.Random) -> Question:
-    a, x, b, y = _two_bars(heights, rng)
-    if x < y:
-        a, x, b, y = b, y, a, x
+    a, x, b, y, read = _two_bars(heights, rng, is_higher_first=True)
     text = rng.choice([f"How much higher is bar {a} than bar {b}?", f"By how much is bar {a} above bar {b}?"])
-    return Question(text, f"Bar {a} is {x}. Bar {b} is {y}. {x} - {y} = {x - y}.", str(x - y))
+    return Question(text, f"{read} {x} - {y} = {x - y}.", str(x - y))
 
 
 def _bars_average(heights: tuple, rng: random.Random) -> Question:
-    a, x, b, y = _two_bars(heights, rng)
-    answer = _number(Fraction(x + y, 2))
+    a, x, b, y, read = _two_bars(heights, rng)
+    total, answer = x + y, f"{(x + y) / 2:g}"
     text = f"What is the average of bars {a} and {b}?"
-    return Question(text, f"Bar {a} is {x}. Bar {b} is {y}. {x} + {y} = {x + y}. {x + y} / 2 = {answer}.", answer)
+    return Question(text, f"{read} {x} + {y} = {total}. {total} / 2 = {answer}.", answer)
 
 
-# Coloured shapes
+# Coloured shapes: groups of (colour, form, count)
 
 
 def _name(group: tuple) -> str:
     return f"{group[0]} {group[1]}"
 
 
+def _there_are(groups: Sequence[tuple]) -> str:
+    counted = [f"{group[2]} {_name(group)}{'' if group[2] == 1 else 's'}" for group in groups]
+    listing = _listing(counted) if len(counted) > 1 else counted[0]
+    return f"There {'is' if groups[0][2] == 1 else 'are'} {listing}."
+
+
 def _shapes_count(groups: tuple, rng: random.Random) -> Question:
     group = rng.choice(groups)
     text = rng.choice([f"How many {_name(group)}s are there?", f"Count the {_name(group)}s."])
-    return Question(text, f"There {'is' if group[2] == 1 else 'are'} {_plural(group[2], _name(group))}.", str(group[2]))
-
-
-def _shapes_pair(groups: tuple, rng: random.Random) -> tuple[tuple, tuple, str]:
-    one, two = rng.sample(groups, 2)
-    read = f"There {'is' if one[2] == 1 else 'are'} {_plural(one[2], _name(one))} and {_plural(two[2], _name(two))}."
-    return one, two, read
+    return Question(text, _there_are([group]), str(group[2]))
 
 
 def _shapes_sum(groups: tuple, rng: random.Random) -> Question:
-    one, two, read = _shapes_pair(groups, rng)
+    one, two = pair = rng.sample(groups, 2)
+    x, y = one[2], two[2]
     text = f"How many {_name(one)}s and {_name(two)}s are there together?"
-    return Question(text, f"{read} {one[2]} + {two[2]} = {one[2] + two[2]}.", str(one[2] + two[2]))
+    return Question(text, f"{_there_are(pair)} {x} + {y} = {x + y}.", str(x + y))
 
 
 def _shapes_more(groups: tuple, rng: random.Random) -> Question:
-    one, two, read = _shapes_pair(groups, rng)
-    if one[2] < two[2]:
-        one, two = two, one
-        read = f"There are {_plural(one[2], _name(one))} and {_plural(two[2], _name(two))}."
-    text = f"How many more {_name(one)}s than {_name(two)}s are there?"
-    return Question(text, f"{read} {one[2]} - {two[2]} = {one[2] - two[2]}.", str(one[2] - two[2]))
+    more, fewer = pair = sorted(rng.sample(groups, 2), key=lambda group: -group[2])
+    x, y = more[2], fewer[2]
+    text = f"How many more {_name(more)}s than {_name(fewer)}s are there?"
+    return Question(text, f"{_there_are(pair)} {x} - {y} = {x - y}.", str(x - y))
 
 
 def _shapes_fraction(groups: tuple, rng: random.Random) -> Question:
     counts = [group[2] for group in groups]
-    total = sum(counts)
-    group = rng.choice([g for g in groups if math.gcd(g[2], total) == 1])
-    read = f"There {'is' if counts[0] == 1 else 'are'} {_listing([_plural(g[2], _name(g)) for g in groups])}."
+    group = rng.choice([g for g in groups if math.gcd(g[2], sum(counts)) == 1])
+    answer = f"{group[2]}/{sum(counts)}"
     text = f"What fraction of the shapes are {_name(group)}s?"
-    return Question(text, f"{read} {_sum_steps(counts)} The fraction is {group[2]}/{total}.", f"{group[2]}/{total}")
+    return Question(text, f"{_there_are(groups)} {_sum_steps(counts)} The fraction is {answer}.", answer)
 
 
 def _has_plain_fraction(groups: tuple) -> bool:
@@ -186,23 +166,19 @@ def _has_plain_fraction(groups: tuple) -> bool:
     return any(math.gcd(group[2], total) == 1 for group in groups)
 
 
-# Rectangles and triangles
+# Rectangles and triangles: the figure's name, then the numbers at its sides or angles
 
 
 def _rectangle_perimeter(values: tuple, rng: random.Random) -> Question:
     _, a, b = values
-    return Question(
-        "What is the perimeter of the rectangle?",
-        f"The sides are {a} and {b}. {a} + {b} = {a + b}. 2 × {a + b} = {2 * (a + b)}.",
-        str(2 * (a + b)),
-    )
+    reasoning = f"The sides are {a} and {b}. {a} + {b} = {a + b}. 2 × {a + b} = {2 * (a + b)}."
+    return Question("What is the perimeter of the rectangle?", reasoning, str(2 * (a + b)))
 
 
 def _rectangle_area(values: tuple, rng: random.Random) -> Question:
     _, a, b = values
-    return Question(
-        "What is the area of the rectangle?", f"The sides are {a} and {b}. {a} × {b} = {a * b}.", str(a * b)
-    )
+    reasoning = f"The sides are {a} and {b}. {a} × {b} = {a * b}."
+    return Question("What is the area of the rectangle?", reasoning, str(a * b))
 
 
 def _rectangle_missing(values: tuple, rng: random.Random) -> Question:
@@ -210,41 +186,30 @@ def _rectangle_missing(values: tuple, rng: random.Random) -> Question:
     known, answer = values[2 - hidden], values[1 + hidden]
     half = known + answer
     possible = range(max(2, half - 12), min(12, half - 2) + 1)
-    return Question(
-        f"The perimeter of the rectangle is {2 * half}. How long is the side marked with a question mark?",
-        f"The known side is {known}. {2 * half} / 2 = {half}. {half} - {known} = {answer}.",
-        str(answer),
-        hidden,
-        tuple(str(rng.choice(possible)) for _ in range(3)),
-    )
+    text = f"The perimeter of the rectangle is {2 * half}. How long is the side marked with a question mark?"
+    reasoning = f"The known side is {known}. {2 * half} / 2 = {half}. {half} - {known} = {answer}."
+    return Question(text, reasoning, str(answer), hidden, tuple(str(rng.choice(possible)) for _ in range(3)))
 
 
 def _triangle_area(values: tuple, rng: random.Random) -> Question:
     _, a, b = values
-    answer = _number(Fraction(a * b, 2))
-    return Question(
-        "What is the area of the right triangle?",
-        f"The legs are {a} and {b}. {a} × {b} = {a * b}. {a * b} / 2 = {answer}.",
-        answer,
-    )
+    answer = f"{a * b / 2:g}"
+    reasoning = f"The legs are {a} and {b}. {a} × {b} = {a * b}. {a * b} / 2 = {answer}."
+    return Question("What is the area of the right triangle?", reasoning, answer)
 
 
 def _triangle_perimeter(values: tuple, rng: random.Random) -> Question:
-    sides = list(values[1:])
-    read = f"The sides are {_listing([str(s) for s in sides])}."
-    return Question("What is the perimeter of the triangle?", f"{read} {_sum_steps(sides)}", str(sum(sides)))
+    sides = values[1:]
+    reasoning = f"The sides are {_listing(sides)}. {_sum_steps(sides)}"
+    return Question("What is the perimeter of the triangle?", reasoning, str(sum(sides)))
 
 
 def _triangle_angle(values: tuple, rng: random.Random) -> Question:
     hidden = rng.randrange(3)
     a, b = (v for i, v in enumerate(values[1:]) if i != hidden)
-    answer = values[1 + hidden]
-    return Question(
-        "How many degrees has the angle marked with a question mark?",
-        f"The known angles are {a} and {b}. {a} + {b} = {a + b}. 180 - {a + b} = {answer}.",
-        str(answer),
-        hidden,
-    )
+    answer = str(values[1 + hidden])
+    reasoning = f"The known angles are {a} and {b}. {a} + {b} = {a + b}. 180 - {a + b} = {answer}."
+    return Question("How many degrees has the angle marked with a question mark?", reasoning, answer, hidden)
 
 
 def _is_triangle(values: tuple) -> bool:

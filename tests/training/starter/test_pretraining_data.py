@@ -1,4 +1,7 @@
-"""Pretraining rows: the processor's own pixels, the loss on completions alone, the modes of answering."""
+"""Pretraining rows: the processor's own pixels, the loss on completions alone, the modes of answering, the drills."""
+
+import random
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +11,17 @@ from transformers import AutoProcessor
 from inference.common.settings import STARTER
 from inference.prompt.format import THINK_PROMPT, is_well_formed, parse_completion
 from training.grading.grader import grade_answer, last_answer
-from training.starter.pretraining_data import LABELS, MODE_SHARES, MODES, Batches, Pool, caption, completion, patches
+from training.starter.pretraining_data import (
+    LABELS,
+    MODE_SHARES,
+    MODES,
+    Batches,
+    Pool,
+    caption,
+    completion,
+    drill,
+    patches,
+)
 from training.starter.problems import iterate_problems
 from training.starter.templates import KINDS
 
@@ -26,8 +39,8 @@ def processor():
 def test_pixels_are_those_of_the_processor(pool: Pool, processor) -> None:
     stream = iterate_problems("train", 500_000)
     images = [next(stream).image for _ in range(4)]
-    wanted = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
-    assert torch.allclose(patches(pool.pixels[:4]), wanted, atol=1e-5)
+    expected = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(patches(pool.pixels[:4]), expected, atol=1e-5)
 
 
 def test_a_kept_pool_is_read_again(pool: Pool, tmp_path) -> None:
@@ -53,8 +66,8 @@ def test_labels_stand_on_the_completion_alone(pool: Pool, processor) -> None:
         [(0, "How many?", "7"), (1, "How many red circles are there?", "<think>2</think>")], THINK_PROMPT
     )
     ids, labels = batch["input_ids"], batch["labels"]
-    said = [processor.tokenizer.decode(row[label != -100]) for row, label in zip(ids, labels)]
-    assert said == ["7<|im_end|>", "<think>2</think><|im_end|>"]
+    trained_on = [processor.tokenizer.decode(row[label != -100]) for row, label in zip(ids, labels)]
+    assert trained_on == ["7<|im_end|>", "<think>2</think><|im_end|>"]
     assert (labels[labels != -100] == ids[labels != -100]).all()
 
 
@@ -76,3 +89,22 @@ def test_every_mark_has_a_label_and_every_picture_a_caption() -> None:
         problem = next(stream)
         assert problem.marks and {mark.label for mark in problem.marks} <= set(LABELS)
         assert caption(problem)
+
+
+def test_drills_are_right() -> None:
+    rng, chosen = random.Random(3), 0
+    for _ in range(500):
+        question, completion = drill(rng)
+        assert is_well_formed(completion)
+        parsed = parse_completion(completion)
+        options = dict(re.findall(r"^([A-D])\. (.+)$", question, re.MULTILINE))
+        answer = options[parsed.answer] if options else parsed.answer
+        chosen += bool(options)
+        assert len(set(options.values())) == len(options)
+        if term := re.search(r"What is (.+)\?", question):
+            left, sign, right = term[1].split(" ")
+            value = {"+": int(left) + int(right), "-": int(left) - int(right), "×": int(left) * int(right)}
+            assert grade_answer(str(value.get(sign, int(left) / int(right) if sign == "/" else None)), answer).correct
+        else:
+            assert f"Which choice is {answer}?" in question
+    assert 150 < chosen < 450

@@ -140,7 +140,7 @@ def test_exactly_one_option_is_right(drawn: dict[str, list[Problem]]) -> None:
 def ask_choices(template: Template, num: int) -> list[tuple[str, str, list[str]]]:
     """(wording, gold, options) of train-side multiple choices, without drawing them."""
     rng = random.Random(f"choices-{template.name}")
-    asked = [problems._ask(template, "train", rng, choice=True) for _ in range(num)]
+    asked = [problems._ask(template, "train", rng, is_choice=True) for _ in range(num)]
     return [(question.text, question.answer, options) for _, question, options in asked]
 
 
