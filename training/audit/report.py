@@ -64,7 +64,7 @@ class Example:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """Everything that an audit measures."""
+    """All measurements of an audit."""
 
     about: dict[str, Any]
     kept: dict[str, int]

@@ -1,4 +1,4 @@
-"""Completions of the base for a sample of a dataset's problems, and what a planned run would take.
+"""Completions of the base for a sample of a dataset's problems, and the time and price of a planned run.
 
     rollouts = sample_rollouts(engine, rows, plan)
     projection = project(rollouts, plan, read_measured_run(folder))
@@ -96,7 +96,7 @@ def sample_rollouts(
     batch_size: int = 64,
     progress: Callable[[int], object] | None = None,
 ) -> Rollouts:
-    """Complete each of `rows` (columns `image`, `problem`, `solution`) `num_generations` times with the base.
+    """Completes each of `rows` (columns `image`, `problem`, `solution`) `num_generations` times with the base.
 
     `progress` is called with the number of completions that each batch adds.
     """

@@ -25,7 +25,7 @@ MAX_GOLD_CHARS = 500
 BATCH_ROWS = 256
 """Golds graded in one batch."""
 _LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
-"""A gold that is a choice's letter, as in `B`, `(b)` or `Option B`."""
+"""A gold that is the letter of a choice, such as `B`, `(b)` or `Option B`."""
 Row = dict[str, Any]
 """The columns of a prepared row, without its picture."""
 Golds = dict[int, tuple[str, bool, str]]
@@ -40,7 +40,7 @@ def audit(
     home: Path | None = None,
     progress: bool = False,
 ) -> AuditReport:
-    """Measure every row of the dataset; with a `processor` also the size of prompts.
+    """Measures every row of the dataset; with a `processor` also the size of prompts.
 
     Raises `UserError` if the dataset cannot be read or no row is left.
     """
@@ -77,7 +77,7 @@ def audit(
 
 
 def _grade_golds(rows: Mapping[int, Row], progress: bool) -> Golds:
-    """Each row's gold, whether the reward counts it as correct if a completion gives it, and by which rule."""
+    """Each row's gold, true if the reward counts it as correct in a completion, and the rule that decided."""
     graded: Golds = {}
     indices = list(rows)
     with tqdm(total=len(rows), desc="grading golds", unit="row", disable=not progress, dynamic_ncols=True) as bar:
@@ -120,9 +120,9 @@ def _shared_pictures(prepared: Prepared, rows: Mapping[int, Row]) -> int:
 def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:
     """`num` rows, one for each rule of the grader in turn, so that golds of all kinds are shown."""
     by_rule: dict[str, list[tuple[str, int]]] = {}
-    places = [(role, index) for role in ROLES for index in prepared.roles[role]]
-    random.Random(f"examples-{seed}").shuffle(places)
-    for role, index in places:
+    candidates = [(role, index) for role in ROLES for index in prepared.roles[role]]
+    random.Random(f"examples-{seed}").shuffle(candidates)
+    for role, index in candidates:
         by_rule.setdefault(golds[index][2], []).append((role, index))
     while num > 0 and by_rule:
         for rule in sorted(by_rule)[:num]:

@@ -1,6 +1,6 @@
 """The choice of the checkpoint that becomes a run's adapter: the best on validation rows, not on test rows.
 
-Old checkpoints are deleted; the adapters of all of them stay in `candidates/`, so that the choice is among all.
+Old checkpoints are deleted during the run; their adapters stay in `candidates/`, so that all can be chosen.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 def candidates(folder: RunFolder) -> list[Path]:
-    """The kept adapters by step, without one that a kill cut short."""
+    """The adapters in `candidates/` by step, without incomplete ones."""
     return sorted((p for p in (folder.path / "candidates").glob("checkpoint-*") if step_of(p) >= 0), key=step_of)
 
 
 def keep_candidate(checkpoint: Path, folder: RunFolder) -> None:
-    """Copies a checkpoint's adapter to `candidates/`; it has its name when it is complete."""
+    """Copies a checkpoint's adapter to `candidates/`, under another name until it is complete."""
     target = folder.path / "candidates" / checkpoint.name
     part = target.with_name(f"{target.name}.part")
     for folder_before in (part, target):
@@ -58,8 +58,8 @@ def drop_candidates(folder: RunFolder, after: int) -> None:
 def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> int:
     """Makes the candidate with the highest lenient accuracy on `rows` the run's adapter; returns its step.
 
-    Of equal ones the latest is taken. `validation.json` keeps every score and the choice; a candidate that has its
-    score there already is not evaluated again.
+    Among equals it is the latest. `validation.json` has every score and the choice; a candidate with a score there is
+    not evaluated again.
     """
     record = folder.path / "validation.json"
     before = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.exists() else {}

@@ -1,4 +1,4 @@
-"""A finished run's adapter against the served one, on the validation rows, and whether it is promoted.
+"""Comparison of a finished run's adapter with the served one on the validation rows, and its promotion.
 
     compare_with_served(Path("runs/20261122-143000-a1b2"))      # writes adapter/comparison.json
     conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if requested and it is better
@@ -39,7 +39,7 @@ from training.evaluation.evaluate import completion_limit
 from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
 from training.evaluation.report import MEASURES, Outcome, outcome_difference, outcome_share
 from training.evaluation.resume import Parts
-from training.evaluation.scoring import Progress, evaluate
+from training.evaluation.scoring import evaluate
 from training.evaluation.statistics import PairedDifference
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Comparison = Json
-"""What `comparison.json` holds."""
+"""The content of `comparison.json`."""
 NO_ROWS = (
     "{} has no validation rows as it is split, and test rows are not for choosing. Train with, say, "
     "--validation-rows 200, or promote it by hand."
@@ -64,14 +64,13 @@ def compare_with_served(
     *,
     settings: Settings | None = None,
     engine: Engine | None = None,
-    progress: Progress | None = None,
     splits: Splits | None = None,
 ) -> Comparison:
-    """The comparison as it stands in `adapter/comparison.json` afterwards.
+    """Compares, and returns the content of `adapter/comparison.json`.
 
-    `is_better` is the rule's verdict, `None` where nothing could be compared, and `reason` says why in words. `engine`
-    holds the run's base and `splits` its rows; both are loaded unless given. `settings` are `load_settings()`. Raises
-    `UserError` for a folder that holds no finished run.
+    `is_better` is the rule's verdict, `None` where nothing could be compared; `reason` has the figures in words.
+    `engine` has the run's base and `splits` its rows; without them they are loaded. Default `settings` are
+    `load_settings()`. Raises `UserError` for a folder without a finished run.
     """
     folder, config = RunFolder.open(run_folder)
     if not (folder.adapter / WEIGHTS_FILE).is_file():
@@ -79,7 +78,7 @@ def compare_with_served(
     settings = settings or load_settings()
     served, earlier = serving(settings), _earlier(folder)
     about = _about(folder, served)
-    if about["adapter"] == served.digest:  # it was compared before it was promoted
+    if about["adapter"] == served.digest:  # the comparison was made before the promotion
         return earlier or _write(folder, about, None, "This adapter is the served one itself.")
     if not same_base(config.base, settings.base):
         base = Path(settings.base).name
@@ -94,7 +93,7 @@ def compare_with_served(
     engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
-    outcomes = _evaluate_both(engine, rows, adapters, conditions, target, progress)
+    outcomes = _evaluate_both(engine, rows, adapters, conditions, target)
     strict, lenient = (outcome_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if config.choose_checkpoint:
@@ -108,21 +107,20 @@ def conclude(
     *,
     settings: Settings | None = None,
     engine: Engine | None = None,
-    progress: Progress | None = None,
     splits: Splits | None = None,
 ) -> Comparison:
-    """Compares, then promotes if requested and the rule allows it; the last stage of a run, after its evaluation
-    (which the version takes along). Returns the comparison, whose `decision` is `promoted` or `waits`.
+    """Compares, then promotes if requested and the rule allows it; returns the comparison.
 
-    Promotion is requested by `request.json` of the run folder unless `promote` says. An obstacle (a full disk,
-    `LOOKTHINK_ADAPTER`, an adapter promoted a moment ago) makes it wait with its numbers, and is named. Raises
-    `UserError` where nothing can be compared at all; the run has ended well nonetheless.
+    The last stage of a run, after its evaluation, which the promoted version contains. Its `decision` is `promoted` or
+    `waits`. `promote` is the request; without it, `request.json` of the run folder has it. After an obstacle (a full
+    disk, `LOOKTHINK_ADAPTER`, an adapter promoted a moment ago) the adapter waits, and `outcome` names the obstacle.
+    Raises `UserError` where nothing can be compared.
     """
     settings = settings or load_settings()
     request = read_request(run_folder)
     is_requested = request.get("promote") is True if promote is None else promote
     for _ in range(_ATTEMPTS):
-        comparison = compare_with_served(run_folder, settings=settings, engine=engine, progress=progress, splits=splits)
+        comparison = compare_with_served(run_folder, settings=settings, engine=engine, splits=splits)
         if comparison["decision"] == "promoted" or comparison["adapter"] == serving(settings).digest:
             return _decide(run_folder, comparison, "promoted", "It is the served one.")
         if not is_requested:
@@ -133,14 +131,14 @@ def conclude(
             name = _promote(run_folder, comparison, settings, request.get("asked_by"))
             return _decide(run_folder, comparison, "promoted", f"It was promoted, as requested: {name}.")
         except ServedMeanwhile:
-            continue  # it is compared with that one, too
+            continue  # with a comparison with that one
         except UserError as error:
             return _decide(run_folder, comparison, "waits", f"It waits, since it could not be promoted: {error}")
     return _decide(run_folder, comparison, "waits", "It waits: each time, another adapter was promoted meanwhile.")
 
 
 def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
-    """`conclude` at the end of a run, printed: an obstacle to the comparison is logged, and is no failure."""
+    """Runs `conclude` and prints the result; an obstacle to the comparison is logged and does not fail the run."""
     try:
         print(comparison_text(conclude(run_folder, splits=splits)), flush=True)
     except UserError as error:
@@ -148,7 +146,7 @@ def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
 
 
 def counted(difference: PairedDifference) -> tuple[float, float]:
-    """The interval as the rule takes it, low and high: [0, 0] where no row changed.
+    """The interval that the rule uses, low and high: [0, 0] where no row changed.
 
     >>> from training.evaluation.statistics import paired_difference
     >>> counted(paired_difference([True, False], [True, False]))
@@ -166,7 +164,7 @@ def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:
 
 
 def reason(strict: PairedDifference, lenient: PairedDifference, against: str) -> str:
-    """The figures and what follows from them, in a few sentences."""
+    """The figures and the rule's conclusion, in a few sentences."""
     measures = {"strict": strict, "lenient": lenient}
     figures = ", ".join(f"{name} accuracy {difference}" for name, difference in measures.items())
     start = f"On {strict.num_rows:,} validation rows, in points against {against}: {figures}."
@@ -188,9 +186,9 @@ def read_request(run_folder: Path) -> Json:
 
 
 def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None:
-    """The rows for choosing that the run's data set apart; `None` if there are none.
+    """The run's validation rows; `None` if there are none.
 
-    The starter's problems are made as they are needed: as many as its evaluation has, from a stream of their own.
+    The starter's problems are generated: as many as its evaluation has, from a random stream of their own.
     """
     if config.data.is_starter and not config.data.validation_rows:
         return load_problems("test", config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
@@ -205,7 +203,7 @@ def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None
 
 
 def _conditions(config: RunConfig, rows: Dataset) -> Json:
-    """All that decides the completions, apart from the adapters; plain data that can be compared."""
+    """The conditions of the completions, apart from the adapters, as plain data."""
     return {
         "base": model_digest(base_source(config.base), config.base_revision),
         "rows": rows_digest(rows),
@@ -221,12 +219,11 @@ def _evaluate_both(
     adapters: Mapping[str, tuple[Path | None, str | None]],
     conditions: Json,
     target: Path,
-    progress: Progress | None,
 ) -> dict[str, list[Outcome]]:
     """The outcomes of each adapter by name, row by row, greedy with the thinking prompt.
 
     `adapters` are folder and digest, both `None` for the base alone; `conditions` are those of `_conditions`. Finished
-    batches are kept beside the file `target` until both are done, and taken up again after a kill.
+    batches are kept beside the file `target` until both are done, and used again after a kill.
     """
     outcomes, all_parts = {}, []
     try:
@@ -242,7 +239,6 @@ def _evaluate_both(
                 adapter=name if path else None,
                 max_new_tokens=conditions["max_new_tokens"],
                 seed=conditions["seed"],
-                progress=progress,
                 parts=all_parts[-1],
             )
             outcomes[name] = report.outcomes[condition.name]
@@ -259,7 +255,7 @@ def _evaluate_both(
 
 
 def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> Json:
-    """As plain data: the shares of both, their paired differences, and the intervals as the rule counts them."""
+    """The shares of both, their paired differences, and the intervals that the rule uses, as plain data."""
     differences = {name: outcome_difference(new, served, name) for name in MEASURES}
     return {
         "new_scores": {name: outcome_share(new, name).to_json() for name in MEASURES},
@@ -283,7 +279,7 @@ def _promote(run_folder: Path, comparison: Comparison, settings: Settings, reque
 
 
 def _earlier(folder: RunFolder) -> Comparison | None:
-    """The comparison that was made before, if it is whole."""
+    """The earlier comparison, if it is complete."""
     earlier = read_beside(folder.adapter, COMPARISON_FILE)
     return earlier if {"adapter", "served", "is_better", "decision", "reason"} <= earlier.keys() else None
 
@@ -309,7 +305,7 @@ def _write(folder: RunFolder, about: Json, better: bool | None, why: str) -> Com
 
 
 def _decide(run_folder: Path, comparison: Comparison, decision: str, why: str) -> Comparison:
-    """The comparison with its decision, also in the file."""
+    """Adds the decision to the comparison and to its file."""
     if comparison["decision"] == decision == "promoted" or comparison.get("outcome") == why:
         return comparison
     decided = {**comparison, "decision": decision, "outcome": why}

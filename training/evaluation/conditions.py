@@ -1,10 +1,10 @@
-"""The conditions of an evaluation: how the held-out questions are asked.
+"""The conditions of an evaluation: prompts, sampling and pictures with which the held-out questions are asked.
 
     >>> [condition.name for condition in choose_conditions(["main"])]
     ['base-direct', 'base-thinking', 'adapter-thinking']
 
-`main` is the three columns of an evaluation; the others tell how these come about. All conditions answer the same rows,
-so that their differences are paired.
+`main` are the three columns of an evaluation; the others explain them. All conditions have the same rows, so that their
+differences are paired.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Condition:
 
     name: str
     tuned: bool = False
-    """With the adapter."""
+    """True with the adapter, false with the base alone."""
     system_prompt: str = THINK_PROMPT
     prefix: str = ""
-    """The first text of the completion, forced."""
+    """The text that the completion is forced to begin with."""
     temperature: float = 0.0
     picture: Literal["own", "blank", "swapped"] = "own"
     """`blank`: white paper of the picture's size. `swapped`: the picture of another row of about that size."""
     reference: str | None = None
-    """The condition that this one changes in one thing, to compare with."""
+    """The condition to compare with, which differs from this one in one thing."""
 
     @property
     def is_direct(self) -> bool:
-        """Asked for the answer alone: the whole completion is the answer, and strict and lenient are the same."""
+        """True if only the answer is asked for: the whole completion is graded, and strict is the same as lenient."""
         return self.system_prompt == DIRECT_PROMPT
 
 
@@ -68,9 +68,9 @@ GROUPS = {
 
 
 def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Condition]:
-    """The named conditions or groups of them, in the order of `CONDITIONS`, sampling at `temperature`.
+    """The conditions of these names or groups, in the order of `CONDITIONS`, sampling at `temperature`.
 
-    Raises `UserError` for a name that is neither, and for a temperature at which nothing is sampled.
+    Raises `UserError` for an unknown name, and for a temperature that is not above 0 and at most 5.
     """
     known = GROUPS["all"]
     for name in names:
@@ -80,6 +80,5 @@ def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Co
             )
     if not 0 < temperature <= 5:
         raise UserError(f"the temperature of sampling is {temperature}; give more than 0 and at most 5")
-    chosen_names = {each for name in names for each in GROUPS.get(name, (name,))}
-    chosen = [condition for condition in CONDITIONS if condition.name in chosen_names]
-    return [replace(c, temperature=temperature) if c.temperature else c for c in chosen]
+    chosen = {each for name in names for each in GROUPS.get(name, (name,))}
+    return [replace(c, temperature=temperature) if c.temperature else c for c in CONDITIONS if c.name in chosen]

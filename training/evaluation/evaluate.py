@@ -1,11 +1,11 @@
-"""An evaluation from its configuration to its files: rows and models loaded, resumed after a kill, written when done.
+"""One evaluation from its configuration to its files; after a kill it goes on from the finished batches.
 
     evaluation.json                 the report, for the page and for publishing
     evaluation-accuracy.png         accuracy by condition
-    evaluation-differences.png      what training changed, by kind
-    evaluation.1.json               an earlier report of something else that had this name
+    evaluation-differences.png      the changes by training, by kind
+    evaluation.1.json               an earlier report of another evaluation with this name
 
-A run's adapter is evaluated the same way after training, by `evaluate --run`, and where its checkpoint is chosen:
+The same code evaluates a run's adapter after training and for `evaluate --run`:
 
     make_report(run_evaluation(config, folder.adapter), run_outputs(folder))
 """
@@ -41,7 +41,7 @@ from training.runs.provenance import model_digest
 
 ADAPTER_NAME = "evaluated"
 MIN_TOKENS = 256
-"""The least limit of a completion: the base, which was not trained to be short, is not cut off."""
+"""The least limit of a completion, so that a base, which was not trained to be short, is not cut off."""
 _COUNTS = {
     "num_rows": "--rows",
     "max_new_tokens": "--max-new-tokens",
@@ -52,7 +52,7 @@ _COUNTS = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is evaluated, on what, and how; checked when made."""
+    """The settings of an evaluation, checked when they are made."""
 
     base: str = "starter"
     """A local path, a Hub id or `starter`."""
@@ -64,9 +64,9 @@ class EvaluationConfig:
     """`None` for the starter problems, drawn with `seed`."""
     role: str = "test"
     num_rows: int | None = None
-    """The most rows; `None` for all (of the starter problems 480)."""
+    """The number of rows at most; `None` for all (of the starter problems 480)."""
     seed: int = 0
-    """Of which rows are taken, of sampling and of swapped pictures."""
+    """The seed of the choice of rows, of sampling and of swapped pictures."""
     max_new_tokens: int = MIN_TOKENS
     batch_size: int = 64
     conditions: Sequence[Condition] = CONDITIONS
@@ -86,14 +86,14 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files that a report goes to besides the terminal."""
+    """The files of a report."""
 
     target: Path | None = None
-    """JSON; the parts of an evaluation under way lie beside it."""
+    """The JSON; finished batches of an evaluation under way are beside it."""
     plots: Path | None = None
     """A folder for the plots."""
     completions: bool = False
-    """Every completion in the JSON."""
+    """True to include every completion in the JSON."""
 
     def __post_init__(self) -> None:
         for option, folder in (("--output", self.target and self.target.absolute().parent), ("--plots", self.plots)):
@@ -105,7 +105,7 @@ class Outputs:
 
 
 def completion_limit(config: RunConfig) -> int:
-    """Tokens that a completion of a run's evaluation may have."""
+    """The limit of a completion in a run's evaluation, in tokens."""
     return max(MIN_TOKENS, config.max_completion_length)
 
 
@@ -115,27 +115,27 @@ def run_evaluation(config: RunConfig, adapter: str | Path | None, **changes: Any
     At most `eval_rows` of the test rows that the run's data leave (all of them where that is 0). `changes` are fields
     of `EvaluationConfig`.
     """
-    decided: Json = {
+    values: Json = {
         "base": config.base,
         "revision": config.base_revision,
         "data": config.data,
         "num_rows": config.eval_rows or None,
         "max_new_tokens": completion_limit(config),
     }
-    return EvaluationConfig(adapter=adapter, **(decided | changes))
+    return EvaluationConfig(adapter=adapter, **(values | changes))
 
 
 def run_outputs(folder: RunFolder, role: str = "test") -> Outputs:
-    """The report beside the run's adapter, where the page reads it, or of validation rows in the run's folder."""
+    """The files of a run's report: beside its adapter, where the page reads it, or for another role in its folder."""
     target = folder.adapter / "evaluation.json" if role == "test" else folder.path / f"evaluation-{role}.json"
     return Outputs(target, folder.path)
 
 
 def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | None = None) -> Report:
-    """Evaluates with progress, prints the tables, and writes what `outputs` asks for.
+    """Evaluates with a progress bar, prints the tables, and writes the files of `outputs`.
 
-    What can be wrong with the data is found before the model loads. `splits` are the rows of `config.data` where they
-    are loaded already, without prompts that are too long. Raises `UserError`.
+    The data are read first, so that errors in them show before the model loads. `splits` are the rows of `config.data`
+    if they are loaded already, without prompts that are too long. Raises `UserError`.
     """
     held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, splits=splits)
     engine = Engine.load(base_source(config.base), revision=config.revision)
@@ -180,7 +180,7 @@ def _evaluate(config: EvaluationConfig, held_out: HeldOut, engine: Engine, parts
 
 
 def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> Json:
-    """All that decides a completion, apart from its condition and sample."""
+    """The identity of base, adapter, rows and settings, which a completion depends on besides condition and sample."""
     import torch
 
     return {
@@ -193,13 +193,13 @@ def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) ->
 
 
 def _open_parts(target: Path, fingerprint: Json) -> Parts:
-    """The parts of this evaluation; prints where it starts."""
+    """The finished batches of this evaluation; prints where it starts."""
     parts = Parts.beside(target, fingerprint)
     others = others_beside(target, parts.path)
     if parts.num_completions:
         print(f"going on from {parts.path.name}: {parts.num_completions:,} completions are done", file=sys.stderr)
     elif others:
-        print(f"starting anew: what is unfinished here is of another evaluation: {'; '.join(others)}", file=sys.stderr)
+        print(f"starting anew: the unfinished evaluation here is another one: {'; '.join(others)}", file=sys.stderr)
     return parts
 
 
@@ -214,7 +214,7 @@ def _about(config: EvaluationConfig, held_out: HeldOut) -> Json:
 
 
 def _write(report: Report, target: Path, completions: bool) -> None:
-    """Writes the JSON whole; an earlier report of something else stays beside it."""
+    """Writes the JSON; an earlier report of another evaluation is kept beside it."""
     if (copy := _keep_earlier(target, report, completions)) is not None:
         print(f"an earlier report is kept as {copy.name}", file=sys.stderr)
     # ASCII: a completion may hold half a character, which UTF-8 cannot
@@ -222,7 +222,7 @@ def _write(report: Report, target: Path, completions: bool) -> None:
 
 
 def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | None:
-    """Copies the earlier report, unless this one repeats it and has all that it has."""
+    """Copies the earlier report, unless this one is of the same evaluation and contains all of it."""
     if not target.exists():
         return None
     try:
@@ -233,7 +233,7 @@ def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | Non
         if same and fewer and samples:
             return None
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # whatever it is, it is kept
+        pass  # an unreadable file is kept
     number = 1
     while (copy := target.with_name(f"{target.stem}.{number}{target.suffix}")).exists():
         number += 1
@@ -242,7 +242,7 @@ def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | Non
 
 
 class _Bar:
-    """A progress bar with the remaining time; where there is no terminal, a line now and then."""
+    """A progress bar with the remaining time; without a terminal, a line every ten seconds."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -263,5 +263,5 @@ class _Bar:
 
 
 def _shown_name(source: str | Path) -> str:
-    """A Hub id as it is; of a local path the last part, for a path means nothing elsewhere."""
+    """A Hub id, or the last part of a local path."""
     return Path(source).resolve().name if Path(source).exists() else str(source)

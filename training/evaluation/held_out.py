@@ -1,4 +1,4 @@
-"""Rows to evaluate on, from a dataset's test or validation role: never those that were trained on.
+"""Held-out rows: those of a dataset's test or validation role, which are never trained on.
 
     >>> held_out = load_held_out(None, "test", 8)
     >>> len(held_out.rows), held_out.about["dataset"]
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ROLES = ("test", "validation")
 STARTER_ROWS = 480
 VALIDATION_SEED = 1_000_000
-"""Added to the seed of the starter problems: another stream of held-out ones."""
+"""Added to the seed of the starter problems for validation, so that they are other ones."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class HeldOut:
     """With `image`, `problem`, `solution`, and `kind` where the dataset has it."""
     about: Json
     baselines: dict[str, Estimate] = field(default_factory=dict)
-    """Accuracy of answers that need no look at the picture."""
+    """Accuracy of answers that do not depend on the picture."""
 
 
 def load_held_out(
@@ -60,11 +60,11 @@ def load_held_out(
     processor: ProcessorMixin | None = None,
     splits: Splits | None = None,
 ) -> HeldOut:
-    """The rows of a role; of more than `num_rows`, so many drawn with `seed`.
+    """The rows of a role, at most `num_rows`, drawn with `seed`.
 
-    Without `data`, starter problems drawn with `seed` (480 unless said). With a `processor`, rows beyond the data's
-    `max_prompt_tokens` are dropped. `splits` are the data's rows where they are loaded already. Raises `UserError` for
-    another role and where there is no row.
+    Without `data` they are starter problems drawn with `seed` (default: 480). With a `processor`, rows beyond the
+    data's `max_prompt_tokens` are dropped. `splits` are the data's rows if they are loaded already. Raises `UserError`
+    for another role and for a role without rows.
     """
     if role not in ROLES:
         raise UserError(f"--role is {role}: rows that were trained on show nothing; choose {' or '.join(ROLES)}")
@@ -96,8 +96,10 @@ def frequent_baseline(train: Dataset, rows: Dataset) -> Estimate:
 
 
 def majority_baselines(rows: Dataset, num_samples: int = 400) -> dict[str, Estimate]:
-    """Accuracy on starter rows of always giving the most frequent train answer: of each template, and of each
-    template with multiple choice apart (there every letter is as frequent)."""
+    """Accuracy on starter rows of always giving the most frequent train answer.
+
+    The first is by template; the second separates multiple choice, where every letter is as frequent.
+    """
     frequent = {}
     rng = random.Random("majority")
     for template in TEMPLATES:
@@ -105,10 +107,10 @@ def majority_baselines(rows: Dataset, num_samples: int = 400) -> dict[str, Estim
         answer, count = answers.most_common(1)[0]
         is_open = (1 - MULTIPLE_CHOICE_SHARE) * count / num_samples > MULTIPLE_CHOICE_SHARE / 4
         frequent[template.name] = (answer if is_open else "A", answer)
-    asked = list(zip(rows["template"], rows["problem"], rows["solution"]))
-    whole = [frequent[template][0] for template, _, _ in asked]
-    apart = ["A" if "\nChoices:\n" in problem else frequent[template][1] for template, problem, _ in asked]
-    golds = [gold_answer(solution) for _, _, solution in asked]
+    whole = [frequent[template][0] for template in rows["template"]]
+    problems = zip(rows["template"], rows["problem"])
+    apart = ["A" if "\nChoices:\n" in problem else frequent[template][1] for template, problem in problems]
+    golds = [gold_answer(solution) for solution in rows["solution"]]
     by_template, by_form = ([grade_answer(g, a).correct for g, a in zip(golds, each)] for each in (whole, apart))
     return {"majority by template": share(by_template), "majority by template, choices apart": share(by_form)}
 
@@ -139,10 +141,10 @@ def sizes_and_keys(rows: Dataset) -> tuple[list[tuple[int, int]], list[str]]:
 def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> list[int]:
     """For each row the index of the row whose picture it gets, each picture used as often as it was.
 
-    A model that answers as well with another row's picture has not looked. `sizes` are width and height in pixels,
-    `keys` are equal for equal pictures. No row gets a picture equal to its own. Pictures of the same size trade first,
-    or else those of about as many pixels (within a factor of about 1.4). Raises `UserError` if more than half of the
-    rows have one and the same picture.
+    A model that answers as well with another row's picture did not use the picture. `sizes` are width and height in
+    pixels, `keys` are equal for equal pictures. No row gets a picture equal to its own. Pictures are swapped with ones
+    of the same size, or else of about as many pixels (within a factor of about 1.4). Raises `UserError` if more than
+    half of the rows have one and the same picture.
 
     >>> swap([(28, 28)] * 3, ["a", "b", "c"], seed=0)
     [1, 2, 0]
@@ -175,7 +177,7 @@ def _keyed_golds(rows: Dataset) -> list[tuple[tuple[str | None, str], str]]:
 
 
 def _form(gold: str) -> str:
-    """A choice letter, a number, or words."""
+    """The form of an answer: a choice letter, a number, or words."""
     text = gold.strip().strip("$").strip()
     if re.fullmatch(r"\(?[A-Ha-h]\)?[.:]?", text):
         return "letter"
@@ -183,7 +185,7 @@ def _form(gold: str) -> str:
 
 
 def _size_classes(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Rows by their picture's size, from small to large; a size that one row has alone is joined with its like."""
+    """Rows by their picture's size, from small to large; a size of only one row is joined with similar ones."""
     counts = Counter(sizes)
     classes: dict[tuple[int, ...], list[int]] = {}
     for row, (width, height) in enumerate(sizes):
@@ -198,7 +200,7 @@ def _can_trade(rows: Sequence[int], keys: Sequence[str]) -> bool:
 
 
 def _trade(rows: Sequence[int], keys: Sequence[str], rng: random.Random, partners: list[int]) -> None:
-    """With equal pictures side by side, shifting all by the longest such run gives each row another picture."""
+    """Sorts equal pictures side by side; shifting all by the longest block gives each row another picture."""
     groups: dict[str, list[int]] = {}
     for row in rows:
         groups.setdefault(keys[row], []).append(row)

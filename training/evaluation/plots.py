@@ -1,12 +1,13 @@
-"""Plots of an evaluation (accuracy by condition, what training changed by kind) and of a run's rewards by step."""
+"""Plots: accuracy by condition, the changes by training by kind of problem, and a run's rewards by step."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from inference.common.files import Json
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
 from training.runs.metrics import METRICS
@@ -31,7 +32,7 @@ def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
     return [folder / name for name in plots]
 
 
-def draw_rewards(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw_rewards(history: Sequence[Json], path: Path) -> None:
     """Writes the rewards of `metrics.jsonl` as a PNG: each step pale, the mean of the ten around it strong."""
     from matplotlib.figure import Figure
 
@@ -85,7 +86,7 @@ def _axes(names: Sequence[str]) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(8, 1.7 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
-    # A dataset's names are not mathematics, whatever dollar signs they have.
+    # Dollar signs in a dataset's names are not mathematics.
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)

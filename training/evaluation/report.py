@@ -1,6 +1,6 @@
 """The report of an evaluation: shares with intervals, paired differences and a verdict, overall and by kind of problem.
 
-The outcomes are plain; everything else follows from them. `Report.to_json` makes `evaluation.json`, `Report.markdown`
+All else is computed from the outcomes. `Report.to_json` makes `evaluation.json`, `Report.markdown`
 the tables of the terminal; `training.evaluation.plots` draws them.
 
 The verdict tells what training changed, and whether the base lacked only the prompt. Lenient accuracy (the last answer
@@ -22,15 +22,15 @@ from training.evaluation.conditions import CONDITIONS
 from training.evaluation.statistics import Estimate, PairedDifference, mean_share, paired_difference, pass_at_k, share
 
 COMPARED = ("adapter-thinking", "base-thinking")
-"""The two conditions whose difference is the headline: what training changed, on the same rows and prompt."""
+"""The two conditions of the headline: the change by training, on the same rows with the same prompt."""
 AGAINST_FORCED = ("adapter-thinking", "base-forced")
 AGAINST_DIRECT = ("adapter-thinking", "base-direct")
 _OTHERS = tuple((c.name, c.reference) for c in CONDITIONS if c.reference and c.name != COMPARED[0])
 PAIRS = (COMPARED, AGAINST_FORCED, AGAINST_DIRECT, *_OTHERS)
-"""After and before of each difference that is shown where both were asked."""
+"""Each difference that is shown if both conditions were measured, as (after, before)."""
 DIRECT = tuple(c.name for c in CONDITIONS if c.is_direct)
 MAX_KINDS = 12
-"""More kinds than this make no table; the rarer ones go together."""
+"""Kinds in a table at most; the rarer ones are joined."""
 _MAX_KIND_CHARS = 24
 HEADINGS = {"format": "format", "strict": "strict accuracy", "lenient": "lenient accuracy"}
 _MEANING = """- format: the whole completion is one thought and one answer in their tags;
@@ -71,23 +71,23 @@ def outcome_share(outcomes: Sequence[Outcome], measure: str) -> Estimate:
 
 
 def outcome_difference(after: Sequence[Outcome], before: Sequence[Outcome], measure: str) -> PairedDifference:
-    """How much larger the share that passes a measure is in `after` than in `before`, on the same rows."""
+    """The share that passes a measure in `after`, less that in `before`, on the same rows."""
     passes = MEASURES[measure]
     return paired_difference([passes(outcome) for outcome in after], [passes(outcome) for outcome in before])
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of each condition, row by row in one order, and what they are outcomes of."""
+    """The outcomes of each condition, row by row in one order, with the settings of the evaluation."""
 
     kinds: Sequence[str | None]
     """The kind of problem of each row."""
     outcomes: dict[str, list[Outcome]]
-    """One outcome for each row of each condition, the first where several were sampled."""
+    """One outcome for each row of each condition; the first of several samples."""
     about: Json = field(default_factory=dict)
-    """Base, adapter, rows, seed, lengths: what it takes to repeat the evaluation."""
+    """Base, adapter, rows, seed, lengths: all that is needed to repeat the evaluation."""
     baselines: dict[str, Estimate] = field(default_factory=dict)
-    """Accuracy of answers given without looking."""
+    """Accuracy of answers that do not depend on the picture."""
     samples: dict[str, list[list[Outcome]]] = field(default_factory=dict)
     """All outcomes of each row, for conditions that were sampled more than once."""
     votes: dict[str, list[bool]] = field(default_factory=dict)
@@ -95,9 +95,9 @@ class Report:
 
     @cached_property
     def by_kind(self) -> dict[str, list[int]]:
-        """The rows of each kind of problem, in order of the alphabet; empty if there is but one kind.
+        """The rows of each kind of problem, in alphabetical order; empty if there is only one kind.
 
-        Names from a dataset become short and plain, and the rarest kinds go together.
+        Names from a dataset are shortened and made plain, and the rarest kinds are joined.
         """
         names = [_plain(kind) for kind in self.kinds]
         counts = Counter(names)
@@ -114,12 +114,12 @@ class Report:
     def difference(
         self, measure: str, rows: Sequence[int] | None = None, pair: tuple[str, str] = COMPARED
     ) -> PairedDifference:
-        """How much larger a share is under the first condition than under the second, on the same rows."""
+        """The share under the first condition of `pair` less that under the second, on the same rows."""
         return outcome_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The differences that can be told: `PAIRS` of which both conditions were asked."""
+        """The pairs of `PAIRS` of which both conditions were measured."""
         return [(after, before) for after, before in PAIRS if after in self.outcomes and before in self.outcomes]
 
     @property
@@ -128,7 +128,7 @@ class Report:
 
     @property
     def verdict(self) -> str | None:
-        """One sentence; `None` where base and adapter were not both asked with the thinking prompt."""
+        """One sentence; `None` unless base and adapter were both measured with the thinking prompt."""
         if not self.has_difference:
             return None
         forced, direct = (
@@ -146,7 +146,7 @@ class Report:
         return {k: mean_share([pass_at_k(right, num, k) for right in rights], num // k) for k in ks}
 
     def mean_tokens(self, condition: str, rows: Sequence[int] | None = None) -> float:
-        """Tokens of a completion."""
+        """The mean length of a completion in tokens."""
         outcomes = self._of(condition, rows)
         return sum(o.num_tokens for o in outcomes) / len(outcomes)
 
@@ -155,7 +155,7 @@ class Report:
         return share([o.truncated for o in self._of(condition, rows)])
 
     def to_json(self, completions: bool = False) -> Json:
-        """Plain data: what `markdown` shows, and every completion if `completions`."""
+        """Plain data: the figures of `markdown`, and every completion if `completions`."""
         groups: dict[str, list[int] | None] = {"overall": None, **self.by_kind}
         data: Json = {"about": self.about, "baselines": _to_json(self.baselines)}
         data["conditions"] = {c: {n: self._summary(c, rows) for n, rows in groups.items()} for c in self.outcomes}
@@ -178,7 +178,7 @@ class Report:
         return data
 
     def markdown(self) -> str:
-        """The verdict, the conditions and their differences, then both by kind: tables that read well in a terminal."""
+        """The verdict, the conditions and their differences, then both by kind, as tables for a terminal."""
         parts = [f"**{self.verdict}**"] if self.verdict else []
         parts += [_overall_table(self), _MEANING + (_OWN_PROMPT if self.about.get("own_system_prompt") else "")]
         if self.pairs:
@@ -212,7 +212,7 @@ class Report:
 
 
 def measures_of(pair: tuple[str, str]) -> list[str]:
-    """What two conditions can be compared in: a base asked for the answer alone was asked for no tags."""
+    """The measures that two conditions can be compared in; only lenient where one was not asked for tags."""
     return ["lenient"] if set(pair) & set(DIRECT) else list(MEASURES)
 
 
@@ -228,7 +228,7 @@ def _to_json(estimates: Mapping[str, Estimate]) -> Json:
 
 
 def _plain(kind: str | None) -> str:
-    """A kind's name as a table and a plot can show it."""
+    """A kind's name, short and plain enough for a table and a plot."""
     text = " ".join("".join(c if c.isprintable() and c not in "|<>`" else " " for c in str(kind or "")).split())
     text = text if len(text) <= _MAX_KIND_CHARS else text[: _MAX_KIND_CHARS - 1] + "…"
     return {"": "no kind", "overall": "overall (kind)"}.get(text, text)
@@ -286,7 +286,7 @@ def _difference_table(report: Report) -> str:
 
 
 def _sample_table(report: Report) -> str:
-    """pass@k and majority, each condition a row."""
+    """pass@k and majority, one row for each condition."""
     rows: list[list[str]] = []
     headings: list[str] = []
     for condition, samples in report.samples.items():
@@ -299,7 +299,7 @@ def _sample_table(report: Report) -> str:
 
 
 def _p_text(difference: PairedDifference) -> str:
-    """A p-value as people write it."""
+    """A p-value with three decimals."""
     return "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}"
 
 
@@ -313,7 +313,7 @@ def verdict(
     """One sentence, differences in points of 100 with their 95 % intervals.
 
     `form`, `strict` and `lenient` are adapter less base, both with the thinking prompt. `forced` and `direct` are the
-    lenient differences between the adapter and base-forced or base-direct; `None` where that base was not asked.
+    lenient differences between the adapter and base-forced or base-direct; `None` if that was not measured.
     """
     sentence = _rise(lenient, forced) if lenient.is_up else _no_rise(form, strict, lenient)
     if forced is None:
@@ -370,7 +370,7 @@ def _tags(risen: PairedDifference, lenient: PairedDifference) -> str:
 
 
 def _size(difference: PairedDifference) -> str:
-    """How far a share clearly rose or fell."""
+    """The size of a clear rise or fall, with its interval."""
     ends = sorted(abs(100 * end) for end in (difference.low, difference.high))
     return f"{abs(100 * difference.value):.1f} points ({ends[0]:.1f} to {ends[1]:.1f})"
 

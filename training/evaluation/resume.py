@@ -1,10 +1,10 @@
-"""Completions of an evaluation under way, kept beside its output: a killed evaluation goes on where it was.
+"""Finished completions of an evaluation under way, kept beside its output so that it goes on after a kill.
 
     evaluation.json                     the output, written at the end
     evaluation.1f3a9c02.parts.jsonl     a line for each finished batch of a condition; then deleted
 
-The number in the name is a fingerprint of base, adapter, rows and settings: another evaluation has another file, and
-neither can end up in the other. Completions are kept and not grades, which are made anew from them.
+The number in the name is a fingerprint of base, adapter, rows and settings, so that each evaluation has its own file.
+The file has completions without grades; these are made anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.evaluation.conditions import Condition
 
 @dataclass(frozen=True)
 class KeptCompletion:
-    """One completion, as far as an evaluation needs it."""
+    """The parts of a completion that an evaluation needs."""
 
     text: str
     num_tokens: int
@@ -34,10 +34,10 @@ class KeptCompletion:
 
 
 class Parts:
-    """The finished batches of one evaluation, in a file that only one process holds."""
+    """The finished batches of one evaluation, in a file that one process at a time may open."""
 
     def __init__(self, path: Path, header: Json) -> None:
-        """Opens or begins the file; raises `UserError` if another process holds it or it cannot be written."""
+        """Opens or makes the file; raises `UserError` if another process has it open or it cannot be written."""
         self.path = path
         self._batches: dict[str, list[KeptCompletion]] = {}
         with ExitStack() as stack:
@@ -57,14 +57,14 @@ class Parts:
 
     @classmethod
     def beside(cls, target: Path, fingerprint: Json) -> Self:
-        """The parts of the output `target`; `fingerprint` says by name all that decides a completion."""
+        """The parts of the output `target`; `fingerprint` has by name everything that a completion depends on."""
         text = json.dumps(fingerprint, sort_keys=True)
         number = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         return cls(target.with_name(f"{target.stem}.{number}.parts.jsonl"), fingerprint)
 
     @property
     def num_completions(self) -> int:
-        """Completions that are kept."""
+        """Completions in the file."""
         return sum(map(len, self._batches.values()))
 
     def get(self, condition: Condition, sample: int, first: int) -> list[KeptCompletion] | None:
@@ -72,13 +72,13 @@ class Parts:
         return self._batches.get(_key(condition, sample, first))
 
     def add(self, condition: Condition, sample: int, first: int, completions: Sequence[KeptCompletion]) -> None:
-        """Keeps a finished batch; on disk when this returns."""
+        """Adds a finished batch; it is on disk when this returns."""
         key = _key(condition, sample, first)
         self._batches[key] = list(completions)
         self._append({"key": key, "said": [asdict(completion) for completion in completions]})
 
     def close(self) -> None:
-        """Lets go of the file and leaves it: the evaluation goes on from it another time."""
+        """Closes the file and keeps it, so that the evaluation can go on later."""
         self._stack.close()
 
     def delete(self) -> None:
@@ -98,7 +98,7 @@ class Parts:
             ) from error
 
     def _read(self) -> None:
-        """Reads the whole lines; a line that a kill cut short is cut off."""
+        """Reads the complete lines; removes a line that a kill cut short."""
         self._file.seek(0)
         end = 0
         while line := self._file.readline():
@@ -116,7 +116,7 @@ class Parts:
 
 
 def others_beside(target: Path, own: Path) -> list[str]:
-    """Unfinished evaluations for the same output with another fingerprint: their files, and what differs."""
+    """Unfinished evaluations of the same output with another fingerprint: their files, and the differences."""
     others = []
     header = _header(own)
     for path in sorted(target.parent.glob(f"{glob.escape(target.stem)}.*.parts.jsonl")):

@@ -1,9 +1,9 @@
-"""Completes held-out rows under every condition with the engine, and grades the completions with the reward's grader.
+"""Completions of held-out rows under every condition, graded with the reward's grader.
 
     report = evaluate(engine, rows, choose_conditions(["main"]), adapter="tuned")
     print(report.verdict)
 
-For programs that hold an engine and rows; `training.evaluation.evaluate` loads both and writes files.
+For callers with an engine and rows; `training.evaluation.evaluate` loads both and writes files.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Progress = Callable[[int, int, float], None]
-"""Called with (completions done, completions in all, seconds since the start), first with those that were kept."""
+"""Called with (completions done, all completions, seconds since the start), first with those of an earlier start."""
 _SAMPLE_STEP = 1_000_000_007
-"""Between the seeds of two samples of a row."""
+"""The difference between the seeds of two samples of a row."""
 
 
 def evaluate(
@@ -53,11 +53,11 @@ def evaluate(
 ) -> Report:
     """Completes and grades every row under every condition.
 
-    `rows` has `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is the name under which the
-    engine holds it; without one, the conditions that need it are left out. An adapter with a system prompt of its own
-    is asked with that in the place of the thinking prompt, as visitors ask it. Conditions with a temperature complete
-    each row `num_samples` times. What `parts` holds is not completed again, and every batch that is finished goes
-    there. Raises `UserError` where there is no row or no condition.
+    `rows` has `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is its name in the engine;
+    without one, the conditions that need it are left out. An adapter with its own system prompt is asked with that
+    instead of the thinking prompt, as visitors ask it. Conditions with a temperature complete each row `num_samples`
+    times. Batches in `parts` are not completed again, and each finished batch is added to it. Raises `UserError` if
+    there is no row or no condition.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
@@ -91,14 +91,14 @@ def evaluate(
 
 
 def judge(solutions: Sequence[str], completions: Sequence[KeptCompletion], is_direct: bool) -> list[Outcome]:
-    """One outcome for each row, in order, many graded side by side.
+    """One outcome for each row, in order, graded in parallel.
 
-    Strict: the answer in its tags counts. Lenient: the last answer stated counts, tags or not. A completion of a base
-    that was asked for the answer alone (`is_direct`) is the answer, whole; strict and lenient are the same there.
+    Strict: the answer in its tags counts. Lenient: the last answer stated counts, tags or not. Where only the answer
+    was asked for (`is_direct`), the whole completion is the answer, and strict and lenient are the same.
     """
     pairs = [(solution, completion.text) for solution, completion in zip(solutions, completions, strict=True)]
     strict = _grades(pairs, "direct" if is_direct else "strict")
-    # One right answer in its tags is also the last one stated.
+    # A right answer in its tags is also the last one stated.
     wrong = [] if is_direct else [pair for pair in pairs if not strict[pair]]
     lenient = strict | _grades(wrong, "lenient")
     return [
@@ -108,10 +108,10 @@ def judge(solutions: Sequence[str], completions: Sequence[KeptCompletion], is_di
 
 
 def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
-    """For each row, whether the answer that most of its samples state is right (lenient).
+    """For each row, true if the answer of most of its samples is right (lenient).
 
-    Answers are the same where the grader finds them equal. Of as many votes, the answer that came first wins; a sample
-    that states no answer has no vote.
+    Answers are the same if the grader finds them equal. Among equally many votes the first answer wins; a sample
+    without an answer has no vote.
     """
     ballots = [tuple((last_answer(o.text).strip(), o.lenient) for o in row) for row in samples]
     different = list(dict.fromkeys(ballots))
@@ -122,13 +122,13 @@ def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Asker:
-    """Turns rows and a condition into the engine's requests."""
+    """Builds the engine's requests from rows and a condition."""
 
     engine: Engine
     rows: Dataset
     adapter: str | None
     own_prompt: str | None
-    """The adapter's, in the place of the thinking prompt."""
+    """The adapter's system prompt, used instead of the thinking prompt."""
     max_new_tokens: int
     seed: int
     batch_size: int
@@ -178,7 +178,7 @@ def _complete(
     for first in asker.firsts():
         missing = [(c, sample) for c, sample in turns if done[first, c.name, sample] is None]
         batch = asker.rows[first : first + asker.batch_size] if missing else {}
-        for condition, sample in missing:  # inside, while the engine still holds this batch's encoded pictures
+        for condition, sample in missing:  # here, while the engine has this batch's encoded pictures
             completions = done[first, condition.name, sample] = asker.complete(condition, sample, first, batch)
             if parts:
                 parts.add(condition, sample, first, completions)

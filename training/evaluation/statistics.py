@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from inference.common.files import Json
 
 Z = 1.959964
-"""Of the normal distribution, for two-sided 95 %."""
+"""The quantile of the normal distribution for two-sided 95 %."""
 Z_POWER = 0.841621
-"""Of the normal distribution, for a power of 80 %."""
+"""The quantile of the normal distribution for a power of 80 %."""
 ALPHA = 0.05
 MIN_CHANGED = 6
 """With fewer rows changed, all in one direction, the exact test cannot go below `ALPHA`: 2 / 2⁵ is 0.0625."""
@@ -38,7 +38,7 @@ class Estimate:
 
 
 def share(hits: Sequence[bool]) -> Estimate:
-    """The share of true ones, with Wilson's score interval: inside 0 to 1, and of some width at 0 and 1 too."""
+    """The share of true values, with Wilson's score interval, which stays within 0 to 1 and has a width at 0 and 1."""
     n = len(hits)
     if n == 0:
         raise ValueError("a share needs at least 1 row, not 0")
@@ -79,28 +79,28 @@ def pass_at_k(num_right: int, num_samples: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class PairedDifference(Estimate):
-    """A difference of two shares on the same rows, with what it comes from."""
+    """A difference of two shares on the same rows, with the rows that changed."""
 
     gained: int
     """Rows that fail before and pass after."""
     lost: int
     """Rows that pass before and fail after."""
     p_value: float
-    """Of the exact McNemar test."""
+    """The p-value of the exact McNemar test."""
 
     @property
     def is_up(self) -> bool:
-        """Clearly above zero: by the interval and by the exact test."""
+        """True if it is clearly above zero, by the interval and by the exact test."""
         return self.low > 0 and self.p_value < ALPHA
 
     @property
     def is_down(self) -> bool:
-        """Clearly below zero: by the interval and by the exact test."""
+        """True if it is clearly below zero, by the interval and by the exact test."""
         return self.high < 0 and self.p_value < ALPHA
 
     @property
     def smallest_shown(self) -> float | None:
-        """The smallest difference that these rows could have shown, as many changing as did (`smallest_difference`)."""
+        """The smallest difference that these rows could show with as many changed rows (`smallest_difference`)."""
         return smallest_difference(self.num_rows, (self.gained + self.lost) / self.num_rows)
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class PairedDifference(Estimate):
 
 
 def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDifference:
-    """How much larger the share of true ones is in `after` than in `before`, the same rows in the same order.
+    """The share of true values in `after` less that in `before`, for the same rows in the same order.
 
     The interval is Bonett and Price's (2012) adjusted Wald interval for paired proportions: with `gained` and `lost`
     the rows that changed, a = (gained + 1) / (n + 2) and b = (lost + 1) / (n + 2), it is
@@ -131,7 +131,7 @@ def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDi
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The two-sided p-value of the exact McNemar test: of rows that changed, as many should be gained as lost.
+    """The two-sided p-value of the exact McNemar test, by which as many rows should be gained as lost.
 
     It is min(1, 2 · P(X ≤ min(gained, lost))) for X binomial with gained + lost trials and chance 1/2.
 
@@ -144,7 +144,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def smallest_difference(num_rows: int, changed: float) -> float | None:
-    """The smallest paired difference that so many rows show with a power of 80 % at a two-sided level of 5 %.
+    """The smallest paired difference that `num_rows` rows show with a power of 80 % at a two-sided level of 5 %.
 
     `changed` is the share of rows that pass in one condition and fail in the other, gained and lost together. Connor
     (1987, Biometrics 43, 207–211) has the rows that McNemar's test needs for a difference d with a share c changed:

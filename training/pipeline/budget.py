@@ -1,9 +1,9 @@
-"""A run's budget of hours: the time at work over all its starts, and when to stop before it is exceeded.
+"""A run's budget of hours: the time of all its starts, and the stop before the budget is exceeded.
 
-All of a start's time counts, from its process's beginning to its end. Steps are weighed against the budget: a run that
-has begun the checkpoint's choice, the evaluation or the comparison after its last step finishes them, unless the
-launcher stops it (`training.launch.local`). `hours.json` in the run folder keeps the count, written at every step and
-stage, so that a kill loses one of them at most.
+All time of a start counts, from the beginning of its process to its end. The budget is checked before each step: a run
+that has begun the choice of the checkpoint, the evaluation or the comparison after its last step finishes them, unless
+the launcher stops it (`training.launch.local`). `hours.json` in the run folder has the count. It is written at every
+step and stage, so that a kill loses at most one of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from inference.common.errors import UserError
 from inference.common.files import write_json
 
 RECENT_STEPS = 8
-"""The next step may take as long as the longest of so many."""
+"""The next step is expected to take at most as long as the longest of these."""
 
 
 class BudgetSpent(Exception):
-    """One more step would exceed the budget; `str` of it says so to the user."""
+    """One more step would exceed the budget; its `str` is the message for the user."""
 
 
 class Budget:
@@ -47,14 +47,14 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """Seconds at work, over all starts."""
+        """Seconds of all starts."""
         return self._before + time.monotonic() - self._began
 
     def needed(self, *, is_saving: bool = False, is_starting: bool = False) -> float:
-        """Seconds that one more step and its checkpoint may take; `is_saving`: after a checkpoint that is due now;
-        `is_starting`: after all has been loaded.
+        """Seconds that one more step and its checkpoint may take; 0 before the first step.
 
-        A checkpoint counts as long as a step until one was measured; before the first step it is 0.
+        With `is_saving` also those of a checkpoint that is due now, with `is_starting` also those of loading. A
+        checkpoint counts as much as a step until one was measured.
         """
         step = max(self._steps, default=0.0)
         return step + (self._save or step) * (2 if is_saving else 1) + (self._load if is_starting else 0.0)
@@ -66,29 +66,29 @@ class Budget:
         return self.spent + self.needed(is_saving=is_saving, is_starting=is_starting) > 3600 * self.max_hours
 
     def loaded(self) -> None:
-        """All is loaded, and the first step begins."""
+        """Records that loading has ended and the first step begins."""
         self._lap = time.monotonic()
         self._load = self._lap - self._opened
         self.record()
 
     def step_done(self) -> None:
-        """A step has ended."""
+        """Records that a step has ended."""
         self._steps.append(self._end_lap())
         self.record()
 
     def save_done(self) -> None:
-        """A checkpoint is written."""
+        """Records that a checkpoint is written."""
         self._save = max(self._save, self._end_lap())
         self.record()
 
     def record(self) -> None:
-        """Writes the count as it is now."""
+        """Writes `hours.json`."""
         self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
         steps = {"recent_step_seconds": list(self._steps), "save_seconds": self._save, "load_seconds": self._load}
         write_json(self.path, {"starts": self._starts} | steps)
 
     def reason(self, step: int, path: Path) -> str:
-        """Why the run ends at `step`, and the remedy."""
+        """The reason why the run ends at `step`, and the remedy."""
         return (
             f"the budget of {self.max_hours:g} {'hour' if self.max_hours == 1 else 'hours'} (max_hours) is used up: "
             f"{self.spent / 3600:.3g} are spent at step {step}, and one more step with its checkpoint may take "

@@ -1,7 +1,7 @@
 """Comparison of a run's inputs with those of its first start: base, rows, adapter to start from, curriculum.
 
-Inputs from the Hub are pinned to their commits in the run's configuration (`training.pipeline.preflight`). Inputs on
-this machine cannot be pinned; their digests are kept in `sources.json`, and a start that finds other ones is refused.
+Inputs from the Hub are pinned to their commits in the run's configuration (`training.pipeline.preflight`). The digests
+of all inputs are in `sources.json`, and a start with other inputs is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RowsDigest(TypedDict):
-    """How many rows a role has, and a digest of them."""
+    """The number of rows of a role, and a digest of them."""
 
     num: int
     digest: str
@@ -35,13 +35,13 @@ Digest = str | RowsDigest | None
 
 
 class OtherSources(UserError):
-    """The run's inputs are not those of its first start."""
+    """The run's inputs differ from those of its first start."""
 
 
 def check_sources(config: RunConfig, folder: RunFolder, splits: Splits) -> None:
-    """Keeps the digests of the first start's inputs, and refuses a later start with other inputs.
+    """Writes the digests of the first start's inputs; raises `OtherSources` for a later start with other inputs.
 
-    Raises `UserError` also where rows are missing that the run needs at its end.
+    Raises `UserError` if rows are missing that the run needs at its end.
     """
     _check_roles(config, splits)
     digests = _digests(config, splits)
@@ -88,7 +88,7 @@ def _digests(config: RunConfig, splits: Splits) -> dict[str, Digest]:
 
 
 def _rows_digest(rows: Dataset) -> RowsDigest:
-    """A digest of the rows in order; the beginning of a row's name is the digest of picture and problem."""
+    """A digest of the rows in order; a row's id begins with the digest of picture and problem."""
     digest = hashlib.blake2b(digest_size=16)
     for texts in zip(rows["row_id"], rows["problem"], rows["solution"]):
         for text in texts:

@@ -1,10 +1,10 @@
-"""Checks before a run has a folder and before anything large loads, and the inputs that they open.
+"""Checks of a run before its folder is made and anything large loads; they open the run's inputs.
 
-    inputs = check_run(load_config("starter"))      # or a `UserError`, the cheapest to find first
+    inputs = check_run(load_config("starter"))      # or a `UserError`; the cheapest check is first
     splits = inputs.load_rows()
 
-The dataset and the base are looked up once: branches and tags of the Hub become commits, and a dataset on this machine
-is opened. The run goes on with these.
+The dataset and the base are looked up once: branches and tags of the Hub are replaced by commits, and a dataset on this
+machine is opened. The run uses these inputs.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class RunInputs:
     """The inputs of a run, looked up once."""
 
     config: RunConfig
-    """With the commits of a base and a dataset on the Hub in the place of branches and tags."""
+    """The configuration with commits instead of branches and tags of the Hub."""
     source: Source | None = None
-    """The opened dataset; `None` for one of the Hub, which is downloaded when its rows are read."""
+    """The opened dataset; `None` for one on the Hub, which is downloaded when its rows are read."""
 
     def with_config(self, config: RunConfig) -> RunInputs:
-        """These inputs for a configuration that another process of the run has looked up."""
+        """These inputs with the configuration of another process of the run."""
         return RunInputs(config, self.source if config.data == self.config.data else None)
 
     def load_rows(self, progress: bool = False) -> Splits:
@@ -55,7 +55,7 @@ class RunInputs:
 
 
 def check_run(config: RunConfig) -> RunInputs:
-    """The opened inputs; raises `UserError` for what cannot be done, the cheapest to find first."""
+    """Checks a configuration and opens its inputs; raises `UserError`. The cheapest check is first."""
     check_processes(config)
     if config.curriculum:
         read_pass_rates(Path(config.curriculum))
@@ -76,7 +76,7 @@ def check_run(config: RunConfig) -> RunInputs:
 
 
 def check_tools(config: RunConfig) -> None:
-    """Checks that the reward functions, the trackers of `report_to` and vLLM, where it is needed, are there."""
+    """Checks that the reward functions, the trackers of `report_to` and vLLM, if it is used, are installed."""
     for name in config.rewards:
         load_reward(name)
     missing = [name for name in config.report_to if find_spec(name) is None]
@@ -93,7 +93,7 @@ def check_tools(config: RunConfig) -> None:
 
 
 def check_start_adapter(config: RunConfig) -> None:
-    """Checks that the adapter to train on from fits the base, whose shapes are known without its weights."""
+    """Checks that `start_adapter` fits the base; this needs the shapes of the base, not its weights."""
     folder = Path(str(config.start_adapter)).expanduser()
     if not folder.is_dir():
         raise UserError(f"start_adapter is {config.start_adapter}, and there is no such folder; name an adapter's")
@@ -101,13 +101,12 @@ def check_start_adapter(config: RunConfig) -> None:
         check_adapter(folder, base_source(config.base), config.base_revision)
     except UserError as error:
         raise UserError(
-            f"start_adapter {config.start_adapter} cannot be trained on from: {error} "
-            "Or leave start_adapter out, for a fresh one"
+            f"start_adapter {config.start_adapter} cannot be used: {error} Or leave start_adapter out, for a new one"
         ) from error
 
 
 def _open_local(config: RunConfig) -> Source:
-    """The dataset on this machine with its splits, its columns and enough rows."""
+    """Opens the dataset on this machine, and checks its splits, its columns and the number of its rows."""
     source = open_source(config.data, splits_to_open(config.data))
     allot(config.data, source.sizes)
     for split in source.sizes:
@@ -116,7 +115,7 @@ def _open_local(config: RunConfig) -> Source:
 
 
 def _check_base(config: RunConfig) -> str | None:
-    """The commit of a base on the Hub, else its revision; the base must be of a family that the engine serves."""
+    """The commit of a base on the Hub, else its revision; raises `UserError` if the engine does not know its family."""
     try:
         revision = base_commit(config.base, config.base_revision) or config.base_revision
         settings, _ = PreTrainedConfig.get_config_dict(base_source(config.base), revision=revision)
@@ -129,15 +128,13 @@ def _check_base(config: RunConfig) -> str | None:
 def _base_message(config: RunConfig, error: Exception) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     revision = f" at revision {config.base_revision}" if config.base_revision else ""
-    remedy = (
-        "Name a folder that holds a model in safetensors with its processor, or a Hub id that this machine can reach"
-    )
+    remedy = "Name a folder with a model in safetensors and its processor, or a Hub id that this machine can reach"
     trouble = hub_trouble(error)
     if trouble == REFUSED:
         remedy = "Accept its terms on its page if it is gated, and set HF_TOKEN to a token that may read it"
     elif trouble == UNREACHABLE:
         remedy = (
-            "The Hub cannot be reached: connect this machine, or name a folder that holds the model; what was loaded "
-            "before is used with HF_HUB_OFFLINE=1"
+            "The Hub cannot be reached: connect this machine, or name a folder with the model; with HF_HUB_OFFLINE=1 a "
+            "copy that was loaded before is used"
         )
     return f"the base {config.base}{revision} cannot be loaded: {reason} {remedy}"

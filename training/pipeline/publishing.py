@@ -1,10 +1,10 @@
-"""Publishing of a run under way: checkpoints are queued, and a process of its own sends them.
+"""Publishing during a run: checkpoints are queued, and a separate process sends them.
 
     with Publishing(config, folder) as publishing:
         publishing.checkpoint(path)     # links a few files, and returns
         publishing.result()
 
-An error here neither ends nor slows a run: it is logged, and the queue stays on disk.
+An error here does not end or slow the run: it is logged, and the queue stays on disk.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Publishing:
         self.queue = PublishQueue(folder.path)
         self._process: subprocess.Popen[bytes] | None = None
         self._shown: tuple[int, str] = (0, "")
-        """When the record of the queue was last looked at, and the notice that was printed last."""
+        """The time of the queue's record when it was last read, and the notice that was printed last."""
         times = [item.queued_at for item in self.queue.waiting()] if self.is_on else []
         times += [entry["time"] for entry in self.queue.state().published if isinstance(entry.get("time"), float)]
         self._since = min(max(times, default=time.time()), time.time())
         self._has_queued = bool(times)
 
     def __enter__(self) -> Publishing:
-        """Goes on with what an earlier start of the run has left."""
+        """Goes on with the queue of an earlier start of the run."""
         if self.is_on and self.queue.waiting():
             self._start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Lets go of the process: it sends what is left, once, and ends by itself."""
+        """Closes the input of the process: it tries to send the rest once, and ends by itself."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
@@ -58,16 +58,16 @@ class Publishing:
 
     @property
     def is_due(self) -> bool:
-        """True if a checkpoint made now is to go out."""
+        """True if a checkpoint made now must be published."""
         return time.time() - self._since >= 60 * self.config.publish_every_minutes
 
     @property
     def is_overdue(self) -> bool:
-        """True if a checkpoint should be made now, to go out."""
+        """True if a checkpoint must be made now to be published."""
         return self.config.publish_every_minutes > 0 and self.is_due
 
     def checkpoint(self, checkpoint: Path, *, is_last: bool = False) -> None:
-        """Queues a whole checkpoint if it is due, or the first, or the last before the run ends early."""
+        """Queues a complete checkpoint if it is due, the first, or the last before the run ends early."""
         if self.is_on and (self.is_due or is_last or not self._has_queued):
             self._put(checkpoint, checkpoint, step_of(checkpoint), is_result=False)
 
@@ -77,8 +77,8 @@ class Publishing:
             newest = self.folder.newest_checkpoint()
             self._put(self.folder.adapter, newest, result_step(self.folder), is_result=True)
 
-    def say_news(self) -> None:
-        """Prints a new notice of the process that sends, above the progress bar."""
+    def print_notice(self) -> None:
+        """Prints a new notice of the sending process above the progress bar."""
         try:
             changed = (self.queue.path / RECORD).stat().st_mtime_ns
         except OSError:
@@ -103,33 +103,33 @@ class Publishing:
             )
             self._since, self._has_queued = time.time(), True
             self._start()
-        except (OSError, UserError) as error:  # a full disk, say: the run goes on, and so does its next checkpoint
+        except (OSError, UserError) as error:  # such as a full disk: the run goes on
             log.warning("step %d is not queued for publishing: %s", step, error)
 
     def _start(self) -> None:
-        """Starts the process unless it runs."""
+        """Starts the process unless it is running."""
         if self._process is not None and self._process.poll() is None:
             return
         self._process = start_publisher(self.folder.path.absolute(), "--follow", stdin=subprocess.PIPE)
 
 
 class PublishCallback(TrainerCallback):
-    """Queues checkpoints, and requests one where the last that was queued is too old."""
+    """Queues checkpoints, and requests one if the last queued one is too old."""
 
     def __init__(self, publishing: Publishing | None) -> None:
         self.publishing = publishing
-        """`None` in the processes of a run that do not keep its records."""
+        """`None` in all processes of a run but the first."""
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Every process of the run has to call this, for all of them make a checkpoint or none."""
+        """Called in every process of the run, so that all of them or none make a checkpoint."""
         publishing = self.publishing
         if any_process(publishing is not None and publishing.is_overdue)[0]:
             control.should_save = True
         if publishing is not None:
-            publishing.say_news()
+            publishing.print_notice()
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Comes after the recorder, which has signed the checkpoint."""
+        """Called after the recorder, which has marked the checkpoint as complete."""
         if self.publishing is not None:
             newest = self.publishing.folder.newest_checkpoint()
             is_last = control.should_training_stop and state.global_step < state.max_steps

@@ -1,4 +1,4 @@
-"""The trainer's callback at each step: records, progress, signed checkpoints, and a clean stop."""
+"""The trainer's callback at each step: records, progress, complete checkpoints, and a clean stop."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ SHOWN = ("reward", "format", "accuracy")
 
 
 class Recorder(TrainerCallback):
-    """Writes `metrics.jsonl`, shows step, remaining time and rewards, signs checkpoints, and ends the run early."""
+    """Writes `metrics.jsonl`, shows the progress, marks checkpoints as complete, and ends the run early."""
 
     def __init__(self, config: RunConfig, folder: RunFolder, stop: Stop, budget: Budget) -> None:
         self.config, self.folder, self.stop, self.budget = config, folder, stop, budget
         self.stopped = self.over_budget = False
-        """Why training ended before its last step, the same on every process."""
+        """The reasons to end before the last step, the same on every process."""
         self._bar: tqdm[Any] | None = None
         self._shown_findings: set[str] = set()
         self._history: list[Json] = []
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Opens the bar at the run's step; raises where the run is to stop or has no time for a step."""
+        """Opens the bar at the run's step; raises if the run must stop or has no time for a step."""
         self._history = self.folder.history()
-        state.save_steps = args.save_steps  # a resumed state brings the number it was saved with
+        state.save_steps = args.save_steps  # a resumed state has the number of its first start
         self._agree(state, is_saving=False)
         if self.stopped:
             raise StopAsked
@@ -49,7 +49,7 @@ class Recorder(TrainerCallback):
             self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Requests a checkpoint at the last step, at a stop, and where the budget has no room for another step."""
+        """Requests a checkpoint at the last step, at a stop, and if the budget does not allow another step."""
         if state.is_world_process_zero:
             self.budget.step_done()
         if state.global_step >= state.max_steps:
@@ -59,7 +59,7 @@ class Recorder(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        """Writes one line a step; raises `NotANumber` where training has broken down."""
+        """Writes one line per step; raises `NotANumber` for a loss or gradient that is not finite."""
         if not logs or "reward" not in logs:
             return
         for name in ("loss", "grad_norm"):
@@ -77,7 +77,7 @@ class Recorder(TrainerCallback):
                 tqdm.write(f"step {state.global_step}: {finding}")
 
     def on_save(self, args, state, control, **kwargs) -> None:
-        """Signs the checkpoint that every process has just written, and keeps its adapter where one will be chosen."""
+        """Marks the checkpoint that all processes have written, and keeps its adapter if one will be chosen."""
         wait_for_all()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"

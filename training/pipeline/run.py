@@ -1,9 +1,9 @@
-"""One run, from its checks to its evaluation. A kill or a stop in any stage leaves a folder that goes on from it.
+"""One run, from its checks to its evaluation. After a kill or a stop in any stage its folder can be resumed.
 
     run(load_config("starter"), Path("runs/first"))
 
-`status.json` says `running` with the stage in words, and `succeeded` when all of them are done. `training.cli.train` is
-the command line.
+`status.json` has the status `running` with the stage in words, then `succeeded`. `training.cli.train` is the command
+line.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OTHER_PROCESS = "process "
-"""How the reason begins where one of several processes failed that does not keep the records."""
+"""The beginning of the reason where one of several processes failed that does not write the records."""
 
 
 def run(
     config: RunConfig, path: Path, resume: bool = False, stop: Stop | None = None, began: Identity | None = None
 ) -> Path:
-    """Trains and evaluates as `config` says, keeps everything in the folder `path`, and returns the adapter's folder.
+    """Trains and evaluates as configured, with all files in the folder `path`; returns the adapter's folder.
 
-    With `resume` the run in `path` goes on from its newest whole checkpoint, or with what is left after its last step.
-    `stop` is one that listens already; `began` is this process where it is the run's alone: its time before this call
-    then counts too. Raises `UserError` for wrong input, and `RunFailed`, with the exit status, for a
-    run that ended early; the folder then says how it stands. Of several processes the first keeps the folder.
+    With `resume` the run in `path` goes on from its newest complete checkpoint, or with the stages after its last step.
+    `stop` is one that is entered already. `began` is the identity of this process if it executes only this run: its
+    time before this call then counts too. Raises `UserError` for wrong input, and `RunFailed`, with the exit status,
+    for a run that ended early; `status.json` then has the reason. Of several processes the first writes the folder.
     """
     folder = RunFolder(path)
     already = boot_seconds() - began.created if began else 0.0
@@ -71,7 +71,7 @@ def run(
         try:
             is_checked = not (resume and is_trained(folder))
             inputs = check_run(config) if is_checked else RunInputs(config)
-            with stop.held():  # until the folder is ours and its status is kept
+            with stop.held():  # until the folder is locked and its status is read
                 if is_main_process():
                     folder = folder if resume else RunFolder.create(path, inputs.config)
                     stack.enter_context(folder.locked())
@@ -87,7 +87,7 @@ def run(
             pipeline.run()
         except (Exception, StopAsked) as error:
             failure = pipeline.end_early(error)
-            if isinstance(error, OtherSources):  # a resume that is refused leaves the run as it was
+            if isinstance(error, OtherSources):  # a refused resume leaves the run as it was
                 folder.put_back_status(before)
             if failure is not None:
                 raise failure from error
@@ -115,11 +115,11 @@ class RunPipeline:
     stop: Stop
     budget: Budget
     publishing: Publishing | None = None
-    """`None` in the processes that do not keep the records."""
+    """`None` in all processes of a run but the first."""
     stage: str = "starting"
 
     def run(self) -> None:
-        """Every stage that is not done yet, one after the other."""
+        """Executes every stage that is not done yet, in order."""
         folder, config, splits = self.folder, self.inputs.config, None
         if not is_trained(folder):
             splits = self._train()
@@ -135,7 +135,7 @@ class RunPipeline:
         self._set_status("succeeded")
 
     def end_early(self, error: BaseException) -> RunFailed | None:
-        """Notes in the folder why the run ends early; returns `None` for an error that is raised as it is."""
+        """Writes the reason of an early end to the folder; returns `None` for an error that is raised as it is."""
         newest = self.folder.newest_checkpoint()
         step = step_of(newest) if newest else 0
         failure: RunFailed | None
@@ -154,17 +154,17 @@ class RunPipeline:
             reason += f"; the adapter is in {self.folder.adapter}, and --resume {self.folder.path} evaluates it"
             failure = RunFailed(reason, failure.status) if failure else None
         if is_main_process():
-            self.folder.drop_unfinished()  # first, for it may be what fills the disk
+            self.folder.drop_unfinished()  # first, as it may fill the disk
         log.error("%s", reason, exc_info=failure is None and not isinstance(error, UserError))
         try:
             self._record_budget()
             self._set_last_status("interrupted" if resumable else "failed", reason)
-        except OSError as full:  # a full disk must not hide why the run ended
+        except OSError as full:  # a full disk must not hide the reason
             log.error("the status cannot be written: %s", full)
         return failure
 
     def _train(self) -> Splits:
-        """The steps that are left, and the adapter; returns the rows."""
+        """Trains the remaining steps and makes the adapter; returns the rows."""
         folder = self.folder
         self._enter("reading the data")
         transformers.set_seed(self.inputs.config.seed)
@@ -174,7 +174,7 @@ class RunPipeline:
         if is_main_process() and is_left and self.budget.is_over(is_starting=True):
             raise BudgetSpent(self.budget.reason(step, folder.path))
         state = connect()
-        # A branch of the Hub may move between two processes' look-ups.
+        # A branch on the Hub may change between the look-ups of two processes.
         config = broadcast_object_list([self.inputs.config])[0]
         self.inputs = self.inputs.with_config(config)
         check_checkpoint(folder.path, step)
@@ -196,7 +196,7 @@ class RunPipeline:
         return splits
 
     def _train_steps(self, rows: Dataset, checkpoint: Path | None) -> None:
-        """The steps that are left; raises `StopAsked` or `BudgetSpent` where they end before the last."""
+        """Trains the remaining steps; raises `StopAsked` or `BudgetSpent` if they end before the last."""
         self._enter("loading the model")
         config = self.inputs.config
         recorder = Recorder(config, self.folder, self.stop, self.budget)
@@ -215,7 +215,7 @@ class RunPipeline:
             raise StopAsked
 
     def _make_adapter(self, splits: Splits) -> None:
-        """The run's adapter: the last checkpoint's, or the best of all."""
+        """Makes the run's adapter: that of the last checkpoint, or the best of all."""
         folder, config = self.folder, self.inputs.config
         draw_rewards(folder.history(), folder.path / "rewards.png")
         if config.choose_checkpoint:
@@ -243,7 +243,7 @@ class RunPipeline:
             self.folder.set_status(status, reason, step_of(checkpoint) if checkpoint else 0)
 
     def _set_last_status(self, status: Status, reason: str) -> None:
-        """The process that fails first gives the reason; the others end only because it is gone."""
+        """Writes the status; the reason of the process that failed first is kept, as the others ended because of it."""
         before = self.folder.status()
         if before.get("status") == "failed" and str(before.get("reason", "")).startswith(OTHER_PROCESS):
             log.error("%s", before["reason"])
@@ -262,7 +262,7 @@ def _train_rows(config: RunConfig, splits: Splits) -> Dataset:
 
 @contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
-    """Writes what is logged to the file `path` too, until the end of the block."""
+    """Writes log lines to the file `path` too, until the end of the block."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C of a run: it stops at once, or at the end of a step where it trains.
+"""SIGTERM and Ctrl-C of a run: it stops at once, or while it trains at the end of the step.
 
 with Stop() as stop:
     load()              # a signal ends it here, by `StopAsked`
@@ -21,16 +21,16 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class StopAsked(BaseException):
-    """The run was asked to stop. No `Exception`, as `KeyboardInterrupt`, so that nothing takes it for a failure."""
+    """A request to stop the run. No `Exception`, like `KeyboardInterrupt`, so that nothing handles it as a failure."""
 
 
 class Stop:
-    """Listens while it is entered. The third signal is left to the system, which ends the process."""
+    """Handles the signals while it is entered. The third signal ends the process by the system's default."""
 
     def __init__(self) -> None:
         self.asked = False
         self.at_once = False
-        """True if a step was not waited for."""
+        """True if the stop did not wait for the end of the step."""
         self._count = 0
         self._held = self._raised = False
         self._before: dict[int, Handler] = {}
@@ -47,7 +47,7 @@ class Stop:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Until the end of the block the first signal only sets `asked`."""
+        """Makes the first signal only set `asked`, until the end of the block."""
         self._held = True
         try:
             yield
@@ -55,7 +55,7 @@ class Stop:
             self._held = False
 
     def check(self) -> None:
-        """Raises `StopAsked` if a stop was asked for, here or where nothing could be raised."""
+        """Raises `StopAsked` if a stop was requested, also by a signal that raised nothing."""
         if self.asked:
             self._raise()
 
@@ -68,7 +68,7 @@ class Stop:
         elif self._held and self._count == 2:
             self.at_once = True
             self._raise()
-        elif not self._held and not self._raised:  # else the end that the first signal began goes on
+        elif not self._held and not self._raised:  # else the stop of the first signal goes on
             self._raise()
 
     def _raise(self) -> None:

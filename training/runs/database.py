@@ -1,7 +1,7 @@
-"""The SQLite file of the run records: an index of the run folders that is made anew where it is missing or corrupt.
+"""The SQLite file of the run records: an index of the run folders, made anew where it is missing or corrupt.
 
-WAL, on a local disk. One connection an operation, so that any thread and any process may use it; a file that SQLite
-finds corrupt is set aside, never deleted.
+In WAL mode, on a local disk. Each operation has its own connection, so that any thread and any process may use it. A
+file that SQLite reports as corrupt is renamed, never deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from inference.common.files import exclusive
 
 NAME = "runs.sqlite3"
 BUSY_SECONDS = 15.0
-"""How long to wait for another process's transaction."""
+"""The longest wait for another process's transaction."""
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -43,12 +43,12 @@ MIGRATIONS = (
     """,
     "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
 )
-"""`PRAGMA user_version` counts how many of these a file has had."""
+"""`PRAGMA user_version` is the number of these that a file has had."""
 log = logging.getLogger(__name__)
 
 
 class Corrupt(Exception):
-    """The file is no database, or a broken one."""
+    """The file is broken, or not a database."""
 
 
 class RunDatabase:
@@ -61,7 +61,7 @@ class RunDatabase:
 
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
-        """A connection (with the write lock, if `write`); what was done is kept unless an exception leaves the block.
+        """A connection (with the write lock, if `write`); the block is rolled back if an exception leaves it.
 
         Raises `Corrupt` for a broken file, and `UserError` where the disk is full or the folder cannot be written to.
         """
@@ -84,7 +84,7 @@ class RunDatabase:
             raise UserError(f"{self.home} cannot be used ({error.strerror}); {_WRITABLE}") from error
 
     def check(self) -> None:
-        """Reads the whole file; raises `Corrupt` if something in it is broken, or it has not our tables."""
+        """Reads the whole file; raises `Corrupt` if it is broken or lacks the tables."""
         try:
             with self.transaction(write=False) as connection:
                 verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -95,7 +95,7 @@ class RunDatabase:
             raise Corrupt(verdict)
 
     def set_aside(self) -> Path | None:
-        """Renames a corrupt file with the time; `None` if another process has done so meanwhile."""
+        """Renames a corrupt file, with the time in its new name; `None` if another process has done so."""
         with self._locked():
             try:
                 self.check()
@@ -118,7 +118,7 @@ class RunDatabase:
         if not self.path.exists():
             with self._locked():
                 if not self.path.exists():
-                    for suffix in _SIDE_FILES:  # of a file that was deleted: they must not be applied to a new one
+                    for suffix in _SIDE_FILES:  # a deleted file's must not be applied to a new one
                         self.path.with_name(NAME + suffix).unlink(missing_ok=True)
                     self.path.touch()
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -132,11 +132,11 @@ class RunDatabase:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Brings the tables up to date, all of it or nothing; a new file gets the records of the run folders."""
+        """Brings the tables up to date in one transaction; a new file gets the records of the run folders."""
         if _version(connection) == len(MIGRATIONS):
             return
         connection.execute("BEGIN IMMEDIATE")
-        version = _version(connection)  # as another process may have been quicker
+        version = _version(connection)  # again: another process may have been quicker
         if version > len(MIGRATIONS):
             raise UserError(
                 f"{self.path} was written by a newer LookThink (version {version} of its tables, this one knows "

@@ -78,16 +78,17 @@ def hub_trouble(error: BaseException) -> int | None:
 
 def _explain_hub(error: BaseException) -> RunFailed | None:
     trouble = hub_trouble(error)
-    said = next((_first_line(cause) for cause in _chain(error) if _http_status(cause) is not None), _first_line(error))
+    answers = [_first_line(cause) for cause in _chain(error) if _http_status(cause) is not None]
+    words = (answers or [_first_line(error)])[0]
     if trouble == REFUSED:
         return RunFailed(
-            f"the Hub refused the token: {said}. Set HF_TOKEN to a token that may read this repository, and accept "
+            f"the Hub refused the token: {words}. Set HF_TOKEN to a token that may read this repository, and accept "
             "its terms on its page if it is gated",
             REFUSED,
         )
-    if trouble == UNREACHABLE or any(_http_status(cause) is not None for cause in _chain(error)):
+    if trouble == UNREACHABLE or answers:
         return RunFailed(
-            f"the Hub cannot be reached or has no such thing ({said}); check the name and the network, or use what "
+            f"the Hub cannot be reached or has no such thing ({words}); check the name and the network, or use what "
             "is on this machine with HF_HUB_OFFLINE=1",
             UNREACHABLE,
         )

@@ -1,23 +1,23 @@
 """A run's folder of plain files, written so that a kill at any moment leaves a folder that resumes.
 
-    config.json          the configuration, whole, with the commits of what is from the Hub
-    changes.jsonl        what was changed of it at a resume, and when
-    sources.json         digests of what the run reads: base, rows, adapter to start from, curriculum
-    versions.json        of Python, the libraries, the code and the hardware, at each start
+    config.json          the configuration, with the commits of inputs from the Hub
+    changes.jsonl        changes of the configuration at a resume, with their times
+    sources.json         digests of the inputs: base, rows, adapter to start from, curriculum
+    versions.json        versions of Python, the libraries and the code, and the hardware, at each start
     status.json          the status, and the reason for it
     metrics.jsonl        one line a step
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
     images/<hash>.jpg    each picture once
-    checkpoints/         checkpoint-<step>, whole where it holds the file `complete.json`, which is written last
-    candidates/          the adapter of every checkpoint, where one is chosen at the end
+    checkpoints/         checkpoint-<step>, complete where it holds `complete.json`, which is written last
+    candidates/          the adapter of every checkpoint, if the best is chosen at the end
     validation.json      the candidates' scores on validation rows, and the one that was chosen
-    hours.json           how long each start trained
+    hours.json           the hours of each start
     adapter/             the result, with evaluation.json
     publish/             revisions to upload to the Hub, and uploaded ones (`training.hub.publish.queue`)
     train.log, rewards.png, tensorboard/
     request.json, process.json, exit.json, output.log     of a run in the background: `training.launch.local`
 
-No torch here.
+Importing this does not load torch.
 """
 
 from __future__ import annotations
@@ -30,24 +30,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
+from inference.common import files
 from inference.common.errors import UserError
-from inference.common.files import (
-    Json,
-    Timeout,
-    append_line,
-    exclusive,
-    read_lines,
-    sync_folder,
-    write_json,
-    write_whole,
-)
+from inference.common.files import Json, Timeout, append_line, exclusive, read_lines, write_json, write_whole
 from training.config.run_config import CHANGEABLE, RunConfig, differences
 from training.runs.provenance import changed_versions, versions_here
 
 MARKER = "complete.json"
 log = logging.getLogger(__name__)
+_T = TypeVar("_T", Json, list[Json])
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -82,7 +75,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunConfig]:
-        """An existing run's folder and its configuration, with what `config` changes of it (`CHANGEABLE`).
+        """An existing run's folder and its configuration, with the changes of `config` (settings in `CHANGEABLE`).
 
         Raises `UserError` for a `config` that differs in anything else.
         """
@@ -113,7 +106,7 @@ class RunFolder:
         return f"start a new run from its weights: train --start-adapter {checkpoint.absolute()} --folder NEW"
 
     def change(self, config: RunConfig) -> None:
-        """Makes `config` the run's own, and notes what it changes, from which step on and when."""
+        """Makes `config` the run's own, and records each change with its step and time."""
         stored = self.open(self.path)[1]
         checkpoint = self.newest_checkpoint()
         changes = [name for name in differences(stored, config) if name in CHANGEABLE]
@@ -129,16 +122,16 @@ class RunFolder:
         return max(self._whole_checkpoints(), key=step_of, default=None)
 
     def mark_whole(self, checkpoint: Path, keep: int) -> None:
-        """Signs a checkpoint that has been written to the end, then deletes those beyond the newest `keep`."""
-        files = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
-        sync_folder(checkpoint)
-        write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": files})
+        """Marks a checkpoint as complete, then deletes those beyond the newest `keep`."""
+        sizes = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
+        files.sync_folder(checkpoint)
+        write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes})
         for old in sorted(self._whole_checkpoints(), key=step_of)[:-keep]:
-            (old / MARKER).unlink()  # first, so that a kill half-way leaves it unsigned
+            (old / MARKER).unlink()  # first, so that a kill half-way leaves it incomplete
             shutil.rmtree(old)
 
     def rewind(self, step: int) -> None:
-        """Drops the records of later steps than `step`, and unsigned checkpoints."""
+        """Drops the records of the steps after `step`, and incomplete checkpoints."""
         for path in (self.metrics, self.rollouts):
             rows = [row for row in read_lines(path) if row.get("step", 0) <= step]
             write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -172,19 +165,19 @@ class RunFolder:
         return _read(self.path / "status.json", {})
 
     def add_versions(self, hardware: Json) -> None:
-        """Notes the versions of this start, and from which step on, and warns if they differ from the last start's."""
+        """Records the versions of this start and its step, and warns if they differ from the last start's."""
         path = self.path / "versions.json"
         starts = _read(path, [])
         checkpoint = self.newest_checkpoint()
         step = step_of(checkpoint) if checkpoint else 0
         now = {"time": time.time(), "step": step, **hardware, **versions_here()}
         if starts and (changed := changed_versions(starts[-1], now)):
-            log.warning("this start works with other versions than the last, and figures may shift: %s", changed)
+            log.warning("this start has other versions than the last one, and results may shift: %s", changed)
         write_json(path, [*starts, now])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder: a second trainer on it is refused; the lock ends with the process."""
+        """Locks the folder against a second trainer; the lock ends with the process."""
         try:
             with exclusive(self._lock, wait_seconds=1.0):  # `is_locked` of another process holds it for a moment
                 yield
@@ -194,7 +187,7 @@ class RunFolder:
             ) from None
 
     def is_locked(self) -> bool:
-        """True while a process holds the folder by `locked`."""
+        """True while a process holds the lock of `locked`."""
         if not self._lock.exists():
             return False
         try:
@@ -212,7 +205,7 @@ class RunFolder:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """True if the checkpoint is signed and every file has the size it was signed with."""
+    """True if the checkpoint is marked as complete and every file has the size in its mark."""
     try:
         files = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]
         return all((checkpoint / name).stat().st_size == size for name, size in files.items())
@@ -221,7 +214,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def is_at_the_end(checkpoint: Path) -> bool:
-    """True if no step is left after this checkpoint, by the trainer's own record in it."""
+    """True if the trainer's record in this checkpoint has no step left."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return int(state["global_step"]) >= int(state["max_steps"])
 
@@ -232,9 +225,10 @@ def step_of(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def _read(path: Path, default: Any) -> Any:
+def _read(path: Path, default: _T) -> _T:
     """The JSON in a file, `default` where there is none; raises `UserError` where it is broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+        value: _T = json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+        return value
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); put it back, or delete it: a run goes on without") from None

@@ -14,11 +14,11 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from inference.common.environment import MARK
+from inference.common.files import Json
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -33,8 +33,10 @@ class Identity:
     boot_id: str
 
     @classmethod
-    def from_json(cls, values: Any) -> Identity | None:
+    def from_json(cls, values: Json | None) -> Identity | None:
         """The identity that `dataclasses.asdict` made plain; `None` for other values."""
+        if values is None:
+            return None
         try:
             return cls(int(values["pid"]), float(values["created"]), str(values["boot_id"]))
         except (KeyError, TypeError, ValueError, OverflowError):

@@ -1,10 +1,10 @@
-"""`RunRecord`: a run's request and status; the statuses, and which may follow which.
+"""`RunRecord`: a run's request and status, and the transitions between statuses.
 
     >>> may_follow("queued", "starting"), may_follow("succeeded", "running")
     (True, False)
 
-No torch, no database: a record is plain data, in `request.json` of the run's folder and in a row of
-`training.runs.store`.
+A record is plain data, in `request.json` of the run's folder and in a row of `training.runs.store`. Importing this does
+not load torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RunStatus = Literal[
 ]
 STATUSES: tuple[str, ...] = get_args(RunStatus)
 ACTIVE = ("starting", "running", "stopping")
-"""At most one run of a home has one of these."""
+"""The statuses of which at most one run of a home has one."""
 RESUMABLE = ("interrupted", "failed", "cancelled", "lost")
 _NEXT = {
     "queued": ("starting", "cancelled", "failed", "lost"),
@@ -40,13 +40,13 @@ _NEXT = {
 
 
 def may_follow(status: str, following: str) -> bool:
-    """True if a run of the one status may come to have the other."""
+    """True if a run may change from the one status to the other."""
     return following in _NEXT[status]
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run. Times are seconds since 1970 unless said; `None` is "not known" or "not yet"."""
+    """One run. Times are seconds since 1970 if nothing else is stated; `None` is "not known" or "not yet"."""
 
     id: str
     """The name of its folder in `<home>/runs`, as in `20261122-143000-a1b2`."""
@@ -66,24 +66,24 @@ class RunRecord:
     """The price of an hour of this machine."""
     status: RunStatus = "queued"
     reason: str = ""
-    """Why it has this status, in words; empty where there is nothing to say."""
+    """The reason of the status, in words; may be empty."""
     launcher: str = "local"
-    """What executes its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
+    """The launcher of its newest start: `local`, a process of this machine, or `job`, a Hugging Face Job."""
     job: Json = field(default_factory=dict)
-    """The Job of its newest start, as `training.launch.jobs.launcher` keeps it; empty before there is one."""
+    """The Job of its newest start, as `training.launch.jobs.launcher` stores it; empty before the first."""
 
     launch: str = ""
-    """Names one start of the trainer; a process of an earlier start can no longer claim the run."""
+    """The id of one start of the trainer; a process of an earlier start can no longer claim the run."""
     starter: Json = field(default_factory=dict)
-    """Identity of the process that starts the trainer, while the status is `starting`."""
+    """The identity of the process that starts the trainer, while the status is `starting`."""
     pid: int | None = None
     pid_created: float | None = None
-    """Seconds from the machine's start to the process's; no clock that is set changes it."""
+    """Seconds from the machine's start to the process's; changing the clock does not change it."""
     boot_id: str | None = None
     stop_asked: float | None = None
-    """Seconds since the machine's start when it was asked to stop."""
+    """The time of the request to stop, in seconds since the machine's start."""
     stop_sent: bool = False
-    """True once the trainer was sent SIGTERM for this."""
+    """True once SIGTERM was sent to the trainer for this."""
     stop_for: str = ""
     """The reason of the stop: `cancel` or `budget`."""
     started_at: float | None = None
@@ -97,9 +97,9 @@ class RunRecord:
     metrics: Json = field(default_factory=dict)
     """The newest line of `metrics.jsonl`."""
     deaths: int = 0
-    """How often in a row the trainer died with no new checkpoint."""
+    """Deaths of the trainer in a row without a new checkpoint."""
     checkpoint_step: int = 0
-    """The newest whole checkpoint's step at the last death."""
+    """The step of the newest complete checkpoint at the last death."""
 
     @property
     def is_active(self) -> bool:
@@ -112,17 +112,15 @@ class RunRecord:
 
     @property
     def budget_hours(self) -> float | None:
-        """The hours that both budgets leave it, counted from its first start."""
-        of_dollars = (
-            None
-            if self.max_dollars is None or not self.dollars_per_hour
-            else (self.max_dollars / self.dollars_per_hour)
-        )
-        return min((limit for limit in (self.max_hours, of_dollars) if limit is not None), default=None)
+        """The hours that both budgets allow, counted from its first start."""
+        limits = [self.max_hours]
+        if self.max_dollars is not None and self.dollars_per_hour:
+            limits.append(self.max_dollars / self.dollars_per_hour)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def run_config(self) -> RunConfig:
-        """The configuration; raises `ValueError` if it is of another version and no longer valid."""
+        """The configuration; raises `ValueError` for one of another version that is no longer valid."""
         return RunConfig.model_validate_json(self.config)
 
     def to_json(self) -> Json:
@@ -142,7 +140,7 @@ def check_budget(record: RunRecord) -> None:
 
 
 def with_budget(config: RunConfig, record: RunRecord) -> RunConfig:
-    """The configuration with the record's budget, which the trainer keeps by itself while no app runs."""
+    """The configuration with the record's budget, which the trainer itself keeps, also while no app runs."""
     return config.model_copy(update={"max_hours": record.budget_hours})
 
 
@@ -153,15 +151,15 @@ _AS_BOOL = ("promote", "stop_sent")
 
 
 def to_row(record: RunRecord) -> Json:
-    """The record as the database keeps it, by column."""
+    """The record as a row of the database, by column."""
     return {name: to_cell(name, getattr(record, name)) for name in COLUMNS}
 
 
-def to_cell(name: str, value: Any) -> Any:
-    """One field as the database keeps it."""
-    if isinstance(value, str) and not value.isascii():  # a file that was edited by hand can hold half a character
+def to_cell(name: str, value: object) -> object:
+    """One field as a cell of the database."""
+    if isinstance(value, str) and not value.isascii():  # a file edited by hand can contain half a character
         return value.encode("utf-8", "replace").decode("utf-8")
-    return json.dumps(value) if name in _AS_JSON else int(value) if name in _AS_BOOL else value
+    return json.dumps(value) if name in _AS_JSON else int(bool(value)) if name in _AS_BOOL else value
 
 
 def from_row(row: Mapping[str, Any], runs: Path) -> RunRecord:
@@ -173,14 +171,14 @@ def from_row(row: Mapping[str, Any], runs: Path) -> RunRecord:
 
 
 IN_BUCKET = "in-bucket.json"
-"""In the folder of a run whose newest files are in the bucket alone: nothing is copied there from here."""
+"""The mark in the folder of a run whose newest files are only in the bucket: nothing is copied there from here."""
 
 
 def leave_to_bucket(record: RunRecord) -> None:
-    """From now on the newest files of the run are those of its Job."""
+    """Marks the run: from now on its newest files are those of its Job."""
     write_json(record.folder / IN_BUCKET, {"job": record.job.get("id")}, indent=None)
 
 
 def is_away(record: RunRecord) -> bool:
-    """True if the run's newest files are in the bucket alone."""
+    """True if the run's newest files are only in the bucket."""
     return (record.folder / IN_BUCKET).is_file()

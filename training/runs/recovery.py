@@ -1,9 +1,9 @@
 """The record of a run in its folder: `request.json`, written at each change and read back without a database.
 
     write_request(record)           # by `training.runs.store`
-    record_of(record.folder)        # the same record; or what can be read of a folder that was edited by hand
+    record_of(record.folder)        # the same record, as far as a folder that was edited by hand can be read
 
-A run that was started by hand has no `request.json`; its `status.json` says how it ended.
+A run that was started by hand has no `request.json`; its `status.json` has its end.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
 from training.runs.folder import RunFolder
 from training.runs.processes import Identity, is_alive
-from training.runs.record import STATUSES, RunRecord
+from training.runs.record import STATUSES, RunRecord, RunStatus
 
 REQUEST = "request.json"
 PROCESS = "process.json"
-"""A background run's sign of life, written again and again by its process: its identity, and how long it has run."""
+"""The sign of life of a run in the background, rewritten by its process: its identity and its seconds so far."""
 MAX_FIGURE = 1e300
-"""No figure of a run is larger, however it diverges."""
+"""The limit of a run's metrics, however it diverges."""
 _MAX_BYTES = 1_000_000
 _TOO_LARGE = 1e15
-_INTERRUPTED: Mapping[str, Any] = {"reason": "its process ended without giving a reason", "step": None}
+_INTERRUPTED: Json = {"reason": "its process ended without giving a reason", "step": None}
 log = logging.getLogger(__name__)
 
 
 def make_folder(record: RunRecord, config: RunConfig) -> None:
-    """Makes a new run's folder, under another name first: one that has its own name is whole. Raises `UserError`."""
+    """Makes a new run's folder, under another name until it is complete. Raises `UserError`."""
     new = record.folder.parent / f".new-{record.id}"
     try:
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +67,7 @@ def records_of(runs: Path) -> list[RunRecord]:
 
 
 def record_of(folder: Path) -> RunRecord | None:
-    """The record that a run folder describes; `None` if it is no run, or one under way that was started by hand."""
+    """The record of a run folder; `None` for other folders, and for a run started by hand that has not ended."""
     request = read_json(folder / REQUEST)
     values = _valid_fields(request or {})
     config = _config_of(folder, request)
@@ -77,7 +76,7 @@ def record_of(folder: Path) -> RunRecord | None:
     if config is None:
         values |= {"status": "failed", "reason": f"{folder / 'config.json'} cannot be read; start a new run"}
     elif "status" not in values:
-        values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; what it held is lost"}
+        values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; its content is lost"}
     values.setdefault("asked_at", folder.stat().st_mtime)
     record = RunRecord(id=folder.name, folder=folder, config=config or "{}", **values)
     process, launch = process_of(folder), (read_json(folder / PROCESS) or {}).get("launch")
@@ -89,12 +88,12 @@ def record_of(folder: Path) -> RunRecord | None:
 
 
 def process_of(folder: Path) -> Identity | None:
-    """The process that executes the run, or did last."""
+    """The process of the run's newest start, running or not."""
     return Identity.from_json(read_json(folder / PROCESS))
 
 
 def is_trained_by_hand(folder: Path) -> bool:
-    """True while a trainer that was started by hand is at work in the folder: it holds the folder's lock."""
+    """True while a trainer that was started by hand runs in the folder, by the folder's lock."""
     return (
         (read_json(folder / "status.json") or {}).get("status") == "running"
         and RunFolder(folder).is_locked()
@@ -103,13 +102,13 @@ def is_trained_by_hand(folder: Path) -> bool:
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """Folders that may be runs, in order; a name that is not text cannot be recorded, and is not a run's."""
+    """The folders that may be runs, in order; names that are not printable text are left out."""
     paths = (p for p in (runs.iterdir() if runs.is_dir() else ()) if p.name[0] != "." and p.name.isprintable())
     return sorted(p for p in paths if p.is_dir())
 
 
 def read_json(path: Path) -> Json | None:
-    """A small JSON object; `None` if there is none, or none that can be read."""
+    """A small JSON object; `None` if there is none or it cannot be read."""
     try:
         with path.open("rb") as file:
             value = json.loads(file.read(_MAX_BYTES))
@@ -119,7 +118,7 @@ def read_json(path: Path) -> Json | None:
 
 
 def is_number(value: object, below: float = _TOO_LARGE) -> bool:
-    """True for a number that can be counted with and kept: not of 400 digits, not infinite, not a truth value."""
+    """True for a number of usable size: not of 400 digits, not infinite, not a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
 
 
@@ -128,23 +127,23 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     state = read_json(folder / "status.json")
     if config is None or state is None or is_trained_by_hand(folder):
         return None
-    status: Any = state.get("status")
+    status = state.get("status")
     if status not in ("succeeded", "failed", "interrupted"):
-        status, state = "interrupted", dict(_INTERRUPTED)
+        status, state = "interrupted", _INTERRUPTED
     return RunRecord(
         id=folder.name,
         folder=folder,
         config=config,
         asked_by="the command line",
         asked_at=folder.stat().st_mtime,
-        status=status,
+        status=cast(RunStatus, status),
         reason=str(state.get("reason", ""))[:2000],
         step=step if isinstance(step := state.get("step"), int) and is_number(step) else 0,
     )
 
 
 def _config_of(folder: Path, request: Json | None) -> str | None:
-    """The configuration in `config.json`, which the trainer obeys, else the one in the request."""
+    """The configuration in `config.json`, which the trainer reads, else the one in the request."""
     try:
         return RunFolder.open(folder)[1].model_dump_json()
     except (UserError, OSError):
@@ -156,7 +155,7 @@ def _config_of(folder: Path, request: Json | None) -> str | None:
 
 
 def _valid_fields(request: Json) -> Json:
-    """The values that have the types of the record's fields; the others are left to their defaults."""
+    """The values that have the types of the record's fields; the other fields keep their defaults."""
     values = {}
     for each in fields(RunRecord):
         value = request.get(each.name)

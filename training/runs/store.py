@@ -4,10 +4,10 @@
     record = store.submit(config, asked_by="owner", max_hours=2)
     store.list()
 
-A run's folder is the truth: `request.json` in it holds the record, all but its newest figures. Rows of
-`<home>/runs.sqlite3` are an index of the folders, which any thread and any process may use at once: a change of status
-is a compare-and-set, and an index of the database allows one active run. The file can be deleted at any time; the next
-operation makes it anew. No torch, no Gradio.
+A run's folder is the truth: `request.json` in it has the record, except its newest metrics. `<home>/runs.sqlite3` is an
+index of the folders, for any thread and any process: a change of status is a compare-and-set, and a unique index allows
+one active run. The file can be deleted at any time; the next operation makes it anew. Importing this does not load
+torch.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from training.runs.record import RESUMABLE, RunRecord, check_budget, from_row, m
 from training.runs.recovery import make_folder, records_of, write_request
 
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
-"""As the new `number` of a record: behind every other."""
+"""The SQL of a new `number` that is behind every other."""
 Records = list[RunRecord]
 _PROGRESS = {"step", "max_steps", "metrics", "hours"}
-"""Fields that other files of a run folder tell as well; alone they are not written to `request.json`."""
+"""Fields that are also in other files of a run folder; a change of these alone is not written to `request.json`."""
 _IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
 _T = TypeVar("_T")
 
@@ -57,7 +57,7 @@ class RunStore:
         max_dollars: float | None = None,
         dollars_per_hour: float | None = None,
     ) -> RunRecord:
-        """Queues a run: makes its folder and its record. A launcher starts it when it is next.
+        """Queues a run: makes its folder and its record.
 
         `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
         """
@@ -81,7 +81,7 @@ class RunStore:
         return self.get(record.id)
 
     def exists(self) -> bool:
-        """False while no run was ever submitted here."""
+        """False if no run was ever submitted here."""
         return self._database.path.exists() or self.folder.is_dir()
 
     def list(self) -> Records:
@@ -90,7 +90,7 @@ class RunStore:
         return [from_row(row, self.folder) for row in rows]
 
     def get(self, run_id: str) -> RunRecord:
-        """One run; raises `UserError` if there is none of this name."""
+        """One run; raises `UserError` for an unknown id."""
         row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
         if row is None:
             raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
@@ -113,9 +113,9 @@ class RunStore:
         return withdrawn or self.withdraw(run_id)
 
     def requeue(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
-        """Puts a run that ended early at the end of the queue, to go on from its newest checkpoint.
+        """Puts a run that ended early at the end of the queue, to resume from its newest checkpoint.
 
-        Budgets that are given replace its own. Raises `UserError` where the budget is used up.
+        `max_hours` and `max_dollars` replace its own budgets. Raises `UserError` where the budget is used up.
         """
         record = self.get(run_id)
         if record.status not in RESUMABLE:
@@ -162,7 +162,7 @@ class RunStore:
         return self._change(record, changes)
 
     def claim(self, run_id: str, launch: str, identity: Identity) -> bool:
-        """Called by the trainer's process when it begins; false if this start has been given up."""
+        """Called by the trainer's process when it begins; false if this start was abandoned."""
         record = self.get(run_id)
         if record.launch != launch or record.status != "starting":
             return False
@@ -170,7 +170,7 @@ class RunStore:
         return self.transition(record, "running", started_at=record.started_at or time.time(), **process) is not None
 
     def forget(self, run_id: str) -> None:
-        """Deletes a record that is not active, and leaves its folder alone."""
+        """Deletes a record that is not active, but not its folder."""
         self._do(lambda c: c.execute(f"DELETE FROM runs WHERE id = ? AND NOT {_IS_ACTIVE}", (run_id,)))
 
     def add(self, record: RunRecord) -> bool:
@@ -189,7 +189,7 @@ class RunStore:
 
     @property
     def notice(self) -> str | None:
-        """Something that happened to the records and that their owner should know, until it is dismissed."""
+        """A message to the owner about the records, until it is dismissed."""
         row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
         return row["text"] if row else None
 
@@ -200,7 +200,7 @@ class RunStore:
             self._do(lambda c: c.execute("INSERT OR REPLACE INTO notes VALUES ('notice', ?)", (text,)))
 
     def _change(self, record: RunRecord, changes: Json) -> RunRecord | None:
-        """Compare-and-set on status and launch, then in `request.json`, before another process can change it."""
+        """Compare-and-set on status and launch; writes `request.json` in the same transaction."""
         values = {name: to_cell(name, value) for name, value in changes.items()}
         sets = ", ".join(f"{name} = ?" if value is not LAST else f"{name} = {LAST}" for name, value in values.items())
         cells = [value for value in values.values() if value is not LAST]
@@ -236,7 +236,7 @@ class RunStore:
                 _insert(connection, replace(record, number=0))
 
     def _do(self, action: Callable[[sqlite3.Connection], _T], write: bool = True) -> _T:
-        """One transaction; a corrupt database is set aside and made anew from the run folders first."""
+        """One transaction; a corrupt database is first renamed and made anew from the run folders."""
         try:
             if not self._is_checked:
                 self._database.check()

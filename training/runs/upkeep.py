@@ -1,6 +1,6 @@
-"""Upkeep of the list of runs: deletions, folders that are gone or back, and runs that somebody went on with by hand.
+"""Upkeep of the list of runs: deletions, folders that are missing or back, and runs that were resumed by hand.
 
-A run is deleted with its folder, in steps of which a kill may cut off any; `tidy` finishes what is left.
+A run is deleted with its folder, in several steps; `tidy` finishes a deletion that a kill has cut off.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from training.runs.recovery import is_trained_by_hand, read_json, record_of, run
 from training.runs.store import RunStore
 
 TRASH = ".deleted-"
-"""A folder that is renamed to this and its id is being deleted."""
+"""The prefix of a folder that is being deleted; its id follows."""
 DELETED = "deleted-runs.txt"
-"""In the home folder, a name a line: runs whose copies elsewhere are deleted too, and never brought back. A folder that
-is only gone is another matter: then its copy is what is left of it."""
-BY_HAND = "somebody goes on with it by hand, by `python -m training train --resume`"
+"""In the home folder, an id on each line: runs whose copies elsewhere are deleted too and never restored. The copy of a
+folder that is only missing stays."""
+BY_HAND = "it was resumed by hand and is running, with `python -m training train --resume`"
 _HALF_MADE_SECONDS = 3600
 
 
 def delete_run(store: RunStore, run_id: str) -> None:
-    """Deletes a run that is not active, with its folder and all that is in it. Raises `UserError` for another."""
+    """Deletes a run with its folder. Raises `UserError` for an active run."""
     record = store.get(run_id)
     if record.is_active:
         raise UserError(f"run {run_id} is {record.status}; cancel it before you delete it")
@@ -36,13 +36,13 @@ def delete_run(store: RunStore, run_id: str) -> None:
                 record.folder.rename(trash)
         _note_deleted(store.home, run_id)
     except OSError as error:
-        raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); see to its rights") from error
+        raise UserError(f"{record.folder} cannot be deleted ({error.strerror}); change its permissions") from error
     store.forget(run_id)
-    _remove(trash)  # what is left is deleted by `tidy`
+    _remove(trash)  # `tidy` deletes the rest
 
 
 def deleted_runs(home: Path) -> set[str]:
-    """The names of all runs that were deleted on purpose."""
+    """The ids of all runs that were deleted on purpose."""
     try:
         return set((home / DELETED).read_text(encoding="utf-8", errors="replace").split())
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def deleted_runs(home: Path) -> set[str]:
 
 
 def tidy(store: RunStore) -> None:
-    """Finishes what a kill cut off: deletions, and folders that were never given their own name."""
+    """Finishes deletions that a kill cut off, and removes new folders that were never completed."""
     for path in store.folder.glob(f"{TRASH}*"):
         run_id = path.name.removeprefix(TRASH)
         if run_id not in deleted_runs(store.home):  # killed between the two
@@ -63,7 +63,7 @@ def tidy(store: RunStore) -> None:
 
 
 def record_lost(store: RunStore) -> None:
-    """Marks the records whose folder is gone as lost, and brings back those whose folder is there again."""
+    """Marks records whose folder is missing as lost, and restores those whose folder is back."""
     for record in store.list():
         is_there = record.folder.is_dir()
         if not is_there and not record.is_active and record.status != "lost":
@@ -75,18 +75,18 @@ def record_lost(store: RunStore) -> None:
 
 
 def record_by_hand(store: RunStore) -> None:
-    """Updates runs that ended early and that somebody resumed by hand: under way, or succeeded."""
+    """Updates runs that ended early and were resumed by hand: running, or succeeded."""
     for record in store.list():
         if record.status not in RESUMABLE:
             continue
         if (read_json(record.folder / "status.json") or {}).get("status") == "succeeded":
-            store.transition(record, "succeeded", reason="it was gone on with by hand, to its end")
+            store.transition(record, "succeeded", reason="it was resumed by hand, and finished")
         elif record.reason != BY_HAND and is_trained_by_hand(record.folder):
             store.update(record, reason=BY_HAND)
 
 
 def running_by_hand(store: RunStore) -> Path | None:
-    """A folder in `<home>/runs` in which a trainer that was started by hand is at work."""
+    """A folder in `<home>/runs` in which a trainer that was started by hand is running."""
     return next((path for path in run_folders(store.folder) if is_trained_by_hand(path)), None)
 
 
