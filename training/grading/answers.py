@@ -1,11 +1,10 @@
-"""The kinds of answer, as plain data. `training.grading.parsing` reads them, `training.grading.comparison` compares them."""
+"""The kinds of answer, as plain data: `parsing` reads them, `comparison` compares them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
-from training.grading.units import NO_UNIT, Unit
+from training.grading.quantities import NO_UNIT, Quantity, Unit
 
 
 @dataclass(frozen=True)
@@ -13,14 +12,6 @@ class Choice:
     """A choice letter: `B`, `(b)`, `B. 24`."""
 
     letter: str
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """An exact rational number, perhaps with a unit: `24`, `1 1/2`, `50 %`, `$5`."""
-
-    value: Fraction
-    unit: Unit
 
 
 @dataclass(frozen=True)
@@ -96,33 +87,3 @@ class Relation:
 
 
 Answer = Choice | Quantity | Formula | Words | Label | Sequence | Values | Ratio | Equality | Relation
-
-KINDS: dict[type, str] = {
-    Choice: "choice",
-    Quantity: "number",
-    Formula: "formula",
-    Words: "words",
-    Label: "name",
-    Sequence: "point or interval",
-    Values: "several values",
-    Ratio: "ratio",
-    Equality: "equation",
-    Relation: "inequality",
-}
-"""What a report calls each kind."""
-
-
-def formulas(answer: Answer) -> list[str]:
-    """The formulas in an answer: the texts that math-verify must be able to read."""
-    match answer:
-        case Formula():
-            return [answer.text]
-        case Sequence() | Values():
-            return [text for item in answer.items for text in formulas(item) if "\\infty" not in text]
-        case Equality():
-            return [text for side in answer.sides for text in formulas(side)]
-        case Relation() if answer.operator not in ("\\parallel", "\\perp"):
-            return [answer.left, answer.right]
-        case Ratio():
-            return list(answer.terms)
-    return []

@@ -18,7 +18,6 @@ from training.grading.answers import (
     Equality,
     Formula,
     Label,
-    Quantity,
     Ratio,
     Relation,
     Sequence,
@@ -26,10 +25,8 @@ from training.grading.answers import (
     Words,
 )
 from training.grading.cleaning import to_latex
-from training.grading.labels import same_label, same_name
-from training.grading.numbers import read_number
 from training.grading.parsing import choice_letter, parse, words
-from training.grading.units import NO_UNIT, PERCENT, Unit, same_dimension, same_quantity
+from training.grading.quantities import NO_UNIT, PERCENT, Quantity, Unit, read_number, same_dimension, same_quantity
 
 Equal = Callable[[str, str, str], bool]
 """`equal(gold, answer, relation)` for two formulas in LaTeX; the relations are those of `math_worker.compare`."""
@@ -57,37 +54,70 @@ def compare(gold: str, answer: str, equal: Equal) -> tuple[bool, str]:
         return False, "no answer"
     if not gold:
         return False, "no expected answer"
-    wanted = parse(gold)
-    agree, differ = RULES[type(wanted)]
-    if isinstance(wanted, Choice):
+    expected = parse(gold)
+    agree, differ = RULES[type(expected)]
+    if isinstance(expected, Choice):
         letter = _letter(answer)
-        return letter == wanted.letter, agree if letter == wanted.letter else differ if letter else "not one choice"
+        return letter == expected.letter, agree if letter == expected.letter else differ if letter else "not one choice"
     if words(gold) in _TRUTHS:
-        said = _truth(answer)
-        return said == words(gold), "same words" if said == words(gold) else "different words"
-    given = parse(answer)
-    in_words = isinstance(wanted, Words | Label) and words(gold) and words(gold) == words(answer)
-    if (gold == answer or in_words) and not isinstance(wanted, Quantity):
-        return True, agree if isinstance(wanted, Label | Values | Sequence | Ratio) else "same words"
-    if isinstance(given, Values) and not isinstance(wanted, Values | Sequence | Relation):
+        truth = _truth(answer)
+        return truth == words(gold), "same words" if truth == words(gold) else "different words"
+    actual = parse(answer)
+    in_words = isinstance(expected, Words | Label) and words(gold) and words(gold) == words(answer)
+    if (gold == answer or in_words) and not isinstance(expected, Quantity):
+        return True, agree if isinstance(expected, Label | Values | Sequence | Ratio) else "same words"
+    if isinstance(actual, Values) and not isinstance(expected, Values | Sequence | Relation):
         return False, "several values where one is expected"
-    same = _Comparison(equal).same(wanted, given)
+    same = _Comparison(equal).same(expected, actual)
     return same, agree if same else differ
 
 
 def _letter(answer: str) -> str | None:
     """The one choice that an answer makes, also at the end of a sentence ("I choose B" is none, "It is B" is)."""
-    given = parse(answer)
-    return choice_letter(answer) or (given.letter if isinstance(given, Choice) else None)
+    actual = parse(answer)
+    return choice_letter(answer) or (actual.letter if isinstance(actual, Choice) else None)
 
 
 def _truth(answer: str) -> str | None:
     """`yes`, `no`, `true` or `false`, perhaps with an explanation after it that does not take it back."""
-    given = parse(answer)
-    match = _TRUTH.fullmatch(words(answer)) or (_TRUTH.fullmatch(given.text) if isinstance(given, Words) else None)
+    actual = parse(answer)
+    match = _TRUTH.fullmatch(words(answer)) or (_TRUTH.fullmatch(actual.text) if isinstance(actual, Words) else None)
     if match is None or re.search(r"\b(?:yes|no|true|false|or|maybe|wait|actually)\b", match[2] or ""):
         return None
     return match[1]
+
+
+def same_label(gold: Label, answer: Label) -> bool:
+    """Whether two names name one figure.
+
+    `AB` and `BA` are one segment but two rays; an angle has its vertex in the middle; a triangle's corners stand in
+    any order; a polygon's may start anywhere and run either way. What the figure is may be left out, not changed.
+    """
+    if gold.figure and answer.figure and gold.figure != answer.figure:
+        return False
+    one, other = gold.points, answer.points
+    figures = {gold.figure, answer.figure}
+    if one == other:
+        return True
+    if len(one) != len(other) or "ray" in figures:
+        return False
+    if "triangle" in figures:
+        return set(one) == set(other)
+    if len(one) <= 3:
+        return one == other[::-1]
+    turns = [other[i:] + other[:i] for i in range(len(other))]
+    return one in turns or one[::-1] in turns
+
+
+def same_name(gold: str, answer: str) -> bool:
+    """Whether two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
+
+    Words ("perimeter", "Area of ABC") are not compared.
+    """
+    plain = [re.sub(r"^m(?=\\)|\\(?:angle|overline|triangle|measuredangle)|[{}]", "", name) for name in (gold, answer)]
+    if not all(plain) or any(re.fullmatch(r"[A-Za-z]*[a-z]{2,}[A-Za-z]*", name) for name in plain):
+        return True
+    return plain[0] == plain[1] or (plain[0].isupper() and plain[0] == plain[1][::-1])
 
 
 class _Comparison:
@@ -177,8 +207,8 @@ class _Comparison:
         sides = [[text for text in (e.name, *e.texts) if text] for e in (gold, answer)]
         if any(len(pair) != 2 for pair in sides):
             return False
-        wanted, given = (f"({left})-({right})" for left, right in sides)
-        return self._equal(to_latex(wanted), to_latex(given), "multiple")
+        expected, actual = (f"({left})-({right})" for left, right in sides)
+        return self._equal(to_latex(expected), to_latex(actual), "multiple")
 
     def _same_relation(self, gold: Relation, answer: Relation) -> bool:
         if gold.operator != answer.operator:
@@ -186,8 +216,8 @@ class _Comparison:
         if gold.operator in ("\\parallel", "\\perp"):
             return self._same_values((parse(gold.left), parse(gold.right)), (parse(answer.left), parse(answer.right)))
         relation = "multiple" if gold.operator == "\\ne" else "positive multiple"
-        wanted, given = (to_latex(f"({r.left})-({r.right})") for r in (gold, answer))
-        return self._equal(wanted, given, relation)
+        expected, actual = (to_latex(f"({r.left})-({r.right})") for r in (gold, answer))
+        return self._equal(expected, actual, relation)
 
     def _same_sequence(self, gold: Sequence, answer: Sequence) -> bool:
         """The same brackets (a vector's may be a point's), the same values in the same order."""
@@ -213,12 +243,12 @@ class _Comparison:
         names = [{item.name for item in side if isinstance(item, Equality)} for side in (gold, answer)]
         if len(names[0]) > 1 and not names[1]:
             return all(self.same(g, a) for g, a in zip(gold, answer))
-        left = list(answer)
-        for wanted in gold:  # being the same is transitive, so the first match is as good as any
-            found = next((i for i, given in enumerate(left) if self.same(wanted, given)), None)
-            if found is None:
+        rest = list(answer)
+        for expected in gold:  # being the same is transitive, so the first match is as good as any
+            index = next((i for i, actual in enumerate(rest) if self.same(expected, actual)), None)
+            if index is None:
                 return False
-            left.pop(found)
+            rest.pop(index)
         return True
 
     def _same_ratio(self, gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
@@ -227,8 +257,8 @@ class _Comparison:
             return False
         numbers = [[read_number(term) for term in ratio] for ratio in (gold, answer)]
         if all(number and number.value for ratio in numbers for number in ratio):
-            wanted, given = ([number.value for number in ratio if number] for ratio in numbers)
-            return all(wanted[0] * g == given[0] * w for w, g in zip(wanted, given))
+            expected, actual = ([number.value for number in ratio if number] for ratio in numbers)
+            return all(expected[0] * g == actual[0] * w for w, g in zip(expected, actual))
         pairs = zip(gold[1:], answer[1:])
         return all(self._equals(f"({gold[0]}) \\cdot ({g})", f"({answer[0]}) \\cdot ({w})") for w, g in pairs)
 

@@ -1,4 +1,4 @@
-"""The grader: takes the answer out of a completion and compares it with the gold answer of the solution.
+"""Grader: takes the answer out of a completion and compares it with the gold answer of the solution.
 
     >>> grade("<think>3 + 4 = 7.</think> <answer>7</answer>", "<think>It is 7.</think> <answer>7.0</answer>").correct
     True
@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from inference.prompt.format import TAGS, tagged_answers
-from training.grading.answers import KINDS, formulas
-from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting, to_latex
+from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
 from training.grading.comparison import compare
 from training.grading.math_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
-from training.grading.parsing import parse
 
 MAX_SHOWN_CHARS = 200
 """Of an answer, in a `Grade`."""
@@ -106,30 +104,6 @@ def grade_many(pairs: Sequence[tuple[str, str]], mode: Mode = "strict") -> list[
         with ThreadPoolExecutor(min(num_workers(), len(waiting)), thread_name_prefix="grading") as threads:
             grades.update(zip(waiting, threads.map(lambda answers: grade_answer(*answers), waiting.values())))
     return [grades[pair] for pair in pairs]
-
-
-def answer_kind(gold: str) -> str:
-    """What kind of answer a gold is: `choice`, `number`, `formula`, `words`, … (`training.grading.answers.KINDS`)."""
-    text = gold.strip()
-    if len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
-        return "words"
-    return KINDS[type(parse(clean(text)))]
-
-
-def is_verifiable(gold: str) -> bool:
-    """Whether a right answer in other words could be told from a wrong one: that math-verify can read its formulas.
-
-    >>> is_verifiable("\\\\frac{1}{"), is_verifiable("\\\\frac{\\\\pi}{2}")
-    (False, True)
-    """
-    text = gold.strip()
-    if not text or len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING:
-        return False
-    mathematics = _Mathematics(may_wait=True)
-    try:
-        return all(mathematics(latex, f"({latex})", "equal") for latex in map(to_latex, formulas(parse(clean(text)))))
-    except MathLimit:
-        return False
 
 
 def gold_answer(solution: str) -> str:

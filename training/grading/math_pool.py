@@ -1,4 +1,4 @@
-"""A pool of processes that do the grader's mathematics, each killed and replaced when a comparison runs too long.
+"""Pool of processes that do the grader's mathematics, each killed and replaced when a comparison runs too long.
 
     >>> math_equal("2\\\\sqrt{3}", "\\\\sqrt{12}")
     True
@@ -137,8 +137,8 @@ class Pool:
                     raise RuntimeError(
                         f"no grading worker ({failure}): `python -m training.grading.math_worker` shows why"
                     )
-                wanted = 2 if not self._all and not self._starting else 1
-                for _ in range(wanted):
+                num_new = 2 if not self._all and not self._starting else 1
+                for _ in range(num_new):
                     self._start_one()
                 self._changed.wait()
 
@@ -196,7 +196,7 @@ def _close() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the parent's workers stay the parent's, and are kept, so that nothing of them is closed."""
+    """In a forked child: leave the parent's workers to the parent; keep the objects, so that no pipe is closed."""
     global _pool, _lock
     if _pool:
         _inherited.append(_pool)
@@ -213,16 +213,16 @@ BROKEN = "comparing broke the process that did it"
 GONE = "the process that compares had ended"
 
 STARVED = 10.0
-"""So much longer than its CPU time a comparison may take on the clock, where others have the cores."""
+"""Wall-clock limit of a comparison, as a multiple of its CPU limit: other processes may hold the cores."""
 _CPU_TICK_SECONDS = 0.02
-"""As finely as a system counts CPU time, or nearly."""
+"""Resolution of a system's count of CPU time, roughly."""
 _SECRET = re.compile("TOKEN|SECRET|PASSWORD|KEY")
-"""Names of environment variables that the process which reads untrusted formulas does without."""
+"""Environment variables that are not passed to the process that reads untrusted formulas."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class MathProcess:
-    """A process of `training.grading.math_worker` and a thread that reads its replies; raises `OSError` if it cannot start."""
+    """A `training.grading.math_worker` process and a thread that reads its replies; `OSError` if it cannot start."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -251,22 +251,22 @@ class MathProcess:
         except OSError:
             return GONE
         end, spent = time.monotonic() + STARVED * limit_seconds, self.cpu_seconds()
-        left, is_taken = limit_seconds, False
-        while (reply := self.reply(min(left, end - time.monotonic()))) in (NO_TIME, TAKEN):
+        left_seconds, is_taken = limit_seconds, False
+        while (reply := self.reply(min(left_seconds, end - time.monotonic()))) in (NO_TIME, TAKEN):
             if reply == TAKEN:
                 is_taken = True
                 continue
-            left = limit_seconds - (self.cpu_seconds() - spent)
-            if left <= _CPU_TICK_SECONDS or time.monotonic() >= end:
+            left_seconds = limit_seconds - (self.cpu_seconds() - spent)
+            if left_seconds <= _CPU_TICK_SECONDS or time.monotonic() >= end:
                 return NO_TIME
-        # A process that dies holds its end of the pipe until its last thread is gone: written is not read.
+        # A dying process holds its end of the pipe until its last thread ends, so a successful write proves nothing.
         return GONE if reply == BROKEN and not is_taken else reply
 
     def cpu_seconds(self) -> float:
-        """What the worker has computed so far."""
+        """CPU time that the worker has used so far."""
         try:
             times = self._system.cpu_times()
-        except psutil.Error:  # it has ended, and its last reply tells how
+        except psutil.Error:  # it has ended; its last reply tells how
             return 0.0
         return times.user + times.system
 

@@ -1,11 +1,11 @@
-"""math-verify, as a process of its own: `training.grading.math_pool` starts it, asks it, and kills it at a limit.
+"""Process that runs math-verify: `training.grading.math_pool` starts it, asks it, and kills it at a limit.
 
 Each line on standard input is a JSON list `[gold, answer, relation]`; each line on standard output is the reply as a
 JSON string. Started by hand, `python -m training.grading.math_worker`, it answers what is typed:
 
     ["2\\\\sqrt{3}", "\\\\sqrt{12}", "equal"]   ->   "yes"
 
-The formulas come with exact fractions in place of decimals (`training.grading.cleaning`): math-verify would round these.
+`training.grading.cleaning` has put exact fractions in place of decimals, which math-verify would round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ import threading
 import time
 import zlib
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sympy import Expr as Expression
 
 MEMORY_LIMIT_BYTES = 1024**3
 """Address space of the process."""
@@ -29,7 +34,7 @@ CPU_LIMIT_SECONDS = 5
 
 RELATIONS = ("equal", "multiple", "positive multiple")
 TAKEN = "taken"
-"""Said of a question that was read, before its verdict."""
+"""Written when a question has been read, before its verdict."""
 YES, NO = "yes", "no"
 NO_GOLD = "the expected answer cannot be read as mathematics"
 NO_ANSWER = "the answer cannot be read as mathematics"
@@ -46,36 +51,36 @@ def compare(gold: str, answer: str, relation: str) -> str:
     `relation` is what must hold: `equal`; `multiple` (one is a constant other than 0 times the other, as the two
     sides' differences of one equation are); `positive multiple` (the same for inequalities).
     """
-    wanted, given = read(gold), read(answer)
-    if wanted is None or given is None:
-        return NO_GOLD if wanted is None else NO_ANSWER
+    expected, actual = read(gold), read(answer)
+    if expected is None or actual is None:
+        return NO_GOLD if expected is None else NO_ANSWER
     if _differ(gold, answer, relation):
         return NO
-    return YES if _holds(wanted, given, relation) else NO
+    return YES if _holds(expected, actual, relation) else NO
 
 
 def _differ(gold: str, answer: str, relation: str) -> bool:
     """True if numbers put for the variables already show it: most wrong answers need no algebra."""
-    wanted, given = values(gold), values(answer)
-    if wanted is None or given is None:
+    expected, actual = values(gold), values(answer)
+    if expected is None or actual is None:
         return False
     if relation == "equal":
-        return any(abs(a - b) > _PRECISION * max(1, abs(a), abs(b)) for a, b in zip(wanted, given))
-    (a, c), (b, d) = wanted, given  # a/b and c/d, the ratios at two places, across
+        return any(abs(a - b) > _PRECISION * max(1, abs(a), abs(b)) for a, b in zip(expected, actual))
+    (a, c), (b, d) = expected, actual  # a/b and c/d, the ratios at two points, across
     return abs(a * d - c * b) > _PRECISION * max(1, abs(a * d), abs(c * b))
 
 
-def _holds(wanted: Any, given: Any, relation: str) -> bool:
+def _holds(expected: Expression, actual: Expression, relation: str) -> bool:
     """By expansion where that shows it at once, else by math-verify (`equal`) or simplification of the ratio."""
     from math_verify import verify
 
     try:
         if relation == "equal":
-            return _cancels(wanted, given) or bool(verify([wanted], [given], timeout_seconds=None))
-        wanted, given = wanted.doit(), given.doit()
-        ratio = (wanted / given).subs(_places(wanted / given)[0])
-        if (wanted - ratio * given).expand() != 0:
-            ratio = (wanted / given).simplify()
+            return _cancels(expected, actual) or bool(verify([expected], [actual], timeout_seconds=None))
+        expected, actual = expected.doit(), actual.doit()
+        ratio = (expected / actual).subs(_sample_points(expected / actual)[0])
+        if (expected - ratio * actual).expand() != 0:
+            ratio = (expected / actual).simplify()
         is_constant = bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
         return is_constant and (relation == "multiple" or bool(ratio.is_positive))
     except MemoryError:
@@ -84,10 +89,10 @@ def _holds(wanted: Any, given: Any, relation: str) -> bool:
         return False
 
 
-def _cancels(wanted: Any, given: Any) -> bool:
+def _cancels(expected: Expression, actual: Expression) -> bool:
     """Whether the difference expands to nothing; not proof of the contrary."""
     try:
-        return bool((wanted - given).doit().expand() == 0)
+        return bool((expected - actual).doit().expand() == 0)
     except MemoryError:
         raise
     except Exception:  # as above; not everything can be subtracted
@@ -96,10 +101,13 @@ def _cancels(wanted: Any, given: Any) -> bool:
 
 @functools.lru_cache(maxsize=2048)
 def values(text: str) -> tuple[complex, complex] | None:
-    """The value of a formula at two places, which are the same for the same variables; `None` if it has none."""
+    """The value of a formula at two points, the same for the same variables; `None` if it is not finite."""
+    expression = read(text)
+    if expression is None:
+        return None
     try:
-        expression = read(text).doit()
-        numbers = [complex(expression.subs(place).evalf(30)) for place in _places(expression)]
+        expression = expression.doit()
+        numbers = [complex(expression.subs(point).evalf(30)) for point in _sample_points(expression)]
     except MemoryError:
         raise
     except Exception:  # as above; sets and matrices come here too
@@ -107,22 +115,22 @@ def values(text: str) -> tuple[complex, complex] | None:
     return (numbers[0], numbers[1]) if all(map(cmath.isfinite, numbers)) else None
 
 
-def _places(expression: Any) -> list[dict[Any, Fraction]]:
+def _sample_points(expression: Expression) -> list[dict[Expression, Fraction]]:
     """Two positive numbers for each variable, by its name."""
     codes = {symbol: zlib.crc32(str(symbol).encode()) for symbol in expression.free_symbols}
     return [{symbol: Fraction(code % size + 11, 37) for symbol, code in codes.items()} for size in (89, 97)]
 
 
 @functools.lru_cache(maxsize=2048)
-def read(text: str) -> Any:
+def read(text: str) -> Expression | None:
     """`text` as a sympy expression; `None` if it cannot be read."""
     from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from math_verify.grader import should_treat_as_complex
 
-    kept = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
+    config = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
     try:
-        latex = normalize_latex(text, kept)
+        latex = normalize_latex(text, config)
         return latex2sympy(
             latex,
             is_real=not should_treat_as_complex(latex),
@@ -164,7 +172,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _limit_memory() -> Any:
+def _limit_memory() -> Callable[[], None]:
     """Limit this process's memory; returns what to call before each comparison, which limits its CPU time."""
     try:
         import resource

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 
-from training.grading.answers import Answer, Choice, Equality, Formula, Ratio, Relation, Sequence, Values, Words
-from training.grading.labels import read_label
-from training.grading.numbers import read_number
-from training.grading.units import NO_UNIT, find_unit
+from training.grading.answers import Answer, Choice, Equality, Formula, Label, Ratio, Relation, Sequence, Values, Words
+from training.grading.quantities import NO_UNIT, find_unit, read_number
 
 HEDGE = re.compile(
     r"(?<![\\a-z])(?:or|and|to|either|neither|maybe|perhaps|possibly|probably|not|about|approximately|approx|roughly|"
@@ -51,6 +49,24 @@ _FUNCTIONS = re.compile(
 )
 _MATHEMATICAL = re.compile(r"[0-9+*/^|]|-\s*[a-zA-Z(]|\\[a-zA-Z]|(?:sin|cos|tan|log|ln|exp|sqrt)\s*\(")
 _RATIO_WORDS = re.compile(r"([0-9]+) to ([0-9]+)")
+_POINT = r"[A-Z](?:'{1,2}|_\{?[0-9]\}?)?"
+_FIGURES = {
+    **dict.fromkeys(["segment", "line segment", "side", "chord", "edge", "diagonal", "\\overline", "\\bar"], "segment"),
+    **dict.fromkeys(["diameter", "radius", "hypotenuse", "leg"], "segment"),
+    **dict.fromkeys(["line", "\\overleftrightarrow"], "line"),
+    **dict.fromkeys(["ray", "\\overrightarrow"], "ray"),
+    **dict.fromkeys(["vector", "\\vec"], "ray"),
+    **dict.fromkeys(["arc", "\\widehat", "\\wideparen", "\\overset{\\frown}"], "arc"),
+    **dict.fromkeys(["angle", "\\angle", "m\\angle", "m \\angle", "\\measuredangle"], "angle"),
+    **dict.fromkeys(["triangle", "\\triangle", "\\Delta"], "triangle"),
+    **dict.fromkeys(["point", "vertex"], "point"),
+    **dict.fromkeys(["quadrilateral", "polygon", "pentagon", "hexagon"], "polygon"),
+    **dict.fromkeys(["square", "rectangle", "rhombus", "kite", "parallelogram", "trapezoid", "trapezium"], "polygon"),
+}
+_LABEL = re.compile(
+    rf"(?:((?i:{'|'.join(re.escape(f) for f in sorted(_FIGURES, key=len, reverse=True))}))\s*)?"
+    rf"\{{?((?:{_POINT}){{1,8}}|[0-9])\}}?"
+)
 MAX_ITEMS = 16
 """A longer list is not compared."""
 
@@ -89,6 +105,20 @@ def choice_letter(text: str) -> str | None:
     return letter
 
 
+def read_label(text: str) -> Label | None:
+    """The name of a figure; capital letters that repeat (`SAS`) and Roman numerals name none."""
+    match = _LABEL.fullmatch(text)
+    if match is None:
+        return None
+    points = tuple(re.findall(rf"{_POINT}|[0-9]", match[2]))
+    figure = _FIGURES.get(match[1]) or _FIGURES[match[1].lower()] if match[1] else ""
+    if len(set(points)) < len(points) or (not figure and (len(points) < 2 or set(points) <= set("IVX"))):
+        return None
+    if points[0].isdigit() and figure not in ("angle", "line"):
+        return None
+    return Label(figure, points)
+
+
 def words(text: str) -> str:
     """Words to compare: lower case, no article, no punctuation at the ends, hyphens as spaces."""
     text = text.lower().strip(" .,;:!\"'")
@@ -109,8 +139,8 @@ def _sentence(text: str) -> Answer | None:
     match = _LEAD.fullmatch(text) or _LABELLED.fullmatch(text)
     if match is None or not _is_plain_lead(match[1]):
         return None
-    said = parse(match[2])
-    return Words(said.text, words(match[1])) if isinstance(said, Words) else said
+    value = parse(match[2])
+    return Words(value.text, words(match[1])) if isinstance(value, Words) else value
 
 
 def _is_plain_lead(text: str) -> bool:
@@ -151,11 +181,11 @@ def _related(text: str) -> Answer | None:
 
 
 def _equality(sides: list[str]) -> Answer:
-    named = [bool(_NAMES.fullmatch(side)) and _is_plain_lead(side) for side in sides]
-    if len(sides) == 2 and named == [False, True]:
-        sides, named = sides[::-1], named[::-1]
+    is_name = [bool(_NAMES.fullmatch(side)) and _is_plain_lead(side) for side in sides]
+    if len(sides) == 2 and is_name == [False, True]:
+        sides, is_name = sides[::-1], is_name[::-1]
     name = ""
-    if named[0]:
+    if is_name[0]:
         name, sides = re.sub(r"\s", "", sides[0]), sides[1:]
     return Equality(name, tuple(parse(side) for side in sides), tuple(sides))
 
@@ -174,8 +204,8 @@ def _interval(operators: list[str], sides: list[str]) -> Sequence | None:
 
 def _bracketed(text: str) -> Answer | None:
     """A point, an interval, a set; one value in round brackets is that value."""
-    named = re.fullmatch(r"[A-Z]'?\s?(\(.+\))", text)
-    body = named[1] if named else text
+    with_name = re.fullmatch(r"[A-Z]'?\s?(\(.+\))", text)
+    body = with_name[1] if with_name else text
     opening = next((mark for mark in ("\\langle", "\\{", "(", "[", "{") if body.startswith(mark)), None)
     closing = next((mark for mark in ("\\rangle", "\\}", ")", "]", "}") if body.endswith(mark)), None)
     if not opening or not closing or len(body) < len(opening) + len(closing):
@@ -191,7 +221,11 @@ def _bracketed(text: str) -> Answer | None:
     if opening in ("{", "\\{"):
         return _set(inner, items) if closing in ("}", "\\}") else None
     if len(items) == 1:
-        return parse(inner) if (opening, closing) == ("(", ")") and not named and not split_relation(inner)[0] else None
+        return (
+            parse(inner)
+            if (opening, closing) == ("(", ")") and not with_name and not split_relation(inner)[0]
+            else None
+        )
     return Sequence(opening, tuple(map(parse, items)), closing)
 
 

@@ -3,29 +3,36 @@
     >>> format_reward(["<think>3 + 4 = 7.</think><answer>7</answer>", "7"])
     [1.0, 0.0]
 
-They are thin over `inference.prompt.format` and `training.grading.grader`, which serve the page and the evaluation too. Each says
-why: TRL passes `log_extra(column, values)`, and a column `<name>_reason` then stands beside the reward in the rollouts.
+`load_reward` finds them by name, or a user's own by `module:function`. They are thin over `inference.prompt.format` and
+`training.grading.grader`, which serve the page and the evaluation too. Each gives its reason: TRL passes
+`log_extra(column, values)`, and the rollouts get a column `<name>_reason` beside the reward.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inference.common.errors import UserError
 from inference.prompt.format import TAGS, is_well_formed
 from training.grading.grader import Grade, grade_many
 
 Completion = str | Sequence[dict[str, Any]]
 """A completion as TRL hands it over: plain text, or messages of which the last is the assistant's."""
-LogExtra = Callable[[str, list[Any]], None]
+Reward = Callable[..., Any]
+"""A reward function; an asynchronous one gives an awaitable."""
+LogExtra = Callable[[str, Sequence[object]], None]
 """TRL's `log_extra(column, values)`: a column of the rollouts, one value for each completion."""
 LogMetric = Callable[[str, float], None]
 """TRL's `log_metric(name, value)`: a figure of the step."""
 
 
 def format_reward(
-    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: Any
+    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: object
 ) -> list[float | None]:
     """1.0 for each completion that is exactly one thought and one answer in their tags, else 0.0."""
     faults = [format_fault(completion_text(completion)) for completion in completions]
@@ -39,7 +46,7 @@ def accuracy_reward(
     solution: Sequence[str],
     log_extra: LogExtra | None = None,
     log_metric: LogMetric | None = None,
-    **columns: Any,
+    **columns: object,
 ) -> list[float | None]:
     """1.0 for each completion whose tagged answer equals that of its row's `solution`, else 0.0.
 
@@ -82,13 +89,13 @@ def format_fault(text: str) -> str:
     for tag in TAGS:  # counted first: a text full of tags would take the parser long
         if text.count(tag) != 1:
             return f"{'more than one' if tag in text else 'no'} {tag}"
-    places = [text.index(tag) for tag in TAGS]
-    if places != sorted(places):
+    starts = [text.index(tag) for tag in TAGS]
+    if starts != sorted(starts):
         return "the tags are out of order"
     outside = {
-        "before the thought": text[: places[0]],
-        "between thought and answer": text[places[1] + len(TAGS[1]) : places[2]],
-        "after the answer": text[places[3] + len(TAGS[3]) :],
+        "before the thought": text[: starts[0]],
+        "between thought and answer": text[starts[1] + len(TAGS[1]) : starts[2]],
+        "after the answer": text[starts[3] + len(TAGS[3]) :],
     }
     for where, part in outside.items():
         if part.strip():
@@ -97,16 +104,16 @@ def format_fault(text: str) -> str:
 
 
 def soft_format_reward(
-    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: Any
+    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: object
 ) -> list[float | None]:
     """A quarter for each of the four tags that stands exactly once and after the tags before it.
 
-    Gives a base that never produces the whole format something to climb; `format_reward` says 0 to all of it.
+    Gives a base that never produces the whole format something to climb; `format_reward` gives it 0 everywhere.
     """
-    kept = [_tags_in_place(completion_text(completion)) for completion in completions]
+    in_place = [_tags_in_place(completion_text(completion)) for completion in completions]
     if log_extra:
-        log_extra("soft_format_reason", [f"{len(tags)} of {len(TAGS)} tags in place" for tags in kept])
-    return [len(tags) / len(TAGS) for tags in kept]
+        log_extra("soft_format_reason", [f"{len(tags)} of {len(TAGS)} tags in place" for tags in in_place])
+    return [len(tags) / len(TAGS) for tags in in_place]
 
 
 def length_reward(
@@ -115,7 +122,7 @@ def length_reward(
     completion_ids: Sequence[Sequence[int]],
     max_tokens: int = 1024,
     log_extra: LogExtra | None = None,
-    **columns: Any,
+    **columns: object,
 ) -> list[float | None]:
     """Right and short is best, wrong and short is worst: the cosine reward of the completion's length.
 
@@ -141,7 +148,7 @@ def repetition_reward(
     ngram_words: int = 4,
     max_penalty: float = 1.0,
     log_extra: LogExtra | None = None,
-    **columns: Any,
+    **columns: object,
 ) -> list[float | None]:
     """0.0 for a completion that never repeats itself, down to almost `-max_penalty` for one that does nothing else.
 
@@ -157,14 +164,14 @@ def repetition_reward(
 
 
 def _tags_in_place(text: str) -> list[str]:
-    """The tags that stand exactly once and after the last one kept."""
-    kept, reached = [], 0
+    """The tags that stand exactly once and after the one before."""
+    in_place, end = [], 0
     for tag in TAGS:
-        place = text.find(tag)
-        if text.count(tag) == 1 and place >= reached:
-            kept.append(tag)
-            reached = place + len(tag)
-    return kept
+        start = text.find(tag)
+        if text.count(tag) == 1 and start >= end:
+            in_place.append(tag)
+            end = start + len(tag)
+    return in_place
 
 
 def _cosine(progress: float, at_start: float, at_end: float) -> float:
@@ -175,3 +182,107 @@ def _repeated(words: list[str], size: int) -> float:
     """The share of `size`-word runs that occurred before in the text."""
     runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+REWARDS: dict[str, Reward] = {
+    "format_reward": format_reward,
+    "accuracy_reward": accuracy_reward,
+    "soft_format_reward": soft_format_reward,
+    "length_reward": length_reward,
+    "repetition_reward": repetition_reward,
+}
+"""The project's own reward functions."""
+
+
+def load_reward(name: str, **settings: object) -> Reward:
+    """The reward function called `name`, with `settings` (such as `max_tokens`) fixed.
+
+    A `module:function` is imported, so it runs with the rights of the run: name only code you trust. What it returns
+    is checked at every call: one number or `None` for each completion. Its metrics go by the function's name.
+    Raises `UserError` for an unknown name, a module that cannot be imported, or something that is no reward function.
+    """
+    if name in REWARDS:
+        return _with_settings(REWARDS[name], settings) if settings else REWARDS[name]
+    if ":" not in name:
+        raise UserError(f"there is no reward {name!r}; use one of {', '.join(REWARDS)}, or your own as module:function")
+    return _with_checks(_imported(name), name, settings)
+
+
+def _imported(name: str) -> Reward:
+    module_name, _, function_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise UserError(f"the reward {name!r} is not of the form module:function, such as my_rewards:brevity_reward")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything at import; the message says what
+        raise UserError(
+            f"the reward {name!r} cannot be imported ({type(error).__name__}: {error}); "
+            "the module must be installed, or lie in the folder from which the run starts"
+        ) from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        raise UserError(f"the module {module_name!r} has no {function_name!r}, which the reward {name!r} names")
+    if not callable(function) or inspect.isclass(function):
+        raise UserError(f"the reward {name!r} is {type(function).__name__!r}, not a function; name a function")
+    if not _takes_columns(function):
+        raise UserError(
+            f"the reward {name!r} cannot be called as TRL calls it; "
+            "define it as `def my_reward(completions, **columns)`, returning a list of one number a completion"
+        )
+    return function
+
+
+def _takes_columns(function: Reward) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # built into the interpreter
+        return False
+    kinds = [parameter.kind for parameter in parameters.values()]
+    return "completions" in parameters and inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def _with_settings(function: Reward, settings: dict[str, object]) -> Reward:
+    unknown = set(settings) - set(inspect.signature(function).parameters)
+    if unknown:
+        raise UserError(f"the reward {function.__name__!r} has no setting {', '.join(sorted(unknown))}")
+    return functools.update_wrapper(functools.partial(function, **settings), function)
+
+
+def _with_checks(function: Reward, name: str, settings: dict[str, object]) -> Reward:
+    """The function with its settings, checking what it returns; an async one stays async, as TRL asks."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def reward_async(completions: Sequence[Completion], **columns: object) -> list[float | None]:
+            return _checked_rewards(
+                await function(completions=completions, **columns | settings), name, len(completions)
+            )
+
+        return _named(reward_async, name)
+
+    @functools.wraps(function)
+    def reward(completions: Sequence[Completion], **columns: object) -> list[float | None]:
+        return _checked_rewards(function(completions=completions, **columns | settings), name, len(completions))
+
+    return _named(reward, name)
+
+
+def _named(function: Reward, name: str) -> Reward:
+    """A callable object has no name of its own, and TRL's metrics want one."""
+    function.__name__ = name.partition(":")[2]
+    return function
+
+
+def _checked_rewards(returned: object, name: str, num_completions: int) -> list[float | None]:
+    if isinstance(returned, str | bytes) or not isinstance(returned, Sequence):
+        raise UserError(f"the reward {name!r} returned {type(returned).__name__!r}; return a list of numbers or None")
+    if len(returned) != num_completions:
+        raise UserError(
+            f"the reward {name!r} returned {len(returned)} rewards for {num_completions} completions; "
+            "return one for each"
+        )
+    for reward in returned:
+        is_number = isinstance(reward, int | float) and math.isfinite(reward)
+        if reward is not None and not is_number:
+            raise UserError(f"the reward {name!r} returned {reward!r}; each must be a finite number, or None to skip")
+    return [None if reward is None else float(reward) for reward in returned]

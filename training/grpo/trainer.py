@@ -21,7 +21,7 @@ from inference.common.settings import base_source, wants_cuda_graphs
 from inference.engine.engine import Engine
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
-from training.grading.reward_loading import load_reward
+from training.grading.rewards import load_reward
 from training.grpo.attention import use_grouped_queries
 from training.grpo.distributed import check_processes
 from training.grpo.log_probs import Passes

@@ -25,7 +25,7 @@ from training.data.dataset import Splits, load_rows
 from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import allot, splits_to_open
-from training.grading.reward_loading import load_reward
+from training.grading.rewards import load_reward
 from training.grpo.distributed import check_processes
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
 from training.runs.provenance import base_commit

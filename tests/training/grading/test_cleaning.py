@@ -1,4 +1,4 @@
-"""What is only dress comes off, and nothing else does."""
+"""Cleaning takes away what only dresses an answer, and nothing else; typed formulas become LaTeX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.grading.cleaning import MAX_ANSWER_CHARS, clean, nesting
+from training.grading.cleaning import MAX_ANSWER_CHARS, clean, nesting, to_latex
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,24 @@ def test_any_text(text: str) -> None:
 
 def test_nesting() -> None:
     assert [nesting(text) for text in ("", "(1)", "{[(1)]}", "))((", "()()")] == [0, 1, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "latex"),
+    [
+        ("sqrt(2)", "\\sqrt{2}"),
+        ("\\sqrt 12", "\\sqrt{12}"),
+        ("x^10", "x^{10}"),
+        ("x^(1/2)", "x^{1/2}"),
+        ("2*x", "2\\cdot x"),
+        ("1,234x", "1234x"),
+        (".5", "{\\frac{5}{10}}"),
+        ("2.50", "{\\frac{250}{100}}"),
+        ("sin x", "\\sin  x"),
+        ("\\sin x", "\\sin x"),
+        ("(x+1)(x-1)", "(x+1) \\cdot (x-1)"),
+        ("\\log_2(8)", "\\log_2(8)"),
+    ],
+)
+def test_typed_formulas_become_latex(typed: str, latex: str) -> None:
+    assert to_latex(typed) == latex
