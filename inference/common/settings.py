@@ -119,7 +119,7 @@ def _choose_base(of_file: str, override: str, has_gpu: bool | None) -> tuple[str
     if override:
         base = _check_base("LOOKTHINK_BASE", override)
         shown = "the starter" if base == str(STARTER) else base
-        return base, f"LOOKTHINK_BASE asks for {shown}."
+        return base, f"LOOKTHINK_BASE is set to {shown}."
     base = _check_base("model.base in space.yaml", of_file)
     if base == str(STARTER):
         return base, "space.yaml names the starter."

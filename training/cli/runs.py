@@ -61,7 +61,7 @@ def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
             if record.reason:
                 print(f"    {record.reason.splitlines()[0]}")
         return 0
-    print(f"no runs in {launcher.store.home} yet; `python -m training start` asks for one")
+    print(f"no runs in {launcher.store.home} yet; `python -m training start` queues one")
     return 0
 
 
