@@ -19,7 +19,7 @@ from tests.support.hub.client import Client, client_env
 from tests.support.hub.repos import Hub
 from tests.support.samples import problems
 from training.__main__ import main
-from training.hub.backup.keeper import StateKeeper
+from training.hub.backup.backup import Backup
 from training.hub.publish.queue import PublishQueue
 from training.pipeline.publishing import Publishing
 from training.runs.store import RunStore
@@ -91,7 +91,7 @@ def test_trained_published_and_served_on_an_empty_disk(
     num_commits = len(hub.repos["model", REPO].commits)
     assert main(["publish", "counting"]) == 0 and len(hub.repos["model", REPO].commits) == num_commits
     settings = load_settings(env={"LOOKTHINK_HOME": str(home), "LOOKTHINK_STATE": str(state)}, has_gpu=False)
-    StateKeeper(settings, RunStore(home)).look()
+    Backup(settings, RunStore(home)).look()
 
     problem, picture, empty = problems(1, seed=5)[0], tmp_path / "picture.png", tmp_path / "empty"
     problem.image.save(picture)

@@ -23,49 +23,64 @@ from tests.support.hub.machines import Job, Jobs
 from tests.support.hub.repos import Hub
 from tests.support.samples import SMALL_RUN, STARTER
 from training.config.run_config import load_config
+from training.launch.jobs.job import Pace
 from training.launch.jobs.launcher import JobLauncher
-from training.launch.jobs.pace import Pace
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
 
 TOKEN = "hf_of_the_owner"
 SPACE, BUCKET = "me/lookthink", "me/lookthink-runs"
-QUICK = Pace(look=0.1, others=0.5, longest_wait=0.5, in_queue=0.5, cancel_again=1.0, log=20.0, mirror=0.5)
+QUICK = Pace(
+    look=0.1,
+    others=0.5,
+    longest_wait=0.5,
+    in_queue=0.5,
+    cancel_again=1.0,
+    records=0.2,
+    log=20.0,
+    bucket=2.0,
+    mirror=0.5,
+)
 QUICK_JOB = """
 import hashlib, json, os, signal, sys, time
 order = json.loads(os.environ["LOOKTHINK_JOB"])
 launch = order["record"]["launch"]
-def tell(**values):
-    print(f"@lookthink {launch} {json.dumps(values)}", flush=True)
-def whole(name, **values):
-    tell(file=name, part=1, of=1, text=json.dumps(values))
-def metrics(at, step):
-    text = json.dumps({"step": step, "reward": 0.5}) + chr(10)
-    tell(file="metrics.jsonl", at=at, text=text)
-    return at + len(text)
-def keep(**files):
-    state = os.environ["LOOKTHINK_STATE"] + "/runs/" + order["record"]["id"]
-    os.makedirs(state + "/content", exist_ok=True)
+state = os.environ["LOOKTHINK_STATE"] + "/runs/" + order["record"]["id"]
+files = {"config.json": json.dumps(order["record"]["config"])}
+number = max([int(name[9:17]) for name in os.listdir(state) if name[:8] == "manifest"], default=0) if os.path.isdir(state) else 0
+def keep(**changed):
+    global number
+    number += 1
+    files.update({name.replace("__", "/"): text for name, text in changed.items()})
+    pass_name = f"{number:08d}-abcdef"
     kept = {}
-    for name, values in files.items():
-        data = json.dumps(values).encode()
-        digest = hashlib.sha256(data).hexdigest()
-        open(f"{state}/content/{digest}", "wb").write(data)
-        kept[name.replace("__", "/") + ".json"] = {"mtime_ns": 0, "parts": [{"digest": digest, "size": len(data)}]}
-    manifest = {"number": 1, "at": 0.0, "files": kept}
+    for name, text in files.items():
+        path = f"{pass_name}/{name}"
+        os.makedirs(os.path.dirname(f"{state}/{path}"), exist_ok=True)
+        open(f"{state}/{path}", "w").write(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        kept[name] = {"mtime_ns": number, "parts": [{"digest": digest, "size": len(text.encode()), "path": path}]}
+    manifest = {"number": number, "at": time.time(), "files": kept}
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    json.dump({"manifest": manifest, "digest": digest}, open(state + "/manifest-00000001-abcdef.json", "w"))
+    json.dump({"manifest": manifest, "digest": digest}, open(f"{state}/.part", "w"))
+    os.replace(f"{state}/.part", f"{state}/manifest-{pass_name}.json")
+def whole(name, **values):
+    keep(**{name: json.dumps(values)})
+def metrics(step):
+    keep(**{"metrics.jsonl": files.get("metrics.jsonl", "") + json.dumps({"step": step, "reward": 0.5}) + chr(10)})
+def checkpoint(step):
+    keep(**{f"checkpoints/checkpoint-{step}/complete.json": json.dumps({"step": step, "files": {}})})
 def end(status, reason=""):
     if status == 0:
-        keep(config=order["record"]["config"], adapter__adapter_config={})
+        whole("adapter/adapter_config.json")
     whole("exit.json", launch=launch, status=status, reason=reason, seconds=3.0)
     sys.exit(status)
 def on_sigterm(*_):
     end(75, "stopped while training, at step 1")
 signal.signal(signal.SIGTERM, on_sigterm)
-tell(hello=True)
+print(f"@lookthink {launch} begins", flush=True)
 """
-"""What a Job says, in milliseconds; with it, what the launcher makes of Jobs is tried without a trainer."""
+"""A Job of milliseconds that keeps a run's files; with it, what the launcher makes of Jobs is tried without a trainer."""
 
 
 class JobWorld:

@@ -3,7 +3,7 @@
     way = GivingWay(store, line)
     way.look()                  # every few seconds, from the app's watcher
 
-What the run needs is arithmetic (`training.launch.memory`). Whoever waits is told; the model comes back when it has ended.
+The run's need is arithmetic (`training.launch.memory`). Visitors are told; the model comes back when the run has ended.
 """
 
 from __future__ import annotations

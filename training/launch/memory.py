@@ -4,8 +4,8 @@
     share_card(need, Card(total=85e9, held_by_app=9e9)).fits_beside
 
 Arithmetic, not a measurement: weights, LoRA with its gradients and its optimizer, the keys and values of the rollouts,
-activations and logits of one micro-batch, and what CUDA and the allocator take. `training.pipeline.run` says what to lower
-when it was too little all the same.
+activations and logits of one micro-batch, and what CUDA and the allocator take. `training.pipeline.run` says what to
+lower when it was too little all the same.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from inference.server.service import Example, Verdict
 from training.admin.access import Access
 from training.admin.routes import access_routes
 from training.grading.grader import grade_lenient
-from training.hub.backup.keeper import StateKeeper
+from training.hub.backup.backup import Backup
 from training.hub.publish.retry import PublishKeeper
 from training.hub.space.setup import Setup
 from training.hub.space.sleep_timer import SleepTimer
@@ -50,7 +50,7 @@ class TrainingApp:
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
-        self.backup = StateKeeper(settings, self.store)
+        self.backup = Backup(settings, self.store)
 
     @property
     def routes(self) -> list[Route]:

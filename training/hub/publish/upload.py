@@ -2,9 +2,9 @@
 
     send(HfApi(), queue, item)
 
-Looked at first is what the repository holds: a commit whose answer was lost is found there, and not made again; a
-commit by another hand is left alone (`training.hub.publish.branch`). The commit names its parent, so that the Hub refuses
-it where somebody was quicker between the look and the commit; then it is looked again.
+It looks first at what the repository holds: a commit whose answer was lost is found there, and not made again; a
+commit by somebody else is left alone (`training.hub.publish.branch`). The commit names its parent, so that the Hub
+refuses it where somebody was quicker between the look and the commit; then it looks again.
 """
 
 from __future__ import annotations

@@ -179,11 +179,8 @@ class Setup:
         )
 
     def _bucket(self) -> SetupStep | None:
-        """A private repository of adapters keeps runs too (`training.hub.backup.keeper`)."""
         state = self._settings.state
         if not self.is_on_space or (state is not None and state.is_dir()):
-            return None
-        if state is None and self._settings.training.publish_to is not None and self._token:
             return None
         return SetupStep(
             "A bucket",

@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubError, HubUnreachable
 from inference.common.settings import Settings
 from training.hub.backup.mirror import in_words
 from training.hub.space.prices import Prices
 from training.launch.jobs.api import Job, JobsHub
-from training.launch.jobs.flavors import NONE_FREE, queue_words
-from training.launch.jobs.inputs import bring_inputs
-from training.launch.jobs.log_follower import Feed
-from training.launch.jobs.pace import Pace
-from training.launch.jobs.placement import need_gb
-from training.launch.jobs.result import BEHIND, bring_home, judge_job, last_words, mirrored_step, take_queue
-from training.launch.jobs.spec import check_config, job_spec, place_of, timeout_seconds
+from training.launch.jobs.log import JobLog
+from training.launch.jobs.placement import NONE_FREE, need_gb, queue_words
+from training.launch.jobs.result import (
+    BEHIND,
+    bring_home,
+    judge_job,
+    last_words,
+    step_in_bucket,
+    take_queue,
+    update_records,
+)
+from training.launch.jobs.spec import check_config, copy_inputs, job_spec, target_of, timeout_seconds
+from training.launch.jobs.worker import MIRROR_SECONDS
 from training.runs import outcome as run_ends
 from training.runs.processes import Identity, is_alive, own_identity
-from training.runs.record import RunRecord, leave_to_bucket
+from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
 from training.runs.store import RunStore
 
 MAX_DEATHS = 3
@@ -33,6 +41,33 @@ WAITS = "waits in the Hub's queue"
 _PASSING = (AWAY, REFUSES, WAITS, NONE_FREE)
 """How a reason begins that is over when the Job runs and the Hub answers."""
 _RESERVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how long; in seconds."""
+
+    look: float = 5.0
+    """Between two looks at the Hub."""
+    others: float = 60.0
+    """Between two looks for Jobs that nobody knows of."""
+    longest_wait: float = 120.0
+    """Between two looks while it does not answer."""
+    in_queue: float = 600.0
+    """After this a Job that waits is told of, with other machines."""
+    cancel_again: float = 30.0
+    records: float = 20.0
+    """Between two looks for new records in the bucket."""
+    log: float = 60.0
+    """After the end, for the rest of the log."""
+    bucket: float = 60.0
+    """After the end, for the last copy to show in the bucket."""
+    fetch: float = 120.0
+    """Between two tries to bring home what is still in the bucket."""
+    mirror: float = MIRROR_SECONDS
+    """Between two copies of the run's folder to the bucket, inside the Job."""
+    least_timeout: float | None = None
+    """For tests: the Job's timeout, instead of what the estimate makes it."""
 
 
 class JobRun:
@@ -48,11 +83,12 @@ class JobRun:
     ) -> None:
         self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
         self._not_before = 0.0
-        self._wait = 0.0
+        self._num_failures = 0
+        self._records_at = float("-inf")
         self._parted_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
-        self._feed: Feed | None = None
+        self._log: JobLog | None = None
         self._prices = Prices()
 
     def look(self, record: RunRecord) -> None:
@@ -61,12 +97,12 @@ class JobRun:
             return
         self._not_before = time.monotonic() + self.pace.look
         try:
-            hub = self._hub_of(str(record.job.get("namespace") or place_of(self.settings, os.environ).namespace))
+            hub = self._hub_of(str(record.job.get("namespace") or target_of(self.settings, os.environ).namespace))
             if "id" in record.job:
                 self._see(record, hub)
             else:
                 self._make(record, hub)
-            self._wait = 0.0
+            self._num_failures = 0
         except HubError as trouble:
             self._put_off(record, trouble)
         except UserError as error:
@@ -113,19 +149,19 @@ class JobRun:
         return starter == own_identity() or not is_alive(starter)
 
     def _started(self, record: RunRecord, hub: JobsHub) -> Job:
-        place = place_of(self.settings, os.environ)
+        target = target_of(self.settings, os.environ)
         try:
-            check_config(record.run_config, place)
+            check_config(record.run_config, target)
         except UserError:
             raise
         except ValueError as error:
             raise UserError(f"the configuration of run {record.id} is of another version; start a new run") from error
-        served = bring_inputs(record, place, self.settings)
+        served = copy_inputs(record, target, self.settings)
         leave_to_bucket(record)
         known = record.job.get("asked_seconds")
-        seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), place.flavor))
-        revision = hub.revision(place.space)
-        spec = job_spec(record, place, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
+        seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), target.flavor))
+        revision = hub.revision(target.space)
+        spec = job_spec(record, target, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
         return hub.start(spec)
 
     def _adopt(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
@@ -150,10 +186,10 @@ class JobRun:
             job = Job(job_id, "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
         if time.monotonic() - self._parted_at > self.pace.others:
             self._part_with_others(record, hub)
-        self._feed = self._feed or Feed(record, hub, self.pace.longest_wait)
+        self._log = self._log or JobLog(record, hub, self.pace.longest_wait)
         if job.stage != "SCHEDULING":
             has_run = job.stage == "COMPLETED" or job.seconds > 0 or record.started_at is not None
-            self._feed.follow(job.is_over, has_run)
+            self._log.follow(job.is_over, has_run)
         if job.is_over:
             self._see_end(record, job)
         elif record.status == "stopping":
@@ -168,9 +204,14 @@ class JobRun:
             self._keep(record, job)
 
     def _keep(self, record: RunRecord, job: Job) -> None:
-        """What is known of a run that goes on; one that has used up its budget is stopped."""
+        """Brings the records of a run that goes on; stops one that has used up its budget."""
         hours = record.hours_before + job.seconds / 3600
-        facts: dict[str, Any] = {"hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts: dict[str, Any] = {"hours": max(record.hours, hours)}
+        if time.monotonic() - self._records_at > self.pace.records:
+            self._records_at = time.monotonic()
+            if (copied_at := update_records(record, self.settings.state)) is not None:
+                facts["job"] = record.job | {"copied_at": copied_at}
+        facts |= run_ends.progress(record)
         facts |= self._price(record, job)
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
@@ -196,24 +237,30 @@ class JobRun:
             self._cancelled_at = now
 
     def _see_end(self, record: RunRecord, job: Job) -> None:
-        """The rest of its log, its files, then how it ended."""
+        """Takes the rest of its log, then its files, then judges how it ended."""
         now = time.monotonic()
         self._over_since = self._over_since if self._over_since is not None else now
-        assert self._feed is not None
-        if not self._feed.is_done and now - self._over_since < self.pace.log:
+        assert self._log is not None
+        if not self._log.is_whole and now - self._over_since < self.pace.log:
             self._not_before = now + min(0.2, self.pace.look)
             return
-        self._feed.stop()
         trouble = bring_home(record, self.settings.state)
-        if trouble.startswith(BEHIND) and now - self._over_since < self.pace.log:
-            return
+        has_begun, is_lost = self._log.has_begun or not self._log.is_whole, self._log.is_lost
+        if trouble.startswith(BEHIND):
+            if has_begun and not is_lost and now - self._over_since < self.pace.bucket:
+                self._not_before = now + min(1.0, self.pace.look)
+                return
+            if job.stage != "COMPLETED" or is_lost:  # it was killed: there is no newer copy
+                (record.folder / IN_BUCKET).unlink(missing_ok=True)
+                trouble = ""
+        self._log.stop()
         hours = max(record.hours, record.hours_before + max(job.seconds, run_ends.seconds_run(record)) / 3600)
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:
             return  # another process was quicker
-        end, why = judge_job(record, job, self._feed.has_begun or not self._feed.is_done, self.settings)
-        take_queue(record, wanted=end is not None)
+        end, why = judge_job(record, job, has_begun, is_lost, self.settings)
         if end is not None:
+            take_queue(record, self.settings.state)
             reason = "; ".join(part for part in (end.reason, trouble) if part)
             self._end(record, run_ends.End(end.status, reason), hours=hours)
         else:
@@ -221,7 +268,7 @@ class JobRun:
 
     def _after_death(self, record: RunRecord, why: str, hours: float) -> None:
         """A next Job goes on from what is in the bucket, unless this leads nowhere."""
-        step = mirrored_step(record)
+        step = step_in_bucket(record, self.settings.state)
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
         budget = record.budget_hours
@@ -243,8 +290,9 @@ class JobRun:
         if not isinstance(trouble, HubUnreachable) and "id" not in record.job and record.status == "starting":
             self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
             return
-        self._wait = min(self.pace.longest_wait, max(self.pace.look, 2 * self._wait))
-        self._not_before = time.monotonic() + max(self._wait, trouble.retry_after)
+        self._num_failures += 1
+        wait = backoff_seconds(self._num_failures, self.pace.look, self.pace.longest_wait)
+        self._not_before = time.monotonic() + max(wait, trouble.retry_after)
         then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
         self._say(record, f"{AWAY}{trouble}; {then}")
 

@@ -1,48 +1,56 @@
-"""Runs as Hugging Face Jobs, behind the launcher's door: `LocalLauncher`, whose starts are Jobs where that is chosen.
+"""The launcher of runs: `LocalLauncher`, whose starts are Jobs where `space.yaml` says so.
 
-    launcher = launcher_for(settings, store)        # by training.trainer in space.yaml: the one place that chooses
-    launcher.check(config)                          # before a run is asked for: what a Job could not read
+    launcher = launcher_for(settings, store)        # by training.trainer in space.yaml: the one choice between the two
+    launcher.check(config)                          # before a run is asked for: raises for what a Job could not read
 
 A start is named in the records first, then the Job is made with that name as a label, then its id is noted. Whatever
 ends between these, or an answer that is lost, the next look finds the Job by its labels and starts no second one. All
-that is asked of the Hub is asked in `reconcile`; where the Hub does not answer, that is said and asked again later,
-and the Job goes on. What it writes comes home through its log (`training.launch.jobs.log_follower`) and the bucket.
+calls of the Hub are made in `reconcile`; where the Hub does not answer, the run's reason says so and it is asked again
+later, and the Job goes on. Its records come home through the bucket, its log from the Hub (`training.launch.jobs.log`).
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
+import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
+from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
+from inference.common.files import write_whole
 from inference.common.hub_errors import HubError
 from inference.common.settings import Settings
 from training.config.run_config import RunConfig
-from training.launch.jobs.api import JobsHub
-from training.launch.jobs.job import JobRun
-from training.launch.jobs.pace import Pace
+from training.launch.jobs.api import Job, JobsHub
+from training.launch.jobs.job import JobRun, Pace
 from training.launch.jobs.result import bring_home
-from training.launch.jobs.spec import check_config, place_of
+from training.launch.jobs.spec import JobTarget, check_config, target_of
+from training.launch.jobs.worker import ORDER
 from training.launch.local import LocalLauncher
-from training.runs.record import RunRecord, is_away
+from training.runs.processes import own_identity
+from training.runs.record import RunRecord, is_away, leave_to_bucket
+from training.runs.recovery import REQUEST, make_folder, record_of
 from training.runs.store import RunStore
 
 JOB = "job"
 """`RunRecord.launcher` of a run whose newest start is a Job."""
-
-
 _LATE_SECONDS = 900.0
 """So long after a run has ended a Job of it may still come."""
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
+_LAUNCH = re.compile(r"[0-9a-f]{16}")
 log = logging.getLogger(__name__)
 
 
 class Launcher(Protocol):
-    """The door: what the page, the command line and the watcher ask of it."""
+    """The launcher as the page, the command line and the watcher see it."""
 
     store: RunStore
 
@@ -74,13 +82,13 @@ class JobLauncher(LocalLauncher):
         self._due: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._has_searched = False
-        self._next_search, self._search_wait = 0.0, 0.0
+        self._next_search, self._num_failures = 0.0, 0
         self._next_fetch = 0.0
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that could not be a Job."""
         if self.starts_jobs:
-            check_config(config, place_of(self.settings, os.environ))
+            check_config(config, target_of(self.settings, os.environ))
 
     def reconcile(self) -> None:
         """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
@@ -105,7 +113,7 @@ class JobLauncher(LocalLauncher):
     def _end_late_jobs(self, record: RunRecord) -> None:
         """A request that was taken for lost may make its Job after the run has ended: nobody looks after that one."""
         try:
-            hub = self._hub(str(record.job.get("namespace") or place_of(self.settings, os.environ).namespace))
+            hub = self._hub(str(record.job.get("namespace") or target_of(self.settings, os.environ).namespace))
             for job in hub.find(run=record.id):
                 if not job.is_over and not self.store.get(record.id).is_active:
                     log.warning("the Job %s of run %s came late and is ended", job.id, record.id)
@@ -162,14 +170,13 @@ class JobLauncher(LocalLauncher):
 
     def _search(self) -> None:
         """Jobs that go on, of runs that are not here: the home was lost."""
-        from training.launch.jobs.recovery import adopt_jobs
-
         try:
-            place = place_of(self.settings, os.environ)
-            adopt_jobs(self.store, self._hub(place.namespace), place)
+            target = target_of(self.settings, os.environ)
+            adopt_jobs(self.store, self._hub(target.namespace), target)
         except HubError as trouble:  # asked again later, and later each time
-            self._search_wait = min(self._pace.longest_wait, max(self._pace.look, 2 * self._search_wait))
-            self._next_search = time.monotonic() + max(self._search_wait, trouble.retry_after)
+            self._num_failures += 1
+            wait = backoff_seconds(self._num_failures, self._pace.look, self._pace.longest_wait)
+            self._next_search = time.monotonic() + max(wait, trouble.retry_after)
             log.warning("runs whose Jobs go on cannot be looked for: %s", trouble)
             return
         except UserError:
@@ -196,3 +203,63 @@ def launcher_for(
         in_background=in_background,
         pace=pace,
     )
+
+
+def adopt_jobs(store: RunStore, hub: JobsHub, target: JobTarget) -> list[str]:
+    """Makes records of the runs whose Jobs are not over and that are not here, because the home was lost; their ids.
+
+    A Job has the run, the start, the Space and the home as labels, and in its environment the record as it was when it
+    started. A home that still has the run's folder needs none of this: `training.runs.recovery` reads the record there.
+
+    Raises `HubError`, and `UserError` where the home cannot be written.
+    """
+    known = {record.id for record in store.list()} if store.exists() else set()
+    adopted = []
+    for job in hub.find(space=target.space.replace("/", "--"), home=target.home):
+        run_id = job.labels.get("run", "")
+        if job.is_over or run_id in known or not _RUN_ID.fullmatch(run_id) or (store.folder / run_id).exists():
+            continue
+        if _adopt_job(store, job, hub, run_id):
+            known.add(run_id)
+            adopted.append(run_id)
+    return adopted
+
+
+def _adopt_job(store: RunStore, job: Job, hub: JobsHub, run_id: str) -> bool:
+    """Makes the record of one run; false for a Job that does not hold one."""
+    try:
+        values: dict[str, Any] = json.loads(job.env[ORDER])["record"]
+        config = RunConfig.model_validate(_of_here(values["config"]))
+        assert _LAUNCH.fullmatch(job.labels["launch"])
+    except (KeyError, ValueError, TypeError, AssertionError) as error:
+        log.warning("the Job %s of run %s cannot be understood (%s)", job.id, run_id, type(error).__name__)
+        return False
+    bare = RunRecord(run_id, store.folder / run_id, config.model_dump_json())
+    make_folder(bare, config)
+    leave_to_bucket(bare)
+    write_whole(bare.folder / REQUEST, json.dumps(values | {"config": config.model_dump(mode="json")}))
+    read = record_of(bare.folder) or bare  # field by field, as of a folder that was edited by hand
+    about = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url, "created": job.created}
+    record = replace(
+        read,
+        status="starting",
+        reason="its Job was found on the Hub after the records were lost",
+        launcher="job",
+        launch=job.labels["launch"],
+        job=about | {"revision": job.labels.get("revision", "")},
+        starter=asdict(own_identity()),
+        number=0,
+        pid=None,
+    )
+    try:
+        return store.add(record)
+    except sqlite3.IntegrityError:  # another run is active here: this one is looked after when that has ended
+        return store.add(replace(record, status="interrupted", reason=f"its Job {job.id} goes on; resume it then"))
+
+
+def _of_here(config: Any) -> dict[str, Any]:
+    """The configuration without the files that came along in the bucket: they are needed at the start only."""
+    values = dict(config)
+    for name in ("start_adapter", "curriculum"):
+        values[name] = None if str(values.get(name) or "").startswith("state:") else values.get(name)
+    return values

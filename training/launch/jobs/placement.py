@@ -1,12 +1,13 @@
-"""Where a run would be executed, what that machine costs and whether it has the memory: said before the button.
+"""The sentences before a start: the machine of the run, its price and memory, and whether its files outlive a restart.
 
-place_words(config, settings)       # ['It runs as a Hugging Face Job on a100-large ($2.50 an hour) …']
+placement_words(config, settings)       # ['It runs as a Hugging Face Job on a100-large ($2.50 an hour) …']
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from inference.common.background import CachedAnswers
@@ -18,25 +19,44 @@ from training.launch.jobs.spec import hardware_of_jobs
 from training.launch.memory import GB, Card, MemoryNeed, ModelSizes, card_here, memory_need, share_card, sizes_of
 from training.runs.record import RunRecord
 
+NONE_FREE = "no free machine:"
+"""The beginning of the reason of a run whose Job waits for long."""
+_NUM_SHOWN = 3
 _prices = Prices()
 
 
-def place_words(
+def placement_words(
     config: RunConfig,
     settings: Settings,
     prices: Callable[[], PriceList] = _prices.of_jobs,
     card: Callable[[], Card | None] = card_here,
+    env: Mapping[str, str] = os.environ,
 ) -> list[str]:
-    """Sentences for whoever is about to start the run; none for a process on a machine without a card."""
+    """Sentences for the person who is about to start the run; none for a process on a machine without a GPU."""
     if settings.training.trainer == "job":
-        return _job_words(config, settings.training.job_hardware, prices())
-    here = card()
-    if here is None:
+        return _job_words(config, settings.training.job_hardware, prices()) + _bucket_words(settings, env)
+    gpu = card()
+    words = []
+    if gpu is not None:
+        try:
+            words = [share_card(_need(config), gpu).words]
+        except UserError as error:
+            words = [f"Whether it fits beside the model that answers is not known: {error}."]
+    return words + _bucket_words(settings, env)
+
+
+def _bucket_words(settings: Settings, env: Mapping[str, str]) -> list[str]:
+    """A warning where nothing outlives the disk, or a Job's records do not come home."""
+    if settings.state is not None:
         return []
-    try:
-        return [share_card(_need(config), here).words]
-    except UserError as error:
-        return [f"Whether it fits beside the model that answers is not known: {error}."]
+    if settings.training.trainer == "job":
+        return ["The bucket is not mounted here, so its figures and its adapter do not come here: set LOOKTHINK_STATE."]
+    if not env.get("SPACE_ID", "").strip():
+        return []
+    return [
+        "This Space has no bucket, so its runs end with its disk: when it restarts, this run and its adapter are gone. "
+        "Mount a bucket (see the setup above)."
+    ]
 
 
 def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
@@ -53,13 +73,13 @@ def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
         return words
     words.append(f"By its sizes it needs about {need:.0f} GB of a card's {has:.0f}.")
     if need > has:
-        fitting = [found.words for found in prices.that_fit(need)][:3]
+        fitting = [machine.words for machine in prices.that_fit(need)][:_NUM_SHOWN]
         words.append(f"That is not enough; it would fit on {', '.join(fitting) or 'no machine that the Hub offers'}.")
     return words
 
 
 def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices.of_jobs) -> float | None:
-    """What an hour of a Job costs, by the Hub; `None` for a process here, whose price nobody tells."""
+    """The price of an hour of a Job, by the Hub; `None` for a process here, whose price is not known."""
     if settings.training.trainer != "job":
         return None
     machine = prices().get(settings.training.job_hardware)
@@ -67,27 +87,44 @@ def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices
 
 
 def hardware_of(settings: Settings, records: Sequence[RunRecord]) -> str | None:
-    """On what a step's time must have been measured to count; `None` for this machine."""
+    """The hardware of which measured step times count; `None` for this machine."""
     if settings.training.trainer != "job":
         return None
     return hardware_of_jobs(records, settings.training.job_hardware)
 
 
 def need_gb(config: RunConfig) -> float | None:
-    """What a run needs of a card, in GB; `None` where its base's sizes are not known."""
+    """The memory that a run needs, in GB; `None` where its base's sizes are not known."""
     try:
         return _need(config).total / GB
     except UserError:
         return None
 
 
+def queue_words(prices: PriceList, flavor: str, waited_seconds: float, need_gb: float | None) -> str:
+    """How long a Job has waited for a machine, and the cheapest others with the memory that the run needs.
+
+    Where the need is not known, those with as much memory as the chosen one has.
+    """
+    waited = f"{NONE_FREE} no {flavor} for {waited_seconds / 60:.0f} min; the Job waits in the Hub's queue"
+    own = prices.get(flavor)
+    least = need_gb if need_gb is not None else own.gpu_gb / max(1, own.num_gpus) if own else 0.0
+    others = [machine.words for machine in prices.that_fit(least) if machine.name != flavor][:_NUM_SHOWN]
+    if not others:
+        return f"{waited}, which costs nothing"
+    return (
+        f"{waited}, which costs nothing. The run would fit on {'; '.join(others)}. To change: cancel it, set "
+        "training.job_hardware in space.yaml, and resume it"
+    )
+
+
 def _need(config: RunConfig) -> MemoryNeed:
     if Path(base_source(config.base)).is_dir():
         return memory_need(config, sizes_of(config.base, config.base_revision))
-    found = _of_the_hub.get((config.base, config.base_revision))
-    if isinstance(found, ModelSizes):
-        return memory_need(config, found)
-    raise found or UserError(f"the sizes of {config.base} are not known, for the Hub has not answered yet")
+    sizes = _of_the_hub.get((config.base, config.base_revision))
+    if isinstance(sizes, ModelSizes):
+        return memory_need(config, sizes)
+    raise sizes or UserError(f"the sizes of {config.base} are not known, for the Hub has not answered yet")
 
 
 def _ask_the_hub(base: tuple[str, str | None]) -> ModelSizes | UserError:
@@ -98,5 +135,5 @@ def _ask_the_hub(base: tuple[str, str | None]) -> ModelSizes | UserError:
 
 
 _of_the_hub: CachedAnswers[tuple[str, str | None], ModelSizes | UserError] = CachedAnswers(
-    _ask_the_hub, lambda found: math.inf if isinstance(found, ModelSizes) else RETRY_SECONDS
+    _ask_the_hub, lambda sizes: math.inf if isinstance(sizes, ModelSizes) else RETRY_SECONDS
 )

@@ -1,7 +1,8 @@
-"""What a Job is asked for: the Space's own code at its commit, the run, a timeout above the estimate, and the bucket.
+"""The request for a Job: the Space's own code at its commit, the run, a timeout above the estimate, and the bucket.
 
-    place = place_of(settings, os.environ)                   # raises `UserError` for what is missing
-    spec = job_spec(record, place, revision, seconds)
+    target = target_of(settings, os.environ)                 # raises `UserError` for what is missing
+    served = copy_inputs(record, target, settings)           # the files of this machine that it reads, into the bucket
+    spec = job_spec(record, target, revision, seconds, served=served)
 
 The code is the Space's repository, mounted at the commit that the Space runs; `uv` installs its requirements. The run
 goes along in the environment, the token as a secret, and nothing of this machine's paths.
@@ -12,19 +13,23 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.adapters.served import serving
 from inference.common.environment import MARK
 from inference.common.errors import UserError
 from inference.common.settings import STARTER_NAME, Settings
 from training.config.run_config import RunConfig
+from training.hub.backup.mirror import mirror_run
 from training.launch.jobs.api import APP, JobSpec, Volume
 from training.launch.jobs.worker import MIRROR_SECONDS, ORDER, Order
 from training.launch.spawn import secrets_for
 from training.runs.estimate import estimate_run, read_measured_run
+from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord
 
 CODE, STATE = "/code", "/state"
@@ -42,8 +47,8 @@ ON_SPACE = "space"
 
 
 @dataclass(frozen=True)
-class JobPlace:
-    """Where Jobs of this deployment run."""
+class JobTarget:
+    """The code, the bucket and the hardware of this deployment's Jobs."""
 
     space: str
     """`owner/name`, whose code runs; the owner pays."""
@@ -59,9 +64,9 @@ class JobPlace:
         return self.space.split("/")[0]
 
 
-def place_of(settings: Settings, env: Mapping[str, str] = os.environ) -> JobPlace:
-    """Where Jobs run. Raises `UserError` that names all that is missing."""
-    space = next((found for name in _SPACE_VARIABLES if (found := env.get(name, "").strip())), "")
+def target_of(settings: Settings, env: Mapping[str, str] = os.environ) -> JobTarget:
+    """The target of Jobs. Raises `UserError` that names all that is missing."""
+    space = next(filter(None, (env.get(name, "").strip() for name in _SPACE_VARIABLES)), "")
     missing = []
     if "/" not in space:
         missing.append("whose code it is to run: set LOOKTHINK_SPACE to the Space, as owner/name")
@@ -73,11 +78,11 @@ def place_of(settings: Settings, env: Mapping[str, str] = os.environ) -> JobPlac
         raise UserError(f"training.trainer is job, and a Job needs {'; and '.join(missing)}")
     assert settings.training.bucket is not None
     home = ON_SPACE if env.get("SPACE_ID", "").strip() else _name_of(settings.home)
-    return JobPlace(space, settings.training.bucket, settings.training.job_hardware, settings.state, home)
+    return JobTarget(space, settings.training.bucket, settings.training.job_hardware, settings.state, home)
 
 
-def check_config(config: RunConfig, place: JobPlace) -> None:
-    """Raises `UserError` for what a Job cannot read: files of this machine that do not come along in the bucket."""
+def check_config(config: RunConfig, target: JobTarget) -> None:
+    """Raises `UserError` for a path that a Job cannot read: a file that does not come along in the bucket."""
     for name, value in (("base", config.base), ("dataset", config.data.dataset)):
         if value != STARTER_NAME and Path(value).expanduser().exists():
             raise UserError(
@@ -85,7 +90,7 @@ def check_config(config: RunConfig, place: JobPlace) -> None:
                 "and name it as owner/name"
             )
     brought = [name for name in ("start_adapter", "curriculum") if getattr(config, name)]
-    if brought and place.state is None:
+    if brought and target.state is None:
         raise UserError(
             f"{' and '.join(brought)} must come along in the bucket, and it is not mounted here; set LOOKTHINK_STATE "
             "to its mount, or start the run from the Space"
@@ -98,10 +103,10 @@ def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str
     Times measured in earlier Jobs on the same hardware count.
     """
     try:
-        found = estimate_run(record.run_config, records, hardware=hardware_of_jobs(records, flavor)).hours
+        hours = estimate_run(record.run_config, records, hardware=hardware_of_jobs(records, flavor)).hours
     except ValueError:
-        found = None
-    seconds = UNKNOWN_SECONDS if found is None else found * 3600 * _MARGIN + LOADING_SECONDS
+        hours = None
+    seconds = UNKNOWN_SECONDS if hours is None else hours * 3600 * _MARGIN + LOADING_SECONDS
     if record.budget_hours is not None:
         seconds = min(seconds, max(0.0, record.budget_hours - record.hours) * 3600 + LOADING_SECONDS)
     return int(min(MAX_SECONDS, max(MIN_SECONDS, seconds)))
@@ -114,7 +119,7 @@ def reserve_seconds(timeout: float) -> float:
 
 def job_spec(
     record: RunRecord,
-    place: JobPlace,
+    target: JobTarget,
     revision: str,
     seconds: int,
     *,
@@ -129,28 +134,74 @@ def job_spec(
     run = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/{requirements}"]
     variables = {ORDER: order.to_json(), "LOOKTHINK_STATE": STATE, "PYTHONPATH": CODE, MARK: record.launch}
     variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    labels = {"app": APP, "run": record.id, "launch": record.launch, "space": place.space.replace("/", "--")}
-    labels |= {"home": place.home}
+    labels = {"app": APP, "run": record.id, "launch": record.launch, "space": target.space.replace("/", "--")}
+    labels |= {"home": target.home}
     return JobSpec(
         image=IMAGE,
         command=[*run, "python", "-m", "training.launch.jobs.worker"],
         env=variables,
         secrets=secrets_for(record, _with_token(env)),
-        flavor=place.flavor,
+        flavor=target.flavor,
         timeout_seconds=seconds,
         labels=labels | {"revision": revision},
-        volumes=(Volume("space", place.space, CODE, revision), Volume("bucket", place.bucket, STATE)),
+        volumes=(Volume("space", target.space, CODE, revision), Volume("bucket", target.bucket, STATE)),
         name=f"lookthink-{record.id}",
     )
 
 
 def in_bucket(run_id: str, name: str) -> str:
-    """Where a file that a run reads lies in the bucket."""
+    """The path in the bucket of a file that a run reads."""
     return f"inputs/{run_id}/{name}"
 
 
+def copy_inputs(record: RunRecord, target: JobTarget, settings: Settings) -> str | None:
+    """Copies to the bucket the files that the run reads, and its folder where its last start was a process here.
+
+    Returns the path of the served adapter in the bucket; `None` where the base alone is served, or the bucket is not
+    mounted here. Raises `UserError` for what is missing.
+    """
+    state, newest = target.state, RunFolder(record.folder).newest_checkpoint()
+    goes_on_from_here = newest is not None and record.job.get("was") == "local"
+    if state is None:
+        if newest is not None and goes_on_from_here:
+            raise UserError(
+                f"run {record.id} is at step {step_of(newest)} on this machine, and the bucket is not mounted here; "
+                "set LOOKTHINK_STATE to its mount, so that a Job can go on from there"
+            )
+        return None
+    if not state.is_dir():  # a mount that is missing must not become a folder of this machine
+        raise UserError(f"LOOKTHINK_STATE is {state}, which is not there; mount the bucket there, then resume it")
+    try:
+        if goes_on_from_here:
+            mirror_run(record.folder, state)
+        for name in ("start_adapter", "curriculum"):
+            if source := getattr(record.run_config, name):
+                _copy(Path(source), state / in_bucket(record.id, name))
+        served = serving(settings)
+        if served.path is None:
+            return None
+        served_in_bucket = in_bucket(record.id, f"served/{served.name}")
+        _copy(served.path, state / served_in_bucket)
+        return served_in_bucket
+    except OSError as error:
+        words = f"{state} cannot be written ({error.strerror}); see to the bucket's mount, then resume it"
+        raise UserError(words) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file, or a folder of files. Raises `OSError`."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for path in source.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, target / path.name)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
 def _for_the_job(record: RunRecord) -> dict[str, Any]:
-    """The record without what is of this machine."""
+    """The record without the values of this machine."""
     values = record.to_json() | {"starter": {}, "job": {}, "pid": None, "pid_created": None, "boot_id": None}
     config = values["config"]
     for name in ("start_adapter", "curriculum"):
@@ -171,13 +222,13 @@ def hardware_of_jobs(records: Sequence[RunRecord], flavor: str) -> str:
 
 
 def _name_of(home: Path) -> str:
-    """Of a home folder that is not a Space's: a machine's own, that tells nobody its name or paths."""
+    """The name of a home folder that is not a Space's; it does not give away the machine's name or paths."""
     return hashlib.sha256(f"{platform.node()}:{home.resolve()}".encode()).hexdigest()[:16]
 
 
 def _token(env: Mapping[str, str]) -> str | None:
-    if found := env.get("HF_TOKEN", "").strip():
-        return found
+    if token := env.get("HF_TOKEN", "").strip():
+        return token
     from huggingface_hub import get_token
 
     return get_token()

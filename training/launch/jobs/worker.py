@@ -1,22 +1,23 @@
-"""What runs inside a Hugging Face Job: the ordinary trainer, with its folder copied to the bucket and told in the log.
+"""The program inside a Hugging Face Job: the ordinary trainer, with its folder copied to the bucket.
 
     python -m training.launch.jobs.worker
 
-`LOOKTHINK_JOB` holds what is to be done, as `training.launch.jobs.spec` writes it, and `LOOKTHINK_STATE` names the folder
-where the bucket is mounted. The run's folder is on the Job's own disk, which is lost at the end; a run that was begun
-before goes on from its copy. SIGTERM, by which a Job is cancelled or ends at its timeout, and the hour before which
-the timeout comes, stop the trainer as everywhere: with a checkpoint, which is copied too.
+`LOOKTHINK_JOB` holds the order, as `training.launch.jobs.spec` writes it, and `LOOKTHINK_STATE` names the folder where
+the bucket is mounted. The run's folder is on the Job's own disk, which is lost at the end; a run that was begun before
+goes on from its copy. SIGTERM, by which a Job is cancelled or ends at its timeout, stops the trainer as everywhere,
+with a checkpoint, which is copied too; the worker sends it some time before the timeout. The Job's log is what the
+trainer prints.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,29 +28,33 @@ from typing import Any
 from inference.common.errors import UserError
 from inference.common.files import write_whole
 from training.config.run_config import RunConfig
-from training.hub.backup.mirror import Mirroring, run_state
+from training.hub.backup.mirror import RunBackup
 from training.hub.backup.restore import has_copy, restore_run
-from training.hub.backup.snapshots import StateTree
 from training.hub.publish.queue import PublishQueue
 from training.hub.publish.retry import PublishKeeper
-from training.launch.jobs.log_stream import MIRRORED, Teller
+from training.launch.jobs.log import BEGINS, NOT_COPIED, mark_line
 from training.launch.spawn import spawn
 from training.runs.folder import RunFolder, step_of
+from training.runs.outcome import OUTPUT
 from training.runs.record import RunRecord
 from training.runs.recovery import REQUEST
 from training.runs.store import RunStore
 
 ORDER = "LOOKTHINK_JOB"
-TELL_SECONDS = 1.0
-MIRROR_SECONDS = 60.0
+PRINT_SECONDS = 1.0
+MIRROR_SECONDS = 25.0
+"""Between two copies of the folder: with `Pace.records` figures at home are at most a minute old."""
 COPY_SECONDS = 120.0
 PUBLISH_SECONDS = 300.0
 """After the trainer's end, for what is not published yet."""
+_READ_BYTES = 1 << 20
+_MAX_LINE_CHARS = 1_300
+"""The logs of containers keep lines of 16 KB whole."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a Job is to do."""
+    """The task of a Job."""
 
     record: dict[str, Any]
     """The run's record as JSON, with its configuration; `start_adapter` and `curriculum` may be below the bucket."""
@@ -63,7 +68,7 @@ class Order:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Order:
-        """Raises `UserError` for what is none."""
+        """Raises `UserError` for an environment without a valid order."""
         try:
             return cls(**json.loads(env[ORDER]))
         except (KeyError, ValueError, TypeError) as error:
@@ -74,7 +79,7 @@ class Order:
 
 
 def main() -> int:
-    """Train; returns the trainer's exit status."""
+    """Trains; returns the trainer's exit status."""
     began = time.monotonic()
     order = Order.from_env(os.environ)
     state = Path(os.environ["LOOKTHINK_STATE"])
@@ -84,37 +89,44 @@ def main() -> int:
     if order.served is not None:
         os.environ |= {"LOOKTHINK_ADAPTER": str(state / order.served)}
     os.environ["LOOKTHINK_BASE"] = record.run_config.base
-    teller = Teller(record.folder, record.launch)
-    copying = _Copying(record.folder, state, order.mirror_seconds)
-    copying.start()
+    output = _Output(record.folder)
+    print(mark_line(record.launch, BEGINS), flush=True)
+    backup = RunBackup(
+        record.folder,
+        state,
+        order.mirror_seconds,
+        on_step=lambda step: print(f"the checkpoint of step {step} is in the bucket", flush=True),
+    )
+    backup.start()
     trainer = spawn(record)
     stop.of = trainer
     while trainer.poll() is None:
         stop.look()
-        time.sleep(TELL_SECONDS)
-        teller.tell()
-    _send_what_is_left(home, record, stop, teller)
-    copying.finish()
-    teller.tell()
+        time.sleep(PRINT_SECONDS)
+        output.print_new()
+    _publish_the_rest(home, record, stop)
+    output.print_new()
+    if not backup.finish():
+        print(f"{backup.trouble}; it cannot go on from here", flush=True)
+        print(mark_line(record.launch, NOT_COPIED), flush=True)
     return trainer.returncode
 
 
-def _send_what_is_left(home: Path, record: RunRecord, stop: _Stop, teller: Teller) -> None:
-    """Publish what is queued while there is time; the app goes on with the rest, which is in the bucket."""
+def _publish_the_rest(home: Path, record: RunRecord, stop: _Stop) -> None:
+    """Publishes what is queued while there is time; the app goes on with the rest, which is in the bucket."""
     keeper, queue = PublishKeeper(home / "runs"), PublishQueue(record.folder)
     end = time.monotonic() + PUBLISH_SECONDS
     while queue.waiting() and time.monotonic() < end and not stop.is_asked:
         keeper.look()
-        time.sleep(TELL_SECONDS)
-        teller.tell()
+        time.sleep(PRINT_SECONDS)
 
 
 def begin(order: Order, state: Path, home: Path) -> RunRecord:
-    """The run's folder on this disk, as it was copied or new, and its record, ready to be started."""
+    """Makes the run's folder on this disk, from its copy or new; returns its record, ready to be started."""
     run_id = str(order.record["id"])
     folder = home / "runs" / run_id
     folder.parent.mkdir(parents=True)
-    _restored(run_id, state, home, int(order.record.get("checkpoint_step") or 0))
+    _restore(run_id, state, home, int(order.record.get("checkpoint_step") or 0))
     config = RunConfig.model_validate(_with_paths(order.record["config"], state))
     if (folder / "config.json").is_file():
         run = RunFolder(folder)
@@ -129,8 +141,8 @@ def begin(order: Order, state: Path, home: Path) -> RunRecord:
     return replace(store.get(run_id), folder=run.path)
 
 
-def _restored(run_id: str, state: Path, home: Path, step: int) -> None:
-    """Bring the run's folder here as it was copied. A bucket that lags behind its step is waited for."""
+def _restore(run_id: str, state: Path, home: Path, step: int) -> None:
+    """Brings the run's folder here from its copy; waits for a bucket that lags behind the run's step."""
     end = time.monotonic() + COPY_SECONDS
     while True:
         if has_copy(run_id, state):
@@ -147,14 +159,14 @@ def _restored(run_id: str, state: Path, home: Path, step: int) -> None:
 
 
 def _pinned(asked: RunConfig, stored: RunConfig) -> RunConfig:
-    """The configuration as it stands in the copy, where the commits are pinned, with what may change of it."""
+    """The configuration of the copy, where the commits are pinned, with the settings that may change of a run."""
     from training.config.run_config import CHANGEABLE
 
     return stored.model_copy(update={name: getattr(asked, name) for name in CHANGEABLE if hasattr(asked, name)})
 
 
 def _with_paths(config: dict[str, Any], state: Path) -> dict[str, Any]:
-    """Files that came along in the bucket."""
+    """The configuration with the paths of the files that came along in the bucket."""
     moved = {
         name: str(state / config[name].removeprefix("state:"))
         for name in ("start_adapter", "curriculum")
@@ -163,40 +175,23 @@ def _with_paths(config: dict[str, Any], state: Path) -> dict[str, Any]:
     return config | moved
 
 
-class _Copying:
-    """Copies the run's folder in the background, and notes which checkpoint a next Job would find."""
+class _Output:
+    """Prints what the trainer prints into `output.log`, by whole lines, into the log of the Job."""
 
-    def __init__(self, folder: Path, state: Path, every_seconds: float) -> None:
-        self.folder, self.every_seconds = folder, every_seconds
-        self._mirroring = Mirroring(folder, state, every_seconds)
-        self._copy = StateTree(run_state(state, folder.name))
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, name="copying", daemon=True)
+    def __init__(self, folder: Path) -> None:
+        self._path, self._num_bytes = folder / OUTPUT, 0
+        with contextlib.suppress(OSError):
+            self._num_bytes = self._path.stat().st_size  # of earlier starts
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def finish(self) -> None:
-        """A last time, when nothing is written any more; tried again where the bucket refuses."""
-        self._over.set()
-        self._thread.join()
-        for wait in (1.0, 5.0, 20.0, 0.0):
-            if self._step():
-                return
-            time.sleep(wait)
-
-    def _go_on(self) -> None:
-        while not self._over.wait(self.every_seconds):
-            self._step()
-
-    def _step(self) -> bool:
-        newest = RunFolder(self.folder).newest_checkpoint()  # of before: what is copied is at least as new
-        is_done = self._mirroring.step()
-        if is_done:
-            manifest = self._copy.newest_path()
-            about = {"step": step_of(newest) if newest else 0, "manifest": manifest.name if manifest else None}
-            write_whole(self.folder / MIRRORED, json.dumps(about))
-        return is_done
+    def print_new(self) -> None:
+        """Of a bar that was drawn over itself the last state alone."""
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
+            file.seek(self._num_bytes)
+            text, end, _ = file.read(_READ_BYTES).rpartition(b"\n")
+            self._num_bytes += len(text) + len(end)
+            for line in text.decode(errors="replace").split("\n") if end else ():
+                print(line.rstrip("\r").rpartition("\r")[2][:_MAX_LINE_CHARS])
+            sys.stdout.flush()
 
 
 class _Stop:
@@ -214,7 +209,7 @@ class _Stop:
         return self._asked or time.monotonic() > self._at
 
     def look(self) -> None:
-        """To be called often: a signal may come before there is a trainer."""
+        """Passes it on; called often, for a signal may come before there is a trainer."""
         if self.is_asked and not self._sent and self.of is not None:
             self._sent = True
             os.killpg(self.of.pid, signal.SIGTERM)

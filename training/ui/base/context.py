@@ -23,7 +23,7 @@ import gradio as gr
 from gradio.components import Component
 
 from inference.common.settings import Settings
-from training.hub.backup.keeper import StateKeeper
+from training.hub.backup.backup import Backup
 from training.hub.publish.queue import waiting_runs
 from training.launch.jobs.launcher import Launcher
 from training.launch.watcher import Watcher
@@ -58,7 +58,7 @@ class Context:
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
-    backup: StateKeeper
+    backup: Backup
     """Copies the runs to where they outlive this machine."""
     setup_html: Callable[[], str] = str
     """Returns what is not set up yet, for the owner."""

@@ -15,7 +15,7 @@ from inference.common.html import escape
 from inference.common.settings import Settings
 from training.admin.access import Caller
 from training.config.run_config import PROFILES, RunConfig, load_config
-from training.launch.jobs.placement import hardware_of, place_words, price_per_hour
+from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
 from training.runs.estimate import Estimate, estimate_run
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
@@ -149,7 +149,7 @@ class StartForm:
             config = self._config(profile, origin, *values)
             per_hour, _, _ = self._budget(price, hours, dollars)
             self._context.launcher.check(config)
-            place = place_words(config, settings)
+            place = placement_words(config, settings)
             records = self._context.store.list()
             return estimate_html(estimate_run(config, records, per_hour, hardware_of(settings, records)), place)
         except UserError as error:

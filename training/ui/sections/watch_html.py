@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from inference.common.html import escape
@@ -129,6 +130,9 @@ def _facts(record: RunRecord, now: Snapshot) -> str:
     if now.status in ("starting", "running", "stopping"):
         left = now.seconds_left
         facts.append(("Time left", "not known yet" if left is None else f"about {duration(left)}"))
+        copied_at = record.job.get("copied_at")
+        if isinstance(copied_at, int | float):
+            facts.append(("Figures from", f"{duration(max(0.0, time.time() - copied_at))} ago"))
     spent, limit = (None if hours is None else duration(3600 * hours) for hours in (now.hours, record.max_hours))
     facts.append(("Time spent", _of(spent, limit)))
     if record.dollars_per_hour is None:

@@ -8,19 +8,23 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
-from training.hub.backup import copying as state_copy
-from training.hub.backup import snapshots as state_tree
-from training.hub.backup.copying import Copy
-from training.hub.backup.mirror import Mirroring, RunMirror, ServingMirror, forget_run, mirror_run, run_state
+from training.hub.backup import copies
+from training.hub.backup.copies import NUM_MANIFESTS, Manifest
+from training.hub.backup.mirror import (
+    RunBackup,
+    RunMirror,
+    ServingMirror,
+    copied_step,
+    forget_run,
+    mirror_run,
+    run_copy,
+)
 from training.hub.backup.restore import restore_home, restore_run
-from training.hub.backup.snapshots import KEPT, Manifest, StateTree
 from training.runs.folder import RunFolder
 
 RUN = "20261122-143000-a1b2"
@@ -66,7 +70,7 @@ def test_a_run_comes_back_as_it_was(run: RunFolder, state: Path, tmp_path: Path)
         (run.path / name).write_text("not to be copied")
     (run.path / "link.json").symlink_to("/etc/hostname")
     os.mkfifo(run.path / "pipe")
-    assert mirror_run(run.path, state).changed == 6
+    assert mirror_run(run.path, state).num_changed == 6
     found = content(back(state, tmp_path))
     expected = {name: data for name, data in content(run.path).items() if "checkpoint-1" not in name}
     for name in ("lock", "config.json.part", ".hidden", "link.json"):
@@ -78,36 +82,31 @@ def test_a_run_comes_back_as_it_was(run: RunFolder, state: Path, tmp_path: Path)
 def test_only_what_has_changed_is_copied(run: RunFolder, state: Path, tmp_path: Path) -> None:
     checkpoint(run, 1, size=100_000)
     mirror = RunMirror(run.path, state)
-    assert mirror.step().copied_bytes > 100_000
+    assert mirror.step().num_bytes > 100_000
     assert mirror.step() == RunMirror(run.path, state).step() == mirror_run(run.path, state)
-    assert mirror.step().changed == 0 and len(StateTree(run_state(state, RUN)).manifests()) == 1
+    assert mirror.step().num_changed == 0 and len(run_copy(state, RUN).manifests()) == 1
     append_line(run.metrics, {"step": 2})
     for again in (mirror, RunMirror(run.path, state)):
         append_line(run.metrics, {"step": 2})
         done = again.step()
-        assert done.changed == 1 and 0 < done.copied_bytes < 50, "the tail alone"
+        assert done.num_changed == 1 and done.num_bytes == run.metrics.stat().st_size < 200
     assert content(back(state, tmp_path))["metrics.jsonl"] == run.metrics.read_bytes()
 
 
-@given(st.lists(st.integers(1, 3000), min_size=1, max_size=40))
-@settings(max_examples=25)
-def test_records_that_grow_stay_in_few_pieces_and_cost_little(tmp_path_factory, sizes: list[int]) -> None:
-    source, state = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("state")
-    copy, copied = Copy(source, StateTree(state)), 0
-    for number, size in enumerate(sizes):
-        with (source / "output.log").open("ab") as file:
-            file.write(random.Random(number).randbytes(size))
-        with copy.passing():
-            copy.take(["output.log"])
-        copied += copy.done.copied_bytes
-    total = sum(sizes)
-    kept = StateTree(state).manifests()[0].files["output.log"]
-    assert kept.size == total and len(kept.parts) <= total.bit_length()
-    assert copied <= total * (total.bit_length() + 1)
-    pieces = b"".join(piece for part in kept.parts for piece in StateTree(state).read(part))
-    assert pieces == (source / "output.log").read_bytes()
-    named = set().union(*(m.digests for m in StateTree(state).manifests()))
-    assert StateTree(state).sizes().keys() == named, "what no manifest needs is gone"
+def test_files_that_no_manifest_needs_are_deleted(run: RunFolder, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror, copy = RunMirror(run.path, state), run_copy(state, RUN)
+    (copy.path / "00000001-000000").mkdir(parents=True)
+    (copy.path / "00000001-000000" / "metrics.jsonl").write_text("of a pass that was killed")
+    for step in range(2, 9):
+        append_line(run.metrics, {"step": step})
+        mirror.step()
+    needed = set().union(*(manifest.paths for manifest in copy.manifests()))
+    stored = {path for path in copy.sizes() if not path.startswith("manifest-")}
+    assert stored - needed == {"00000001-000000/metrics.jsonl"}, "it may be of a pass under way"
+    monkeypatch.setattr(copies, "LEFT_OVER_SECONDS", -1.0)
+    RunMirror(run.path, state).step()
+    assert {path for path in copy.sizes() if not path.startswith("manifest-")} == needed
+    assert len(list(copy.path.iterdir())) == len({path.partition("/")[0] for path in needed}) + NUM_MANIFESTS
 
 
 def test_a_line_half_written_waits_for_its_end(run: RunFolder, state: Path, tmp_path: Path) -> None:
@@ -141,14 +140,14 @@ def test_a_checkpoint_that_goes_while_it_is_copied(
 ) -> None:
     """The trainer deletes the old one as soon as it has a new one: what is copied is one of them, whole."""
     first = checkpoint(run, 1)
-    opened = state_copy.open_plain
+    opened = copies.open_plain
 
     def deleting(path: Path):
         if path.name == "trainer_state.json" and first.exists():
             run.mark_whole(checkpoint(run, 2, whole=False), keep=1)
         return opened(path)
 
-    monkeypatch.setattr(state_copy, "open_plain", deleting)
+    monkeypatch.setattr(copies, "open_plain", deleting)
     mirror_run(run.path, state)
     found = RunFolder(back(state, tmp_path)).newest_checkpoint()
     assert not first.exists() and found is not None and found.name == "checkpoint-2"
@@ -179,7 +178,7 @@ def test_killed_at_any_write_the_copy_before_is_restored(
                     file.write(piece[at : at + 500])
                     file.flush()
 
-    monkeypatch.setattr(state_tree, "_write_stream", write)
+    monkeypatch.setattr(copies, "write_stream", write)
     try:
         mirror_run(run.path, state)
     except OSError:
@@ -197,17 +196,17 @@ def test_a_damaged_copy_gives_way_to_the_one_before(run: RunFolder, state: Path,
     for step in range(2, 8):
         write_whole(run.path / "status.json", json.dumps({"status": "running", "step": step}))
         mirror.step()
-    tree = StateTree(run_state(state, RUN))
+    tree = run_copy(state, RUN)
     manifests = tree.manifests()
-    assert len(manifests) == KEPT and manifests[0].number == 6
-    newest = tree.content / manifests[0].files["status.json"].parts[0].digest
+    assert len(manifests) == NUM_MANIFESTS and manifests[0].number == 6
+    newest = tree.path / manifests[0].files["status.json"].parts[0].where
     newest.write_bytes(b"x" * newest.stat().st_size)  # the size is right, the content is not
     assert json.loads(content(back(state, tmp_path))["status.json"])["step"] == 6
     second = tree.newest_path()
     assert second is not None
     second.write_text(second.read_text()[:-20])
     for manifest in tree.manifests():
-        (tree.content / manifest.files["config.json"].parts[0].digest).unlink(missing_ok=True)
+        (tree.path / manifest.files["config.json"].parts[0].where).unlink(missing_ok=True)
     with pytest.raises(UserError, match="incomplete and was left alone"):
         back(state, tmp_path, "third")
     assert not (tmp_path / "third" / "runs" / RUN).exists()
@@ -215,9 +214,10 @@ def test_a_damaged_copy_gives_way_to_the_one_before(run: RunFolder, state: Path,
 
 def test_what_was_lost_of_a_copy_is_copied_again(run: RunFolder, state: Path, tmp_path: Path) -> None:
     mirror_run(run.path, state)
-    tree = StateTree(run_state(state, RUN))
-    for digest in tree.sizes():
-        (tree.content / digest).unlink()
+    tree = run_copy(state, RUN)
+    for path in tree.sizes():
+        if not path.startswith("manifest-"):
+            (tree.path / path).unlink()
     mirror_run(run.path, state)
     assert content(back(state, tmp_path)) == content(run.path)
 
@@ -234,16 +234,22 @@ def test_a_run_that_is_gone_keeps_its_copy(run: RunFolder, state: Path) -> None:
     run.path.rename(run.path.parent / "away")
     with pytest.raises(FileNotFoundError, match="no run here"):
         mirror.step()
-    assert StateTree(run_state(state, RUN)).manifests()[0].files
+    assert run_copy(state, RUN).manifests()[0].files
 
 
-def test_a_missing_mount_is_told_and_made_by_nobody(run: RunFolder, state: Path) -> None:
+def test_a_missing_mount_is_told_and_made_by_nobody(
+    run: RunFolder, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.hub.backup.mirror._FINISH_WAITS", (0.0, 0.0))
     state.rmdir()
-    with Mirroring(run.path, state, every_seconds=600) as mirroring:
-        assert not mirroring.step() and "is the bucket mounted?" in str(mirroring.trouble)
-        assert not state.exists()
-        state.mkdir()
-    assert mirroring.trouble is None and run_state(state, RUN).is_dir(), "the last pass finds it there again"
+    checkpoint(run, 4)
+    steps: list[int] = []
+    backup = RunBackup(run.path, state, every_seconds=600, on_step=steps.append)
+    assert not backup.finish() and "is the bucket mounted?" in str(backup.trouble)
+    assert not state.exists() and steps == []
+    state.mkdir()
+    assert backup.finish() and backup.trouble is None, "the last pass finds it there again"
+    assert steps == [4] and copied_step(state, RUN) == 4
 
 
 def test_deleting_a_copy_leaves_nothing(run: RunFolder, state: Path) -> None:
@@ -261,11 +267,11 @@ def test_what_is_served_is_copied_with_its_versions(home: Path, state: Path) -> 
     (home / "adapters" / ".incoming-1" / "half").write_text("")
     (home / "served.json").write_text("{}")
     (home / "secret").write_text("not to be copied")
-    assert ServingMirror(home, state).step().changed == 2
+    assert ServingMirror(home, state).step().num_changed == 2
     found = restore_home(home.parent / "new", state)
     assert content(home.parent / "new") == {
         "served.json": b"{}",
         "adapters/first-0123abcd/adapter_config.json": b"{}",
         "served.lock": b"",
     }
-    assert (found.versions, found.served) == (("first-0123abcd",), True)
+    assert (found.versions, found.served) == (["first-0123abcd"], True)

@@ -16,9 +16,9 @@ from inference.common.files import append_line
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
 from training.hub.backup import restore
-from training.hub.backup.mirror import ServingMirror, mirror_run, run_state, serving_state
+from training.hub.backup.copies import CopyFolder, Part, digest_of
+from training.hub.backup.mirror import ServingMirror, mirror_run, run_copy, served_copy
 from training.hub.backup.restore import Restored, has_copy, restore_home, restore_run
-from training.hub.backup.snapshots import Part, StateTree, _digest_of
 from training.runs.folder import RunFolder
 from training.runs.upkeep import DELETED, deleted_runs
 
@@ -63,7 +63,7 @@ def test_a_restore_that_is_killed_goes_on(
     (half / "stray.json").write_text("of another copy")
     was = (half / "config.json").stat().st_ino
     monkeypatch.undo()
-    assert restore_home(other, state).runs == (RUN,)
+    assert restore_home(other, state).runs == [RUN]
     again = other / "runs" / RUN
     assert (again / "config.json").stat().st_ino == was, "what had come is not fetched twice"
     assert not (again / "stray.json").exists() and len(RunFolder(again).history()) == 3
@@ -84,7 +84,7 @@ def test_a_checkpoint_that_is_not_whole_is_left_out(run: RunFolder, state: Path,
     marker = run.checkpoints / "checkpoint-2" / "complete.json"
     content = json.loads(marker.read_text())
     marker.write_text(json.dumps(content | {"files": {"optimizer.pt": 9999}}))
-    shutil.rmtree(run_state(state, RUN))
+    shutil.rmtree(run_copy(state, RUN).path)
     mirror_run(run.path, state)
     assert RunFolder(restore_run(RUN, state, tmp_path / "other")).newest_checkpoint() is None
 
@@ -92,11 +92,11 @@ def test_a_checkpoint_that_is_not_whole_is_left_out(run: RunFolder, state: Path,
 def test_one_damaged_run_does_not_keep_the_others(run: RunFolder, state: Path, home: Path, tmp_path: Path) -> None:
     second = RunFolder.create(home / "runs" / "second", RunConfig(**SMALL_RUN))
     mirror_run(second.path, state)
-    tree = StateTree(run_state(state, RUN))
-    piece = tree.content / tree.manifests()[0].files["config.json"].parts[0].digest
+    tree = run_copy(state, RUN)
+    piece = tree.path / tree.manifests()[0].files["config.json"].parts[0].where
     piece.write_bytes(piece.read_bytes()[:-1] + b"!")
     found = restore_home(tmp_path / "other", state)
-    assert found.runs == ("second",) and "copy of the run night" in found.problems[0]
+    assert found.runs == ["second"] and "copy of the run night" in found.problems[0]
     assert "incomplete and was left alone" in found.problems[0]
 
 
@@ -105,11 +105,11 @@ def test_a_damaged_version_is_told_and_the_others_come(home: Path, state: Path, 
         (home / "adapters" / name).mkdir(parents=True)
         (home / "adapters" / name / "adapter_config.json").write_text(json.dumps({"name": name}))
     ServingMirror(home, state).step()
-    tree = StateTree(serving_state(state))
+    tree = served_copy(state)
     piece = tree.manifests()[0].files["adapters/bad/adapter_config.json"].parts[0]
-    (tree.content / piece.digest).unlink()
+    (tree.path / piece.where).unlink()
     found = restore_home(tmp_path / "other", state)
-    assert found.versions == ("good",) and "adapter bad" in found.problems[0]
+    assert found.versions == ["good"] and "adapter bad" in found.problems[0]
     assert [path.name for path in (tmp_path / "other" / "adapters").glob("[!.]*")] == ["good"]
 
 
@@ -117,32 +117,32 @@ def test_a_copy_that_cannot_be_read_now_is_read_later_and_keeps_no_other(
     run: RunFolder, state: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror_run(RunFolder.create(home / "runs" / "second", RunConfig(**SMALL_RUN)).path, state)
-    read = StateTree.read
+    read = CopyFolder.read
 
-    def stale(tree: StateTree, part: Part) -> Iterator[bytes]:
+    def stale(tree: CopyFolder, part: Part) -> Iterator[bytes]:
         if tree.path.name == RUN:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         yield from read(tree, part)
 
-    monkeypatch.setattr(StateTree, "read", stale)
+    monkeypatch.setattr(CopyFolder, "read", stale)
     found = restore_home(tmp_path / "other", state)
-    assert found.runs == ("second",) and not found.is_all
+    assert found.runs == ["second"] and not found.is_all
     assert "run night cannot be read now" in found.problems[0] and "tried again" in found.problems[0]
     monkeypatch.undo()
     found = restore_home(tmp_path / "other", state)
-    assert found.runs == (RUN,) and found.is_all and not found.problems
+    assert found.runs == [RUN] and found.is_all and not found.problems
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_what_is_no_plain_file_is_no_piece(kind: str, run: RunFolder, state: Path, tmp_path: Path) -> None:
-    tree = StateTree(run_state(state, RUN))
-    piece = tree.content / tree.manifests()[0].files["config.json"].parts[0].digest
+    tree = run_copy(state, RUN)
+    piece = tree.path / tree.manifests()[0].files["config.json"].parts[0].where
     piece.rename(tmp_path / "elsewhere")
     {"link": lambda: piece.symlink_to(tmp_path / "elsewhere"), "pipe": lambda: os.mkfifo(piece), "folder": piece.mkdir}[
         kind
     ]()
     found = restore_home(tmp_path / "other", state)
-    assert found.runs == () and "incomplete and was left alone" in found.problems[0]
+    assert found.runs == [] and "incomplete and was left alone" in found.problems[0]
     os.mkfifo(tree.path / "manifest-99999999-abcdef.json")
     assert len(tree.manifests()) == 1
 
@@ -152,12 +152,12 @@ def test_a_manifest_with_a_path_that_cannot_be_is_none(
     name: str, run: RunFolder, state: Path, home: Path, tmp_path: Path
 ) -> None:
     mirror_run(RunFolder.create(home / "runs" / "second", RunConfig(**SMALL_RUN)).path, state)
-    tree = StateTree(run_state(state, RUN))
+    tree = run_copy(state, RUN)
     body = tree.manifests()[0].model_dump(mode="json")
     body |= {"number": 7, "files": body["files"] | {name: body["files"]["config.json"]}}
-    text = json.dumps({"manifest": body, "digest": _digest_of(body)})
+    text = json.dumps({"manifest": body, "digest": digest_of(body)})
     (tree.path / "manifest-00000007-abcdef.json").write_text(text)
-    assert restore_home(tmp_path / "other", state).runs == (RUN, "second"), "of the newest that can be"
+    assert restore_home(tmp_path / "other", state).runs == [RUN, "second"], "of the newest that can be"
 
 
 @pytest.mark.parametrize("name", ["..", "../up", ".hidden", "a/b", "", "a\n", "x" * 200])
@@ -171,8 +171,8 @@ def test_what_is_in_the_bucket_besides_is_left_alone(run: RunFolder, state: Path
     (state / "runs" / "file").write_text("")
     (state / "runs" / ".hidden").mkdir()
     (state / "holiday.jpg").write_bytes(b"")
-    (run_state(state, RUN) / "manifest-99999999-abcdef.json").write_text('{"manifest": {}, "digest": "0"}')
-    assert restore_home(tmp_path / "other", state).runs == (RUN,)
+    (run_copy(state, RUN).path / "manifest-99999999-abcdef.json").write_text('{"manifest": {}, "digest": "0"}')
+    assert restore_home(tmp_path / "other", state).runs == [RUN]
     assert not has_copy("empty", state) and not has_copy("file", state)
 
 
@@ -181,7 +181,7 @@ def test_a_deleted_run_stays_deleted(run: RunFolder, state: Path, tmp_path: Path
     other.mkdir()
     assert deleted_runs(other) == set()
     (other / DELETED).write_text(f"{RUN}\n")
-    assert deleted_runs(other) == {RUN} and restore_home(other, state).runs == ()
+    assert deleted_runs(other) == {RUN} and restore_home(other, state).runs == []
 
 
 def test_no_mount_is_told(tmp_path: Path) -> None:

@@ -120,9 +120,11 @@ def test_no_network(hub_client: Client) -> None:
     assert "HF_HUB_OFFLINE" in owner_html(setup, [])
 
 
-def test_a_repository_keeps_runs_too_and_a_mount_that_is_not_there_is_said(known: Hub, tmp_path: Path) -> None:
+def test_a_repository_of_adapters_is_no_bucket_and_a_mount_that_is_not_there_is_said(
+    known: Hub, tmp_path: Path
+) -> None:
     env = SPACE | {"HF_TOKEN": "hf_me"}
-    assert "A bucket" not in titles(Setup(settings_with(publish_to="me/adapter"), env, has_card=True))
+    assert "A bucket" in titles(Setup(settings_with(publish_to="me/adapter"), env, has_card=True))
     assert "A bucket" in titles(Setup(settings_with(publish_to="me/adapter"), SPACE, has_card=True))
     away = settings_with(publish_to="me/adapter").model_copy(update={"state": tmp_path / "away"})
     assert "no folder here" in Setup(away, env, has_card=True).steps[0].problem

@@ -1,5 +1,6 @@
 """Jobs in trouble: no right to them, a full disk, prices that vanish, Jobs that are gone or come late."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,16 +9,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from inference.common.files import exclusive
 from inference.common.hub_errors import HubError
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from tests.support.job_world import QUICK, SPACE, TOKEN, JobWorld
 from training.launch.jobs.api import JobsHub
-from training.launch.jobs.log_stream import MARK, Listener
-from training.launch.jobs.pace import Pace
-from training.runs.record import IN_BUCKET, is_away
+from training.launch.jobs.job import Pace
+from training.launch.jobs.log import JobLog, mark_line
+from training.runs.record import IN_BUCKET, RunRecord, is_away
 
-WAITS = "metrics(0, 1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
+WAITS = "metrics(1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
 CREATE, LIST = "POST /api/jobs/me", "GET /api/jobs/me"
 
 
@@ -156,7 +158,7 @@ def test_a_job_that_is_done_is_done_though_neither_log_nor_bucket_answer(
 def test_a_page_in_the_place_of_a_log_is_no_log(
     hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, "metrics(0, 1)\nend(0)")
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, "metrics(1)\nend(0)")
     hub.faults.append(Fault("html", "GET .*/logs", times=2))
     done = world.until(world.ask(), "succeeded", "failed")
     assert (done.status, done.step) == ("succeeded", 1), done.reason
@@ -166,13 +168,12 @@ def test_a_job_that_is_done_but_not_kept_can_go_on(
     hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bucket was full: the adapter was lost with the Job's disk, whatever the Job says."""
-    code = (
-        "whole('status.json', status='succeeded')\nwhole('exit.json', launch=launch, status=0, reason='', seconds=3.0)"
-    )
+    code = 'checkpoint(1)\nprint(f"@lookthink {launch} is not in the bucket", flush=True)'
     world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, code)
     record = world.ask()
     ended = world.until(record, "succeeded", "failed", "interrupted")
-    assert "its adapter did not reach the bucket" in ended.reason
+    assert "its adapter did not reach the bucket; is that full?; it can go on from step 1" in ended.reason
+    assert not is_away(ended) and len(world.all()) == 1
     world.launcher.reconcile()
     assert world.store.get(record.id).status == "interrupted"
 
@@ -180,15 +181,33 @@ def test_a_job_that_is_done_but_not_kept_can_go_on(
 def test_a_bucket_that_lags_behind_is_waited_for(
     hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "whole('mirrored.json', step=1, manifest='manifest-00000002-abcdef.json')\nend(0)"
-    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, replace(QUICK, log=1.0, fetch=0.1), code)
+    code = "metrics(1)\ntime.sleep(0.5)\nstate += '-late'\nmetrics(2)\nend(0)"
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, replace(QUICK, bucket=1.0, fetch=0.1), code)
     record = world.ask()
     done = world.until(record, "succeeded", "failed", "interrupted")
-    assert done.status == "succeeded" and "does not show the newest copy" in done.reason and is_away(done)
+    assert done.status == "succeeded" and "does not show its newest copy" in done.reason and is_away(done)
     copy = world.state / "runs" / record.id
-    for place in copy.glob("manifest-*"):
-        place.rename(copy / "manifest-00000002-abcdef.json")
+    shutil.rmtree(copy)
+    copy.with_name(f"{record.id}-late").rename(copy)
     world.wait(lambda: not is_away(done))
+    assert (done.folder / "adapter" / "adapter_config.json").is_file()
+
+
+def test_the_curves_of_a_job_come_while_it_runs_and_tell_their_age(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, WAITS)
+    record = world.ask()
+    world.wait(lambda: world.store.get(record.id).step == 1)
+    now = world.store.get(record.id)
+    assert now.status == "running" and 0 <= time.time() - now.job["copied_at"] < 60
+    seconds = (QUICK.records, Pace().records, Pace().mirror)
+    assert seconds[1] + seconds[2] + Pace().look < 60, "at most a minute old"
+    world.launcher.reconcile()
+    time.sleep(2 * QUICK.records)
+    world.launcher.reconcile()
+    assert world.store.get(record.id).job == now.job, "of the copy, not of the look"
+    world.jobs.end_all()
 
 
 @pytest.mark.parametrize("of", ["me/a-copy", "a laptop"])
@@ -207,16 +226,43 @@ def test_no_other_home_takes_a_job_for_its_own(world: JobWorld, monkeypatch: pyt
     assert len(world.jobs.active()) == 1
 
 
-def test_texts_that_are_no_texts_change_nothing(tmp_path: Path) -> None:
-    listener, launch = Listener(tmp_path, "a" * 16), "a" * 16
-    for text in (
-        r'{"file": "status.json", "part": 1, "of": 1, "text": "\ud800"}',
-        r'{"file": "metrics.jsonl", "at": 0, "text": "\udfff\n"}',
-        '{"file": "metrics.jsonl", "at": ' + "9" * 5000 + ', "text": "x"}',
-        '{"file": "metrics.jsonl", "at": NaN, "text": "x"}',
-        '{"file": "status.json", "part": 1e308, "of": true, "text": "x"}',
-    ):
-        listener.take(f"{MARK} {launch} {text}")
-    listener.take("\x1b[2J\ud800 half a text")
-    assert (tmp_path / "metrics.jsonl").read_text() == "?\n" and (tmp_path / "status.json").read_text() == "?"
-    assert (tmp_path / "output.log").read_text() == "\x1b[2J? half a text\n"
+class Lines:
+    """A Hub that gives the log of one Job."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+
+    def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
+        yield from self.lines
+
+
+def follow(record: RunRecord, *lines: str) -> JobLog:
+    """Its log, taken to the end."""
+    log = JobLog(record, Lines(*lines))  # type: ignore[arg-type]
+    log.follow(is_over=True)
+    assert log._thread is not None
+    log._thread.join(30)
+    return log
+
+
+def test_no_line_of_a_log_is_taken_twice_and_strange_ones_are_shown(tmp_path: Path) -> None:
+    launch = "a" * 16
+    record = RunRecord("run", tmp_path, "{}", launch=launch, job={"id": "one"})
+    lines = ["Job started", mark_line("guessed", "is not in the bucket"), "\x1b[2J\ud800 half a text"]
+    log = follow(record, *lines)
+    assert log.is_whole and not log.has_begun and not log.is_lost
+    log = follow(record, *lines, mark_line(launch, "begins"), "next", "x" * 100_000)
+    assert log.has_begun and not log.is_lost
+    text = (tmp_path / "output.log").read_text()
+    assert text.startswith("Job started\n\x1b[2J? half a text\nnext\nxxx") and len(text) < 2000
+    assert not follow(record, *lines[:1]).is_whole, "a log that was cut off"
+    second = replace(record, job={"id": "two"})
+    log = follow(second, "again", mark_line(launch, "is not in the bucket"))
+    assert log.is_lost and (tmp_path / "output.log").read_text().endswith("again\n")
+
+
+def test_one_process_follows_a_log(tmp_path: Path) -> None:
+    record = RunRecord("run", tmp_path, "{}", launch="a" * 16, job={"id": "one"})
+    with exclusive(tmp_path / "job.lock"):
+        assert not follow(record, "a line").is_whole
+    assert not (tmp_path / "output.log").exists() and follow(record, "a line").is_whole

@@ -25,8 +25,8 @@ ROUTES = (
     "GET /api/spaces/.*",
 )
 """Those that a Job's run touches; `cancel` has tests of its own."""
-WAITS = "metrics(0, 1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
-DONE = "metrics(0, 1)\nend(0)\n"
+WAITS = "metrics(1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
+DONE = "metrics(1)\nend(0)\n"
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_token_goes_only_where_it_is_needed(make) -> None:
 
 
 def test_a_run_is_cancelled_and_says_from_where_it_can_go_on(make) -> None:
-    world = make(f"whole('mirrored.json', step=1)\n{WAITS}")
+    world = make(f"checkpoint(1)\n{WAITS}")
     record = world.ask()
     world.until(record, "running")
     world.wait(lambda: (record.folder / "output.log").is_file())
@@ -92,7 +92,7 @@ def test_a_run_is_cancelled_while_its_job_waits(make) -> None:
 
 
 def test_a_job_that_runs_into_its_timeout_goes_on_as_a_new_one(make) -> None:
-    world = make("step = order['record']['checkpoint_step'] + 2\nwhole('mirrored.json', step=step)\n" + WAITS)
+    world = make("checkpoint(order['record']['checkpoint_step'] + 2)\n" + WAITS)
     record = world.ask()
     for count in (1, 2):
         world.wait(lambda count=count: len(world.all()) == count)
@@ -159,7 +159,7 @@ def test_a_start_that_is_refused_is_said(kind: str, said: str, make, hub: Hub) -
 
 
 def test_a_hub_that_is_down_while_a_job_runs_is_said_and_nothing_is_lost(make, hub: Hub) -> None:
-    world = make("at = metrics(0, 1)\nfor _ in range(30): time.sleep(0.1)\nmetrics(at, 2)\nend(0)")
+    world = make("metrics(1)\nfor _ in range(30): time.sleep(0.1)\nmetrics(2)\nend(0)")
     record = world.ask()
     world.until(record, "running")
     hub.failure = 503
@@ -271,7 +271,7 @@ def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_fault_at_any_route_ends_well_or_clearly(route: str, kind: str, make, hub: Hub) -> None:
     """Two faults in a row at each route, of each kind: one Job at most at a time, every step once, or words."""
-    world = make("at = metrics(0, 1)\ntime.sleep(1)\nmetrics(at, 2)\nend(0)")
+    world = make("metrics(1)\ntime.sleep(1)\nmetrics(2)\nend(0)")
     hub.faults.append(Fault(kind, route, times=2, seconds=0.5))
     record = world.ask()
     ended = world.until(record, "succeeded", "failed")

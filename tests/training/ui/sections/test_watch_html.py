@@ -1,6 +1,8 @@
 """What Watch says of a run, and what the cards say of an adapter: all in words, all foreign text escaped."""
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,12 @@ def test_figures_of_a_run_carry_units_and_budgets():
     young = status_html(RECORD, snapshot(step=0, max_steps=None, seconds_left=None, hours=None))
     assert "not known yet" in young and "progressbar" not in young
     assert "Now: evaluating the adapter." in status_html(RECORD, snapshot(stage="evaluating the adapter"))
+
+
+def test_the_figures_of_a_job_tell_their_age():
+    job = replace(RECORD, launcher="job", job={"copied_at": time.time() - 40})
+    assert "Figures from</dt><dd>40 s ago" in status_html(job, snapshot())
+    assert "Figures from" not in status_html(RECORD, snapshot())
 
 
 def test_the_diagnosis_is_told_with_its_remedy():
