@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from inference.adapters.record import adapter_digest
 from inference.common.errors import UserError
 from inference.common.files import Json, write_whole
@@ -146,7 +144,18 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     fingerprint = _fingerprint(config, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint) if outputs.target else None
     try:
-        report = _evaluate(config, held_out, engine, parts)
+        report = evaluate(
+            engine,
+            held_out.rows,
+            config.conditions,
+            adapter=ADAPTER_NAME if config.adapter else None,
+            max_new_tokens=config.max_new_tokens,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            num_samples=config.num_samples,
+            progress=True,
+            parts=parts,
+        )
         report.baselines.update(held_out.baselines)
         report.about.update(_about(config, held_out), fingerprint=fingerprint)
         print(f"\n{report.markdown()}")
@@ -161,22 +170,6 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
         stem = outputs.target.stem if outputs.target else "evaluation"
         print("\n".join(f"plot: {path}" for path in draw_plots(report, outputs.plots, stem)))
     return report
-
-
-def _evaluate(config: EvaluationConfig, held_out: HeldOut, engine: Engine, parts: Parts | None) -> Report:
-    with _Bar() as bar:
-        return evaluate(
-            engine,
-            held_out.rows,
-            config.conditions,
-            adapter=ADAPTER_NAME if config.adapter else None,
-            max_new_tokens=config.max_new_tokens,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            num_samples=config.num_samples,
-            progress=bar,
-            parts=parts,
-        )
 
 
 def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> Json:
@@ -239,27 +232,6 @@ def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | Non
         number += 1
     shutil.copy2(target, copy)  # not moved: a kill now must not leave the page without scores
     return copy
-
-
-class _Bar:
-    """A progress bar with the remaining time; without a terminal, a line every ten seconds."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __call__(self, done: int, total: int, seconds: float) -> None:
-        if self._bar is None:
-            initial = done if seconds == 0.0 else 0
-            every = 0.1 if sys.stderr.isatty() else 10.0
-            self._bar = tqdm(total=total, initial=initial, desc="completing", unit="completion", mininterval=every)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _shown_name(source: str | Path) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import math
 import random
 import re
@@ -117,11 +118,15 @@ def majority_baselines(rows: Dataset, num_samples: int = 400) -> dict[str, Estim
 
 def rows_digest(rows: Dataset) -> str:
     """A digest of pictures, problems and solutions, in order."""
+    return texts_digest(sizes_and_keys(rows)[1], rows["problem"], rows["solution"])
+
+
+def texts_digest(*columns: Sequence[str]) -> str:
+    """A digest of columns of equal length, row by row."""
     digest = hashlib.blake2b(digest_size=16)
-    for texts in zip(sizes_and_keys(rows)[1], rows["problem"], rows["solution"]):
-        for text in texts:
-            content = text.encode("utf-8", "surrogatepass")
-            digest.update(len(content).to_bytes(8) + content)
+    for text in itertools.chain.from_iterable(zip(*columns)):
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(len(content).to_bytes(8) + content)
     return digest.hexdigest()
 
 

@@ -8,14 +8,16 @@ For callers with an engine and rows; `training.evaluation.evaluate` loads both a
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.files import Json
@@ -32,8 +34,6 @@ from training.grading.math_pool import num_workers
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Progress = Callable[[int, int, float], None]
-"""Called with (completions done, all completions, seconds since the start), first with those of an earlier start."""
 _SAMPLE_STEP = 1_000_000_007
 """The difference between the seeds of two samples of a row."""
 
@@ -48,7 +48,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 64,
     num_samples: int = 1,
-    progress: Progress | None = None,
+    progress: bool = False,
     parts: Parts | None = None,
 ) -> Report:
     """Completes and grades every row under every condition.
@@ -56,8 +56,8 @@ def evaluate(
     `rows` has `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is its name in the engine;
     without one, the conditions that need it are left out. An adapter with its own system prompt is asked with that
     instead of the thinking prompt, as visitors ask it. Conditions with a temperature complete each row `num_samples`
-    times. Batches in `parts` are not completed again, and each finished batch is added to it. Raises `UserError` if
-    there is no row or no condition.
+    times. Batches in `parts` are not completed again, and each finished batch is added to it. `progress` shows a bar on
+    standard error. Raises `UserError` if there is no row or no condition.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
@@ -165,26 +165,29 @@ class _Asker:
 
 
 def _complete(
-    asker: _Asker, conditions: Sequence[Condition], num_samples: int, progress: Progress | None, parts: Parts | None
+    asker: _Asker, conditions: Sequence[Condition], num_samples: int, progress: bool, parts: Parts | None
 ) -> dict[str, list[list[KeptCompletion]]]:
     """For each condition its samples, each a completion for every row."""
     turns = [(c, sample) for c in conditions for sample in range(num_samples if c.temperature else 1)]
     batches = [(first, condition, sample) for first in asker.firsts() for condition, sample in turns]
     done = {(first, c.name, i): parts.get(c, i, first) if parts else None for first, c, i in batches}
-    started, total = time.perf_counter(), len(asker.rows) * len(turns)
-    num_done = sum(len(completions or []) for completions in done.values())
-    if progress and num_done:
-        progress(num_done, total, 0.0)
-    for first in asker.firsts():
-        missing = [(c, sample) for c, sample in turns if done[first, c.name, sample] is None]
-        batch = asker.rows[first : first + asker.batch_size] if missing else {}
-        for condition, sample in missing:  # here, while the engine has this batch's encoded pictures
-            completions = done[first, condition.name, sample] = asker.complete(condition, sample, first, batch)
-            if parts:
-                parts.add(condition, sample, first, completions)
-            num_done += len(completions)
-            if progress:
-                progress(num_done, total, time.perf_counter() - started)
+    bar = tqdm(
+        total=len(asker.rows) * len(turns),
+        initial=sum(len(completions or []) for completions in done.values()),
+        desc="completing",
+        unit="completion",
+        mininterval=0.1 if sys.stderr.isatty() else 10.0,
+        disable=not progress,
+    )
+    with bar:
+        for first in asker.firsts():
+            missing = [(c, sample) for c, sample in turns if done[first, c.name, sample] is None]
+            batch = asker.rows[first : first + asker.batch_size] if missing else {}
+            for condition, sample in missing:  # here, while the engine has this batch's encoded pictures
+                completions = done[first, condition.name, sample] = asker.complete(condition, sample, first, batch)
+                if parts:
+                    parts.add(condition, sample, first, completions)
+                bar.update(len(completions))
     samples: dict[str, list[list[KeptCompletion]]] = {c.name: [] for c in conditions}
     for condition, sample in turns:
         whole = [c for first in asker.firsts() for c in done[first, condition.name, sample] or []]

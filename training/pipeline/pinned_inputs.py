@@ -17,6 +17,7 @@ from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
 from training.data.splits import ROLES
+from training.evaluation.held_out import texts_digest
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 
@@ -89,12 +90,7 @@ def _digests(config: RunConfig, splits: Splits) -> dict[str, Digest]:
 
 def _rows_digest(rows: Dataset) -> RowsDigest:
     """A digest of the rows in order; a row's id begins with the digest of picture and problem."""
-    digest = hashlib.blake2b(digest_size=16)
-    for texts in zip(rows["row_id"], rows["problem"], rows["solution"]):
-        for text in texts:
-            content = text.encode("utf-8", "surrogatepass")
-            digest.update(len(content).to_bytes(8) + content)
-    return {"num": len(rows), "digest": digest.hexdigest()}
+    return {"num": len(rows), "digest": texts_digest(rows["row_id"], rows["problem"], rows["solution"])}
 
 
 def _file_digest(path: Path) -> str:

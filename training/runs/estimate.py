@@ -24,6 +24,10 @@ from training.runs.record import RunRecord
 
 MAX_RUNS_READ = 12
 """Runs of the same kind, the newest first, that are read for measured steps."""
+WARM_UP_STEPS = 2
+"""The first steps of a run, which are slower (compilation, caches) and not measured."""
+MIN_STEPS = 3
+"""Measured steps that are needed at least."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,7 @@ class Estimate:
 
 
 def estimate_run(
-    config: RunConfig,
-    records: Sequence[RunRecord],
-    dollars_per_hour: float | None = None,
-    hardware: str | None = None,
+    config: RunConfig, records: Sequence[RunRecord], dollars_per_hour: float | None = None, hardware: str | None = None
 ) -> Estimate:
     """The run's steps times the median step of the newest run like it on this hardware.
 
@@ -52,7 +53,11 @@ def estimate_run(
     a step's time depends. `hardware` is this machine's name unless given.
     """
     num_steps, about_steps = _num_steps(config)
-    seconds, reason = _measured(config, records, hardware or _this_hardware())
+    if hardware is None:
+        from training.runs.provenance import hardware_name  # it loads torch
+
+        hardware = hardware_name()
+    seconds, reason = _measured(config, records, hardware)
     hours = None if seconds is None or num_steps is None else seconds * num_steps / 3600
     return Estimate(
         num_steps=num_steps,
@@ -122,24 +127,9 @@ def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
     """The settings that the time of a step depends on."""
     if config is None:
         return None
-    return (
-        config.base,
-        config.completions_per_step,
-        config.max_completion_length,
-        config.data.dataset,
-        config.data.max_pixels,
-        config.resample_rounds,
-        config.skip_zero_signal,
-        config.vllm,
-        config.precision,
-        config.gradient_checkpointing,
-    )
-
-
-def _this_hardware() -> str:
-    from training.runs.provenance import hardware_name  # it loads torch
-
-    return hardware_name()
+    step = config.completions_per_step, config.max_completion_length, config.resample_rounds, config.skip_zero_signal
+    model = config.base, config.precision, config.gradient_checkpointing, config.vllm
+    return *step, *model, config.data.dataset, config.data.max_pixels
 
 
 @dataclass(frozen=True)
@@ -162,12 +152,6 @@ def plain_base(base: str) -> str:
     if not folder.is_dir():
         return base
     return STARTER_NAME if folder.resolve() == STARTER.resolve() else str(folder.resolve())
-
-
-WARM_UP_STEPS = 2
-"""The first steps of a run, which are slower (compilation, caches) and not measured."""
-MIN_STEPS = 3
-"""Measured steps that are needed at least."""
 
 
 @dataclass(frozen=True)
