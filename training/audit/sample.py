@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inference.model.request import Request
-from training.evaluation.report import Outcome
+from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
-from training.evaluation.scoring import judge
+from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share
 from training.runs.estimate import MeasuredSteps, Step, plain_base
 from training.runs.provenance import hardware_name
@@ -101,7 +101,7 @@ def sample_rollouts(
     `progress` is called with the number of completions that each batch adds.
     """
     prompts_per_batch = max(1, batch_size // plan.num_generations)
-    outcomes: list[Outcome] = []
+    outcomes: list[GradedCompletion] = []
     started = time.perf_counter()
     for first in range(0, len(rows), prompts_per_batch):
         batch = rows[first : first + prompts_per_batch]
@@ -118,7 +118,7 @@ def sample_rollouts(
         ]
         completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
-        outcomes += judge(solutions, completions, is_direct=False)
+        outcomes += grade_rows(solutions, completions, is_direct=False)
         if progress:
             progress(len(requests))
     seconds = time.perf_counter() - started

@@ -21,7 +21,7 @@ from training.config.options import add_config_options, config_values
 from training.config.run_config import RunConfig, change_config, load_config
 from training.hub.publish.publisher import finish
 from training.launch.machine_lock import by_hand
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.processes import own_identity
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
 
             with by_hand(load_settings().home):
                 adapter = run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
-        except StopAsked:
+        except StopRequested:
             return _stopped_early(folder, bool(args.resume))
         except RunFailed as failure:
             where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""

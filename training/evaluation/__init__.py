@@ -1,5 +1,6 @@
-"""Evaluation of adapters on held-out rows, and what follows from it.
+"""Evaluation of adapters on held-out rows, the choice of a checkpoint and the comparison before a promotion.
 
-Doors: `evaluate` (from a configuration to the report's files), `scoring` (with an engine and rows at hand), `compare`
-(the comparison with the served adapter), `checkpoint_choice`, `statistics` (shares with intervals).
+Doors: `evaluate` (from a configuration to the report's files), `scoring` (for callers with an engine and rows),
+`conditions`, `report` (tables, JSON, verdict), `compare` (with the served adapter, and the rule of promotion),
+`checkpoint_choice`, `held_out` (the rows), `statistics` (shares with intervals), `plots`. `resume` is behind `scoring`.
 """

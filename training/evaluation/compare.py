@@ -37,7 +37,7 @@ from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
 from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
-from training.evaluation.report import MEASURES, Outcome, outcome_difference, outcome_share
+from training.evaluation.report import MEASURES, GradedCompletion, graded_difference, graded_share
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import evaluate
 from training.evaluation.statistics import PairedDifference
@@ -94,7 +94,7 @@ def compare_with_served(
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
     outcomes = _evaluate_both(engine, rows, adapters, conditions, target)
-    strict, lenient = (outcome_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
+    strict, lenient = (graded_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
@@ -219,7 +219,7 @@ def _evaluate_both(
     adapters: Mapping[str, tuple[Path | None, str | None]],
     conditions: Json,
     target: Path,
-) -> dict[str, list[Outcome]]:
+) -> dict[str, list[GradedCompletion]]:
     """The outcomes of each adapter by name, row by row, greedy with the thinking prompt.
 
     `adapters` are folder and digest, both `None` for the base alone; `conditions` are those of `_conditions`. Finished
@@ -254,12 +254,12 @@ def _evaluate_both(
     return outcomes
 
 
-def _figures(new: Sequence[Outcome], served: Sequence[Outcome]) -> Json:
+def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion]) -> Json:
     """The shares of both, their paired differences, and the intervals that the rule uses, as plain data."""
-    differences = {name: outcome_difference(new, served, name) for name in MEASURES}
+    differences = {name: graded_difference(new, served, name) for name in MEASURES}
     return {
-        "new_scores": {name: outcome_share(new, name).to_json() for name in MEASURES},
-        "served_scores": {name: outcome_share(served, name).to_json() for name in MEASURES},
+        "new_scores": {name: graded_share(new, name).to_json() for name in MEASURES},
+        "served_scores": {name: graded_share(served, name).to_json() for name in MEASURES},
         "differences": {name: difference.to_json() for name, difference in differences.items()},
         "counted": {name: [round(end, 6) for end in counted(differences[name])] for name in ("strict", "lenient")},
     }

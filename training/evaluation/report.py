@@ -45,7 +45,7 @@ _MANY_TESTS = "Of twenty such tests one has p below 0.05 by chance."
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GradedCompletion:
     """One completion of one row, graded."""
 
     well_formed: bool
@@ -58,19 +58,21 @@ class Outcome:
     text: str = ""
 
 
-MEASURES: dict[str, Callable[[Outcome], bool]] = {
+MEASURES: dict[str, Callable[[GradedCompletion], bool]] = {
     "format": lambda o: o.well_formed,
     "strict": lambda o: o.strict,
     "lenient": lambda o: o.lenient,
 }
 
 
-def outcome_share(outcomes: Sequence[Outcome], measure: str) -> Estimate:
+def graded_share(outcomes: Sequence[GradedCompletion], measure: str) -> Estimate:
     """The share of outcomes that pass a measure of `MEASURES`."""
     return share([MEASURES[measure](outcome) for outcome in outcomes])
 
 
-def outcome_difference(after: Sequence[Outcome], before: Sequence[Outcome], measure: str) -> PairedDifference:
+def graded_difference(
+    after: Sequence[GradedCompletion], before: Sequence[GradedCompletion], measure: str
+) -> PairedDifference:
     """The share that passes a measure in `after`, less that in `before`, on the same rows."""
     passes = MEASURES[measure]
     return paired_difference([passes(outcome) for outcome in after], [passes(outcome) for outcome in before])
@@ -82,13 +84,13 @@ class Report:
 
     kinds: Sequence[str | None]
     """The kind of problem of each row."""
-    outcomes: dict[str, list[Outcome]]
+    outcomes: dict[str, list[GradedCompletion]]
     """One outcome for each row of each condition; the first of several samples."""
     about: Json = field(default_factory=dict)
     """Base, adapter, rows, seed, lengths: all that is needed to repeat the evaluation."""
     baselines: dict[str, Estimate] = field(default_factory=dict)
     """Accuracy of answers that do not depend on the picture."""
-    samples: dict[str, list[list[Outcome]]] = field(default_factory=dict)
+    samples: dict[str, list[list[GradedCompletion]]] = field(default_factory=dict)
     """All outcomes of each row, for conditions that were sampled more than once."""
     votes: dict[str, list[bool]] = field(default_factory=dict)
     """For the same conditions: for each row, whether the majority of its samples is right."""
@@ -109,13 +111,13 @@ class Report:
 
     def estimate(self, condition: str, measure: str, rows: Sequence[int] | None = None) -> Estimate:
         """The share of rows (all, or these) that pass a measure."""
-        return outcome_share(self._of(condition, rows), measure)
+        return graded_share(self._of(condition, rows), measure)
 
     def difference(
         self, measure: str, rows: Sequence[int] | None = None, pair: tuple[str, str] = COMPARED
     ) -> PairedDifference:
         """The share under the first condition of `pair` less that under the second, on the same rows."""
-        return outcome_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure)
+        return graded_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -195,7 +197,7 @@ class Report:
             parts.append("\n".join(f"- {name}: {estimate}" for name, estimate in self.baselines.items()))
         return "\n\n".join(part for part in parts if part) + "\n"
 
-    def _of(self, condition: str, rows: Sequence[int] | None) -> list[Outcome]:
+    def _of(self, condition: str, rows: Sequence[int] | None) -> list[GradedCompletion]:
         outcomes = self.outcomes[condition]
         return outcomes if rows is None else [outcomes[row] for row in rows]
 

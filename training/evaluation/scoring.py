@@ -26,7 +26,7 @@ from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, is_well_formed
 from training.evaluation.conditions import CONDITIONS, Condition
 from training.evaluation.held_out import sizes_and_keys, swap
-from training.evaluation.report import Outcome, Report
+from training.evaluation.report import GradedCompletion, Report
 from training.evaluation.resume import KeptCompletion, Parts
 from training.grading.grader import Mode, grade_answer, grade_many, last_answer
 from training.grading.math_pool import num_workers
@@ -65,13 +65,13 @@ def evaluate(
     swapped = any(c.picture == "swapped" for c in conditions)
     partners = swap(*sizes_and_keys(rows), seed) if swapped else None
     own_prompt = engine.system_prompt(adapter) if adapter else None
-    asker = _Asker(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
+    completer = _Completer(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
     started = time.perf_counter()
-    completions = _complete(asker, conditions, num_samples, progress, parts)
-    outcomes: dict[str, list[Outcome]] = {}
-    samples: dict[str, list[list[Outcome]]] = {}
+    completions = _complete(completer, conditions, num_samples, progress, parts)
+    outcomes: dict[str, list[GradedCompletion]] = {}
+    samples: dict[str, list[list[GradedCompletion]]] = {}
     for condition in conditions:
-        graded = [judge(rows["solution"], each, condition.is_direct) for each in completions[condition.name]]
+        graded = [grade_rows(rows["solution"], each, condition.is_direct) for each in completions[condition.name]]
         outcomes[condition.name] = graded[0]
         if len(graded) > 1:
             samples[condition.name] = [list(row) for row in zip(*graded, strict=True)]
@@ -90,7 +90,9 @@ def evaluate(
     )
 
 
-def judge(solutions: Sequence[str], completions: Sequence[KeptCompletion], is_direct: bool) -> list[Outcome]:
+def grade_rows(
+    solutions: Sequence[str], completions: Sequence[KeptCompletion], is_direct: bool
+) -> list[GradedCompletion]:
     """One outcome for each row, in order, graded in parallel.
 
     Strict: the answer in its tags counts. Lenient: the last answer stated counts, tags or not. Where only the answer
@@ -102,12 +104,12 @@ def judge(solutions: Sequence[str], completions: Sequence[KeptCompletion], is_di
     wrong = [] if is_direct else [pair for pair in pairs if not strict[pair]]
     lenient = strict | _grades(wrong, "lenient")
     return [
-        Outcome(is_well_formed(c.text), strict[pair], lenient[pair], c.num_tokens, c.truncated, c.text)
+        GradedCompletion(is_well_formed(c.text), strict[pair], lenient[pair], c.num_tokens, c.truncated, c.text)
         for pair, c in zip(pairs, completions)
     ]
 
 
-def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
+def majority_votes(samples: Sequence[Sequence[GradedCompletion]]) -> list[bool]:
     """For each row, true if the answer of most of its samples is right (lenient).
 
     Answers are the same if the grader finds them equal. Among equally many votes the first answer wins; a sample
@@ -121,7 +123,7 @@ def majority_votes(samples: Sequence[Sequence[Outcome]]) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class _Asker:
+class _Completer:
     """Builds the engine's requests from rows and a condition."""
 
     engine: Engine
@@ -165,14 +167,14 @@ class _Asker:
 
 
 def _complete(
-    asker: _Asker, conditions: Sequence[Condition], num_samples: int, progress: bool, parts: Parts | None
+    completer: _Completer, conditions: Sequence[Condition], num_samples: int, progress: bool, parts: Parts | None
 ) -> dict[str, list[list[KeptCompletion]]]:
     """For each condition its samples, each a completion for every row."""
     turns = [(c, sample) for c in conditions for sample in range(num_samples if c.temperature else 1)]
-    batches = [(first, condition, sample) for first in asker.firsts() for condition, sample in turns]
+    batches = [(first, condition, sample) for first in completer.firsts() for condition, sample in turns]
     done = {(first, c.name, i): parts.get(c, i, first) if parts else None for first, c, i in batches}
     bar = tqdm(
-        total=len(asker.rows) * len(turns),
+        total=len(completer.rows) * len(turns),
         initial=sum(len(completions or []) for completions in done.values()),
         desc="completing",
         unit="completion",
@@ -180,17 +182,17 @@ def _complete(
         disable=not progress,
     )
     with bar:
-        for first in asker.firsts():
+        for first in completer.firsts():
             missing = [(c, sample) for c, sample in turns if done[first, c.name, sample] is None]
-            batch = asker.rows[first : first + asker.batch_size] if missing else {}
+            batch = completer.rows[first : first + completer.batch_size] if missing else {}
             for condition, sample in missing:  # here, while the engine has this batch's encoded pictures
-                completions = done[first, condition.name, sample] = asker.complete(condition, sample, first, batch)
+                completions = done[first, condition.name, sample] = completer.complete(condition, sample, first, batch)
                 if parts:
                     parts.add(condition, sample, first, completions)
                 bar.update(len(completions))
     samples: dict[str, list[list[KeptCompletion]]] = {c.name: [] for c in conditions}
     for condition, sample in turns:
-        whole = [c for first in asker.firsts() for c in done[first, condition.name, sample] or []]
+        whole = [c for first in completer.firsts() for c in done[first, condition.name, sample] or []]
         samples[condition.name].append(whole)
     return samples
 

@@ -46,7 +46,7 @@ def by_hand(home: Path) -> Iterator[None]:
 def alone(home: Path, stop: Stop, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Train in the background while the block lasts, from when nobody else does; `waits` is called where one does.
 
-    Raises `StopAsked` where a stop is asked for while it waits.
+    Raises `StopRequested` where a stop is asked for while it waits.
     """
     file = _opened(home)
     assert file is not None, "the records of the run are in this folder"

@@ -26,7 +26,7 @@ from typing import Any
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
 from training.launch.machine_lock import alone
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.outcome import EXIT, WRONG_INPUT
@@ -67,7 +67,7 @@ def _train(path: Path) -> tuple[int, str]:
                 if not is_finished(folder, config):  # else it was killed between its last word and ours
                     run(config, path, resume=True, stop=stop, began=own_identity())
             return 0, ""
-        except StopAsked:
+        except StopRequested:
             return INTERRUPTED, "stopped while starting"
         except RunFailed as failure:
             return failure.status, str(failure)

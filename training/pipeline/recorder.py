@@ -14,7 +14,7 @@ from training.config.run_config import RunConfig
 from training.evaluation.checkpoint_choice import keep_candidate
 from training.grpo.distributed import any_process, wait_for_all
 from training.pipeline.budget import Budget, BudgetSpent
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
 from training.runs.folder import RunFolder
@@ -41,7 +41,7 @@ class Recorder(TrainerCallback):
         state.save_steps = args.save_steps  # a resumed state has the number of its first start
         self._agree(state, is_saving=False)
         if self.stopped:
-            raise StopAsked
+            raise StopRequested
         if self.over_budget:
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
@@ -98,7 +98,7 @@ class Recorder(TrainerCallback):
         """All processes agree on whether to stop and whether the budget is used up."""
         is_left = state.is_world_process_zero and state.global_step < state.max_steps
         over = is_left and self.budget.is_over(is_saving=is_saving)
-        self.stopped, self.over_budget = any_process(self.stop.asked, over)
+        self.stopped, self.over_budget = any_process(self.stop.is_requested, over)
 
     def _show(self, step: int, logs: Json) -> None:
         if self._bar is None:

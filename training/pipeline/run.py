@@ -38,7 +38,7 @@ from training.pipeline.pinned_inputs import OtherSources, check_sources
 from training.pipeline.preflight import RunInputs, check_run
 from training.pipeline.publishing import PublishCallback, Publishing
 from training.pipeline.recorder import Recorder
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
 from training.runs.processes import Identity, boot_seconds
@@ -85,7 +85,7 @@ def run(
             raise explain_failure(error, config, path) or error from error
         try:
             pipeline.run()
-        except (Exception, StopAsked) as error:
+        except (Exception, StopRequested) as error:
             failure = pipeline.end_early(error)
             if isinstance(error, OtherSources):  # a refused resume leaves the run as it was
                 folder.put_back_status(before)
@@ -139,7 +139,7 @@ class RunPipeline:
         newest = self.folder.newest_checkpoint()
         step = step_of(newest) if newest else 0
         failure: RunFailed | None
-        if isinstance(error, StopAsked):
+        if isinstance(error, StopRequested):
             where = f"stopped while {self.stage}, at step {step}"
             if self.stop.at_once:
                 where = f"stopped at once, without a checkpoint of the last steps; the newest is of step {step}"
@@ -149,7 +149,7 @@ class RunPipeline:
         else:
             failure = explain_failure(error, self.inputs.config, self.folder.path)
         reason = str(failure or error) or type(error).__name__
-        resumable = isinstance(error, StopAsked | BudgetSpent)
+        resumable = isinstance(error, StopRequested | BudgetSpent)
         if not resumable and is_trained(self.folder):
             reason += f"; the adapter is in {self.folder.adapter}, and --resume {self.folder.path} evaluates it"
             failure = RunFailed(reason, failure.status) if failure else None
@@ -196,7 +196,7 @@ class RunPipeline:
         return splits
 
     def _train_steps(self, rows: Dataset, checkpoint: Path | None) -> None:
-        """Trains the remaining steps; raises `StopAsked` or `BudgetSpent` if they end before the last."""
+        """Trains the remaining steps; raises `StopRequested` or `BudgetSpent` if they end before the last."""
         self._enter("loading the model")
         config = self.inputs.config
         recorder = Recorder(config, self.folder, self.stop, self.budget)
@@ -212,7 +212,7 @@ class RunPipeline:
         if state.global_step < state.max_steps:
             if recorder.over_budget and not recorder.stopped:
                 raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
-            raise StopAsked
+            raise StopRequested
 
     def _make_adapter(self, splits: Splits) -> None:
         """Makes the run's adapter: that of the last checkpoint, or the best of all."""

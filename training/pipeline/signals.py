@@ -1,9 +1,9 @@
 """SIGTERM and Ctrl-C of a run: it stops at once, or while it trains at the end of the step.
 
 with Stop() as stop:
-    load()              # a signal ends it here, by `StopAsked`
+    load()              # a signal ends it here, by `StopRequested`
     with stop.held():
-        train()         # a signal only sets `stop.asked`; a second one ends it here too
+        train()         # a signal only sets `stop.is_requested`; a second one ends it here too
     stop.check()
 """
 
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Handler = Callable[[int, FrameType | None], object] | int | None
 
 
-class StopAsked(BaseException):
+class StopRequested(BaseException):
     """A request to stop the run. No `Exception`, like `KeyboardInterrupt`, so that nothing handles it as a failure."""
 
 
@@ -28,7 +28,7 @@ class Stop:
     """Handles the signals while it is entered. The third signal ends the process by the system's default."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_requested = False
         self.at_once = False
         """True if the stop did not wait for the end of the step."""
         self._count = 0
@@ -47,7 +47,7 @@ class Stop:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Makes the first signal only set `asked`, until the end of the block."""
+        """Makes the first signal only set `is_requested`, until the end of the block."""
         self._held = True
         try:
             yield
@@ -55,12 +55,12 @@ class Stop:
             self._held = False
 
     def check(self) -> None:
-        """Raises `StopAsked` if a stop was requested, also by a signal that raised nothing."""
-        if self.asked:
+        """Raises `StopRequested` if a stop was requested, also by a signal that raised nothing."""
+        if self.is_requested:
             self._raise()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.is_requested = True
         self._count += 1
         if self._count >= 3:
             signal.signal(number, signal.SIG_DFL)
@@ -73,4 +73,4 @@ class Stop:
 
     def _raise(self) -> None:
         self._raised = True
-        raise StopAsked
+        raise StopRequested

@@ -31,7 +31,7 @@ MIN_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """The estimate of a run; `None` means unknown, and `reason` tells why."""
 
     num_steps: int | None
@@ -46,7 +46,7 @@ class Estimate:
 
 def estimate_run(
     config: RunConfig, records: Sequence[RunRecord], dollars_per_hour: float | None = None, hardware: str | None = None
-) -> Estimate:
+) -> RunEstimate:
     """The run's steps times the median step of the newest run like it on this hardware.
 
     A run is like it with the same base, completions per step, length limit, picture size and kind of sampling, on which
@@ -59,7 +59,7 @@ def estimate_run(
         hardware = hardware_name()
     seconds, reason = _measured(config, records, hardware)
     hours = None if seconds is None or num_steps is None else seconds * num_steps / 3600
-    return Estimate(
+    return RunEstimate(
         num_steps=num_steps,
         completions=None if num_steps is None else num_steps * config.completions_per_step,
         step_seconds=seconds,

@@ -79,15 +79,18 @@ def stopping_after(num: int) -> Any:
     evaluate = module.evaluate
 
     def stopped(*args: Any, **options: Any) -> Any:
-        calls = 0
+        parts = options["parts"]
+        add, calls = parts.add, 0
 
-        def progress(done: int, total: int, seconds: float) -> None:
+        def add_and_stop(*batch: Any) -> None:
             nonlocal calls
+            add(*batch)
             calls += 1
             if calls == num:
                 raise KeyboardInterrupt
 
-        return evaluate(*args, **(options | {"progress": progress}))
+        parts.add = add_and_stop
+        return evaluate(*args, **options)
 
     return stopped
 

@@ -20,7 +20,7 @@ from tests.support.datasets_on_disk import write_folder
 from tests.support.samples import perturbed_adapter
 from training.config.run_config import load_config
 from training.evaluation.compare import compare_with_served, conclude, counted, is_better, reason
-from training.evaluation.scoring import _Asker
+from training.evaluation.scoring import _Completer
 from training.evaluation.statistics import PairedDifference, paired_difference
 from training.runs.folder import RunFolder
 
@@ -61,15 +61,15 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     first = finished(home, "first", request={"promote": True, "asked_by": "alice"})
 
     asked: list[int] = []
-    complete = _Asker.complete
+    complete = _Completer.complete
 
-    def stopping(self: _Asker, *args: Any) -> Any:
+    def stopping(self: _Completer, *args: Any) -> Any:
         if asked:
             raise KeyboardInterrupt  # a kill after the first side
         asked.append(1)
         return complete(self, *args)
 
-    monkeypatch.setattr(_Asker, "complete", stopping)
+    monkeypatch.setattr(_Completer, "complete", stopping)
     with pytest.raises(KeyboardInterrupt):
         conclude(first, settings=settings, engine=engine)
     assert not (first / "adapter" / "comparison.json").exists() and serving(settings).path is None
@@ -87,7 +87,7 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     assert (serving(settings).path / "comparison.json").is_file()  # type: ignore[operator]
     assert conclude(first, settings=settings) == found, "nothing is asked, and nothing done, a second time"
 
-    monkeypatch.setattr(_Asker, "complete", complete)
+    monkeypatch.setattr(_Completer, "complete", complete)
     worse = perturbed_adapter(tmp_path / "worse", strength=0.5)
     second = finished(home, "second", worse, {"promote": True})
     found = conclude(second, settings=settings, engine=engine)

@@ -13,12 +13,12 @@ from PIL import Image
 from inference.adapters.record import _accuracy
 from training.evaluation.conditions import GROUPS
 from training.evaluation.plots import draw_plots
-from training.evaluation.report import MAX_KINDS, Outcome, Report, table, verdict
+from training.evaluation.report import MAX_KINDS, GradedCompletion, Report, table, verdict
 from training.evaluation.statistics import PairedDifference, paired_difference, share
 
 
-def outcomes(*right: bool, form: bool = True) -> list[Outcome]:
-    return [Outcome(form, hit and form, hit, 10, False, "text") for hit in right]
+def outcomes(*right: bool, form: bool = True) -> list[GradedCompletion]:
+    return [GradedCompletion(form, hit and form, hit, 10, False, "text") for hit in right]
 
 
 def made_up() -> Report:

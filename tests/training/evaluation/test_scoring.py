@@ -14,9 +14,9 @@ from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
 from tests.support.samples import STARTER
 from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
-from training.evaluation.report import Outcome
+from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion, Parts
-from training.evaluation.scoring import evaluate, judge, majority_votes
+from training.evaluation.scoring import evaluate, grade_rows, majority_votes
 
 SOLUTION = "<think>3 + 4 = 7.</think>\n\n<answer>7</answer>"
 
@@ -166,14 +166,14 @@ def test_an_adapter_with_a_system_prompt_of_its_own_is_asked_with_it(problems: A
     ],
 )
 def test_judge(text: str, is_direct: bool, form: bool, strict: bool, lenient: bool) -> None:
-    (found,) = judge([SOLUTION], [KeptCompletion(text, 5, True)], is_direct)
-    assert found == Outcome(form, strict, lenient, 5, True, text)
+    (found,) = grade_rows([SOLUTION], [KeptCompletion(text, 5, True)], is_direct)
+    assert found == GradedCompletion(form, strict, lenient, 5, True, text)
 
 
 def test_order_is_kept_and_the_same_text_may_come_again() -> None:
     texts = ["<answer>7</answer>", "<answer>8</answer>", "<answer>7</answer>", "so 7"]
     solutions = [SOLUTION, SOLUTION, "<answer>8</answer>", SOLUTION]
-    found = judge(solutions, [KeptCompletion(text, 1, False) for text in texts], False)
+    found = grade_rows(solutions, [KeptCompletion(text, 1, False) for text in texts], False)
     assert [(o.strict, o.lenient) for o in found] == [(True, True), (False, False), (False, False), (False, True)]
 
 
@@ -194,5 +194,5 @@ def test_majority(answers: list[str], right: bool) -> None:
         KeptCompletion(f"<think>Look.</think><answer>{answer}</answer>" if answer else "", 5, False)
         for answer in answers
     ]
-    row = judge(["<answer>1/2</answer>"] * len(said), said, False)
+    row = grade_rows(["<answer>1/2</answer>"] * len(said), said, False)
     assert majority_votes([row]) == [right]

@@ -13,7 +13,7 @@ from training.__main__ import main
 from training.config.run_config import load_config
 from training.launch.local import LocalLauncher
 from training.launch.machine_lock import LOCK, alone, by_hand, is_taken
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 from training.runs.store import RunStore
 from training.runs.upkeep import delete_run
 
@@ -41,9 +41,9 @@ def test_those_begun_by_hand_share_it_and_one_in_the_background_does_not(tmp_pat
 
     def ask_to_stop() -> None:
         waited.set()
-        stop.asked = True
+        stop.is_requested = True
 
-    with pytest.raises(StopAsked), alone(tmp_path, stop, ask_to_stop):
+    with pytest.raises(StopRequested), alone(tmp_path, stop, ask_to_stop):
         raise AssertionError("somebody has it")
     assert waited.is_set()
     somebody.kill()

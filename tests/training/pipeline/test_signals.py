@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 
 
 def send(number: int = signal.SIGTERM) -> None:
@@ -18,28 +18,28 @@ def send(number: int = signal.SIGTERM) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_at_once_where_nothing_is_held(number: int) -> None:
     with Stop() as stop:
-        with pytest.raises(StopAsked):
+        with pytest.raises(StopRequested):
             send(number)
-        assert stop.asked and not stop.at_once
+        assert stop.is_requested and not stop.at_once
         send(number)  # while the folder is told why
-        with pytest.raises(StopAsked):  # the next stage does not begin, even where the first was swallowed
+        with pytest.raises(StopRequested):  # the next stage does not begin, even where the first was swallowed
             stop.check()
 
 
 def test_held_until_the_end_of_the_block_and_the_second_at_once() -> None:
-    with Stop() as stop, pytest.raises(StopAsked):
+    with Stop() as stop, pytest.raises(StopRequested):
         with stop.held():
             send()
-            assert stop.asked and not stop.at_once
+            assert stop.is_requested and not stop.at_once
         stop.check()
-    with Stop() as stop, pytest.raises(StopAsked), stop.held():
+    with Stop() as stop, pytest.raises(StopRequested), stop.held():
         send()
         send()
     assert stop.at_once
 
 
 def test_a_failure_handler_does_not_take_it_for_an_error() -> None:
-    with Stop(), pytest.raises(StopAsked):
+    with Stop(), pytest.raises(StopRequested):
         try:
             send()
         except Exception:
@@ -56,12 +56,12 @@ def test_handlers_are_put_back() -> None:
 def test_the_third_is_left_to_the_system() -> None:
     code = """
 import os, signal
-from training.pipeline.signals import Stop, StopAsked
+from training.pipeline.signals import Stop, StopRequested
 with Stop() as stop:
     for _ in range(3):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-        except StopAsked:
+        except StopRequested:
             pass
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == -signal.SIGTERM
@@ -73,7 +73,7 @@ def test_outside_the_main_thread_it_only_listens_to_nobody() -> None:
 
     def enter() -> None:
         with Stop() as stop:
-            seen.append(stop.asked)
+            seen.append(stop.is_requested)
 
     thread = threading.Thread(target=enter)
     thread.start()

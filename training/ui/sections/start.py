@@ -16,7 +16,7 @@ from inference.common.settings import Settings
 from training.admin.access import Caller
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
-from training.runs.estimate import Estimate, estimate_run
+from training.runs.estimate import RunEstimate, estimate_run
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN
@@ -215,7 +215,7 @@ def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]
     return Section("start", context, note, form.inputs[1:], [form.origin, form.estimate], form.refresh), form
 
 
-def estimate_html(estimate: Estimate, place: Sequence[str] = ()) -> str:
+def estimate_html(estimate: RunEstimate, place: Sequence[str] = ()) -> str:
     """The estimated figures as a list, their source, and where the run would train."""
     price = dollars(estimate.dollars)
     if price is None:
