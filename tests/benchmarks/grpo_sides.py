@@ -20,7 +20,7 @@ from inference.common.settings import base_source
 from tests.benchmarks.table import now
 from training.config.run_config import RunConfig
 from training.grpo.lora import lora_config
-from training.grpo.prompts import prompts
+from training.grpo.rollout_engine import prompt_rows
 from training.grpo.trainer import build_trainer
 from training.runs.folder import RunFolder
 
@@ -152,7 +152,7 @@ def trl(**values: Any) -> Build:
             model=model,
             processing_class=processor,
             reward_funcs=[random_reward],
-            train_dataset=prompts(rows, processor.tokenizer.all_special_tokens),
+            train_dataset=prompt_rows(rows, processor.tokenizer.all_special_tokens),
             peft_config=lora_config(config, model),
             callbacks=[clock],
             args=GRPOConfig(**defaults | values),

@@ -1,6 +1,6 @@
-"""The processes of one run (`accelerate launch`, `torchrun`): which one keeps the records, and what all agree on.
+"""The processes of one run (`accelerate launch`, `torchrun`): the one that keeps the records, and the others.
 
-Alone or before they are connected, each function says what holds for one process.
+With a single process, or before they are connected, each function returns the answer for one process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inference.common.errors import UserError
 from training.config.run_config import RunConfig
 
 PREPARING = timedelta(hours=3)
-"""How long the others wait while the first process prepares the rows; a process that ends is noticed at once."""
+"""Longest wait of the others while the first process prepares the rows; a process that ends is noticed at once."""
 
 
 def rank() -> int:
@@ -25,7 +25,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes share the run."""
+    """The number of processes that share the run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -35,7 +35,7 @@ def is_main_process() -> bool:
 
 
 def connect() -> PartialState:
-    """Meet the other processes; the first call of a process connects it, later ones find it connected."""
+    """Connect this process to the others; later calls return the same connection."""
     cpu = not torch.cuda.is_available()
     return PartialState(cpu=cpu, timeout=PREPARING) if world_size() > 1 else PartialState(cpu=cpu)
 
@@ -47,14 +47,14 @@ def wait_for_all() -> None:
 
 
 def any_process(*mine: bool) -> list[bool]:
-    """Which of these hold on any of the processes; each of them has to ask."""
+    """For each value, whether it is true on any process. All processes call it together."""
     return [bool(value) for value in _gathered(*map(float, mine)).amax(0)]
 
 
 def check_checkpoint(path: Path, step: int) -> None:
-    """Raise `UserError`, in every process, unless all see the checkpoint that the first one goes on from.
+    """Raise `UserError`, in every process, unless all see the checkpoint that the first one resumes from.
 
-    `step` is that of the newest whole checkpoint this process sees in the run folder `path`, 0 for none.
+    `step` is that of the newest whole checkpoint that this process sees in the run folder `path`, 0 for none.
     """
     steps = _gathered(float(step))[:, 0].tolist()
     if len(set(steps)) > 1:
@@ -70,7 +70,7 @@ def _is_connected() -> bool:
 
 
 def _gathered(*values: float) -> torch.Tensor:
-    """The values of each process, in the order of their ranks.  # (world size, values)"""
+    """The values of each process, in the order of their ranks, (processes, values)."""
     mine = torch.tensor(values)
     if not _is_connected():
         return mine[None]
@@ -81,8 +81,8 @@ def _gathered(*values: float) -> torch.Tensor:
 
 
 def check_processes(config: RunConfig) -> int:
-    """The number of processes of this run, which must be able to share a step."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    """The number of processes of this run. Raises `UserError` if they cannot share its steps."""
+    processes = world_size()
     if config.completions_per_step % processes:
         raise UserError(
             f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "

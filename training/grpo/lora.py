@@ -1,4 +1,4 @@
-"""Where LoRA goes: linear layers of the language model, never of the tower; and a tower without a backward pass."""
+"""LoRA on the linear layers of the language model, never of the vision tower, which gets no backward pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -17,45 +17,46 @@ from inference.common.errors import UserError
 from inference.model.lora_layers import decoder_path
 from training.config.run_config import RunConfig
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 TOWERS = ("visual", "vision_tower", "vision_model", "connector", "multi_modal_projector")
-"""What the families call the parts that see."""
+"""Names of the parts that encode pictures, in the families."""
 
 
 def lora_targets(model: nn.Module, layers: Sequence[str]) -> str:
     """A pattern over module names for PEFT: the named linear layers inside the model's text decoder.
 
-    The vision tower often has layers of the same names (`gate_proj`), so the decoder is found first.
+    The vision tower often has layers of the same names (`gate_proj`), so the pattern begins with the decoder's name.
     """
     path = decoder_path(model)
     modules = model.get_submodule(path).named_modules()
     linear = {name.rpartition(".")[2] for name, module in modules if isinstance(module, nn.Linear)}
     if missing := [name for name in layers if name not in linear]:
         raise UserError(
-            f"lora_modules has {', '.join(missing)}, which this model's language model has not; "
-            f"it has {', '.join(sorted(linear))}"
+            f"lora_modules has {', '.join(missing)}, which this model's language model does not have; choose from "
+            f"{', '.join(sorted(linear))}"
         )
     return rf".*\b{re.escape(path.rpartition('.')[2])}\b.*\.({'|'.join(layers)})"
 
 
 def stop_tower_gradient(model: nn.Module) -> list[str]:
-    """Run the frozen parts that see without recording a graph; returns their names.
+    """Run the frozen vision tower without recording a graph; returns the names of its parts.
 
     With gradient checkpointing, PEFT makes embeddings require gradients, and the frozen tower gets a full backward.
     """
     stopped: list[str] = []
     for name, module in model.named_modules():
-        inside = any(name.startswith(f"{done}.") for done in stopped)
-        if name.rpartition(".")[2] not in TOWERS or inside:
-            continue
-        if any(parameter.requires_grad for parameter in module.parameters()):
-            continue
-        module.forward = torch.no_grad()(functools.partial(type(module).forward, module))
-        stopped.append(name)
+        is_inside = any(name.startswith(f"{outer}.") for outer in stopped)
+        is_trained = any(parameter.requires_grad for parameter in module.parameters())
+        if name.rpartition(".")[2] in TOWERS and not is_inside and not is_trained:
+            module.forward = torch.no_grad()(functools.partial(type(module).forward, module))
+            stopped.append(name)
     return stopped
 
 
-def lora_config(config: RunConfig, model: Any) -> LoraConfig:
-    """LoRA on the language model alone."""
+def lora_config(config: RunConfig, model: nn.Module) -> LoraConfig:
+    """A run's settings of LoRA on the language model alone. Raises `UserError` for layers that it does not have."""
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -65,26 +66,26 @@ def lora_config(config: RunConfig, model: Any) -> LoraConfig:
     )
 
 
-def load_adapter(model: Any, folder: str) -> PeftModel:
-    """The model with the adapter to train on from; safetensors only."""
+def load_adapter(model: PreTrainedModel, folder: str) -> PeftModel:
+    """The model with the adapter that training starts from; safetensors only. Raises `UserError`."""
     path = Path(folder).expanduser()
     if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"start_adapter is {folder}, which holds no adapter_model.safetensors; name an adapter's folder"
-        )
+        raise UserError(f"start_adapter is {folder}, which has no adapter_model.safetensors; name an adapter's folder")
     try:
         return PeftModel.from_pretrained(model, str(path), is_trainable=True)
     except (RuntimeError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise UserError(f"start_adapter {folder} does not fit this base ({said}); name one made for it") from None
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"start_adapter {folder} does not fit this base ({reason}); name one made for it") from None
 
 
 class InPlaceTerm(LoraVariant):
-    """Plain LoRA; merged and unmerged as PEFT does it, since that is how TRL hands the policy to vLLM."""
+    """Plain LoRA that adds its term in place. Merged and unmerged as PEFT does it: so TRL hands the policy to vLLM."""
 
     @staticmethod
-    def forward(module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **kwargs: Any) -> Any:
-        """(…, out): `result` of the base layer, which is overwritten, and the term of `x` (…, in)."""
+    def forward(
+        module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        """(…, out): the base layer's `result`, which is overwritten, plus the term of `x` (…, in)."""
         a, b = module.lora_A[active_adapter], module.lora_B[active_adapter]
         low = a(module.lora_dropout[active_adapter](x))  # (…, r)
         scaling = module.scaling[active_adapter]
@@ -121,19 +122,19 @@ class _AddTerm(torch.autograd.Function):
         (gradient,) = gradients
         low, b = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
-        of_low = (rows @ b).mul_(ctx.scaling).view_as(low)
-        of_b = (rows.t() @ low.flatten(0, -2)).mul_(ctx.scaling)
-        return gradient, of_low, of_b, None
+        low_gradient = (rows @ b).mul_(ctx.scaling).view_as(low)
+        b_gradient = (rows.t() @ low.flatten(0, -2)).mul_(ctx.scaling)
+        return gradient, low_gradient, b_gradient, None
 
 
 def add_in_place(model: nn.Module) -> int:
-    """Let the LoRA layers of a PEFT model compute that way, those that are plain LoRA; returns how many there are."""
-    changed = 0
+    """Make the plain LoRA layers of a PEFT model add their term in place; returns their number."""
+    num_changed = 0
     for module in model.modules():
         if type(module) is not Linear:
             continue
         for name, b in module.lora_B.items():
             if name not in module.lora_variant and b.bias is None:
                 module.lora_variant[name] = InPlaceTerm()
-                changed += 1
-    return changed
+                num_changed += 1
+    return num_changed

@@ -1,4 +1,4 @@
-"""The engine on the weights that are being trained: rollouts by the policy as it stands, nothing copied or merged.
+"""Rollouts by the engine on the weights that are being trained: nothing is copied or merged.
 
 twin = share_weights(model)                      # before PEFT wraps the model
 policy = PolicyEngine(Engine(twin, processor, "base"), trainer.model)
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
+from datasets import Dataset
+from datasets import Image as ImageColumn
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from PIL import Image
@@ -25,10 +27,14 @@ from inference.engine.engine import Engine
 from inference.model.families import ImageEncoding
 from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
+from inference.prompt.format import build_messages, neutralise
 
+Row = dict[str, Any]
+"""A row of the dataset, by column."""
+_Model = TypeVar("_Model", bound=nn.Module)
 _POLICY = "policy"
 WHOLE_BYTES = 256 * 2**20
-"""Linear layers of at most so many bytes are copied with the LoRA in them, once for each rollout."""
+"""Linear layers of at most this size in all are copied with the LoRA merged, once for each rollout."""
 
 
 @dataclass(frozen=True)
@@ -46,35 +52,36 @@ class RolloutPrompt:
 
 @dataclass
 class Rollouts:
-    """What one batch is generated from, a picture for each row (B), and the prompts that come of it."""
+    """One batch under generation: a picture for each row (B), and its prompts once they are made."""
 
     pictures: list[Image.Image]
     round_number: int
-    """How often the step's groups without a signal were sampled anew."""
+    """Number of times that the step's groups without a signal were sampled anew."""
     prompts: list[RolloutPrompt] = field(default_factory=list)
 
 
 class PolicyEngine:
-    """An engine beside a PEFT model that stands on the same base weights and adds the same LoRA matrices."""
+    """An engine beside a PEFT model, with the same base weights and the same LoRA matrices."""
 
     def __init__(self, engine: Engine, model: PeftModel) -> None:
         self.engine = engine
         self._model = model
 
-    def prompts(self, messages: Sequence[Sequence[Mapping[str, Any]]], images: Sequence[Any]) -> list[RolloutPrompt]:
+    def prompts(
+        self, messages: Sequence[Sequence[Mapping[str, str]]], images: Sequence[Image.Image]
+    ) -> list[RolloutPrompt]:
         """One for each conversation of plain messages (`{"role", "content"}`) and its picture.
 
         Neighbours that are equal share one, so that a group's picture is encoded and its prompt written once.
         """
-        firsts = [i for i in range(len(messages)) if not i or _differ(messages, images, i)]
+        firsts = [
+            i for i in range(len(messages)) if not i or images[i] is not images[i - 1] or messages[i] != messages[i - 1]
+        ]
         rgb = [images[i] if images[i].mode == "RGB" else images[i].convert("RGB") for i in firsts]
-        prompts = iter(
-            self._prompt(messages[i], image, picture) for i, image, picture in zip(firsts, rgb, self._encode(rgb))
-        )
-        by_row: list[RolloutPrompt] = []
-        for i in range(len(messages)):
-            by_row.append(next(prompts) if i in set(firsts) else by_row[-1])
-        return by_row
+        rows: list[RolloutPrompt] = []
+        for first, end, image, picture in zip(firsts, [*firsts[1:], len(messages)], rgb, self._encode(rgb)):
+            rows += [self._prompt(messages[first], image, picture)] * (end - first)
+        return rows
 
     def generate(
         self,
@@ -122,10 +129,10 @@ class PolicyEngine:
             )
 
     def _prompt(
-        self, messages: Sequence[Mapping[str, Any]], image: Image.Image, picture: ImageEncoding
+        self, messages: Sequence[Mapping[str, str]], image: Image.Image, picture: ImageEncoding
     ) -> RolloutPrompt:
         by_role = {message["role"]: message["content"] for message in messages}
-        assert list(by_role) in (["user"], ["system", "user"]), "`trainer.prompts` writes these"
+        assert list(by_role) in (["user"], ["system", "user"]), "`prompt_rows` writes these"
         row = Request(image, by_role["user"], by_role.get("system"))
         ids = tuple(self.engine.tokenizer.prompt_ids(row, picture.placeholder))
         return RolloutPrompt(image, row.question, row.system_prompt, ids, picture)
@@ -141,14 +148,38 @@ class PolicyEngine:
         return [ordinary[id(encoding)] for encoding in encodings]
 
 
-def share_weights(model: nn.Module) -> Any:
-    """A second model on the very same parameters, with modules and buffers of its own: PEFT and the engine each
-    replace linear layers in theirs, and neither meets the other's."""
+def prompt_rows(rows: Dataset, markers: Iterable[str]) -> Dataset:
+    """Rows as TRL takes them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
+
+    def row(problem: str) -> dict[str, list[dict[str, str]]]:
+        messages = build_messages(neutralise(problem, markers))
+        return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
+
+    unneeded = [name for name in rows.column_names if name not in ("image", "solution")]
+    return rows.map(row, input_columns=["problem"], remove_columns=unneeded)
+
+
+def decode_pictures(rows: Sequence[Row], group_size: int, first: int) -> list[Row]:
+    """Copies of a step's rows with the picture decoded once per group. `first` is the first row's number among those
+    of all processes."""
+    decoded: list[Row] = []
+    for i, row in enumerate(rows):
+        is_new = not i or (first + i) % group_size == 0
+        picture = ImageColumn().decode_example(row["image"]) if is_new else decoded[-1]["image"]
+        decoded.append(row | {"image": picture})
+    return decoded
+
+
+def share_weights(model: _Model) -> _Model:
+    """A second model on the very same parameters, with modules and buffers of its own.
+
+    PEFT and the engine each replace linear layers in their own model.
+    """
     return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def live_adapter(model: PeftModel) -> Adapter:
-    """The LoRA that is being trained, as the engine adds it: views of PEFT's own matrices, which move with them.
+    """The LoRA that is being trained, for the engine: views of PEFT's own matrices, which change with them.
 
     Matrices of another dtype than the base's are cast, and so copied. A small model in fp32 gets whole weights too, of
     this moment: one product a layer instead of three. In bf16 they would lose what a LoRA adds, which is small.
@@ -158,7 +189,7 @@ def live_adapter(model: PeftModel) -> Adapter:
     weights: dict[str, torch.Tensor] = {}
     for path, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and name in module.lora_A:
-            weight = weights[path] = cast(Any, module.get_base_layer()).weight
+            weight = weights[path] = cast(nn.Linear, module.get_base_layer()).weight
             factors = [side[name].get_parameter("weight") for side in (module.lora_A, module.lora_B)]
             a, b = (factor.detach().to(weight.dtype).t() for factor in factors)
             adapter[path] = Factors(a, b, module.scaling[name])
@@ -180,7 +211,3 @@ def rollout_seed(run_seed: int, step: int, round_number: int, row: int) -> int:
     """
     digest = hashlib.blake2b(f"{run_seed}-{step}-{round_number}-{row}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-def _differ(messages: Sequence[Any], images: Sequence[Any], i: int) -> bool:
-    return images[i] is not images[i - 1] or messages[i] != messages[i - 1]

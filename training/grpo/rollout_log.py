@@ -1,24 +1,24 @@
-"""Keeps every rollout of a run: one line a group in `rollouts.jsonl`, and each picture once, named by its hash."""
+"""Writes every rollout of a run: one line per group in `rollouts.jsonl`, each picture once, named by its hash."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from inference.common.files import append_line
+from inference.common.files import append_line, write_whole
 from inference.model.image_encoder import content_key
 from training.grading.rewards import completion_text
 from training.runs.folder import RunFolder
 
 REASON_SUFFIX = "_reason"
-"""What a reward function logs in a column of this ending is why it gave what it gave."""
+"""Ending of the columns in which reward functions log the reasons for their rewards."""
 
 
 class RolloutWriter:
-    """Writes the groups of a step from TRL's own logs, which hold the gathered batch of all processes in order."""
+    """Writes the groups of a step from TRL's own logs, which have the gathered batch of all processes in order."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class RolloutWriter:
         self, step: int, logs: Mapping[str, Any], group_size: int, num_tokens: Sequence[int], ended: Sequence[bool]
     ) -> None:
         """One line for each group of the newest batch; `num_tokens` and `ended` (by an end token) are by completion."""
-        size = len(num_tokens)  # the logs may hold an earlier batch too
+        size = len(num_tokens)  # the logs may have an earlier batch too
         texts = [completion_text(completion) for completion in _last(logs["completion"], size)]
         rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
         extra = {name: _last(values, size) for name, values in logs["extra"].items()}
@@ -47,22 +47,22 @@ class RolloutWriter:
                 }
                 for i in range(first, min(first + group_size, len(texts)))
             ]
-            picture = self._keep(images[first]) if first < len(images) else None
+            picture = self._write_picture(images[first]) if first < len(images) else None
             question = completion_text(prompts[first])  # the last message's text
             line = {"step": step, "prompt": question, "image": picture, "completions": completions}
             append_line(self.folder.rollouts, line)
 
-    def _keep(self, pictures: Sequence[Image.Image] | None) -> str | None:
-        """The name of the file that holds a row's picture."""
+    def _write_picture(self, pictures: Sequence[Image.Image] | None) -> str | None:
+        """The name of the file with a row's picture."""
         if not pictures:
             return None
         picture = pictures[0].convert("RGB")
         name = f"{content_key(picture).hex()}.jpg"
         path = self.folder.images / name
         if not path.exists():
-            part = Path(f"{path}.part")
-            picture.save(part, "JPEG", quality=85)
-            part.replace(path)
+            content = io.BytesIO()
+            picture.save(content, "JPEG", quality=85)
+            write_whole(path, content.getvalue())
         return name
 
 
@@ -71,5 +71,5 @@ def _last(values: Iterable[Any], size: int) -> list[Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """A reward as JSON knows it: a reward function that had nothing to say gave NaN."""
+    """A reward as JSON; `None` for NaN, by which a reward function gives no reward."""
     return None if value is None or value != value else round(value, 6)

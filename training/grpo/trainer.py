@@ -1,4 +1,4 @@
-"""TRL's `GRPOTrainer` for a vision-language model, and the few methods that differ: no waste, all on record."""
+"""TRL's `GRPOTrainer` for a vision-language model, with the engine's rollouts, fewer passes and a record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import random
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -22,34 +22,51 @@ from inference.engine.engine import Engine
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.grading.rewards import load_reward
-from training.grpo.attention import use_grouped_queries
 from training.grpo.distributed import check_processes
-from training.grpo.log_probs import Passes
+from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
-from training.grpo.metrics import TokenMeans
-from training.grpo.micro_batches import arrange, replace_groups, select_rows
-from training.grpo.prompts import decode_pictures, prompts
-from training.grpo.rollout_engine import PolicyEngine, Rollouts, rollout_seed, share_weights
+from training.grpo.micro_batches import Batch, TokenMeans, arrange, replace_groups, select_rows
+from training.grpo.rollout_engine import (
+    PolicyEngine,
+    Rollouts,
+    Row,
+    decode_pictures,
+    prompt_rows,
+    rollout_seed,
+    share_weights,
+)
 from training.grpo.rollout_log import RolloutWriter
 from training.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROJECT = "lookthink"
+"""The project of runs in trackio and W&B, unless WANDB_PROJECT names another."""
+
 
 class RunTrainer(GRPOTrainer):
-    """Rolls out with the project's engine, records every rollout, and spends no pass on what it has or does not need.
+    """Rolls out with the project's engine, records every rollout, and leaves out passes that change nothing.
 
-    `twin` is the base model once more, on the same parameters (`share_weights`). Where vLLM rolls out, where parameters
-    are sharded over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
+    `twin` is the base model once more, on the same parameters (`share_weights`). With vLLM, with parameters sharded
+    over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
     """
 
     def __init__(
-        self, *, twin: Any, writer: RolloutWriter, skip_zero_signal: bool, resample_rounds: int, **kwargs: Any
+        self,
+        *,
+        twin: PreTrainedModel,
+        writer: RolloutWriter,
+        skip_zero_signal: bool,
+        resample_rounds: int,
+        **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
             super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, self._roll_out))
         self.args: Any
         self.model: Any
-        self.train_dataset: Any
+        self.train_dataset: Dataset
         self.num_generations: int
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
@@ -57,13 +74,13 @@ class RunTrainer(GRPOTrainer):
         stop_tower_gradient(self.model)
         add_in_place(self.model)
         if self.accelerator.device.type == "cpu":
-            use_grouped_queries(self.model.get_base_model().get_decoder())
+            use_grouped_attention(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
         self._rollouts = Rollouts([], 0)
-        """The batch that is being generated: TRL's own log-probabilities of a reference are asked for without it."""
+        """The batch that is being generated: TRL asks for a reference's log-probabilities without handing it on."""
 
-    def _make_policy(self, twin: Any) -> PolicyEngine | None:
+    def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
         is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
         if self.use_vllm or self.aux_loss_enabled or not is_whole:
             self.rollout_func = None
@@ -71,12 +88,13 @@ class RunTrainer(GRPOTrainer):
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
         has_graphs = device.type == "cuda" and wants_cuda_graphs()
-        engine = Engine(twin.to(device), cast(ProcessorMixin, self.processing_class), base, completions, has_graphs)
+        twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
+        engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, has_graphs)
         share = not self.args.gradient_checkpointing
         self.passes = Passes(engine.family, engine.tokenizer.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
         output = self._generate_and_record(inputs, 0)
         if not self.model.training:
             return output
@@ -91,13 +109,13 @@ class RunTrainer(GRPOTrainer):
             output = unsplit_pixel_values_by_grid(merged)
         return output
 
-    def _other_prompts(self, count: int, attempt: int) -> list[dict[str, Any]]:
+    def _other_prompts(self, count: int, attempt: int) -> list[Row]:
         """Rows of the dataset drawn anew, each as often as a group needs it; a resumed run draws the same."""
         rng = random.Random(f"{self.args.seed}-{self.state.global_step}-{attempt}")
         rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
-    def _roll_out(self, conversations: list[list[dict[str, Any]]], trainer: Any) -> dict[str, Any]:
+    def _roll_out(self, conversations: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, object]:
         """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
 
         The pictures go along as the column `image` of the reward functions.
@@ -118,12 +136,12 @@ class RunTrainer(GRPOTrainer):
         ids = [list(prompt.ids) for prompt in batch.prompts]
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": batch.pictures}
 
-    def _generate_and_record(self, inputs: list[dict[str, Any]], round_number: int) -> dict[str, Any]:
+    def _generate_and_record(self, inputs: list[Row], round_number: int) -> Batch:
         rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
         if self.policy is None:
             output = super()._generate_and_score_completions(rows)
         else:
-            # Without pictures TRL neither processes them again nor gives them to the model; `roll_out` hands them on
+            # Without pictures TRL neither processes them again nor gives them to the model. `_roll_out` hands them on
             # to the reward functions, and `_loss_of` their features to the model.
             self._rollouts = Rollouts([row.pop("image") for row in rows], round_number)
             output = super()._generate_and_score_completions(rows)
@@ -138,23 +156,23 @@ class RunTrainer(GRPOTrainer):
             self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
         return output
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """TRL's micro-batches, with the rows of a step shared out anew: see `arrange`.
+    def _prepare_inputs(self, generation_batch: Any) -> Batch:
+        """TRL's micro-batches, with the rows of a step distributed anew (`arrange`).
 
-        `bnpo` alone divides by the tokens of a micro-batch, so that it matters to it which rows meet.
+        `bnpo` divides by the tokens of a micro-batch, so that rows must stay in theirs.
         """
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
-        made = self._buffered_inputs
-        if made is before or not made or len(made) == 1 or self.policy is None or self.loss_type == "bnpo":
+        batches: list[Batch] | None = self._buffered_inputs
+        if batches is before or not batches or len(batches) == 1 or self.policy is None or self.loss_type == "bnpo":
             return inputs
-        self._buffered_inputs = arrange(made)
+        self._buffered_inputs: Any = arrange(batches)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
     ):
-        """TRL's log-probabilities, by `Passes`: features of pictures as rollouts had them, prompts once a group."""
+        """TRL's log-probabilities, by `Passes`: pictures' features from the rollouts, each prompt once per group."""
         if self.policy is None:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
@@ -163,33 +181,33 @@ class RunTrainer(GRPOTrainer):
         size = batch_size or len(input_ids)
         with self.accelerator.autocast():
             parts = [
-                self.passes(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, near)
+                self.passes(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, of_part)
                 for i in range(0, len(input_ids), size)
-                if (near := pictures[i : i + size])
+                if (of_part := pictures[i : i + size])
             ]
         log_probs, entropies = (torch.cat(t) for t in zip(*((part.log_probs, part.entropies) for part in parts)))
         return log_probs, entropies if compute_entropy else None, None
 
     def _compute_loss(self, model, inputs):
-        """TRL's loss, computed on the rows with an advantage alone, and scaled to what it is on all of them.
+        """TRL's loss on the rows that have an advantage, scaled to the value for all rows.
 
         A row whose advantage is 0 adds nothing to the policy's gradient. The mean over rows (`grpo`, `dr_grpo`) or over
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
 
-        The figures `entropy`, `kl` and `clip_ratio/*` are of these rows too. Where a micro-batch has none with an
-        advantage one of the others stands in for them.
+        The metrics `entropy`, `kl` and `clip_ratio/*` are of these rows too. If a micro-batch has none with an
+        advantage, one other row is used.
         """
         if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
             return self._loss_of(model, inputs)
-        kept = self._rows_to_keep(inputs["advantages"])
+        rows = self._rows_to_train(inputs["advantages"])
         total = len(inputs["advantages"])
-        self._metrics["train"]["frac_rows_trained"].append(len(kept) / total)
-        if len(kept) == total:
+        self._metrics["train"]["frac_rows_trained"].append(len(rows) / total)
+        if len(rows) == total:
             return self._loss_of(model, inputs)
-        part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), kept))
+        part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), rows))
         scale = 1.0
         if self.loss_type in ("grpo", "dr_grpo"):
-            scale = len(kept) / total
+            scale = len(rows) / total
         elif self.loss_type == "bnpo":
             scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
         return self._loss_of(model, part) * scale
@@ -202,25 +220,24 @@ class RunTrainer(GRPOTrainer):
         return super()._compute_loss(model, inputs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's figures of training, those that are means over tokens as means over all tokens trained on."""
+        """Log TRL's metrics, those over tokens as means over all tokens trained on."""
         if self.model.training:
             self.token_means.settle(self._metrics["train"])
         super().log(logs, start_time)
 
-    def _rows_to_keep(self, advantages: torch.Tensor) -> list[int]:
-        """Rows with a signal; filled up with others to the same number on each process, and to one at least."""
+    def _rows_to_train(self, advantages: torch.Tensor) -> list[int]:
+        """Rows with a signal, filled up with others to the same number on each process, at least one."""
         rows = advantages.nonzero()[:, 0].tolist()
-        here = torch.tensor([max(1, len(rows))], device=advantages.device)
-        wanted = int(self.accelerator.gather(here).max())
+        count = int(self.accelerator.gather(torch.tensor([max(1, len(rows))], device=advantages.device)).max())
         others = [i for i in range(len(advantages)) if i not in set(rows)]
-        return sorted(rows + others[: wanted - len(rows)])
+        return sorted(rows + others[: count - len(rows)])
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None in checkpoints: the card is written when an adapter is published."""
+        """Nothing in checkpoints: the card is written when an adapter is published."""
 
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
-    """A trainer for `rows` (columns `image`, `problem`, `solution`) that keeps its files in `folder`."""
+    """A trainer for `rows` (columns `image`, `problem`, `solution`) that writes its files to `folder`."""
     base = base_source(config.base)
     processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
     processor.tokenizer.padding_side = "left"
@@ -235,7 +252,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
+        train_dataset=prompt_rows(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
@@ -247,7 +264,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
 
 
 def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
-    """TRL's arguments. All completions of a step are generated together, and trained on in micro-batches."""
+    """TRL's arguments. The completions of a step are generated together and trained on in micro-batches."""
     processes = check_processes(config)
     share = config.completions_per_step // processes
     micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
@@ -283,7 +300,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.save_steps,
-        save_total_limit=None,  # old checkpoints go when a newer one is signed, not before
+        save_total_limit=None,  # old checkpoints are deleted once a newer one is complete, not before
         report_to=list(config.report_to) or "none",
         run_name=run_id(folder),
         project=PROJECT,
@@ -293,12 +310,8 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
     )
 
 
-PROJECT = "lookthink"
-"""What trackio and W&B group runs under, unless WANDB_PROJECT names another."""
-
-
 def tracker_environment(folder: Path) -> dict[str, str]:
-    """The variables that keep the trackers' files in the run folder, and a resumed run the same run.
+    """Environment variables: the trackers write into the run folder, and continue a resumed run.
 
     >>> tracker_environment(Path("/runs/first"))["TENSORBOARD_LOGGING_DIR"]
     '/runs/first/tensorboard'
@@ -314,6 +327,6 @@ def tracker_environment(folder: Path) -> dict[str, str]:
 
 
 def run_id(folder: Path) -> str:
-    """The same at each start of a run, another for each run: its name with a hash of where it is."""
+    """An id that each start of a run shares and no other run has: its name with a hash of its path."""
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in folder.name)[:64]
     return f"{name}-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]}"

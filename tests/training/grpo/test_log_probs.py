@@ -1,10 +1,14 @@
-"""Log-probabilities and gradients with prompts read once a group: equal to those of TRL's own passes, row by row."""
+"""Log-probabilities and gradients with prompts read once a group: equal to those of TRL's own passes, row by row.
+
+Below: grouped attention has transformers' own results and gradients.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
@@ -20,8 +25,14 @@ from tests.support.tiny_models import build_tiny
 from tests.training.grpo.test_families import folder_of_pictures
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
-from training.grpo.attention import NAME, use_grouped_queries
-from training.grpo.log_probs import FEWEST_ROWS, MOST_WASTE, split_by_length
+from training.grpo.log_probs import (
+    FEWEST_ROWS,
+    GROUPED_ATTENTION,
+    MOST_WASTE,
+    grouped_attention,
+    split_by_length,
+    use_grouped_attention,
+)
 from training.grpo.trainer import RunTrainer, build_trainer
 from training.runs.folder import RunFolder
 
@@ -88,7 +99,7 @@ def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
     layers = [module for module in trainer.model.modules() if isinstance(module, LoraLayer)]
     variants = [dict(layer.lora_variant) for layer in layers]
     decoder = trainer.model.get_base_model().get_decoder()
-    assert all(variants) and decoder.config._attn_implementation == NAME
+    assert all(variants) and decoder.config._attn_implementation == GROUPED_ATTENTION
     try:
         for layer in layers:
             layer.lora_variant.clear()
@@ -98,7 +109,7 @@ def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
         trainer.policy = policy
         for layer, variant in zip(layers, variants):
             layer.lora_variant.update(variant)
-        use_grouped_queries(decoder)
+        use_grouped_attention(decoder)
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 
@@ -182,3 +193,54 @@ def test_passes_hold_every_row_once_and_little_padding(lengths: list[int]) -> No
         inner = part[FEWEST_ROWS:-FEWEST_ROWS]
         assert all(lengths[row] <= longest for row in part)
         assert all(lengths[row] >= (1 - MOST_WASTE) * longest for row in inner)
+
+
+def inputs(heads: int, group: int, length: int, columns: int) -> tuple[Any, list[torch.Tensor]]:
+    torch.manual_seed(heads + group + length)
+    shapes = [(2, heads * group, length, 8), (2, heads, columns, 8), (2, heads, columns, 8)]
+    module = SimpleNamespace(num_key_value_groups=group, is_causal=True)
+    return module, [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+def causal(length: int, columns: int, padding: int, dtype: torch.dtype) -> torch.Tensor:
+    """(2, 1, length, columns); the second row has some padding on its left."""
+    seen = torch.ones(2, 1, length, columns).tril(columns - length).bool()
+    seen[1, :, :, :padding] = False
+    return seen if dtype == torch.bool else torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
+
+
+def run(attend: Any, module: Any, states: list[torch.Tensor], mask: torch.Tensor | None) -> list[torch.Tensor]:
+    for state in states:
+        state.grad = None
+    result, weights = attend(module, *states, mask, dropout=0.0, scaling=0.3)
+    assert weights is None and result.is_contiguous()
+    (result**2).sum().backward()
+    return [result.detach(), *(state.grad for state in states if state.grad is not None)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+@pytest.mark.parametrize(
+    ("heads", "group", "length", "columns"), [(3, 2, 5, 9), (2, 4, 7, 7), (1, 6, 2, 3), (4, 1, 3, 5)]
+)
+def test_results_and_gradients_are_those_of_transformers(
+    heads: int, group: int, length: int, columns: int, dtype: torch.dtype
+) -> None:
+    module, states = inputs(heads, group, length, columns)
+    mask = causal(length, columns, 1, dtype)
+    results, expected = (run(f, module, states, mask) for f in (grouped_attention, sdpa_attention_forward))
+    assert len(results) == len(expected) == 4
+    for mine, other in zip(results, expected):
+        torch.testing.assert_close(mine, other)
+
+
+def test_without_a_mask_it_is_transformers_own() -> None:
+    module, states = inputs(2, 3, 4, 4)
+    results, expected = (run(f, module, states, None) for f in (grouped_attention, sdpa_attention_forward))
+    assert all(torch.equal(mine, other) for mine, other in zip(results, expected))
+
+
+def test_what_it_does_not_know_is_refused_or_done_by_transformers() -> None:
+    module, states = inputs(2, 2, 3, 3)
+    mask = causal(3, 3, 0, torch.float32)
+    with pytest.raises(ValueError, match="softcap"):
+        grouped_attention(module, *states, mask, softcap=30.0)

@@ -1,10 +1,16 @@
-"""Rows of a loss batch: selected, replaced, and trimmed to what is not padding."""
+"""Rows of a loss batch: selected, replaced, and trimmed to what is not padding; metrics weighed by tokens."""
 
+import math
+from types import SimpleNamespace
+
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from trl.trainer.utils import split_pixel_values_by_grid as split
 from trl.trainer.utils import unsplit_pixel_values_by_grid as unsplit
 
-from training.grpo.micro_batches import arrange, replace_groups, select_rows
+from training.grpo.micro_batches import TokenMeans, arrange, replace_groups, select_rows, weighted_mean
 
 PAD = 0
 
@@ -124,3 +130,49 @@ def test_rows_are_shared_out_by_prompt_and_length() -> None:
     assert [b["completion_ids"].shape[1] for b in made] == [6, 2, 9]
     assert [b["completion_ids"][:, 0].tolist() for b in made] == [[5, 3], [4, 1], [2, 6]]
     assert all(b["num_items_in_batch"] == whole["num_items_in_batch"] for b in made)
+
+
+def reduce_of(processes: int):
+    """An accelerator whose other processes have as many tokens as this one."""
+    return SimpleNamespace(reduce=lambda tensor, reduction: tensor * processes)
+
+
+@pytest.mark.parametrize(
+    ("values", "counts", "mean"),
+    [
+        ([2.0], [5], 2.0),
+        ([1.0, 4.0], [30, 10], 1.75),
+        ([1.0, math.nan], [30, 10], 1.0),
+        ([0.0], [0], 0.0),
+        ([1.0, 3.0], [0, 7], 3.0),
+    ],
+)
+def test_a_mean_by_weights(values, counts, mean) -> None:
+    assert weighted_mean(values, counts) == pytest.approx(mean)
+
+
+def test_no_number_at_all_stays_none() -> None:
+    assert math.isnan(weighted_mean([math.nan], [3]))
+
+
+@given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=9), min_size=1, max_size=6))
+def test_parts_come_to_the_mean_of_the_whole(parts: list[list[float]]) -> None:
+    means, counts = [sum(part) / len(part) for part in parts], [len(part) for part in parts]
+    tokens = [value for part in parts for value in part]
+    assert weighted_mean(means, counts) == pytest.approx(sum(tokens) / len(tokens), abs=1e-9)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_trl_noted_becomes_one_figure_and_the_next_step_begins_anew(processes: int) -> None:
+    means = TokenMeans(reduce_of(processes))
+    means.add(torch.tensor([[1, 1, 1], [1, 0, 0]]))
+    means.add(torch.tensor([[1, 0], [0, 0]]))
+    metrics = {"entropy": [1.0, 6.0], "reward": [0.5], "clip_ratio/low_mean": [0.0, 1.0]}
+    means.settle(metrics)
+    assert metrics == {"entropy": [pytest.approx(2.0)], "reward": [0.5], "clip_ratio/low_mean": [pytest.approx(0.2)]}
+    metrics = {"entropy": [3.0]}
+    means.settle(metrics)
+    assert metrics == {"entropy": [3.0]}, "nothing was counted since"
+    means.add(torch.tensor([[1]]))
+    means.settle(metrics)
+    assert metrics == {"entropy": [3.0]}

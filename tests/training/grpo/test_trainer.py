@@ -1,6 +1,7 @@
 """What our trainer does differently from TRL's: the same gradient with less work, and nothing in the tower."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import load_rows
 from training.grpo.lora import TOWERS, lora_targets, stop_tower_gradient
-from training.grpo.metrics import NAMES
-from training.grpo.prompts import prompts
-from training.grpo.trainer import RunTrainer, build_trainer, grpo_config
+from training.grpo.micro_batches import TOKEN_METRICS
+from training.grpo.rollout_engine import prompt_rows
+from training.grpo.trainer import PROJECT, RunTrainer, build_trainer, grpo_config, run_id, tracker_environment
 from training.runs.folder import RunFolder
 
 SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}
@@ -142,7 +143,7 @@ def test_figures_of_a_step_are_of_its_tokens_however_it_is_cut(tmp_path) -> None
 
         trainer.token_means.settle = watched
         trainer.train()
-        assert set(NAMES) <= noted[0].keys(), "as TRL calls them"
+        assert set(TOKEN_METRICS) <= noted[0].keys(), "as TRL calls them"
         return trainer.state.log_history[0], noted[0]["entropy"]
 
     (cut, means), (whole, [mean]) = step(2), step(8)
@@ -196,7 +197,7 @@ def test_lora_targets_are_found_in_the_language_model(engine) -> None:
 
 
 def test_a_layer_that_is_not_there_is_named(engine) -> None:
-    with pytest.raises(UserError, match="lora_modules has no_proj.*it has down_proj, gate_proj"):
+    with pytest.raises(UserError, match="lora_modules has no_proj.*choose from down_proj, gate_proj"):
         lora_targets(engine._model, ("q_proj", "no_proj"))
 
 
@@ -222,6 +223,32 @@ def test_prompts_keep_what_people_typed_as_text() -> None:
     rows = load_rows(load_config("starter", SMALL).data).train.map(
         lambda _: {"problem": "How many? <|im_end|><|image_pad|>"}
     )
-    system, user = prompts(rows, ["<|im_end|>", "<|image_pad|>"])[0]["prompt"]
+    system, user = prompt_rows(rows, ["<|im_end|>", "<|image_pad|>"])[0]["prompt"]
     assert (system["role"], user["role"]) == ("system", "user")
     assert "<|im_end|>" not in user["content"] and "im_end" in user["content"]
+
+
+def test_a_run_keeps_its_id_and_shares_it_with_no_other(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_id(Path("runs/first")) == run_id(tmp_path / "runs" / "first")
+    assert run_id(tmp_path / "runs/first") != run_id(tmp_path / "other/first")
+    assert run_id(tmp_path / "my run: 50 %").startswith("my-run--50---")
+
+
+def test_files_stay_in_the_run_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    variables = tracker_environment(tmp_path / "first")
+    assert variables["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "first/tensorboard")
+    assert (variables["WANDB_DIR"], variables["WANDB_RESUME"]) == (str(tmp_path / "first"), "allow")
+    assert variables["WANDB_PROJECT"] == PROJECT
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert tracker_environment(tmp_path / "first")["WANDB_PROJECT"] == "mine"
+
+
+@pytest.mark.parametrize("reporter", ["tensorboard", "trackio", "wandb"])
+def test_the_trainer_is_told(tmp_path, monkeypatch, reporter) -> None:
+    for name in tracker_environment(tmp_path):
+        monkeypatch.setenv(name, "before")
+    arguments = grpo_config(load_config("starter", {"report_to": [reporter]}), tmp_path, on_gpu=False, bf16=False)
+    assert (arguments.run_name, arguments.project) == (run_id(tmp_path), PROJECT)
+    assert arguments.trackio_static_space_id is False and arguments.report_to == [reporter]
