@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests import ROOT
-from training.runs.folder import RunFolder, is_whole
+from training.runs.folder import RunFolder, is_complete
 
 PATIENCE = {
     "starting": 4.0,
@@ -49,7 +49,7 @@ def phase_of(folder: RunFolder, process: subprocess.Popen[bytes]) -> str:
     status = folder.status()
     if status.get("pid") != process.pid or status["status"] != "running":
         return "starting"
-    unfinished = any(not is_whole(path) for path in folder.checkpoints.glob("checkpoint-*"))
+    unfinished = any(not is_complete(path) for path in folder.checkpoints.glob("checkpoint-*"))
     return "saving" if status["reason"] == "training" and unfinished else str(status["reason"])
 
 

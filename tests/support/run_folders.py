@@ -40,7 +40,7 @@ def add_checkpoint(folder: RunFolder, step: int, rewards: bool = False) -> Path:
             shutil.copyfile(STARTER / name, checkpoint / name)
     for name in ("optimizer.pt", "training_args.bin", "README.md"):
         (checkpoint / name).write_bytes(b"only here")
-    folder.mark_whole(checkpoint, keep=3)
+    folder.mark_complete(checkpoint, keep=3)
     return checkpoint
 
 

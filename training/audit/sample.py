@@ -91,7 +91,6 @@ def sample_rollouts(
     rows: Dataset,
     plan: Plan,
     *,
-    temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 64,
     progress: Callable[[int], object] | None = None,
@@ -110,7 +109,7 @@ def sample_rollouts(
                 image=image.convert("RGB"),
                 question=problem,
                 max_new_tokens=plan.max_completion_length,
-                temperature=temperature,
+                temperature=1.0,
                 seed=(seed * 1_000_003 + first + i) * plan.num_generations + generation,
             )
             for i, (image, problem) in enumerate(zip(batch["image"], batch["problem"]))

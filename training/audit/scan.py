@@ -6,7 +6,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -37,14 +36,13 @@ def audit(
     processor: Any = None,
     *,
     num_examples: int = 24,
-    home: Path | None = None,
     progress: bool = False,
 ) -> AuditReport:
     """Measures every row of the dataset; with a `processor` also the size of prompts.
 
     Raises `UserError` if the dataset cannot be read or no row is left.
     """
-    prepared = prepare_rows(config, home=home, progress=progress)
+    prepared = prepare_rows(config, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
         prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress)
     used = [index for role in ROLES for index in prepared.roles[role]]

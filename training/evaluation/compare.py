@@ -103,7 +103,6 @@ def compare_with_served(
 
 def conclude(
     run_folder: Path,
-    promote: bool | None = None,
     *,
     settings: Settings | None = None,
     engine: Engine | None = None,
@@ -112,18 +111,17 @@ def conclude(
     """Compares, then promotes if requested and the rule allows it; returns the comparison.
 
     The last stage of a run, after its evaluation, which the promoted version contains. Its `decision` is `promoted` or
-    `waits`. `promote` is the request; without it, `request.json` of the run folder has it. After an obstacle (a full
-    disk, `LOOKTHINK_ADAPTER`, an adapter promoted a moment ago) the adapter waits, and `outcome` names the obstacle.
-    Raises `UserError` where nothing can be compared.
+    `waits`. The request is in `request.json` of the run folder. After an obstacle (a full disk, `LOOKTHINK_ADAPTER`, an
+    adapter promoted a moment ago) the adapter waits, and `outcome` names the obstacle. Raises `UserError` where nothing
+    can be compared.
     """
     settings = settings or load_settings()
     request = read_request(run_folder)
-    is_requested = request.get("promote") is True if promote is None else promote
     for _ in range(_ATTEMPTS):
         comparison = compare_with_served(run_folder, settings=settings, engine=engine, splits=splits)
         if comparison["decision"] == "promoted" or comparison["adapter"] == serving(settings).digest:
             return _decide(run_folder, comparison, "promoted", "It is the served one.")
-        if not is_requested:
+        if request.get("promote") is not True:
             return _decide(run_folder, comparison, "waits", "It waits: automatic promotion was not requested.")
         if not comparison["is_better"]:
             return _decide(run_folder, comparison, "waits", "It waits: it was to be promoted only if it is better.")

@@ -83,7 +83,7 @@ class Recorder(TrainerCallback):
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             if self.config.choose_checkpoint:
                 keep_candidate(checkpoint, self.folder)
-            self.folder.mark_whole(checkpoint, self.config.keep_checkpoints)
+            self.folder.mark_complete(checkpoint, self.config.keep_checkpoints)
             self.budget.save_done()
         if not (self.stopped or self.over_budget):  # the save may have taken longer than expected
             self._agree(state, is_saving=False)

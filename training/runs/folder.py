@@ -119,14 +119,14 @@ class RunFolder:
 
     def newest_checkpoint(self) -> Path | None:
         """The last complete checkpoint; `None` if there is none yet."""
-        return max(self._whole_checkpoints(), key=step_of, default=None)
+        return max(self._complete_checkpoints(), key=step_of, default=None)
 
-    def mark_whole(self, checkpoint: Path, keep: int) -> None:
+    def mark_complete(self, checkpoint: Path, keep: int) -> None:
         """Marks a checkpoint as complete, then deletes those beyond the newest `keep`."""
         sizes = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
         files.sync_folder(checkpoint)
         write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes})
-        for old in sorted(self._whole_checkpoints(), key=step_of)[:-keep]:
+        for old in sorted(self._complete_checkpoints(), key=step_of)[:-keep]:
             (old / MARKER).unlink()  # first, so that a kill half-way leaves it incomplete
             shutil.rmtree(old)
 
@@ -140,7 +140,7 @@ class RunFolder:
     def drop_unfinished(self) -> None:
         """Deletes checkpoints that are not complete."""
         for path in self.checkpoints.glob("checkpoint-*"):
-            if not is_whole(path):
+            if not is_complete(path):
                 shutil.rmtree(path)
 
     def history(self) -> list[Json]:
@@ -200,11 +200,11 @@ class RunFolder:
     def _lock(self) -> Path:
         return self.path / "lock"
 
-    def _whole_checkpoints(self) -> list[Path]:
-        return [path for path in self.checkpoints.glob("checkpoint-*") if is_whole(path)]
+    def _complete_checkpoints(self) -> list[Path]:
+        return [path for path in self.checkpoints.glob("checkpoint-*") if is_complete(path)]
 
 
-def is_whole(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
     """True if the checkpoint is marked as complete and every file has the size in its mark."""
     try:
         files = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]

@@ -22,7 +22,7 @@ OUTPUT = "output.log"
 """The output of the trainer's process, of all starts."""
 WRONG_INPUT = 2
 MIN_GRACE_SECONDS, MAX_GRACE_SECONDS = 30.0, 1800.0
-_TAIL_BYTES = 65_536
+_TAIL_BYTES, _LOG_BYTES = 65_536, 16_384
 _RECENT_STEPS = 20
 
 
@@ -120,9 +120,9 @@ def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[Json
     return rows[::-1]
 
 
-def log_tail(folder: Path, lines: int = 40, max_bytes: int = 16_384) -> str:
+def log_tail(folder: Path, lines: int = 40) -> str:
     """The last lines of the trainer's output as plain text; of a progress bar only its last state."""
-    text = _end_of(folder / OUTPUT, max_bytes).decode("utf-8", errors="replace")
+    text = _end_of(folder / OUTPUT, _LOG_BYTES).decode("utf-8", errors="replace")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     plain = ("".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown)
     return "\n".join([line for line in plain if line][-lines:])

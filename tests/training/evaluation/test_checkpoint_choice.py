@@ -39,7 +39,7 @@ def folder(tmp_path) -> RunFolder:
             }
             save_file(noisy, path / WEIGHTS_FILE)
         keep_candidate(path, folder)
-        folder.mark_whole(path, keep=1)
+        folder.mark_complete(path, keep=1)
     (folder.path / "candidates" / "checkpoint-40.part").mkdir()  # never finished
     return folder
 

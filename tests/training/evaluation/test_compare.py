@@ -44,8 +44,12 @@ def finished(
     shutil.copytree(adapter, folder.adapter, ignore=shutil.ignore_patterns("evaluation.json"))
     folder.set_status("succeeded")
     if request is not None:
-        (folder.path / "request.json").write_text(json.dumps(request))
+        write_request(folder.path, **request)
     return folder.path
+
+
+def write_request(run: Path, **request: Any) -> None:
+    (run / "request.json").write_text(json.dumps(request))
 
 
 def written(run: Path) -> dict[str, Any]:
@@ -100,14 +104,13 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     found = conclude(third, settings=settings, engine=engine)
     assert found["is_better"] is True and found["decision"] == "waits" and "was not requested" in found["outcome"]
     assert serving(settings).digest == adapter_digest(worse)
-    found = conclude(
-        third, True, settings=settings.model_copy(update={"adapter_is_pinned": True, "adapter": str(worse)})
-    )
+    write_request(third, promote=True)
+    found = conclude(third, settings=settings.model_copy(update={"adapter_is_pinned": True, "adapter": str(worse)}))
     assert found["decision"] == "waits" and "LOOKTHINK_ADAPTER is set" in found["outcome"]
-    found = conclude(third, True, settings=settings)
+    found = conclude(third, settings=settings)
     assert found["decision"] == "promoted" and serving(settings).digest == adapter_digest(SHIPPED)
     roll_back(home, "alice", settings=settings)
-    conclude(third, True, settings=settings)
+    conclude(third, settings=settings)
     assert serving(settings).digest == adapter_digest(worse), "what was rolled back does not come back by itself"
 
 
@@ -162,7 +165,8 @@ def test_what_is_served_meanwhile_is_compared_with_too(
         return {"adapter": "new", "served": served, "is_better": True, "decision": "waits", "reason": "It is better."}
 
     monkeypatch.setattr("training.evaluation.compare.compare_with_served", compare)
-    found = conclude(run, True, settings=settings)
+    write_request(run, promote=True)
+    found = conclude(run, settings=settings)
     assert found["decision"] == "waits" and "each time" in found["outcome"]
     assert str(serving(settings).name).startswith("other-2")
 

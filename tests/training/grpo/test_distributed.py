@@ -12,7 +12,7 @@ import pytest
 from inference.common.errors import UserError
 from tests import ROOT
 from training.grpo import distributed as ranks
-from training.runs.folder import RunFolder, is_whole
+from training.runs.folder import RunFolder, is_complete
 
 STEPS = 5
 SETTINGS = {
@@ -62,7 +62,7 @@ def test_a_shared_run_is_stopped_resumed_and_finished(tmp_path) -> None:
         assert status["status"] == "interrupted", log.read_text()[-3000:]
         newest = RunFolder(folder).newest_checkpoint()
         assert newest is not None and len(steps_of(folder)) < STEPS
-        assert {"rng_state_0.pth", "rng_state_1.pth"} <= {p.name for p in newest.iterdir()} and is_whole(newest)
+        assert {"rng_state_0.pth", "rng_state_1.pth"} <= {p.name for p in newest.iterdir()} and is_complete(newest)
         launcher = start(log, "--resume", str(folder))
         assert launcher.wait(timeout=240) == 0, log.read_text()[-3000:]
     finally:

@@ -118,7 +118,7 @@ def test_a_new_checkpoint_forgives_earlier_deaths(launcher) -> None:
     folder = RunFolder(record.folder)
     checkpoint = folder.checkpoints / "checkpoint-5"
     checkpoint.mkdir()
-    folder.mark_whole(checkpoint, 3)
+    folder.mark_complete(checkpoint, 3)
     process.kill()
     process.wait()
     launcher.reconcile()

@@ -9,7 +9,7 @@ import pytest
 from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
 from training.config.run_config import RunConfig, load_config
-from training.runs.folder import MARKER, RunFolder, is_whole, step_of
+from training.runs.folder import MARKER, RunFolder, is_complete, step_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def checkpoint(folder: RunFolder, step: int, keep: int = 9, signed: bool = True)
     path.mkdir()
     (path / "optimizer.pt").write_bytes(b"x" * 100)
     if signed:
-        folder.mark_whole(path, keep)
+        folder.mark_complete(path, keep)
     return path
 
 
@@ -70,14 +70,14 @@ def test_what_is_not_a_run_is_said(name: str, text: str | None, tmp_path) -> Non
         RunFolder.open(tmp_path)
 
 
-def test_only_whole_checkpoints_count(folder) -> None:
+def test_only_complete_checkpoints_count(folder) -> None:
     assert folder.newest_checkpoint() is None
     first = checkpoint(folder, 5)
     checkpoint(folder, 10, signed=False)
     assert folder.newest_checkpoint() == first
     shorter = checkpoint(folder, 15)
     (shorter / "optimizer.pt").write_bytes(b"x" * 50)  # cut short on the disk after it was signed
-    assert not is_whole(shorter)
+    assert not is_complete(shorter)
     assert folder.newest_checkpoint() == first
     assert folder.newest_checkpoint() is not None and step_of(first) == 5
 
@@ -86,7 +86,7 @@ def test_only_whole_checkpoints_count(folder) -> None:
 def test_a_broken_signature_counts_for_nothing(text: str, folder) -> None:
     path = checkpoint(folder, 5)
     (path / MARKER).write_text(text)
-    assert not is_whole(path)
+    assert not is_complete(path)
 
 
 def test_old_checkpoints_go_when_a_new_one_is_signed(folder) -> None:

@@ -127,7 +127,7 @@ def test_the_grace_is_measured(tmp_path) -> None:
     checkpoint = folder.checkpoints / "checkpoint-1"
     checkpoint.mkdir()
     (checkpoint / "weights").write_bytes(b"x")
-    folder.mark_whole(checkpoint, 3)
+    folder.mark_complete(checkpoint, 3)
     signed = (checkpoint / "complete.json").stat().st_mtime
     os.utime(checkpoint / "weights", (signed - 25, signed - 25))
     assert grace_seconds(record.folder) == pytest.approx(MIN_GRACE_SECONDS + 140 + 50)

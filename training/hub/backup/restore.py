@@ -27,7 +27,7 @@ from inference.common.hub_errors import status_of
 from training.hub.backup.copies import CopyFolder, Manifest, Part, StoredFile
 from training.hub.backup.mirror import in_words, run_copy, served_copy
 from training.hub.space.sleep_timer import FILE as SLEEP
-from training.runs.folder import MARKER, is_whole
+from training.runs.folder import MARKER, is_complete
 from training.runs.upkeep import deleted_runs
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
@@ -178,7 +178,7 @@ def _restore_folder(run_id: str, state: Path, home: Path) -> int:
     manifest = _bring_newest(run_copy(state, run_id), incoming, run_id, lambda name, file: True)
     _delete_others(incoming, manifest)
     for checkpoint in (incoming / "checkpoints").glob("checkpoint-*"):
-        if not is_whole(checkpoint):
+        if not is_complete(checkpoint):
             shutil.rmtree(checkpoint)
     (incoming / "checkpoints").mkdir(exist_ok=True)
     (incoming / "images").mkdir(exist_ok=True)

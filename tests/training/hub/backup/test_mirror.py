@@ -50,7 +50,7 @@ def checkpoint(run: RunFolder, step: int, size: int = 5000, whole: bool = True) 
     (path / "adapter_model.safetensors").write_bytes(random.Random(step).randbytes(size))
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 9}))
     if whole:
-        run.mark_whole(path, keep=2)
+        run.mark_complete(path, keep=2)
     return path
 
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_that_goes_while_it_is_copied(
 
     def deleting(path: Path):
         if path.name == "trainer_state.json" and first.exists():
-            run.mark_whole(checkpoint(run, 2, whole=False), keep=1)
+            run.mark_complete(checkpoint(run, 2, whole=False), keep=1)
         return opened(path)
 
     monkeypatch.setattr(copies, "open_plain", deleting)

@@ -40,7 +40,7 @@ def run(home: Path, state: Path) -> RunFolder:
     checkpoint = folder.checkpoints / "checkpoint-2"
     checkpoint.mkdir()
     (checkpoint / "optimizer.pt").write_bytes(b"o" * 3000)
-    folder.mark_whole(checkpoint, keep=1)
+    folder.mark_complete(checkpoint, keep=1)
     mirror_run(folder.path, state)
     return folder
 

@@ -122,7 +122,7 @@ def test_another_run_takes_the_main_branch_and_the_first_keeps_its_tag(hub: Hub,
     other = finished_run(tmp_path / "two")
     checkpoint = other.checkpoints / "checkpoint-4"
     (checkpoint / "tokenizer.json").unlink()
-    other.mark_whole(checkpoint, keep=1)
+    other.mark_complete(checkpoint, keep=1)
     second = publish(api, other)
     assert second.revision == "main" and not second.notice
     assert repo_of(hub).tags == {"one": first.commit, "two": second.commit}
