@@ -13,3 +13,8 @@ class UserError(ValueError):
 
 class Busy(UserError):
     """A temporary refusal: the same question can be asked again later."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; the name of its type where it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

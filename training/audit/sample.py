@@ -20,7 +20,7 @@ from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share
-from training.runs.estimate import MeasuredSteps, Step, plain_base
+from training.runs.estimate import MeasuredSteps, StepConditions, plain_base
 from training.runs.provenance import hardware_name
 
 if TYPE_CHECKING:  # both load torch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # both load torch
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedRun:
     """The planned run."""
 
     num_generations: int
@@ -44,11 +44,11 @@ class Plan:
     dollars_per_hour: float | None = None
 
     @property
-    def step(self) -> Step:
+    def step(self) -> StepConditions:
         """The conditions of one of its steps, which its time depends on."""
         completions = self.num_generations * self.prompts_per_step
         sizes = self.max_completion_length, self.max_pixels
-        return Step(plain_base(self.base), completions, *sizes, self.gradient_checkpointing, self.num_gpus)
+        return StepConditions(plain_base(self.base), completions, *sizes, self.gradient_checkpointing, self.num_gpus)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Rollouts:
 def sample_rollouts(
     engine: Engine,
     rows: Dataset,
-    plan: Plan,
+    plan: PlannedRun,
     *,
     seed: int = 0,
     batch_size: int = 64,
@@ -160,7 +160,7 @@ class Projection:
         return {name: "unknown" if value is None else value for name, value in asdict(self).items()}
 
 
-def project(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps | None) -> Projection:
+def project(rollouts: Rollouts, plan: PlannedRun, measured: MeasuredSteps | None) -> Projection:
     """The projection, from steps measured on this hardware under the same conditions; else the time is unknown."""
     step_seconds: float | None = None
     if measured is None:
@@ -176,7 +176,7 @@ def project(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps | None) -> P
     return Projection(generation, step_seconds, reason, plan.num_steps, hours, dollars)
 
 
-def _differences(rollouts: Rollouts, plan: Plan, measured: MeasuredSteps) -> list[str]:
+def _differences(rollouts: Rollouts, plan: PlannedRun, measured: MeasuredSteps) -> list[str]:
     """The conditions in which the measured steps differ from the planned ones."""
     hardware = f"the measured run was on {measured.hardware}, and this is {rollouts.hardware}"
     return [hardware] * (measured.hardware != rollouts.hardware) + [

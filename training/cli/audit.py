@@ -16,10 +16,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from inference.common.errors import UserError
+from inference.common.errors import UserError, first_line
 from inference.common.settings import base_source
 from training.audit.page import render_page
-from training.audit.sample import Plan, project, sample_rollouts
+from training.audit.sample import PlannedRun, project, sample_rollouts
 from training.audit.scan import audit
 from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values
@@ -117,17 +117,16 @@ def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any
         return None, AutoProcessor.from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
         at = f" at revision {revision}" if revision else ""
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--base is {base}{at}, whose processor cannot be loaded: {first} Name a folder that holds one, or a Hub "
-            "id that this machine can reach."
+            f"--base is {base}{at}, whose processor cannot be loaded: {first_line(error)} Name a folder that has one, "
+            "or a Hub id that this machine can reach."
         ) from error
 
 
-def _plan(args: argparse.Namespace, base: str, max_pixels: int, num_rows: int) -> Plan:
+def _plan(args: argparse.Namespace, base: str, max_pixels: int, num_rows: int) -> PlannedRun:
     import torch
 
-    return Plan(
+    return PlannedRun(
         num_generations=args.num_generations,
         prompts_per_step=args.prompts_per_step,
         num_steps=args.max_steps or math.ceil(num_rows / args.prompts_per_step),

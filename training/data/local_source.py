@@ -18,7 +18,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from inference.common.errors import UserError
+from inference.common.errors import UserError, first_line
 from inference.common.settings import load_settings
 from training.data.clean_row import Refusal
 from training.data.source import Cells, RawRow, cells_of, digest, no_such_split
@@ -72,7 +72,7 @@ class ParquetRows:
         try:
             self._file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path.name} is not a readable Parquet file: {_first_line(error)}") from error
+            raise UserError(f"{path.name} is not a readable Parquet file: {first_line(error)}") from error
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
@@ -91,7 +91,7 @@ class ParquetRows:
                 try:
                     yield from ((first + at, row) for at, row in self._group(group, here, columns))
                 except (pa.ArrowException, OSError) as error:
-                    detail = f"{self.path.name}, row group {group}: {_first_line(error)}"
+                    detail = f"{self.path.name}, row group {group}: {first_line(error)}"
                     raise UserError(f"The dataset is damaged: {detail}. Download or write it again.") from error
             first += size
 
@@ -182,7 +182,7 @@ def _parse(line: bytes) -> Cells:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Refusal("row unreadable", f"not JSON: {_first_line(error)}")
+        return Refusal("row unreadable", f"not JSON: {first_line(error)}")
     return row if isinstance(row, dict) else Refusal("row unreadable", f"a {type(row).__name__}, not an object")
 
 
@@ -208,7 +208,3 @@ def _identity(folder: Path) -> str:
 
 def _is_own(folder: Path, home: Path) -> bool:
     return folder.resolve() == home or (folder / "config.json").is_file() and (folder / "checkpoints").is_dir()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

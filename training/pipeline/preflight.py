@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import AutoProcessor, PreTrainedConfig
 
-from inference.common.errors import UserError
+from inference.common.errors import UserError, first_line
 from inference.common.settings import base_source
 from inference.model.families import check_family
 from inference.model.lora_file import check_adapter
@@ -126,7 +126,6 @@ def _check_base(config: RunConfig) -> str | None:
 
 
 def _base_message(config: RunConfig, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     revision = f" at revision {config.base_revision}" if config.base_revision else ""
     remedy = "Name a folder with a model in safetensors and its processor, or a Hub id that this machine can reach"
     trouble = hub_trouble(error)
@@ -137,4 +136,4 @@ def _base_message(config: RunConfig, error: Exception) -> str:
             "The Hub cannot be reached: connect this machine, or name a folder with the model; with HF_HUB_OFFLINE=1 a "
             "copy that was loaded before is used"
         )
-    return f"the base {config.base}{revision} cannot be loaded: {reason} {remedy}"
+    return f"the base {config.base}{revision} cannot be loaded: {first_line(error)} {remedy}"

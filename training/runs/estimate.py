@@ -133,7 +133,7 @@ def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepConditions:
     """The conditions of a step's time, apart from the hardware."""
 
     base: str
@@ -161,7 +161,7 @@ class MeasuredSteps:
     seconds: float
     """The median of a step, without the first ones."""
     num_steps: int
-    step: Step
+    step: StepConditions
     hardware: str
 
 
@@ -174,7 +174,7 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
         rows = [json.loads(line) for line in lines if line.strip()]
         # An earlier start may have had other hardware or settings.
         steps = [row.get("step_time") for row in rows if row.get("step", 0) > start.get("step", 0)]
-        step = Step(
+        step = StepConditions(
             plain_base(config["base"]),
             int(config["prompts_per_step"]) * int(config["num_generations"]),
             int(config["max_completion_length"]),

@@ -10,7 +10,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from inference.common.errors import UserError
+from inference.common.errors import UserError, first_line
 from training.config.run_config import RunConfig
 
 OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE = 3, 4, 5, 6, 7
@@ -78,8 +78,8 @@ def hub_trouble(error: BaseException) -> int | None:
 
 def _explain_hub(error: BaseException) -> RunFailed | None:
     trouble = hub_trouble(error)
-    answers = [_first_line(cause) for cause in _chain(error) if _http_status(cause) is not None]
-    words = (answers or [_first_line(error)])[0]
+    answers = [first_line(cause) for cause in _chain(error) if _http_status(cause) is not None]
+    words = (answers or [first_line(error)])[0]
     if trouble == REFUSED:
         return RunFailed(
             f"the Hub refused the token: {words}. Set HF_TOKEN to a token that may read this repository, and accept "
@@ -154,7 +154,3 @@ def _http_status(error: BaseException) -> int | None:
     if not any(kind.__name__ == "HfHubHTTPError" for kind in type(error).__mro__):
         return None
     return getattr(getattr(error, "response", None), "status_code", 0)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

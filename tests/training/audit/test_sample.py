@@ -10,11 +10,11 @@ import pytest
 
 from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
-from training.audit.sample import Plan, Rollouts, project, sample_rollouts
+from training.audit.sample import PlannedRun, Rollouts, project, sample_rollouts
 from training.runs.estimate import MeasuredSteps
 from training.runs.provenance import hardware_name
 
-PLAN = Plan(
+PLAN = PlannedRun(
     num_generations=4,
     prompts_per_step=2,
     num_steps=100,

@@ -12,7 +12,7 @@ import pytest
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from training.config.run_config import RunConfig, load_config
-from training.runs.estimate import MeasuredSteps, Step, estimate_run, read_measured_run
+from training.runs.estimate import MeasuredSteps, StepConditions, estimate_run, read_measured_run
 from training.runs.record import RunRecord
 
 HERE = "a machine, 2 cores"
@@ -105,7 +105,7 @@ def write_run(folder: Path, steps: list[Any], hardware: str = "two cores", **con
 def test_a_measured_run(tmp_path: Path) -> None:
     """Of the steps after step 1, where the last start began, the first two are not counted."""
     run = write_run(tmp_path / "run", [99, 90, 60, 3, 1, 2, None, 4, 5], hardware="one H200", base=str(STARTER))
-    step = Step("starter", 8, 96, 1_003_520, False, 0)
+    step = StepConditions("starter", 8, 96, 1_003_520, False, 0)
     assert read_measured_run(run) == MeasuredSteps(3.0, 5, step, "one H200")
 
 
