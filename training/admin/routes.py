@@ -9,7 +9,6 @@ status and `{"error": words}`. The token is never part of an address, so that no
 from __future__ import annotations
 
 import json
-from typing import Literal, TypedDict
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -37,7 +36,10 @@ def access_routes(access: Access) -> list[Route]:
             return refused(refusal)
         event("admin_logged_in", visitor=pseudonym(visitor))
         answer = JSONResponse({"ok": True})
-        answer.set_cookie(access.cookie_name, session, max_age=SESSION_SECONDS, **_cookie(request))
+        is_https = _is_https(request)
+        answer.set_cookie(
+            access.cookie_name, session, SESSION_SECONDS, secure=is_https, httponly=True, samesite="strict"
+        )
         return answer
 
     async def log_out(request: Request) -> Response:
@@ -46,7 +48,7 @@ def access_routes(access: Access) -> list[Route]:
         except NotAllowed as refusal:
             return refused(refusal)
         answer = JSONResponse({"ok": True})
-        answer.delete_cookie(access.cookie_name, **_cookie(request))
+        answer.delete_cookie(access.cookie_name, secure=_is_https(request), httponly=True, samesite="strict")
         return answer
 
     return [Route("/admin/login", log_in, methods=["POST"]), Route("/admin/logout", log_out, methods=["POST"])]
@@ -58,17 +60,9 @@ def refused(refusal: NotAllowed) -> Response:
     return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
 
-class _Cookie(TypedDict):
-    path: str
-    httponly: bool
-    samesite: Literal["strict"]
-    secure: bool
-
-
-def _cookie(request: Request) -> _Cookie:
-    """The attributes of the cookie, the same when it is set and when it is deleted."""
-    is_https = request.headers.get("origin", "").lower().startswith("https://")
-    return {"path": "/", "httponly": True, "samesite": "strict", "secure": is_https}
+def _is_https(request: Request) -> bool:
+    """True if the page was loaded by HTTPS: the cookie is then sent by HTTPS only."""
+    return request.headers.get("origin", "").lower().startswith("https://")
 
 
 def _visitor(request: Request, access: Access) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inference.common.files import Json
-from training.runs.metrics import METRICS
+from training.runs.metrics import METRICS, number
 
 WINDOW = 20
 """Steps that are judged together: the last ones against the first or the best ones."""
@@ -52,10 +52,6 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
 def _recent(history: History, key: str) -> float | None:
     """The mean over the last steps; `None` before there are enough of them."""
     values = _values(history, key)
@@ -80,17 +76,17 @@ def _no_signal(history: History) -> Finding | None:
     if share is None or share < 0.8:
         return None
     accuracy = _recent(history, ACCURACY)
-    seen = f"every completion in {_percent(share)} of groups got the same reward over the last {WINDOW} steps"
+    seen = f"every completion in {number(share, '%')} of groups got the same reward over the last {WINDOW} steps"
     if accuracy is not None and accuracy > 0.85:
         return Finding(
             "no signal",
-            f"{seen}: the problems are too easy (accuracy {_percent(accuracy)}).",
+            f"{seen}: the problems are too easy (accuracy {number(accuracy, '%')}).",
             "Stop here, or give harder problems; `audit --with-model` shows which have a pass rate between 0 and 1.",
         )
     if accuracy is not None and accuracy < 0.15:
         return Finding(
             "no signal",
-            f"{seen}: the problems are too hard (accuracy {_percent(accuracy)}).",
+            f"{seen}: the problems are too hard (accuracy {number(accuracy, '%')}).",
             "Give easier problems first (curriculum), more completions a group (num_generations), or a stronger base.",
         )
     return Finding(
@@ -106,7 +102,7 @@ def _cut_off(history: History) -> Finding | None:
         return None
     return Finding(
         "cut off",
-        f"{_percent(share)} of completions hit the length limit over the last {WINDOW} steps and were cut off.",
+        f"{number(share, '%')} of completions hit the length limit over the last {WINDOW} steps and were cut off.",
         "Raise max_completion_length, or add length_reward so that shorter ones pay.",
     )
 
@@ -145,8 +141,8 @@ def _only_tags(history: History) -> Finding | None:
         return None
     return Finding(
         "only the tags",
-        f"format is {_percent(_mean(form[-WINDOW:]))}, but since it was learnt accuracy "
-        f"went from {_percent(before)} to {_percent(after)}.",
+        f"format is {number(_mean(form[-WINDOW:]), '%')}, but since it was learnt accuracy "
+        f"went from {number(before, '%')} to {number(after, '%')}.",
         "Compare lenient accuracy in the evaluation; lower format_reward's weight, or check what the base can see.",
     )
 
