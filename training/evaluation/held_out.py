@@ -152,7 +152,7 @@ def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> li
     half of the rows have one and the same picture.
 
     >>> swap([(28, 28)] * 3, ["a", "b", "c"], seed=0)
-    [1, 2, 0]
+    [2, 0, 1]
     """
     classes: list[list[int]] = []
     waiting: list[int] = []
