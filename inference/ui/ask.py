@@ -11,9 +11,8 @@ from inference.common.errors import UserError
 from inference.server.queue import Submission
 from inference.server.service import Question, Service
 from inference.server.visitors import Visitor
-from inference.ui.answering import EVENT, Answering, Frame
+from inference.ui.answering import EVENT, Answering, Frame, Panel
 from inference.ui.inputs import Inputs
-from inference.ui.panel import Panel
 from inference.ui.view import CompletionState, View
 
 HINT = (

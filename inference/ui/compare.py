@@ -12,9 +12,8 @@ from inference.common.errors import UserError
 from inference.server.queue import Submission
 from inference.server.service import Question, Service
 from inference.server.visitors import Visitor
-from inference.ui.answering import EVENT, Answering
+from inference.ui.answering import EVENT, Answering, Panel
 from inference.ui.inputs import Inputs
-from inference.ui.panel import Panel
 from inference.ui.view import CompletionState, View
 
 NO_ADAPTER = (

@@ -136,7 +136,9 @@ def _write(config: DataConfig, source: Source, allotment: Allotment, folder: Pat
         raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
     kept = {role: [key for key in allotment.keys[role] if key in index] for role in ROLES}
     dropped += _drop_leaks(kept, digests)
-    name = Path(config.dataset).name if config.source_kind == "local" else config.dataset  # a path means nothing elsewhere
+    name = (
+        Path(config.dataset).name if config.source_kind == "local" else config.dataset
+    )  # a path means nothing elsewhere
     about = {"dataset": name, "revision": source.revision, "allotted": allotment.sizes}
     roles = {role: [index[key] for key in keys] for role, keys in kept.items()}
     state = {"about": about, "roles": roles, "dropped": Dropped(dropped).to_json()}

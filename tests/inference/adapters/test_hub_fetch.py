@@ -336,8 +336,7 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     import gradio as gr
 
     from training.admin.access import Access, Caller
-    from training.ui.sections.adapters import AdapterActions
-    from training.ui.sections.publish_panel import PublishPanel
+    from training.ui.sections.adapters import AdapterActions, PublishPanel
     from training.ui.training_app import TrainingApp
 
     plain = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)

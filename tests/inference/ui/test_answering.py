@@ -17,8 +17,7 @@ from inference.model.request import Request
 from inference.server.queue import RequestQueue, Submission
 from inference.server.service import Question, Service
 from inference.server.visitors import Visitor
-from inference.ui.answering import Answering, failed, watch
-from inference.ui.panel import Panel
+from inference.ui.answering import Answering, Panel, failed, watch
 from inference.ui.view import CompletionState, View
 from tests.support.serving import WAIT_SECONDS, SteeredEngine
 from training.grading.grader import grade_lenient

@@ -13,7 +13,7 @@ from inference.common.errors import UserError
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
-from training.ui.sections.runs_table import table_html
+from training.ui.sections.runs import table_html
 from training.ui.sections.start import ADVANCED, MAIN
 
 

@@ -14,7 +14,7 @@ from training.runs.metrics import CURVES, METRICS
 from training.runs.record import STATUSES, RunRecord
 from training.runs.snapshot import Snapshot
 from training.ui.sections.adapter_cards import serving_html, versions_html
-from training.ui.sections.watch_html import STATES, findings_html, log_html, plots_html, status_html
+from training.ui.sections.watch import STATES, findings_html, log_html, plots_html, status_html
 
 EVIL = "<script>alert(1)</script>"
 RECORD = RunRecord("20261122-143000-a1b2", Path("run"), "{}", asked_by=EVIL, asked_at=1e9, max_hours=2.0)

@@ -15,8 +15,8 @@ from training.admin.access import Access
 from training.config.run_config import load_config
 from training.hub.publish.queue import PublishQueue
 from training.ui.sections.adapter_cards import versions_html
+from training.ui.sections.adapters import PublishPanel
 from training.ui.sections.form_fields import Fields
-from training.ui.sections.publish_panel import PublishPanel
 from training.ui.sections.start import publishing_defaults
 from training.ui.training_app import TrainingApp
 
