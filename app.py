@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from inference.common.errors import UserError
 from inference.common.settings import Settings, load_settings
-from inference.server.environment import CLEANING_SECONDS, UPLOAD_SECONDS, prepare
+from inference.server.lifecycle import CLEANING_SECONDS, UPLOAD_SECONDS, prepare
 
 if TYPE_CHECKING:  # Gradio and torch are imported after `prepare`
     import gradio as gr
 
     from inference.engine.engine import Engine
+    from inference.server.middleware import Streams
     from inference.server.service import Service
-    from inference.server.streams import Streams
     from training.ui.training_app import TrainingApp
 
 RESTORE_SECONDS = 60.0
@@ -57,7 +57,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
 def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options: Any) -> Streams:
     """Serve the page; `options` go to Gradio. Returns the count of open streams."""
     from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
-    from inference.server.streams import Streams
+    from inference.server.middleware import Streams
     from inference.ui import theme
 
     streams = Streams()
@@ -88,9 +88,8 @@ def _server_parts(service: Service, training: TrainingApp, streams: Streams) -> 
     """Middleware around Gradio's own routes, outermost first, and our routes."""
     from starlette.middleware import Middleware
 
-    from inference.server.health import health_route
-    from inference.server.middleware import BodyLimit, SecurityHeaders, VisitorLimits
-    from inference.server.streams import DisconnectWatcher
+    from inference.server.lifecycle import health_route
+    from inference.server.middleware import BodyLimit, DisconnectWatcher, SecurityHeaders, VisitorLimits
 
     limits = service.settings.limits
     return {
@@ -107,7 +106,7 @@ def _server_parts(service: Service, training: TrainingApp, streams: Streams) -> 
 def main() -> int:
     """Run the app until it is told to stop; 1 if the settings or files are wrong."""
     from inference.common.logs import VARIABLE, event, set_up
-    from inference.server.shutdown import leave, shut_down, stop_signal
+    from inference.server.lifecycle import leave, shut_down, stop_signal
     from training.admin.access import Access
 
     is_json = os.environ.get(VARIABLE, "").strip() == "json"

@@ -20,7 +20,7 @@ from inference.model.device import send
 
 MAX_TOGETHER = 8
 """Adapters that may share a batch whatever their ranks (`fit_together`): as many as the app keeps in memory at most
-(`inference.adapters.memory_cache`), so that no visitor waits for another one's adapter."""
+(`inference.adapters.live`), so that no visitor waits for another one's adapter."""
 
 
 @dataclass(frozen=True)

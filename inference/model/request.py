@@ -28,7 +28,7 @@ class Request:
     adapter: str | None = None
     """Name of an adapter; `None` is the base alone."""
     get_adapter: Callable[[], Adapter] | None = field(default=None, repr=False, compare=False)
-    """Returns that adapter if the engine does not hold it (`inference.adapters.memory_cache`). Called once, at the
+    """Returns that adapter if the engine does not hold it (`inference.adapters.live`). Called once, at the
     generation's start."""
     max_new_tokens: int = 512
     min_new_tokens: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,10 @@ from PIL import Image
 from inference.adapters.live import LiveAdapters, Offer
 from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
-from inference.common.settings import Settings
+from inference.common.settings import DEFAULT_LIMITS, Limits, Settings
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.image import load_image
-from inference.prompt.question import clean_question
 from inference.server.queue import RequestQueue
 
 if TYPE_CHECKING:
@@ -173,6 +173,26 @@ class Service:
         if not isinstance(name, str) or name not in offer.records:
             raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.records, BASE_NAME])}.")
         return name
+
+
+def clean_question(question: str | None, limits: Limits = DEFAULT_LIMITS) -> str:
+    """The question without control characters and lone surrogates, stripped.
+
+    Raises `UserError` if it is empty or too long. Chat markers stay; the engine breaks them.
+
+    >>> clean_question(" How many\\x00? ")
+    'How many?'
+    """
+    if question is not None and not isinstance(question, str):
+        raise UserError(f"The question is of type {type(question).__name__}; send text.")
+    question = question or ""
+    if len(question) > limits.max_question_chars:
+        most = limits.max_question_chars
+        raise UserError(f"The question has {len(question):,} characters; at most {most:,} are read. Shorten it.")
+    cleaned = "".join(c for c in question if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
+    if not any(unicodedata.category(c)[0] in "LMNPS" for c in cleaned):  # nothing visible
+        raise UserError("There is no question. Type one about the picture.")
+    return cleaned
 
 
 def _expected(value: object) -> str:

@@ -1,18 +1,20 @@
-"""The page: header, notice and tabs."""
+"""The page: the header (name, base and adapter that answer, state), the starter's notice, the tabs, and About."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
+from inference.adapters.record import AdapterRecord
+from inference.server.queue import EngineState
 from inference.server.service import Service
-from inference.ui.about import build_about, scores_html
 from inference.ui.api import build_endpoints
 from inference.ui.ask import build_ask
 from inference.ui.compare import build_compare
-from inference.ui.header import header_html, is_loading, notice_html
 from inference.ui.inputs import Inputs
 
 _TAKE_OVER = """(...values) => {
@@ -21,6 +23,55 @@ _TAKE_OVER = """(...values) => {
   return entered === left ? values.slice(0, half) : values.slice(half);
 }"""
 """JavaScript; its values are the fields of the tab that is entered, then those of the other one."""
+
+
+MARK = (
+    '<svg class="lt-mark" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'
+    '<path d="M3 16c4-6.5 8.3-9.7 13-9.7S25 9.500 29 16c-4 6.500-8.300 9.700-13 9.700S7 22.500 3 16z" '
+    'fill="none" stroke="currentColor" stroke-width="2.400" stroke-linejoin="round"/>'
+    '<circle cx="16" cy="16" r="4.600" fill="currentColor"/></svg>'
+)
+
+_STATES = {
+    EngineState.LOADING: "loading the model…",
+    EngineState.READY: "ready",
+    EngineState.RESTING: "paused while a run trains",
+    EngineState.FAILED: "the model could not be loaded",
+    EngineState.STOPPING: "stopping",
+}
+STARTER = """
+<h2>The model</h2>
+<p>The starter is a Qwen2.5-VL in every part, made very small and trained from nothing on drawn pictures of four
+kinds: handwritten digits, bar charts, rectangles and triangles with labels, coloured shapes. It exists so that
+everything here works on any machine, with no account and no download. It knows nothing else: its answers about a
+photograph, or to other questions, mean nothing.</p>
+"""
+OTHER = """
+<h2>The model</h2>
+<p>The base is an instruct model that can look and reason. The adapter was trained with GRPO: the model wrote several
+answers for each problem, and those that kept the format and were correct were reinforced.</p>
+"""
+LIMITS = """
+<h2>Limits</h2>
+<p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
+picture can steer the model. Do not use it where a mistake can do harm.</p>
+<h2>Privacy</h2>
+<p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from other
+hosts.</p>
+<h2>Licences</h2>
+<p>LookThink and its starter are under Apache-2.0. The handwritten digits are those from the UCI repository
+(Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
+"""
+PROGRAM = """from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")
+result = client.predict(
+    image=handle_file("chart.png"),
+    question="How high is bar B?",
+    expected_answer="7",
+    api_name="/ask",
+)
+print(result["answer"], result["verdict"])"""
 
 
 class TrainTab(Protocol):
@@ -96,3 +147,106 @@ def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -
         (compare_tab, "compare", compare.shared, ask.shared),
     ):
         tab.select(None, [*fields, *others], fields, js=_TAKE_OVER % name, api_visibility="private")
+
+
+def header_html(service: Service) -> str:
+    """Name and motto on the left, base, adapter and state on the right."""
+    facts = [("base", base_title(service)), ("adapter", _adapter_title(service))]
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return (
+        f'<header class="lt-header"><div class="lt-brand">{MARK}<div><h1>LookThink</h1>'
+        f'<p>look · think · answer</p></div></div><dl class="lt-facts">{items}'
+        f'<div class="lt-ready" data-ready="{str(is_ready(service)).lower()}"><dt>state</dt><dd>'
+        f'<span class="lt-dot" aria-hidden="true"></span>{_STATES[service.queue.state]}</dd>'
+        "</div></dl></header>"
+    )
+
+
+def is_ready(service: Service) -> bool:
+    """True once the engine is loaded."""
+    return service.queue.engine is not None
+
+
+def is_loading(service: Service) -> bool:
+    """True until the engine is loaded or has failed to load."""
+    return service.queue.state is EngineState.LOADING
+
+
+def notice_html(service: Service) -> str:
+    """The limits of the starter, for visitors; empty for another base."""
+    if not service.settings.is_starter:
+        return ""
+    return (
+        '<aside class="lt-notice" aria-label="About the model that answers">'
+        "<p><strong>The starter answers: a model of about 3 million parameters.</strong> It can read handwritten "
+        "digits, bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or "
+        "anything else. "
+        f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
+    )
+
+
+def base_title(service: Service) -> str:
+    """The base's name and, once it is loaded, its size."""
+    base, engine = service.settings.base, service.queue.engine
+    name = "starter" if service.settings.is_starter else (Path(base).name if Path(base).is_absolute() else base)
+    return html.escape(name) + (f" <span>{_size(engine.num_parameters)}</span>" if engine else "")
+
+
+def _adapter_title(service: Service) -> str:
+    """The served adapter's name, with its scores if they were measured."""
+    offer = service.offer
+    if offer.served is None:
+        return "none yet"
+    record = offer.records[offer.served]
+    scores = f" <span>{html.escape(record.scores)}</span>" if record.scores else ""
+    return f"{html.escape(record.name)}{scores}"
+
+
+def _size(count: int) -> str:
+    """A number of parameters, short."""
+    return f"{count / 1e9:.1f} B parameters" if count >= 1e9 else f"{count / 1e6:.1f} M parameters"
+
+
+def build_about(service: Service) -> gr.HTML:
+    """Build the tab; returns its scores, which change with the adapters (`scores_html`)."""
+    with gr.Column(elem_classes="lt-about"):
+        model = STARTER if service.settings.is_starter else OTHER
+        gr.HTML(f"{model}<p>{html.escape(service.settings.base_reason)}</p>", js_on_load=None)
+        scores = gr.HTML(scores_html(service), js_on_load=None)
+        gr.HTML(LIMITS, js_on_load=None)
+        gr.HTML(
+            "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take "
+            "<code>image</code>, <code>question</code>, <code>expected_answer</code>, <code>adapter</code>, "
+            "<code>max_new_tokens</code>, <code>temperature</code> and <code>seed</code>.</p>"
+            f'<pre tabindex="0"><code>{html.escape(PROGRAM)}</code></pre>',
+            js_on_load=None,
+        )
+    return scores
+
+
+def scores_html(service: Service) -> str:
+    """A table with a row for each adapter that has an evaluation."""
+    rows = "".join(_score_row(record) for record in service.offer.records.values() if record.test_accuracy is not None)
+    if not rows:
+        return "<h2>Scores</h2><p>The served adapter has no recorded scores.</p>"
+    return (
+        "<h2>Scores</h2><p>On problems never seen in training, asked with the thinking prompt. The last answer stated "
+        'counts, inside its tags or not.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores">'
+        "<table><thead><tr>"
+        "<th>Adapter</th><th>Correct with it</th><th>Correct without it</th><th>Problems</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _score_row(record: AdapterRecord) -> str:
+    cells = [
+        html.escape(record.name),
+        _percent(record.test_accuracy),
+        _percent(record.base_accuracy),
+        f"{record.num_rows:,}" if record.num_rows else "not recorded",
+    ]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _percent(share: float | None) -> str:
+    return "not recorded" if share is None else f"{100 * share:.0f} %"

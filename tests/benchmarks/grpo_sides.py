@@ -20,7 +20,7 @@ from inference.common.settings import base_source
 from tests.benchmarks.table import now
 from training.config.run_config import RunConfig
 from training.grpo.lora import lora_config
-from training.grpo.rollout_engine import prompt_rows
+from training.grpo.rollouts import prompt_rows
 from training.grpo.trainer import build_trainer
 from training.runs.folder import RunFolder
 

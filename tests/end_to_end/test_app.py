@@ -25,8 +25,8 @@ import app
 from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
-from inference.server import environment
-from inference.ui.header import header_html
+from inference.server import lifecycle as environment
+from inference.ui.page import header_html
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
@@ -367,7 +367,7 @@ def test_a_home_that_cannot_be_written_ends_the_start_in_words(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LOOKTHINK_HOME", str(tmp_path / "file" / "home"))
-    monkeypatch.setattr("inference.server.shutdown.stop_signal", threading.Event)
+    monkeypatch.setattr("inference.server.lifecycle.stop_signal", threading.Event)
     assert app.main() == 1
     said = capsys.readouterr().err.strip()
     assert "cannot be made (Not a directory)" in said.splitlines()[-1] and "LOOKTHINK_HOME" in said

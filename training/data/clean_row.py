@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -128,12 +127,12 @@ class Dropped:
         """These rows and others."""
         return Dropped([*self.rows, *more])
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[dict[str, str]]:
         """The rows as plain data."""
         return [asdict(drop) for drop in self.rows]
 
 
-def clean_row(raw: Mapping[str, Any], root: Path | None, limits: Limits = DEFAULT_LIMITS) -> CleanRow:
+def clean_row(raw: Mapping[str, object], root: Path | None, limits: Limits = DEFAULT_LIMITS) -> CleanRow:
     """Checks and cleans one row. `root` is the only folder its picture may be read from; `None` allows no path.
 
     Raises `Refusal`.
@@ -158,7 +157,7 @@ def normalised(problem: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", problem).casefold().split())
 
 
-def read_picture(cell: Any, root: Path | None, limits: Limits) -> bytes | Image.Image:
+def read_picture(cell: object, root: Path | None, limits: Limits) -> bytes | Image.Image:
     """The picture in a cell: bytes, a path under `root`, a data URI, or `{"bytes": …, "path": …}` with one of them."""
     if isinstance(cell, list | tuple):
         if len(cell) > 1:
@@ -241,7 +240,7 @@ def _encode(image: Image.Image, data: bytes | None) -> bytes:
     return buffer.getvalue()
 
 
-def _problem(cell: Any) -> str:
+def _problem(cell: object) -> str:
     text = _text(cell) if isinstance(cell, str) else ""
     if not text.strip():
         raise Refusal("no problem", "empty" if cell in (None, "") or isinstance(cell, str) else _type(cell))
@@ -250,7 +249,7 @@ def _problem(cell: Any) -> str:
     return text
 
 
-def _solution(cell: Any) -> str:
+def _solution(cell: object) -> str:
     """The solution as text. A number is accepted (`24`); a truth value or a list is not."""
     if (
         isinstance(cell, bool)
@@ -275,10 +274,11 @@ def _number_text(cell: str | int | float) -> str:
         raise Refusal("gold too long", "an integer of thousands of digits") from error
 
 
-def _extra(cell: Any) -> str | None:
+def _extra(cell: object) -> str | None:
     """A cell as text for display; `None` if it is neither text nor a number."""
-    is_plain = isinstance(cell, str | int | float) and not isinstance(cell, bool)
-    return _text(_number_text(cell))[:MAX_PROBLEM_CHARS] if is_plain else None
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        return None
+    return _text(_number_text(cell))[:MAX_PROBLEM_CHARS]
 
 
 def _text(text: str) -> str:
@@ -286,5 +286,5 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
-def _type(cell: Any) -> str:
+def _type(cell: object) -> str:
     return f"a {type(cell).__name__}, not text"

@@ -46,7 +46,7 @@ class Splits:
     """For the report only."""
     dropped: Dropped
     about: dict[str, Any]
-    """`dataset`, `revision` (the commit of a Hub dataset), and the numbers of rows allotted to and kept in each split."""
+    """`dataset`, `revision` (the commit of a Hub dataset), and the numbers of rows `allotted` and `kept`, by split."""
 
 
 def load_rows(
@@ -60,9 +60,8 @@ def load_rows(
     """The rows that `config` names, with the columns `image`, `problem`, `solution`, `row_id`, and `original_question`,
     `original_answer` and `kind` if the dataset has them.
 
-    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset if it is
-    open already; `home` is LOOKTHINK_HOME unless given. Raises `UserError` if the dataset cannot be read or no train
-    row is left.
+    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset if it is open already;
+    `home` is LOOKTHINK_HOME unless given. Raises `UserError` if the dataset cannot be read or no train row is left.
     """
     prepared = prepare_rows(config, source=source, home=home, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
@@ -70,8 +69,8 @@ def load_rows(
     if not prepared.roles["train"]:
         raise UserError(f"No row of {config.dataset} is left to train on: {prepared.dropped}.")
     rows = {role: prepared.role(role).remove_columns(list(FACTS)) for role in ROLES}
-    kept = {role: len(rows[role]) for role in ROLES}
-    return Splits(rows["train"], rows["validation"], rows["test"], prepared.dropped, prepared.about | {"kept": kept})
+    about = prepared.about | {"kept": {role: len(rows[role]) for role in ROLES}}
+    return Splits(rows["train"], rows["validation"], rows["test"], prepared.dropped, about)
 
 
 def prepare_rows(

@@ -128,7 +128,7 @@ def _check_cards(name: str, commit: str) -> None:
             )
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """Every string in nested lists and mappings; each list once, even if a YAML alias repeats it."""
     waiting, seen = [value], set()
     while waiting:

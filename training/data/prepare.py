@@ -134,13 +134,12 @@ def _write(config: DataConfig, source: Source, allotment: Allotment, folder: Pat
     ]
     if not index:
         raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
-    kept = {role: [key for key in allotment.keys[role] if key in index] for role in ROLES}
-    dropped += _drop_leaks(kept, digests)
-    name = (
-        Path(config.dataset).name if config.source_kind == "local" else config.dataset
-    )  # a path means nothing elsewhere
+    keys_by_role = {role: [key for key in allotment.keys[role] if key in index] for role in ROLES}
+    dropped += _drop_leaks(keys_by_role, digests)
+    is_local = config.source_kind == "local"  # its path means nothing elsewhere
+    name = Path(config.dataset).name if is_local else config.dataset
     about = {"dataset": name, "revision": source.revision, "allotted": allotment.sizes}
-    roles = {role: [index[key] for key in keys] for role, keys in kept.items()}
+    roles = {role: [index[key] for key in keys] for role, keys in keys_by_role.items()}
     state = {"about": about, "roles": roles, "dropped": Dropped(dropped).to_json()}
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
@@ -161,17 +160,17 @@ def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, Any]:
     return {name: values[name] if name in values else row.extras.get(name) for name in features}
 
 
-def _drop_leaks(kept: dict[str, list[RowKey]], digests: dict[RowKey, str]) -> list[Drop]:
+def _drop_leaks(keys_by_role: dict[str, list[RowKey]], digests: dict[RowKey, str]) -> list[Drop]:
     """Removes from train the rows that are in test or validation, and from validation those in test."""
     dropped: list[Drop] = []
     seen: dict[str, str] = {}
     for role in ("test", "validation", "train"):
         before = dict(seen)
-        for key in kept[role]:
+        for key in keys_by_role[role]:
             seen.setdefault(digests[key], role)
-        leaks = [key for key in kept[role] if digests[key] in before]
+        leaks = [key for key in keys_by_role[role] if digests[key] in before]
         dropped += [Drop(role, _name(k), f"also in {before[digests[k]]}", f"row {digests[k][:8]}") for k in leaks]
-        kept[role] = [key for key in kept[role] if digests[key] not in before]
+        keys_by_role[role] = [key for key in keys_by_role[role] if digests[key] not in before]
     return dropped
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from inference.common.errors import UserError
 from training.config.data_config import COLUMNS, REQUIRED, DataConfig
 from training.data.clean_row import Refusal
 
-Cells = Mapping[str, Any] | Refusal
+Cells = Mapping[str, object] | Refusal
 """A row under the dataset's own names, or the reason why it cannot be read."""
 IMAGE_NAMES = ("image", "file_name", "images")
 """Names of the picture's column unless the mapping names another."""

@@ -1,6 +1,6 @@
 """GRPO on TRL's trainer: rollouts by the project's engine, fewer passes, every rollout on record.
 
 Doors: `trainer` (`build_trainer`) makes the trainer of a run, `distributed` is the agreement of several processes. The
-rest serves the trainer: `rollout_engine` generates, `log_probs` and `micro_batches` compute the loss, `lora` places the
-adapter, `rollout_log` writes `rollouts.jsonl`.
+rest serves the trainer: `rollouts` generates and writes `rollouts.jsonl`, `log_probs` and `micro_batches` compute the
+loss, `lora` places the adapter.
 """

@@ -26,16 +26,16 @@ from training.grpo.distributed import check_processes
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
 from training.grpo.micro_batches import Batch, TokenMeans, arrange, replace_groups, select_rows
-from training.grpo.rollout_engine import (
+from training.grpo.rollouts import (
     PolicyEngine,
     Rollouts,
+    RolloutWriter,
     Row,
     decode_pictures,
     prompt_rows,
     rollout_seed,
     share_weights,
 )
-from training.grpo.rollout_log import RolloutWriter
 from training.runs.folder import RunFolder
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.adapters.memory_cache import MAX_ALIVE
+from inference.adapters.live import MAX_ALIVE
 from inference.common.settings import STARTER
 from inference.engine import kv_cache, scheduler
 from inference.engine.batch import Batch

@@ -12,8 +12,14 @@ import pytest
 
 from inference.common.settings import DEFAULT_LIMITS
 from inference.server import middleware as guard
-from inference.server.middleware import BodyLimit, SecurityHeaders, VisitorLimits
-from inference.server.streams import DisconnectWatcher, Streams, session_of
+from inference.server.middleware import (
+    BodyLimit,
+    DisconnectWatcher,
+    SecurityHeaders,
+    Streams,
+    VisitorLimits,
+    session_of,
+)
 
 
 @dataclass

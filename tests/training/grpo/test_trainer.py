@@ -14,7 +14,7 @@ from training.config.run_config import RunConfig, load_config
 from training.data.dataset import load_rows
 from training.grpo.lora import TOWERS, lora_targets, stop_tower_gradient
 from training.grpo.micro_batches import TOKEN_METRICS
-from training.grpo.rollout_engine import prompt_rows
+from training.grpo.rollouts import prompt_rows
 from training.grpo.trainer import PROJECT, RunTrainer, build_trainer, grpo_config, run_id, tracker_environment
 from training.runs.folder import RunFolder
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inference.common.errors import UserError
 from inference.common.settings import Limits
-from inference.prompt.question import clean_question
+from inference.server.service import clean_question
 
 LIMITS = Limits.model_validate({"max_question_chars": 50})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections import deque
 from typing import Any
 
 import pytest
@@ -11,12 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
+from PIL import Image
 
 from inference.common.errors import UserError
+from inference.model.image_encoder import content_key
 from inference.model.lora_layers import RoutedLinear
 from tests.training.grpo.test_log_probs import as_trl, make
-from training.grpo.rollout_engine import live_adapter, rollout_seed
+from training.config.run_config import RunConfig
+from training.grpo.rollouts import RolloutWriter, live_adapter, rollout_seed
 from training.grpo.trainer import RunTrainer
+from training.runs.folder import RunFolder
 
 LENGTH = 12
 
@@ -99,7 +104,7 @@ def test_rollouts_hold_no_memory_while_the_loss_runs(
         made.extend(weakref.ref(factors.merged) for factors in adapter.values())
         return adapter
 
-    monkeypatch.setattr("training.grpo.rollout_engine.live_adapter", noted)
+    monkeypatch.setattr("training.grpo.rollouts.live_adapter", noted)
     trainer.policy.generate(rollouts["rollout_prompts"], [0] * 8, max_new_tokens=2)
     gc.collect()
     assert made and not any(whole() is not None for whole in made)
@@ -126,3 +131,49 @@ def _completions(trainer: RunTrainer, step: int) -> list[list[int]]:
 def test_seeds_are_within_what_a_row_takes_and_differ(one: tuple, other: tuple) -> None:
     assert 0 <= rollout_seed(*one) < 2**63
     assert (rollout_seed(*one) == rollout_seed(*other)) == (one == other)
+
+
+def logs(pictures: list, size: int) -> dict:
+    """What TRL's trainer holds after a batch: an older row first, as its logs may be longer than a batch."""
+    prompt = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "How many?"}]}]
+    texts = [[{"role": "assistant", "content": f"c{i}"}] for i in range(-1, size)]
+    return {
+        "prompt": deque([prompt] * (size + 1)),
+        "completion": deque(texts),
+        "rewards": {"accuracy_reward": deque([9.0] + [float(i % 2) for i in range(size - 1)] + [float("nan")])},
+        "advantages": deque([9.0] + [0.5] * size),
+        "images": deque([[pictures[0]]] + [[p] for p in pictures]),
+        "extra": {"accuracy_reason": deque(["old"] + ["same choice"] * size), "answer": deque(["old"] + ["B"] * size)},
+    }
+
+
+def test_a_batch_is_written_by_group(tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGBA", (8, 8), "blue")
+    RolloutWriter(folder).write(3, logs([red, red, blue, blue], 4), 2, [5, 6, 7, 8], [True, True, True, False])
+    first, second = folder.groups()
+    assert (first["step"], first["prompt"], len(first["completions"])) == (3, "How many?", 2)
+    assert [c["text"] for c in first["completions"]] == ["c0", "c1"]
+    assert first["completions"][1] == {
+        "text": "c1",
+        "num_tokens": 6,
+        "truncated": False,
+        "rewards": {"accuracy_reward": 1.0},
+        "answer": "B",
+        "reasons": {"accuracy": "same choice"},
+        "advantage": 0.5,
+    }
+    assert second["completions"][1]["truncated"] is True
+    assert second["completions"][1]["rewards"] == {"accuracy_reward": None}  # it had nothing to say
+    assert first["image"] != second["image"]
+    with Image.open(folder.images / second["image"]) as kept:
+        assert kept.size == (8, 8)
+
+
+def test_a_picture_is_kept_once(tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    red = Image.new("RGB", (8, 8), "red")
+    for step in (1, 2):
+        RolloutWriter(folder).write(step, logs([red] * 2, 2), 2, [1, 1], [True, True])
+    assert [p.name for p in folder.images.iterdir()] == [f"{content_key(red).hex()}.jpg"]
+    assert len(list(folder.groups())) == 2
