@@ -1,4 +1,4 @@
-"""What a model wrote, as HTML that is safe to show: Markdown with lists, tables, code and LaTeX; no links, no raw HTML.
+"""Markdown that a model wrote, as HTML that is safe to show: lists, tables, code and LaTeX; no links, no raw HTML.
 
     >>> render("so <b> and **1**")
     '<p>so &lt;b&gt; and <strong>1</strong></p>'
