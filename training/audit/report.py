@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from PIL import Image
 
+from inference.common.files import Json
 from training.audit.sample import Projection, Rollouts
 from training.data.clean_row import Dropped
 from training.data.splits import ROLES
@@ -66,7 +66,7 @@ class Example:
 class AuditReport:
     """All measurements of an audit."""
 
-    about: dict[str, Any]
+    about: Json
     kept: dict[str, int]
     dropped: Dropped
     rules: dict[str, int]
@@ -135,7 +135,7 @@ class AuditReport:
             if part > MUCH_OF_ONE_LETTER:
                 yield f"{letter} is the gold of {percent(part, 0)} of the multiple choices."
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data, without pictures and examples."""
         return {
             "about": self.about,

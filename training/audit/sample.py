@@ -13,8 +13,9 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from inference.common.files import Json
 from inference.model.request import Request
 from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
@@ -78,7 +79,7 @@ class Rollouts:
     def completions_per_second(self) -> float:
         return self.num_prompts * self.num_generations / self.seconds
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data."""
         return asdict(self) | {
             "zero_std": self.zero_std.to_json(),
@@ -155,7 +156,7 @@ class Projection:
     hours: float | None
     dollars: float | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data; an unknown value is the word `unknown`."""
         return {name: "unknown" if value is None else value for name, value in asdict(self).items()}
 

@@ -6,11 +6,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from training.audit.report import AuditReport, Example, Gold, Spread
 from training.config.data_config import DataConfig
 from training.data.dataset import PromptSize, PromptSizer, drop_long_prompts, prepare_rows
@@ -19,21 +20,22 @@ from training.data.splits import ROLES
 from training.evaluation.statistics import share
 from training.grading.grader import gold_answer, grade_many
 
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
 MAX_GOLD_CHARS = 500
 """Characters of an unverified gold in the report."""
 BATCH_ROWS = 256
 """Golds graded in one batch."""
 _LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
 """A gold that is the letter of a choice, such as `B`, `(b)` or `Option B`."""
-Row = dict[str, Any]
-"""The columns of a prepared row, without its picture."""
 Golds = dict[int, tuple[str, bool, str]]
 """By row: its gold, whether the grader finds it equal to itself, and the rule that decided."""
 
 
 def audit(
     config: DataConfig,
-    processor: Any = None,
+    processor: ProcessorMixin | None = None,
     *,
     num_examples: int = 24,
     progress: bool = False,
@@ -74,7 +76,7 @@ def audit(
     )
 
 
-def _grade_golds(rows: Mapping[int, Row], progress: bool) -> Golds:
+def _grade_golds(rows: Mapping[int, Json], progress: bool) -> Golds:
     """Each row's gold, true if the reward counts it as correct in a completion, and the rule that decided."""
     graded: Golds = {}
     indices = list(rows)
@@ -89,7 +91,7 @@ def _grade_golds(rows: Mapping[int, Row], progress: bool) -> Golds:
     return graded
 
 
-def _picture_sizes(rows: Mapping[int, Row]) -> dict[str, Spread]:
+def _picture_sizes(rows: Mapping[int, Json]) -> dict[str, Spread]:
     spreads = {name: Spread.of([row[name] for row in rows.values()]) for name in ("width", "height")}
     spreads["pixels"] = Spread.of([row["width"] * row["height"] for row in rows.values()])
     return spreads | {"original pixels": Spread.of([row["original_pixels"] for row in rows.values()])}
@@ -105,12 +107,12 @@ def _letters(golds: Golds) -> dict[str, int]:
     return dict(sorted(letters.items()))
 
 
-def _duplicates(prepared: Prepared, rows: Mapping[int, Row]) -> dict[str, int]:
+def _duplicates(prepared: Prepared, rows: Mapping[int, Json]) -> dict[str, int]:
     digests = {role: [rows[i]["row_digest"] for i in prepared.roles[role]] for role in ROLES}
     return {role: len(own) - len(set(own)) for role, own in digests.items()}
 
 
-def _shared_pictures(prepared: Prepared, rows: Mapping[int, Row]) -> int:
+def _shared_pictures(prepared: Prepared, rows: Mapping[int, Json]) -> int:
     apart = {rows[i]["picture_digest"] for role in ("validation", "test") for i in prepared.roles[role]}
     return sum(rows[i]["picture_digest"] in apart for i in prepared.roles["train"])
 

@@ -175,7 +175,7 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
     if worse:
         return f"{start} It is worse in {' and '.join(worse)} accuracy."
     reaches = "intervals reach" if len(below) > 1 else "interval reaches"
-    return f"{start} In {' and '.join(below)} accuracy the {reaches} below zero: it is not surely better."
+    return f"{start} In {' and '.join(below)} accuracy the {reaches} below zero: it is not clearly better."
 
 
 def read_request(run_folder: Path) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
@@ -31,7 +31,7 @@ class Recorder(TrainerCallback):
         self.config, self.folder, self.stop, self.budget = config, folder, stop, budget
         self.stopped = self.over_budget = False
         """The reasons to end before the last step, the same on every process."""
-        self._bar: tqdm[Any] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         self._shown_findings: set[str] = set()
         self._history: list[Json] = []
 

@@ -53,7 +53,7 @@ def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> Ru
         return RunFailed(_memory_message(config), OUT_OF_MEMORY)
     if isinstance(error, NotANumber):
         return RunFailed(
-            f"{error}; the checkpoints hold the weights from before. Lower learning_rate (now "
+            f"{error}; the checkpoints have the weights of earlier steps. Lower learning_rate (now "
             f"{config.learning_rate:g}) or max_grad_norm (now {config.max_grad_norm:g}) in a new "
             "run, from a checkpoint with --start-adapter or from the beginning",
             NOT_A_NUMBER,

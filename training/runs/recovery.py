@@ -14,7 +14,7 @@ import math
 import shutil
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json
@@ -166,7 +166,7 @@ def _valid_fields(request: Json) -> Json:
     return values
 
 
-def _fits(each: Field[Any], value: object) -> bool:
+def _fits(each: Field[object], value: object) -> bool:
     kind = str(each.type)
     if value is None:
         return "None" in kind

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json
@@ -146,7 +146,7 @@ class RunStore:
         )
         return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)
 
-    def transition(self, record: RunRecord, status: str, **changes: Any) -> RunRecord | None:
+    def transition(self, record: RunRecord, status: str, **changes: object) -> RunRecord | None:
         """Changes the status, and other fields, if the run's status is still that of `record`; else `None`.
 
         Raises `AssertionError` for a change that is never allowed. A second active run is refused with `None` too.
@@ -157,7 +157,7 @@ class RunStore:
         except sqlite3.IntegrityError:
             return None  # another run is active
 
-    def update(self, record: RunRecord, **changes: Any) -> RunRecord | None:
+    def update(self, record: RunRecord, **changes: object) -> RunRecord | None:
         """Changes fields other than the status if the run's status is still that of `record`; else `None`."""
         return self._change(record, changes)
 
