@@ -85,12 +85,13 @@ def _digests(config: RunConfig, splits: Splits) -> dict[str, Digest]:
         "start_adapter": model_digest(Path(adapter).expanduser()) if adapter else None,
         "curriculum": _file_digest(Path(curriculum).expanduser()) if curriculum else None,
     }
-    return digests | {f"{role} rows": _rows_digest(getattr(splits, role)) for role in ROLES}
-
-
-def _rows_digest(rows: Dataset) -> RowsDigest:
-    """A digest of the rows in order; a row's id begins with the digest of picture and problem."""
-    return {"num": len(rows), "digest": texts_digest(rows["row_id"], rows["problem"], rows["solution"])}
+    for role in ROLES:
+        rows: Dataset = getattr(splits, role)
+        digest = texts_digest(
+            rows["row_id"], rows["problem"], rows["solution"]
+        )  # an id begins with the picture's digest
+        digests[f"{role} rows"] = {"num": len(rows), "digest": digest}
+    return digests
 
 
 def _file_digest(path: Path) -> str:

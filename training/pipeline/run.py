@@ -23,6 +23,7 @@ from accelerate.utils import broadcast_object_list
 
 from inference.adapters.record import RECORD_FILE
 from inference.common.errors import UserError
+from inference.common.files import write_json
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
 from training.data.curriculum import order_by_difficulty
@@ -88,7 +89,7 @@ def run(
         except (Exception, StopRequested) as error:
             failure = pipeline.end_early(error)
             if isinstance(error, OtherSources):  # a refused resume leaves the run as it was
-                folder.put_back_status(before)
+                write_json(path / "status.json", before)
             if failure is not None:
                 raise failure from error
             raise

@@ -147,18 +147,10 @@ class RunFolder:
         """The metrics, one dictionary a step; a half-written last line is left out."""
         return list(read_lines(self.metrics))
 
-    def groups(self) -> Iterator[Json]:
-        """The rollouts, one dictionary a group."""
-        return read_lines(self.rollouts)
-
     def set_status(self, status: Status, reason: str = "", step: int | None = None) -> None:
         """Writes `status.json`: the status, and the reason for it in a sentence."""
         values = {"status": status, "reason": reason, "step": step, "pid": os.getpid(), "time": time.time()}
         write_json(self.path / "status.json", values)
-
-    def put_back_status(self, before: Json) -> None:
-        """Writes an earlier value of `status` again."""
-        write_json(self.path / "status.json", before)
 
     def status(self) -> Json:
         """The values that `set_status` wrote last; empty before."""

@@ -150,11 +150,6 @@ _AS_JSON = ("metrics", "starter", "job")
 _AS_BOOL = ("promote", "stop_sent")
 
 
-def to_row(record: RunRecord) -> Json:
-    """The record as a row of the database, by column."""
-    return {name: to_cell(name, getattr(record, name)) for name in COLUMNS}
-
-
 def to_cell(name: str, value: object) -> object:
     """One field as a cell of the database."""
     if isinstance(value, str) and not value.isascii():  # a file edited by hand can contain half a character

@@ -26,7 +26,7 @@ from training.config.run_config import RunConfig
 from training.runs.database import Corrupt, RunDatabase
 from training.runs.folder import RunFolder
 from training.runs.processes import Identity
-from training.runs.record import RESUMABLE, RunRecord, check_budget, from_row, may_follow, to_cell, to_row, with_budget
+from training.runs.record import COLUMNS, RESUMABLE, RunRecord, check_budget, from_row, may_follow, to_cell, with_budget
 from training.runs.recovery import make_folder, records_of, write_request
 
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
@@ -255,7 +255,7 @@ class RunStore:
 
 
 def _insert(connection: sqlite3.Connection, record: RunRecord) -> bool:
-    values = to_row(record) | {"number": record.number or None}
+    values = {name: to_cell(name, getattr(record, name)) for name in COLUMNS} | {"number": record.number or None}
     marks = ", ".join("?" for _ in values)
     insert = f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
     return bool(connection.execute(insert, list(values.values())).rowcount)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from inference.common.errors import UserError
+from inference.common.files import read_lines
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
 from inference.model.request import Request
@@ -57,7 +58,7 @@ def test_the_run_folder_is_whole(folder) -> None:
     assert config == small(report_to=["tensorboard"])
     assert [row["step"] for row in found.history()] == [1, 2]
     assert {"reward", "rewards/format_reward/mean", "frac_reward_zero_std"} <= found.history()[0].keys()
-    groups = list(found.groups())
+    groups = list(read_lines(found.rollouts))
     assert [g["step"] for g in groups] == [1, 1, 2, 2] and all(len(g["completions"]) == 4 for g in groups)
     assert all((found.images / g["image"]).stat().st_size for g in groups)
     assert set(groups[0]["completions"][0]["reasons"]) == {"format", "accuracy"}
@@ -98,7 +99,9 @@ def test_a_resume_may_change_what_a_step_does_not_depend_on(folder, tmp_path, ca
     assert main([*resume, *changes, "--save-steps", "2", "--report-to", "none"]) == 0
     whole = RunFolder(folder)
     assert [row["step"] for row in killed.history()] == [1, 2]
-    assert [said_in(group) for group in killed.groups()] == [said_in(group) for group in whole.groups()]
+    assert [said_in(group) for group in read_lines(killed.rollouts)] == [
+        said_in(group) for group in read_lines(whole.rollouts)
+    ]
     weights = [load_file(found.adapter / "adapter_model.safetensors") for found in (killed, whole)]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[1])
     noted = [json.loads(line) for line in (killed.path / "changes.jsonl").read_text().splitlines()]
