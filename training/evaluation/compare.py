@@ -1,7 +1,7 @@
 """Comparison of a finished run's adapter with the served one on the validation rows, and its promotion.
 
-    compare_with_served(Path("runs/20261122-143000-a1b2"))      # writes adapter/comparison.json
-    conclude(Path("runs/20261122-143000-a1b2"))                 # and promotes, if requested and it is better
+    compare_with_served(Path("runs/20261122-143000-a1b2"), load_settings())     # writes adapter/comparison.json
+    conclude(Path("runs/20261122-143000-a1b2"))     # compares, and promotes if requested and it is better
 
 Both adapters answer the same rows greedily with the thinking prompt; where no adapter is served, the run's is compared
 with the base alone. A comparison that was killed goes on where it was; one of the same two adapters on the same rows is
@@ -60,22 +60,17 @@ _ATTEMPTS = 3
 
 
 def compare_with_served(
-    run_folder: Path,
-    *,
-    settings: Settings | None = None,
-    engine: Engine | None = None,
-    splits: Splits | None = None,
+    run_folder: Path, settings: Settings, *, engine: Engine | None = None, splits: Splits | None = None
 ) -> Comparison:
     """Compares, and returns the content of `adapter/comparison.json`.
 
     `is_better` is the rule's verdict, `None` where nothing could be compared; `reason` has the figures in words.
-    `engine` has the run's base and `splits` its rows; without them they are loaded. Default `settings` are
-    `load_settings()`. Raises `UserError` for a folder without a finished run.
+    `engine` has the run's base and `splits` its rows; without them they are loaded. Raises `UserError` for a
+    folder without a finished run.
     """
     folder, config = RunFolder.open(run_folder)
     if not (folder.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"the run in {run_folder} has no adapter yet; finish it with train --resume {run_folder}")
-    settings = settings or load_settings()
     served, earlier = serving(settings), _earlier(folder)
     about = _about(folder, served)
     if about["adapter"] == served.digest:  # the comparison was made before the promotion
@@ -102,11 +97,7 @@ def compare_with_served(
 
 
 def conclude(
-    run_folder: Path,
-    *,
-    settings: Settings | None = None,
-    engine: Engine | None = None,
-    splits: Splits | None = None,
+    run_folder: Path, *, settings: Settings | None = None, engine: Engine | None = None, splits: Splits | None = None
 ) -> Comparison:
     """Compares, then promotes if requested and the rule allows it; returns the comparison.
 
@@ -118,7 +109,7 @@ def conclude(
     settings = settings or load_settings()
     request = read_request(run_folder)
     for _ in range(_ATTEMPTS):
-        comparison = compare_with_served(run_folder, settings=settings, engine=engine, splits=splits)
+        comparison = compare_with_served(run_folder, settings, engine=engine, splits=splits)
         if comparison["decision"] == "promoted" or comparison["adapter"] == serving(settings).digest:
             return _decide(run_folder, comparison, "promoted", "It is the served one.")
         if request.get("promote") is not True:
@@ -150,9 +141,7 @@ def counted(difference: PairedDifference) -> tuple[float, float]:
     >>> counted(paired_difference([True, False], [True, False]))
     (0.0, 0.0)
     """
-    if difference.gained == difference.lost == 0:
-        return 0.0, 0.0
-    return difference.low, difference.high
+    return (difference.low, difference.high) if difference.gained or difference.lost else (0.0, 0.0)
 
 
 def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:

@@ -101,14 +101,12 @@ class Parts:
         """Reads the complete lines; removes a line that a kill cut short."""
         self._file.seek(0)
         end = 0
-        while line := self._file.readline():
+        while (line := self._file.readline()).endswith("\n"):
             try:
-                row = json.loads(line) if line.endswith("\n") else None
-                if row is not None and "key" in row:
+                row = json.loads(line)
+                if "key" in row:
                     self._batches[row["key"]] = [KeptCompletion(**completion) for completion in row["said"]]
             except (ValueError, TypeError, KeyError):
-                row = None
-            if row is None:
                 break
             end = self._file.tell()
         self._file.seek(end)

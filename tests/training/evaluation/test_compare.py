@@ -148,7 +148,7 @@ def test_of_another_base_or_not_finished(settings: Settings) -> None:
     assert found["decision"] == "waits" and "of starter, and Qwen2.5-VL-3B-Instruct is" in found["reason"]
     shutil.rmtree(run / "adapter")
     with pytest.raises(UserError, match="no adapter yet.*--resume"):
-        compare_with_served(run, settings=settings)
+        compare_with_served(run, settings)
 
 
 def test_what_is_served_meanwhile_is_compared_with_too(
