@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from inference.adapters.record import (
     AdapterRecord,
@@ -25,6 +25,7 @@ from inference.adapters.record import (
 from inference.adapters.served import Serving, serving
 from inference.adapters.versions import version_folder
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import Settings
 
 Origin = Literal["settings", "promoted", "run", "folder"]
@@ -43,7 +44,7 @@ class Version:
     """Its scores on test rows, if it can be read."""
     run: str | None = None
     """The run that made it."""
-    comparison: dict[str, Any] = field(default_factory=dict)
+    comparison: Json = field(default_factory=dict)
     """With the adapter served when the run ended (`training.evaluation.compare`); empty if there is none."""
     promoted_at: str | None = None
     promoted_by: str | None = None

@@ -11,14 +11,13 @@ import functools
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inference.adapters.hub_cache import cached_folder, hub_name, read_ref
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import Settings
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
 from inference.prompt.system_prompt import PROMPT_FILE, read_system_prompt
@@ -190,12 +189,12 @@ def adapter_folders(home: Path) -> Iterator[Path]:
             yield folder
 
 
-def promotion_of(folder: Path) -> dict[str, Any]:
+def promotion_of(folder: Path) -> Json:
     """The content of `PROMOTION_FILE`; empty if there is none or it is broken."""
     return read_beside(folder, PROMOTION_FILE)
 
 
-def read_beside(folder: Path, name: str) -> dict[str, Any]:
+def read_beside(folder: Path, name: str) -> Json:
     """An optional JSON object beside an adapter; empty if there is none or it is broken."""
     try:
         return _read_json(folder / name) if (folder / name).is_file() else {}
@@ -204,12 +203,12 @@ def read_beside(folder: Path, name: str) -> dict[str, Any]:
         return {}
 
 
-def evaluation_of(folder: Path) -> dict[str, Any]:
+def evaluation_of(folder: Path) -> Json:
     """The evaluation beside an adapter; empty if there is none, or if it is of other weights."""
     return _of_these_weights(folder, read_beside(folder, RECORD_FILE))
 
 
-def comparison_of(folder: Path) -> dict[str, Any]:
+def comparison_of(folder: Path) -> Json:
     """The comparison beside an adapter; empty if there is none, or if it is of other weights."""
     comparison = read_beside(folder, COMPARISON_FILE)
     return comparison if comparison.get("adapter") == digest_or_none(folder) else {}
@@ -221,7 +220,7 @@ def comparison_text(comparison: Mapping[str, object]) -> str:
     return " ".join(part for part in parts if isinstance(part, str) and part)
 
 
-def _of_these_weights(folder: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+def _of_these_weights(folder: Path, evaluation: Json) -> Json:
     """The evaluation, unless it names the digest of other weights than those beside it."""
     about = evaluation.get("about")
     digest = about.get("adapter_digest") if isinstance(about, dict) else None
@@ -247,7 +246,7 @@ def digest_or_none(folder: Path) -> str | None:
         return None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Json:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise UserError(f"{path} is larger than {MAX_JSON_BYTES / 1e6:.0f} MB. Save the adapter again.")
@@ -273,10 +272,9 @@ def _count(about: object) -> int | None:
     return count if type(count) is int and count > 0 else None
 
 
-def _accuracy(evaluation: dict[str, Any], condition: str) -> float | None:
+def _accuracy(evaluation: Mapping[str, object], condition: str) -> float | None:
     """The overall lenient accuracy of one condition of an evaluation's report; `None` if it was not measured."""
-    value: Any = evaluation
+    value: object = evaluation
     for key in ("conditions", condition, "overall", "lenient", "value"):
         value = value.get(key) if isinstance(value, dict) else None
-    is_share = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
-    return float(value) if is_share else None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None

@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from inference.adapters.record import NotFetched, adapter_digest, adapter_name, resolve
 from inference.adapters.versions import NAME, now, problem_of, store_version, version_folder
 from inference.common.errors import UserError
 from inference.common.files import Timeout, exclusive, write_whole
 from inference.common.settings import Settings, load_settings
+from inference.common.validation import Strict
 
 FILE = "served.json"
 ANYTHING = "whatever is served"
@@ -44,11 +45,7 @@ _ONLY_NAME = rf"^{NAME.pattern}$"
 Action = Literal["promote", "roll back"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Entry(_Strict):
+class Entry(Strict):
     """One adapter's time of being served."""
 
     adapter: str | None = Field(default=None, pattern=_ONLY_NAME)
@@ -59,7 +56,7 @@ class Entry(_Strict):
     by: str | None = None
 
 
-class Change(_Strict):
+class Change(Strict):
     """One line of the history."""
 
     at: str
@@ -72,7 +69,7 @@ class Change(_Strict):
     note: str = ""
 
 
-class ServedFile(_Strict):
+class ServedFile(Strict):
     """The content of `served.json`."""
 
     served: Entry = Entry()

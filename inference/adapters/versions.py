@@ -33,7 +33,7 @@ from inference.adapters.record import (
     read_record,
 )
 from inference.common.errors import UserError
-from inference.common.files import sync_folder, write_json
+from inference.common.files import sync_folder, write_json, write_whole
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.prompt.system_prompt import PROMPT_FILE
 
@@ -177,12 +177,5 @@ def _copy_beside(adapter: Path, target: Path) -> None:
     """Copy the evaluation and the comparison of these weights, unless they are there already."""
     for name, read in _BESIDE.items():
         source = adapter / name
-        if (
-            read(adapter)
-            and source.is_file()
-            and source.stat().st_size <= MAX_JSON_BYTES
-            and not (target / name).exists()
-        ):
-            part = target / f".{name}.part"
-            shutil.copyfile(source, part)
-            part.replace(target / name)
+        if read(adapter) and source.stat().st_size <= MAX_JSON_BYTES and not (target / name).exists():
+            write_whole(target / name, source.read_bytes())

@@ -42,12 +42,10 @@ class Panel:
         The whole panel, because the page skips updates that come faster than it draws. With `fold` the thought is
         opened (while there is no answer) or folded; without, it stays as the user left it.
         """
-        thought: dict[str, Any] = {"visible": bool(view.thinking), "label": thought_title(view)}
-        if fold:
-            thought["open"] = not view.answer
+        is_open = {"open": not view.answer} if fold else {}
         return [
             status_html(view),
-            gr.update(**thought),
+            gr.update(visible=bool(view.thinking), label=thought_title(view)) | is_open,
             markup.render(view.thinking),
             self._answer(view),
             notes_html(view),

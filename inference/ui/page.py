@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import gradio as gr
 
@@ -90,12 +90,11 @@ def build_page(
     `train` builds the Train tab, in its context; `setup` returns a notice of what is not set up yet as HTML, or "".
     """
 
-    def notices() -> dict[str, Any]:
-        shown = notice_html(service) + setup()
-        return {"value": shown, "visible": bool(shown)}
+    def notices() -> str:
+        return notice_html(service) + setup()
 
     top = gr.HTML(header_html(service), js_on_load=None, elem_id="lt-top")
-    notice = gr.HTML(**notices(), js_on_load=None, elem_id="lt-notices")
+    notice = gr.HTML(notices(), visible=bool(notices()), js_on_load=None, elem_id="lt-notices")
     with gr.Tabs(elem_id="lt-tabs"):
         with gr.Tab("Ask", id="ask") as ask_tab:
             ask = build_ask(service)
@@ -117,7 +116,7 @@ def _refresh(
     top: gr.HTML,
     tabs: list[Inputs],
     scores: gr.HTML,
-    notice: tuple[gr.HTML, Callable[[], dict[str, Any]]],
+    notice: tuple[gr.HTML, Callable[[], str]],
 ) -> None:
     """Refresh what changes while the app runs: when a page is opened, with each question, and each second while the
     model is being loaded."""
@@ -126,8 +125,15 @@ def _refresh(
 
     def look(*chosen: object) -> list[object]:
         adapters = [tab.adapter_update(value) for tab, value in zip(tabs, chosen)]
-        notices = gr.update(**notice[1]())
-        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), notices, *adapters]
+        notices = notice[1]()
+        notice_update = gr.update(value=notices, visible=bool(notices))
+        return [
+            header_html(service),
+            gr.Timer(active=is_loading(service)),
+            scores_html(service),
+            notice_update,
+            *adapters,
+        ]
 
     for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
         event(

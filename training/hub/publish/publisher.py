@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import random
 import select
 import signal
 import sys
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.common.background import backoff_seconds
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, limit_waiting
@@ -51,8 +51,7 @@ class Patience:
         >>> Patience(first=5, most=600).seconds(30, retry_after=3000)
         3000
         """
-        backoff = min(self.most, self.first * 2.0 ** min(tries - 1, 30)) * random.uniform(0.8, 1.2)
-        return max(backoff, retry_after or 0)
+        return max(backoff_seconds(tries, self.first, self.most), retry_after or 0)
 
 
 def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = False) -> float | None:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from inference.common.background import backoff_seconds
 from inference.common.hub_errors import hub_exceptions, limit_waiting, reason
 from inference.common.logs import event
 from inference.common.settings import Settings
@@ -98,7 +99,7 @@ class SleepTimer:
             except OSError as error:  # the disk, or the bucket's mount; the run is more than this
                 failures += 1
                 self._fail(is_training, f"{FILE} cannot be kept ({error.strerror})")
-            wait = min(self._first_wait * 2 ** (failures - 1), LONGEST_WAIT_SECONDS) if failures else self._recheck
+            wait = backoff_seconds(failures, self._first_wait, LONGEST_WAIT_SECONDS) if failures else self._recheck
             self._changed.wait(wait if failures or is_training else None)
 
     def _settle(self, is_training: bool) -> None:
