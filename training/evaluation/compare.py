@@ -134,11 +134,11 @@ def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
         log.error("not compared with the served adapter: %s", error)
 
 
-def counted(difference: PairedDifference) -> tuple[float, float]:
+def rule_interval(difference: PairedDifference) -> tuple[float, float]:
     """The interval that the rule uses, low and high: [0, 0] where no row changed.
 
     >>> from training.evaluation.statistics import paired_difference
-    >>> counted(paired_difference([True, False], [True, False]))
+    >>> rule_interval(paired_difference([True, False], [True, False]))
     (0.0, 0.0)
     """
     return (difference.low, difference.high) if difference.gained or difference.lost else (0.0, 0.0)
@@ -146,7 +146,7 @@ def counted(difference: PairedDifference) -> tuple[float, float]:
 
 def is_better(strict: PairedDifference, lenient: PairedDifference) -> bool:
     """True if the rule lets the new adapter be promoted. Never true for both directions of one comparison."""
-    lows = [counted(difference)[0] for difference in (strict, lenient)]
+    lows = [rule_interval(difference)[0] for difference in (strict, lenient)]
     return min(lows) >= 0 and max(lows) > 0
 
 
@@ -157,7 +157,7 @@ def reason(strict: PairedDifference, lenient: PairedDifference, against: str) ->
     start = f"On {strict.num_rows:,} validation rows, in points against {against}: {figures}."
     if is_better(strict, lenient):
         return f"{start} Neither interval reaches below zero and one lies above it: it is better."
-    below = [name for name, difference in measures.items() if counted(difference)[0] < 0]
+    below = [name for name, difference in measures.items() if rule_interval(difference)[0] < 0]
     if not below:
         return f"{start} No row came out otherwise: neither is better."
     worse = [name for name, difference in measures.items() if difference.high < 0]
@@ -244,11 +244,14 @@ def _evaluate_both(
 def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion]) -> Json:
     """The shares of both, their paired differences, and the intervals that the rule uses, as plain data."""
     differences = {name: graded_difference(new, served, name) for name in MEASURES}
+    intervals = {name: rule_interval(differences[name]) for name in ("strict", "lenient")}
     return {
         "new_scores": {name: graded_share(new, name).to_json() for name in MEASURES},
         "served_scores": {name: graded_share(served, name).to_json() for name in MEASURES},
         "differences": {name: difference.to_json() for name, difference in differences.items()},
-        "counted": {name: [round(end, 6) for end in counted(differences[name])] for name in ("strict", "lenient")},
+        "counted": {
+            name: [round(end, 6) for end in rule_interval(differences[name])] for name in ("strict", "lenient")
+        },
     }
 
 

@@ -19,7 +19,7 @@ from inference.engine.engine import Engine
 from tests.support.datasets_on_disk import write_folder
 from tests.support.samples import perturbed_adapter
 from training.config.run_config import load_config
-from training.evaluation.compare import compare_with_served, conclude, counted, is_better, reason
+from training.evaluation.compare import compare_with_served, conclude, is_better, reason, rule_interval
 from training.evaluation.scoring import _Completer
 from training.evaluation.statistics import PairedDifference, paired_difference
 from training.runs.folder import RunFolder
@@ -204,12 +204,12 @@ def test_the_rule(case: str) -> None:
     assert ("it is better" in words) is better
     assert f"On {strict.num_rows} validation rows" in words and "the-served-one" in words
     for said, measure in (("worse in strict", strict), ("strict accuracy the interval", strict)):
-        assert said not in words or counted(measure)[0] < 0
+        assert said not in words or rule_interval(measure)[0] < 0
 
 
 def test_no_changed_row_counts_as_zero_and_nothing_else_does() -> None:
-    assert counted(EQUAL) == (0.0, 0.0) and EQUAL.low < 0 < EQUAL.high
-    assert counted(UP) == (UP.low, UP.high) and counted(changed(1, 1)) != (0.0, 0.0)
+    assert rule_interval(EQUAL) == (0.0, 0.0) and EQUAL.low < 0 < EQUAL.high
+    assert rule_interval(UP) == (UP.low, UP.high) and rule_interval(changed(1, 1)) != (0.0, 0.0)
 
 
 def test_the_words_of_each_way_to_wait() -> None:
