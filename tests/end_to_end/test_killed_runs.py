@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from inference.common.environment import MARK
+from inference.common.files import read_lines
 from tests import ROOT
 from tests.support.app_process import Process
 from training.config.run_config import RunConfig, load_config
@@ -193,7 +194,7 @@ def check_whole(record: RunRecord, steps: int) -> None:
     folder = RunFolder(record.folder)
     history = folder.history()
     assert [row["step"] for row in history] == list(range(1, steps + 1))
-    assert sum(len(group["completions"]) for group in folder.groups()) == 8 * steps
+    assert sum(len(group["completions"]) for group in read_lines(folder.rollouts)) == 8 * steps
     assert folder.status()["status"] == "succeeded" and (folder.adapter / "adapter_model.safetensors").is_file()
     assert (record.step, record.max_steps, record.metrics["reward"]) == (steps, steps, history[-1]["reward"])
     took = record.ended_at - record.asked_at

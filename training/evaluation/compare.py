@@ -249,9 +249,7 @@ def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion]
         "new_scores": {name: graded_share(new, name).to_json() for name in MEASURES},
         "served_scores": {name: graded_share(served, name).to_json() for name in MEASURES},
         "differences": {name: difference.to_json() for name, difference in differences.items()},
-        "counted": {
-            name: [round(end, 6) for end in rule_interval(differences[name])] for name in ("strict", "lenient")
-        },
+        "counted": {name: [round(end, 6) for end in ends] for name, ends in intervals.items()},
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.common.files import read_lines
 from tests.support.killing import PATIENCE, ROOT, kill_and_resume, start, wait_for
 from training.__main__ import main
 from training.runs.failures import INTERRUPTED
@@ -45,7 +46,7 @@ def options(steps: int, save_steps: int, **values: object) -> list[str]:
 def check_whole(found: RunFolder, steps: int, save_steps: int) -> None:
     """Every step once, the same number of samples, a choice among all checkpoints, an evaluation."""
     assert [row["step"] for row in found.history()] == list(range(1, steps + 1))
-    groups = list(found.groups())
+    groups = list(read_lines(found.rollouts))
     assert [g["step"] for g in groups] == [s for s in range(1, steps + 1) for _ in range(GROUPS)]
     assert all(len(g["completions"]) == GROUP_SIZE for g in groups)
     scores = json.loads((found.path / "validation.json").read_text())["scores"]
@@ -79,7 +80,7 @@ def test_a_run_killed_twenty_times_ends_whole(tmp_path, capsys) -> None:
 
 def summary(hit: Counter[str], found: RunFolder, minutes: float) -> str:
     phases = ", ".join(f"{phase} {hit[phase]}" for phase in PATIENCE)
-    completions = sum(len(group["completions"]) for group in found.groups())
+    completions = sum(len(group["completions"]) for group in read_lines(found.rollouts))
     return (
         f"killed {hit.total()} times with kill -9 ({phases}), resumed each time: {len(found.history())} steps, each "
         f"once, {completions} completions; {minutes:.1f} minutes"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from inference.common.errors import UserError
+from inference.common.files import read_lines
 from tests import ROOT
 from training.grpo import distributed as ranks
 from training.runs.folder import RunFolder, is_complete
@@ -70,7 +71,7 @@ def test_a_shared_run_is_stopped_resumed_and_finished(tmp_path) -> None:
             os.killpg(launcher.pid, signal.SIGKILL)
     assert RunFolder(folder).status()["status"] == "succeeded"
     assert steps_of(folder) == list(range(1, STEPS + 1))
-    groups = list(RunFolder(folder).groups())
+    groups = list(read_lines(RunFolder(folder).rollouts))
     assert [g["step"] for g in groups] == [s for s in range(1, STEPS + 1) for _ in range(2)]
     assert all(len(g["completions"]) == 4 for g in groups)
     assert log.read_text().count("run folder:") == 2, "only the first process speaks"

@@ -15,6 +15,7 @@ from peft.tuners.lora import LoraLayer
 from PIL import Image
 
 from inference.common.errors import UserError
+from inference.common.files import read_lines
 from inference.model.image_encoder import content_key
 from inference.model.lora_layers import RoutedLinear
 from tests.training.grpo.test_log_probs import as_trl, make
@@ -151,7 +152,7 @@ def test_a_batch_is_written_by_group(tmp_path) -> None:
     folder = RunFolder.create(tmp_path / "run", RunConfig())
     red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGBA", (8, 8), "blue")
     RolloutWriter(folder).write(3, logs([red, red, blue, blue], 4), 2, [5, 6, 7, 8], [True, True, True, False])
-    first, second = folder.groups()
+    first, second = read_lines(folder.rollouts)
     assert (first["step"], first["prompt"], len(first["completions"])) == (3, "How many?", 2)
     assert [c["text"] for c in first["completions"]] == ["c0", "c1"]
     assert first["completions"][1] == {
@@ -176,4 +177,4 @@ def test_a_picture_is_kept_once(tmp_path) -> None:
     for step in (1, 2):
         RolloutWriter(folder).write(step, logs([red] * 2, 2), 2, [1, 1], [True, True])
     assert [p.name for p in folder.images.iterdir()] == [f"{content_key(red).hex()}.jpg"]
-    assert len(list(folder.groups())) == 2
+    assert len(list(read_lines(folder.rollouts))) == 2

@@ -8,6 +8,7 @@ import torch
 from trl import GRPOTrainer
 
 from inference.common.errors import UserError
+from inference.common.files import read_lines
 from tests.support.gradient_probe import KeepGradient
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig, load_config
@@ -76,7 +77,7 @@ def test_only_the_language_model_is_adapted_and_the_tower_gets_no_backward(tmp_p
     assert seen and not any(seen)
     assert not ran, "the loss takes the features that rollouts were made with"
     assert trainer.policy.engine.encoder.num_encodings == len(
-        {group["image"] for group in trainer.writer.folder.groups()}
+        {group["image"] for group in read_lines(trainer.writer.folder.rollouts)}
     )
 
 
@@ -93,7 +94,7 @@ def test_groups_without_signal_are_replaced(tmp_path) -> None:
     trainer.reward_funcs = [sometimes] * len(trainer.reward_funcs)
     inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     assert calls[0] == 8 and (inputs["advantages"] != 0).all()
-    assert len(list(trainer.writer.folder.groups())) == 4  # the dead ones are on record too
+    assert len(list(read_lines(trainer.writer.folder.rollouts))) == 4  # the dead ones are on record too
 
 
 @pytest.mark.slow
