@@ -16,10 +16,10 @@ _SECRET = re.compile(
 """Names of environment variables that hold secrets."""
 _LOGIN_IN_URL = re.compile(r"\w://[^/\s@]*:[^/\s@]+@")
 """As in `postgres://user:password@host`."""
-_HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
-def _is_secret(name: str, value: str) -> bool:
+def is_secret(name: str, value: str) -> bool:
     """True for a secret by its name or for a login in it; a proxy's login is needed to reach the Hub."""
     if name.lower().endswith("_proxy"):
         return False
@@ -31,19 +31,19 @@ def publisher_environment(env: Mapping[str, str]) -> dict[str, str]:
 
     It is not marked as part of the run's start, so that the launcher lets it finish an upload.
     """
-    allowed = {name: value for name, value in env.items() if name in _HUB or not _is_secret(name, value)}
+    allowed = {name: value for name, value in env.items() if name in HUB_TOKENS or not is_secret(name, value)}
     allowed.pop(MARK, None)
     return allowed | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def plain_environment(env: Mapping[str, str]) -> dict[str, str]:
     """`env` for a helper process, without secrets and without git's own variables."""
-    return {name: value for name, value in env.items() if not _is_secret(name, value) and not name.startswith("GIT_")}
+    return {name: value for name, value in env.items() if not is_secret(name, value) and not name.startswith("GIT_")}
 
 
 def hide_secrets(text: str) -> str:
     """`text` with the values of this process's secrets replaced."""
-    values = (value for name, value in os.environ.items() if _is_secret(name, value) and len(value) >= 8)
+    values = (value for name, value in os.environ.items() if is_secret(name, value) and len(value) >= 8)
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, "[secret]")
     return text

@@ -1,1 +1,1 @@
-"""TODO: what this room is for, and its doors."""
+"""The command line: a module for each command of `python -m training`, with `add_arguments` and `main`."""

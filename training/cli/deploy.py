@@ -23,9 +23,9 @@ from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, rea
 from training.hub.space import readme_block as front_matter
 from training.hub.space.apply import SpaceOnHub
 from training.hub.space.checkout import ROOT, Checkout, digest, read_checkout
-from training.hub.space.plan import FREE_HARDWARE, STATE_FOLDER, Found, Step, Wanted, plan
+from training.hub.space.plan import FREE_HARDWARE, STATE_FOLDER, Deployment, SpaceState, Step, plan
 from training.hub.space.prices import Prices
-from training.hub.space.token import address_of, token_here, token_trouble
+from training.hub.space.setup import address_of, token_here, token_trouble
 
 SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 """The variable with the token that the Space gets; without it, the one that deploys."""
@@ -46,15 +46,15 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
     """Plan, ask, do; `ask` is how to ask at the terminal, where there is one."""
     limit_waiting()
     file, checkout = read_space_file(ROOT / SPACE_YAML.name), read_checkout(ROOT)
-    wanted = wanted_of(args.space, file, checkout, private=args.private, renew_token=args.renew_token)
-    hub = SpaceOnHub(wanted, checkout, *_tokens())
-    found = hub.look()
-    if found.exists and not found.is_ours:
+    deployment = deployment_of(args.space, file, checkout, private=args.private, renew_token=args.renew_token)
+    hub = SpaceOnHub(deployment, checkout, *_tokens())
+    state = hub.look()
+    if state.exists and not state.is_ours:
         raise UserError(
-            f"{wanted.space} is a Space of something else: it has no space.yaml. Take another name, or delete it first."
+            f"{deployment.space} is another Space, since it has no space.yaml. Choose another name, or delete it first."
         )
-    steps = plan(wanted, found)
-    print("\n".join(_words(wanted, file, checkout, found, steps)))
+    steps = plan(deployment, state)
+    print("\n".join(_plan_lines(deployment, file, checkout, state, steps)))
     if args.dry_run or not steps:
         return 0
     if not args.yes:
@@ -62,18 +62,18 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
     for number, step in enumerate(steps, 1):
         print(f"{number}/{len(steps)} {step.words} …", flush=True)
         hub.do(step)
-    if left := plan(replace(wanted, renew_token=False), hub.look()):  # an answer of success may be a proxy's
+    if left := plan(replace(deployment, renew_token=False), hub.look()):  # an answer of success may be a proxy's
         raise UserError(
             f"The Hub has answered to all of it, but does not show it yet; still to do: "
             f"{'; '.join(step.words for step in left)}. Run the same command again in a minute."
         )
-    print(f"Done. {address_of(wanted.space)}")
+    print(f"Done. {address_of(deployment.space)}")
     return 0
 
 
-def wanted_of(
+def deployment_of(
     name: str, file: SpaceFile, checkout: Checkout, *, private: bool = False, renew_token: bool = False
-) -> Wanted:
+) -> Deployment:
     """What space.yaml and the checkout ask for. Raises `UserError`."""
     if not is_hub_name(name):
         raise UserError(f"{name[:200]!r} is no name of a Space; write OWNER/NAME.")
@@ -84,7 +84,7 @@ def wanted_of(
     bucket = file.training.bucket or f"{name}-state"
     if not is_hub_name(bucket):
         raise UserError(f"{bucket!r} is too long a name for its bucket; name one under training in space.yaml.")
-    return Wanted(
+    return Deployment(
         space=name,
         files={path: digest(checkout.path(path).read_bytes()) for path in checkout.files},
         hardware=file.space.hardware,
@@ -130,9 +130,11 @@ def _tokens() -> tuple[str, str]:
     return own, given
 
 
-def _words(wanted: Wanted, file: SpaceFile, checkout: Checkout, found: Found, steps: list[Step]) -> list[str]:
+def _plan_lines(
+    deployment: Deployment, file: SpaceFile, checkout: Checkout, state: SpaceState, steps: list[Step]
+) -> list[str]:
     """The plan as it is shown."""
-    lines = [f"LookThink {checkout.commit} to the Space {wanted.space}"]
+    lines = [f"LookThink {checkout.commit} to the Space {deployment.space}"]
     lines += [f"  {number}. {step.words}" for number, step in enumerate(steps, 1)]
     if not steps:
         lines.append("  Nothing to do: all is as space.yaml and the checkout say.")
@@ -141,16 +143,16 @@ def _words(wanted: Wanted, file: SpaceFile, checkout: Checkout, found: Found, st
     if any(step.kind in ("create", "secret") for step in steps):
         whose = SPACE_TOKEN if os.environ.get(SPACE_TOKEN, "").strip() else "this login"
         lines.append(f"The secret is the token of {whose}; the Space publishes, trains and stays awake with it.")
-    if found.exists and wanted.private and not found.is_private:
+    if state.exists and deployment.private and not state.is_private:
         lines.append(
             f"The Space is public and stays so: --private is for a new one. Make it private on its page, "
-            f"{address_of(wanted.space)}, under Settings."
+            f"{address_of(deployment.space)}, under Settings."
         )
-    if found.bucket_is_public:
-        lines.append(f"The bucket {wanted.bucket} is public: everybody can read the runs in it, pictures included.")
-    if found.stage == "PAUSED":
-        lines.append(f"The Space is paused; start it again on its page, {address_of(wanted.space)}.")
-    return lines + cost_words(wanted.hardware, file, Prices())
+    if state.bucket_is_public:
+        lines.append(f"The bucket {deployment.bucket} is public: everybody can read the runs in it, pictures included.")
+    if state.stage == "PAUSED":
+        lines.append(f"The Space is paused; start it again on its page, {address_of(deployment.space)}.")
+    return lines + cost_words(deployment.hardware, file, Prices())
 
 
 def cost_words(hardware: str, file: SpaceFile, prices: Prices) -> list[str]:

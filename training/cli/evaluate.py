@@ -10,17 +10,129 @@ conditions (`training.evaluation.conditions`) tell whether they look, and what s
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-from training.cli.evaluation_options import add_options, read_options
-from training.evaluation.evaluate import make_report
+from inference.common.errors import UserError
+from inference.common.settings import STARTER
+from training.config.data_config import read_data_config
+from training.config.options import add_data_options, data_values, option
+from training.config.run_config import RunConfig
+from training.evaluation.conditions import CONDITIONS, GROUPS, choose_conditions
+from training.evaluation.evaluate import (
+    MIN_TOKENS,
+    EvaluationConfig,
+    Outputs,
+    make_report,
+    run_evaluation,
+    run_outputs,
+)
+from training.evaluation.held_out import ROLES
+from training.evaluation.report import COMPARED
+from training.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m training evaluate`."""
-    add_options(parser)
+    """All options; those of the data are `DataConfig`'s fields, as `train` has them."""
+    run = "take base, adapter and data from this run's folder, and put the report there"
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help=run)
+    parser.add_argument("--base", help="local path or Hub id of the base (starter)")
+    parser.add_argument("--base-revision", metavar="NAME", help="branch, tag or commit of a base on the Hub")
+    parser.add_argument("--adapter", help="path of the adapter (the starter's own, for the starter); `none` for none")
+    role = f"which rows: {' or '.join(ROLES)}; choices are made on validation (test)"
+    parser.add_argument("--role", default="test", help=role)
+    parser.add_argument(
+        "--rows", type=int, help="at most so many rows (the run's eval_rows; all; of the starter problems 480)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of which rows are taken, and of sampling (0)")
+    tokens = f"limit of a completion (the run's own, {MIN_TOKENS} at least)"
+    parser.add_argument("--max-new-tokens", type=int, help=tokens)
+    parser.add_argument("--batch-size", type=int, default=64, help="rows in one decode (64)")
+    names = f"some of: {', '.join(c.name for c in CONDITIONS)}; or of the groups {', '.join(GROUPS)} (all)"
+    parser.add_argument("--conditions", nargs="+", default=["all"], metavar="NAME", help=names)
+    parser.add_argument("--samples", type=int, default=1, help="completions of each row where it is sampled (1)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the sampled conditions (1.0)")
+    parser.add_argument("--output", type=Path, help="write the report here as JSON; a killed evaluation goes on there")
+    plots = "folder for the pictures (that of --output; the run's folder); `none` for none"
+    parser.add_argument("--plots", metavar="FOLDER", help=plots)
+    parser.add_argument("--completions", action="store_true", help="keep every completion in the JSON")
+    add_data_options(parser, "data (the starter problems unless one of these is given)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates as the options say."""
     make_report(*read_options(args))
     return 0
+
+
+def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
+    """What to evaluate and where to put it; raises `UserError` for what cannot be."""
+    data = data_values(args)
+    common = {
+        "role": args.role,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "conditions": tuple(choose_conditions(args.conditions, args.temperature)),
+        "num_samples": args.samples,
+    }
+    optional = {"num_rows": args.rows, "max_new_tokens": args.max_new_tokens, "revision": args.base_revision}
+    common |= {name: value for name, value in optional.items() if value is not None}
+    folder, config = RunFolder.open(args.run) if args.run else (None, None)
+    if folder and config:
+        if data:
+            raise UserError(f"--run takes the data from the run; leave {option(f'data.{next(iter(data))}')} out")
+        evaluation = _run_evaluation(args, folder, config, common)
+    else:
+        evaluation = EvaluationConfig(
+            base=args.base or "starter",
+            adapter=_adapter(args.adapter, args.base or "starter"),
+            data=read_data_config(**data) if data else None,
+            **({"max_new_tokens": MIN_TOKENS} | common),
+        )
+    _check_conditions(args, evaluation)
+    return evaluation, _outputs(args, evaluation, folder)
+
+
+def _run_evaluation(
+    args: argparse.Namespace, folder: RunFolder, config: RunConfig, common: dict[str, Any]
+) -> EvaluationConfig:
+    adapter: str | Path | None = folder.adapter if args.adapter is None else _adapter(args.adapter, config.base)
+    if adapter == folder.adapter and not (folder.adapter / "adapter_config.json").is_file():
+        checkpoint = folder.newest_checkpoint()
+        other = f", or take its newest checkpoint: --adapter {checkpoint}" if checkpoint else ""
+        status = folder.status().get("status", "not started")
+        raise UserError(
+            f"the run in {folder.path} has no adapter yet (it is {status}); finish it with train --resume{other}"
+        )
+    if args.base:  # the run's revision is of the run's base
+        common |= {"base": args.base, "revision": args.base_revision}
+    return run_evaluation(config, adapter, **common)
+
+
+def _adapter(given: str | None, base: str) -> str | Path | None:
+    """What `--adapter` names; without it the one that lies in the base's folder, if there is one."""
+    if given is not None:
+        return None if given == "none" else given
+    own = (STARTER if base == "starter" else Path(base)) / "adapter"
+    return own if own.is_dir() else None
+
+
+def _check_conditions(args: argparse.Namespace, evaluation: EvaluationConfig) -> None:
+    """A condition that was asked for by name, and needs an adapter, is not left out silently."""
+    named = [c.name for c in evaluation.conditions if c.tuned and c.name in args.conditions]
+    if named and not evaluation.adapter:
+        raise UserError(f"the condition {named[0]} needs an adapter; give --adapter, or leave it out")
+
+
+def _outputs(args: argparse.Namespace, evaluation: EvaluationConfig, folder: RunFolder | None) -> Outputs:
+    """A run's own report goes beside its adapter (the page reads it there), one on validation rows to its folder."""
+    target, plots = args.output, None if args.plots in (None, "none") else Path(args.plots)
+    whole = set(COMPARED) <= {c.name for c in evaluation.conditions}
+    if folder and target is None and whole and evaluation.adapter == folder.adapter:
+        own = run_outputs(folder, evaluation.role)
+        target, default_plots = own.target, own.plots
+    else:
+        default_plots = target.absolute().parent if target else None
+    if args.plots is None:
+        plots = default_plots
+    return Outputs(target, plots, args.completions)

@@ -1,1 +1,1 @@
-"""TODO: what this room is for, and its doors."""
+"""The Hub: publishing adapters (`publish`), the Space (`space`), and copies of runs that outlive a disk (`backup`)."""

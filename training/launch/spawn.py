@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from inference.common.environment import _HUB, MARK, _is_secret
+from inference.common.environment import HUB_TOKENS, MARK, is_secret
 from inference.common.settings import STARTER_NAME
 from training.config.run_config import RunConfig
 from training.runs.outcome import OUTPUT
@@ -41,7 +41,7 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     go to it, a tracker's key where the run reports to it.
     """
     needed = _needed(record)
-    kept = {name: value for name, value in given.items() if name in needed or not _is_secret(name, value)}
+    kept = {name: value for name, value in given.items() if name in needed or not is_secret(name, value)}
     home = str(record.folder.parents[1])
     return kept | {
         MARK: record.launch,
@@ -61,7 +61,7 @@ def _needed(record: RunRecord) -> set[str]:
         config = record.run_config
     except ValueError:
         return set()  # the trainer refuses it with the reason
-    needed = set(_HUB) if _uses_hub(config) else set()
+    needed = set(HUB_TOKENS) if _uses_hub(config) else set()
     return needed | ({"WANDB_API_KEY"} if "wandb" in config.report_to else set())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
 
+_STOP_SECONDS = 120.0
+"""The longest time that a stop waits for a look under way."""
 log = logging.getLogger(__name__)
 
 
@@ -26,20 +28,17 @@ class Watcher:
         self, launcher: _Launcher, every_seconds: float = 2.0, also: Sequence[Callable[[], object]] = ()
     ) -> None:
         """`also` is called after `reconcile`, whether that went well or not; each of them should return soon."""
-        self.launcher, self.every_seconds, self.also = launcher, every_seconds, also
+        self.launcher, self.also = launcher, also
         self.trouble: str | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="runs", daemon=True)
+        self._task = PeriodicTask(self.look, every_seconds, "runs")
 
     def start(self) -> None:
         """Begin to watch, in a daemon thread."""
-        self._thread.start()
+        self._task.start()
 
     def stop(self) -> None:
         """End the thread; runs go on."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._task.stop(_STOP_SECONDS)
 
     def look(self) -> None:
         """Do all of it once, and keep the first thing that goes wrong as `trouble`."""
@@ -59,8 +58,3 @@ class Watcher:
                 log.exception("the runs cannot be watched")
             return f"the runs cannot be watched: {type(error).__name__}: {error}"
         return None
-
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            self.look()
-            self._over.wait(self.every_seconds)

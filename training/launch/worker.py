@@ -15,16 +15,16 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from inference.common.background import PeriodicTask
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
+from inference.common.files import Json, write_json
 from training.launch.machine_lock import alone
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED, RunFailed
@@ -83,20 +83,20 @@ class _Beat:
 
     def __init__(self, folder: Path, launch: str, identity: Identity) -> None:
         self.folder = folder
-        self.word: dict[str, Any] = {"launch": launch, **asdict(identity)}
+        self.word: Json = {"launch": launch, **asdict(identity)}
         self.created = identity.created
-        self._over = threading.Event()
+        self._task = PeriodicTask(self._write, BEAT_SECONDS, "beat")
         self._part = folder / f"{EXIT}.part"
 
     def __enter__(self) -> _Beat:
         self._write()
         (self.folder / EXIT).unlink(missing_ok=True)
         self._part.write_text(" " * _RESERVED, encoding="ascii")
-        threading.Thread(target=self._go_on, name="beat", daemon=True).start()
+        self._task.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
+        self._task.stop()
 
     def end(self, status: int, reason: str) -> None:
         """Say how the trainer ended, in the room that was kept for it."""
@@ -108,19 +108,12 @@ class _Beat:
             os.fsync(file.fileno())
         self._part.replace(self.folder / EXIT)
 
-    def _word(self) -> dict[str, Any]:
+    def _word(self) -> Json:
         return self.word | {"seconds": round(boot_seconds() - self.created, 1), "time": time.time()}
 
-    def _go_on(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
-            self._write()
-
     def _write(self) -> None:
-        path = self.folder / PROCESS
-        part = path.with_name(PROCESS + ".part")
         with contextlib.suppress(OSError):  # a full disk must not end the run; the next beat may succeed
-            part.write_text(json.dumps(self._word()), encoding="utf-8")
-            part.replace(path)
+            write_json(self.folder / PROCESS, self._word(), indent=None)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from inference.common.errors import UserError
 from training.config.run_config import RunConfig
 from training.grpo.distributed import any_process
 from training.hub.publish.queue import RECORD, PublishQueue, plain_name, result_step
-from training.hub.publish.start import start_publisher
+from training.hub.publish.retry import start_publisher
 from training.runs.folder import RunFolder, step_of
 
 log = logging.getLogger(__name__)

@@ -49,7 +49,7 @@ class TrainingApp:
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
-        self.watcher = Watcher(self.launcher, also=[self._tend_sleep_timer, PublishKeeper(self.store.folder).look])
+        self.watcher = Watcher(self.launcher, also=[self._update_sleep_timer, PublishKeeper(self.store.folder).look])
         self.backup = Backup(settings, self.store)
 
     @property
@@ -88,13 +88,13 @@ class TrainingApp:
             lambda: owner_html(self.setup, [self.sleep_timer.note]),
         )
 
-    def _tend_sleep_timer(self) -> None:
+    def _update_sleep_timer(self) -> None:
         """Keep the Space awake while it trains; a Job trains on a machine of its own."""
         if not self.sleep_timer.space:
             return
         here = self._settings.training.trainer == "space"
         records = self.store.list() if self.store.exists() else []
-        self.sleep_timer.tend(
+        self.sleep_timer.set_training(
             any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
 

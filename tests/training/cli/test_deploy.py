@@ -95,7 +95,7 @@ def test_what_cannot_be_deployed_is_said(
 ) -> None:
     hub.repo("space", "me/other").commit({"app.py": b"1", "README.md": b""})
     said = run("--yes", name="me/other", status=2)
-    assert "a Space of something else" in said and "deleted" not in said
+    assert "is another Space" in said and "deleted" not in said
     assert "no right to create" in run("--yes", name="them/look", status=2)
     hub.more["cannot_pay"] = {"me"}
     assert "payment method" in run("--yes", status=2)

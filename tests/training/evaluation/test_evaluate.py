@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from training.cli.evaluation_options import add_options, read_options
+from training.cli.evaluate import add_arguments, read_options
 from training.config.run_config import load_config
 from training.evaluation.evaluate import run_evaluation, run_outputs
 from training.runs.folder import RunFolder
@@ -11,7 +11,7 @@ from training.runs.folder import RunFolder
 
 def read(*words: str) -> tuple:
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_arguments(parser)
     return read_options(parser.parse_args(words))
 
 

@@ -1,41 +1,44 @@
-"""Where a run's adapter goes in its repository: on the main branch, unless another hand was there last.
+"""The branch that a run's adapter is committed to: main, unless somebody else wrote to it last.
 
-Every commit of LookThink ends in `[lookthink <run's key>.<publication>]`. A run writes to the main branch while its
-own commit is the newest there, and at first also over the result of an earlier run, or where there is no adapter. After
-anybody else's commit it goes to a branch named after the run: so nobody's work is written over, and none is lost.
+The title of every commit of LookThink ends in `[lookthink <run's key>.<publication>]`. A run writes to the main branch
+while its own commit is the newest there, and at first also over the result of an earlier run, or if there is no
+adapter. After a commit by anybody else it writes to a branch named after the run, so that no work is overwritten.
 
-`find_place` only looks. That a publication is there already, though the answer to its commit was lost, is seen here.
+`find_branch` only reads. It also finds a publication whose commit succeeded although the answer was lost.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 MAIN = "main"
 _MARK = re.compile(r"\[lookthink ([0-9a-f]{8})\.([0-9a-f]{12})\]\s*$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADAPTER = (".safetensors", ".bin", ".gguf", ".pt", "adapter_config.json")
-"""A repository that has none of these has nothing to lose but its card, which its history keeps."""
+"""A repository without such files has nothing to lose but its card, which its history keeps."""
 _MAX_BRANCHES = 20
 
 
 @dataclass(frozen=True)
-class Place:
-    """A branch, and what it stands at."""
+class Target:
+    """A branch and its newest commit."""
 
     revision: str
     parent: str
-    """The commit that the branch is at, or would begin at."""
+    """The branch's newest commit, or the one that it would begin at."""
     is_new: bool = False
-    """True where the branch has to be made first."""
+    """True if the branch must be created first."""
     commit: str | None = None
-    """The commit of the publication that was looked for, if it is there already."""
+    """The commit of the publication, if it is there already."""
     displaced_by: str = ""
-    """What is on the main branch instead, in words; empty where this is the main branch."""
+    """The newest commit of the main branch, in words; empty if this is the main branch."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class _Entry:
 
 
 def title(step: int, run: str, key: str, publication: str) -> str:
-    """The first line of a commit, by which it is found again.
+    """The title of a commit, by which it is found again.
 
     >>> title(25, "night", "3fa9c1d2", "0badc0de1234")
     'Step 25 of run night [lookthink 3fa9c1d2.0badc0de1234]'
@@ -60,13 +63,13 @@ def title(step: int, run: str, key: str, publication: str) -> str:
     return f"Step {step} of run {plain} [lookthink {key}.{publication}]"
 
 
-def find_place(
-    api: Any, repo: str, branch: str, key: str, publication: str, replaces: Collection[str] | None = None
-) -> Place:
-    """Where to commit a publication of the run with this key; raises what the Hub's client raises.
+def find_branch(
+    api: HfApi, repo: str, branch: str, key: str, publication: str, replaces: Collection[str] | None = None
+) -> Target:
+    """The branch for a publication of the run with this key; raises what the Hub's client raises.
 
-    With `replaces` it is the main branch, whoever was there last; what was published before, by these commits, then
-    counts as there only while nobody else's commit is on top of it.
+    With `replaces`, earlier commits of the run, it is the main branch whoever wrote to it last; an earlier publication
+    by these commits counts only while no other commit is on top of it.
     """
     history, replace = _history(api, repo, MAIN), replaces is not None
     buried = {entry.commit for entry in history[1:]} & set(replaces or ())
@@ -80,38 +83,43 @@ def find_place(
     for number in count(1):
         name = branch if number == 1 else f"{branch}.{number}"
         if name not in names or number > _MAX_BRANCHES:
-            return Place(name, origin.commit, is_new=True, displaced_by=by)
+            return Target(name, origin.commit, is_new=True, displaced_by=by)
         there = _history(api, repo, name)
         is_free = there[0].commit in known  # made for us, and nothing on it yet
         found = _find(there, name, key, publication, lambda free=is_free: free)  # type: ignore[misc]
         if found is not None:
-            return Place(name, found.parent, commit=found.commit, displaced_by=by)
+            return Target(name, found.parent, commit=found.commit, displaced_by=by)
     raise AssertionError
 
 
 def _find(
-    history: Sequence[_Entry], revision: str, key: str, publication: str, is_free: Any, buried: Container[str] = ()
-) -> Place | None:
-    """The place on a branch with this history; `None` where somebody else was there last."""
+    history: Sequence[_Entry],
+    revision: str,
+    key: str,
+    publication: str,
+    is_free: Callable[[], bool],
+    buried: Container[str] = (),
+) -> Target | None:
+    """The target on a branch with this history; `None` if somebody else wrote to it last."""
     head = history[0]
     made = (entry.commit for entry in history if entry.mark == (key, publication))
     done = next((commit for commit in made if commit not in buried), None)
     own = any(entry.mark and entry.mark[0] == key for entry in history)
     of_other_run = revision == MAIN and head.mark is not None and not own
     if done or (head.mark and head.mark[0] == key) or of_other_run or is_free():
-        return Place(revision, head.commit, commit=done)
+        return Target(revision, head.commit, commit=done)
     return None
 
 
-def _history(api: Any, repo: str, revision: str) -> list[_Entry]:
+def _history(api: HfApi, repo: str, revision: str) -> list[_Entry]:
     """The commits of a branch, the newest first."""
     found = [_Entry(str(c.commit_id), str(c.title)) for c in api.list_repo_commits(repo, revision=revision)]
     if not found or not all(_COMMIT.fullmatch(entry.commit) for entry in found):
-        raise TypeError("no list of commits")  # what the Hub answers is not to be relied on
+        raise TypeError("no list of commits")  # the Hub's answer is not trusted
     return found
 
 
-def _has_adapter(api: Any, repo: str) -> bool:
+def _has_adapter(api: HfApi, repo: str) -> bool:
     return any(entry.path.endswith(_ADAPTER) for entry in api.list_repo_tree(repo, recursive=True))
 
 

@@ -1,26 +1,29 @@
-"""The model card of a published adapter: metadata for the Hub, and what a reader wants to know before trusting it.
+"""The model card of a published adapter: metadata for the Hub, training, evaluation, limits and licences.
 
     make_card(facts, "me/adapter", "20261122-143000-a1b2", licence_of_base, licence_of_data)
 
-Every figure is from the run's own files; what they do not say the card does not say either. Names and texts from
-files and from data sets may hold anything: they are made plain before they come into Markdown.
+Every figure comes from the run's files, which somebody may have edited: values that are not numbers are left out, and
+names and texts are made plain before they enter Markdown.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import string
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import STARTER
-from training.hub.publish.card_tables import code, evaluation_tables, number, overall, plain, training_rows
 from training.hub.publish.package import RECORD_FOLDER, Facts
 from training.hub.publish.queue import CURVE
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -29,20 +32,27 @@ _LINK = re.compile(r"(https://)?[\w.-]+(/[\w./%#?=&~-]*)?", re.ASCII)
 _NAMED = ("license_name", "license_link")
 TASK = "image-text-to-text"
 STARTER_FOLDER = "inference/starter"
-"""Where the shipped base is in a checkout of this project; it is in no repository of its own."""
+"""The folder of the shipped base in a checkout of this project; it has no repository of its own."""
+MEASURES = {"format": "in the format", "strict": "strict accuracy", "lenient": "lenient accuracy"}
+CONDITIONS = {
+    "base-direct": "base, asked for the answer alone",
+    "base-thinking": "base, asked to think first",
+    "adapter-thinking": "**this adapter**, asked to think first",
+}
+_MAX_CHARS = 200
 
 
 @dataclass(frozen=True)
 class Licence:
-    """What a card says of the licence of a base or a dataset."""
+    """The licence of a base or a dataset, as its card names it."""
 
     id: str
     name: str | None = None
     link: str | None = None
 
     @classmethod
-    def of(cls, card: Mapping[str, Any]) -> Licence | None:
-        """From the block on top of somebody's card, which may hold anything; `None` where it names none."""
+    def of(cls, card: Mapping[str, object]) -> Licence | None:
+        """Reads the metadata of a card, which may hold anything; `None` if it names no licence."""
         named = card.get("license")
         if not isinstance(named, str) or not _LICENCE.fullmatch(named):
             return None
@@ -54,7 +64,7 @@ class Licence:
 
 
 def make_card(facts: Facts, repo: str, revision: str, base: Licence | None, data: Licence | None) -> str:
-    """README.md: the block on top and the text. `revision` is the tag or branch that the reader is to name."""
+    """The text of README.md with its metadata. `revision` is the tag or branch that readers name."""
     from huggingface_hub import ModelCard
 
     text = string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -75,7 +85,7 @@ def make_card(facts: Facts, repo: str, revision: str, base: Licence | None, data
     return str(ModelCard(card))  # reads it as the Hub does
 
 
-def metadata(facts: Facts, repo: str, base: Licence | None) -> Any:
+def metadata(facts: Facts, repo: str, base: Licence | None) -> ModelCardData:
     """The block on top of the card, as a `huggingface_hub.ModelCardData`."""
     from huggingface_hub import ModelCardData
 
@@ -96,15 +106,15 @@ def metadata(facts: Facts, repo: str, base: Licence | None) -> Any:
     )
 
 
-def _results(facts: Facts) -> list[Any]:
+def _results(facts: Facts) -> list[EvalResult]:
     """The adapter's own figures for the model index, greedy, with the thinking prompt."""
     from huggingface_hub import EvalResult
 
-    found, shares = [], overall(facts.evaluation, "adapter-thinking")
+    results, shares = [], overall(facts.evaluation, "adapter-thinking")
     for measure, name in (("strict", "strict accuracy"), ("lenient", "lenient accuracy"), ("format", "in the format")):
         value, low, high = (number(shares.get(measure), key) for key in ("value", "low", "high"))
         if value is not None:
-            found.append(
+            results.append(
                 EvalResult(
                     task_type=TASK,
                     dataset_type=facts.dataset_on_hub
@@ -118,7 +128,7 @@ def _results(facts: Facts) -> list[Any]:
                     metric_args={"low_95": low, "high_95": high, "num_rows": number(shares[measure], "num_rows")},
                 )
             )
-    return found
+    return results
 
 
 def _summary(facts: Facts) -> str:
@@ -180,16 +190,16 @@ def _code(facts: Facts, repo: str, revision: str) -> str:
 
 
 def _limits(facts: Facts) -> str:
-    found = [
+    limits = [
         "It was trained with the system prompt above; with another one it may do worse.",
         "What it writes inside `<think>` is what the reward paid for. It need not be how the answer came about.",
         "What its base cannot see, it cannot see either: LoRA is on the language model alone.",
     ]
     if facts.evaluation:
-        found.append("The figures are for held-out rows of the data above, and say nothing of other pictures.")
+        limits.append("The figures are for held-out rows of the data above, and say nothing of other pictures.")
     if facts.config.base == STARTER:
-        found.append("The starter knows four kinds of drawn picture and nothing else.")
-    return "\n".join(f"- {line}" for line in found)
+        limits.append("The starter knows four kinds of drawn picture and nothing else.")
+    return "\n".join(f"- {line}" for line in limits)
 
 
 def _licences(facts: Facts, base: Licence | None, data: Licence | None) -> str:
@@ -199,3 +209,126 @@ def _licences(facts: Facts, base: Licence | None, data: Licence | None) -> str:
     of_base = "Apache-2.0, as LookThink" if facts.config.base == STARTER else of_base
     of_data = "Apache-2.0, as LookThink" if facts.config.data.is_starter else of_data
     return f"- Base: {of_base}\n- Data: {of_data}\n\nWhoever uses the adapter is bound by both."
+
+
+def evaluation_tables(evaluation: Mapping[str, object]) -> str:
+    """The verdict, the shares with their intervals, and the paired differences; empty without an evaluation."""
+    shares = [[title, *_shares(evaluation, name)] for name, title in CONDITIONS.items() if overall(evaluation, name)]
+    if not shares:
+        return ""
+    about = _mapping(evaluation.get("about"))
+    rows, limit = number(about, "num_rows"), number(about, "max_new_tokens")
+    on = f"On {rows:,.0f} held-out rows, greedy" if rows else "On held-out rows, greedy"
+    parts = [f"**{plain(evaluation['verdict'])}**"] if isinstance(evaluation.get("verdict"), str) else []
+    parts.append(f"{on}{f', at most {limit:,.0f} tokens' if limit else ''}; with 95 % intervals:")
+    parts.append(table(["asked how", *MEASURES.values(), "tokens"], shares))
+    differences = _mapping(evaluation.get("differences"))
+    changed = [[title, *_difference(_mapping(differences.get(name)))] for name, title in MEASURES.items()]
+    changed = [row for row in changed if row[1]]
+    if changed:
+        parts.append("This adapter less its base, both asked to think first, on the same rows, in points of 100:")
+        parts.append(table(["", "difference", "gained", "lost", "p (exact McNemar)"], changed))
+    parts.append(_MEANING)
+    return "\n\n".join(parts)
+
+
+_MEANING = (
+    "*In the format*: the whole completion is one thought and one answer in their tags. *Strict*: the answer in its "
+    "tags is right. *Lenient*: the last answer stated is right, tags or not."
+)
+
+
+def training_rows(facts: Facts) -> str:
+    """The settings of the training, as a table of two columns."""
+    config, versions = facts.config, facts.versions
+    steps = f"{facts.step:,}" + (f" of {config.max_steps:,}" if config.max_steps else "")
+    rows = [
+        ["method", f"GRPO (loss `{config.loss_type}`, KL weight {config.beta:g}), in TRL"],
+        ["steps", f"{steps}, {config.prompts_per_step} prompts × {config.num_generations} completions each"],
+        ["rewards", ", ".join(f"{code(name)} × {weight:g}" for name, weight in config.rewards.items())],
+        ["learning rate", f"{config.learning_rate:g}, {config.lr_schedule}, {config.warmup_steps} warm-up steps"],
+        ["completions", f"at most {config.max_completion_length} tokens, temperature {config.temperature:g}"],
+        ["LoRA", f"rank {config.lora_rank}, alpha {config.lora_alpha}, on {', '.join(config.lora_modules)}"],
+        ["seed", str(config.seed)],
+    ]
+    last = facts.history[-1] if facts.history else {}
+    if (reward := number(last, "reward")) is not None:
+        rows.append(["mean reward at the last step", f"{reward:.3f}"])
+    if seconds := [time for row in facts.history if (time := number(row, "step_time")) is not None]:
+        rows.append(["time of all steps", f"{sum(seconds) / 60:,.1f} minutes"])
+    for name, title in (("hardware", "hardware"), ("code_commit", "code")):
+        if isinstance(versions.get(name), str):
+            rows.append([title, code(versions[name])])
+    libraries = [f"{n} {plain(versions[n])}" for n in ("torch", "transformers", "trl", "peft") if versions.get(n)]
+    return table(["", ""], [*rows, *([["libraries", ", ".join(libraries)]] if libraries else [])])
+
+
+def overall(evaluation: Mapping[str, object], condition: str) -> Mapping[str, object]:
+    """The shares of a condition over all rows; empty if it was not evaluated."""
+    return _mapping(_mapping(_mapping(evaluation.get("conditions")).get(condition)).get("overall"))
+
+
+def number(mapping: object, key: str, most: float | None = None) -> float | None:
+    """A finite figure of a mapping, at most `most` in size; `None` for anything else."""
+    value = mapping.get(key) if isinstance(mapping, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value if most is None or abs(value) <= most else None
+
+
+def plain(text: object) -> str:
+    """A text without the characters of Markdown, HTML and YAML, on one short line.
+
+    >>> plain("a|b <script>`x`")
+    'a b script x'
+    """
+    kept = "".join(c if c.isprintable() and c not in '|<>`[]*\\"' else " " for c in str(text))
+    return " ".join(kept.split())[:_MAX_CHARS]
+
+
+def code(text: object) -> str:
+    """A text as code, in which brackets mean nothing.
+
+    >>> print(code("train[:5%]"))
+    `train[:5%]`
+    """
+    kept = "".join(c if c.isprintable() and c not in "|`<>" else " " for c in str(text))
+    return f"`{' '.join(kept.split())[:_MAX_CHARS] or 'no name'}`"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the cells are plain already."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shares(evaluation: Mapping[str, object], condition: str) -> list[str]:
+    shares = overall(evaluation, condition)
+    cells = [_share(shares.get(measure)) for measure in MEASURES]
+    if condition == "base-direct":
+        cells[0] = "not asked for"
+    tokens = number(shares, "mean_tokens")
+    return [*cells, "" if tokens is None else f"{tokens:.0f}"]
+
+
+def _share(share: object) -> str:
+    value, low, high = (number(share, key, 1.0) for key in ("value", "low", "high"))
+    if value is None:
+        return "not measured"
+    return f"{100 * value:.1f} %" + ("" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})")
+
+
+def _difference(of_measure: Mapping[str, object]) -> list[str]:
+    difference = _mapping(of_measure.get("overall"))
+    value, low, high = (number(difference, key, 1.0) for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return ["", "", "", ""]
+    counts = [number(difference, key) for key in ("gained", "lost")]
+    p = number(difference, "p_value", 1.0)
+    shown = "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    interval = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return [interval, *("" if count is None else f"{count:.0f}" for count in counts), shown]
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

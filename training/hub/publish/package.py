@@ -6,7 +6,7 @@
     lookthink/evaluation.json    of a result: the report, without completions
     lookthink/versions.json, lookthink/rewards.png
 
-Weights in safetensors and nothing that a pickle could be in; no path, no name of a user, no optimizer.
+Weights are in safetensors and no file is a pickle; there is no path, no user name and no optimizer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_names import repository_problem
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
 from inference.prompt.format import THINK_PROMPT
@@ -35,25 +35,25 @@ OWN_FILES = {
     *PROCESSOR_FILES,
     *(f"{RECORD_FOLDER}/{name}" for name in ("run.json", "config.json", "versions.json", RECORD_FILE, CURVE)),
 }
-"""What a publication may take away where an earlier one had left it."""
+"""Files of an earlier publication that a new one may delete."""
 FORMAT = 1
-"""Of `run.json`; a reader of another one leaves it alone."""
+"""The format of `run.json`; readers ignore files of another one."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the card is written from."""
+    """The facts that the model card states."""
 
     run: str
     step: int
     is_result: bool
     config: RunConfig
-    evaluation: dict[str, Any]
+    evaluation: Json
     """The report as JSON; empty where there is none."""
-    versions: dict[str, Any]
+    versions: Json
     """Of the newest start; empty where there are none."""
-    history: list[dict[str, Any]]
-    """The metrics, a row a step, up to this step."""
+    history: list[Json]
+    """The metrics up to this step, one row for each step."""
     has_processor: bool
     has_curve: bool
 
@@ -83,17 +83,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Package:
-    """What is sent, but for the card, which needs the Hub's word on licences."""
+    """The files of a publication, without the card: that needs the licences on the Hub."""
 
     facts: Facts
     publication: str
-    """Twelve digits of what the adapter is and of which run and step: the same thing is not published twice."""
+    """Twelve hexadecimal digits of the adapter, its run and its step, so that nothing is published twice."""
     files: dict[str, bytes | Path]
     """By their names in the repository."""
 
 
 def make_package(item: Item, key: str) -> Package:
-    """Read the item's folder and its run's. Raises `UserError` for files that are no adapter."""
+    """Reads the folders of the item and its run. Raises `UserError` for files that are not an adapter."""
     folder, config = RunFolder.open(item.folder.parents[1])
     weights = item.folder / WEIGHTS_FILE
     _check_weights(weights)
@@ -125,8 +125,8 @@ def make_package(item: Item, key: str) -> Package:
     return Package(facts, publication, files)
 
 
-def public_config(config: RunConfig) -> dict[str, Any]:
-    """The settings as plain data, each path as its last part: what lies where on this machine is nobody's business."""
+def public_config(config: RunConfig) -> Json:
+    """The settings as plain data; of each path only the last part, since paths of this machine are private."""
     found = config.model_dump(
         mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"}
     )
@@ -138,11 +138,11 @@ def public_config(config: RunConfig) -> dict[str, Any]:
     return found
 
 
-def as_json(value: Any) -> bytes:
+def as_json(value: object) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode("ascii")
 
 
-def _run_record(facts: Facts, key: str, publication: str, digest: str) -> dict[str, Any]:
+def _run_record(facts: Facts, key: str, publication: str, digest: str) -> Json:
     config, last = facts.config, facts.history[-1] if facts.history else {}
     return {
         "format": FORMAT,
@@ -162,7 +162,7 @@ def _run_record(facts: Facts, key: str, publication: str, digest: str) -> dict[s
     }
 
 
-def _publication(key: str, item: Item, digest: str, evaluation: dict[str, Any]) -> str:
+def _publication(key: str, item: Item, digest: str, evaluation: Json) -> str:
     parts = [key, item.step, item.is_result, digest, _digest(item.folder / CONFIG_FILE), evaluation]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -176,7 +176,7 @@ def _curve(facts: Facts) -> bytes:
         return picture.read_bytes()
 
 
-def _is_rewarded(row: dict[str, Any]) -> bool:
+def _is_rewarded(row: Json) -> bool:
     return any(row.get(METRICS[name].column) is not None for name in ("accuracy", "format"))
 
 
@@ -188,7 +188,7 @@ def _check_weights(weights: Path) -> None:
         with safe_open(weights, "np") as file:
             names = list(file.keys())
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{weights} is no safetensors file ({error}); let the run save its adapter again") from None
+        raise UserError(f"{weights} is not a safetensors file ({error}); let the run save its adapter again") from None
     if not any("lora_" in name for name in names):
         raise UserError(f"{weights} holds no LoRA weights; only adapters are published")
 
@@ -202,9 +202,9 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() and path.stat().st_size <= MAX_JSON_BYTES else ""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Json:
     try:
         found = json.loads(_text(path) or "{}")
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); evaluate the run again, or take the file away") from None
+        raise UserError(f"{path} is not JSON ({error}); evaluate the run again, or delete the file") from None
     return found if isinstance(found, dict) else {}

@@ -1,10 +1,10 @@
-"""Sends what a run has queued for the Hub, in a process of its own, so that no step and no visitor waits for it.
+"""Sends the adapters that a run has queued for the Hub, in a separate process: no step and no visitor waits for it.
 
-    python -m training.hub.publish.publisher FOLDER             # what waits and is due, then ends: by the app's watcher
-    python -m training.hub.publish.publisher FOLDER --follow    # until standard input ends: by the trainer
+    python -m training.hub.publish.publisher FOLDER             # sends what is due, then ends: started by the app
+    python -m training.hub.publish.publisher FOLDER --follow    # until standard input ends: started by the trainer
 
-What cannot be sent is tried again, later and later, and not before the Hub's `Retry-After`; the notice stands in the
-queue's record and in the run's log. Whatever happens to this process, the next one goes on from what is on disk.
+A failed upload is tried again after growing waits, and not before the Hub's `Retry-After`; the reason is in the queue's
+record and in the run's log. The queue is on disk, so the next process continues where this one ended.
 """
 
 from __future__ import annotations
@@ -19,34 +19,37 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from inference.common.background import backoff_seconds
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, limit_waiting
-from training.hub.publish.queue import Item, PublishQueue
+from training.hub.publish.queue import Item, PublishQueue, broken_words
 from training.hub.publish.upload import Published, entry_of, send
-from training.hub.publish.words import broken_words
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 POLL_SECONDS = 1.0
 TRY_SECONDS = 1_800
-"""A try that takes longer is given up: an answer that trickles in never ends by itself."""
+"""The limit of one try: an answer that arrives byte by byte never ends by itself."""
 _PARENT = os.getppid()
 FINAL_TRIES = 3
-"""Of a command that somebody waits for."""
+"""Tries of a command before it gives up."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait after a failure, in seconds."""
+    """The wait after a failure, in seconds."""
 
     first: float = 5.0
     most: float = 600.0
 
     def seconds(self, tries: int, retry_after: float | None) -> float:
-        """After so many failures in a row: twice as long each time, a fifth more or less, never less than asked for.
+        """The wait after this many failures in a row, at least as long as the Hub asked for.
 
         >>> Patience(first=5, most=600).seconds(30, retry_after=3000)
         3000
@@ -54,10 +57,10 @@ class Patience:
         return max(backoff_seconds(tries, self.first, self.most), retry_after or 0)
 
 
-def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = False) -> float | None:
-    """Send what waits and is due (`at_once`: or not); the seconds until the next try, `None` if nothing waits.
+def work(queue: PublishQueue, api: HfApi, patience: Patience, *, at_once: bool = False) -> float | None:
+    """Sends the items that are due (`at_once`: all); returns the seconds until the next try, `None` if none waits.
 
-    By the process that holds the queue.
+    The caller must hold the queue.
     """
     while queue.waiting():
         if not at_once and (left := queue.state().next_try - time.time()) > 0:
@@ -68,8 +71,8 @@ def work(queue: PublishQueue, api: Any, patience: Patience, *, at_once: bool = F
     return None
 
 
-def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, UserError] | None:
-    """Send all that waits; the first that could not be sent, and why. One repository does not hold up another."""
+def _send_all(queue: PublishQueue, api: HfApi) -> tuple[Item, UserError] | None:
+    """Sends all items, also after one that failed; returns the first failed one with its error."""
     failed: tuple[Item, UserError] | None = None
     for item in queue.waiting():
         try:
@@ -77,7 +80,7 @@ def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, UserError] | None:
         except UserError as trouble:
             failed = failed or (item, trouble)
             if isinstance(trouble, HubUnreachable):
-                break  # so it would be for the others
+                break  # the others would fail in the same way
         else:
             _note(queue, published)
             queue.take_out(item)
@@ -85,7 +88,7 @@ def _send_all(queue: PublishQueue, api: Any) -> tuple[Item, UserError] | None:
 
 
 def _note(queue: PublishQueue, published: Published) -> None:
-    """Record what is there; a kill before this finds it in the repository again."""
+    """Records a publication; after a kill before this it is found in the repository."""
     state = queue.state()
     if not any(entry.get("commit") == published.commit for entry in state.published):
         state.published.append(entry_of(published))
@@ -109,7 +112,7 @@ def _put_off(queue: PublishQueue, item: Item, trouble: UserError, patience: Pati
 
 
 def say(queue: PublishQueue, words: str) -> None:
-    """A line in the run's own log."""
+    """Adds a line to the run's log."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     with (queue.run / "train.log").open("a", encoding="utf-8") as file:
         file.write(f"{stamp} INFO training.hub.publish.publisher: {hide_secrets(words)}\n")
@@ -118,9 +121,9 @@ def say(queue: PublishQueue, words: str) -> None:
 def finish(
     folder: Path, seconds: float, patience: Patience | None = None, shown: Callable[[str], None] = print
 ) -> bool:
-    """Send what waits, or see it sent by the run's own publisher; gives up after so long, or after a few failures.
+    """Sends all items, or waits until the run's own publisher has; gives up after `seconds` or `FINAL_TRIES` failures.
 
-    Says how it ended; True if nothing waits any more. For a process that has nothing else to do.
+    Prints the result; returns True if nothing waits any more. It blocks.
     """
     queue, end, tries = PublishQueue(folder), time.monotonic() + seconds, 0
     while queue.waiting() and time.monotonic() < end and tries < FINAL_TRIES:
@@ -136,7 +139,7 @@ def finish(
 
 
 def tell(queue: PublishQueue, shown: Callable[[str], None] = print) -> bool:
-    """Say what went and what waits; True if nothing waits."""
+    """Prints what is published and what waits; True if nothing waits."""
     state, waiting = queue.state(), queue.waiting()
     if state.published and not waiting:
         last = state.published[-1]
@@ -150,8 +153,8 @@ def tell(queue: PublishQueue, shown: Callable[[str], None] = print) -> bool:
     return not waiting
 
 
-def hub_api() -> Any:
-    """The Hub's client, with an end to its patience; for a process that does nothing else."""
+def hub_api() -> HfApi:
+    """The Hub's client with time limits, which hold for the whole process."""
     from huggingface_hub import HfApi
 
     limit_waiting()
@@ -159,14 +162,14 @@ def hub_api() -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Work off the queue; 0 if nothing waits any more."""
+    """Sends the queue; 0 if nothing waits any more."""
     parser = argparse.ArgumentParser("python -m training.hub.publish.publisher", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--follow", action="store_true")
     parser.add_argument("--first-seconds", type=float, default=Patience.first)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    os.nice(5)  # training and answering go first
+    os.nice(5)  # training and answering have priority
     signal.signal(signal.SIGALRM, _out_of_time)
     queue, patience = PublishQueue(args.folder), Patience(args.first_seconds)
     if not args.follow:
@@ -182,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _follow(queue: PublishQueue, patience: Patience) -> None:
-    """Send until the trainer has gone, and then once more what it left."""
+    """Sends until the trainer has ended, then once more what it queued last."""
     while True:
         wait = _timed(queue, patience)
         if _has_ended(min(POLL_SECONDS, POLL_SECONDS if wait is None else wait)):
@@ -193,19 +196,19 @@ def _follow(queue: PublishQueue, patience: Patience) -> None:
 def _timed(queue: PublishQueue, patience: Patience, *, at_once: bool = False) -> float | None:
     signal.alarm(TRY_SECONDS)
     try:
-        return work(queue, hub_api() if queue.waiting() else None, patience, at_once=at_once)
+        return work(queue, hub_api(), patience, at_once=at_once) if queue.waiting() else None
     finally:
         signal.alarm(0)
 
 
-def _out_of_time(number: int, frame: Any) -> None:
+def _out_of_time(number: int, frame: FrameType | None) -> None:
     raise HubUnreachable(f"the Hub has taken more than {TRY_SECONDS // 60} minutes")
 
 
 def _has_ended(seconds: float) -> bool:
-    """Wait so long; True once the process that started us has gone, or has closed our standard input.
+    """Waits; True once the parent process has ended, or has closed this process's standard input.
 
-    A process that it forked may hold the other end open; so its death is seen apart.
+    A process that the parent forked may hold the pipe open, so the parent's end is checked separately.
     """
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return os.getppid() != _PARENT or (bool(ready) and os.read(sys.stdin.fileno(), 1) == b"")

@@ -1,19 +1,18 @@
-"""What of a run waits to go to the Hub, and what went: files in its folder, for trainer, app and command line.
+"""The publish queue of a run: files in its folder that trainer, app and command line share.
 
-    publish/key                  eight digits by which the run's own commits are known
-    publish/<time>-<digits>/     one thing that waits, whole: an adapter, its processor, and `item.json`
-    publish/record.json          what went, and what stands in the way
-    publish/lock                 held by the one process that sends
+    publish/key                  eight digits that mark the run's own commits
+    publish/<time>-<digits>/     one item: an adapter, its processor, and `item.json`
+    publish/record.json          publications, and why the next one waits
+    publish/lock                 held by the process that sends
 
-To queue costs a few links, so a step never waits for it. A checkpoint that waits gives way to a newer one for the same
-repository; the result of a run gives way to nothing but itself. No torch here, and no Hub.
+Queueing makes a few links, so a step never waits for it. A newer checkpoint replaces one that waits for the same
+repository; only a newer result replaces a result. Imports neither torch nor the Hub's client.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from typing import Any
 
 from inference.adapters.record import RECORD_FILE, evaluation_of, read_beside
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import Json, Timeout, exclusive, write_json, write_whole
 from inference.common.hub_names import repository_problem
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
 from training.runs.folder import RunFolder, step_of
@@ -48,13 +47,13 @@ PROCESSOR_FILES = (
     "video_preprocessor_config.json",
     "vocab.json",
 )
-"""What a processor is saved as; of a checkpoint's other files none leaves this machine."""
+"""The files of a processor; no other file of a checkpoint leaves this machine."""
 MAX_WAIT_SECONDS = 5_000.0
-"""Between two tries at most; a time further off is of a clock that was set back, or of another hand."""
+"""The longest wait between two tries; a later time comes from a clock that was set back, or from an edit by hand."""
 _MAX_KEPT = 200
 """Publications that the record keeps."""
 _KEY = re.compile(r"[0-9a-f]{8}")
-_KINDS: dict[str, Any] = {
+_KINDS: dict[str, type | tuple[type, ...]] = {
     "repo": str,
     "step": int,
     "is_result": bool,
@@ -66,33 +65,33 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Item:
-    """One adapter that waits, and where it goes."""
+    """An adapter in the queue, and its repository."""
 
     folder: Path
-    """Where its files are: the adapter, the processor, and of a result its evaluation."""
+    """The folder with the adapter, the processor, and of a result the evaluation."""
     repo: str
     step: int
     is_result: bool
-    """True for what a run has made, False for a checkpoint of one under way."""
+    """True for the adapter of a finished run, False for a checkpoint."""
     public: bool = False
     """Make a new repository public."""
     replace: bool = False
-    """Write to the main branch though somebody else wrote to it last."""
+    """Write to the main branch even if somebody else wrote to it last."""
     queued_at: float = 0.0
     """Seconds since 1970."""
 
 
 @dataclass
 class State:
-    """What `record.json` says."""
+    """The content of `record.json`."""
 
     notice: str = ""
-    """What stands in the way, or is worth knowing, in words; empty if nothing is."""
+    """The reason of a delay, or a warning, in words; empty if there is none."""
     tries: int = 0
-    """How often in a row it could not be sent."""
+    """Failures in a row."""
     next_try: float = 0.0
     """Seconds since 1970."""
-    published: list[dict[str, Any]] = field(default_factory=list)
+    published: list[Json] = field(default_factory=list)
     """The newest last: `repo`, `step`, `is_result`, `revision`, `commit`, `tag`, `time`, `publication`."""
 
 
@@ -104,9 +103,9 @@ class PublishQueue:
         self.path = folder / QUEUE
 
     def put(self, source: Path, processor: Path | None, base_name: str, **about: Any) -> Path:
-        """Queue the adapter in `source` with the processor beside it in `processor`; `about` are fields of `Item`.
+        """Queues the adapter in `source` with the processor in `processor`; `about` are fields of `Item`.
 
-        Returns the folder it waits in. Raises `UserError` where there is no adapter, and `OSError` for a full disk.
+        Returns the item's folder. Raises `UserError` if there is no adapter, and `OSError` for a full disk.
         """
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             if not (source / name).is_file():
@@ -118,30 +117,30 @@ class PublishQueue:
         try:
             _link(source / WEIGHTS_FILE, new / WEIGHTS_FILE)
             settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
-            write_whole(new / CONFIG_FILE, json.dumps(settings | {"base_model_name_or_path": base_name}, indent=2))
+            write_json(new / CONFIG_FILE, settings | {"base_model_name_or_path": base_name}, indent=2)
             is_stale = bool(read_beside(source, RECORD_FILE)) and not evaluation_of(source)  # of other weights
             extra = {RECORD_FILE: source / RECORD_FILE} if about["is_result"] and not is_stale else {}
             extra |= {name: processor / name for name in PROCESSOR_FILES} if processor else {}
             for name, path in extra.items():
                 if path.is_file():
                     _link(path, new / name)
-            write_whole(new / ITEM, json.dumps(about | {"queued_at": time.time()}))
+            write_json(new / ITEM, about | {"queued_at": time.time()})
             return new.rename(self.path / f"{time.time_ns()}-{secrets.token_hex(2)}")
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
 
     def waiting(self) -> list[Item]:
-        """What is to be sent, the oldest first, without what a newer one has made needless."""
+        """The items to send, oldest first, without those that a newer one replaces."""
         found = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
         return [item for at, item in enumerate(found) if not any(_replaces(new, item) for new in found[at + 1 :])]
 
     def unreadable(self) -> list[Path]:
-        """What lies in the queue and is no item any more: it is not sent, and not thrown away."""
+        """Folders in the queue that are not valid items: they are neither sent nor deleted."""
         return [path for path in sorted(self.path.glob("[0-9]*-*")) if _read_item(path) is None]
 
     def take_out(self, item: Item) -> None:
-        """Forget an item and those before it that it has made needless."""
+        """Deletes an item and the older ones that it replaces."""
         for path in sorted(self.path.glob("[0-9]*-*")):
             other = _read_item(path)
             if other is not None and (path == item.folder or path.name < item.folder.name and _replaces(item, other)):
@@ -165,7 +164,7 @@ class PublishQueue:
         return key
 
     def state(self) -> State:
-        """What stands in the record; an empty one where there is none or it is broken."""
+        """The record; an empty one if there is none or it is damaged."""
         try:
             said = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             published = [entry for entry in said["published"] if _is_entry(entry)]
@@ -176,24 +175,24 @@ class PublishQueue:
             return State()
 
     def keep(self, state: State) -> None:
-        """Write the record; by the process that holds the queue only."""
+        """Writes the record; only for the process that holds the queue."""
         kept = asdict(state) | {"published": state.published[-_MAX_KEPT:]}
-        write_whole(self.path / RECORD, json.dumps(kept, indent=1))
+        write_json(self.path / RECORD, kept)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the queue for sending; gives False where another process does. The lock ends with the process."""
-        with (self.path / "lock").open("a+") as file:
+        """Holds the queue for sending; yields False where another process does. The lock ends with the process."""
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                stack.enter_context(exclusive(self.path / "lock"))
+            except Timeout:
                 yield False
-            else:
-                yield True
+                return
+            yield True
 
 
 def result_step(folder: RunFolder) -> int:
-    """The step that a run's adapter is of: the chosen one where one was chosen, else the last."""
+    """The step of a run's adapter: the chosen checkpoint's, else the last."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         return int(json.loads((folder.path / "validation.json").read_text(encoding="utf-8"))["chosen"])
     newest = folder.newest_checkpoint()
@@ -201,7 +200,7 @@ def result_step(folder: RunFolder) -> int:
 
 
 def waiting_runs(runs: Path) -> Iterator[tuple[str, Path]]:
-    """The runs in a folder that have something waiting, each with the name of an item: names sort by age."""
+    """The runs in a folder with queued items, each with the name of an item; names sort by age."""
     for path in runs.glob(f"[!.]*/{QUEUE}/[0-9]*-*/{ITEM}"):
         yield path.parent.name, path.parents[2]
 
@@ -211,7 +210,7 @@ def _replaces(new: Item, old: Item) -> bool:
 
 
 def _read_item(path: Path) -> Item | None:
-    """`None` for what is none, or is one no more: somebody may have edited it."""
+    """`None` for a folder that is not a valid item: somebody may have edited it."""
     try:
         said = json.loads((path / ITEM).read_text(encoding="utf-8"))
         item = Item(path, **said)
@@ -228,13 +227,13 @@ def _read_key(path: Path) -> str | None:
     return None
 
 
-def _is_entry(entry: Any) -> bool:
-    """Whether it can be a line of the record."""
+def _is_entry(entry: object) -> bool:
+    """True for a valid entry of the record."""
     return isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("repo", "commit"))
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes, which stay when the first is deleted; a copy where disks have no such thing."""
+    """Links a file, so that it stays when the source is deleted; copies it where the disk has no hard links."""
     try:
         os.link(source, target, follow_symlinks=True)
     except FileExistsError:
@@ -244,7 +243,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def find_run(named: str, home: Path) -> Path:
-    """The folder of a run that is named by its id or by itself. Raises `UserError`."""
+    """The folder of a run, given by its id or its path. Raises `UserError`."""
     path = Path(named).expanduser()
     for place in (path, *([home / "runs" / named] if len(path.parts) == 1 else [])):
         if (place / "config.json").is_file():
@@ -253,15 +252,15 @@ def find_run(named: str, home: Path) -> Path:
 
 
 def queue_run(path: Path, to: str | None, *, public: bool = False, replace: bool = False) -> str:
-    """Queue what a run has to show, for `to` or else for its own `publish_to`; returns the repository.
+    """Queues the result of a run, else its newest checkpoint, for `to` or its own `publish_to`; returns the repository.
 
-    Raises `UserError` where nothing says where to, or there is nothing to publish yet.
+    Raises `UserError` if no repository is named, or there is nothing to publish yet.
     """
     folder, config = RunFolder.open(path)
     repo = to or config.publish_to
     if repo is None:
         raise UserError(
-            f"nothing says where the adapter of {path.name} goes; give --to owner/name, or set publish_to under "
+            f"no repository is named for the adapter of {path.name}; give --to owner/name, or set publish_to under "
             "training in space.yaml"
         )
     if problem := repository_problem("the repository", repo):
@@ -286,16 +285,54 @@ def queue_run(path: Path, to: str | None, *, public: bool = False, replace: bool
 
 
 def is_done(folder: RunFolder) -> bool:
-    """True if a run has its adapter, and is not about to evaluate it."""
+    """True if a run has its adapter and has ended."""
     has_adapter = all((folder.adapter / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE))
     return has_adapter and folder.status().get("status") != "running"
 
 
 def plain_name(name: str) -> str:
-    """A Hub id as it is; of a path the last part.
+    """A Hub id unchanged; of a path the last part.
 
     >>> plain_name("Qwen/Qwen2.5-VL-3B-Instruct"), plain_name("/data/bases/mine"), plain_name("./pictures")
     ('Qwen/Qwen2.5-VL-3B-Instruct', 'mine', 'pictures')
     """
     is_path = name.startswith(("/", "~", ".")) or name.count("/") > 1 or Path(name).exists()
     return Path(name).name if is_path else name
+
+
+def publish_words(folder: Path, publish_to: str | None = None) -> str:
+    """Sentences on what is published, what waits and why; empty for a run that is not published. Not escaped.
+
+    >>> publish_words(Path("nowhere"), "me/adapter")
+    'Its adapter goes to me/adapter: nothing is there yet.'
+    """
+    queue = PublishQueue(folder)
+    state, waiting = queue.state(), queue.waiting()
+    broken = [path.name for path in queue.unreadable()]
+    if not (state.published or waiting or state.notice or broken):
+        return f"Its adapter goes to {publish_to}: nothing is there yet." if publish_to else ""
+    parts = [broken_words(folder, broken)] if broken else []
+    if state.published:
+        last = state.published[-1]
+        what = "The result" if last.get("is_result") else f"Step {last.get('step')}"
+        name = last.get("tag") or str(last.get("commit"))[:12]
+        parts.append(f"{what} is published as {last.get('repo')}@{name}.")
+    if waiting and not state.tries:
+        parts.append(f"Step {waiting[-1].step} is on its way to {waiting[-1].repo}.")
+    if state.notice:
+        parts.append(f"{state.notice[:1].upper()}{state.notice[1:].rstrip('.')}.")
+    if waiting and state.tries:
+        parts.append(f"The next try is {_in(state.next_try - time.time())}.")
+    return " ".join(parts)
+
+
+def broken_words(folder: Path, names: list[str]) -> str:
+    """The remedy for items that cannot be read."""
+    named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{named} in {folder.name}/{QUEUE} cannot be read and is not sent: publish the run again, then delete it."
+
+
+def _in(seconds: float) -> str:
+    if seconds <= 1:
+        return "now"
+    return f"in {seconds:.0f} s" if seconds < 90 else f"in {seconds / 60:.0f} min"

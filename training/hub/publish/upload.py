@@ -15,24 +15,28 @@ import shlex
 import time
 from collections.abc import Collection, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 from inference.common.hub_names import branch_of, tag_of
-from training.hub.publish.branch import MAIN, Place, find_place, title
+from training.hub.publish.branch import MAIN, Target, find_branch, title
 from training.hub.publish.model_card import Licence, make_card
 from training.hub.publish.package import OWN_FILES, Package, make_package
 from training.hub.publish.queue import Item, PublishQueue
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 log = logging.getLogger(__name__)
 _LOOKS = 3
-"""So often a commit is tried again at once where somebody was quicker."""
+"""Tries of a commit where somebody else was quicker."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What stands in the repository now."""
+    """A publication in its repository."""
 
     repo: str
     step: int
@@ -43,18 +47,18 @@ class Published:
     tag: str | None
     publication: str
     notice: str
-    """What is worth knowing: another hand's commit, a repository that is public. Empty if nothing is."""
+    """A commit by somebody else, or another visibility than asked for, in words; empty if there is neither."""
     is_new: bool
-    """False where it had been there already."""
+    """False if it was there already."""
 
     @property
     def name(self) -> str:
-        """As Hub and app take it: `owner/name@revision`."""
+        """The name for Hub and app: `owner/name@revision`."""
         return f"{self.repo}@{self.tag or self.commit[:12]}"
 
 
-def send(api: Any, queue: PublishQueue, item: Item) -> Published:
-    """Publish `item`. Raises `HubError` where the Hub was the cause, and `UserError` for what is no adapter."""
+def send(api: HfApi, queue: PublishQueue, item: Item) -> Published:
+    """Publishes `item`. Raises `HubError` for errors of the Hub, and `UserError` for files that are not an adapter."""
     try:
         key = queue.key()
         package = make_package(item, key)
@@ -74,26 +78,26 @@ def send(api: Any, queue: PublishQueue, item: Item) -> Published:
         raise write_error(item.repo, error) from error
 
 
-def _send(api: Any, item: Item, package: Package, key: str, known: Collection[str]) -> Published:
+def _send(api: HfApi, item: Item, package: Package, key: str, known: Collection[str]) -> Published:
     if api.token is None and _token() is None:
         raise HubError(f"there is no token; set HF_TOKEN to one that may write to {item.repo}")
     notice = _make_repository(api, item)
     branch = branch_of(package.facts.run)
     for look in range(_LOOKS):
-        place = find_place(api, item.repo, branch, key, package.publication, known if item.replace else None)
-        if place.commit is not None:
-            return _publish(api, item, package, place, place.commit, notice, is_new=False)
+        target = find_branch(api, item.repo, branch, key, package.publication, known if item.replace else None)
+        if target.commit is not None:
+            return _publish(api, item, package, target, target.commit, notice, is_new=False)
         try:
-            commit = _commit(api, item, package, place, title(item.step, package.facts.run, key, package.publication))
-            return _publish(api, item, package, place, commit, notice, is_new=True)
+            commit = _commit(api, item, package, target, title(item.step, package.facts.run, key, package.publication))
+            return _publish(api, item, package, target, commit, notice, is_new=True)
         except Exception as error:
             if status_of(error) not in (409, 412) or look + 1 == _LOOKS:
                 raise
     raise AssertionError
 
 
-def _make_repository(api: Any, item: Item) -> str:
-    """See that it is there; a word on who can read it where that is not what was asked for."""
+def _make_repository(api: HfApi, item: Item) -> str:
+    """Makes the repository if it is missing; returns a notice if it has another visibility than asked for."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -107,17 +111,19 @@ def _make_repository(api: Any, item: Item) -> str:
     return f"{item.repo} was there before and is {now}; make it {other} in its settings on the Hub if you want that"
 
 
-def _commit(api: Any, item: Item, package: Package, place: Place, summary: str) -> str:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+def _commit(api: HfApi, item: Item, package: Package, target: Target, summary: str) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
-    if place.is_new:
-        api.create_branch(item.repo, branch=place.revision, revision=place.parent, exist_ok=True)
+    if target.is_new:
+        api.create_branch(item.repo, branch=target.revision, revision=target.parent, exist_ok=True)
     facts = package.facts
     licences = [_licence(api, *asked) for asked in (("model", facts.base_on_hub), ("dataset", facts.dataset_on_hub))]
-    name = _free_tag(api, item.repo, tag_of(facts.run)) if item.is_result else place.revision
+    name = _free_tag(api, item.repo, tag_of(facts.run)) if item.is_result else target.revision
     files = package.files | {"README.md": make_card(facts, item.repo, name, *licences).encode("utf-8")}
-    there = {entry.path for entry in api.list_repo_tree(item.repo, revision=place.parent, recursive=True)}
-    operations: list[Any] = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
+    there = {entry.path for entry in api.list_repo_tree(item.repo, revision=target.parent, recursive=True)}
+    operations: list[CommitOperationAdd | CommitOperationDelete | CommitOperationCopy] = [
+        CommitOperationAdd(path, content) for path, content in sorted(files.items())
+    ]
     gone = sorted(there & OWN_FILES - set(files))  # of an earlier run with another base, say
     operations += [CommitOperationDelete(path, is_folder=False) for path in gone]
     made = api.create_commit(
@@ -125,31 +131,31 @@ def _commit(api: Any, item: Item, package: Package, place: Place, summary: str) 
         operations,
         commit_message=summary,
         commit_description=f"Base {facts.base}, data {facts.dataset}.",
-        revision=place.revision,
-        parent_commit=place.parent,
+        revision=target.revision,
+        parent_commit=target.parent,
     )
     return str(made.oid)
 
 
 def _publish(
-    api: Any, item: Item, package: Package, place: Place, commit: str, notice: str, *, is_new: bool
+    api: HfApi, item: Item, package: Package, target: Target, commit: str, notice: str, *, is_new: bool
 ) -> Published:
-    """The word on what is there now; a result gets its tag."""
+    """Tags a result; returns the publication."""
     tag = _tag(api, item.repo, tag_of(package.facts.run), commit) if item.is_result else None
-    if place.displaced_by and place.revision != MAIN:
+    if target.displaced_by and target.revision != MAIN:
         notice = (
-            f"somebody else has written to {item.repo} since ({place.displaced_by}), so this went to its branch "
-            f"{place.revision} and their work stays. To put it on the main branch all the same, "
+            f"somebody else has written to {item.repo} since ({target.displaced_by}), so this went to its branch "
+            f"{target.revision} and their work stays. To put it on the main branch all the same, "
             f"tick that under Adapters, or: python -m training publish {shlex.quote(package.facts.run)} --replace"
             + (f". {notice}" if notice else "")
         )
     return Published(
-        item.repo, item.step, item.is_result, place.revision, commit, tag, package.publication, notice, is_new
+        item.repo, item.step, item.is_result, target.revision, commit, tag, package.publication, notice, is_new
     )
 
 
-def _tag(api: Any, repo: str, wanted: str, commit: str) -> str:
-    """The run's tag on this commit; one that names another commit stays, and this one gets a number."""
+def _tag(api: HfApi, repo: str, wanted: str, commit: str) -> str:
+    """Sets the run's tag on this commit; if the tag names another commit, this one gets a number."""
     for look in range(_LOOKS):
         tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
         name = next((name for name, target in tags.items() if target == commit and name.startswith(wanted)), None)
@@ -163,8 +169,8 @@ def _tag(api: Any, repo: str, wanted: str, commit: str) -> str:
     raise HubUnreachable(f"the Hub has answered to a tag in {repo}, and does not show it")
 
 
-def _free_tag(api: Any, repo: str, wanted: str) -> str:
-    """The name that the next commit's tag will have; its card names it."""
+def _free_tag(api: HfApi, repo: str, wanted: str) -> str:
+    """The tag of the next commit, which its card names."""
     return _first_free(wanted, {ref.name for ref in api.list_repo_refs(repo).tags})
 
 
@@ -177,14 +183,14 @@ def _first_free(wanted: str, taken: Container[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _licence(api: Any, kind: str, name: str | None) -> Licence | None:
-    """What a repository's card says of its licence; `None` where there is no such repository, or it says nothing."""
+def _licence(api: HfApi, kind: str, name: str | None) -> Licence | None:
+    """The licence that a repository's card names; `None` if there is no such repository or licence."""
     if name is None:
         return None
     try:
         info = api.model_info(name) if kind == "model" else api.dataset_info(name)
     except Exception as error:
-        if status_of(error) in (401, 403, 404):  # gated, private or gone: then nothing is known, which the card says
+        if status_of(error) in (401, 403, 404):  # gated, private or deleted: the card says that it is not known
             return None
         raise
     return Licence.of(info.card_data.to_dict() if info.card_data is not None else {})
@@ -196,8 +202,8 @@ def _token() -> str | None:
     return get_token()
 
 
-def entry_of(published: Published) -> dict[str, Any]:
-    """The line of the record."""
+def entry_of(published: Published) -> Json:
+    """The entry for the queue's record."""
     return {
         "repo": published.repo,
         "step": published.step,

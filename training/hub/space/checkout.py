@@ -1,4 +1,4 @@
-"""The files of this checkout, as git tracks them and as they stand: what a Space is made of.
+"""The files of this checkout that git tracks: a Space is made of them.
 
 >>> checkout = read_checkout(ROOT)
 >>> "app.py" in checkout.files
@@ -23,40 +23,42 @@ _GIT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Checkout:
-    """Tracked files and where they stand."""
+    """A folder with its tracked files and its commit."""
 
     folder: Path
     files: tuple[str, ...]
     """Paths below the folder, with slashes."""
     commit: str
-    """The commit that is checked out, its first twelve digits."""
+    """The first twelve digits of the commit that is checked out."""
     changed: tuple[str, ...]
     """Files that differ from it."""
 
     def path(self, name: str) -> Path:
-        """Where a file is."""
+        """The path of a file."""
         return self.folder / name
 
 
 @dataclass(frozen=True)
 class Digest:
-    """What the Hub knows a file's content by."""
+    """The two digests by which the Hub knows a file's content."""
 
     blob_id: str
-    """Of git."""
+    """The SHA-1 of git's blob."""
     sha256: str
-    """Of a large file."""
+    """The Hub's digest of a large file."""
 
 
 def read_checkout(folder: Path = ROOT) -> Checkout:
-    """Raises `UserError` where there is no git, no repository, or a file that is tracked and not there."""
+    """Reads a checkout. Raises `UserError` without git or a repository, and for a tracked file that is missing."""
     files = tuple(sorted(name for name in _git(folder, "ls-files", "-z").split("\0") if name))
     for name in files:
         path = folder / name
         if path.is_symlink() or not path.is_file():
-            raise UserError(f"{name} is tracked and is no file here; check it out again, or take it out of git.")
+            raise UserError(
+                f"{name} is tracked by git, but there is no such file here; check it out again, or remove it from git."
+            )
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{name} has more than {MAX_FILE_BYTES // 10**6} MB; a Space's code has no such files.")
+            raise UserError(f"{name} has more than {MAX_FILE_BYTES // 10**6} MB; remove it from git.")
     changed = _git(folder, "diff", "--name-only", "-z", "HEAD").split("\0")
     commit = _git(folder, "rev-parse", "--short=12", "HEAD").strip()
     return Checkout(folder, files, commit, tuple(sorted(name for name in changed if name)))
@@ -78,7 +80,7 @@ def _git(folder: Path, *arguments: str) -> str:
             env=plain_environment(os.environ),
         )
     except FileNotFoundError as error:
-        raise UserError("git is not installed; it says which files are the project's. Install it.") from error
+        raise UserError("git is not installed, and it lists the project's files. Install it.") from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines()
         raise UserError(

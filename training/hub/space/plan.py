@@ -1,6 +1,6 @@
-"""What a deployment wants, what it finds on the Hub, and the steps between the two: no more than what differs.
+"""The plan of a deployment: the steps from a Space's present state to the wanted one, only where they differ.
 
-steps = plan(wanted, found)      # empty where all is as it should be
+steps = plan(deployment, state)    # empty where all is as it should be
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from dataclasses import dataclass, field
 from training.hub.space.checkout import Digest
 
 STATE_FOLDER = "/state"
-"""Where the bucket is mounted, in the Space and in a Job."""
+"""The mount path of the bucket, in the Space and in a Job."""
 TOKEN_SECRET = "HF_TOKEN"
 FREE_HARDWARE = "cpu-basic"
 MAX_ADDED, MAX_NAMED = 3, 20
-"""Files that a plan names: of those that are added, and of those that are replaced or deleted."""
+"""The numbers of files that a plan names: of added ones, and of replaced or deleted ones."""
 _KEPT_FILES = {".gitattributes"}
 """Written by the Hub itself."""
 _FOUNDING_FILES = {"README.md", ".gitattributes"}
-"""What a new Space has."""
+"""The files of a new Space."""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A bucket in the Space's file system, or another volume by the same words."""
+    """A volume in the Space's file system."""
 
     source: str
     folder: str
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The deployment by space.yaml, the checkout and the command."""
+class Deployment:
+    """The deployment that space.yaml, the checkout and the command ask for."""
 
     space: str
     files: Mapping[str, Digest]
@@ -43,17 +43,17 @@ class Wanted:
     variables: Mapping[str, str]
     private: bool = False
     renew_token: bool = False
-    """Set the secret even where there is one: what it holds cannot be read."""
+    """Set the secret even if there is one, since its value cannot be read."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The Hub as it is; the defaults are those of a Space that does not exist."""
+class SpaceState:
+    """The present state on the Hub; the defaults are those of a Space that does not exist."""
 
     exists: bool = False
     commit: str = ""
     files: Mapping[str, Digest] = field(default_factory=dict)
-    """One of the two digests is empty for each: the Hub tells the other."""
+    """Each has one of the two digests; the other is empty."""
     hardware: str = ""
     sleep_seconds: int | None = None
     stage: str = ""
@@ -66,13 +66,13 @@ class Found:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is a LookThink, or so new that it is nothing yet."""
+        """True for a Space of LookThink, and for a new one."""
         return "space.yaml" in self.files or set(self.files) <= _FOUNDING_FILES
 
 
 @dataclass(frozen=True)
 class FileChanges:
-    """What a commit is to do."""
+    """The changes of a commit, by file."""
 
     added: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class FileChanges:
 
     @property
     def words(self) -> str:
-        """`5 files added, README.md replaced`: what somebody may miss is named, as far as there is room."""
+        """`5 files added, README.md replaced`: names the files that somebody may miss, up to a limit."""
         added = ", ".join(self.added) if len(self.added) <= MAX_ADDED else f"{len(self.added)} files"
         groups = (("added", added), ("replaced", _named(self.replaced)), ("deleted", _named(self.deleted)))
         return ", ".join(f"{names} {what}" for what, names in groups if names)
@@ -91,7 +91,7 @@ class FileChanges:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do."""
+    """One step of a plan."""
 
     kind: str
     """`bucket`, `create`, `volumes`, `variable`, `secret`, `files`, `hardware` or `sleep`."""
@@ -100,77 +100,77 @@ class Step:
     """Of a variable."""
 
 
-def file_changes(wanted: Mapping[str, Digest], found: Mapping[str, Digest]) -> FileChanges:
-    """What makes the files of a Space those of the checkout."""
-    same = {n for n, there in found.items() if n in wanted and _is_same(wanted[n], there)}
+def file_changes(deployment: Mapping[str, Digest], state: Mapping[str, Digest]) -> FileChanges:
+    """The changes that make the files of a Space those of the checkout."""
+    same = {n for n, there in state.items() if n in deployment and _is_same(deployment[n], there)}
     return FileChanges(
-        tuple(sorted(set(wanted) - set(found))),
-        tuple(sorted((set(wanted) & set(found)) - same)),
-        tuple(sorted(set(found) - set(wanted) - _KEPT_FILES)),
+        tuple(sorted(set(deployment) - set(state))),
+        tuple(sorted((set(deployment) & set(state)) - same)),
+        tuple(sorted(set(state) - set(deployment) - _KEPT_FILES)),
     )
 
 
-def plan(wanted: Wanted, found: Found) -> list[Step]:
-    """What there is to do, in the order in which it is done."""
+def plan(deployment: Deployment, state: SpaceState) -> list[Step]:
+    """The steps, in the order in which they are carried out."""
     steps = []
-    if not found.bucket_exists:
-        steps.append(Step("bucket", f"make the private bucket {wanted.bucket}, for runs to outlive a restart"))
-    if not found.exists:
-        steps.append(Step("create", _creation(wanted)))
+    if not state.bucket_exists:
+        steps.append(Step("bucket", f"create the private bucket {deployment.bucket}, so that runs outlive a restart"))
+    if not state.exists:
+        steps.append(Step("create", _creation(deployment)))
     else:
-        steps += _settings(wanted, found)
-    if changes := file_changes(wanted.files, found.files):
+        steps += _settings(deployment, state)
+    if changes := file_changes(deployment.files, state.files):
         steps.append(Step("files", f"make one commit: {changes.words}"))
-    if found.exists:
-        steps += _machine(wanted, found)
+    if state.exists:
+        steps += _machine(deployment, state)
     return steps
 
 
-def _creation(wanted: Wanted) -> str:
-    """A new Space is made with all of it at once: free hardware is not free for everybody to have."""
-    kind = "private" if wanted.private else "public"
-    names = ", ".join(f"{name}={value}" for name, value in wanted.variables.items())
+def _creation(deployment: Deployment) -> str:
+    """A new Space is created with all settings at once: not every account may have free hardware."""
+    kind = "private" if deployment.private else "public"
+    names = ", ".join(f"{name}={value}" for name, value in deployment.variables.items())
     return (
-        f"create the {kind} Space {wanted.space} on {wanted.hardware}, {_sleep(wanted)}, with the bucket at "
+        f"create the {kind} Space {deployment.space} on {deployment.hardware}, {_sleep(deployment)}, with the bucket at "
         f"{STATE_FOLDER}, the variables {names} and the secret {TOKEN_SECRET}"
     )
 
 
-def _settings(wanted: Wanted, found: Found) -> list[Step]:
+def _settings(deployment: Deployment, state: SpaceState) -> list[Step]:
     steps = []
-    mine = Mount(wanted.bucket, STATE_FOLDER)
-    if mine not in found.mounts:
-        steps.append(Step("volumes", f"mount the bucket {wanted.bucket} at {STATE_FOLDER}"))
-    for name, value in wanted.variables.items():
-        if found.variables.get(name) != value:
+    mine = Mount(deployment.bucket, STATE_FOLDER)
+    if mine not in state.mounts:
+        steps.append(Step("volumes", f"mount the bucket {deployment.bucket} at {STATE_FOLDER}"))
+    for name, value in deployment.variables.items():
+        if state.variables.get(name) != value:
             steps.append(Step("variable", f"set the variable {name} to {value}", name))
-    if wanted.renew_token or TOKEN_SECRET not in found.secrets:
-        word = "renew" if TOKEN_SECRET in found.secrets else "set"
+    if deployment.renew_token or TOKEN_SECRET not in state.secrets:
+        word = "renew" if TOKEN_SECRET in state.secrets else "set"
         steps.append(Step("secret", f"{word} the secret {TOKEN_SECRET}"))
     return steps
 
 
-def _machine(wanted: Wanted, found: Found) -> list[Step]:
+def _machine(deployment: Deployment, state: SpaceState) -> list[Step]:
     """Hardware with its sleep time, or the sleep time alone."""
-    if found.hardware != wanted.hardware:
-        was = f"from {found.hardware} " if found.hardware else ""
-        return [Step("hardware", f"move {was}to {wanted.hardware}, {_sleep(wanted)}")]
-    now = -1 if found.sleep_seconds is None else found.sleep_seconds
-    if wanted.hardware != FREE_HARDWARE and now != wanted.sleep_seconds:
-        return [Step("sleep", f"set its sleep time: {_sleep(wanted)}")]
+    if state.hardware != deployment.hardware:
+        was = f"from {state.hardware} " if state.hardware else ""
+        return [Step("hardware", f"move {was}to {deployment.hardware}, {_sleep(deployment)}")]
+    now = -1 if state.sleep_seconds is None else state.sleep_seconds
+    if deployment.hardware != FREE_HARDWARE and now != deployment.sleep_seconds:
+        return [Step("sleep", f"set its sleep time: {_sleep(deployment)}")]
     return []
 
 
-def _sleep(wanted: Wanted) -> str:
-    if wanted.hardware == FREE_HARDWARE:
-        return "asleep after 48 hours without a visitor, as the Hub has it for free hardware"
-    if wanted.sleep_seconds < 0:
+def _sleep(deployment: Deployment) -> str:
+    if deployment.hardware == FREE_HARDWARE:
+        return "asleep after 48 hours without a visitor, the Hub's rule for free hardware"
+    if deployment.sleep_seconds < 0:
         return "never asleep"
-    return f"asleep after {wanted.sleep_seconds // 60} minutes without a visitor"
+    return f"asleep after {deployment.sleep_seconds // 60} minutes without a visitor"
 
 
-def _is_same(wanted: Digest, found: Digest) -> bool:
-    return wanted.sha256 == found.sha256 if found.sha256 else wanted.blob_id == found.blob_id
+def _is_same(deployment: Digest, state: Digest) -> bool:
+    return deployment.sha256 == state.sha256 if state.sha256 else deployment.blob_id == state.blob_id
 
 
 def _named(names: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
-"""What hardware costs an hour, by the Hub itself: live prices, and in words where they are not to be had.
+"""Prices of hardware an hour, live from the Hub; a sentence says why where they are not known.
 
-prices = Prices()                       # asks when it is asked, and remembers for an hour
+prices = Prices()                       # keeps an answer for an hour
 prices.of_spaces().words("a100-large")  # '$2.50 an hour'
 [h.name for h in prices.of_jobs().that_fit(40, num_gpus=1)]
 """
@@ -18,24 +18,23 @@ from inference.common.hub_errors import hub_exceptions, reason
 
 KEPT_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
-"""After a question that failed."""
+"""After a request that failed."""
 MAX_UNIT_COST = 10_000.0
 _HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0}
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """One machine on offer."""
+    """A machine on offer."""
 
     name: str
     title: str
     cpu: str
-    ram_gb: float
     num_gpus: int
     gpu: str
-    """Its model; empty where there is none."""
+    """The model of its cards; empty if it has none."""
     gpu_gb: float
-    """Memory of all its cards together."""
+    """The memory of all its cards together."""
     dollars_per_hour: float
 
     @property
@@ -47,7 +46,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class PriceList:
-    """What is on offer, cheapest first; empty with a `problem` where the Hub did not say."""
+    """The hardware on offer, cheapest first; empty with a `problem` if the Hub did not answer."""
 
     hardware: tuple[Hardware, ...] = ()
     problem: str = ""
@@ -64,7 +63,7 @@ class PriceList:
         return f"price not known, {self.problem or 'the Hub does not list it'}"
 
     def that_fit(self, gpu_gb: float, num_gpus: int = 1) -> list[Hardware]:
-        """Machines of so many cards, each with at least so much memory, cheapest first."""
+        """Machines with this number of cards, each with at least this memory, cheapest first."""
         return [h for h in self.hardware if h.num_gpus == num_gpus and h.gpu_gb / num_gpus >= gpu_gb]
 
 
@@ -112,7 +111,7 @@ def _ask(kind: str) -> PriceList:
 
 
 def _read(info: Any) -> Hardware:
-    """Raises `ValueError`, `KeyError` or `TypeError` for what is no list of hardware."""
+    """Reads an entry of the Hub's list. Raises `ValueError`, `KeyError` or `TypeError` for anything else."""
     card = info.accelerator
     cost, num_gpus = float(info.unit_cost_usd), int(card.quantity) if card else 0
     if not 0 <= cost < MAX_UNIT_COST or (card and not 1 <= num_gpus <= 1024):
@@ -121,7 +120,6 @@ def _read(info: Any) -> Hardware:
         name=_text(info.name),
         title=_text(info.pretty_name),
         cpu=_text(info.cpu),
-        ram_gb=_gigabytes(info.ram),
         num_gpus=num_gpus,
         gpu=_text(card.model) if card else "",
         gpu_gb=_gigabytes(card.vram) if card else 0.0,

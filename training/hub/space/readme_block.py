@@ -1,4 +1,4 @@
-"""README.md's block for the Hub, made from space.yaml: `make space`, or `python -m training.hub.space.readme_block`.
+"""Writes README.md's block for the Hub from space.yaml: `make space`, or `python -m training.hub.space.readme_block`.
 
 The Hub configures a Space by the block and does not read space.yaml. Gradio's version is that of requirements.txt.
 """
@@ -18,16 +18,16 @@ from inference.common.space_file import SpaceFile, has_gpu, read_space_file
 
 ROOT = Path(__file__).parents[3]
 PYTHON_VERSION = "3.11"
-"""The oldest that works; the requirements are tried with it."""
+"""The oldest version that works; the requirements are tested with it."""
 SCOPES = ("read-memberships",)
-"""What a login lets the app see: whether somebody belongs to the organisation that owns the Space."""
+"""A login lets the app see only the memberships: it must know who belongs to the owner of the Space."""
 STARTUP_TIMEOUT = "1h"
-"""A base of several gigabytes is loaded before the page answers questions."""
+"""The time to load a base of several gigabytes before the page answers questions."""
 _FENCE = "---\n"
 
 
 def front_matter(file: SpaceFile, requirements: str) -> dict[str, Any]:
-    """What the Hub is told, in the order in which it is written."""
+    """The block's values, in the order in which they are written."""
     space, base, adapter = file.space, file.model.base, (file.model.adapter or "").split("@")[0]
     on_hub = [name for name in (base, adapter) if is_hub_name(name)]
     told = {
@@ -62,12 +62,12 @@ def gradio_version(requirements: str) -> str:
 
 
 def with_block(readme: str, block: dict[str, Any]) -> str:
-    """The README with this block on top, in the place of the one it has."""
+    """The README with this block on top instead of its own."""
     body = readme
     if readme.startswith(_FENCE):
         _, fence, rest = readme.removeprefix(_FENCE).partition("\n" + _FENCE)
         if not fence:
-            raise UserError("README.md begins with --- and has no second one; close the block, or take it away.")
+            raise UserError("README.md begins with --- and has no second one; close the block, or delete it.")
         body = rest.lstrip("\n")
     written = yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=110)
     return f"{_FENCE}{written}{_FENCE}\n{body}"
@@ -81,7 +81,7 @@ def made(folder: Path = ROOT) -> str:
 
 
 def main(folder: Path = ROOT) -> int:
-    """Write the block, and say whether it is a new one."""
+    """Writes the block, and prints whether it has changed."""
     readme = folder / "README.md"
     try:
         text = made(folder)

@@ -1,7 +1,7 @@
-"""What a deployment still lacks, for whoever duplicated the Space: each step with its remedy and its price.
+"""The setup steps that a deployment still lacks, each with its remedy and its price, for the owner of a new Space.
 
     setup = Setup(settings)
-    setup.start()                       # asks the Hub in the background, for prices and whether the token is good
+    setup.start()                       # asks the Hub in the background for prices, and tests the token
     [step.title for step in setup.steps]
 
 Nothing here stops the app: it serves what it can, and the page says what is missing.
@@ -10,18 +10,17 @@ Nothing here stops the app: it serves what it can, and the page says what is mis
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inference.common.hub_errors import limit_waiting
+from inference.common.background import PeriodicTask
+from inference.common.hub_errors import hub_exceptions, limit_waiting, reason, status_of
 from inference.common.hub_names import is_hub_name
 from inference.common.settings import Settings
 from inference.common.space_file import has_gpu
 from inference.server.visitors import is_on_space
 from training.admin.access import LOGIN_VARIABLES
 from training.hub.space.prices import PriceList, Prices
-from training.hub.space.token import TokenTrouble, token_trouble
 
 FRESH_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -30,33 +29,43 @@ RETRY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class SetupStep:
-    """Something that is missing."""
+    """A step that is missing."""
 
     title: str
     """`A token`."""
     effect: str
-    """What does not work without it, for everybody who reads the page."""
+    """The effect of its lack, for all readers of the page."""
     remedy: str
-    """What the owner does about it."""
+    """The remedy, for the owner."""
     price: str = ""
-    """What it costs; empty where it costs nothing."""
+    """Its price; empty if it costs nothing."""
     problem: str = ""
-    """What went wrong, for the owner alone."""
+    """The error, shown to the owner alone."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the Hub said when it was last asked."""
+class HubAnswers:
+    """The Hub's newest answers."""
 
     prices: PriceList = PriceList(problem="the Hub was not asked yet")
     token_problem: str = ""
-    """Why the token does not do; empty where it does, or there is none."""
+    """The fault of the token; empty if it is good, or there is none."""
     network_problem: str = ""
-    """Why the Hub could not be asked."""
+    """The reason why the Hub could not be asked."""
+
+
+@dataclass(frozen=True)
+class TokenTrouble:
+    """The result of a test of a token; both texts are empty if it is good. They never hold the token."""
+
+    token: str = ""
+    """The fault of the token."""
+    network: str = ""
+    """The reason why the Hub could not be asked."""
 
 
 class Setup:
-    """How far one deployment is set up; safe to read from several threads, and never slow."""
+    """The setup of one deployment; thread-safe, and its properties never wait."""
 
     def __init__(
         self,
@@ -66,16 +75,16 @@ class Setup:
         has_card: bool | None = None,
         prices: Prices | None = None,
     ) -> None:
-        """`env` is the process's environment unless given; `has_card`, whether this machine has a GPU, is found out."""
+        """`env` is the process's environment by default; `has_card` says if this machine has a GPU, by default torch does."""
         self._settings, self._env = settings, dict(os.environ if env is None else env)
         self.is_on_space = is_on_space(self._env)
         self._token = self._env.get("HF_TOKEN", "").strip()
         self._has_card = (_card_is_there() if self.is_on_space else False) if has_card is None else has_card
         self._prices = prices or Prices()
-        self.told = Told()
+        self.answers = HubAnswers()
         self.model_problem = ""
-        """Why the base could not be loaded; set by the app."""
-        self._over = threading.Event()
+        """The reason why the base could not be loaded; set by the app."""
+        self._task = PeriodicTask(self._look, FRESH_SECONDS, "setup")
 
     @property
     def address(self) -> str:
@@ -85,45 +94,43 @@ class Setup:
 
     @property
     def offers_login(self) -> bool:
-        """Whether its owner can get in: off a Space by the admin token."""
+        """True if the owner can log in: outside a Space with the admin token."""
         return not self.is_on_space or all(self._env.get(name, "").strip() for name in LOGIN_VARIABLES)
 
     @property
     def steps(self) -> tuple[SetupStep, ...]:
-        """What is missing now."""
+        """The steps that are missing now."""
         found = [self._model(), self._network(), self._card(), self._hub_token(), self._bucket(), self._login()]
         return tuple(step for step in found if step is not None)
 
     @property
     def needs_hub(self) -> bool:
-        """True if something that is asked for needs a token."""
+        """True if a setting needs a token."""
         training = self._settings.training
         return self.is_on_space or training.publish_to is not None or training.trainer == "job"
 
     def start(self) -> None:
-        """Ask the Hub now and again, in a daemon thread; not where nothing needs it."""
+        """Asks the Hub periodically in a daemon thread, if a setting needs it."""
         if self.needs_hub:
-            threading.Thread(target=self._keep_asking, name="setup", daemon=True).start()
+            self._task.start()
 
     def stop(self) -> None:
-        """Ask no more."""
-        self._over.set()
+        """Stops asking."""
+        self._task.stop()
 
     def ask(self) -> None:
-        """Ask the Hub once; takes as long as it takes."""
+        """Asks the Hub once; blocks."""
         trouble = self._try_token()
         prices = self._prices.of_spaces()
-        self.told = Told(prices, trouble.token, trouble.network or prices.problem)
+        self.answers = HubAnswers(prices, trouble.token, trouble.network or prices.problem)
 
-    def _keep_asking(self) -> None:
+    def _look(self) -> float:
         limit_waiting()
-        while not self._over.is_set():
-            self.ask()
-            is_well = not (self.told.token_problem or self.told.network_problem)
-            self._over.wait(FRESH_SECONDS if is_well else RETRY_SECONDS)
+        self.ask()
+        return RETRY_SECONDS if self.answers.token_problem or self.answers.network_problem else FRESH_SECONDS
 
     def _try_token(self) -> TokenTrouble:
-        """What is wrong with the token, and what with the way to the Hub."""
+        """Tests the token at the Hub."""
         from huggingface_hub import get_token
 
         self._token = token = self._token or ("" if self.is_on_space else get_token() or "")
@@ -135,18 +142,18 @@ class Setup:
         return SetupStep(
             "The model",
             "It could not be loaded, so nothing is answered.",
-            "Put right what is said here, then restart the Space; its log has the same words.",
+            "Correct the error that is shown here, then restart the Space; its log has the same words.",
             problem=self.model_problem,
         )
 
     def _network(self) -> SetupStep | None:
-        if not self.told.network_problem:
+        if not self.answers.network_problem:
             return None
         return SetupStep(
             "The Hub",
-            "It does not answer, so nothing is published and no Job starts; what is here goes on.",
-            "Wait: it is asked again every minute.",
-            problem=self.told.network_problem,
+            "It does not answer, so nothing is published and no Job starts; everything else works.",
+            "Wait: it is tried again every minute.",
+            problem=self.answers.network_problem,
         )
 
     def _card(self) -> SetupStep | None:
@@ -160,11 +167,11 @@ class Setup:
             "The model that space.yaml names needs one, to answer and to be trained.",
             f"Choose {wanted}, or other hardware with a GPU, under Hardware.{sleep} For training alone, trainer: job "
             "in space.yaml takes a GPU while a run lasts.",
-            f"{wanted}: {'price not known now' if self.told.prices.problem else self.told.prices.words(wanted)}",
+            f"{wanted}: {'price not known now' if self.answers.prices.problem else self.answers.prices.words(wanted)}",
         )
 
     def _hub_token(self) -> SetupStep | None:
-        if not self.needs_hub or (self._token and not self.told.token_problem):
+        if not self.needs_hub or (self._token and not self.answers.token_problem):
             return None
         return SetupStep(
             "A token",
@@ -175,7 +182,7 @@ class Setup:
             "Variables and secrets."
             if self.is_on_space
             else "Set HF_TOKEN to a token that may write, or run `hf auth login`.",
-            problem=f"HF_TOKEN is there: {self.told.token_problem}" if self._token else "",
+            problem=f"HF_TOKEN is there: {self.answers.token_problem}" if self._token else "",
         )
 
     def _bucket(self) -> SetupStep | None:
@@ -188,7 +195,7 @@ class Setup:
             "Make a private Storage Bucket, mount it at /state under Settings, and add the variables "
             "LOOKTHINK_STATE=/state and LOOKTHINK_BUCKET=<owner>/<bucket>; `python -m training deploy` does all of it.",
             "billed by what is in it, as the Hub's pricing page says",
-            f"LOOKTHINK_STATE is {state}, which is no folder here" if state is not None else "",
+            f"LOOKTHINK_STATE is {state}, but there is no such folder here" if state is not None else "",
         )
 
     def _login(self) -> SetupStep | None:
@@ -206,3 +213,43 @@ def _card_is_there() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def token_trouble(token: str) -> TokenTrouble:
+    """Tests a token at the Hub; blocks.
+
+    >>> token_trouble("hf_with a space").token
+    'it holds characters that no token has'
+    """
+    from huggingface_hub import whoami
+
+    if not token.isascii() or not token.isprintable() or " " in token:
+        return TokenTrouble("it holds characters that no token has")
+    try:
+        about = whoami(token)
+    except hub_exceptions() as error:
+        return TokenTrouble(reason(error)) if status_of(error) in (401, 403) else TokenTrouble(network=reason(error))
+    if not isinstance(about, dict):
+        return TokenTrouble(network="the Hub's answer cannot be read")
+    return TokenTrouble("it may only read" if _role(about) == "read" else "")
+
+
+def token_here() -> str | None:
+    """The Hub's token of this machine: the environment's, or that of the login."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def address_of(space: str) -> str:
+    """The address of a Space's page."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/spaces/{space}"
+
+
+def _role(about: object) -> object:
+    """The role of the token in the Hub's answer, which is not to be relied on."""
+    for name in ("auth", "accessToken", "role"):
+        about = about.get(name) if isinstance(about, dict) else None
+    return about

@@ -1,14 +1,12 @@
-"""On a Space: while a run trains in it, it does not fall asleep for want of visitors; afterwards it may again.
+"""Keeps a Space awake while a run trains in it, and sets its sleep time again afterwards.
 
     timer = SleepTimer(settings)
-    timer.tend(is_training=True)      # from the watcher, every few seconds; returns at once
-    timer.note                        # in words, where it cannot be kept awake
+    timer.set_training(True)          # from the watcher, every few seconds; returns at once
+    timer.note                        # the reason in words if it cannot be kept awake
 
-What the sleep time was before is kept in `sleep.json`, in the home and in the bucket (or, with the next copy of what is
-served, in the repository that stands for one), so that it is set again however the run and the app end, by whichever
-app starts next. Where all are lost, the Space itself tells: its timer is off though space.yaml has a sleep time, and no
-run trains; then that of space.yaml is set. Secrets and variables of the Space would outlive anything, but a change of
-one restarts it.
+The earlier sleep time is in `sleep.json`, in the home and in the bucket, so that the next app sets it again however run
+and app have ended. If both files are lost, and the timer is off although no run trains, the sleep time of space.yaml is
+set. Secrets and variables of the Space would outlive anything, but a change of one restarts it.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from inference.common.background import backoff_seconds
+from inference.common.background import PeriodicTask, backoff_seconds
 from inference.common.hub_errors import hub_exceptions, limit_waiting, reason
 from inference.common.logs import event
 from inference.common.settings import Settings
@@ -33,13 +31,13 @@ FREE_HARDWARE = "cpu-basic"
 FIRST_WAIT_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 300.0
 RECHECK_SECONDS = 600.0
-"""While a run trains, how often it is looked whether somebody has switched the timer on again."""
+"""Between two looks while a run trains: somebody may have switched the timer on again."""
 _MAX_SECONDS = 10**8
 log = logging.getLogger(__name__)
 
 
 class SleepTimer:
-    """The Space's own sleep time; does nothing off a Space."""
+    """The sleep time of this Space; does nothing outside a Space."""
 
     def __init__(
         self,
@@ -49,7 +47,7 @@ class SleepTimer:
         first_wait: float = FIRST_WAIT_SECONDS,
         recheck: float = RECHECK_SECONDS,
     ) -> None:
-        """`env` is the process's environment unless given; both waits are in seconds."""
+        """`env` is the process's environment by default; `first_wait` and `recheck` are in seconds."""
         env = os.environ if env is None else env
         self.space = env.get("SPACE_ID", "").strip()
         self._token = env.get("HF_TOKEN", "").strip()
@@ -57,13 +55,13 @@ class SleepTimer:
         self._minutes = settings.space.sleep_minutes
         self._first_wait, self._recheck = first_wait, recheck
         self.note = ""
-        """Why it may fall asleep while a run trains; empty where all is well."""
+        """The reason why it may fall asleep while a run trains; empty if it does not."""
         self._is_training: bool | None = None
-        self._changed, self._over = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._num_failures = 0
+        self._task = PeriodicTask(self._look, recheck, "sleep-timer")
 
-    def tend(self, is_training: bool) -> None:
-        """Say whether a run trains in this Space. The Hub is asked in a thread of its own: it may be slow."""
+    def set_training(self, is_training: bool) -> None:
+        """Tells whether a run trains in this Space; returns at once, since a background thread asks the Hub."""
         if not self.space:
             return
         if not self._token:
@@ -72,38 +70,30 @@ class SleepTimer:
         if is_training == self._is_training:
             return
         self._is_training = is_training
-        self._changed.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._keep, name="sleep-timer", daemon=True)
-            self._thread.start()
+        self._task.wake()
+        self._task.start()
 
     def stop(self) -> None:
-        """End the thread; the timer stays as it is."""
-        self._over.set()
-        self._changed.set()
-        if self._thread is not None:
-            self._thread.join()
+        """Ends the thread; the sleep time stays as it is."""
+        self._task.stop(LONGEST_WAIT_SECONDS)
 
-    def _keep(self) -> None:
+    def _look(self) -> float:
+        """Brings the timer up to date; the seconds until the next look."""
         limit_waiting()
-        failures = 0
-        while not self._over.is_set():
-            self._changed.clear()
-            is_training = bool(self._is_training)
-            try:
-                self._settle(is_training)
-                failures = 0
-            except hub_exceptions() as error:
-                failures += 1
-                self._fail(is_training, reason(error))
-            except OSError as error:  # the disk, or the bucket's mount; the run is more than this
-                failures += 1
-                self._fail(is_training, f"{FILE} cannot be kept ({error.strerror})")
-            wait = backoff_seconds(failures, self._first_wait, LONGEST_WAIT_SECONDS) if failures else self._recheck
-            self._changed.wait(wait if failures or is_training else None)
+        is_training = bool(self._is_training)
+        try:
+            self._settle(is_training)
+            self._num_failures = 0
+            return self._recheck if is_training else threading.TIMEOUT_MAX
+        except hub_exceptions() as error:
+            self._fail(is_training, reason(error))
+        except OSError as error:  # of the disk, or of the bucket's mount
+            self._fail(is_training, f"{FILE} cannot be written ({error.strerror})")
+        self._num_failures += 1
+        return backoff_seconds(self._num_failures, self._first_wait, LONGEST_WAIT_SECONDS)
 
     def _settle(self, is_training: bool) -> None:
-        """Bring the Space's sleep time to what it should be now."""
+        """Sets the Space's sleep time as it should be now."""
         from huggingface_hub import HfApi
 
         api = HfApi(token=self._token)
@@ -134,7 +124,7 @@ class SleepTimer:
         self.note = f"{note} It is tried again; it can be set on the Space's page under Settings."
 
     def _remember(self, seconds: int) -> None:
-        """Before the timer is switched off, so that a kill in between loses nothing. One place is enough."""
+        """Writes the sleep time down before the timer is switched off, so that a kill loses nothing. One file is enough."""
         refused: list[OSError] = []
         for path in self._files:
             try:
@@ -150,12 +140,12 @@ class SleepTimer:
 
     def _forget(self) -> None:
         for path in self._files:
-            with contextlib.suppress(OSError):  # it is asked only where the timer is off, and no run trains
+            with contextlib.suppress(OSError):  # the file is read only if the timer is off and no run trains
                 path.unlink(missing_ok=True)
 
     @property
     def _files(self) -> list[Path]:
-        """A bucket's mount that is missing must not become a folder of this machine."""
+        """The files that hold it; a mount that is missing must not become a folder of this machine."""
         state = [self._state / FILE] if self._state is not None and self._state.is_dir() else []
         return [self._home / FILE, *state]
 
@@ -168,7 +158,7 @@ _FREE = "Free hardware falls asleep after 48 hours without a visitor, whatever i
 
 
 def _read(path: Path) -> int | None:
-    """What a file remembers; `None` for one that is missing, or half written."""
+    """The seconds in a file; `None` if it is missing or damaged."""
     try:
         seconds = json.loads(path.read_text(encoding="utf-8"))["before_seconds"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -20,8 +20,7 @@ from inference.prompt.format import THINK_PROMPT
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from tests.support.run_folders import add_checkpoint, begun_run, finished_run
-from training.hub.publish.card_tables import evaluation_tables, plain, table
-from training.hub.publish.model_card import Licence, make_card
+from training.hub.publish.model_card import Licence, evaluation_tables, make_card, plain, table
 from training.hub.publish.package import Facts, make_package
 from training.hub.publish.queue import PublishQueue, queue_run
 from training.hub.publish.upload import send

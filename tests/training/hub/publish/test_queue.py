@@ -20,8 +20,7 @@ from inference.adapters.record import adapter_digest
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from tests.support.run_folders import add_checkpoint, begun_run, finished_run
-from training.hub.publish.queue import PublishQueue, State, result_step, waiting_runs
-from training.hub.publish.words import publish_words
+from training.hub.publish.queue import PublishQueue, State, publish_words, result_step, waiting_runs
 
 
 def put(queue: PublishQueue, repo: str, step: int, is_result: bool = False) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.hub.space.checkout import digest
-from training.hub.space.plan import Found, Mount, Wanted, file_changes, plan
+from training.hub.space.plan import SpaceState, Mount, Deployment, file_changes, plan
 
-WANTED = Wanted(
+WANTED = Deployment(
     space="me/look",
     files={"README.md": digest(b"r"), "space.yaml": digest(b"s")},
     hardware="a100-large",
@@ -20,7 +20,7 @@ WANTED = Wanted(
     bucket="me/look-state",
     variables={"LOOKTHINK_STATE": "/state", "LOOKTHINK_BUCKET": "me/look-state"},
 )
-DONE = Found(
+DONE = SpaceState(
     exists=True,
     commit="c" * 40,
     files=dict(WANTED.files),
@@ -35,11 +35,11 @@ DONE = Found(
 
 
 def test_a_new_space_is_made_with_all_of_it_at_once() -> None:
-    steps = plan(WANTED, Found())
+    steps = plan(WANTED, SpaceState())
     assert [step.kind for step in steps] == ["bucket", "create", "files"]
     for word in ("public", "me/look", "a100-large", "30 minutes", "/state", "LOOKTHINK_BUCKET=me/look-state", "secret"):
         assert word in steps[1].words
-    assert "private" in plan(replace(WANTED, private=True), Found())[1].words
+    assert "private" in plan(replace(WANTED, private=True), SpaceState())[1].words
 
 
 def test_nothing_to_do() -> None:
@@ -48,7 +48,7 @@ def test_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found", "kinds", "words"),
+    ("deployment", "state", "kinds", "words"),
     [
         ({}, {"bucket_exists": False}, ["bucket"], "me/look-state"),
         ({}, {"mounts": ()}, ["volumes"], "/state"),
@@ -67,29 +67,29 @@ def test_nothing_to_do() -> None:
         ({"files": {"space.yaml": digest(b"s")}}, {}, ["files"], "README.md deleted"),
     ],
 )
-def test_only_what_differs(wanted: dict[str, Any], found: dict[str, Any], kinds: list[str], words: str) -> None:
-    steps = plan(replace(WANTED, **wanted), replace(DONE, **found))
+def test_only_what_differs(deployment: dict[str, Any], state: dict[str, Any], kinds: list[str], words: str) -> None:
+    steps = plan(replace(WANTED, **deployment), replace(DONE, **state))
     assert [step.kind for step in steps] == kinds
     assert not steps or words in steps[0].words
 
 
 def test_what_is_deleted_or_replaced_is_named() -> None:
     """In the Space it may be somebody's only copy; its names are somebody's too."""
-    found = {f"notes/{n}.md": digest(b"") for n in range(25)} | {"a\x1b[2Jb": digest(b"")}
-    words = file_changes({f"f{n}": digest(b"") for n in range(5)}, found).words
+    state = {f"notes/{n}.md": digest(b"") for n in range(25)} | {"a\x1b[2Jb": digest(b"")}
+    words = file_changes({f"f{n}": digest(b"") for n in range(5)}, state).words
     assert words.startswith("5 files added, a?[2Jb, notes/0.md, notes/1.md, ") and words.endswith(" and 6 more deleted")
 
 
 def test_a_large_file_is_known_by_its_sha256() -> None:
     large, small = digest(b"weights"), digest(b"text")
-    found = {"w": replace(large, blob_id=""), "t": replace(small, sha256="")}
-    assert not file_changes({"w": large, "t": small}, found)
-    assert file_changes({"w": small, "t": large}, found).replaced == ("t", "w")
+    state = {"w": replace(large, blob_id=""), "t": replace(small, sha256="")}
+    assert not file_changes({"w": large, "t": small}, state)
+    assert file_changes({"w": small, "t": large}, state).replaced == ("t", "w")
 
 
 def test_whose_space_it_is() -> None:
-    new = Found(exists=True, files={"README.md": digest(b""), ".gitattributes": digest(b"")})
-    assert DONE.is_ours and new.is_ours and Found().is_ours
+    new = SpaceState(exists=True, files={"README.md": digest(b""), ".gitattributes": digest(b"")})
+    assert DONE.is_ours and new.is_ours and SpaceState().is_ours
     assert not replace(new, files={**new.files, "app.py": digest(b"")}).is_ours
 
 
@@ -97,9 +97,9 @@ NAMES = st.dictionaries(st.sampled_from("abcdef"), st.binary(max_size=2).map(dig
 
 
 @given(NAMES, NAMES)
-def test_the_changes_make_the_files_of_the_space_those_that_are_wanted(wanted, found) -> None:
-    changes = file_changes(wanted, {name: replace(there, sha256="") for name, there in found.items()})
-    after = {n: d for n, d in found.items() if n not in changes.deleted}
-    after |= {name: wanted[name] for name in (*changes.added, *changes.replaced)}
-    assert after == wanted
-    assert not any(found.get(name) == wanted[name] for name in changes.replaced)
+def test_the_changes_make_the_files_of_the_space_those_that_are_wanted(deployment, state) -> None:
+    changes = file_changes(deployment, {name: replace(there, sha256="") for name, there in state.items()})
+    after = {n: d for n, d in state.items() if n not in changes.deleted}
+    after |= {name: deployment[name] for name in (*changes.added, *changes.replaced)}
+    assert after == deployment
+    assert not any(state.get(name) == deployment[name] for name in changes.replaced)

@@ -127,7 +127,7 @@ def test_a_repository_of_adapters_is_no_bucket_and_a_mount_that_is_not_there_is_
     assert "A bucket" in titles(Setup(settings_with(publish_to="me/adapter"), env, has_card=True))
     assert "A bucket" in titles(Setup(settings_with(publish_to="me/adapter"), SPACE, has_card=True))
     away = settings_with(publish_to="me/adapter").model_copy(update={"state": tmp_path / "away"})
-    assert "no folder here" in Setup(away, env, has_card=True).steps[0].problem
+    assert "no such folder here" in Setup(away, env, has_card=True).steps[0].problem
 
 
 def test_what_was_said_elsewhere_is_text(known: Hub) -> None:

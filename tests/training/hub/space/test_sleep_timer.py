@@ -59,12 +59,12 @@ def is_kept(home: Path) -> bool:
 
 def test_off_while_a_run_trains_and_back_afterwards(space: Space, start: Callable[..., SleepTimer], home: Path) -> None:
     timer = start()
-    timer.tend(False)
-    timer.tend(True)
+    timer.set_training(False)
+    timer.set_training(True)
     wait_for(lambda: space.sleep_seconds == -1)
     assert json.loads((home / FILE).read_text())["before_seconds"] == 3600
-    timer.tend(True)
-    timer.tend(False)
+    timer.set_training(True)
+    timer.set_training(False)
     wait_for(lambda: space.sleep_seconds == 3600 and not is_kept(home))
     assert (timer.note, space.restarts) == ("", 0)
 
@@ -76,13 +76,13 @@ def test_the_next_app_sets_it_again(
     space: Space, start: Callable[..., SleepTimer], home: Path, tmp_path: Path, lost: tuple[str, ...], seconds: int
 ) -> None:
     first = start()
-    first.tend(True)
+    first.set_training(True)
     wait_for(lambda: space.sleep_seconds == -1)
     first.stop()
     for name in lost:  # what is left where both are gone is the Space itself, and space.yaml
         (tmp_path / name / FILE).unlink()
     second = start()
-    second.tend(False)
+    second.set_training(False)
     wait_for(lambda: space.sleep_seconds == seconds and not is_kept(home))
 
 
@@ -90,16 +90,16 @@ def test_a_run_that_goes_on_after_a_restart_stays_awake(
     space: Space, start: Callable[..., SleepTimer], home: Path
 ) -> None:
     first = start()
-    first.tend(True)
+    first.set_training(True)
     wait_for(lambda: space.sleep_seconds == -1)
     first.stop()
     second = start(recheck=0.02)
-    second.tend(True)
+    second.set_training(True)
     time.sleep(0.1)
     assert space.sleep_seconds == -1 and is_kept(home)
     space.sleep_seconds = 900  # its owner, on the Space's page
     wait_for(lambda: space.sleep_seconds == -1)
-    second.tend(False)
+    second.set_training(False)
     wait_for(lambda: space.sleep_seconds == 900)
 
 
@@ -110,12 +110,12 @@ def test_a_file_that_was_half_written_is_no_sleep_time(
     home.mkdir()
     (home / FILE).write_text(content)
     space.sleep_seconds = -1
-    start().tend(False)
+    start().set_training(False)
     wait_for(lambda: space.sleep_seconds == 1800)
 
 
 def test_what_the_owner_has_set_stays(hub: Hub, space: Space, start: Callable[..., SleepTimer]) -> None:
-    start().tend(False)
+    start().set_training(False)
     wait_for(lambda: ("GET", "/api/spaces/me/look/runtime") in hub.requests)
     time.sleep(0.05)
     assert space.sleep_seconds == 3600
@@ -133,28 +133,28 @@ def test_after_a_fault_it_is_tried_again(
 ) -> None:
     timer = start()
     hub.faults.append(Fault(kind, where, times=2))
-    timer.tend(True)
+    timer.set_training(True)
     wait_for(lambda: space.sleep_seconds == -1 and timer.note == "" and hub.faults[0].times < 2)
     hub.faults[:] = [Fault(kind, where, times=2)]
-    timer.tend(False)
+    timer.set_training(False)
     wait_for(lambda: space.sleep_seconds == 3600 and timer.note == "" and not is_kept(home))
 
 
 def test_what_cannot_be_done_is_said(hub: Hub, space: Space, start: Callable[..., SleepTimer]) -> None:
     timer = start()
     hub.failure = 503
-    timer.tend(True)
+    timer.set_training(True)
     wait_for(lambda: "may fall asleep" in timer.note and "out of order" in timer.note)
     timer.stop()
     hub.failure = None
     without = start({"SPACE_ID": "me/look"})
-    without.tend(True)
+    without.set_training(True)
     assert "no secret HF_TOKEN" in without.note
-    without.tend(False)
+    without.set_training(False)
     assert without.note == ""
     space.hardware = "cpu-basic"
     free = start()
-    free.tend(True)
+    free.set_training(True)
     wait_for(lambda: "48 hours" in free.note)
 
 
@@ -163,9 +163,9 @@ def test_a_bucket_that_refuses_does_not_let_a_run_fall_asleep(
 ) -> None:
     (tmp_path / "state" / FILE).mkdir()
     timer = start()
-    timer.tend(True)
+    timer.set_training(True)
     wait_for(lambda: space.sleep_seconds == -1 and timer.note == "")
-    timer.tend(False)
+    timer.set_training(False)
     wait_for(lambda: space.sleep_seconds == 3600 and not (home / FILE).exists() and timer.note == "")
 
 
@@ -173,12 +173,12 @@ def test_a_mount_that_is_missing_becomes_no_folder(
     space: Space, start: Callable[..., SleepTimer], home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "state").rmdir()
-    start().tend(True)
+    start().set_training(True)
     wait_for(lambda: space.sleep_seconds == -1)
     assert (home / FILE).is_file() and not (tmp_path / "state").exists()
 
 
 def test_off_a_space_the_hub_is_not_asked(hub: Hub, space: Space, start: Callable[..., SleepTimer]) -> None:
     timer = start({"HF_TOKEN": "hf_me"})
-    timer.tend(True)
+    timer.set_training(True)
     assert hub.requests == [] and timer.note == ""
