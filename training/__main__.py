@@ -12,19 +12,19 @@ from inference.common.errors import UserError
 
 COMMANDS = {
     "pretrain": "make the starter model",
-    "audit": "what a dataset is worth, before money is spent on it",
+    "audit": "check a dataset before money is spent on it",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
     "runs": "list the runs in the background",
     "start": "queue a run in the background; it starts when no other is active",
     "watch": "follow a run until it ends",
-    "cancel": "stop a run with a checkpoint, or take it out of the queue",
-    "resume": "let a run that ended early go on from its newest checkpoint",
+    "cancel": "stop a run with a checkpoint, or withdraw a queued one",
+    "resume": "continue a run that ended early from its newest checkpoint",
     "withdraw": "take a run out of the queue",
-    "adapters": "list the adapters here, how each did, and which one is served",
+    "adapters": "list the adapters with their scores, and the served one",
     "publish": "send a run's adapter to the Hub",
-    "promote": "serve another adapter from now on, or again the one before",
-    "deploy": "make the Space, or bring it up to date",
+    "promote": "put another adapter into service, or the one before again",
+    "deploy": "make or update the Space",
 }
 """Each has a module in `training.cli`, with `add_arguments(parser)` and `main(args) -> int`."""
 _OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")
@@ -36,7 +36,7 @@ def module_of(name: str) -> ModuleType:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 2 for wrong input, 130 when interrupted."""
+    """Runs a command; returns its exit status: 2 for wrong input, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser("python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")

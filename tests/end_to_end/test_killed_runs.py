@@ -44,7 +44,7 @@ def config(steps: int) -> RunConfig:
 class Siege:
     """A home, its app, and who kills them; a second thread looks at all of it without a pause.
 
-    The app is `python app.py` if `whole`, else what of it watches runs (`tests.support.run_keeper`), which starts sooner.
+    The app is `python app.py` if `whole`, else its watcher of runs (`tests.support.run_keeper`), which starts sooner.
     """
 
     def __init__(self, home: Path, seed: int, *, whole: bool = False) -> None:

@@ -47,7 +47,8 @@ order = json.loads(os.environ["LOOKTHINK_JOB"])
 launch = order["record"]["launch"]
 state = os.environ["LOOKTHINK_STATE"] + "/runs/" + order["record"]["id"]
 files = {"config.json": json.dumps(order["record"]["config"])}
-number = max([int(name[9:17]) for name in os.listdir(state) if name[:8] == "manifest"], default=0) if os.path.isdir(state) else 0
+names = os.listdir(state) if os.path.isdir(state) else []
+number = max([int(name[9:17]) for name in names if name[:8] == "manifest"], default=0)
 def keep(**changed):
     global number
     number += 1
@@ -80,7 +81,7 @@ def on_sigterm(*_):
 signal.signal(signal.SIGTERM, on_sigterm)
 print(f"@lookthink {launch} begins", flush=True)
 """
-"""A Job of milliseconds that keeps a run's files; with it, what the launcher makes of Jobs is tried without a trainer."""
+"""A Job of milliseconds that writes a run's files, for tests of the launcher without a trainer."""
 
 
 class JobWorld:

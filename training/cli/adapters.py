@@ -1,4 +1,4 @@
-"""The adapters on this machine, which one is served, and how each did: `python -m training adapters`."""
+"""Lists the adapters on this machine with their scores, and names the served one: `python -m training adapters`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from inference.common.settings import load_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """Adds no options."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the list."""
+    """Prints the list."""
     settings = load_settings()
     now = serving(settings)
     print(listing(now, adapter_versions(settings, now)))
@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def listing(now: Serving, versions: list[Version]) -> str:
-    """A paragraph for each adapter, what is served above them."""
+    """The served adapter, then a paragraph for each adapter."""
     since = f" since {now.since}, by {now.by}" if now.since else ""
     lines = [f"served: {now.name or 'the base alone'}{since}"]
     if now.notice:

@@ -1,4 +1,4 @@
-"""What a dataset is worth, before money is spent on it: `python -m training audit --dataset owner/name`.
+"""Audits a dataset before money is spent on it: `python -m training audit --dataset owner/name`.
 
 Reads and cleans every row as training would, grades each gold against itself, measures pictures and prompts, and looks
 for repeated rows and leaks. With `--with-model` a sample of the base's completions says how hard the problems are, and
@@ -27,11 +27,11 @@ from training.data.dataset import load_rows
 from training.runs.estimate import read_measured_run
 
 MAX_EXAMPLES = 500
-"""More rows than this make a page that no phone opens."""
+"""A page with more rows is too large for a phone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m training audit`: those of the data, as every command has them, and its own."""
+    """Adds the options of the data, as for every command, and the audit's own."""
     add_data_options(parser, "data (the starter problems unless one of these is given)")
     parser.add_argument("--base", help="local path or Hub id of the base whose tokens are counted (starter: its own)")
     parser.add_argument("--base-revision", metavar="NAME", help="branch, tag or commit of a base on the Hub")
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Audit as the options say."""
+    """Audits as the options say."""
     config = read_data_config(**data_values(args))
     base = args.base or ("starter" if config.is_starter else None)
     _check(args, base)
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, base: str | None) -> None:
-    """The audit's own options, before anything loads."""
+    """Checks the audit's own options, before anything loads. Raises `UserError`."""
     least = {"samples": 1, "num_generations": 2, "prompts_per_step": 1, "max_steps": 1, "max_completion_length": 1}
     least |= {"examples": 0}
     for name, low in least.items():
@@ -102,7 +102,7 @@ def _check(args: argparse.Namespace, base: str | None) -> None:
 
 
 def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any, Any]:
-    """The engine, if completions are wanted, and the processor that counts tokens, if a base is named."""
+    """The engine, if the base is sampled, and the processor that counts tokens, if a base is named."""
     if base is None:
         return None, None
     path = base_source(base)

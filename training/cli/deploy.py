@@ -1,7 +1,7 @@
 """Makes or updates the Space: `python -m training deploy OWNER/NAME [--dry-run]`.
 
-It says first what it will do and what that costs an hour, asks, and does only what differs: safe to repeat. space.yaml
-says what the Space is; its files are those that git tracks here, in one commit.
+It prints a plan with the price an hour, asks, and carries out only the steps that are missing, so it can be repeated.
+space.yaml describes the Space; its files are those that git tracks here, in one commit.
 
     python -m training deploy me/lookthink --dry-run
     LOOKTHINK_SPACE_TOKEN=hf_… python -m training deploy me/lookthink     # a token of its own for the Space
@@ -34,16 +34,14 @@ SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("space", metavar="OWNER/NAME", help="the Space to make or to update")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it costs; do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan with its prices, and do nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--private", action="store_true", help="a new Space is seen by its owner only")
-    parser.add_argument(
-        "--renew-token", action="store_true", help="give the Space its token again, where it has one already"
-    )
+    parser.add_argument("--private", action="store_true", help="make a new Space that only its owner can see")
+    parser.add_argument("--renew-token", action="store_true", help="set the Space's token again, even if it has one")
 
 
 def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> int:
-    """Plan, ask, do; `ask` is how to ask at the terminal, where there is one."""
+    """Prints the plan, asks, carries it out; `ask` replaces the question at the terminal."""
     limit_waiting()
     file, checkout = read_space_file(ROOT / SPACE_YAML.name), read_checkout(ROOT)
     deployment = deployment_of(args.space, file, checkout, private=args.private, renew_token=args.renew_token)
@@ -62,10 +60,10 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
     for number, step in enumerate(steps, 1):
         print(f"{number}/{len(steps)} {step.words} …", flush=True)
         hub.do(step)
-    if left := plan(replace(deployment, renew_token=False), hub.look()):  # an answer of success may be a proxy's
+    if missing := plan(replace(deployment, renew_token=False), hub.look()):  # a proxy may answer with success
         raise UserError(
-            f"The Hub has answered to all of it, but does not show it yet; still to do: "
-            f"{'; '.join(step.words for step in left)}. Run the same command again in a minute."
+            f"The Hub accepted every step, but does not show them all yet; missing: "
+            f"{'; '.join(step.words for step in missing)}. Run the same command again in a minute."
         )
     print(f"Done. {address_of(deployment.space)}")
     return 0
@@ -74,11 +72,11 @@ def main(args: argparse.Namespace, ask: Callable[[str], str] | None = None) -> i
 def deployment_of(
     name: str, file: SpaceFile, checkout: Checkout, *, private: bool = False, renew_token: bool = False
 ) -> Deployment:
-    """What space.yaml and the checkout ask for. Raises `UserError`."""
+    """The deployment that space.yaml and the checkout ask for. Raises `UserError`."""
     if not is_hub_name(name):
-        raise UserError(f"{name[:200]!r} is no name of a Space; write OWNER/NAME.")
+        raise UserError(f"{name[:200]!r} is not a name of a Space; write OWNER/NAME.")
     if (checkout.folder / "README.md").read_text(encoding="utf-8") != front_matter.made(checkout.folder):
-        raise UserError("README.md's block for the Hub is not that of space.yaml. Run make space, and commit both.")
+        raise UserError("README.md's block for the Hub differs from space.yaml. Run make space, and commit both.")
     for key, value in (("model.base", file.model.base), ("model.adapter", file.model.adapter)):
         _check_is_there(key, value, checkout)
     bucket = file.training.bucket or f"{name}-state"
@@ -97,7 +95,7 @@ def deployment_of(
 
 
 def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
-    """A folder of this machine is in the Space only where git tracks it."""
+    """Raises `UserError` for a folder of this machine that git does not track: the Space would not have it."""
     if value in (None, STARTER_NAME) or not Path(value or "").expanduser().is_dir():
         return
     folder = Path(value or "").expanduser()
@@ -111,33 +109,33 @@ def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
 
 
 def _tokens() -> tuple[str, str]:
-    """The token that deploys, and the one that the Space gets."""
+    """The token that deploys, and the one for the Space."""
     own = token_here()
     if not own:
         raise UserError(
             "There is no token of the Hub here. Run `hf auth login`, or set HF_TOKEN to a token that may write."
         )
-    given = os.environ.get(SPACE_TOKEN, "").strip() or own
-    for token, what in {own: "The token here", given: SPACE_TOKEN if given != own else "The token here"}.items():
+    of_space = os.environ.get(SPACE_TOKEN, "").strip() or own
+    for token, what in {own: "The token here", of_space: SPACE_TOKEN if of_space != own else "The token here"}.items():
         trouble = token_trouble(token)
         if trouble.network:
-            raise UserError(f"{what} could not be tried: {trouble.network}. Nothing was changed.")
+            raise UserError(f"{what} could not be tested: {trouble.network}. Nothing was changed.")
         if trouble.token:
             raise UserError(
-                f"{what} will not do: {trouble.token}. Make one that may write, at the Hub under Access Tokens. "
+                f"{what} cannot be used: {trouble.token}. Make one that may write, at the Hub under Access Tokens. "
                 "Nothing was changed."
             )
-    return own, given
+    return own, of_space
 
 
 def _plan_lines(
     deployment: Deployment, file: SpaceFile, checkout: Checkout, state: SpaceState, steps: list[Step]
 ) -> list[str]:
-    """The plan as it is shown."""
+    """The plan as lines of text."""
     lines = [f"LookThink {checkout.commit} to the Space {deployment.space}"]
     lines += [f"  {number}. {step.words}" for number, step in enumerate(steps, 1)]
     if not steps:
-        lines.append("  Nothing to do: all is as space.yaml and the checkout say.")
+        lines.append("  Nothing to do: the Space is up to date.")
     if checkout.changed:
         lines.append(f"Changed since that commit, and deployed as they stand: {', '.join(checkout.changed)}.")
     if any(step.kind in ("create", "secret") for step in steps):
@@ -156,7 +154,7 @@ def _plan_lines(
 
 
 def cost_words(hardware: str, file: SpaceFile, prices: Prices) -> list[str]:
-    """What it costs an hour: the Space, and a run."""
+    """The prices an hour of the Space and of a run."""
     awake = f"Cost: {hardware}, {prices.of_spaces().words(hardware)}"
     if hardware != FREE_HARDWARE:
         minutes = file.space.sleep_minutes

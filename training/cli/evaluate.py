@@ -33,7 +33,7 @@ from training.runs.folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All options; those of the data are `DataConfig`'s fields, as `train` has them."""
+    """Adds the options; those of the data are the fields of `DataConfig`, as for `train`."""
     run = "take base, adapter and data from this run's folder, and put the report there"
     parser.add_argument("--run", type=Path, metavar="FOLDER", help=run)
     parser.add_argument("--base", help="local path or Hub id of the base (starter)")
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     role = f"which rows: {' or '.join(ROLES)}; choices are made on validation (test)"
     parser.add_argument("--role", default="test", help=role)
     parser.add_argument(
-        "--rows", type=int, help="at most so many rows (the run's eval_rows; all; of the starter problems 480)"
+        "--rows", type=int, help="limit of rows (the run's eval_rows; else all, or 480 of the starter problems)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of which rows are taken, and of sampling (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of rows and of sampling (0)")
     tokens = f"limit of a completion (the run's own, {MIN_TOKENS} at least)"
     parser.add_argument("--max-new-tokens", type=int, help=tokens)
     parser.add_argument("--batch-size", type=int, default=64, help="rows in one decode (64)")
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
-    """What to evaluate and where to put it; raises `UserError` for what cannot be."""
+    """The evaluation that the options ask for, and its outputs. Raises `UserError`."""
     data = data_values(args)
     common = {
         "role": args.role,
@@ -109,23 +109,23 @@ def _run_evaluation(
     return run_evaluation(config, adapter, **common)
 
 
-def _adapter(given: str | None, base: str) -> str | Path | None:
-    """What `--adapter` names; without it the one that lies in the base's folder, if there is one."""
-    if given is not None:
-        return None if given == "none" else given
+def _adapter(name: str | None, base: str) -> str | Path | None:
+    """The adapter that `--adapter` names; without it the one in the base's folder, if there is one."""
+    if name is not None:
+        return None if name == "none" else name
     own = (STARTER if base == "starter" else Path(base)) / "adapter"
     return own if own.is_dir() else None
 
 
 def _check_conditions(args: argparse.Namespace, evaluation: EvaluationConfig) -> None:
-    """A condition that was asked for by name, and needs an adapter, is not left out silently."""
+    """Raises `UserError` for a condition that is named and needs an adapter, if there is none."""
     named = [c.name for c in evaluation.conditions if c.tuned and c.name in args.conditions]
     if named and not evaluation.adapter:
         raise UserError(f"the condition {named[0]} needs an adapter; give --adapter, or leave it out")
 
 
 def _outputs(args: argparse.Namespace, evaluation: EvaluationConfig, folder: RunFolder | None) -> Outputs:
-    """A run's own report goes beside its adapter (the page reads it there), one on validation rows to its folder."""
+    """The outputs; a run's report goes beside its adapter, one on validation rows into its folder."""
     target, plots = args.output, None if args.plots in (None, "none") else Path(args.plots)
     whole = set(COMPARED) <= {c.name for c in evaluation.conditions}
     if folder and target is None and whole and evaluation.adapter == folder.adapter:

@@ -1,12 +1,12 @@
-"""How the starter model was made: `python -m training pretrain`.
+"""Pretrains the starter model: `python -m training pretrain`.
 
 Three stages on the starter problems' train side, checkpointed and resumable:
 
-1. see: the vision tower alone, with helper heads that name what stands in each cell of the picture;
+1. see: the image encoder alone, with helper heads that name the content of each cell of the picture;
 2. reason: the whole model, on captions and on reasoning in tags;
 3. mix: direct answers, reasoning without tags and reasoning in tags, in shares that differ by kind of picture.
 
-The result plays the part of the instruct model in the recipe: it can reason, but does not always do so.
+The result stands for the instruct model of the recipe: it can reason, but does not always do so.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ def pretrain(config: PretrainConfig, folder: Path, target: Path, start_from: Pat
     Without a checkpoint the weights are random, or those of the starter in `start_from`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    usual = family.Qwen2_5_VLVisionAttention.forward
+    original = family.Qwen2_5_VLVisionAttention.forward
     family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention  # type: ignore[assignment,method-assign]
     try:
         trainer = Pretrainer(config, folder, start_from)
         _train(trainer, config)
     finally:
-        family.Qwen2_5_VLVisionAttention.forward = usual  # type: ignore[method-assign]
+        family.Qwen2_5_VLVisionAttention.forward = original  # type: ignore[method-assign]
     trainer.export(target)
 
 
 def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
-    """The steps that are left."""
+    """Trains the steps that are left."""
     if trainer.load():
-        log.info("going on at step %d", trainer.step)
+        log.info("continuing at step %d", trainer.step)
     total = sum(steps for _, steps in config.stages)
-    while (place := trainer.stage()) is not None:
+    while (stage := trainer.stage()) is not None:
         started = time.monotonic()
-        losses = trainer.train_step(*place)
+        losses = trainer.train_step(*stage)
         trainer.seconds += time.monotonic() - started
         if trainer.step % 25 == 0:
             left = (total - trainer.step) * (time.monotonic() - started) / 60
             shown = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            log.info("%s %d/%d  %s  %.0f min left", place[0], trainer.step, total, shown, left)
+            log.info("%s %d/%d  %s  %.0f min left", stage[0], trainer.step, total, shown, left)
         if trainer.step % config.checkpoint_steps == 0:
             trainer.save()
-        if place[0] != "see" and trainer.step % 250 == 0:
+        if stage[0] != "see" and trainer.step % 250 == 0:
             log.info("reasoning reproduced: %s", trainer.probe())
     trainer.save()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Command line of `python -m training pretrain`."""
+    """Adds the options of `python -m training pretrain`."""
     defaults = PretrainConfig()
     for name in ("see_steps", "reason_steps", "mix_steps", "pool_size", "batch_size", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run from the command line."""
+    """Runs the command."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     names = ("see_steps", "reason_steps", "mix_steps", "pool_size", "batch_size", "seed", "learning_rate")
     folder = args.folder or load_settings().home / "pretrain"

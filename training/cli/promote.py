@@ -1,8 +1,7 @@
-"""Serve another adapter from now on: `python -m training promote RUN_OR_FOLDER`, or `promote --roll-back`.
+"""Puts another adapter into service: `python -m training promote RUN_OR_FOLDER`, or `promote --roll-back`.
 
-One of the Hub is named `owner/name` or `owner/name@revision`, fetched, checked and then served from its copy here.
-
-A running app takes it up within two seconds; answers under way end on the adapter they began with.
+An adapter on the Hub is named `owner/name` or `owner/name@revision`; it is fetched, checked and served from its copy.
+A running app changes to it within two seconds; answers under way end on the adapter they began with.
 """
 
 from __future__ import annotations
@@ -21,53 +20,53 @@ from inference.model.lora_file import CONFIG_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to promote, or to roll back."""
+    """Adds the options of the command."""
     parser.add_argument(
         "adapter",
         nargs="?",
         metavar="ADAPTER",
         help="a run, a version, an adapter's folder, or owner/name[@revision] of the Hub",
     )
-    parser.add_argument("--roll-back", action="store_true", help="serve again what was served before")
+    parser.add_argument("--roll-back", action="store_true", help="serve the adapter before this one again")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Promote or roll back, and say what is served."""
+    """Promotes or rolls back, and prints the served adapter."""
     if bool(args.adapter) == args.roll_back:
         raise UserError("name one run or adapter to promote, or give --roll-back alone")
     settings = load_settings()
     home, by = settings.home, f"{getpass.getuser()}, on the command line"
     if args.roll_back:
-        found = roll_back(home, by)
+        now = roll_back(home, by)
     else:
         on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
         folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
         if comparison := comparison_of(folder):
             print(comparison_text(comparison))
-        found = promote(home, folder, by)
-    print(f"served from now on: {found.name or 'the base alone'}")
+        now = promote(home, folder, by)
+    print(f"served from now on: {now.name or 'the base alone'}")
     return 0
 
 
 def find_adapter(named: str, home: Path) -> Path:
-    """The folder of an adapter that is named by itself, by its run, or as it is listed. Raises `UserError`."""
-    found = _places(named, home)
-    if not found:
+    """The folder of an adapter, given by its path, its run, or its name in the list. Raises `UserError`."""
+    folders = _adapter_folders(named, home)
+    if not folders:
         raise UserError(f"there is no run and no adapter {named!r}; `python -m training adapters` lists them")
-    return found[0]
+    return folders[0]
 
 
 def is_here(named: str, home: Path) -> bool:
-    """Whether `find_adapter` knows it; else a name with a slash is one on the Hub."""
-    return bool(_places(named, home))
+    """True if `find_adapter` finds it; else a name with a slash is one on the Hub."""
+    return bool(_adapter_folders(named, home))
 
 
-def _places(named: str, home: Path) -> list[Path]:
+def _adapter_folders(named: str, home: Path) -> list[Path]:
     path = Path(named).expanduser()
     plain = len(path.parts) == 1
     listed = named.removesuffix("-adapter")
-    places = [path, path / "adapter"]
-    places += (
+    folders = [path, path / "adapter"]
+    folders += (
         [home / "adapters" / named, *(home / "runs" / name / "adapter" for name in (named, listed))] if plain else []
     )
-    return [place for place in places if (place / CONFIG_FILE).is_file()]
+    return [folder for folder in folders if (folder / CONFIG_FILE).is_file()]

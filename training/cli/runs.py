@@ -4,7 +4,7 @@
     python -m training runs
     python -m training watch 20261122-143000-a1b2
 
-They use the records and the launcher that the page uses: what one starts the other sees.
+They share records and launcher with the page, so each sees the runs of the other.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=COMMANDS[command])
     if command == "start":
         add_config_options(parser)
-        parser.add_argument("--promote", action="store_true", help="serve the adapter by itself if it is better")
-        parser.add_argument("--dollars-per-hour", type=float, help="what an hour of this machine costs")
+        promote = "put the adapter into service automatically if it is better"
+        parser.add_argument("--promote", action="store_true", help=promote)
+        parser.add_argument("--dollars-per-hour", type=float, help="price of an hour of this machine")
     elif command != "runs":
         parser.add_argument("id", help="of the run, as `runs` shows it")
     if command in ("start", "resume"):
-        parser.add_argument("--max-dollars", type=float, help="stops at a checkpoint before it has cost so much")
+        parser.add_argument("--max-dollars", type=float, help="stop at a checkpoint before it has cost more")
     if command == "resume":
-        parser.add_argument("--max-hours", type=float, help="its new budget, over all starts")
+        parser.add_argument("--max-hours", type=float, help="new budget of hours, over all starts")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command."""
-    settings = load_settings(has_gpu=False)  # what is served is not asked of it, and looking for a GPU takes seconds
+    """Runs the command."""
+    settings = load_settings(has_gpu=False)  # nothing is served here, and looking for a GPU takes seconds
     launcher = launcher_for(settings, RunStore(settings.home))
     command: Callable[[Launcher, argparse.Namespace], int] = args.run
     return command(launcher, args)
@@ -66,7 +67,7 @@ def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
 
 
 def _start(launcher: Launcher, args: argparse.Namespace) -> int:
-    config = _with_whole_paths(load_config(args.profile, config_values(args), args.config))
+    config = _with_absolute_paths(load_config(args.profile, config_values(args), args.config))
     launcher.check(config)
     record = launcher.store.submit(
         config,
@@ -82,23 +83,23 @@ def _start(launcher: Launcher, args: argparse.Namespace) -> int:
 
 
 def _watch(launcher: Launcher, args: argparse.Namespace) -> int:
-    """Print what changes until the run has ended; Ctrl-C ends the watching, not the run."""
+    """Prints changes until the run has ended; Ctrl-C ends the watching, not the run."""
     launcher.store.get(args.id)
     return _follow(launcher, args.id)
 
 
 def _cancel(launcher: Launcher, args: argparse.Namespace) -> int:
     record = launcher.cancel(args.id)
-    return _follow(launcher, args.id) if record.is_active else _say(record)
+    return _follow(launcher, args.id) if record.is_active else _print(record)
 
 
 def _resume(launcher: Launcher, args: argparse.Namespace) -> int:
     launcher.reconcile()
-    return _say(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
+    return _print(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
 
 
 def _withdraw(launcher: Launcher, args: argparse.Namespace) -> int:
-    return _say(launcher.store.withdraw(args.id))
+    return _print(launcher.store.withdraw(args.id))
 
 
 COMMANDS: dict[str, Callable[[Launcher, argparse.Namespace], int]] = {
@@ -112,14 +113,14 @@ COMMANDS: dict[str, Callable[[Launcher, argparse.Namespace], int]] = {
 
 
 def line(record: RunRecord) -> str:
-    """A run in one line: id, status, step of steps, hours, dollars, who asked."""
+    """A run in one line: id, status, steps, hours, dollars, and the person who started it."""
     steps = f"step {record.step} of {record.max_steps or '?'}"
     cost = "" if record.cost_dollars is None else f"  ${record.cost_dollars:.2f}"
     return f"{record.id}  {record.status:<11}  {steps:<18}  {record.hours:6.2f} h{cost}  {record.asked_by}"
 
 
 def _follow(launcher: Launcher, run_id: str) -> int:
-    watch, shown, said = RunWatch(launcher.store.folder / run_id), "", set[str]()
+    watch, shown, printed = RunWatch(launcher.store.folder / run_id), "", set[str]()
     while True:
         launcher.reconcile()
         record = launcher.store.get(run_id)
@@ -128,12 +129,12 @@ def _follow(launcher: Launcher, run_id: str) -> int:
         if text != shown:
             print(text, flush=True)
         for finding in snapshot.findings:
-            if finding.name not in said:
+            if finding.name not in printed:
                 print(f"    {finding}", flush=True)
-                said.add(finding.name)
+                printed.add(finding.name)
         shown = text
         if not record.is_active and record.status != "queued":
-            return _say(record)
+            return _print(record)
         time.sleep(_LOOK_SECONDS)
 
 
@@ -147,22 +148,22 @@ def _line_of(record: RunRecord, snapshot: Snapshot) -> str:
     return f"{record.status:<11}  step {snapshot.step} of {snapshot.max_steps or '?'}{left}  {' '.join(means)}".rstrip()
 
 
-def _say(record: RunRecord) -> int:
+def _print(record: RunRecord) -> int:
     print(line(record))
     if record.reason:
         print(record.reason)
     return 1 if record.status in ("failed", "lost") else 0
 
 
-def _with_whole_paths(config: RunConfig) -> RunConfig:
-    """Files named from this folder are found by the trainer too, which works in another."""
-    changes = {name: _whole(value) for name in _PATHS if (value := getattr(config, name)) and value != STARTER_NAME}
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The configuration with absolute paths, since the trainer works in another folder."""
+    changes = {name: _absolute(value) for name in _PATHS if (value := getattr(config, name)) and value != STARTER_NAME}
     data = config.data
     if not data.is_starter:
-        data = data.model_copy(update={"dataset": _whole(data.dataset)})
+        data = data.model_copy(update={"dataset": _absolute(data.dataset)})
     return config.model_copy(update=changes | {"data": data})
 
 
-def _whole(name: str) -> str:
+def _absolute(name: str) -> str:
     path = Path(name).expanduser()
     return str(path.absolute()) if path.exists() else name

@@ -1,10 +1,10 @@
-"""A GRPO run from start to adapter: `python -m training train`.
+"""Runs GRPO from start to adapter: `python -m training train`.
 
     python -m training train --profile recipe --folder runs/first
     python -m training train --resume runs/first
 
 Trains a LoRA adapter, shows the rewards as they move, evaluates base and adapter on held-out rows, and keeps
-everything in a run folder (`training.runs.folder`). A run that was stopped or killed goes on with `--resume`.
+everything in a run folder (`training.runs.folder`). A run that was stopped or killed continues with `--resume`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from training.runs.folder import RunFolder
 from training.runs.processes import own_identity
 
 _PUBLISHING_SECONDS = 600.0
-"""How long the end of a run waits for its adapter to reach the Hub; a first failure ends the wait."""
+"""The longest wait for the adapter to reach the Hub at the end of a run; a first failure ends it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option for each setting, the run folder, and the folder to resume."""
+    """Adds an option for each setting, the run folder, and the folder to resume."""
     add_config_options(parser)
     parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
-    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in this folder")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="continue the run in this folder")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, evaluate, and say where everything is; returns one of the statuses of `training.runs.failures`."""
+    """Trains, evaluates and prints the folders; returns a status of `training.runs.failures`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    folder, config = _asked_for(args)
+    folder, config = _folder_and_config(args)
     with Stop() as stop:
         try:
-            from training.pipeline.run import run  # torch and all that: seconds, and a signal counts already
+            from training.pipeline.run import run  # imports torch: takes seconds, and signals count already
 
             with by_hand(load_settings().home):
                 adapter = run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
             return _stopped_early(folder, bool(args.resume))
         except RunFailed as failure:
             where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""
-            if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first one says it
+            if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first process prints it
                 print(f"{where}ended early: {failure}", flush=True)
             return failure.status
     if _is_first():
@@ -66,21 +66,21 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _asked_for(args: argparse.Namespace) -> tuple[Path, RunConfig]:
+def _folder_and_config(args: argparse.Namespace) -> tuple[Path, RunConfig]:
     """The folder and the configuration that the options name."""
     values = config_values(args)
     if args.resume and (args.folder or args.config or args.profile):
-        raise UserError("--resume goes on with a run where it is; leave --folder, --config and --profile out")
+        raise UserError("--resume continues a run where it is; leave --folder, --config and --profile out")
     if args.resume:
         return args.resume, RunFolder.open(args.resume, change_config(RunFolder.open(args.resume)[1], values))[1]
     if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("several processes share this run, and each would name another folder; name one with --folder")
+        raise UserError("several processes share this run, and each would make its own folder; name one with --folder")
     folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
     return folder, load_config(args.profile, values, args.config)
 
 
 def _stopped_early(path: Path, resume: bool) -> int:
-    """A stop before the run had its folder: a new run has left nothing, a resumed one is where it was."""
+    """Handles a stop before the first step: a new run has written nothing, a resumed one is unchanged."""
     if not resume:
         print("ended early: stopped before the run began; nothing was written", flush=True)
         return INTERRUPTED

@@ -1,11 +1,11 @@
-"""Starts, watches, stops and resumes runs: a process of this machine in its own session, which outlives who started it.
+"""Starts, watches, stops and resumes runs as processes of this machine, which outlive the process that started them.
 
     launcher = LocalLauncher(RunStore(settings.home))
     Watcher(launcher).start()                         # the app does this: `reconcile`, every two seconds
     launcher.store.submit(config, asked_by="owner")      # starts at the next `reconcile`, or by `start_next`
 
-Every process that holds the same home sees the same runs, and may call everything here at the same time: each change
-is a compare-and-set in the records, and who loses it does nothing.
+All processes with the same home see the same runs, and may call everything here at the same time: each change is a
+compare-and-set in the records, and a process that loses it does nothing.
 
 A start of the trainer has a name, the record's `launch`. The status becomes `starting` under it, then the process is
 made, and the process claims the run itself; so a launcher that is killed between any two of these loses nothing, and a
@@ -25,6 +25,7 @@ from typing import Any
 
 from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
+from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.launch.machine_lock import is_taken
 from training.launch.spawn import spawn
@@ -39,12 +40,12 @@ from training.runs.upkeep import record_by_hand, record_lost, running_by_hand, t
 
 __all__ = ["LocalLauncher", "Watcher"]
 MAX_DEATHS = 3
-"""So many deaths in a row with no new checkpoint end a run."""
+"""Deaths in a row without a new checkpoint that end a run."""
 _RESERVE_SECONDS = 5.0
-"""From here to the trainer: two looks and a signal."""
+"""The time that a stop takes to reach the trainer: two looks and a signal."""
 _EXIT_SECONDS = 60.0
-"""A process that has said how it ended is killed if it is still there after this."""
-_FRESH: dict[str, Any] = {
+"""A process that has written its exit status is killed if it still runs after this."""
+_FRESH: Json = {
     "job": {},
     "pid": None,
     "pid_created": None,
@@ -54,27 +55,27 @@ _FRESH: dict[str, Any] = {
     "stop_for": "",
     "ended_at": None,
 }
-"""What a new start does not know yet."""
+"""The fields of a record that a new start resets."""
 log = logging.getLogger(__name__)
 
 _lock = threading.RLock()
-"""Held by the one thread of this process that changes processes."""
+"""Held by the thread of this process that starts or stops trainers."""
 _children: dict[str, subprocess.Popen[bytes]] = {}
-"""Processes that this one started, by launch: only it can take their exit status, and must."""
+"""Trainers that this process started, by launch: only their parent can collect their exit status."""
 
 
 class LocalLauncher:
-    """Runs as processes of this machine."""
+    """Starts and watches runs as processes of this machine."""
 
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self._exit_seen: dict[str, float] = {}
 
     def check(self, config: RunConfig) -> None:
-        """Raises `UserError` for a run that could not be started; what this machine can read, a process here can."""
+        """Raises `UserError` for a run that cannot be started here; a local process can read all that this one can."""
 
     def start_next(self) -> RunRecord | None:
-        """Start the next run of the queue if none is active; the run that was started, or `None`."""
+        """Starts the next run of the queue if none is active; returns its record, else `None`."""
         with _lock:
             queue = self.store.queue()
             if not queue or self.store.active():
@@ -87,9 +88,9 @@ class LocalLauncher:
             return self._start(queue[0])
 
     def cancel(self, run_id: str) -> RunRecord:
-        """Ask a run to stop, at the end of its step and with a checkpoint; one that waits is withdrawn.
+        """Asks a run to stop at the end of its step, with a checkpoint; a queued run is withdrawn.
 
-        Returns at once with the status `stopping`; `reconcile` kills what has not ended after `grace_seconds`.
+        Returns at once with the status `stopping`; `reconcile` kills a process that outlives `grace_seconds`.
         """
         with _lock:
             record = self.store.get(run_id)
@@ -107,30 +108,30 @@ class LocalLauncher:
             return self._ask_to_stop(record, "cancel") or self.cancel(run_id)
 
     def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
-        """Put a run that ended early back into the queue, and start it if none is active."""
+        """Queues a run that ended early again, and starts it if none is active."""
         self.store.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)
         self.start_next()
         return self.store.get(run_id)
 
     def reconcile(self) -> None:
-        """Make the records agree with the processes and folders, resume what died, and start what is next."""
+        """Updates the records from processes and folders, resumes runs that died, and starts the next one."""
         if not self.store.exists():
             return
         with _lock:
-            self._see_to_folders()
+            self._read_folders()
             record = self.store.active()
             _reap(record.launch if record else None)
             if record is not None:
                 self._attend(record)
             self.start_next()
 
-    def _see_to_folders(self) -> None:
+    def _read_folders(self) -> None:
         try:
             tidy(self.store)
             self.store.adopt_folders()
             record_lost(self.store)
             record_by_hand(self.store)
-        except OSError as error:  # a folder that changes or cannot be read must not hide how the active run stands
+        except OSError as error:  # a folder that cannot be read must not stop the look at the active run
             log.warning("the run folders in %s: %s", self.store.folder, error)
 
     def _attend(self, record: RunRecord) -> None:
@@ -143,13 +144,13 @@ class LocalLauncher:
             self._attend_dead(record)
 
     def _attend_unclaimed(self, record: RunRecord) -> None:
-        """No process has claimed this start yet."""
+        """Looks at a start that no process has claimed yet."""
         if record.status == "stopping":
             if kill_marked(record.launch):
                 self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
             return
-        process, word = process_of(record.folder), read_json(record.folder / "process.json") or {}
-        if word.get("launch") == record.launch and process is not None:  # the records were made anew meanwhile
+        process, claim = process_of(record.folder), read_json(record.folder / "process.json") or {}
+        if claim.get("launch") == record.launch and process is not None:  # the records were rebuilt meanwhile
             self.store.transition(
                 record, "running", pid=process.pid, pid_created=process.created, boot_id=process.boot_id
             )
@@ -180,7 +181,7 @@ class LocalLauncher:
             kill_marked(seen.launch)
 
     def _attend_dead(self, record: RunRecord) -> None:
-        if not kill_marked(record.launch):  # what it left behind; a next run must have the machine for itself
+        if not kill_marked(record.launch):  # its children; the next run needs the whole machine
             log.warning("processes of run %s cannot be killed yet", record.id)
             return
         if not record.folder.is_dir():
@@ -193,12 +194,12 @@ class LocalLauncher:
             self._end(record, end)
 
     def _after_death(self, record: RunRecord) -> None:
-        """Start it again from its newest checkpoint, or give it up."""
+        """Starts a run that died again from its newest checkpoint, or ends it."""
         newest = RunFolder(record.folder).newest_checkpoint()
         step = step_of(newest) if newest else 0
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         if record.boot_id is not None and record.boot_id != boot_id():
-            deaths = record.deaths  # the machine went down, not the run
+            deaths = record.deaths  # the machine was restarted: not the run's fault
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
         if deaths < MAX_DEATHS:
             self._start(record, reason=f"it died and was started again from step {step}", **counted)
@@ -208,19 +209,19 @@ class LocalLauncher:
         self._end(record, run_ends.End("failed", reason), **counted)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
-        """Make the process; `None` if another launcher was quicker, or another run is active."""
+        """Starts the process; `None` if another launcher was quicker, or another run is active."""
         started = self._begin(record, "local", reason, changes)
         if started is None:
             return None
         try:
             _children[started.launch] = spawn(started)
         except OSError as error:
-            reason = f"the trainer cannot be started ({error.strerror}); see to {started.folder}, then resume it"
+            reason = f"the trainer cannot be started ({error.strerror}); check {started.folder}, then resume it"
             self._end(started, run_ends.End("failed", reason))
         return started
 
-    def _begin(self, record: RunRecord, launcher: str, reason: str, changes: dict[str, Any]) -> RunRecord | None:
-        """Give a start its name, and take the place of the active run."""
+    def _begin(self, record: RunRecord, launcher: str, reason: str, changes: Json) -> RunRecord | None:
+        """Gives a start its name, and makes the run the active one."""
         changes = _FRESH | {"hours": record.hours} | changes
         return self.store.transition(
             record,
@@ -243,7 +244,7 @@ class LocalLauncher:
         return asked
 
     def _send_stop(self, record: RunRecord, identity: Identity) -> None:
-        """SIGTERM, once: the trainer obeys a second one at the cost of its newest steps."""
+        """Sends SIGTERM once: a second one would end the trainer at once and lose its newest steps."""
         if send(identity, signal.SIGTERM):
             self.store.update(record, stop_sent=True)
 
@@ -273,12 +274,12 @@ def _is_spent(record: RunRecord) -> bool:
 
 
 def _hours(record: RunRecord) -> float:
-    """Of all starts, the newest one by its own word if it left one."""
+    """The hours of all starts; of the newest by its own record if there is one."""
     return max(record.hours, record.hours_before + run_ends.seconds_run(record) / 3600)
 
 
 def _reap(launch: str | None) -> None:
-    """Take the exit status of processes that have ended, so that none stays a zombie; forget all but this start."""
+    """Collects the exit status of processes that have ended, so that none stays a zombie; keeps this start's."""
     for name, child in list(_children.items()):
         if child.poll() is not None and name != launch:
             del _children[name]

@@ -1,10 +1,10 @@
-"""Who trains on this machine: one run in the background alone, or people who began theirs by hand.
+"""The lock of the machine: held by one run in the background alone, or shared by runs that were begun by hand.
 
     with by_hand(home):            # `python -m training train`: refused while a run in the background is at work
     with alone(home, stop):        # a run in the background: waits until nobody trains by hand
 
-Both hold the file `<home>/machine.lock` in the system's way (`flock`), which ends with the process, however it ends.
-Those who began by hand share it: they see each other, and may have a card each.
+Both lock the file `<home>/machine.lock` with `flock`, which ends with the process, however it ends. Runs begun by hand
+share it, since each may have a card of its own; `filelock` has no shared locks on files.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _LOOK_SECONDS = 0.5
 
 @contextmanager
 def by_hand(home: Path) -> Iterator[None]:
-    """Train by hand while the block lasts. Raises `UserError` while a run in the background is at work.
+    """Holds the shared lock for a run begun by hand. Raises `UserError` while a run in the background is at work.
 
-    In a home that cannot be written to no run in the background can be either.
+    A home that cannot be written has no runs in the background, so nothing is locked there.
     """
     file = _opened(home)
     if file is None:
@@ -44,9 +44,9 @@ def by_hand(home: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(home: Path, stop: Stop, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Train in the background while the block lasts, from when nobody else does; `waits` is called where one does.
+    """Holds the lock for a run in the background; calls `waits` once if it must wait.
 
-    Raises `StopRequested` where a stop is asked for while it waits.
+    Raises `StopRequested` if a stop is requested while it waits.
     """
     file = _opened(home)
     assert file is not None, "the records of the run are in this folder"
@@ -60,7 +60,7 @@ def alone(home: Path, stop: Stop, waits: Callable[[], None] = lambda: None) -> I
 
 
 def is_taken(home: Path) -> bool:
-    """True while anybody trains."""
+    """True while any run trains."""
     file = _opened(home)
     if file is None:
         return False

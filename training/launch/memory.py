@@ -1,11 +1,11 @@
-"""What a run needs of its card's memory, by the real model's sizes and the run's settings, and who has to give way.
+"""Estimates the GPU memory that a run needs from the base's sizes and the run's settings.
 
     need = memory_need(config, sizes_of(config.base, config.base_revision))
-    share_card(need, Card(total=85e9, held_by_app=9e9)).fits_beside
+    Sharing(need, Card(total=85e9, held_by_app=9e9)).fits_beside
 
-Arithmetic, not a measurement: weights, LoRA with its gradients and its optimizer, the keys and values of the rollouts,
-activations and logits of one micro-batch, and what CUDA and the allocator take. `training.pipeline.run` says what to
-lower when it was too little all the same.
+It adds up weights, LoRA with gradients and optimizer, the KV cache of the rollouts, activations and logits of one
+micro-batch, and the overhead of CUDA and the allocator; it measures nothing. If the memory runs out all the same,
+`training.pipeline.run` names the settings to lower.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 GB = 1e9
 TRAINABLE_BYTES = 16
-"""Of a LoRA parameter: itself, its gradient and AdamW's two moments, in fp32."""
+"""Bytes of a LoRA parameter: itself, its gradient and AdamW's two moments, in fp32."""
 LOGIT_BYTES = 12
-"""Of a logit in the loss: bf16, its fp32 copy, and the gradient of both."""
+"""Bytes of a logit in the loss: bf16, its fp32 copy, and the gradients of both."""
 CONTEXT_BYTES = 1.0 * GB
-"""A process's CUDA context with its kernels."""
+"""Bytes of a process's CUDA context with its kernels."""
 SLACK = 1.1
-"""The allocator's gaps."""
+"""The factor for the allocator's fragmentation."""
 PROMPT_TOKENS = 512
-"""Of a prompt without its picture where the data set no limit."""
+"""Tokens of a prompt without its picture if the data sets no limit."""
 PIXELS_PER_TOKEN = 784
 """28 × 28 pixels of a Qwen2-VL picture."""
 _CARD_SHARE = 0.95
@@ -39,7 +39,7 @@ _CARD_SHARE = 0.95
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """A base's sizes."""
+    """The sizes of a base."""
 
     parameters: int
     hidden: int
@@ -52,13 +52,13 @@ class ModelSizes:
     """Name, inputs and outputs of each linear layer of the language model."""
 
     def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
-        """How many a LoRA of this rank on layers of these names trains."""
+        """The number of parameters of a LoRA of this rank on layers of these names."""
         return sum(rank * (inputs + outputs) for name, inputs, outputs in self.linears if name in modules)
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes, by what they are for. A step samples first and then learns, so its two heights do not add up."""
+    """Bytes by their use. A step samples first and then learns, so these two peaks do not add up."""
 
     weights: float
     adapter: float
@@ -77,23 +77,23 @@ class MemoryNeed:
 
 @dataclass(frozen=True)
 class Card:
-    """A card that the app and a run may share; bytes."""
+    """A card that the app and a run may share; sizes in bytes."""
 
     total: float
     held_by_app: float
-    """What the app's engine has of it."""
+    """Bytes that the app's engine holds."""
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Whether a run fits."""
+    """A run and the app on one card."""
 
     need: MemoryNeed
     card: Card
 
     @property
     def fits_beside(self) -> bool:
-        """With the app's model on the card."""
+        """True if the run fits beside the app's model."""
         return self.need.total + self.card.held_by_app <= _CARD_SHARE * self.card.total
 
     @property
@@ -107,7 +107,7 @@ class Sharing:
 
     @property
     def words(self) -> str:
-        """For whoever is about to start it."""
+        """A sentence for the person who starts the run."""
         need, total, held = self.need.total / GB, self.card.total / GB, self.card.held_by_app / GB
         about = f"By its sizes it needs about {need:.0f} GB of this card's {total:.0f}"
         if not self.fits_alone:
@@ -121,7 +121,7 @@ class Sharing:
 
 
 def memory_need(config: RunConfig, sizes: ModelSizes, on_gpu: bool = True) -> MemoryNeed:
-    """What a step needs at its highest: either while it samples, or in the loss of a micro-batch."""
+    """The peak memory of a step: while it samples, or in the loss of a micro-batch."""
     width = 4 if config.precision == "fp32" or (config.precision == "auto" and not on_gpu) else 2
     pictures = config.data.max_pixels / PIXELS_PER_TOKEN
     prompt = config.data.max_prompt_tokens or PROMPT_TOKENS + pictures
@@ -140,26 +140,21 @@ def memory_need(config: RunConfig, sizes: ModelSizes, on_gpu: bool = True) -> Me
     return MemoryNeed(parts.weights, parts.adapter, rollouts, loss, CONTEXT_BYTES + (SLACK - 1) * parts.total)
 
 
-def share_card(need: MemoryNeed, card: Card) -> Sharing:
-    """How a run and the app get on with each other."""
-    return Sharing(need, card)
-
-
 @functools.lru_cache(maxsize=4)
 def sizes_of(base: str, revision: str | None = None) -> ModelSizes:
-    """The sizes of a base, from its configuration alone. Raises `UserError` where that cannot be read."""
+    """The sizes of a base, from its configuration. Raises `UserError` if that cannot be read."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(base_source(base), revision=revision)
     except (OSError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"the sizes of {base} are not known, for its configuration cannot be read: {said}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"the sizes of {base} are not known: its configuration cannot be read: {reason}") from error
     return sizes_by(config)
 
 
 def sizes_by(config: PreTrainedConfig) -> ModelSizes:
-    """The sizes of the model that a configuration describes; it is built without memory."""
+    """The sizes of the model that a configuration describes; it is built on the meta device."""
     import torch
 
     from inference.model.loading import model_without_weights
@@ -185,7 +180,7 @@ def sizes_by(config: PreTrainedConfig) -> ModelSizes:
 
 
 def card_here() -> Card | None:
-    """The first card and what this process holds of it; `None` without one. Loads torch."""
+    """The first card and the memory that this process holds; `None` without one. Imports torch."""
     import torch
 
     if not torch.cuda.is_available():

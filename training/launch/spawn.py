@@ -1,4 +1,4 @@
-"""The trainer's process: its command, its own session and log, and an environment without secrets it has no need of."""
+"""Starts the trainer's process: its command, session and log, and an environment with the secrets that it needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from training.runs.record import RunRecord
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BAR_SECONDS = "2"
-"""How often the progress bar is drawn into the log."""
+"""The seconds between two states of the progress bar in the log."""
 
 
 def spawn(record: RunRecord) -> subprocess.Popen[bytes]:
-    """Start the trainer for a record that is `starting`; it outlives this process. Raises `OSError`."""
+    """Starts the trainer for a record that is `starting`; it outlives this process. Raises `OSError`."""
     command = [sys.executable, "-m", "training.launch.worker", str(record.folder.parents[1]), record.id, record.launch]
     with (record.folder / OUTPUT).open("ab") as output:
         return subprocess.Popen(
@@ -35,10 +35,10 @@ def spawn(record: RunRecord) -> subprocess.Popen[bytes]:
 
 
 def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment for the trainer of a run.
+    """The environment for the trainer of a run: this process's, with only the secrets that it needs.
 
-    Of secrets only those it needs: the Hub's token where base or dataset come from the Hub, or adapters or figures
-    go to it, a tracker's key where the run reports to it.
+    These are the Hub's token if base or dataset come from the Hub, or adapters or metrics go to it, and the key of a
+    tracker that the run reports to.
     """
     needed = _needed(record)
     kept = {name: value for name, value in given.items() if name in needed or not is_secret(name, value)}
@@ -52,7 +52,7 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
-    """Those secrets of an environment that the trainer of a run needs, for one on another machine."""
+    """The secrets of an environment that the trainer of a run needs, for a trainer on another machine."""
     return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
 
 
@@ -60,7 +60,7 @@ def _needed(record: RunRecord) -> set[str]:
     try:
         config = record.run_config
     except ValueError:
-        return set()  # the trainer refuses it with the reason
+        return set()  # the trainer refuses it and says why
     needed = set(HUB_TOKENS) if _uses_hub(config) else set()
     return needed | ({"WANDB_API_KEY"} if "wandb" in config.report_to else set())
 

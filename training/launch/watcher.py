@@ -1,4 +1,4 @@
-"""The thread in which the app watches its runs; the app serves on whatever goes wrong in it."""
+"""The thread in which the app watches its runs; its errors do not stop the app."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class _Launcher(Protocol):
 
 
 class Watcher:
-    """A thread that calls `reconcile`, and what else is to be looked after, every few seconds, and outlasts errors.
+    """Calls `reconcile` and other periodic work every few seconds, in a thread that survives their errors.
 
-    `trouble` is the newest error in words (a full disk, a home that cannot be written), `None` while all is well.
+    `trouble` is the newest error in words (a full disk, a home that cannot be written), `None` if there is none.
     """
 
     def __init__(
         self, launcher: _Launcher, every_seconds: float = 2.0, also: Sequence[Callable[[], object]] = ()
     ) -> None:
-        """`also` is called after `reconcile`, whether that went well or not; each of them should return soon."""
+        """`also` is called after `reconcile`, even if that failed; each call should return soon."""
         self.launcher, self.also = launcher, also
         self.trouble: str | None = None
         self._task = PeriodicTask(self.look, every_seconds, "runs")
 
     def start(self) -> None:
-        """Begin to watch, in a daemon thread."""
+        """Starts the daemon thread."""
         self._task.start()
 
     def stop(self) -> None:
-        """End the thread; runs go on."""
+        """Ends the thread; runs continue."""
         self._task.stop(_STOP_SECONDS)
 
     def look(self) -> None:
-        """Do all of it once, and keep the first thing that goes wrong as `trouble`."""
+        """Makes one pass; the first error becomes `trouble`."""
         troubles = [self._try(task) for task in (self.launcher.reconcile, *self.also)]
         trouble = next(filter(None, troubles), None)
         if trouble is not None and trouble != self.trouble:
@@ -53,7 +53,7 @@ class Watcher:
             task()
         except UserError as error:
             return str(error)
-        except Exception as error:  # the app serves visitors all the same, and the next look may go well
+        except Exception as error:  # the app must serve on, and the next pass may succeed
             if self.trouble is None:
                 log.exception("the runs cannot be watched")
             return f"the runs cannot be watched: {type(error).__name__}: {error}"

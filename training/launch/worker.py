@@ -1,11 +1,10 @@
-"""One start of a run, in a process of its own: the ordinary trainer, and a word on how it ended.
+"""The process of one start of a run: runs the trainer, and records how it ended.
 
     python -m training.launch.worker HOME ID LAUNCH
 
 The launcher starts it. It claims the run in the records first, so that a start that was given up trains nothing. While
-it lives it writes `process.json` (who it is, for how long); when the trainer ends it writes `exit.json`: the exit
-status and the reason in words, for whoever looks, as only a parent could learn it from the system. A process that is
-killed leaves none.
+it lives it writes `process.json` (its identity and its age); when the trainer ends it writes `exit.json` with the exit
+status and the reason, since only a parent process could learn them from the system. A killed process leaves none.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from training.runs.store import RunStore
 
 BEAT_SECONDS = 2.0
 _RESERVED = 8192
-"""Bytes of `exit.json`, taken at the start: a disk that is full at the end must not hide why it ended."""
+"""Bytes of `exit.json`, reserved at the start: a full disk must not hide why the run ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the trainer on the run's folder; returns its exit status, 0 too where this start was given up."""
+    """Runs the trainer on the run's folder; returns its exit status, also 0 if this start was given up."""
     home, run_id, launch = sys.argv[1:] if argv is None else argv
-    os.environ["LOOKTHINK_HOME"] = home  # of the prepared rows, and of what is served
+    os.environ["LOOKTHINK_HOME"] = home  # for prepared rows and the served adapter
     store = RunStore(Path(home))
     identity = own_identity()
     if not store.claim(run_id, launch, identity):
@@ -57,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(path: Path) -> tuple[int, str]:
-    """The trainer's exit status, and why it is not 0."""
+    """Runs the trainer; returns its exit status, and the reason if it is not 0."""
     with Stop() as stop:
         try:
-            from training.pipeline.run import is_finished, run  # slow to load; what is wrong with it is a reason too
+            from training.pipeline.run import is_finished, run  # slow to import; an error of it is a reason too
 
             with alone(path.parents[1], stop, lambda: print("waits for a run that was begun by hand", flush=True)):
                 folder, config = RunFolder.open(path)
-                if not is_finished(folder, config):  # else it was killed between its last word and ours
+                if not is_finished(folder, config):  # else it was killed before `exit.json` was written
                     run(config, path, resume=True, stop=stop, began=own_identity())
             return 0, ""
         except StopRequested:
@@ -73,17 +72,17 @@ def _train(path: Path) -> tuple[int, str]:
             return failure.status, str(failure)
         except UserError as error:
             return WRONG_INPUT, str(error)
-        except Exception as error:  # a bug, or bad luck: the launcher tries again, and the log has all of it
+        except Exception as error:  # a bug or a fault: the launcher tries again, and the log has the traceback
             traceback.print_exc()
             return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
 
 
 class _Beat:
-    """A thread that writes `process.json`, and the room for `exit.json`."""
+    """Writes `process.json` periodically, and reserves the space of `exit.json`."""
 
     def __init__(self, folder: Path, launch: str, identity: Identity) -> None:
         self.folder = folder
-        self.word: Json = {"launch": launch, **asdict(identity)}
+        self.claim: Json = {"launch": launch, **asdict(identity)}
         self.created = identity.created
         self._task = PeriodicTask(self._write, BEAT_SECONDS, "beat")
         self._part = folder / f"{EXIT}.part"
@@ -99,21 +98,21 @@ class _Beat:
         self._task.stop()
 
     def end(self, status: int, reason: str) -> None:
-        """Say how the trainer ended, in the room that was kept for it."""
-        said = self._word() | {"status": status, "reason": hide_secrets(reason)[:2000]}
+        """Writes `exit.json` into the reserved space."""
+        outcome = self._process() | {"status": status, "reason": hide_secrets(reason)[:2000]}
         with self._part.open("r+", encoding="ascii") as file:
-            file.write(json.dumps(said))
+            file.write(json.dumps(outcome))
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
         self._part.replace(self.folder / EXIT)
 
-    def _word(self) -> Json:
-        return self.word | {"seconds": round(boot_seconds() - self.created, 1), "time": time.time()}
+    def _process(self) -> Json:
+        return self.claim | {"seconds": round(boot_seconds() - self.created, 1), "time": time.time()}
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):  # a full disk must not end the run; the next beat may succeed
-            write_json(self.folder / PROCESS, self._word(), indent=None)
+            write_json(self.folder / PROCESS, self._process(), indent=None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from training.hub.backup.backup import Backup
 from training.hub.publish.retry import PublishKeeper
 from training.hub.space.setup import Setup
 from training.hub.space.sleep_timer import SleepTimer
-from training.launch.gpu_sharing import GivingWay
+from training.launch.gpu_sharing import CardSharing
 from training.launch.jobs.launcher import launcher_for
 from training.launch.watcher import Watcher
 from training.runs.store import RunStore
@@ -59,7 +59,7 @@ class TrainingApp:
 
     def start(self, queue: RequestQueue) -> None:
         """Watch the runs and the deployment from now on; the app's model leaves the GPU to runs that need it."""
-        self.watcher.also = [GivingWay(self.store, queue).look, *self.watcher.also]
+        self.watcher.also = [CardSharing(self.store, queue).look, *self.watcher.also]
         self.watcher.start()
         self.setup.start()
 

@@ -4,9 +4,9 @@
     hub.repo("dataset", "owner/name").commit({"train.jsonl": b"..."})
     with serve(hub) as url: ...
 
-Its repositories are in memory (`tests.support.hub.repos`). Errors have the statuses and headers of the Hub, for the clients
-decide by them; `hub.faults` (`tests.support.hub.faults`) says what goes wrong. `tests.support.hub.client` points the clients of this
-process here. What it does: `tests.support.hub.reading`, `tests.support.hub.commits`.
+Its repositories are in memory (`tests.support.hub.repos`). Errors have the statuses and headers of the Hub, because the
+clients decide by them; `hub.faults` (`tests.support.hub.faults`) injects faults. `tests.support.hub.client` points the
+clients of this process here. Reads are in `tests.support.hub.reading`, commits in `tests.support.hub.commits`.
 """
 
 from __future__ import annotations

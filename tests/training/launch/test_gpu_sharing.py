@@ -13,7 +13,7 @@ from inference.server.queue import EngineState, RequestQueue
 from tests.support.samples import STARTER, problems
 from tests.support.serving import WAIT_SECONDS
 from training.config.run_config import load_config
-from training.launch.gpu_sharing import GivingWay
+from training.launch.gpu_sharing import CardSharing
 from training.launch.memory import Card
 from training.runs.store import RunStore
 
@@ -45,7 +45,7 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: RequestQueue, 
     assert job.wait(WAIT_SECONDS)
     before = job.progress()[0].text
     store = active_run(home)
-    way = GivingWay(store, line, lambda: TIGHT)
+    way = CardSharing(store, line, lambda: TIGHT)
     busy = line.submit([a_row(min_new_tokens=900, max_new_tokens=900)])
     waiting = line.submit([a_row()])
     way.look()
@@ -65,12 +65,12 @@ def test_the_model_leaves_the_card_for_a_run_and_comes_back(line: RequestQueue, 
 
 @pytest.mark.parametrize("card", [ROOMY, None])
 def test_where_there_is_room_or_no_card_it_goes_on(card: Card | None, line: RequestQueue, home: Path) -> None:
-    GivingWay(active_run(home), line, lambda: card).look()
+    CardSharing(active_run(home), line, lambda: card).look()
     assert not line.is_resting
 
 
 def test_a_job_has_a_card_of_its_own(line: RequestQueue, home: Path) -> None:
-    GivingWay(active_run(home, "job"), line, lambda: TIGHT).look()
+    CardSharing(active_run(home, "job"), line, lambda: TIGHT).look()
     assert not line.is_resting
 
 
@@ -82,7 +82,7 @@ def test_nothing_is_moved_while_the_engine_loads(home: Path) -> None:
         raise RuntimeError("not needed")
 
     line = RequestQueue(load)
-    GivingWay(active_run(home), line, lambda: TIGHT).look()
+    CardSharing(active_run(home), line, lambda: TIGHT).look()
     assert not line.is_resting
     gate.set()
     time.sleep(0.01)

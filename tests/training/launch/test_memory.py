@@ -7,7 +7,7 @@ from transformers import AutoConfig
 
 from inference.common.errors import UserError
 from training.config.run_config import load_config
-from training.launch.memory import Card, MemoryNeed, ModelSizes, memory_need, share_card, sizes_by, sizes_of
+from training.launch.memory import Card, MemoryNeed, ModelSizes, Sharing, memory_need, sizes_by, sizes_of
 
 TEXT = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936}
 TEXT |= {"num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True}
@@ -55,7 +55,7 @@ def test_the_parts_of_a_need(of_3b: ModelSizes) -> None:
     ],
 )
 def test_who_gives_way(total: float, held: float, beside: bool, alone: bool, said: str) -> None:
-    sharing = share_card(MemoryNeed(8e9, 1e9, 20e9, 40e9, 1e9), Card(total * 1e9, held * 1e9))
+    sharing = Sharing(MemoryNeed(8e9, 1e9, 20e9, 40e9, 1e9), Card(total * 1e9, held * 1e9))
     assert (sharing.fits_beside, sharing.fits_alone, sharing.gives_way) == (beside, alone, not beside)
     assert said in sharing.words and "about 50 GB" in sharing.words
 

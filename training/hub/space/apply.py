@@ -8,12 +8,15 @@ for step in plan(deployment, hub.look()):
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 from inference.common.hub_errors import hub_exceptions, one_line, reason, status_of
 from training.hub.space.checkout import Checkout, Digest
 from training.hub.space.plan import STATE_FOLDER, TOKEN_SECRET, Deployment, Mount, SpaceState, Step, file_changes
+
+if TYPE_CHECKING:
+    from huggingface_hub import Volume
 
 _SECRET_WORDS = "The Space publishes, trains and keeps itself awake with it."
 
@@ -90,9 +93,7 @@ class SpaceOnHub:
     def _files(self, commit: str) -> dict[str, Digest]:
         from huggingface_hub import RepoFile
 
-        tree: Iterable[Any] = self._api.list_repo_tree(
-            self._deployment.space, recursive=True, revision=commit, repo_type="space"
-        )
+        tree = self._api.list_repo_tree(self._deployment.space, recursive=True, revision=commit, repo_type="space")
         return {
             entry.path: Digest("" if entry.lfs else entry.blob_id, entry.lfs.sha256 if entry.lfs else "")
             for entry in tree
@@ -122,7 +123,7 @@ class SpaceOnHub:
         runtime = self._api.get_space_runtime(self._deployment.space)
         self._api.set_space_volumes(self._deployment.space, self._volumes(runtime.volumes or ()))
 
-    def _volumes(self, others: Iterable[Any]) -> list[Any]:
+    def _volumes(self, others: Iterable[Volume]) -> list[Volume]:
         """All volumes: setting some replaces all that were mounted before."""
         from huggingface_hub import Volume
 

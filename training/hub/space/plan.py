@@ -131,8 +131,8 @@ def _creation(deployment: Deployment) -> str:
     kind = "private" if deployment.private else "public"
     names = ", ".join(f"{name}={value}" for name, value in deployment.variables.items())
     return (
-        f"create the {kind} Space {deployment.space} on {deployment.hardware}, {_sleep(deployment)}, with the bucket at "
-        f"{STATE_FOLDER}, the variables {names} and the secret {TOKEN_SECRET}"
+        f"create the {kind} Space {deployment.space} on {deployment.hardware}, {_sleep(deployment)}, with the bucket "
+        f"at {STATE_FOLDER}, the variables {names} and the secret {TOKEN_SECRET}"
     )
 
 

@@ -127,13 +127,13 @@ def _read(info: Any) -> Hardware:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value) > 100:
         raise ValueError("not a short text")
     return value
 
 
-def _gigabytes(value: Any) -> float:
+def _gigabytes(value: object) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)", _text(value))
     if found is None:
         raise ValueError("not a size")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_names import is_hub_name
 from inference.common.space_file import SpaceFile, has_gpu, read_space_file
 
@@ -26,7 +26,7 @@ STARTUP_TIMEOUT = "1h"
 _FENCE = "---\n"
 
 
-def front_matter(file: SpaceFile, requirements: str) -> dict[str, Any]:
+def front_matter(file: SpaceFile, requirements: str) -> Json:
     """The block's values, in the order in which they are written."""
     space, base, adapter = file.space, file.model.base, (file.model.adapter or "").split("@")[0]
     on_hub = [name for name in (base, adapter) if is_hub_name(name)]
@@ -61,7 +61,7 @@ def gradio_version(requirements: str) -> str:
     return pinned[1]
 
 
-def with_block(readme: str, block: dict[str, Any]) -> str:
+def with_block(readme: str, block: Json) -> str:
     """The README with this block on top instead of its own."""
     body = readme
     if readme.startswith(_FENCE):

@@ -75,7 +75,7 @@ class Setup:
         has_card: bool | None = None,
         prices: Prices | None = None,
     ) -> None:
-        """`env` is the process's environment by default; `has_card` says if this machine has a GPU, by default torch does."""
+        """`env` is the process's environment by default; `has_card` overrides torch's answer on a GPU."""
         self._settings, self._env = settings, dict(os.environ if env is None else env)
         self.is_on_space = is_on_space(self._env)
         self._token = self._env.get("HF_TOKEN", "").strip()

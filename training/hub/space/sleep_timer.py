@@ -124,7 +124,7 @@ class SleepTimer:
         self.note = f"{note} It is tried again; it can be set on the Space's page under Settings."
 
     def _remember(self, seconds: int) -> None:
-        """Writes the sleep time down before the timer is switched off, so that a kill loses nothing. One file is enough."""
+        """Writes the sleep time down before the timer is switched off; one file is enough. Raises `OSError`."""
         refused: list[OSError] = []
         for path in self._files:
             try:

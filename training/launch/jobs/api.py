@@ -1,10 +1,10 @@
-"""The Hub's Jobs, as runs use them: start, find by labels, look at, cancel, read the log.
+"""Calls of the Hub's Jobs: start, find by labels, look, cancel, read the log.
 
     hub = JobsHub("me")
     job = hub.start(spec)
     hub.look(job.id).stage          # 'SCHEDULING', then 'RUNNING', then one of `OVER`
 
-Every call ends within `deadline_seconds`, and raises `HubError` for whatever keeps the Hub from answering.
+Every call ends within `deadline_seconds`, and raises `HubError` if the Hub refuses or does not answer.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, JobInfo
+
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 APP = "lookthink"
-"""Label `app` of every Job of ours."""
+"""The label `app` of every Job of LookThink."""
 DEADLINE_SECONDS = 60.0
 _T = TypeVar("_T")
 
@@ -37,7 +40,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What is asked for. Secrets are kept out of its `repr`."""
+    """The request for a Job. Its `repr` has no secrets."""
 
     image: str
     command: list[str]
@@ -52,7 +55,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """A Job at a moment."""
+    """The state of a Job."""
 
     id: str
     stage: str
@@ -63,9 +66,9 @@ class Job:
     created: float
     """Seconds since 1970."""
     waited_seconds: float
-    """In the Hub's queue."""
+    """Seconds in the Hub's queue."""
     seconds: float
-    """How long it has run."""
+    """Seconds that it has run."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -81,10 +84,10 @@ class JobsHub:
         self.namespace, self.deadline_seconds = namespace, deadline_seconds
         self._token = token
         self._asking: dict[str, threading.Thread] = {}
-        """The newest call of each kind: the client waits and tries again by itself, for as long as the Hub asks."""
+        """The thread of the newest call of each kind: the client retries by itself for as long as the Hub asks."""
 
     def start(self, spec: JobSpec) -> Job:
-        """Start one. After a `HubError` it may have been started all the same: `find` it before trying again."""
+        """Starts a Job. After a `HubError` it may have started all the same: call `find` before another try."""
         from huggingface_hub import Volume as HubVolume
 
         volumes = [
@@ -110,16 +113,16 @@ class JobsHub:
         )
 
     def find(self, **labels: str) -> list[Job]:
-        """Ours with these labels, the oldest first."""
-        wanted = {"app": APP} | labels
-        found = self._ask(
-            "find", lambda api: [_job_of(j) for j in api.list_jobs(labels=wanted, namespace=self.namespace)]
+        """The Jobs of LookThink with these labels, oldest first."""
+        labels = {"app": APP} | labels
+        jobs = self._ask(
+            "find", lambda api: [_job_of(j) for j in api.list_jobs(labels=labels, namespace=self.namespace)]
         )
-        ours = (job for job in found if all(job.labels.get(key) == value for key, value in wanted.items()))
+        ours = (job for job in jobs if all(job.labels.get(key) == value for key, value in labels.items()))
         return sorted(ours, key=lambda job: (job.created, job.id))
 
     def look(self, job_id: str) -> Job | None:
-        """How it stands; `None` if there is no such Job any more."""
+        """The state of a Job; `None` if there is no such Job any more."""
         try:
             return self._ask("look", lambda api: _job_of(api.inspect_job(job_id=job_id, namespace=self.namespace)))
         except HubError as trouble:
@@ -128,7 +131,7 @@ class JobsHub:
             raise
 
     def cancel(self, job_id: str) -> None:
-        """Ask it to end; done before it has. One that has ended meanwhile, or is gone, need not be asked."""
+        """Asks a Job to end, and does not wait for it. Does nothing for one that has ended or is deleted."""
         try:
             self._ask("cancel", lambda api: api.cancel_job(job_id=job_id, namespace=self.namespace))
         except HubError as error:
@@ -139,20 +142,20 @@ class JobsHub:
                 raise
 
     def log(self, job_id: str, *, is_over: bool) -> Iterator[str]:
-        """Every line from the first on; of a Job that is not over as they come, for as long as it takes.
+        """All lines of the log from the first on; for a Job that is not over it blocks and yields them as they come.
 
-        The client may end early where it was cut off and the Job has ended meanwhile: ask once more when it `is_over`.
+        The client may end early if the connection was lost: read the log once more when the Job `is_over`.
         """
         try:
             for text in self._api().fetch_job_logs(job_id=job_id, namespace=self.namespace, follow=not is_over):
                 yield from text.split("\n")
-        except Exception as error:  # the client's own, of its HTTP library, or of what the Hub sent as JSON
+        except Exception as error:  # of the client, its HTTP library, or the JSON that the Hub sent
             raise write_error(self._what, error) from error
 
     def revision(self, space: str) -> str:
-        """The commit that a Space runs now; its newest one where it does not say."""
+        """The commit that a Space runs now; its newest one if that is not known."""
 
-        def ask(api: Any) -> str:
+        def ask(api: HfApi) -> str:
             info = api.space_info(space)
             running = (getattr(info.runtime, "raw", None) or {}).get("sha")
             return str(running or info.sha)
@@ -163,45 +166,43 @@ class JobsHub:
     def _what(self) -> str:
         return f"the Jobs of {self.namespace}"
 
-    def _api(self) -> Any:
+    def _api(self) -> HfApi:
         import huggingface_hub
 
         return huggingface_hub.HfApi(token=self._token)
 
-    def _ask(self, kind: str, call: Callable[[Any], _T]) -> _T:
-        """The client sets no deadline of its own: a call that takes too long is left to itself, and there is no second
-        one of its kind before it has ended.
-        """
+    def _ask(self, kind: str, call: Callable[[HfApi], _T]) -> _T:
+        """Makes a call in a thread, since the client has no deadline; refuses a second of its kind meanwhile."""
         before = self._asking.get(kind)
         if before is not None and before.is_alive():
-            raise HubUnreachable("the Hub has not answered the last question yet, or asks to wait")
-        found: list[_T] = []
-        wrong: list[Exception] = []
+            raise HubUnreachable("the Hub has not answered the last request yet, or asks to wait")
+        answers: list[_T] = []
+        errors: list[Exception] = []
 
         def run() -> None:
             try:
-                found.append(call(self._api()))
-            except Exception as error:  # told in the thread that asked
-                wrong.append(error)
+                answers.append(call(self._api()))
+            except Exception as error:  # raised in the calling thread
+                errors.append(error)
 
         thread = self._asking[kind] = threading.Thread(target=run, name="jobs-hub", daemon=True)
         thread.start()
         thread.join(self.deadline_seconds)
-        if found:
-            return found[0]
-        if not wrong:
+        if answers:
+            return answers[0]
+        if not errors:
             raise HubUnreachable(f"the Hub has not answered for {self.deadline_seconds:.0f} s")
-        if isinstance(wrong[0], UserError):
-            raise wrong[0]
-        raise write_error(self._what, wrong[0]) from wrong[0]
+        if isinstance(errors[0], UserError):
+            raise errors[0]
+        raise write_error(self._what, errors[0]) from errors[0]
 
 
 def _status(error: HubError) -> int | None:
     return status_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
 
 
-def _job_of(info: Any) -> Job:
-    """What the Hub answered, its texts as texts."""
+def _job_of(info: JobInfo) -> Job:
+    """Reads the Hub's answer."""
     durations = info.durations
     created = info.created_at.timestamp() if info.created_at else time.time()
     return Job(

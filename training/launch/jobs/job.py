@@ -1,4 +1,4 @@
-"""One start of a run as a Job: made once, looked at, stopped, its records brought home, and its end judged."""
+"""Looks after one start of a run as a Job: makes it once, watches and stops it, copies its records, judges its end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_errors import HubError, HubUnreachable
 from inference.common.settings import Settings
 from training.hub.backup.mirror import in_words
@@ -34,27 +35,27 @@ from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
 from training.runs.store import RunStore
 
 MAX_DEATHS = 3
-"""So many Jobs in a row with no new checkpoint end a run."""
+"""Jobs in a row without a new checkpoint that end a run."""
 AWAY = "the Hub does not answer: "
 REFUSES = "the disk here refuses: "
 WAITS = "waits in the Hub's queue"
 _PASSING = (AWAY, REFUSES, WAITS, NONE_FREE)
-"""How a reason begins that is over when the Job runs and the Hub answers."""
+"""The beginnings of reasons that are over when the Job runs and the Hub answers."""
 _RESERVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often and how long; in seconds."""
+    """Intervals and time limits, in seconds."""
 
     look: float = 5.0
     """Between two looks at the Hub."""
     others: float = 60.0
-    """Between two looks for Jobs that nobody knows of."""
+    """Between two searches for other Jobs of the run."""
     longest_wait: float = 120.0
     """Between two looks while it does not answer."""
     in_queue: float = 600.0
-    """After this a Job that waits is told of, with other machines."""
+    """After this wait in the Hub's queue, the reason names other machines."""
     cancel_again: float = 30.0
     records: float = 20.0
     """Between two looks for new records in the bucket."""
@@ -63,15 +64,15 @@ class Pace:
     bucket: float = 60.0
     """After the end, for the last copy to show in the bucket."""
     fetch: float = 120.0
-    """Between two tries to bring home what is still in the bucket."""
+    """Between two tries to copy files that are still in the bucket."""
     mirror: float = MIRROR_SECONDS
     """Between two copies of the run's folder to the bucket, inside the Job."""
     least_timeout: float | None = None
-    """For tests: the Job's timeout, instead of what the estimate makes it."""
+    """For tests: the Job's timeout instead of the estimated one."""
 
 
 class JobRun:
-    """Looks after one start. `look` is called by one thread at a time, the rest by any."""
+    """Looks after one start. `look` must be called by one thread at a time, the rest by any."""
 
     def __init__(
         self,
@@ -79,20 +80,20 @@ class JobRun:
         settings: Settings,
         pace: Pace,
         hub: Callable[[str], JobsHub],
-        again: Callable[[RunRecord, str, dict[str, Any]], None],
+        again: Callable[[RunRecord, str, Json], None],
     ) -> None:
         self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
         self._not_before = 0.0
         self._num_failures = 0
         self._records_at = float("-inf")
-        self._parted_at = time.monotonic()
+        self._searched_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
         self._log: JobLog | None = None
         self._prices = Prices()
 
     def look(self, record: RunRecord) -> None:
-        """One look, if it is time for one. What goes wrong with the Hub stands in the run's reason."""
+        """Makes one look, if it is time for one. Errors of the Hub become the run's reason."""
         if time.monotonic() < self._not_before:
             return
         self._not_before = time.monotonic() + self.pace.look
@@ -110,41 +111,41 @@ class JobRun:
                 self._end(record, run_ends.End("failed", str(error)))
             else:
                 self._say(record, str(error))
-        except OSError as error:  # of this machine's disk: it may have room at the next look
+        except OSError as error:  # of this machine's disk: the next look may succeed
             then = "its Job goes on meanwhile" if "id" in record.job else "it is started when it does"
             self._say(record, f"{REFUSES}{in_words(error)}; {then}")
 
     def ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
-        """Note it; the Hub is asked at the next look."""
+        """Records the request; the next look cancels the Job."""
         reason = f"asked to stop ({stop_for}); the Job leaves a checkpoint"
         self._not_before = 0.0
         return self.store.transition(record, "stopping", stop_for=stop_for, reason=reason)
 
     def _make(self, record: RunRecord, hub: JobsHub) -> None:
-        """Find this start's Job, or make it: whatever was made before is found by its labels."""
+        """Finds this start's Job by its labels, or makes it."""
         jobs = hub.find(run=record.id)
         own = [job for job in jobs if job.labels.get("launch") == record.launch]
-        strangers = [job for job in jobs if not job.is_over and job not in own[:1]]
-        for job in strangers:
+        others = [job for job in jobs if not job.is_over and job not in own[:1]]
+        for job in others:
             hub.cancel(job.id)
         if own:
             self._adopt(record, own[0], hub)
         elif record.status == "stopping":
             self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
-        elif strangers:
-            self._say(record, f"waits until an earlier Job of it has ended ({strangers[0].id})")
+        elif others:
+            self._say(record, f"waits until an earlier Job of it has ended ({others[0].id})")
         elif self._may_make(record):
             self._adopt(record, self._started(record, hub), hub)
 
-    def _part_with_others(self, record: RunRecord, hub: JobsHub) -> None:
-        """A request to start it that came late at the Hub, after it was taken for lost."""
+    def _cancel_others(self, record: RunRecord, hub: JobsHub) -> None:
+        """Cancels other Jobs of the run: a request that was taken for lost may have reached the Hub late."""
         for job in hub.find(run=record.id):
             if job.id != record.job["id"] and not job.is_over:
                 hub.cancel(job.id)
-        self._parted_at = time.monotonic()
+        self._searched_at = time.monotonic()
 
     def _may_make(self, record: RunRecord) -> bool:
-        """Only the process that named the start makes its Job, or any once that is gone."""
+        """True for the process that named the start, and for any other once that has ended."""
         starter = Identity.from_json(record.starter)
         return starter == own_identity() or not is_alive(starter)
 
@@ -165,27 +166,27 @@ class JobRun:
         return hub.start(spec)
 
     def _adopt(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
-        """Note which Job it is, also where the run was asked to stop meanwhile."""
-        about: dict[str, Any] = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
+        """Records the Job's id, also if the run was asked to stop meanwhile."""
+        about: Json = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url}
         about |= {"revision": job.labels.get("revision", ""), "created": job.created}
-        changes: dict[str, Any] = {"job": about} | self._price(record, job)
+        changes: Json = {"job": about} | self._price(record, job)
         if self.store.update(record, **changes) is None:
             now = self.store.get(record.id)
             if now.launch == record.launch and now.is_active:
                 self.store.update(now, **changes)
 
-    def _price(self, record: RunRecord, job: Job) -> dict[str, Any]:
-        """What an hour costs, as soon as the Hub says it, where nobody has said it before."""
-        found = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
-        return {"dollars_per_hour": found.dollars_per_hour} if found else {}
+    def _price(self, record: RunRecord, job: Job) -> Json:
+        """The price of an hour by the Hub, if the record has none."""
+        hardware = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
+        return {"dollars_per_hour": hardware.dollars_per_hour} if hardware else {}
 
     def _see(self, record: RunRecord, hub: JobsHub) -> None:
         job_id = str(record.job["id"])
-        job = hub.look(job_id) or next((found for found in hub.find(run=record.id) if found.id == job_id), None)
+        job = hub.look(job_id) or next((other for other in hub.find(run=record.id) if other.id == job_id), None)
         if job is None:
             job = Job(job_id, "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
-        if time.monotonic() - self._parted_at > self.pace.others:
-            self._part_with_others(record, hub)
+        if time.monotonic() - self._searched_at > self.pace.others:
+            self._cancel_others(record, hub)
         self._log = self._log or JobLog(record, hub, self.pace.longest_wait)
         if job.stage != "SCHEDULING":
             has_run = job.stage == "COMPLETED" or job.seconds > 0 or record.started_at is not None
@@ -206,7 +207,7 @@ class JobRun:
     def _keep(self, record: RunRecord, job: Job) -> None:
         """Brings the records of a run that goes on; stops one that has used up its budget."""
         hours = record.hours_before + job.seconds / 3600
-        facts: dict[str, Any] = {"hours": max(record.hours, hours)}
+        facts: Json = {"hours": max(record.hours, hours)}
         if time.monotonic() - self._records_at > self.pace.records:
             self._records_at = time.monotonic()
             if (copied_at := update_records(record, self.settings.state)) is not None:
@@ -237,7 +238,7 @@ class JobRun:
             self._cancelled_at = now
 
     def _see_end(self, record: RunRecord, job: Job) -> None:
-        """Takes the rest of its log, then its files, then judges how it ended."""
+        """Reads the rest of the log, copies the files, then judges the end."""
         now = time.monotonic()
         self._over_since = self._over_since if self._over_since is not None else now
         assert self._log is not None
@@ -267,7 +268,7 @@ class JobRun:
             self._after_death(record, why, hours)
 
     def _after_death(self, record: RunRecord, why: str, hours: float) -> None:
-        """A next Job goes on from what is in the bucket, unless this leads nowhere."""
+        """Starts a next Job from the newest copy, unless the budget or the number of deaths forbids it."""
         step = step_in_bucket(record, self.settings.state)
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
@@ -286,7 +287,7 @@ class JobRun:
         self.store.transition(record, end.status, reason=end.reason, **facts)
 
     def _put_off(self, record: RunRecord, trouble: HubError) -> None:
-        """Asked again later, and later each time; one that the Hub refuses for good ends before it begins."""
+        """Delays the next look, longer after each failure; ends a run whose Job the Hub refuses."""
         if not isinstance(trouble, HubUnreachable) and "id" not in record.job and record.status == "starting":
             self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
             return

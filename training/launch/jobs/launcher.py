@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import Json, write_json
 from inference.common.hub_errors import HubError
 from inference.common.settings import Settings
 from training.config.run_config import RunConfig
@@ -43,7 +43,7 @@ from training.runs.store import RunStore
 JOB = "job"
 """`RunRecord.launcher` of a run whose newest start is a Job."""
 _LATE_SECONDS = 900.0
-"""So long after a run has ended a Job of it may still come."""
+"""Seconds after the end of a run in which a late request may still start a Job."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _LAUNCH = re.compile(r"[0-9a-f]{16}")
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class JobLauncher(LocalLauncher):
         pace: Pace | None = None,
         hub: Callable[[str], JobsHub] = JobsHub,
     ) -> None:
-        """`in_background`: the Hub is asked in a thread, for a caller that must not wait for it."""
+        """`in_background`: calls of the Hub are made in a thread, for a caller that must not wait for them."""
         super().__init__(store)
         self.settings, self.starts_jobs = settings, starts_jobs
         self._in_background, self._pace, self._hub = in_background, pace or Pace(), functools.lru_cache(maxsize=8)(hub)
@@ -91,16 +91,16 @@ class JobLauncher(LocalLauncher):
             check_config(config, target_of(self.settings, os.environ))
 
     def reconcile(self) -> None:
-        """As every launcher; the first time, Jobs of runs that this home does not know are looked for."""
+        """As `LocalLauncher`; the first call also searches for Jobs of runs that this home does not know."""
         if not self._has_searched and self.starts_jobs and time.monotonic() >= self._next_search:
-            self._in_turn(self._search)
+            self._call_hub(self._search)
         super().reconcile()
         if time.monotonic() > self._next_fetch and self.store.exists():
-            self._in_turn(self._tidy)
-        self._begin_turn()
+            self._call_hub(self._tidy)
+        self._start_calls()
 
     def _tidy(self) -> None:
-        """Bring home what the bucket did not give when a Job ended, and end Jobs that came late."""
+        """Copies files that the bucket did not show when a Job ended, and ends Jobs that started late."""
         self._next_fetch = time.monotonic() + self._pace.fetch
         ended = [r for r in self.store.list() if r.launcher == JOB and not r.is_active and r.status != "queued"]
         for record in ended:
@@ -111,15 +111,15 @@ class JobLauncher(LocalLauncher):
                 self._end_late_jobs(record)
 
     def _end_late_jobs(self, record: RunRecord) -> None:
-        """A request that was taken for lost may make its Job after the run has ended: nobody looks after that one."""
+        """Cancels Jobs that a request taken for lost has started after the run ended."""
         try:
             hub = self._hub(str(record.job.get("namespace") or target_of(self.settings, os.environ).namespace))
             for job in hub.find(run=record.id):
                 if not job.is_over and not self.store.get(record.id).is_active:
-                    log.warning("the Job %s of run %s came late and is ended", job.id, record.id)
+                    log.warning("the Job %s of run %s started late and is cancelled", job.id, record.id)
                     hub.cancel(job.id)
         except UserError as error:
-            log.warning("whether run %s has a Job that came late is not known: %s", record.id, error)
+            log.warning("late Jobs of run %s cannot be looked for: %s", record.id, error)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         if not self.starts_jobs:
@@ -130,17 +130,17 @@ class JobLauncher(LocalLauncher):
         if record.launcher != JOB:
             super()._attend(record)
         else:
-            self._in_turn(lambda: self._look(record))
+            self._call_hub(lambda: self._look(record))
 
-    def _in_turn(self, call: Callable[[], None]) -> None:
-        """Ask the Hub something: here, or in the thread with what else is due."""
+    def _call_hub(self, call: Callable[[], None]) -> None:
+        """Makes a call of the Hub now, or adds it to the calls of the background thread."""
         if self._in_background:
             self._due.append(call)
         else:
             call()
 
-    def _begin_turn(self) -> None:
-        """Everything that is due, one after the other; while the thread is busy, not now."""
+    def _start_calls(self) -> None:
+        """Starts the thread with all calls that are due, unless it is busy."""
         due, self._due = self._due, []
         if due and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=_do_all, args=(due,), name="job", daemon=True)
@@ -152,24 +152,24 @@ class JobLauncher(LocalLauncher):
         return self.run_of(record).ask_to_stop(record, stop_for)
 
     def _look(self, record: RunRecord) -> None:
-        """One look at the Hub. What goes wrong with it stands in the run's reason."""
+        """Makes one look at the Hub. Its errors become the run's reason."""
         run = self.run_of(record)
         run.look(record)
         for other in [key for key in self._runs if key != record.launch]:
             del self._runs[other]
 
     def run_of(self, record: RunRecord) -> JobRun:
-        """What looks after one start."""
+        """The `JobRun` of one start."""
         if record.launch not in self._runs:
             self._runs[record.launch] = JobRun(self.store, self.settings, self._pace, self._hub, self._again)
         return self._runs[record.launch]
 
-    def _again(self, record: RunRecord, reason: str, changes: dict[str, Any]) -> None:
-        """A next start of a run whose Job has ended early."""
+    def _again(self, record: RunRecord, reason: str, changes: Json) -> None:
+        """Starts a run again whose Job has ended early."""
         self._start(record, reason=reason, **changes)
 
     def _search(self) -> None:
-        """Jobs that go on, of runs that are not here: the home was lost."""
+        """Adopts Jobs that are under way of runs that this home has lost."""
         try:
             target = target_of(self.settings, os.environ)
             adopt_jobs(self.store, self._hub(target.namespace), target)
@@ -180,7 +180,7 @@ class JobLauncher(LocalLauncher):
             log.warning("runs whose Jobs go on cannot be looked for: %s", trouble)
             return
         except UserError:
-            pass  # nothing is set up for Jobs here: said when a run is asked for
+            pass  # Jobs are not set up here: said when a run is submitted
         self._has_searched = True
 
 
@@ -188,14 +188,14 @@ def _do_all(calls: list[Callable[[], None]]) -> None:
     for call in calls:
         try:
             call()
-        except Exception:  # one run's trouble is not another's; what can be foreseen was said where it struck
+        except Exception:  # an error of one run must not stop the others
             log.exception("Jobs cannot be looked after")
 
 
 def launcher_for(
     settings: Settings, store: RunStore, *, in_background: bool = False, pace: Pace | None = None
 ) -> Launcher:
-    """The launcher that `space.yaml` chooses. Jobs that were started before it was changed are looked after, too."""
+    """The launcher that `space.yaml` chooses; it also looks after Jobs that were started before a change of it."""
     return JobLauncher(
         store,
         settings,
@@ -228,16 +228,16 @@ def adopt_jobs(store: RunStore, hub: JobsHub, target: JobTarget) -> list[str]:
 def _adopt_job(store: RunStore, job: Job, hub: JobsHub, run_id: str) -> bool:
     """Makes the record of one run; false for a Job that does not hold one."""
     try:
-        values: dict[str, Any] = json.loads(job.env[ORDER])["record"]
-        config = RunConfig.model_validate(_of_here(values["config"]))
+        values: Json = json.loads(job.env[ORDER])["record"]
+        config = RunConfig.model_validate(_without_copied_inputs(values["config"]))
         assert _LAUNCH.fullmatch(job.labels["launch"])
     except (KeyError, ValueError, TypeError, AssertionError) as error:
-        log.warning("the Job %s of run %s cannot be understood (%s)", job.id, run_id, type(error).__name__)
+        log.warning("the Job %s of run %s has no valid record (%s)", job.id, run_id, type(error).__name__)
         return False
     bare = RunRecord(run_id, store.folder / run_id, config.model_dump_json())
     make_folder(bare, config)
     leave_to_bucket(bare)
-    write_whole(bare.folder / REQUEST, json.dumps(values | {"config": config.model_dump(mode="json")}))
+    write_json(bare.folder / REQUEST, values | {"config": config.model_dump(mode="json")})
     read = record_of(bare.folder) or bare  # field by field, as of a folder that was edited by hand
     about = {"id": job.id, "namespace": hub.namespace, "flavor": job.flavor, "url": job.url, "created": job.created}
     record = replace(
@@ -257,7 +257,7 @@ def _adopt_job(store: RunStore, job: Job, hub: JobsHub, run_id: str) -> bool:
         return store.add(replace(record, status="interrupted", reason=f"its Job {job.id} goes on; resume it then"))
 
 
-def _of_here(config: Any) -> dict[str, Any]:
+def _without_copied_inputs(config: Json) -> Json:
     """The configuration without the files that came along in the bucket: they are needed at the start only."""
     values = dict(config)
     for name in ("start_adapter", "curriculum"):

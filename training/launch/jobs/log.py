@@ -1,7 +1,7 @@
-"""The log of a Job, followed in the background into the run's `output.log`: one process at a time, and no line twice.
+"""Follows the log of a Job in the background into the run's `output.log`: in one process at a time, no line twice.
 
     log = JobLog(record, hub)
-    log.follow(job.is_over)        # again and again: a thread that was cut off is started anew, where it was
+    log.follow(job.is_over)        # repeatedly: a thread that failed is started again where it stopped
     log.is_whole                   # the Job is over, and every line of its log is here
 
 The records of the run come through the bucket. A line that begins with `MARK` and the name of the start is the worker's
@@ -10,14 +10,12 @@ own, and is not shown.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from typing import Any
 
 from inference.common.background import backoff_seconds
-from inference.common.files import Timeout, exclusive, write_whole
+from inference.common.files import Json, Timeout, exclusive, write_json
 from inference.common.hub_errors import HubError
 from training.launch.jobs.api import JobsHub
 from training.runs.outcome import OUTPUT
@@ -125,11 +123,11 @@ class JobLog:
             if file.tell() < _MAX_LOG_BYTES:
                 file.write(f"{line[:_MAX_LINE_CHARS]}\n".encode(errors="replace"))
 
-    def _note(self) -> dict[str, Any]:
+    def _note(self) -> Json:
         """The note of this Job; after a restart the rest of its log is taken."""
         note = read_json(self.record.folder / FILE) or {}
         is_ours = note.get("job") == self._job_id and isinstance(note.get("lines"), int)
         return note if is_ours else {"job": self._job_id, "lines": 0}
 
-    def _write_note(self, note: dict[str, Any], num_lines: int) -> None:
-        write_whole(self.record.folder / FILE, json.dumps(note | {"lines": num_lines}))
+    def _write_note(self, note: Json, num_lines: int) -> None:
+        write_json(self.record.folder / FILE, note | {"lines": num_lines}, indent=None)

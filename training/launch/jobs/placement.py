@@ -16,11 +16,11 @@ from inference.common.settings import Settings, base_source
 from training.config.run_config import RunConfig
 from training.hub.space.prices import RETRY_SECONDS, PriceList, Prices
 from training.launch.jobs.spec import hardware_of_jobs
-from training.launch.memory import GB, Card, MemoryNeed, ModelSizes, card_here, memory_need, share_card, sizes_of
+from training.launch.memory import GB, Card, MemoryNeed, ModelSizes, Sharing, card_here, memory_need, sizes_of
 from training.runs.record import RunRecord
 
 NONE_FREE = "no free machine:"
-"""The beginning of the reason of a run whose Job waits for long."""
+"""The beginning of the reason of a run whose Job has waited for long."""
 _NUM_SHOWN = 3
 _prices = Prices()
 
@@ -39,9 +39,9 @@ def placement_words(
     words = []
     if gpu is not None:
         try:
-            words = [share_card(_need(config), gpu).words]
+            words = [Sharing(_need(config), gpu).words]
         except UserError as error:
-            words = [f"Whether it fits beside the model that answers is not known: {error}."]
+            words = [f"It is not known if it fits beside the model that answers: {error}."]
     return words + _bucket_words(settings, env)
 
 
@@ -79,7 +79,7 @@ def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
 
 
 def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices.of_jobs) -> float | None:
-    """The price of an hour of a Job, by the Hub; `None` for a process here, whose price is not known."""
+    """The price of an hour of a Job, by the Hub; `None` for a local process, whose price is not known."""
     if settings.training.trainer != "job":
         return None
     machine = prices().get(settings.training.job_hardware)
@@ -102,9 +102,9 @@ def need_gb(config: RunConfig) -> float | None:
 
 
 def queue_words(prices: PriceList, flavor: str, waited_seconds: float, need_gb: float | None) -> str:
-    """How long a Job has waited for a machine, and the cheapest others with the memory that the run needs.
+    """A sentence on how long a Job has waited for a machine, and on the cheapest others that the run fits on.
 
-    Where the need is not known, those with as much memory as the chosen one has.
+    If the run's need is not known, these have as much memory as the chosen one.
     """
     waited = f"{NONE_FREE} no {flavor} for {waited_seconds / 60:.0f} min; the Job waits in the Hub's queue"
     own = prices.get(flavor)
@@ -124,7 +124,7 @@ def _need(config: RunConfig) -> MemoryNeed:
     sizes = _of_the_hub.get((config.base, config.base_revision))
     if isinstance(sizes, ModelSizes):
         return memory_need(config, sizes)
-    raise sizes or UserError(f"the sizes of {config.base} are not known, for the Hub has not answered yet")
+    raise sizes or UserError(f"the sizes of {config.base} are not known, because the Hub has not answered yet")
 
 
 def _ask_the_hub(base: tuple[str, str | None]) -> ModelSizes | UserError:

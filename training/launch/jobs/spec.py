@@ -1,4 +1,4 @@
-"""The request for a Job: the Space's own code at its commit, the run, a timeout above the estimate, and the bucket.
+"""Makes the request for a Job: the Space's code at its commit, the run, a timeout above the estimate, and the bucket.
 
     target = target_of(settings, os.environ)                 # raises `UserError` for what is missing
     served = copy_inputs(record, target, settings)           # the files of this machine that it reads, into the bucket
@@ -17,11 +17,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from inference.adapters.served import serving
 from inference.common.environment import MARK
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import STARTER_NAME, Settings
 from training.config.run_config import RunConfig
 from training.hub.backup.mirror import mirror_run
@@ -33,13 +33,13 @@ from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord
 
 CODE, STATE = "/code", "/state"
-"""Where the Job finds the Space's repository and the bucket."""
+"""The mount paths of the Space's repository and the bucket in a Job."""
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 MIN_SECONDS, MAX_SECONDS = 1_800, 86_400
 UNKNOWN_SECONDS = 21_600
-"""The timeout of a run of which nothing is known; one that takes longer goes on in a next Job."""
+"""The timeout of a run without an estimate; one that takes longer continues in a next Job."""
 LOADING_SECONDS = 1_200
-"""For the image, the requirements, the base and the data."""
+"""Seconds to load the image, the requirements, the base and the data."""
 _MARGIN = 1.5
 _RESERVE_SHARE, _MAX_RESERVE_SECONDS = 0.1, 300.0
 _SPACE_VARIABLES = ("SPACE_ID", "LOOKTHINK_SPACE")
@@ -57,7 +57,7 @@ class JobTarget:
     state: Path | None
     """The bucket's mount on this machine; `None` where it has none."""
     home: str = ON_SPACE
-    """Whose records a Job belongs to, the same after the home was lost: the Space's, or another machine's."""
+    """The home that a Job belongs to: `space`, or a name of another machine, the same after the home was lost."""
 
     @property
     def namespace(self) -> str:
@@ -113,7 +113,7 @@ def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str
 
 
 def reserve_seconds(timeout: float) -> float:
-    """How long before its timeout a Job's trainer is asked to stop: for a step, a checkpoint, and its copy."""
+    """Seconds before a Job's timeout at which its trainer is asked to stop: for a step, a checkpoint and its copy."""
     return min(_MAX_RESERVE_SECONDS, timeout * _RESERVE_SHARE)
 
 
@@ -184,7 +184,7 @@ def copy_inputs(record: RunRecord, target: JobTarget, settings: Settings) -> str
         _copy(served.path, state / served_in_bucket)
         return served_in_bucket
     except OSError as error:
-        words = f"{state} cannot be written ({error.strerror}); see to the bucket's mount, then resume it"
+        words = f"{state} cannot be written ({error.strerror}); check the bucket's mount, then resume it"
         raise UserError(words) from error
 
 
@@ -200,7 +200,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _for_the_job(record: RunRecord) -> dict[str, Any]:
+def _for_the_job(record: RunRecord) -> Json:
     """The record without the values of this machine."""
     values = record.to_json() | {"starter": {}, "job": {}, "pid": None, "pid_created": None, "boot_id": None}
     config = values["config"]

@@ -23,10 +23,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import Json, write_json, write_whole
 from training.config.run_config import RunConfig
 from training.hub.backup.mirror import RunBackup
 from training.hub.backup.restore import has_copy, restore_run
@@ -56,7 +55,7 @@ _MAX_LINE_CHARS = 1_300
 class Order:
     """The task of a Job."""
 
-    record: dict[str, Any]
+    record: Json
     """The run's record as JSON, with its configuration; `start_adapter` and `curriculum` may be below the bucket."""
     seconds: float
     """From now to the Job's timeout."""
@@ -134,8 +133,8 @@ def begin(order: Order, state: Path, home: Path) -> RunRecord:
     else:
         run = RunFolder.create(folder, config)
     # Promotion is the app's: nothing is served here.
-    asked = order.record | {"status": "starting", "promote": False, "config": config.model_dump(mode="json")}
-    write_whole(folder / REQUEST, json.dumps(asked, indent=1))
+    request = order.record | {"status": "starting", "promote": False, "config": config.model_dump(mode="json")}
+    write_json(folder / REQUEST, request)
     store = RunStore(home)
     store.adopt_folders()
     return replace(store.get(run_id), folder=run.path)
@@ -165,7 +164,7 @@ def _pinned(asked: RunConfig, stored: RunConfig) -> RunConfig:
     return stored.model_copy(update={name: getattr(asked, name) for name in CHANGEABLE if hasattr(asked, name)})
 
 
-def _with_paths(config: dict[str, Any], state: Path) -> dict[str, Any]:
+def _with_paths(config: Json, state: Path) -> Json:
     """The configuration with the paths of the files that came along in the bucket."""
     moved = {
         name: str(state / config[name].removeprefix("state:"))

@@ -51,7 +51,7 @@ class App:
         self.backup.first_wait_seconds = 0.0
 
     def runs(self) -> dict[str, str]:
-        self.launcher._see_to_folders()
+        self.launcher._read_folders()
         return {record.id: record.status for record in self.store.list()}
 
     def ended(self, status: str = "succeeded", steps: int = 3) -> RunFolder:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.hub.space.checkout import digest
-from training.hub.space.plan import SpaceState, Mount, Deployment, file_changes, plan
+from training.hub.space.plan import Deployment, Mount, SpaceState, file_changes, plan
 
 WANTED = Deployment(
     space="me/look",
