@@ -77,7 +77,7 @@ def test_the_space_has_a_token_of_its_own_where_one_is_given(
     assert "renew the secret" in run("--yes", "--renew-token")
     assert state(hub).secrets == {"HF_TOKEN": "hf_of_the_space"}
     monkeypatch.setenv(deploy.SPACE_TOKEN, "hf_unknown")
-    assert "LOOKTHINK_SPACE_TOKEN will not do: the Hub does not accept" in run("--renew-token", status=2)
+    assert "LOOKTHINK_SPACE_TOKEN cannot be used: the Hub does not accept" in run("--renew-token", status=2)
 
 
 def test_nothing_happens_unasked(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
@@ -124,7 +124,7 @@ def test_another_hand_is_faster(hub: Hub, folder: Path, run: Callable[..., str])
     run("--yes")
     (folder / "app.py").write_text("print('mine')\n")
     hub.faults.append(Fault("412", "POST .*/commit/main"))
-    assert "changed by another hand" in run("--yes", status=2)
+    assert "changed by somebody else" in run("--yes", status=2)
     run("--yes")
     check_whole(hub, folder)
 

@@ -30,6 +30,7 @@ class Hardware:
     name: str
     title: str
     cpu: str
+    ram_gb: float
     num_gpus: int
     gpu: str
     """The model of its cards; empty if it has none."""
@@ -120,6 +121,7 @@ def _read(info: Any) -> Hardware:
         name=_text(info.name),
         title=_text(info.pretty_name),
         cpu=_text(info.cpu),
+        ram_gb=_gigabytes(info.ram),
         num_gpus=num_gpus,
         gpu=_text(card.model) if card else "",
         gpu_gb=_gigabytes(card.vram) if card else 0.0,

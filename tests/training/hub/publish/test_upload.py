@@ -306,7 +306,7 @@ def test_what_is_no_adapter_stays_here(api: Any, tmp_path: Path) -> None:
     (run.adapter / "adapter_model.safetensors").write_bytes(b"\x80\x04pickle")
     queue_run(run.path, REPO)
     queue = PublishQueue(run.path)
-    with pytest.raises(UserError, match="no safetensors file"):
+    with pytest.raises(UserError, match="not a safetensors file"):
         send(api, queue, queue.waiting()[0])
 
 

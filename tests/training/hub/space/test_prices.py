@@ -20,7 +20,7 @@ def test_live_prices_by_the_hour(hub: Hub, hub_client: Client) -> None:
     assert (spaces.problem, spaces.words("a100-large"), spaces.words("cpu-basic")) == ("", "$2.50 an hour", "free")
     a100 = spaces.get("a100-large")
     assert a100 is not None and a100.words == "a100-large: 1 x A100, 80 GB, $2.50 an hour"
-    assert (a100.num_gpus, a100.gpu_gb) == (1, 80)
+    assert (a100.num_gpus, a100.gpu_gb, a100.ram_gb) == (1, 80, 142)
     assert prices.of_jobs().words("a100-large") == "$2.50 an hour"
     assert "does not list it" in spaces.words("a100x8")
     asked = len(hub.requests)

@@ -76,7 +76,7 @@ def test_the_spaces_own_card_is_shared_or_left(home) -> None:
     assert "leaves the card while the run trains" in way
     unknown = load_config("recipe", {"base": "nobody/nothing"})
     (said,) = placement_words(unknown, here, lambda: LIST, lambda: Card(80e9, 9e9))
-    assert said.startswith("Whether it fits beside the model that answers is not known") and need_gb(unknown) is None
+    assert said.startswith("It is not known if it fits beside the model that answers") and need_gb(unknown) is None
 
 
 @pytest.mark.parametrize(
