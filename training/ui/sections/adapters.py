@@ -18,8 +18,7 @@ from inference.common.errors import UserError
 from inference.common.html import escape
 from inference.common.settings import Settings
 from training.admin.access import Caller
-from training.hub.publish.queue import queue_run
-from training.hub.publish.words import publish_words
+from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
 from training.ui.sections.adapter_cards import serving_html, versions_html
 

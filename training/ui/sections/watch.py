@@ -10,7 +10,7 @@ import gradio as gr
 from inference.common.html import escape
 from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
-from training.hub.publish.words import publish_words
+from training.hub.publish.queue import publish_words
 from training.runs.diagnosis import Finding
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RunRecord
