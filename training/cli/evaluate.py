@@ -119,9 +119,9 @@ def _adapter(name: str | None, base: str) -> str | Path | None:
 
 def _check_conditions(args: argparse.Namespace, evaluation: EvaluationConfig) -> None:
     """Raises `UserError` for a condition that is named and needs an adapter, if there is none."""
-    named = [c.name for c in evaluation.conditions if c.tuned and c.name in args.conditions]
-    if named and not evaluation.adapter:
-        raise UserError(f"the condition {named[0]} needs an adapter; give --adapter, or leave it out")
+    names = [c.name for c in evaluation.conditions if c.tuned and c.name in args.conditions]
+    if names and not evaluation.adapter:
+        raise UserError(f"the condition {names[0]} needs an adapter; give --adapter, or leave it out")
 
 
 def _outputs(args: argparse.Namespace, evaluation: EvaluationConfig, folder: RunFolder | None) -> Outputs:

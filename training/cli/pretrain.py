@@ -50,9 +50,9 @@ def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
         losses = trainer.train_step(*stage)
         trainer.seconds += time.monotonic() - started
         if trainer.step % 25 == 0:
-            left = (total - trainer.step) * (time.monotonic() - started) / 60
+            minutes_left = (total - trainer.step) * (time.monotonic() - started) / 60
             shown = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            log.info("%s %d/%d  %s  %.0f min left", stage[0], trainer.step, total, shown, left)
+            log.info("%s %d/%d  %s  %.0f min left", stage[0], trainer.step, total, shown, minutes_left)
         if trainer.step % config.checkpoint_steps == 0:
             trainer.save()
         if stage[0] != "see" and trainer.step % 250 == 0:

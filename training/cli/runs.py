@@ -144,8 +144,8 @@ def _line_of(record: RunRecord, snapshot: Snapshot) -> str:
         for name in ("reward", "format", "accuracy")
         if name in snapshot.curves
     ]
-    left = "" if snapshot.seconds_left is None else f"  {snapshot.seconds_left / 60:.1f} min left"
-    return f"{record.status:<11}  step {snapshot.step} of {snapshot.max_steps or '?'}{left}  {' '.join(means)}".rstrip()
+    time_left = "" if snapshot.seconds_left is None else f"  {snapshot.seconds_left / 60:.1f} min left"
+    return f"{record.status:<11}  step {snapshot.step} of {snapshot.max_steps or '?'}{time_left}  {' '.join(means)}".rstrip()
 
 
 def _print(record: RunRecord) -> int:

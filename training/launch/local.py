@@ -171,7 +171,7 @@ class LocalLauncher:
         seen = self.store.update(record, **facts)
         if seen is None:
             return  # another process was quicker
-        if seen.status == "running" and _is_spent(seen):
+        if seen.status == "running" and is_spent(seen):
             self._ask_to_stop(seen, "budget")
         elif seen.status == "stopping" and not seen.stop_sent:
             self._send_stop(seen, identity)
@@ -235,13 +235,13 @@ class LocalLauncher:
         )
 
     def _ask_to_stop(self, record: RunRecord, stop_for: str) -> RunRecord | None:
-        asked = self.store.transition(
+        stopping = self.store.transition(
             record, "stopping", stop_for=stop_for, stop_asked=boot_seconds(), reason=f"asked to stop ({stop_for})"
         )
-        identity = _identity(asked) if asked else None
-        if asked is not None and identity is not None:
-            self._send_stop(asked, identity)
-        return asked
+        identity = _identity(stopping) if stopping else None
+        if stopping is not None and identity is not None:
+            self._send_stop(stopping, identity)
+        return stopping
 
     def _send_stop(self, record: RunRecord, identity: Identity) -> None:
         """Sends SIGTERM once: a second one would end the trainer at once and lose its newest steps."""
@@ -267,7 +267,7 @@ def _identity(record: RunRecord) -> Identity | None:
     return Identity(record.pid, record.pid_created, record.boot_id)
 
 
-def _is_spent(record: RunRecord) -> bool:
+def is_spent(record: RunRecord) -> bool:
     """True if another step and its checkpoint would exceed the budget; the trainer stops by its own count, too."""
     reserve = run_ends.step_and_save_seconds(record.folder) + _RESERVE_SECONDS
     return record.budget_hours is not None and record.hours + reserve / 3600 >= record.budget_hours

@@ -127,8 +127,8 @@ def memory_need(config: RunConfig, sizes: ModelSizes, on_gpu: bool = True) -> Me
     prompt = config.data.max_prompt_tokens or PROMPT_TOKENS + pictures
     tokens = prompt + config.max_completion_length
     together = min(config.micro_batch_size, config.completions_per_step)
-    kept = 2 * sizes.kv_width * sizes.layers * tokens * width
-    rollouts = config.completions_per_step * kept + config.completions_per_step * sizes.vocabulary * 4
+    kv_cache = 2 * sizes.kv_width * sizes.layers * tokens * width
+    rollouts = config.completions_per_step * kv_cache + config.completions_per_step * sizes.vocabulary * 4
     of_layer = (8 * sizes.hidden + 4 * sizes.intermediate) * width
     layers = (
         of_layer + sizes.layers * sizes.hidden * width if config.gradient_checkpointing else of_layer * sizes.layers

@@ -34,16 +34,16 @@ def spawn(record: RunRecord) -> subprocess.Popen[bytes]:
         )
 
 
-def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+def environment(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
     """The environment for the trainer of a run: this process's, with only the secrets that it needs.
 
     These are the Hub's token if base or dataset come from the Hub, or adapters or metrics go to it, and the key of a
     tracker that the run reports to.
     """
     needed = _needed(record)
-    kept = {name: value for name, value in given.items() if name in needed or not is_secret(name, value)}
+    allowed = {name: value for name, value in env.items() if name in needed or not is_secret(name, value)}
     home = str(record.folder.parents[1])
-    return kept | {
+    return allowed | {
         MARK: record.launch,
         "LOOKTHINK_HOME": home,
         "PYTHONUNBUFFERED": "1",
@@ -51,9 +51,9 @@ def environment(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def secrets_for(record: RunRecord, given: Mapping[str, str]) -> dict[str, str]:
+def secrets_for(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
     """The secrets of an environment that the trainer of a run needs, for a trainer on another machine."""
-    return {name: given[name] for name in sorted(_needed(record)) if given.get(name)}
+    return {name: env[name] for name in sorted(_needed(record)) if env.get(name)}
 
 
 def _needed(record: RunRecord) -> set[str]:

@@ -37,7 +37,7 @@ EVERY_SECONDS = 30.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 30.0, 900.0
 """Between two tries to read the repository of earlier versions."""
 OWNER = "kept-for.json"
-"""Beside the copies: the Space that they belong to, as owner/name."""
+"""The file beside the copies that names their Space, as owner/name."""
 REPOSITORY_RESTORED = "restored-repository.json"
 """In the bucket, or without one in the home folder: the repository of earlier versions, which was restored."""
 _SIGNS = ("request.json", "status.json", "config.json", "changes.jsonl", "adapter", "adapter/comparison.json")
@@ -177,8 +177,8 @@ class Backup:
             raise error
         self._num_failures += 1
         wait = backoff_seconds(self._num_failures, self.first_wait_seconds, LONGEST_WAIT_SECONDS)
-        asked = hub_error.retry_after if isinstance(hub_error, HubUnreachable) else 0.0
-        self._not_before = time.monotonic() + max(wait, asked)
+        retry_after = hub_error.retry_after if isinstance(hub_error, HubUnreachable) else 0.0
+        self._not_before = time.monotonic() + max(wait, retry_after)
         raise UserError(f"The runs that an earlier version kept in {repo} are not here yet. {hub_error}") from error
 
     def _copy_all(self, state: Path) -> None:

@@ -281,7 +281,7 @@ class Copier:
 
 
 def is_path(name: str) -> bool:
-    """Whether this is the path of a file inside a folder, short enough for every disk."""
+    """True for the path of a file inside a folder that is short enough for every disk."""
     segments = name.split("/")
     try:
         is_short = len(segments) <= 20 and len(name.encode()) <= 1_000 and all(len(s.encode()) <= 240 for s in segments)

@@ -76,7 +76,7 @@ class RunMirror:
 
 
 class ServingMirror:
-    """What a home folder serves, with its versions and the sleep time of its Space; and its copy."""
+    """The served adapter of a home folder, with its versions and the sleep time of its Space, and their copy."""
 
     def __init__(self, home: Path, state: Path) -> None:
         self.home, self._state = home, state

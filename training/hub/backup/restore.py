@@ -55,7 +55,7 @@ class Restored:
     """True if it is known again which adapter is served."""
     num_bytes: int = 0
     problems: list[str] = field(default_factory=list)
-    """What could not be brought back, a sentence each."""
+    """A sentence for each copy that could not be restored."""
     is_all: bool = True
     """False if something could not be read, and may be at another time."""
 
@@ -126,7 +126,7 @@ def update_folder(run_id: str, state: Path, folder: Path, wants: Callable[[str, 
 
 
 def has_copy(run_id: str, state: Path) -> bool:
-    """Whether there is a copy of a run in `state`, as far as its newest manifest says."""
+    """True if `state` has a readable manifest of a run."""
     return bool(run_copy(state, run_id).manifests())
 
 

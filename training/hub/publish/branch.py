@@ -86,9 +86,9 @@ def find_branch(
             return Target(name, origin.commit, is_new=True, displaced_by=by)
         there = _history(api, repo, name)
         is_free = there[0].commit in known  # made for us, and nothing on it yet
-        found = _find(there, name, key, publication, lambda free=is_free: free)  # type: ignore[misc]
-        if found is not None:
-            return Target(name, found.parent, commit=found.commit, displaced_by=by)
+        target = _find(there, name, key, publication, lambda free=is_free: free)  # type: ignore[misc]
+        if target is not None:
+            return Target(name, target.parent, commit=target.commit, displaced_by=by)
     raise AssertionError
 
 
@@ -102,8 +102,8 @@ def _find(
 ) -> Target | None:
     """The target on a branch with this history; `None` if somebody else wrote to it last."""
     head = history[0]
-    made = (entry.commit for entry in history if entry.mark == (key, publication))
-    done = next((commit for commit in made if commit not in buried), None)
+    commits = (entry.commit for entry in history if entry.mark == (key, publication))
+    done = next((commit for commit in commits if commit not in buried), None)
     own = any(entry.mark and entry.mark[0] == key for entry in history)
     of_other_run = revision == MAIN and head.mark is not None and not own
     if done or (head.mark and head.mark[0] == key) or of_other_run or is_free():
@@ -113,10 +113,10 @@ def _find(
 
 def _history(api: HfApi, repo: str, revision: str) -> list[_Entry]:
     """The commits of a branch, the newest first."""
-    found = [_Entry(str(c.commit_id), str(c.title)) for c in api.list_repo_commits(repo, revision=revision)]
-    if not found or not all(_COMMIT.fullmatch(entry.commit) for entry in found):
+    entries = [_Entry(str(c.commit_id), str(c.title)) for c in api.list_repo_commits(repo, revision=revision)]
+    if not entries or not all(_COMMIT.fullmatch(entry.commit) for entry in entries):
         raise TypeError("no list of commits")  # the Hub's answer is not trusted
-    return found
+    return entries
 
 
 def _has_adapter(api: HfApi, repo: str) -> bool:

@@ -53,11 +53,11 @@ class Licence:
     @classmethod
     def of(cls, card: Mapping[str, object]) -> Licence | None:
         """Reads the metadata of a card, which may hold anything; `None` if it names no licence."""
-        named = card.get("license")
-        if not isinstance(named, str) or not _LICENCE.fullmatch(named):
+        licence = card.get("license")
+        if not isinstance(licence, str) or not _LICENCE.fullmatch(licence):
             return None
         name, link = (plain(card[key]) if isinstance(card.get(key), str) else "" for key in _NAMED)
-        return cls(named, name or None, link if _LINK.fullmatch(link) else None)
+        return cls(licence, name or None, link if _LINK.fullmatch(link) else None)
 
     def __str__(self) -> str:
         return f"{self.name or self.id} ({self.link})" if self.link else self.name or self.id
@@ -162,16 +162,16 @@ def _sources(facts: Facts) -> str:
         )
     elif not data.is_hub:
         dataset = f"{code(facts.dataset)}, which is on the machine of whoever trained this"
-    kept = [f"split {code(data.split)}"] if not data.is_starter else []
-    kept += [f"revision {code(data.revision)}"] if data.revision else []
+    details = [f"split {code(data.split)}"] if not data.is_starter else []
+    details += [f"revision {code(data.revision)}"] if data.revision else []
     base = code(facts.base) + (f" at revision {code(facts.config.base_revision)}" if facts.config.base_revision else "")
-    return f"- Base: {base}\n- Data: {', '.join([dataset, *kept])}"
+    return f"- Base: {base}\n- Data: {', '.join([dataset, *details])}"
 
 
 def _code(facts: Facts, repo: str, revision: str) -> str:
     source = STARTER_FOLDER if facts.config.base == STARTER else plain(facts.base)  # no sign that could end a text
     at = f', revision="{plain(facts.config.base_revision)}"' if facts.base_on_hub and facts.config.base_revision else ""
-    named = f'"{source}"' + at
+    base = f'"{source}"' + at
     own = f'"{repo}", revision="{revision}"'
     prompt = "\n".join(f'    "{line}"' for line in textwrap.wrap(THINK_PROMPT, 90, drop_whitespace=False))
     return "\n".join(
@@ -179,9 +179,9 @@ def _code(facts: Facts, repo: str, revision: str) -> str:
             "from peft import PeftModel",
             "from transformers import AutoModelForImageTextToText, AutoProcessor",
             "",
-            f'model = AutoModelForImageTextToText.from_pretrained({named}, dtype="auto")',
+            f'model = AutoModelForImageTextToText.from_pretrained({base}, dtype="auto")',
             f"model = PeftModel.from_pretrained(model, {own})",
-            f"processor = AutoProcessor.from_pretrained({own if facts.has_processor else named})",
+            f"processor = AutoProcessor.from_pretrained({own if facts.has_processor else base})",
             "system_prompt = (",
             prompt,
             ")",
@@ -282,8 +282,8 @@ def plain(text: object) -> str:
     >>> plain("a|b <script>`x`")
     'a b script x'
     """
-    kept = "".join(c if c.isprintable() and c not in '|<>`[]*\\"' else " " for c in str(text))
-    return " ".join(kept.split())[:_MAX_CHARS]
+    safe = "".join(c if c.isprintable() and c not in '|<>`[]*\\"' else " " for c in str(text))
+    return " ".join(safe.split())[:_MAX_CHARS]
 
 
 def code(text: object) -> str:
@@ -292,8 +292,8 @@ def code(text: object) -> str:
     >>> print(code("train[:5%]"))
     `train[:5%]`
     """
-    kept = "".join(c if c.isprintable() and c not in "|`<>" else " " for c in str(text))
-    return f"`{' '.join(kept.split())[:_MAX_CHARS] or 'no name'}`"
+    safe = "".join(c if c.isprintable() and c not in "|`<>" else " " for c in str(text))
+    return f"`{' '.join(safe.split())[:_MAX_CHARS] or 'no name'}`"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -51,7 +51,7 @@ class Facts:
     evaluation: Json
     """The report as JSON; empty where there is none."""
     versions: Json
-    """Of the newest start; empty where there are none."""
+    """The versions of the newest start; empty if there are none."""
     history: list[Json]
     """The metrics up to this step, one row for each step."""
     has_processor: bool
@@ -127,15 +127,15 @@ def make_package(item: Item, key: str) -> Package:
 
 def public_config(config: RunConfig) -> Json:
     """The settings as plain data; of each path only the last part, since paths of this machine are private."""
-    found = config.model_dump(
+    settings = config.model_dump(
         mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"}
     )
     for name in ("base", "start_adapter", "curriculum"):
-        if found[name]:
-            found[name] = plain_name(found[name])
+        if settings[name]:
+            settings[name] = plain_name(settings[name])
     if not config.data.is_hub:
-        found["data"]["dataset"] = plain_name(found["data"]["dataset"])
-    return found
+        settings["data"]["dataset"] = plain_name(settings["data"]["dataset"])
+    return settings
 
 
 def as_json(value: object) -> bytes:
@@ -204,7 +204,7 @@ def _text(path: Path) -> str:
 
 def _read(path: Path) -> Json:
     try:
-        found = json.loads(_text(path) or "{}")
+        value = json.loads(_text(path) or "{}")
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); evaluate the run again, or delete the file") from None
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -63,8 +63,8 @@ def work(queue: PublishQueue, api: HfApi, patience: Patience, *, at_once: bool =
     The caller must hold the queue.
     """
     while queue.waiting():
-        if not at_once and (left := queue.state().next_try - time.time()) > 0:
-            return left
+        if not at_once and (wait := queue.state().next_try - time.time()) > 0:
+            return wait
         failed = _send_all(queue, api)
         if failed is not None:
             return _put_off(queue, *failed, patience)
@@ -101,8 +101,8 @@ def _note(queue: PublishQueue, published: Published) -> None:
 def _put_off(queue: PublishQueue, item: Item, trouble: UserError, patience: Patience) -> float:
     state = queue.state()
     state.tries += 1
-    asked = trouble.retry_after if isinstance(trouble, HubUnreachable) else None
-    wait = patience.seconds(state.tries, asked)
+    retry_after = trouble.retry_after if isinstance(trouble, HubUnreachable) else None
+    wait = patience.seconds(state.tries, retry_after)
     notice = hide_secrets(f"step {item.step} waits: {trouble}")
     if notice != state.notice:
         say(queue, notice)

@@ -132,8 +132,8 @@ class PublishQueue:
 
     def waiting(self) -> list[Item]:
         """The items to send, oldest first, without those that a newer one replaces."""
-        found = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
-        return [item for at, item in enumerate(found) if not any(_replaces(new, item) for new in found[at + 1 :])]
+        items = [item for path in sorted(self.path.glob("[0-9]*-*")) if (item := _read_item(path)) is not None]
+        return [item for at, item in enumerate(items) if not any(_replaces(new, item) for new in items[at + 1 :])]
 
     def unreadable(self) -> list[Path]:
         """Folders in the queue that are not valid items: they are neither sent nor deleted."""
@@ -166,18 +166,18 @@ class PublishQueue:
     def state(self) -> State:
         """The record; an empty one if there is none or it is damaged."""
         try:
-            said = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-            published = [entry for entry in said["published"] if _is_entry(entry)]
-            next_try = float(said["next_try"])
+            values = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            published = [entry for entry in values["published"] if _is_entry(entry)]
+            next_try = float(values["next_try"])
             is_near = next_try - time.time() <= MAX_WAIT_SECONDS
-            return State(str(said["notice"]), int(said["tries"]), next_try if is_near else 0.0, published)
+            return State(str(values["notice"]), int(values["tries"]), next_try if is_near else 0.0, published)
         except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return State()
 
     def keep(self, state: State) -> None:
         """Writes the record; only for the process that holds the queue."""
-        kept = asdict(state) | {"published": state.published[-_MAX_KEPT:]}
-        write_json(self.path / RECORD, kept)
+        values = asdict(state) | {"published": state.published[-_MAX_KEPT:]}
+        write_json(self.path / RECORD, values)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
@@ -212,8 +212,8 @@ def _replaces(new: Item, old: Item) -> bool:
 def _read_item(path: Path) -> Item | None:
     """`None` for a folder that is not a valid item: somebody may have edited it."""
     try:
-        said = json.loads((path / ITEM).read_text(encoding="utf-8"))
-        item = Item(path, **said)
+        values = json.loads((path / ITEM).read_text(encoding="utf-8"))
+        item = Item(path, **values)
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     is_typed = all(isinstance(getattr(item, name), kind) for name, kind in _KINDS.items())
@@ -328,8 +328,8 @@ def publish_words(folder: Path, publish_to: str | None = None) -> str:
 
 def broken_words(folder: Path, names: list[str]) -> str:
     """The remedy for items that cannot be read."""
-    named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{named} in {folder.name}/{QUEUE} cannot be read and is not sent: publish the run again, then delete it."
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} in {folder.name}/{QUEUE} cannot be read and is not sent: publish the run again, then delete it."
 
 
 def _in(seconds: float) -> str:

@@ -124,9 +124,9 @@ def _commit(api: HfApi, item: Item, package: Package, target: Target, summary: s
     operations: list[CommitOperationAdd | CommitOperationDelete | CommitOperationCopy] = [
         CommitOperationAdd(path, content) for path, content in sorted(files.items())
     ]
-    gone = sorted(there & OWN_FILES - set(files))  # of an earlier run with another base, say
-    operations += [CommitOperationDelete(path, is_folder=False) for path in gone]
-    made = api.create_commit(
+    outdated = sorted(there & OWN_FILES - set(files))  # of an earlier run with another base, say
+    operations += [CommitOperationDelete(path, is_folder=False) for path in outdated]
+    commit = api.create_commit(
         item.repo,
         operations,
         commit_message=summary,
@@ -134,7 +134,7 @@ def _commit(api: HfApi, item: Item, package: Package, target: Target, summary: s
         revision=target.revision,
         parent_commit=target.parent,
     )
-    return str(made.oid)
+    return str(commit.oid)
 
 
 def _publish(

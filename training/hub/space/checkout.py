@@ -82,9 +82,9 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError as error:
         raise UserError("git is not installed, and it lists the project's files. Install it.") from error
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines()
+        lines = error.stderr.strip().splitlines()
         raise UserError(
-            f"{folder} is not a git repository with a commit ({said[-1] if said else 'git failed'}). Deploy from a "
+            f"{folder} is not a git repository with a commit ({lines[-1] if lines else 'git failed'}). Deploy from a "
             "clone."
         ) from error
     except subprocess.TimeoutExpired as error:

@@ -97,7 +97,7 @@ class Step:
     """`bucket`, `create`, `volumes`, `variable`, `secret`, `files`, `hardware` or `sleep`."""
     words: str
     name: str = ""
-    """Of a variable."""
+    """The name of a variable."""
 
 
 def file_changes(deployment: Mapping[str, Digest], state: Mapping[str, Digest]) -> FileChanges:

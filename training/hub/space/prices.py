@@ -58,9 +58,9 @@ class PriceList:
 
     def words(self, name: str) -> str:
         """`$2.50 an hour`, `free`, or why that is not known."""
-        found = self.get(name)
-        if found is not None:
-            return f"{dollars(found.dollars_per_hour)} an hour" if found.dollars_per_hour else "free"
+        hardware = self.get(name)
+        if hardware is not None:
+            return f"{dollars(hardware.dollars_per_hour)} an hour" if hardware.dollars_per_hour else "free"
         return f"price not known, {self.problem or 'the Hub does not list it'}"
 
     def that_fit(self, gpu_gb: float, num_gpus: int = 1) -> list[Hardware]:
@@ -104,11 +104,11 @@ def _ask(kind: str) -> PriceList:
         from huggingface_hub import HfApi
 
         api = HfApi()
-        told = api.list_spaces_hardware() if kind == "spaces" else api.list_jobs_hardware()
-        found = [_read(info) for info in told]
+        infos = api.list_spaces_hardware() if kind == "spaces" else api.list_jobs_hardware()
+        hardware = [_read(info) for info in infos]
     except hub_exceptions() as error:
         return PriceList(problem=reason(error))
-    return PriceList(tuple(sorted(found, key=lambda h: (h.dollars_per_hour, h.name))))
+    return PriceList(tuple(sorted(hardware, key=lambda h: (h.dollars_per_hour, h.name))))
 
 
 def _read(info: Any) -> Hardware:
@@ -136,7 +136,7 @@ def _text(value: object) -> str:
 
 
 def _gigabytes(value: object) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)", _text(value))
-    if found is None:
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)", _text(value))
+    if size is None:
         raise ValueError("not a size")
-    return float(found[1]) * {"MB": 1e-3, "GB": 1.0, "TB": 1e3}[found[2]]
+    return float(size[1]) * {"MB": 1e-3, "GB": 1.0, "TB": 1e3}[size[2]]

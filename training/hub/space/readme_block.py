@@ -30,7 +30,7 @@ def front_matter(file: SpaceFile, requirements: str) -> Json:
     """The block's values, in the order in which they are written."""
     space, base, adapter = file.space, file.model.base, (file.model.adapter or "").split("@")[0]
     on_hub = [name for name in (base, adapter) if is_hub_name(name)]
-    told = {
+    values = {
         "title": space.title,
         "emoji": space.emoji,
         "colorFrom": space.color_from,
@@ -50,7 +50,7 @@ def front_matter(file: SpaceFile, requirements: str) -> Json:
         # Loaded while the Space is built, so that it answers soon after it was woken.
         "preload_from_hub": [base] if is_hub_name(base) and has_gpu(space.hardware) else None,
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def gradio_version(requirements: str) -> str:

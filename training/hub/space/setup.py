@@ -100,8 +100,8 @@ class Setup:
     @property
     def steps(self) -> tuple[SetupStep, ...]:
         """The steps that are missing now."""
-        found = [self._model(), self._network(), self._card(), self._hub_token(), self._bucket(), self._login()]
-        return tuple(step for step in found if step is not None)
+        steps = [self._model(), self._network(), self._card(), self._hub_token(), self._bucket(), self._login()]
+        return tuple(step for step in steps if step is not None)
 
     @property
     def needs_hub(self) -> bool:
@@ -157,17 +157,17 @@ class Setup:
         )
 
     def _card(self) -> SetupStep | None:
-        wanted = self._settings.space.hardware
-        if not self.is_on_space or self._has_card or not has_gpu(wanted):
+        hardware = self._settings.space.hardware
+        if not self.is_on_space or self._has_card or not has_gpu(hardware):
             return None
         minutes = self._settings.space.sleep_minutes
         sleep = f" Set a sleep time of {minutes} minutes there; asleep it costs nothing." if minutes else ""
         return SetupStep(
             "A GPU",
             "The model that space.yaml names needs one, to answer and to be trained.",
-            f"Choose {wanted}, or other hardware with a GPU, under Hardware.{sleep} For training alone, trainer: job "
+            f"Choose {hardware}, or other hardware with a GPU, under Hardware.{sleep} For training alone, trainer: job "
             "in space.yaml takes a GPU while a run lasts.",
-            f"{wanted}: {'price not known now' if self.answers.prices.problem else self.answers.prices.words(wanted)}",
+            f"{hardware}: {'price not known now' if self.answers.prices.problem else self.answers.prices.words(hardware)}",
         )
 
     def _hub_token(self) -> SetupStep | None:

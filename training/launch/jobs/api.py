@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi, JobInfo
+    from huggingface_hub import HfApi, JobInfo, Volume
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 APP = "lookthink"
@@ -29,28 +29,19 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A folder of the Hub in a Job: a bucket, or a repository at a commit."""
-
-    kind: str
-    source: str
-    mount: str
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
 class JobSpec:
-    """The request for a Job. Its `repr` has no secrets."""
+    """The request for a Job: arguments of `HfApi.run_job`. Its `repr` has no secrets."""
 
     image: str
     command: list[str]
-    env: Mapping[str, str]
+    env: dict[str, Any]
     flavor: str
-    timeout_seconds: int
-    labels: Mapping[str, str]
-    volumes: tuple[Volume, ...]
+    timeout: int
+    """Seconds."""
+    labels: dict[str, str]
+    volumes: list[Volume]
     name: str
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,29 +79,7 @@ class JobsHub:
 
     def start(self, spec: JobSpec) -> Job:
         """Starts a Job. After a `HubError` it may have started all the same: call `find` before another try."""
-        from huggingface_hub import Volume as HubVolume
-
-        volumes = [
-            HubVolume(type=each.kind, source=each.source, mount_path=each.mount, revision=each.revision)
-            for each in spec.volumes
-        ]
-        return self._ask(
-            "start",
-            lambda api: _job_of(
-                api.run_job(
-                    image=spec.image,
-                    command=spec.command,
-                    env=dict(spec.env),
-                    secrets=dict(spec.secrets),
-                    flavor=spec.flavor,
-                    timeout=spec.timeout_seconds,
-                    name=spec.name,
-                    labels=dict(spec.labels),
-                    volumes=volumes,
-                    namespace=self.namespace,
-                )
-            ),
-        )
+        return self._ask("start", lambda api: _job_of(api.run_job(**vars(spec), namespace=self.namespace)))
 
     def find(self, **labels: str) -> list[Job]:
         """The Jobs of LookThink with these labels, oldest first."""

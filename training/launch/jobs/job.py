@@ -29,19 +29,17 @@ from training.launch.jobs.result import (
 )
 from training.launch.jobs.spec import check_config, copy_inputs, job_spec, target_of, timeout_seconds
 from training.launch.jobs.worker import MIRROR_SECONDS
+from training.launch.local import MAX_DEATHS, is_spent
 from training.runs import outcome as run_ends
 from training.runs.processes import Identity, is_alive, own_identity
 from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
 from training.runs.store import RunStore
 
-MAX_DEATHS = 3
-"""Jobs in a row without a new checkpoint that end a run."""
 AWAY = "the Hub does not answer: "
 REFUSES = "the disk here refuses: "
 WAITS = "waits in the Hub's queue"
 _PASSING = (AWAY, REFUSES, WAITS, NONE_FREE)
 """The beginnings of reasons that are over when the Job runs and the Hub answers."""
-_RESERVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -217,10 +215,7 @@ class JobRun:
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
         seen = self.store.update(record, **facts)
-        if seen is None or seen.status != "running" or seen.budget_hours is None:
-            return
-        reserve = run_ends.step_and_save_seconds(seen.folder) + _RESERVE_SECONDS
-        if seen.hours + reserve / 3600 >= seen.budget_hours:
+        if seen is not None and seen.status == "running" and is_spent(seen):
             self.ask_to_stop(seen, "budget")
 
     def _see_queue(self, record: RunRecord, job: Job) -> None:

@@ -45,9 +45,12 @@ def update_records(record: RunRecord, state: Path | None) -> float | None:
     if state is None or not has_copy(record.id, state):
         return None
     try:
-        wanted = _wanted(record)
+        is_wanted = _wanted(record)
         manifest = update_folder(
-            record.id, state, record.folder, lambda name, file: not name.startswith(_AT_THE_END) and wanted(name, file)
+            record.id,
+            state,
+            record.folder,
+            lambda name, file: not name.startswith(_AT_THE_END) and is_wanted(name, file),
         )
         return manifest.at
     except UserError as error:

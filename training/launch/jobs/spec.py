@@ -25,7 +25,7 @@ from inference.common.files import Json
 from inference.common.settings import STARTER_NAME, Settings
 from training.config.run_config import RunConfig
 from training.hub.backup.mirror import mirror_run
-from training.launch.jobs.api import APP, JobSpec, Volume
+from training.launch.jobs.api import APP, JobSpec
 from training.launch.jobs.worker import MIRROR_SECONDS, ORDER, Order
 from training.launch.spawn import secrets_for
 from training.runs.estimate import estimate_run, read_measured_run
@@ -128,6 +128,8 @@ def job_spec(
     env: Mapping[str, str] = os.environ,
 ) -> JobSpec:
     """The Job of one start of a run. Raises `UserError` for a configuration that cannot be read."""
+    from huggingface_hub import Volume
+
     config = record.run_config
     order = Order(_for_the_job(record), seconds, reserve_seconds(seconds), served, mirror_seconds)
     requirements = "requirements-vllm.txt" if config.vllm == "colocate" else "requirements.txt"
@@ -142,9 +144,12 @@ def job_spec(
         env=variables,
         secrets=secrets_for(record, _with_token(env)),
         flavor=target.flavor,
-        timeout_seconds=seconds,
+        timeout=seconds,
         labels=labels | {"revision": revision},
-        volumes=(Volume("space", target.space, CODE, revision), Volume("bucket", target.bucket, STATE)),
+        volumes=[
+            Volume(type="space", source=target.space, mount_path=CODE, revision=revision),
+            Volume(type="bucket", source=target.bucket, mount_path=STATE),
+        ],
         name=f"lookthink-{record.id}",
     )
 

@@ -60,7 +60,7 @@ class Order:
     seconds: float
     """From now to the Job's timeout."""
     reserve_seconds: float
-    """So long before the timeout the trainer is asked to stop."""
+    """Seconds before the timeout at which the trainer is asked to stop."""
     served: str | None = None
     """Below the bucket: the adapter to compare with."""
     mirror_seconds: float = MIRROR_SECONDS
@@ -183,7 +183,7 @@ class _Output:
             self._num_bytes = self._path.stat().st_size  # of earlier starts
 
     def print_new(self) -> None:
-        """Of a bar that was drawn over itself the last state alone."""
+        """Prints the new lines; of a progress bar only its last state."""
         with contextlib.suppress(OSError), self._path.open("rb") as file:
             file.seek(self._num_bytes)
             text, end, _ = file.read(_READ_BYTES).rpartition(b"\n")
