@@ -145,7 +145,8 @@ def _line_of(record: RunRecord, snapshot: Snapshot) -> str:
         if name in snapshot.curves
     ]
     time_left = "" if snapshot.seconds_left is None else f"  {snapshot.seconds_left / 60:.1f} min left"
-    return f"{record.status:<11}  step {snapshot.step} of {snapshot.max_steps or '?'}{time_left}  {' '.join(means)}".rstrip()
+    steps = f"step {snapshot.step} of {snapshot.max_steps or '?'}"
+    return f"{record.status:<11}  {steps}{time_left}  {' '.join(means)}".rstrip()
 
 
 def _print(record: RunRecord) -> int:

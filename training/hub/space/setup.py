@@ -157,7 +157,7 @@ class Setup:
         )
 
     def _card(self) -> SetupStep | None:
-        hardware = self._settings.space.hardware
+        hardware, prices = self._settings.space.hardware, self.answers.prices
         if not self.is_on_space or self._has_card or not has_gpu(hardware):
             return None
         minutes = self._settings.space.sleep_minutes
@@ -167,7 +167,7 @@ class Setup:
             "The model that space.yaml names needs one, to answer and to be trained.",
             f"Choose {hardware}, or other hardware with a GPU, under Hardware.{sleep} For training alone, trainer: job "
             "in space.yaml takes a GPU while a run lasts.",
-            f"{hardware}: {'price not known now' if self.answers.prices.problem else self.answers.prices.words(hardware)}",
+            f"{hardware}: {'price not known now' if prices.problem else prices.words(hardware)}",
         )
 
     def _hub_token(self) -> SetupStep | None:
