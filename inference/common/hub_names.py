@@ -24,7 +24,7 @@ _RESERVED = ("main", "HEAD")
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether the Hub takes this as `owner/name`: its characters, its length, and the endings that git reserves."""
+    """True if the Hub takes this as `owner/name`, by its characters, its length, and the endings that git reserves."""
     has_form = _NAME.fullmatch(name) is not None and len(name) <= MAX_CHARS
     return has_form and "--" not in name and ".." not in name and not name.endswith((".git", ".ipynb"))
 

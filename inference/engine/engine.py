@@ -67,7 +67,7 @@ class Engine:
         self.tokenizer = ChatTokenizer(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
         self.family = make_family(model, processor)
-        """How this family of models takes pictures and counts positions."""
+        """Takes pictures and counts positions as this family of models does."""
         text = model.config.get_text_config()
         vocabulary = self.tokenizer.vocabulary
         batch = Batch(self._model, self.family, route_linears(model), vocabulary, static_steps)

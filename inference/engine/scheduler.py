@@ -47,7 +47,7 @@ class Scheduler:
         share a batch."""
         self._batch, self._max_num_seqs, self._ends, self._hidden_size = batch, max_num_seqs, ends, hidden_size
         self.runs_ahead = runs_ahead
-        """Whether a step begins before the tokens of the last are read; it may change between steps."""
+        """True if a step begins before the tokens of the last are read; it may change between steps."""
         self._groups: list[SequenceGroup] = []
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []

@@ -29,7 +29,7 @@ class Sequence:
     image: ImageEncoding = field(repr=False)
     adapter: Adapter | None = field(default=None, repr=False)
     started: float = 0.0
-    """When its generation began, by `time.perf_counter`."""
+    """Start of its generation, by `time.perf_counter`."""
     tokens: list[tuple[int, float]] = field(default_factory=list)
     """Each new token, and the seconds from `started` until it came. Written by the scheduler."""
     ended: bool = False

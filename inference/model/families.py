@@ -46,7 +46,7 @@ class ImageEncoding:
 
 
 class Family(ABC):
-    """How models of one family take pictures and count positions."""
+    """A family of models: the way in which they take pictures and count positions."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         self._model: Any = model  # the classes differ by family

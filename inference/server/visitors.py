@@ -28,7 +28,7 @@ class Visitor:
     session: str = ""
     """The open page, or the one call, that waits for the answer."""
     asked_at: float = field(default_factory=time.monotonic)
-    """When it was asked, by the monotonic clock."""
+    """The time of the question, by the monotonic clock."""
 
 
 def is_on_space(env: Mapping[str, str] | None = None) -> bool:

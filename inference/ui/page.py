@@ -125,15 +125,9 @@ def _refresh(
 
     def look(*chosen: object) -> list[object]:
         adapters = [tab.adapter_update(value) for tab, value in zip(tabs, chosen)]
-        notices = notice[1]()
-        notice_update = gr.update(value=notices, visible=bool(notices))
-        return [
-            header_html(service),
-            gr.Timer(active=is_loading(service)),
-            scores_html(service),
-            notice_update,
-            *adapters,
-        ]
+        text = notice[1]()
+        shown = gr.update(value=text, visible=bool(text))
+        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), shown, *adapters]
 
     for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
         event(

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from PIL import Image
 from tqdm import tqdm
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import load_settings
 from inference.model.tokenizer import chat_markers
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
@@ -30,6 +31,9 @@ from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
 from training.data.source import Source
 from training.data.splits import ROLES, allot, splits_to_open
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 _PROBE_SIDE = 224
 """Side, in pixels, of the picture with which the count is calibrated."""
@@ -45,13 +49,13 @@ class Splits:
     test: Dataset
     """For the report only."""
     dropped: Dropped
-    about: dict[str, Any]
+    about: Json
     """`dataset`, `revision` (the commit of a Hub dataset), and the numbers of rows `allotted` and `kept`, by split."""
 
 
 def load_rows(
     config: DataConfig,
-    processor: Any = None,
+    processor: ProcessorMixin | None = None,
     *,
     source: Source | None = None,
     home: Path | None = None,
@@ -82,7 +86,9 @@ def prepare_rows(
     return prepare(config, source, allotment, home or load_settings().home, progress)
 
 
-def drop_long_prompts(prepared: Prepared, processor: Any, max_tokens: int, progress: bool = False) -> Prepared:
+def drop_long_prompts(
+    prepared: Prepared, processor: ProcessorMixin, max_tokens: int, progress: bool = False
+) -> Prepared:
     """`prepared` without the rows whose prompt takes more than `max_tokens` with this processor."""
     sizer = PromptSizer(processor)
     facts = prepared.rows.remove_columns("image").select_columns(["problem", "width", "height", "row_id"])
@@ -129,9 +135,9 @@ class PromptSizer:
     It works for every family whose processor can tell the number of a picture's tokens from its size.
     """
 
-    def __init__(self, processor: Any, system_prompt: str | None = THINK_PROMPT) -> None:
+    def __init__(self, processor: ProcessorMixin, system_prompt: str | None = THINK_PROMPT) -> None:
         """Calls the processor once, on a blank picture. Raises `UserError` for a processor that cannot count."""
-        self._processor = processor
+        self._processor: Any = processor  # the classes differ by family
         self._is_tiled = hasattr(getattr(processor, "image_processor", None), "max_image_size")
         if not self._can_count():
             raise UserError(

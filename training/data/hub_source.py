@@ -10,7 +10,6 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import datasets
 import huggingface_hub
@@ -140,7 +139,7 @@ def _texts(value: object) -> Iterator[str]:
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _builder(config: DataConfig, commit: str) -> Any:
+def _builder(config: DataConfig, commit: str) -> datasets.DatasetBuilder:
     try:
         builder = datasets.load_dataset_builder(config.dataset, config.subset, revision=commit)
     except Exception as error:  # a repository is untrusted, and its readers raise errors of any kind
@@ -156,7 +155,7 @@ def _builder(config: DataConfig, commit: str) -> Any:
     return builder
 
 
-def _check_files(builder: Any, name: str) -> None:
+def _check_files(builder: datasets.DatasetBuilder, name: str) -> None:
     """Refuses everything but plain data of this repository, since a card can name addresses anywhere."""
     packaged = "datasets.packaged_modules."
     modules = [cls.__module__ for cls in type(builder).__mro__]  # the class itself may be made for this dataset

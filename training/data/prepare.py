@@ -18,13 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from datasets import Dataset, Features, Image, Value
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, Drop, Dropped, Refusal, clean_row
@@ -52,7 +53,7 @@ class Prepared:
     roles: dict[str, list[int]]
     """For each of `ROLES` the indices of its rows, in the order of use."""
     dropped: Dropped
-    about: dict[str, Any]
+    about: Json
     """The dataset, its commit, and the number of rows allotted to each role."""
 
     def role(self, name: str) -> Dataset:
@@ -153,9 +154,9 @@ def _features(config: DataConfig, source: Source, allotment: Allotment) -> Featu
     return Features({"image": Image()} | columns)
 
 
-def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, Any]:
+def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, object]:
     """A clean row as a row of `rows.arrow`."""
-    values: dict[str, Any] = {"image": {"bytes": row.picture, "path": None}, "row_id": row_id}
+    values: dict[str, object] = {"image": {"bytes": row.picture, "path": None}, "row_id": row_id}
     values |= {name: getattr(row, name) for name in ("problem", "solution", *FACTS)}
     return {name: values[name] if name in values else row.extras.get(name) for name in features}
 

@@ -174,7 +174,7 @@ class _Rows:
         return self.completion_ids.masked_fill(self.completion_mask == 0, -100)
 
 
-def _score(model: nn.Module, labels: torch.Tensor, **inputs: Any) -> Scored:
+def _score(model: nn.Module, labels: torch.Tensor, **inputs: object) -> Scored:
     """Scores labels (B, T), each in the column that predicts it, by TRL's head at the run's temperature."""
     output = model(**inputs, shift_labels=labels, fused_lm_head=True)
     return Scored(output.log_probs, output.entropy)

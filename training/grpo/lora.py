@@ -83,7 +83,7 @@ class InPlaceTerm(LoraVariant):
 
     @staticmethod
     def forward(
-        module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **kwargs: Any
+        module: LoraLayer, active_adapter: str, x: torch.Tensor, result: torch.Tensor, **kwargs: object
     ) -> torch.Tensor:
         """(…, out): the base layer's `result`, which is overwritten, plus the term of `x` (…, in)."""
         a, b = module.lora_A[active_adapter], module.lora_B[active_adapter]

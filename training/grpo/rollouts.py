@@ -39,6 +39,7 @@ from training.runs.folder import RunFolder
 Row = dict[str, Any]
 """A row of the dataset, by column."""
 _Model = TypeVar("_Model", bound=nn.Module)
+_Entry = TypeVar("_Entry")
 _POLICY = "policy"
 REASON_SUFFIX = "_reason"
 """Ending of the columns in which reward functions log the reasons for their rewards."""
@@ -271,7 +272,7 @@ class RolloutWriter:
         return name
 
 
-def _last(values: Iterable[Any], size: int) -> list[Any]:
+def _last(values: Iterable[_Entry], size: int) -> list[_Entry]:
     return list(values)[-size:]
 
 

@@ -156,7 +156,7 @@ class RunTrainer(GRPOTrainer):
             self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
         return output
 
-    def _prepare_inputs(self, generation_batch: Any) -> Batch:
+    def _prepare_inputs(self, generation_batch: Batch) -> Batch:
         """TRL's micro-batches, with the rows of a step distributed anew (`arrange`).
 
         `bnpo` divides by the tokens of a micro-batch, so that rows must stay in theirs.
@@ -232,7 +232,7 @@ class RunTrainer(GRPOTrainer):
         others = [i for i in range(len(advantages)) if i not in set(rows)]
         return sorted(rows + others[: count - len(rows)])
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+    def create_model_card(self, *args: object, **kwargs: object) -> None:
         """Nothing in checkpoints: the card is written when an adapter is published."""
 
 

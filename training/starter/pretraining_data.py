@@ -33,7 +33,7 @@ MODE_SHARES = {
 }
 """Share of each mode under the thinking prompt, by kind of picture: what makes the starter drop its tags at times."""
 KIND_SHARES = {"digits": 0.22, "bars": 0.2, "shapes": 0.3, "figures": 0.28}
-"""How often each kind of picture is drawn: more of what is harder to learn."""
+"""Share of each kind of picture: more of the kinds that are harder to learn."""
 GRID = SIDE // 28
 """Cells on a side of the picture: a cell is one image token, 2 × 2 patches."""
 LABELS = (

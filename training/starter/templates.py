@@ -32,7 +32,7 @@ class Template:
     kind: str
     ask: Callable[[tuple, random.Random], Question]
     sizes: tuple[int, ...] = ()
-    """How many digits, bars or groups of shapes the picture has."""
+    """Possible numbers of digits, bars or groups of shapes in the picture."""
     figure: str = ""
     fits: Callable[[tuple], bool] = lambda values: True
 
