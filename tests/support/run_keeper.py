@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from training.launch.local import LocalLauncher, Watcher
+from training.launch.local import LocalLauncher
+from training.launch.watcher import Watcher
 from training.runs.store import RunStore
 
 if __name__ == "__main__":

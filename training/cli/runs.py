@@ -18,7 +18,8 @@ from pathlib import Path
 from inference.common.settings import STARTER_NAME, load_settings
 from training.config.options import add_config_options, config_values
 from training.config.run_config import RunConfig, load_config
-from training.launch.jobs.launcher import Launcher, launcher_for
+from training.launch.jobs.launcher import launcher_for
+from training.launch.local import LocalLauncher
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
@@ -48,11 +49,11 @@ def main(args: argparse.Namespace) -> int:
     """Runs the command."""
     settings = load_settings(has_gpu=False)  # nothing is served here, and looking for a GPU takes seconds
     launcher = launcher_for(settings, RunStore(settings.home))
-    command: Callable[[Launcher, argparse.Namespace], int] = args.run
+    command: Callable[[LocalLauncher, argparse.Namespace], int] = args.run
     return command(launcher, args)
 
 
-def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
+def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     launcher.reconcile()
     if launcher.store.exists():
         if launcher.store.notice:
@@ -66,7 +67,7 @@ def _runs(launcher: Launcher, args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(launcher: Launcher, args: argparse.Namespace) -> int:
+def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     config = _with_absolute_paths(load_config(args.profile, config_values(args), args.config))
     launcher.check(config)
     record = launcher.store.submit(
@@ -82,27 +83,27 @@ def _start(launcher: Launcher, args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(launcher: Launcher, args: argparse.Namespace) -> int:
+def _watch(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     """Prints changes until the run has ended; Ctrl-C ends the watching, not the run."""
     launcher.store.get(args.id)
     return _follow(launcher, args.id)
 
 
-def _cancel(launcher: Launcher, args: argparse.Namespace) -> int:
+def _cancel(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     record = launcher.cancel(args.id)
     return _follow(launcher, args.id) if record.is_active else _print(record)
 
 
-def _resume(launcher: Launcher, args: argparse.Namespace) -> int:
+def _resume(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     launcher.reconcile()
     return _print(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
 
 
-def _withdraw(launcher: Launcher, args: argparse.Namespace) -> int:
+def _withdraw(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     return _print(launcher.store.withdraw(args.id))
 
 
-COMMANDS: dict[str, Callable[[Launcher, argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[LocalLauncher, argparse.Namespace], int]] = {
     "runs": _runs,
     "start": _start,
     "watch": _watch,
@@ -119,7 +120,7 @@ def line(record: RunRecord) -> str:
     return f"{record.id}  {record.status:<11}  {steps:<18}  {record.hours:6.2f} h{cost}  {record.asked_by}"
 
 
-def _follow(launcher: Launcher, run_id: str) -> int:
+def _follow(launcher: LocalLauncher, run_id: str) -> int:
     watch, shown, printed = RunWatch(launcher.store.folder / run_id), "", set[str]()
     while True:
         launcher.reconcile()

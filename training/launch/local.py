@@ -29,7 +29,6 @@ from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.launch.machine_lock import is_taken
 from training.launch.spawn import spawn
-from training.launch.watcher import Watcher
 from training.runs import outcome as run_ends
 from training.runs.folder import RunFolder, step_of
 from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
@@ -38,7 +37,6 @@ from training.runs.recovery import process_of, read_json
 from training.runs.store import RunStore
 from training.runs.upkeep import record_by_hand, record_lost, running_by_hand, tidy
 
-__all__ = ["LocalLauncher", "Watcher"]
 MAX_DEATHS = 3
 """Deaths in a row without a new checkpoint that end a run."""
 _RESERVE_SECONDS = 5.0

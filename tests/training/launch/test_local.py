@@ -15,7 +15,8 @@ from inference.common.errors import UserError
 from inference.common.files import append_line
 from training.config.run_config import load_config
 from training.launch import spawn as spawning
-from training.launch.local import LocalLauncher, Watcher
+from training.launch.local import LocalLauncher
+from training.launch.watcher import Watcher
 from training.runs import outcome as run_ends
 from training.runs.folder import RunFolder
 from training.runs.processes import identity_of, is_alive, kill_marked, marked, own_identity

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
@@ -47,18 +47,6 @@ _LATE_SECONDS = 900.0
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _LAUNCH = re.compile(r"[0-9a-f]{16}")
 log = logging.getLogger(__name__)
-
-
-class Launcher(Protocol):
-    """The launcher as the page, the command line and the watcher see it."""
-
-    store: RunStore
-
-    def check(self, config: RunConfig) -> None: ...
-    def start_next(self) -> RunRecord | None: ...
-    def cancel(self, run_id: str) -> RunRecord: ...
-    def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord: ...
-    def reconcile(self) -> None: ...
 
 
 class JobLauncher(LocalLauncher):
@@ -194,7 +182,7 @@ def _do_all(calls: list[Callable[[], None]]) -> None:
 
 def launcher_for(
     settings: Settings, store: RunStore, *, in_background: bool = False, pace: Pace | None = None
-) -> Launcher:
+) -> LocalLauncher:
     """The launcher that `space.yaml` chooses; it also looks after Jobs that were started before a change of it."""
     return JobLauncher(
         store,

@@ -25,7 +25,7 @@ from gradio.components import Component
 from inference.common.settings import Settings
 from training.hub.backup.backup import Backup
 from training.hub.publish.queue import waiting_runs
-from training.launch.jobs.launcher import Launcher
+from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
@@ -54,7 +54,7 @@ class Context:
     settings: Settings
     guard: Guard
     store: RunStore
-    launcher: Launcher
+    launcher: LocalLauncher
     watcher: Watcher
     refresh_served: Callable[[], object]
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
