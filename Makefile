@@ -50,7 +50,7 @@ torture: $(DEV_STAMP)
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/training/cli/test_train.py tests/end_to_end/test_killed_runs.py tests/end_to_end/test_crowd.py \
 	    -k "twenty or five_hundred"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/hub/space/test_apply_faults.py tests/training/hub/space/test_sleep_timer.py tests/inference/adapters/test_hub_fetch.py \
-	    tests/training/hub/backup/test_keeper.py tests/training/hub/publish/test_publisher.py -k fault
+	    tests/training/hub/backup/test_backup.py tests/training/hub/publish/test_publisher.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/launch/jobs/test_launcher.py tests/training/launch/jobs/test_worker.py -k "fault or many or amid"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/end_to_end/test_requirements.py
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
