@@ -129,3 +129,17 @@ def test_requirements_are_pinned_and_all_of_them_used() -> None:
     ours = {"inference", "training", "app", "gradio_client"}  # gradio_client comes with gradio
     provided = {import_names.get(n, n.replace("-", "_")) for n in names}
     assert used - ours - provided - set(sys.stdlib_module_names) == set()
+
+
+def test_no_folder_is_crowded_and_no_docstring_is_a_question() -> None:
+    """At most 14 files in a folder; a module's docstring begins with a noun or a verb."""
+    for folder in {path.parent for path in PRODUCT}:
+        assert len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) <= 14, folder
+    first = {
+        m: (ast.get_docstring(ast.parse(p.read_text("utf-8"))) or "").split(" ")[0]
+        for p in PRODUCT
+        if (m := module_of(p))
+    }
+    assert [
+        m for m, word in first.items() if word in ("Who", "What", "How", "Which", "Where", "When", "Whether", "")
+    ] == []

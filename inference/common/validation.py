@@ -1,5 +1,6 @@
 """Validation errors of pydantic as one line for users: the setting, its value, and what it must be.
 
+>>> from inference.common.space_file import Limits
 >>> try:
 ...     Limits(max_side=1)
 ... except ValidationError as error:

@@ -1,5 +1,6 @@
 """Loads any dataset as clean rows `image`, `problem`, `solution`, split and filtered, and counts the dropped rows.
 
+    >>> from training.config.data_config import read_data_config
     >>> splits = load_rows(read_data_config(train_rows=8, test_rows=2))
     >>> splits.train.column_names[:3]
     ['image', 'problem', 'solution']

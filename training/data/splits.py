@@ -1,5 +1,6 @@
 """Assigns the rows of a dataset to train, validation and test, before any of them is read.
 
+    >>> from training.config.data_config import read_data_config
     >>> allot(read_data_config(dataset="owner/name", split="train[:10]"), {"train": 20}).sizes
     {'train': 8, 'validation': 0, 'test': 2}
 
