@@ -32,7 +32,8 @@ _OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")
 
 def module_of(name: str) -> ModuleType:
     """The module of a command."""
-    return importlib.import_module("training.cli.runs" if name in _OF_RUNS else f"training.cli.{name}")
+    module = "runs" if name in _OF_RUNS else "adapters" if name == "promote" else name
+    return importlib.import_module(f"training.cli.{module}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,8 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.common.logs import event
 from inference.common.settings import Limits
-from inference.server.rate_limit import RateLimit, whole_seconds
-from inference.server.visitors import pseudonym, visitor_id_of
+from inference.server.visitors import RateLimit, pseudonym, visitor_id_of, whole_seconds
 
 HEALTH_PATH = "/healthz"
 CONTENT_POLICY = "; ".join(

@@ -27,8 +27,7 @@ from inference.common.logs import event
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.model.request import Completion, Request
 from inference.prompt.format import parse_completion
-from inference.server.rate_limit import RateLimit, whole_seconds
-from inference.server.visitors import Visitor, pseudonym
+from inference.server.visitors import RateLimit, Visitor, pseudonym, whole_seconds
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine

@@ -13,7 +13,7 @@ from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from tests.support.hub.spaces import Space, space_of
 from training.cli import deploy
-from training.hub.space.checkout import ROOT
+from training.hub.space.plan import ROOT
 
 __all__ = ["BUCKET", "NAME", "TOKEN", "check_whole", "folder", "me", "run", "state", "writes"]
 

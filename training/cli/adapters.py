@@ -1,24 +1,69 @@
-"""Lists the adapters on this machine with their scores, and names the served one: `python -m training adapters`."""
+"""The adapters on this machine: `python -m training adapters` lists them, `promote` puts another one into service.
+
+    python -m training promote RUN_OR_FOLDER      # or owner/name, or owner/name@revision of the Hub
+    python -m training promote --roll-back
+
+An adapter on the Hub is fetched, checked and served from its copy. A running app changes to a promoted adapter within
+two seconds; answers under way end on the adapter they began with.
+"""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import textwrap
+from pathlib import Path
 
 from inference.adapters.catalog import Version, adapter_versions
-from inference.adapters.served import Serving, serving
+from inference.adapters.hub_cache import hub_name
+from inference.adapters.hub_fetch import fetch_adapter
+from inference.adapters.record import comparison_of, comparison_text
+from inference.adapters.served import Serving, promote, roll_back, serving
+from inference.common.errors import UserError
 from inference.common.settings import load_settings
+from inference.model.lora_file import CONFIG_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds no options."""
+    """The options of the command that the parser is for, by the last word of its name."""
+    parser.set_defaults(run=_promote if parser.prog.endswith(" promote") else _list)
+    if parser.prog.endswith(" promote"):
+        parser.add_argument(
+            "adapter",
+            nargs="?",
+            metavar="ADAPTER",
+            help="a run, a version, an adapter's folder, or owner/name[@revision] of the Hub",
+        )
+        parser.add_argument("--roll-back", action="store_true", help="serve the adapter before this one again")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the list."""
+    """Runs the command."""
+    return args.run(args)
+
+
+def _list(args: argparse.Namespace) -> int:
     settings = load_settings()
     now = serving(settings)
     print(listing(now, adapter_versions(settings, now)))
+    return 0
+
+
+def _promote(args: argparse.Namespace) -> int:
+    """Promotes or rolls back, and prints the served adapter."""
+    if bool(args.adapter) == args.roll_back:
+        raise UserError("name one run or adapter to promote, or give --roll-back alone")
+    settings = load_settings()
+    home, by = settings.home, f"{getpass.getuser()}, on the command line"
+    if args.roll_back:
+        now = roll_back(home, by)
+    else:
+        on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
+        folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
+        if comparison := comparison_of(folder):
+            print(comparison_text(comparison))
+        now = promote(home, folder, by)
+    print(f"served from now on: {now.name or 'the base alone'}")
     return 0
 
 
@@ -40,3 +85,27 @@ def listing(now: Serving, versions: list[Version]) -> str:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ")
+
+
+def find_adapter(named: str, home: Path) -> Path:
+    """The folder of an adapter, given by its path, its run, or its name in the list. Raises `UserError`."""
+    folders = _adapter_folders(named, home)
+    if not folders:
+        raise UserError(f"there is no run and no adapter {named!r}; `python -m training adapters` lists them")
+    return folders[0]
+
+
+def is_here(named: str, home: Path) -> bool:
+    """True if `find_adapter` finds it; else a name with a slash is one on the Hub."""
+    return bool(_adapter_folders(named, home))
+
+
+def _adapter_folders(named: str, home: Path) -> list[Path]:
+    path = Path(named).expanduser()
+    plain = len(path.parts) == 1
+    listed = named.removesuffix("-adapter")
+    folders = [path, path / "adapter"]
+    folders += (
+        [home / "adapters" / named, *(home / "runs" / name / "adapter" for name in (named, listed))] if plain else []
+    )
+    return [folder for folder in folders if (folder / CONFIG_FILE).is_file()]

@@ -22,8 +22,18 @@ from inference.common.hub_names import is_hub_name
 from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
 from training.hub.space import readme_block as front_matter
 from training.hub.space.apply import SpaceOnHub
-from training.hub.space.checkout import ROOT, Checkout, digest, read_checkout
-from training.hub.space.plan import FREE_HARDWARE, STATE_FOLDER, Deployment, SpaceState, Step, plan
+from training.hub.space.plan import (
+    FREE_HARDWARE,
+    ROOT,
+    STATE_FOLDER,
+    Checkout,
+    Deployment,
+    SpaceState,
+    Step,
+    digest,
+    plan,
+    read_checkout,
+)
 from training.hub.space.prices import Prices
 from training.hub.space.setup import address_of, token_here, token_trouble
 

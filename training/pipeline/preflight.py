@@ -20,8 +20,7 @@ from inference.common.settings import base_source
 from inference.model.families import check_family
 from inference.model.lora_file import check_adapter
 from training.config.run_config import RunConfig
-from training.data.curriculum import read_pass_rates
-from training.data.dataset import Splits, load_rows
+from training.data.dataset import Splits, load_rows, read_pass_rates
 from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import allot, splits_to_open

@@ -26,8 +26,7 @@ from inference.common.errors import UserError
 from inference.common.files import write_json
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
-from training.data.curriculum import order_by_difficulty
-from training.data.dataset import Splits
+from training.data.dataset import Splits, order_by_difficulty
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
 from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs

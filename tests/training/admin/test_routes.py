@@ -12,8 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from training.admin.access import ATTEMPTS_PER_MINUTE, Access, NotAllowed
-from training.admin.routes import access_routes
+from training.admin.access import ATTEMPTS_PER_MINUTE, Access, NotAllowed, access_routes
 
 TOKEN = "a-token-for-the-tests"
 HERE = {"origin": "http://app"}

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from inference.common.errors import UserError
-from training.data.curriculum import order_by_difficulty
+from training.data.dataset import order_by_difficulty
 
 ROWS = Dataset.from_dict({"row_id": ["a", "b", "c", "d", "e", "f"]})
 

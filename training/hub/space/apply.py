@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 from inference.common.hub_errors import hub_exceptions, one_line, reason, status_of
-from training.hub.space.checkout import Checkout, Digest
-from training.hub.space.plan import STATE_FOLDER, TOKEN_SECRET, Deployment, Mount, SpaceState, Step, file_changes
+from training.hub.space.plan import (
+    STATE_FOLDER,
+    TOKEN_SECRET,
+    Checkout,
+    Deployment,
+    Digest,
+    Mount,
+    SpaceState,
+    Step,
+    file_changes,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import Volume

@@ -9,7 +9,7 @@ import pytest
 
 from inference.common.errors import UserError
 from tests.support.checkouts import git, git_checkout
-from training.hub.space.checkout import Checkout, digest, read_checkout
+from training.hub.space.plan import Checkout, digest, read_checkout
 
 
 @pytest.fixture

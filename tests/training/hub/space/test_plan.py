@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.hub.space.checkout import digest
-from training.hub.space.plan import Deployment, Mount, SpaceState, file_changes, plan
+from training.hub.space.plan import Deployment, Mount, SpaceState, digest, file_changes, plan
 
 WANTED = Deployment(
     space="me/look",

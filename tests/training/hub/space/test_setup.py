@@ -13,7 +13,7 @@ from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from training.admin.access import LOGIN_VARIABLES
 from training.hub.space.setup import Setup
-from training.ui.setup_notice import owner_html, public_html
+from training.ui.training_app import owner_html, public_html
 
 SPACE = {"SPACE_ID": "me/look", **{name: "x" for name in LOGIN_VARIABLES}}
 

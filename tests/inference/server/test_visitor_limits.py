@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.server.rate_limit import RateLimit, whole_seconds
+from inference.server.visitors import RateLimit, whole_seconds
 
 
 class Clock:
