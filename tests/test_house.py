@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,17 @@ def test_no_folder_is_crowded_and_no_docstring_is_a_question() -> None:
     assert [
         m for m, word in first.items() if word in ("Who", "What", "How", "Which", "Where", "When", "Whether", "")
     ] == []
+
+
+def test_the_doors_of_a_room_exist() -> None:
+    """Every name that an `__init__.py` gives as a door is a module or a definition of the project."""
+    names = {part for path in PRODUCT for part in module_of(path).split(".")}
+    for path in PRODUCT:
+        definitions = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if hasattr(n, "name")]
+        names.update(str(node.name) for node in definitions)
+    for path in PRODUCT:
+        if path.name == "__init__.py":
+            _, _, doors = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("Door")
+            words = re.findall(r"`([a-z_A-Z.]+)`", doors)
+            missing = [word for word in words if not set(word.split(".")) <= names]
+            assert not missing, (module_of(path), missing)

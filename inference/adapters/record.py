@@ -19,7 +19,7 @@ from inference.adapters.hub_cache import cached_folder, hub_name, read_ref
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.settings import Settings
-from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, same_base
 from inference.prompt.system_prompt import PROMPT_FILE, read_system_prompt
 
 RECORD_FILE = "evaluation.json"
@@ -85,11 +85,6 @@ def available_adapters(settings: Settings, served: Path | None = None) -> dict[s
         elif records.setdefault(record.name, record) is not record and records[record.name].path != record.path:
             _warn_once(f"left out: {record.path}, since there is an adapter {record.name} already")
     return records
-
-
-def same_base(one: str | None, other: str) -> bool:
-    """True if two names may stand for one base: a path and an id are compared by their last part; `None` is any."""
-    return one is None or Path(one).name == Path(other).name
 
 
 def base_problem(record: AdapterRecord, base: str) -> str:

@@ -128,6 +128,11 @@ def _read_config(folder: Path) -> dict:
     return config
 
 
+def same_base(one: str | None, other: str) -> bool:
+    """True if two names may stand for one base: a path and an id are compared by their last part; `None` is any."""
+    return one is None or Path(one).name == Path(other).name
+
+
 def _check_config(config: dict, folder: Path, base_name: str) -> None:
     plain = {"bias": config.get("bias") in (None, "none")}
     plain["init_lora_weights"] = config.get("init_lora_weights", True) in _PLAIN_INIT
@@ -139,7 +144,7 @@ def _check_config(config: dict, folder: Path, base_name: str) -> None:
     trained_on = config.get("base_model_name_or_path")
     if not isinstance(trained_on, str | None):
         raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
-    if trained_on and Path(trained_on).name != Path(base_name).name:
+    if trained_on and not same_base(trained_on, base_name):
         raise UserError(
             f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves "
             f"{base_name}. Serve that base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one "

@@ -1,4 +1,5 @@
 """Access of the admin: the token and its sessions, or the login with Hugging Face on a Space.
 
-Doors: `access` (`Access` checks every admin call) and `routes` (log in and log out over HTTP).
+Door: `access` (`Access` checks every admin call, `access_routes` log in and out over HTTP). `hub_identity` asks the Hub
+who a caller is.
 """

@@ -30,7 +30,7 @@ from training.launch.jobs.result import (
 from training.launch.jobs.spec import check_config, copy_inputs, job_spec, target_of, timeout_seconds
 from training.launch.jobs.worker import MIRROR_SECONDS
 from training.launch.local import MAX_DEATHS, is_spent
-from training.runs import outcome as run_ends
+from training.runs import outcome
 from training.runs.processes import Identity, is_alive, own_identity
 from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
 from training.runs.store import RunStore
@@ -106,7 +106,7 @@ class JobRun:
             self._put_off(record, trouble)
         except UserError as error:
             if "id" not in record.job:
-                self._end(record, run_ends.End("failed", str(error)))
+                self._end(record, outcome.End("failed", str(error)))
             else:
                 self._say(record, str(error))
         except OSError as error:  # of this machine's disk: the next look may succeed
@@ -129,7 +129,7 @@ class JobRun:
         if own:
             self._adopt(record, own[0], hub)
         elif record.status == "stopping":
-            self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
+            self._end(record, outcome.judge(record) or outcome.End("cancelled", "cancelled as it started"))
         elif others:
             self._say(record, f"waits until an earlier Job of it has ended ({others[0].id})")
         elif self._may_make(record):
@@ -210,7 +210,7 @@ class JobRun:
             self._records_at = time.monotonic()
             if (copied_at := update_records(record, self.settings.state)) is not None:
                 facts["job"] = record.job | {"copied_at": copied_at}
-        facts |= run_ends.progress(record)
+        facts |= outcome.progress(record)
         facts |= self._price(record, job)
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
@@ -250,7 +250,7 @@ class JobRun:
                 (record.folder / IN_BUCKET).unlink(missing_ok=True)
                 trouble = ""
         self._log.stop()
-        hours = max(record.hours, record.hours_before + max(job.seconds, run_ends.seconds_run(record)) / 3600)
+        hours = max(record.hours, record.hours_before + max(job.seconds, outcome.seconds_run(record)) / 3600)
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:
             return  # another process was quicker
@@ -258,7 +258,7 @@ class JobRun:
         if end is not None:
             take_queue(record, self.settings.state)
             reason = "; ".join(part for part in (end.reason, trouble) if part)
-            self._end(record, run_ends.End(end.status, reason), hours=hours)
+            self._end(record, outcome.End(end.status, reason), hours=hours)
         else:
             self._after_death(record, why, hours)
 
@@ -269,22 +269,22 @@ class JobRun:
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
         budget = record.budget_hours
         if budget is not None and hours >= budget:
-            self._end(record, run_ends.End("interrupted", f"the budget of {budget:.2f} h is used up; {why}"), **counted)
+            self._end(record, outcome.End("interrupted", f"the budget of {budget:.2f} h is used up; {why}"), **counted)
         elif deaths < MAX_DEATHS:
             self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
         else:
             words = f"The last one: {why}. Its last words:\n{last_words(record)}"
             reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). {words}"
-            self._end(record, run_ends.End("failed", reason), **counted)
+            self._end(record, outcome.End("failed", reason), **counted)
 
-    def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
-        facts = {"ended_at": time.time()} | run_ends.progress(record) | changes
+    def _end(self, record: RunRecord, end: outcome.End, **changes: Any) -> None:
+        facts = {"ended_at": time.time()} | outcome.progress(record) | changes
         self.store.transition(record, end.status, reason=end.reason, **facts)
 
     def _put_off(self, record: RunRecord, trouble: HubError) -> None:
         """Delays the next look, longer after each failure; ends a run whose Job the Hub refuses."""
         if not isinstance(trouble, HubUnreachable) and "id" not in record.job and record.status == "starting":
-            self._end(record, run_ends.End("failed", f"the Job cannot be started: {trouble}"))
+            self._end(record, outcome.End("failed", f"the Job cannot be started: {trouble}"))
             return
         self._num_failures += 1
         wait = backoff_seconds(self._num_failures, self.pace.look, self.pace.longest_wait)

@@ -22,7 +22,7 @@ from training.hub.backup.restore import has_copy, update_folder
 from training.hub.publish.queue import QUEUE
 from training.launch.jobs.api import Job
 from training.launch.jobs.log import FILE, LOCK
-from training.runs import outcome as run_ends
+from training.runs import outcome
 from training.runs.folder import RunFolder
 from training.runs.outcome import OUTPUT, End
 from training.runs.record import IN_BUCKET, RunRecord, is_away
@@ -68,7 +68,7 @@ def bring_home(record: RunRecord, state: Path | None) -> str:
     try:
         if has_copy(record.id, state):
             update_folder(record.id, state, record.folder, _wanted(record))
-        if not run_ends.has_ended(record):
+        if not outcome.has_ended(record):
             return f"{BEHIND} its newest copy yet"
         (record.folder / IN_BUCKET).unlink(missing_ok=True)
         return ""
@@ -110,7 +110,7 @@ def judge_job(
 
     `is_lost`: the Job could not copy its newest files to the bucket.
     """
-    end, why = run_ends.judge(record), _why(record, job)
+    end, why = outcome.judge(record), _why(record, job)
     if is_lost and end is None:
         return _lost(record, settings), why
     has_adapter = (record.folder / "adapter" / CONFIG_FILE).is_file()
@@ -131,8 +131,8 @@ def _why(record: RunRecord, job: Job) -> str:
     message = f" ({job.message})" if job.message else ""
     if "timeout" in job.message.lower():
         return f"its Job ran into its timeout{message}"
-    exit_record = (read_json(record.folder / run_ends.EXIT) or {}) if run_ends.has_ended(record) else {}
-    if exit_record.get("status") == run_ends.INTERRUPTED:
+    exit_record = (read_json(record.folder / outcome.EXIT) or {}) if outcome.has_ended(record) else {}
+    if exit_record.get("status") == outcome.INTERRUPTED:
         return "its Job's time was nearly over"
     return f"its Job failed{message}" if job.stage == "ERROR" else "its Job ended without a word"
 
@@ -144,7 +144,7 @@ def _checkpoint_words(record: RunRecord, settings: Settings) -> str:
 
 def last_words(record: RunRecord) -> str:
     """The end of the log of its Jobs."""
-    return hide_secrets(run_ends.log_tail(record.folder, lines=20))[-2000:] or "nothing"
+    return hide_secrets(outcome.log_tail(record.folder, lines=20))[-2000:] or "nothing"
 
 
 def _with_its_adapter(record: RunRecord, settings: Settings) -> End:
