@@ -57,10 +57,13 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
 def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options: Any) -> Streams:
     """Serve the page; `options` go to Gradio. Returns the count of open streams."""
     from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
-    from inference.server.middleware import Streams
+    from inference.server.lifecycle import health_route
+    from inference.server.middleware import Streams, middleware
     from inference.ui import theme
 
-    streams = Streams()
+    streams, queue = Streams(), service.queue
+    around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams)
+    routes = [health_route(queue, training.is_run_active), *training.routes]
     keep_words_out_of_the_log()
     blocks.launch(
         theme=theme.theme(),
@@ -77,30 +80,11 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         share=False,
         footer_links=[],
         state_session_capacity=256,
-        app_kwargs=_server_parts(service, training, streams),
+        app_kwargs={"middleware": around, "routes": routes},
         **options,
     )
     adopt_the_server()
     return streams
-
-
-def _server_parts(service: Service, training: TrainingApp, streams: Streams) -> dict[str, Any]:
-    """Middleware around Gradio's own routes, outermost first, and our routes."""
-    from starlette.middleware import Middleware
-
-    from inference.server.lifecycle import health_route
-    from inference.server.middleware import BodyLimit, DisconnectWatcher, SecurityHeaders, VisitorLimits
-
-    limits = service.settings.limits
-    return {
-        "middleware": [
-            Middleware(SecurityHeaders),
-            Middleware(VisitorLimits, limits=limits, on_space=training.access.is_on_space),
-            Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
-            Middleware(DisconnectWatcher, on_disconnect=service.queue.disconnect, streams=streams),
-        ],
-        "routes": [health_route(service.queue, training.is_run_active), *training.routes],
-    }
 
 
 def main() -> int:

@@ -109,7 +109,6 @@ def test_requirements_are_pinned_and_all_of_them_used() -> None:
     import_names = {
         "huggingface-hub": "huggingface_hub",
         "markdown-it-py": "markdown_it",
-        "mdit-py-plugins": "mdit_py_plugins",
         "pillow": "PIL",
         "pyyaml": "yaml",
     }

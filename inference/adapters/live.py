@@ -114,7 +114,7 @@ class LiveAdapters:
         self._watch.stop()
 
     def hold(self, name: str) -> Callable[[], Adapter]:
-        """The adapter as `Row.held` takes it; before the engine is there, one that is loaded when the row's turn comes.
+        """The adapter as `Request.get_adapter` takes it; before the engine is there, it is loaded when asked for.
 
         Raises `UserError` if there is no such adapter, or
         if it cannot be served.

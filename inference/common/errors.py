@@ -1,7 +1,6 @@
 """The one error a user may read: it names the value, the limit and the remedy.
 
-The tabs show it in the panel it belongs to, endpoints answer with `gr.Error`, the command line ends with an exit code;
-nothing else catches it.
+The tabs show it in the panel it belongs to, endpoints answer with `gr.Error`, the command line ends with an exit code.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -264,3 +265,15 @@ def session_of(scope: Scope) -> str:
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
     is_call = len(parts) >= 3 and (parts[-3] == "call" or parts[-4:-2] == ["call", "v2"])
     return parts[-1] if is_call else ""
+
+
+def middleware(
+    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams
+) -> list[Middleware]:
+    """The middleware around Gradio's own routes, outermost first."""
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(VisitorLimits, limits=limits, on_space=on_space),
+        Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
+        Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
+    ]

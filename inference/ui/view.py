@@ -1,6 +1,6 @@
 """The state of one completion on the page, its two parts, its figures, and the words for them.
 
-Pure functions over plain data; `panel` puts the result on the page and `api` into JSON.
+Pure functions over plain data; `answering` puts the result on the page and `api` into JSON.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class RunTrainer(GRPOTrainer):
             use_grouped_attention(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
-        self._rollouts = Rollouts([], 0)
-        """The batch that is being generated: TRL asks for a reference's log-probabilities without handing it on."""
+        self._rollouts: Rollouts | None = None
+        """The batch while it is generated: TRL asks for a reference's log-probabilities without handing it on."""
 
     def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
         is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
@@ -120,8 +120,8 @@ class RunTrainer(GRPOTrainer):
 
         The pictures go along as the column `image` of the reward functions.
         """
-        assert self.policy is not None
         batch = self._rollouts
+        assert self.policy is not None and batch is not None
         batch.prompts = self.policy.prompts(conversations, batch.pictures)
         first = self.accelerator.process_index * len(batch.prompts)
         step = self.state.global_step
@@ -143,11 +143,12 @@ class RunTrainer(GRPOTrainer):
         else:
             # Without pictures TRL neither processes them again nor gives them to the model. `_roll_out` hands them on
             # to the reward functions, and `_loss_of` their features to the model.
-            self._rollouts = Rollouts([row.pop("image") for row in rows], round_number)
+            batch = self._rollouts = Rollouts([row.pop("image") for row in rows], round_number)
             output = super()._generate_and_score_completions(rows)
-            output["rollout_prompts"] = self._rollouts.prompts
+            self._rollouts = None
+            output["rollout_prompts"] = batch.prompts
             images: Any = self._logs["images"]
-            images.extend(gather_object([[picture] for picture in self._rollouts.pictures]))
+            images.extend(gather_object([[picture] for picture in batch.pictures]))
         lengths = output["completion_mask"].sum(1)  # (B,)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
@@ -177,7 +178,8 @@ class RunTrainer(GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
-        pictures = [prompt.picture for prompt in kwargs.get("pixel_values") or self._rollouts.prompts]
+        prompts = kwargs["pixel_values"] if self._rollouts is None else self._rollouts.prompts
+        pictures = [prompt.picture for prompt in prompts]
         size = batch_size or len(input_ids)
         with self.accelerator.autocast():
             parts = [
