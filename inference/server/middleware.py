@@ -41,6 +41,14 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+UPLOAD_ROUTE = "/upload"
+"""The end of the path of Gradio's route for files."""
+BODY_SECONDS = 120.0
+"""A body must be complete by then; the largest upload needs 170 kB/s."""
+_MULTIPART_BYTES = 100_000
+"""The most that a multipart form adds to the file in an upload."""
+_HOUR = 3600
+_ALL = "all"
 
 
 class SecurityHeaders:
@@ -58,14 +66,6 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-UPLOAD_ROUTE = "/upload"
-"""The end of the path of Gradio's route for files."""
-BODY_SECONDS = 120.0
-"""A body must be complete by then; the largest upload needs 170 kB/s."""
-_MULTIPART_BYTES = 100_000
-"""The most that a multipart form adds to the file in an upload."""
 
 
 class BodyLimit:
@@ -92,64 +92,6 @@ class BodyLimit:
                 raise
         if body.refusal is not None and not body.has_response:
             await body.refusal(scope, receive, send)
-
-
-class _Body:
-    """One request's body on its way in. If it is cut off, the app sees a client that disconnected."""
-
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send, self._left, self._limit = receive, send, limit, limit
-        self._until: float | None = time.monotonic() + BODY_SECONDS
-        """`None` once the body is complete: after that only the end of the connection is received."""
-        self.refusal: JSONResponse | None = None
-        self.has_response = False
-
-    async def receive(self) -> Message:
-        if self.refusal is not None:
-            return {"type": "http.disconnect"}
-        if self._until is None:
-            return await self._receive()
-        try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
-        except TimeoutError:
-            return self._cut(refusal(408, f"The request took longer than {BODY_SECONDS:.0f} seconds. Send it again."))
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            return self._cut(too_large(self._limit))
-        if not message.get("more_body"):
-            self._until = None
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Once the body was cut off, the refusal is sent in the place of the app's response."""
-        if self.refusal is not None and not self.has_response:
-            return
-        self.has_response = True
-        await self._send(message)
-
-    def _cut(self, response: JSONResponse) -> Message:
-        self.refusal = response
-        return {"type": "http.disconnect"}
-
-
-def too_large(limit: int) -> JSONResponse:
-    """The refusal of a body of more than `limit` bytes."""
-    return refusal(413, f"This request is larger than {limit / 1e6:,.1f} MB, which is the limit. Send less.")
-
-
-def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
-    """A refusal as Gradio's page and `gradio_client` read it; `wait_seconds` become `Retry-After`.
-
-    The connection is closed, as the rest of the body may still be on its way.
-    """
-    headers = {"connection": "close"}
-    if wait_seconds:
-        headers["retry-after"] = str(max(1, round(wait_seconds)))
-    return JSONResponse({"detail": detail}, status, headers)
-
-
-_HOUR = 3600
-_ALL = "all"
 
 
 class VisitorLimits:
@@ -218,10 +160,6 @@ class VisitorLimits:
         return receive_metered
 
 
-def _is_upload(scope: Scope) -> bool:
-    return bool(scope["path"].rstrip("/").endswith(UPLOAD_ROUTE))
-
-
 class DisconnectWatcher:
     """ASGI middleware; calls `on_disconnect(session)` on the server's loop, so that must not block."""
 
@@ -256,6 +194,34 @@ class Streams:
         self.num_open = 0
 
 
+def middleware(
+    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams
+) -> list[Middleware]:
+    """The middleware around Gradio's own routes, outermost first."""
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(VisitorLimits, limits=limits, on_space=on_space),
+        Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
+        Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
+    ]
+
+
+def too_large(limit: int) -> JSONResponse:
+    """The refusal of a body of more than `limit` bytes."""
+    return refusal(413, f"This request is larger than {limit / 1e6:,.1f} MB, which is the limit. Send less.")
+
+
+def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
+    """A refusal as Gradio's page and `gradio_client` read it; `wait_seconds` become `Retry-After`.
+
+    The connection is closed, as the rest of the body may still be on its way.
+    """
+    headers = {"connection": "close"}
+    if wait_seconds:
+        headers["retry-after"] = str(max(1, round(wait_seconds)))
+    return JSONResponse({"detail": detail}, status, headers)
+
+
 def session_of(scope: Scope) -> str:
     """The session whose answers this request reads; empty if it reads none."""
     if scope["type"] != "http" or scope["method"] != "GET":
@@ -267,13 +233,43 @@ def session_of(scope: Scope) -> str:
     return parts[-1] if is_call else ""
 
 
-def middleware(
-    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams
-) -> list[Middleware]:
-    """The middleware around Gradio's own routes, outermost first."""
-    return [
-        Middleware(SecurityHeaders),
-        Middleware(VisitorLimits, limits=limits, on_space=on_space),
-        Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
-        Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
-    ]
+class _Body:
+    """One request's body on its way in. If it is cut off, the app sees a client that disconnected."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send, self._left, self._limit = receive, send, limit, limit
+        self._until: float | None = time.monotonic() + BODY_SECONDS
+        """`None` once the body is complete: after that only the end of the connection is received."""
+        self.refusal: JSONResponse | None = None
+        self.has_response = False
+
+    async def receive(self) -> Message:
+        if self.refusal is not None:
+            return {"type": "http.disconnect"}
+        if self._until is None:
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
+        except TimeoutError:
+            return self._cut(refusal(408, f"The request took longer than {BODY_SECONDS:.0f} seconds. Send it again."))
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            return self._cut(too_large(self._limit))
+        if not message.get("more_body"):
+            self._until = None
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Once the body was cut off, the refusal is sent in the place of the app's response."""
+        if self.refusal is not None and not self.has_response:
+            return
+        self.has_response = True
+        await self._send(message)
+
+    def _cut(self, response: JSONResponse) -> Message:
+        self.refusal = response
+        return {"type": "http.disconnect"}
+
+
+def _is_upload(scope: Scope) -> bool:
+    return bool(scope["path"].rstrip("/").endswith(UPLOAD_ROUTE))

@@ -17,6 +17,16 @@ from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 from inference.ui import markup
 from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title
 
+SECONDS_BETWEEN_VIEWS = 0.06
+"""The shortest time between two updates of a page."""
+FOLDING_FRAMES = 8
+"""Updates in which a thought that began or ended is opened or folded; after them the user decides."""
+Submit = Callable[[Visitor], tuple[Submission, Question]]
+"""Reads the inputs and puts the question into the queue. May raise `UserError`."""
+EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 32}
+"""Options of events that ask the model: the page shows their progress itself, and the queue orders them."""
+_log = logging.getLogger(__name__)
+
 
 class Panel:
     """The components of one completion; make it inside a `gr.Blocks` context."""
@@ -58,17 +68,6 @@ class Panel:
         return f'<p class="lt-hint">{hint}</p>' if hint else ""
 
 
-SECONDS_BETWEEN_VIEWS = 0.06
-"""The shortest time between two updates of a page."""
-FOLDING_FRAMES = 8
-"""Updates in which a thought that began or ended is opened or folded; after them the user decides."""
-Submit = Callable[[Visitor], tuple[Submission, Question]]
-"""Reads the inputs and puts the question into the queue. May raise `UserError`."""
-EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 32}
-"""Options of events that ask the model: the page shows their progress itself, and the queue orders them."""
-_log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class Frame:
     """One update of a tab."""
@@ -78,29 +77,6 @@ class Frame:
     """For `Answering.outputs`."""
     question: Question | None = None
     """`None` while the inputs are read, and after a failure."""
-
-
-class _Answer:
-    """One press of a button, from the reading of the inputs to the last update."""
-
-    def __init__(self) -> None:
-        self._submission: Submission | None = None
-        """`None` while the inputs are read."""
-        self._is_stopped = False
-        self.is_dismissed = False
-        """True if its picture was replaced: the panels then end up empty."""
-
-    def stop(self) -> None:
-        """Stop the submission, or the one that is about to come."""
-        self._is_stopped = True
-        if self._submission is not None:
-            self._submission.stop()
-
-    def take(self, submission: Submission) -> None:
-        """Set the submission; of this method and `stop`, whichever comes later stops it."""
-        self._submission = submission
-        if self._is_stopped:
-            submission.stop()
 
 
 class Answering:
@@ -220,6 +196,29 @@ def visitor_of(request: gr.Request) -> Visitor:
     peer = request.client.host if request.client else None
     visitor_id = visitor_id_of(peer, request.headers.get("x-forwarded-for"), is_on_space())
     return Visitor(visitor_id, _session(request))
+
+
+class _Answer:
+    """One press of a button, from the reading of the inputs to the last update."""
+
+    def __init__(self) -> None:
+        self._submission: Submission | None = None
+        """`None` while the inputs are read."""
+        self._is_stopped = False
+        self.is_dismissed = False
+        """True if its picture was replaced: the panels then end up empty."""
+
+    def stop(self) -> None:
+        """Stop the submission, or the one that is about to come."""
+        self._is_stopped = True
+        if self._submission is not None:
+            self._submission.stop()
+
+    def take(self, submission: Submission) -> None:
+        """Set the submission; of this method and `stop`, whichever comes later stops it."""
+        self._submission = submission
+        if self._is_stopped:
+            submission.stop()
 
 
 def _session(request: gr.Request) -> str:

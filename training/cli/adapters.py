@@ -42,6 +42,35 @@ def main(args: argparse.Namespace) -> int:
     return args.run(args)
 
 
+def listing(now: Serving, versions: list[Version]) -> str:
+    """The served adapter, then a paragraph for each adapter."""
+    since = f" since {now.since}, by {now.by}" if now.since else ""
+    lines = [f"served: {now.name or 'the base alone'}{since}"]
+    if now.notice:
+        lines.append(_wrapped(now.notice))
+    for version in versions:
+        marks = [word for word, holds in (("served", version.is_served), ("before", version.is_before)) if holds]
+        facts = [version.origin, *marks, *([version.scores] if version.scores else [])]
+        if version.promoted_at:
+            facts.append(f"promoted {version.promoted_at} by {version.promoted_by}")
+        lines.append(f"\n{version.name}: {', '.join(facts)}")
+        lines += [_wrapped(text) for text in (version.verdict, version.problem) if text]
+    return "\n".join(lines)
+
+
+def find_adapter(adapter: str, home: Path) -> Path:
+    """The folder of an adapter, given by its path, its run, or its name in the list. Raises `UserError`."""
+    folders = _adapter_folders(adapter, home)
+    if not folders:
+        raise UserError(f"there is no run and no adapter {adapter!r}; `python -m training adapters` lists them")
+    return folders[0]
+
+
+def is_here(adapter: str, home: Path) -> bool:
+    """True if `find_adapter` finds it; else a name with a slash is one on the Hub."""
+    return bool(_adapter_folders(adapter, home))
+
+
 def _list(args: argparse.Namespace) -> int:
     settings = load_settings()
     now = serving(settings)
@@ -67,45 +96,16 @@ def _promote(args: argparse.Namespace) -> int:
     return 0
 
 
-def listing(now: Serving, versions: list[Version]) -> str:
-    """The served adapter, then a paragraph for each adapter."""
-    since = f" since {now.since}, by {now.by}" if now.since else ""
-    lines = [f"served: {now.name or 'the base alone'}{since}"]
-    if now.notice:
-        lines.append(_wrapped(now.notice))
-    for version in versions:
-        marks = [word for word, holds in (("served", version.is_served), ("before", version.is_before)) if holds]
-        facts = [version.origin, *marks, *([version.scores] if version.scores else [])]
-        if version.promoted_at:
-            facts.append(f"promoted {version.promoted_at} by {version.promoted_by}")
-        lines.append(f"\n{version.name}: {', '.join(facts)}")
-        lines += [_wrapped(text) for text in (version.verdict, version.problem) if text]
-    return "\n".join(lines)
-
-
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ")
 
 
-def find_adapter(named: str, home: Path) -> Path:
-    """The folder of an adapter, given by its path, its run, or its name in the list. Raises `UserError`."""
-    folders = _adapter_folders(named, home)
-    if not folders:
-        raise UserError(f"there is no run and no adapter {named!r}; `python -m training adapters` lists them")
-    return folders[0]
-
-
-def is_here(named: str, home: Path) -> bool:
-    """True if `find_adapter` finds it; else a name with a slash is one on the Hub."""
-    return bool(_adapter_folders(named, home))
-
-
-def _adapter_folders(named: str, home: Path) -> list[Path]:
-    path = Path(named).expanduser()
+def _adapter_folders(adapter: str, home: Path) -> list[Path]:
+    path = Path(adapter).expanduser()
     plain = len(path.parts) == 1
-    listed = named.removesuffix("-adapter")
+    run = adapter.removesuffix("-adapter")
     folders = [path, path / "adapter"]
     folders += (
-        [home / "adapters" / named, *(home / "runs" / name / "adapter" for name in (named, listed))] if plain else []
+        [home / "adapters" / adapter, *(home / "runs" / name / "adapter" for name in (adapter, run))] if plain else []
     )
     return [folder for folder in folders if (folder / CONFIG_FILE).is_file()]

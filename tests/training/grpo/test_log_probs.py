@@ -22,7 +22,7 @@ from trl.data_utils import prepare_multimodal_messages
 
 from tests.support.samples import SMALL_RUN
 from tests.support.tiny_models import build_tiny
-from tests.training.grpo.test_families import folder_of_pictures
+from tests.training.grpo.test_trainer_families import folder_of_pictures
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
 from training.grpo.log_probs import (

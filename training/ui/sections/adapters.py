@@ -22,6 +22,57 @@ from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
 from training.ui.sections.adapter_cards import serving_html, versions_html
 
+ALONE = "the base alone"
+HINT = (
+    '<p class="lt-quiet">Promote an adapter to let it answer visitors from then on. No restart is needed, and '
+    "answers under way end on the adapter they began with.</p>"
+)
+_BUTTONS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-act]');
+  if (button) trigger('submit', { act: button.dataset.act, adapter: button.dataset.adapter });
+});
+"""
+_KEEP_FOLDED = """
+const open = new Set();
+element.addEventListener('click', (event) => {
+  const fold = event.target.closest('summary')?.parentElement;
+  if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
+});
+watch('value', () => {
+  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
+});
+"""
+"""Cards that the reader unfolded stay so when the list is sent again. (A click comes before the change.)"""
+
+
+def build_adapters(context: Context, note: gr.Textbox) -> Section:
+    """Build the section, inside its sub-tab; nothing of an adapter is in it before `refresh`."""
+    with gr.Column(elem_id="lt-adapters"):
+        served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
+        done = gr.HTML(js_on_load=None, elem_id="adapters-done")
+        gr.HTML(HINT, js_on_load=None)
+        with gr.Row(elem_id="adapters-hub", elem_classes="lt-actions"):
+            name = gr.Textbox(
+                label="An adapter on the Hub",
+                placeholder="owner/name or owner/name@revision",
+                info="It is fetched, checked, and answers from then on. A private one needs HF_TOKEN.",
+                max_length=MAX_NAME_CHARS,
+                scale=3,
+                elem_id="adapters-hub-name",
+            )
+            fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
+        publish = PublishPanel(context)
+        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
+    actions = AdapterActions(context, publish)
+    section = Section("adapters", context, note, [], [done, served, versions], actions.refresh)
+    options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
+    for part in (served, versions):
+        section.on(part.submit, actions.act, publish.fields, with_event=True, **options)
+    for event in (fetch.click, name.submit):
+        section.on(event, actions.fetch, [name], **options)
+    return section
+
 
 class PublishPanel:
     """Three fields, and the action behind the Publish buttons on the cards."""
@@ -79,58 +130,6 @@ class PublishPanel:
             return None
         folder = self._context.store.folder / version.run
         return folder if (folder / "config.json").is_file() else None
-
-
-ALONE = "the base alone"
-HINT = (
-    '<p class="lt-quiet">Promote an adapter to let it answer visitors from then on. No restart is needed, and '
-    "answers under way end on the adapter they began with.</p>"
-)
-_BUTTONS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-act]');
-  if (button) trigger('submit', { act: button.dataset.act, adapter: button.dataset.adapter });
-});
-"""
-_KEEP_FOLDED = """
-const open = new Set();
-element.addEventListener('click', (event) => {
-  const fold = event.target.closest('summary')?.parentElement;
-  if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
-});
-watch('value', () => {
-  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
-});
-"""
-"""Cards that the reader unfolded stay so when the list is sent again. (A click comes before the change.)"""
-
-
-def build_adapters(context: Context, note: gr.Textbox) -> Section:
-    """Build the section, inside its sub-tab; nothing of an adapter is in it before `refresh`."""
-    with gr.Column(elem_id="lt-adapters"):
-        served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
-        done = gr.HTML(js_on_load=None, elem_id="adapters-done")
-        gr.HTML(HINT, js_on_load=None)
-        with gr.Row(elem_id="adapters-hub", elem_classes="lt-actions"):
-            name = gr.Textbox(
-                label="An adapter on the Hub",
-                placeholder="owner/name or owner/name@revision",
-                info="It is fetched, checked, and answers from then on. A private one needs HF_TOKEN.",
-                max_length=MAX_NAME_CHARS,
-                scale=3,
-                elem_id="adapters-hub-name",
-            )
-            fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
-        publish = PublishPanel(context)
-        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
-    actions = AdapterActions(context, publish)
-    section = Section("adapters", context, note, [], [done, served, versions], actions.refresh)
-    options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
-    for part in (served, versions):
-        section.on(part.submit, actions.act, publish.fields, with_event=True, **options)
-    for event in (fetch.click, name.submit):
-        section.on(event, actions.fetch, [name], **options)
-    return section
 
 
 class AdapterActions:

@@ -64,56 +64,13 @@ element.addEventListener('change', (event) => {
 watch('value', () => { sort(); mark(); });
 """
 """Runs in the page. Its ticks win over those of an update that was under way meanwhile."""
-
-
-def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
-    """The table, the newest run first; `chosen` are ticked."""
-    if not records:
-        return EMPTY
-    heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS)
-    rows = "".join(_row(record, record.id in chosen) for record in records)
-    return (
-        '<div class="lt-table lt-runs" tabindex="0" role="group" aria-label="Runs"><table>'
-        f'<thead><tr><th scope="col"><span class="lt-hidden">Chosen</span></th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _row(record: RunRecord, is_chosen: bool) -> str:
-    run_id, of = escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
-    asked = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
-    cells = [
-        (record.number, f"{asked}<small>{run_id}</small>"),
-        (record.status, f'<span class="lt-run-status" data-status="{escape(record.status)}">{record.status}</span>'),
-        (record.step, f"{record.step:,}{of}"),
-        _metric(record, "reward"),
-        _metric(record, "accuracy"),
-        (record.hours, duration(3600 * record.hours) if record.hours else "–"),
-        (record.cost_dollars, dollars(record.cost_dollars) or "–"),
-        (record.asked_by, f"{escape(_profile(record))}<small>{escape(record.asked_by)}</small>"),
-    ]
-    body = "".join(
-        f'<td data-key="{"-1e99" if value is None else escape(value)}">{shown}</td>' for value, shown in cells
-    )
-    tick = f'<input type="checkbox" data-run="{run_id}" aria-label="{run_id}"{" checked" if is_chosen else ""}>'
-    return f"<tr{' class=lt-chosen' if is_chosen else ''}><td>{tick}</td>{body}</tr>"
-
-
-def _metric(record: RunRecord, name: str) -> tuple[float | None, str]:
-    """The last value of a metric, to sort by and to show."""
-    metric = METRICS[name]
-    value = finite(record.metrics.get(metric.column))
-    return value, "–" if value is None else metric.text(value)
-
-
-def _profile(record: RunRecord) -> str:
-    try:
-        return record.run_config.profile
-    except ValueError:  # of another version
-        return "unknown profile"
-
-
 NOTHING = "Choose a run in the table to resume, cancel, delete or download it; choose several to compare their curves."
+
+
+def build_runs(context: Context, note: gr.Textbox, downloads: Downloads) -> tuple[Section, RunsPanel]:
+    """The section, and its parts, for the tab to wire Watch."""
+    panel = RunsPanel(context, note, downloads)
+    return panel.section, panel
 
 
 class RunsPanel:
@@ -232,10 +189,17 @@ class RunsPanel:
         return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{plots}</div>'
 
 
-def build_runs(context: Context, note: gr.Textbox, downloads: Downloads) -> tuple[Section, RunsPanel]:
-    """The section, and its parts, for the tab to wire Watch."""
-    panel = RunsPanel(context, note, downloads)
-    return panel.section, panel
+def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
+    """The table, the newest run first; `chosen` are ticked."""
+    if not records:
+        return EMPTY
+    heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS)
+    rows = "".join(_row(record, record.id in chosen) for record in records)
+    return (
+        '<div class="lt-table lt-runs" tabindex="0" role="group" aria-label="Runs"><table>'
+        f'<thead><tr><th scope="col"><span class="lt-hidden">Chosen</span></th>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
 
 
 def chosen_run(chosen: object) -> str:
@@ -244,6 +208,40 @@ def chosen_run(chosen: object) -> str:
     if len(ids) != 1:
         raise UserError(f"{len(ids)} runs are chosen; choose one in the table.")
     return ids[0]
+
+
+def _row(record: RunRecord, is_chosen: bool) -> str:
+    run_id, of = escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
+    asked = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
+    cells = [
+        (record.number, f"{asked}<small>{run_id}</small>"),
+        (record.status, f'<span class="lt-run-status" data-status="{escape(record.status)}">{record.status}</span>'),
+        (record.step, f"{record.step:,}{of}"),
+        _metric(record, "reward"),
+        _metric(record, "accuracy"),
+        (record.hours, duration(3600 * record.hours) if record.hours else "–"),
+        (record.cost_dollars, dollars(record.cost_dollars) or "–"),
+        (record.asked_by, f"{escape(_profile(record))}<small>{escape(record.asked_by)}</small>"),
+    ]
+    body = "".join(
+        f'<td data-key="{"-1e99" if value is None else escape(value)}">{shown}</td>' for value, shown in cells
+    )
+    tick = f'<input type="checkbox" data-run="{run_id}" aria-label="{run_id}"{" checked" if is_chosen else ""}>'
+    return f"<tr{' class=lt-chosen' if is_chosen else ''}><td>{tick}</td>{body}</tr>"
+
+
+def _metric(record: RunRecord, name: str) -> tuple[float | None, str]:
+    """The last value of a metric, to sort by and to show."""
+    metric = METRICS[name]
+    value = finite(record.metrics.get(metric.column))
+    return value, "–" if value is None else metric.text(value)
+
+
+def _profile(record: RunRecord) -> str:
+    try:
+        return record.run_config.profile
+    except ValueError:  # of another version
+        return "unknown profile"
 
 
 def _button(text: str, name: str) -> gr.Button:

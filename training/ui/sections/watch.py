@@ -49,6 +49,72 @@ NO_RUNS = (
     "trains, its curves, its problems and the model's answers can be watched here.</p></div>"
 )
 MAX_LOG_CHARS = 20_000
+NEWEST = ("The active run, or the newest", "")
+_KEEP_END = """
+let isAtEnd = true;
+const log = () => element.querySelector('.lt-log');
+const toEnd = () => { if (log() && isAtEnd) log().scrollTop = log().scrollHeight; };
+element.addEventListener('scroll', (event) => {
+  const pre = event.target;
+  if (pre === log()) isAtEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
+}, true);
+watch('value', toEnd);
+toEnd();
+"""
+"""The log stays at its end while it grows, unless the reader has scrolled up."""
+_KEEP_FOLDED = """
+const folded = {};
+element.addEventListener('click', (event) => {
+  const group = event.target.closest('summary')?.parentElement;
+  if (group) folded[[...element.querySelectorAll('.lt-group')].indexOf(group)] = group.open;
+});
+watch('value', () => element.querySelectorAll('.lt-group').forEach((group, index) => {
+  if (index in folded) group.open = !folded[index];
+}));
+"""
+"""Groups that the reader folded or unfolded stay so when newer ones replace them. (A click comes before the change.)"""
+
+
+def build_watch(context: Context, note: gr.Textbox) -> Section:
+    """Build the section, inside its sub-tab; nothing of a run is in it before `refresh`."""
+    with gr.Column(elem_id="lt-watch"):
+        chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
+        status = gr.HTML(js_on_load=None, elem_id="watch-status")
+        plots = gr.HTML(js_on_load=None, elem_id="watch-plots")
+        findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
+        with gr.Column(visible=False, elem_classes="lt-details") as details:
+            with gr.Row(elem_classes="lt-section-head"):
+                gr.HTML("<h2>Newest answers</h2>", js_on_load=None)
+                follows = gr.Checkbox(True, label="Follow the newest", container=False, elem_id="watch-follow")
+            rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
+            gr.HTML("<h2>Log</h2>", js_on_load=None)
+            log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
+
+    def refresh(caller: Caller, run_id: object, follow: object) -> list[object]:
+        """Values of the run with that id, or else of the active or newest one."""
+        records = context.store.list()
+        record = next((record for record in records if record.id == run_id), None)
+        choices = [NEWEST, *((choice_label(one), one.id) for one in records)]
+        choice = gr.update(choices=choices, value=record.id if record else "")
+        record = record or _newest(records)
+        if record is None:
+            return [choice, NO_RUNS, "", "", gr.update(visible=False), "", ""]
+        now = context.snapshot(record)
+        return [
+            choice,
+            status_html(record, now),
+            plots_html(now),
+            findings_html(now.findings, now.step),
+            gr.update(visible=True),
+            Part(rollouts_html(now.groups), about=record.id, is_held=follow is False),
+            log_html(now.log),
+        ]
+
+    outputs = [chosen, status, plots, findings, details, rollouts, log]
+    section = Section("watch", context, note, [chosen, follows], outputs, refresh)
+    section.on(chosen.input, refresh)
+    section.on(follows.input, refresh)
+    return section
 
 
 def status_html(record: RunRecord, now: Snapshot) -> str:
@@ -152,74 +218,6 @@ def _facts(record: RunRecord, now: Snapshot) -> str:
 def _of(value: str | None, limit: str | None) -> str:
     """A figure, and the budget it counts against."""
     return (value or "none yet") + (f" of {limit}" if limit else "")
-
-
-NEWEST = ("The active run, or the newest", "")
-_KEEP_END = """
-let isAtEnd = true;
-const log = () => element.querySelector('.lt-log');
-const toEnd = () => { if (log() && isAtEnd) log().scrollTop = log().scrollHeight; };
-element.addEventListener('scroll', (event) => {
-  const pre = event.target;
-  if (pre === log()) isAtEnd = pre.scrollHeight - pre.scrollTop - pre.clientHeight < 40;
-}, true);
-watch('value', toEnd);
-toEnd();
-"""
-"""The log stays at its end while it grows, unless the reader has scrolled up."""
-_KEEP_FOLDED = """
-const folded = {};
-element.addEventListener('click', (event) => {
-  const group = event.target.closest('summary')?.parentElement;
-  if (group) folded[[...element.querySelectorAll('.lt-group')].indexOf(group)] = group.open;
-});
-watch('value', () => element.querySelectorAll('.lt-group').forEach((group, index) => {
-  if (index in folded) group.open = !folded[index];
-}));
-"""
-"""Groups that the reader folded or unfolded stay so when newer ones replace them. (A click comes before the change.)"""
-
-
-def build_watch(context: Context, note: gr.Textbox) -> Section:
-    """Build the section, inside its sub-tab; nothing of a run is in it before `refresh`."""
-    with gr.Column(elem_id="lt-watch"):
-        chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
-        status = gr.HTML(js_on_load=None, elem_id="watch-status")
-        plots = gr.HTML(js_on_load=None, elem_id="watch-plots")
-        findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
-        with gr.Column(visible=False, elem_classes="lt-details") as details:
-            with gr.Row(elem_classes="lt-section-head"):
-                gr.HTML("<h2>Newest answers</h2>", js_on_load=None)
-                follows = gr.Checkbox(True, label="Follow the newest", container=False, elem_id="watch-follow")
-            rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
-            gr.HTML("<h2>Log</h2>", js_on_load=None)
-            log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
-
-    def refresh(caller: Caller, run_id: object, follow: object) -> list[object]:
-        """Values of the run with that id, or else of the active or newest one."""
-        records = context.store.list()
-        record = next((record for record in records if record.id == run_id), None)
-        choices = [NEWEST, *((choice_label(one), one.id) for one in records)]
-        choice = gr.update(choices=choices, value=record.id if record else "")
-        record = record or _newest(records)
-        if record is None:
-            return [choice, NO_RUNS, "", "", gr.update(visible=False), "", ""]
-        now = context.snapshot(record)
-        return [
-            choice,
-            status_html(record, now),
-            plots_html(now),
-            findings_html(now.findings, now.step),
-            gr.update(visible=True),
-            Part(rollouts_html(now.groups), about=record.id, is_held=follow is False),
-            log_html(now.log),
-        ]
-
-    outputs = [chosen, status, plots, findings, details, rollouts, log]
-    section = Section("watch", context, note, [chosen, follows], outputs, refresh)
-    section.on(chosen.input, refresh)
-    section.on(follows.input, refresh)
-    return section
 
 
 def _newest(records: list[RunRecord]) -> RunRecord | None:

@@ -32,7 +32,7 @@ SMALL = SMALL_RUN | {
     "max_completion_length": 6,
     "lora_modules": ["q_proj", "v_proj", "o_proj"],
     "learning_rate": 0.01,
-    "rewards": {"tests.training.grpo.test_families:planned_reward": 1.0},
+    "rewards": {"tests.training.grpo.test_trainer_families:planned_reward": 1.0},
     "resample_rounds": 1,
     "gradient_checkpointing": True,
     "eval_rows": 0,
