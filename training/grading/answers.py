@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from training.grading.quantities import NO_UNIT, Quantity, Unit
 
@@ -12,6 +13,44 @@ class Choice:
     """A choice letter: `B`, `(b)`, `B. 24`."""
 
     letter: str
+    text: str = ""
+    """The option's text, where the answer gives it."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """What is compared as itself and never worked out: a date, a number in another base, a phone number, `5th`."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time of day or a duration written `H:MM` or `H:MM:SS`."""
+
+    seconds: int
+    """As written, counted from 0:00."""
+    half: str = ""
+    """`am`, `pm`, or empty where the answer does not say."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """`10-15`, `10 to 15`; also a score."""
+
+    low: Fraction
+    high: Fraction
+    unit: Unit
+    is_spelled: bool = False
+    """Written with `to`, which may mean a ratio."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """`2 × 3`, `5 cm by 7 cm`: lengths that are not multiplied out."""
+
+    lengths: tuple[Quantity, ...]
 
 
 @dataclass(frozen=True)
@@ -50,13 +89,34 @@ class Sequence:
     closing: str
     name: str = ""
     """The variable of an inequality that was read as an interval."""
+    relation: tuple[str, str] | None = None
+    """Its two sides, the smaller first, where the inequality has only two."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """Several values, in any order: a set, a list, "2 or 3"."""
+    """Several values: a set, a list, "2 or 3"."""
 
     items: tuple[Answer, ...]
+    is_ordered: bool = False
+    """True for rankings and after `respectively`; else the values stand in any order."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Values that belong to labels: `mean: 5, median: 6`, `(a) 5, (b) 7`."""
+
+    items: tuple[tuple[str, Answer], ...]
+
+
+@dataclass(frozen=True)
+class Restated:
+    """One value said twice: `5\\sqrt{3} ≈ 8.66`, `1/2 (0.5)`."""
+
+    value: Answer
+    again: str
+    is_rounded: bool
+    """True if `again` is a rounded decimal."""
 
 
 @dataclass(frozen=True)
@@ -86,4 +146,21 @@ class Relation:
     right: str
 
 
-Answer = Choice | Quantity | Formula | Words | Label | Sequence | Values | Ratio | Equality | Relation
+Answer = (
+    Choice
+    | Quantity
+    | Formula
+    | Words
+    | Label
+    | Literal
+    | Time
+    | Range
+    | Size
+    | Sequence
+    | Values
+    | Labelled
+    | Restated
+    | Ratio
+    | Equality
+    | Relation
+)

@@ -8,7 +8,9 @@ The text is model output. Callers cap its length first (`MAX_ANSWER_CHARS`), so 
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 
 MAX_ANSWER_CHARS = 400
 """A longer gold or answer is compared letter by letter only."""
@@ -18,8 +20,9 @@ MONEY = "\ue000"
 """Stands for a dollar sign that means money while those that mean mathematics are taken away."""
 
 _SIGNS: dict[str, str] = {
-    **dict.fromkeys("−‐‑‒–﹣－", "-"),
+    **dict.fromkeys("−‐‑‒–﹣－➖", "-"),
     **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\ufe0f", ""),
+    **dict.fromkeys("✓✔✅☑", " "),
     **dict.fromkeys("‘’′", "'"),
     **dict.fromkeys("“”", '"'),
     **dict.fromkeys("·⋅∙", "\\cdot "),
@@ -27,9 +30,22 @@ _SIGNS: dict[str, str] = {
     **dict.fromkeys("˚º", "°"),
     **{"×": "\\times ", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx "},
     **{"π": "\\pi ", "∞": "\\infty ", "±": "\\pm ", "√": "\\sqrt ", "∠": "\\angle ", "△": "\\triangle "},
-    **{"∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "∥": "\\parallel ", "⊥": "\\perp "},
+    **{
+        "∪": "\\cup ",
+        "∩": "\\cap ",
+        "∈": "\\in ",
+        "∅": "\\emptyset ",
+        "⊙": "\\odot ",
+        "ℝ": "\\mathbb{R}",
+        "∥": "\\parallel ",
+        "⊥": "\\perp ",
+    },
     **{"⟂": "\\perp ", "⟨": "\\langle ", "⟩": "\\rangle ", "≅": "\\cong ", "∼": "\\sim ", "∶": ":", "…": "..."},
-    **{"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅕": " 1/5", "⅛": " 1/8", "⅜": " 3/8"},
+    **{c: f" {unicodedata.normalize('NFKC', c)}".replace("\u2044", "/") for c in "½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"},
+    **{chr(0x2460 + i): f" {i + 1} " for i in range(20)},
+    **{chr(0x24B6 + i): f" ({chr(65 + i)}) " for i in range(26)},
+    **{chr(0x24D0 + i): f" ({chr(97 + i)}) " for i in range(26)},
+    **{"μ": "\\mu ", "µ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "ω": "\\omega ", "δ": "\\delta "},
     **{"α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "θ": "\\theta ", "φ": "\\phi ", "λ": "\\lambda "},
     **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94) if chr(0xFF01 + i) != "－"},
 }
@@ -42,10 +58,14 @@ _TEXT = re.compile(
 _DRESS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), plain)
     for pattern, plain in [
-        (r"(?<=[0-9])(?:\\[,!:; ]|[\u2009\u202f\u00a0]|\{,\})(?=[0-9]{3}(?![0-9]))", ","),
+        (r"(?<=[0-9])(?:,?\\[,!:; ]|[\u2009\u202f\u00a0]|\{,\})(?=[0-9]{3}(?![0-9]))", ","),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?", ""),
         (r"\\(?:displaystyle|textstyle|limits|rm|bf|it)(?![a-zA-Z])", " "),
+        (r"([,;])\s*\\q?quad(?![a-zA-Z])", r"\1 "),
         (r"\\q?quad(?![a-zA-Z])", " ; "),
+        (r"^#{1,6}\s+|</?(?:b|i|strong|em|u|p|br|span) ?/?>", ""),
+        (r"\\[lr]vert(?![a-zA-Z])", "|"),
+        (r"\|\s*([A-Z]{1,3})\s*\|", r"|\1|"),
         (r"^\s*~\s*(?=[-+.0-9$€£\\])", r"\\approx "),
         (r"\\[,;:!> ]|~|[\u00a0\u2000-\u200a\u202f\u3000]", " "),
         (r"\{,\}", ","),
@@ -67,12 +87,18 @@ _DRESS: list[tuple[re.Pattern[str], str]] = [
 ]
 
 
+_TYPED_FRACTION = re.compile(
+    r"(?<![\w.)}^!_/])([0-9]+)\s*/\s*([0-9]+)(?=\s*(?:[a-zA-Z(]|\\(?!times|cdot|pm|le|ge|ne|in|to|cup|cap|times)[a-z]))"
+)
+"""A fraction of integers before a letter, a root or a bracket: `1/2 x` is `\\frac{1}{2}x`."""
+
+
 def clean(text: str) -> str:
     """`text` (at most `MAX_ANSWER_CHARS` long) without what only dresses it; spaces single, ends bare."""
-    text = text.strip()
-    if text.count("\\boxed{") == 1:
-        inside = boxed(text)
-        text = text if inside is None else inside
+    text = _unboxed(text.strip())
+    if "&" in text:
+        text = html.unescape(text)
+    text = "".join(map(_plain_character, text)) if not text.isascii() else text
     text = re.sub(r"[⁰¹²³⁴-⁹⁻⁺]+", lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"[₀-₉]+", lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
     text = _without_math_signs(text.translate(_TRANSLATION))
@@ -81,7 +107,41 @@ def clean(text: str) -> str:
     for pattern, plain in _DRESS:
         text = pattern.sub(plain, text)
     text = text.replace(MONEY, "$").strip().strip("*_").strip()
-    return text[:-1].rstrip() if text[-1:] in (".", "。", ",", ";") and text[-3:] != "..." else text
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text[:-1].rstrip() if text[-1:] in (".", "。", ",", ";") and text[-2:] != ".." else text
+
+
+def _plain_character(c: str) -> str:
+    """Digits of any script, and the letters and digits of mathematical alphabets, as ASCII."""
+    if "\U0001d400" <= c <= "\U0001d7ff":
+        return unicodedata.normalize("NFKC", c)
+    return str(unicodedata.decimal(c)) if c not in "0123456789" and unicodedata.decimal(c, None) is not None else c
+
+
+def _unboxed(text: str) -> str:
+    """Boxes give way to what they hold; beside another box or a value it stays a value of its own."""
+    for command in ("\\boxed{", "\\fbox{", "\\framebox{"):
+        num_boxes = text.count(command)
+        for _ in range(min(num_boxes, MAX_NESTING)):
+            start = text.rfind(command)
+            end = closing_brace(text, start + len(command) - 1)
+            if end < 0:
+                break
+            inside = text[start + len(command) : end].strip()
+            mark = " " if num_boxes == 1 else " ; "
+            text = text[:start] + mark + inside + mark + text[end + 1 :]
+    return text.strip(" ;")
+
+
+def closing_brace(text: str, start: int) -> int:
+    """The place of the brace that closes the one at `start`; -1 if there is none."""
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return i
+    return -1
 
 
 def _without_math_signs(text: str) -> str:
@@ -101,12 +161,8 @@ def boxed(text: str) -> str | None:
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
-    depth = 0
-    for i in range(start + len("\\boxed"), len(text)):
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[start + len("\\boxed{") : i].strip()
-    return None
+    end = closing_brace(text, start + len("\\boxed"))
+    return text[start + len("\\boxed{") : end].strip() if end >= 0 else None
 
 
 def nesting(text: str) -> int:
@@ -126,6 +182,7 @@ def to_latex(text: str) -> str:
     """
     text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)
     text = re.sub(r"([0-9]*)\.([0-9]+)", _fraction, text)
+    text = _TYPED_FRACTION.sub(r"\\frac{\1}{\2} ", text)
     text = re.sub(r"\\?(?<![a-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\?(?<![a-z])sqrt\s*([0-9]+|\\pi(?![a-z])|[a-zA-Z](?![a-z]))", r"\\sqrt{\1}", text)
     text = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", text)

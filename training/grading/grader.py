@@ -10,6 +10,8 @@ processes (`training.grading.math_pool`). No torch.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -18,12 +20,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from inference.prompt.format import TAGS, tagged_answers
-from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, nesting
+from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, closing_brace, nesting
 from training.grading.comparison import compare
 from training.grading.math_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
 
 MAX_SHOWN_CHARS = 200
 """Of an answer, in a `Grade`."""
+MAX_GOLD_WORDS = 40
+"""A gold of more words is a text, not an answer."""
 MAX_TAGS = 16
 """A completion with more answer tags than this has no single answer."""
 _MAX_STATED_CHARS = 4000
@@ -31,6 +35,12 @@ _MAX_STATED_CHARS = 4000
 
 _ANSWER_IS = re.compile(r"\banswer(?: is|:)\s*:?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _INTEGER = r"\d{1,3}(?:,\d{3})+|\d+"
+_STATED = re.compile(
+    r"(?:^|\n|[.;:!?]\s|\s)(?:####\s*|\**(?:(?:final|correct)\s+)?answer\s*\**\s*[:：]\s*\**\s*|答案\s*(?:是|为|[:：])\s*|"
+    r"(?:so\s+|therefore,?\s+|hence,?\s+|thus,?\s+)?the\s+(?:(?:final|correct)\s+)?answer\s+is\s*:?\s+)",
+    re.IGNORECASE,
+)
+_CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL | re.IGNORECASE)
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
 _TOO_LARGE = re.compile(
     r"[0-9]{4}\s*[)}]*\s*!|\^\s*[{(]*\s*-?[0-9]{4}|binom\s*\{\s*[0-9]{4}|(?:\^\s*[{(]*\s*[0-9.]+\s*){3}"
@@ -106,12 +116,75 @@ def grade_many(pairs: Sequence[tuple[str, str]], mode: Mode = "strict") -> list[
     return [grades[pair] for pair in pairs]
 
 
-def gold_answer(solution: str) -> str:
-    """The gold answer: between the solution's last answer tags, else in its last `\\boxed{}`, else all of it."""
+def gold_answer(solution: object) -> str:
+    """The gold answer of a solution, as people's data have it; "" if it has none.
+
+    Between the last answer tags; else in its boxes (several are joined); else after `####`, `Final Answer:`, `Answer:`,
+    `The answer is`, `答案：`; in `<CONCLUSION>` or the JSON `{"answer": …}`; else all of it. A number is taken as it is.
+
+    >>> gold_answer("3 + 4 = 7\\n#### 7"), gold_answer("It is \\boxed{2} or \\boxed{3}."), gold_answer(7.0)
+    ('7', '2, 3', '7')
+    """
+    if isinstance(solution, list | tuple) and len(solution) == 1:
+        solution = solution[0]
+    if isinstance(solution, float | int) and not isinstance(solution, bool):
+        return f"{solution:.15g}" if isinstance(solution, float) else str(solution)
+    if not isinstance(solution, str):
+        return ""
     before, closing, _ = solution.rpartition("</answer>")
     if closing and "<answer>" in before:
-        return before.rpartition("<answer>")[2].strip()
-    return boxed(solution) or solution.strip()
+        solution = before.rpartition("<answer>")[2]
+    text = solution.strip()
+    if (match := _CONCLUSION.search(text)) and not closing:
+        text = match[1].strip()
+    if text.startswith("{") and text.endswith("}"):
+        with contextlib.suppress(ValueError, RecursionError):
+            fields = json.loads(text)
+            if isinstance(fields, dict) and len(fields) <= 8 and "answer" in fields:
+                return gold_answer(fields["answer"])
+    if len(text) <= MAX_ANSWER_CHARS and not _STATED.search(text):
+        return _all_boxes(text) or text
+    if boxes := _all_boxes(text):
+        return boxes
+    stated = _STATED.split(text[-_MAX_STATED_CHARS:])
+    return stated[-1].strip().removesuffix(".").strip() if len(stated) > 1 and stated[-1].strip() else text
+
+
+def gold_fault(solution: object) -> str:
+    """What keeps a solution from being graded against, in words; "" if nothing does.
+
+    >>> gold_fault(None), gold_fault("3 + 4 = 7, so we add 2.\\n#### 9")
+    ('the solution is a NoneType, neither text nor a number', '')
+    """
+    if isinstance(solution, list | tuple) and len(solution) == 1:
+        solution = solution[0]
+    if isinstance(solution, bool) or not isinstance(solution, str | int | float):
+        return f"the solution is a {type(solution).__name__}, neither text nor a number"
+    gold = gold_answer(solution)
+    if not gold.strip():
+        return "the solution holds no answer"
+    if len(gold) > MAX_ANSWER_CHARS:
+        return f"the gold answer has {len(gold):,} characters; at most {MAX_ANSWER_CHARS} are compared: mark it, as in #### 7"
+    if len(gold.split()) > MAX_GOLD_WORDS:
+        return f"the gold answer has {len(gold.split())} words; at most {MAX_GOLD_WORDS} are compared: mark it, as in #### 7"
+    if nesting(gold) > MAX_NESTING:
+        return f"the gold answer has more than {MAX_NESTING} brackets within one another"
+    if gold.count("{") != gold.count("}") or re.search(r"\\frac\\s*$", gold):
+        return "the gold answer's braces do not match"
+    return ""
+
+
+def _all_boxes(text: str) -> str:
+    """What the boxes of a text hold, without repeats, joined by commas."""
+    contents: list[str] = []
+    start = text.find("\\boxed{")
+    while start >= 0 and len(contents) <= MAX_TAGS:
+        end = closing_brace(text, start + len("\\boxed"))
+        if end < 0:
+            break
+        contents.append(text[start + len("\\boxed{") : end].strip())
+        start = text.find("\\boxed{", end)
+    return ", ".join(filter(None, dict.fromkeys(contents)))
 
 
 def last_answer(text: str) -> str:

@@ -10,7 +10,6 @@ JSON string. Started by hand, `python -m training.grading.math_worker`, it answe
 
 from __future__ import annotations
 
-import cmath
 import contextlib
 import functools
 import json
@@ -32,7 +31,6 @@ MEMORY_LIMIT_BYTES = 1024**3
 CPU_LIMIT_SECONDS = 5
 """The kernel ends the process when one comparison has used this much, even if nobody is left to kill it."""
 
-RELATIONS = ("equal", "multiple", "positive multiple")
 TAKEN = "taken"
 """Written when a question has been read, before its verdict."""
 YES, NO = "yes", "no"
@@ -41,19 +39,28 @@ NO_ANSWER = "the answer cannot be read as mathematics"
 VERDICTS = (YES, NO, NO_GOLD, NO_ANSWER)
 """The replies after which the process goes on."""
 NO_MEMORY = "comparing took too much memory"
-_PRECISION = 1e-9
-"""Values that differ by more (relatively, above 1) belong to different formulas; others are left to algebra."""
+_DIGITS = 40
+"""Significant digits of the values that are compared."""
+_PRECISION = Fraction(1, 10**30)
+"""Values that differ by more, relative to the larger, belong to different formulas; others are left to algebra."""
+Value = tuple[Fraction, Fraction]
+"""Real and imaginary part, exactly as evaluated."""
 
 
 def compare(gold: str, answer: str, relation: str) -> str:
     """`YES`, `NO`, or why there is no verdict.
 
     `relation` is what must hold: `equal`; `multiple` (one is a constant other than 0 times the other, as the two
-    sides' differences of one equation are); `positive multiple` (the same for inequalities).
+    sides' differences of one equation are); `positive multiple` (the same for inequalities); `within 2` (`answer` is
+    `gold` rounded or cut to two decimal places).
     """
     expected, actual = read(gold), read(answer)
     if expected is None or actual is None:
         return NO_GOLD if expected is None else NO_ANSWER
+    if is_undefined(gold) or is_undefined(answer):
+        return NO_GOLD if is_undefined(gold) else NO_ANSWER
+    if relation.startswith("within "):
+        return YES if _is_rounded(gold, answer, int(relation.removeprefix("within "))) else NO
     if _differ(gold, answer, relation):
         return NO
     return YES if _holds(expected, actual, relation) else NO
@@ -65,9 +72,27 @@ def _differ(gold: str, answer: str, relation: str) -> bool:
     if expected is None or actual is None:
         return False
     if relation == "equal":
-        return any(abs(a - b) > _PRECISION * max(1, abs(a), abs(b)) for a, b in zip(expected, actual))
-    (a, c), (b, d) = expected, actual  # a/b and c/d, the ratios at two points, across
-    return abs(a * d - c * b) > _PRECISION * max(1, abs(a * d), abs(c * b))
+        return any(_apart(a, b) for a, b in zip(expected, actual))
+    return _apart(
+        _product(expected[0], actual[1]), _product(expected[1], actual[0])
+    )  # the ratios at two points, across
+
+
+def _apart(one: Value, other: Value) -> bool:
+    """Whether two numbers differ, at any size: relative to the larger."""
+    size = max(abs(part) for part in (*one, *other))
+    return any(abs(a - b) > size * _PRECISION for a, b in zip(one, other))
+
+
+def _product(one: Value, other: Value) -> Value:
+    return one[0] * other[0] - one[1] * other[1], one[0] * other[1] + one[1] * other[0]
+
+
+def _is_rounded(gold: str, answer: str, places: int) -> bool:
+    expected, actual = values(gold), values(answer)
+    if expected is None or actual is None:
+        return False
+    return bool(abs(expected[0][0] - actual[0][0]) * 10**places < 1 and not expected[0][1] and not actual[0][1])
 
 
 def _holds(expected: Expression, actual: Expression, relation: str) -> bool:
@@ -76,7 +101,8 @@ def _holds(expected: Expression, actual: Expression, relation: str) -> bool:
 
     try:
         if relation == "equal":
-            return _cancels(expected, actual) or bool(verify([expected], [actual], timeout_seconds=None))
+            cancels = _cancels(expected, actual)
+            return bool(verify([expected], [actual], timeout_seconds=None)) if cancels is None else cancels
         expected, actual = expected.doit(), actual.doit()
         ratio = (expected / actual).subs(_sample_points(expected / actual)[0])
         if (expected - ratio * actual).expand() != 0:
@@ -89,30 +115,56 @@ def _holds(expected: Expression, actual: Expression, relation: str) -> bool:
         return False
 
 
-def _cancels(expected: Expression, actual: Expression) -> bool:
-    """Whether the difference expands to nothing; not proof of the contrary."""
+def _cancels(expected: Expression, actual: Expression) -> bool | None:
+    """Whether the difference expands to nothing, or to a number other than 0; `None` where that does not tell."""
     try:
-        return bool((expected - actual).doit().expand() == 0)
+        difference = (expected - actual).doit().expand()
     except MemoryError:
         raise
     except Exception:  # as above; not everything can be subtracted
-        return False
+        return None
+    return True if difference == 0 else False if difference.is_Rational else None
+
+
+def is_undefined(text: str) -> bool:
+    """Whether a formula divides by 0 or has no finite value, so that it equals nothing: `1/0`, `0/0`, `\\infty`."""
+    from sympy import S
+
+    expression = evaluated(text)
+    return expression is not None and bool(expression.has(S.NaN, S.ComplexInfinity, S.Infinity, S.NegativeInfinity))
 
 
 @functools.lru_cache(maxsize=2048)
-def values(text: str) -> tuple[complex, complex] | None:
+def evaluated(text: str) -> Expression | None:
+    """A formula with what it says to do done; `None` if that is no expression (sets and matrices come here too)."""
+    try:
+        expression = read(text).doit()  # type: ignore[union-attr]
+        return expression if hasattr(expression, "free_symbols") and hasattr(expression, "has") else None
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+
+
+@functools.lru_cache(maxsize=2048)
+def values(text: str) -> tuple[Value, Value] | None:
     """The value of a formula at two points, the same for the same variables; `None` if it is not finite."""
-    expression = read(text)
+    expression = evaluated(text)
     if expression is None:
         return None
     try:
-        expression = expression.doit()
-        numbers = [complex(expression.subs(point).evalf(30)) for point in _sample_points(expression)]
+        numbers = [_parts(expression.subs(point).evalf(_DIGITS)) for point in _sample_points(expression)]
     except MemoryError:
         raise
-    except Exception:  # as above; sets and matrices come here too
+    except Exception:  # as above
         return None
-    return (numbers[0], numbers[1]) if all(map(cmath.isfinite, numbers)) else None
+    return (numbers[0], numbers[1])
+
+
+def _parts(number: Expression) -> Value:
+    """Real and imaginary part, 0 where all digits cancelled. Raises `ValueError` if one is not a finite number."""
+    parts = [Fraction(0) if getattr(part, "_prec", 99) < 20 else Fraction(str(part)) for part in number.as_real_imag()]
+    return parts[0], parts[1]
 
 
 def _sample_points(expression: Expression) -> list[dict[Expression, Fraction]]:

@@ -60,7 +60,7 @@ def test_kinds(text: str, kind: type[Answer]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "letter"),
-    [("A", "A"), ("h", "H"), ("I", None), ("(c) x", "C"), ("A or B", None), ("A.5", None), ("Option d", "D")],
+    [("A", "A"), ("h", "H"), ("I", "I"), ("(c) x", "C"), ("A or B", None), ("A.5", None), ("Option d", "D")],
 )
 def test_choice_letters(text: str, letter: str | None) -> None:
     assert choice_letter(text) == letter
