@@ -12,6 +12,7 @@ from inference.common.errors import UserError
 
 COMMANDS = {
     "pretrain": "make the starter model",
+    "grade": "grade pairs of gold and answer of a file, and say what was read and why",
     "audit": "check a dataset before money is spent on it",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",

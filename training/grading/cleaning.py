@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_ANSWER_CHARS = 400
 """A longer gold or answer is compared letter by letter only."""
@@ -93,6 +94,7 @@ _TYPED_FRACTION = re.compile(
 """A fraction of integers before a letter, a root or a bracket: `1/2 x` is `\\frac{1}{2}x`."""
 
 
+@lru_cache(maxsize=4096)
 def clean(text: str) -> str:
     """`text` (at most `MAX_ANSWER_CHARS` long) without what only dresses it; spaces single, ends bare."""
     text = _unboxed(text.strip())

@@ -3,8 +3,8 @@ r"""Compares two clean answers, kind by kind; what only mathematics can decide i
     >>> compare("{1, 2}", "2 and 1", equal=lambda gold, answer, relation: gold == answer)
     (True, 'the same values')
 
-The gold decides how: a choice letter is compared as a letter, a point in order, a set in any order, a date or a time as it
-is written.
+The gold decides how: a choice letter is compared as a letter, a point in order, a set in any order, a date or a time as
+it is written.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ RULES: dict[type, tuple[str, str]] = {
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False, "是": True, "是的": True, "对": True, "否": False}
 _TRUTH_WORDS = {**_TRUTHS, "nope": False, "yeah": True, "yep": True, "correct": True, "not true": False, "不是": False}
 _TRUTH = re.compile(
-    rf"({'|'.join(sorted(_TRUTH_WORDS, key=len, reverse=True))})(?:(?:\s*[,.;:!–—-]|\s(?=because|since|-))\s*(.*))?"
+    rf"({'|'.join(sorted(_TRUTH_WORDS, key=len, reverse=True))})"
+    r"(?:(?:\s*[,.;:!–—-]|\s(?=because|since|they|it|the)\b)\s*(.*))?"
 )
 _NO_TRUTH = re.compile(r"\b(?:yes|no|true|false|or|maybe|wait|actually|but|nope|wrong|kidding)\b")
 _SPELLINGS = {
@@ -96,11 +97,17 @@ _CORRESPONDENCES = ("\\cong", "\\sim")
 
 
 def compare(
-    gold: str, answer: str, equal: Equal, options: Mapping[str, str] | None = None, is_ratio: bool = False
+    gold: str,
+    answer: str,
+    equal: Equal,
+    options: Mapping[str, str] | None = None,
+    is_ratio: bool = False,
+    tolerance: Fraction = Fraction(0),
 ) -> tuple[bool, str]:
     """Whether two clean answers are the same, and the rule that decided, in words a user may read.
 
-    `options` are the problem's options by letter, if it has any; `is_ratio` says that it asks for a ratio.
+    `options` are the problem's options by letter, if it has any; `is_ratio` says that it asks for a ratio; `tolerance`
+    is the relative error that a number may have.
     """
     if not answer:
         return False, "no answer"
@@ -108,8 +115,8 @@ def compare(
         return False, "no expected answer"
     expected = parse(gold, is_ratio)
     agree, differ = RULES[type(expected)]
-    comparison = _Comparison(equal, is_ratio)
-    by_letter = _by_letter(gold, expected, answer, options or {}, comparison)
+    comparison = _Comparison(equal, is_ratio, tolerance)
+    by_letter = _by_letter(gold, expected, answer, options or {}, _Comparison(equal, is_ratio))
     if by_letter is not None:
         return by_letter
     if words(gold) in _TRUTHS:
@@ -133,6 +140,8 @@ def _by_letter(
 ) -> tuple[bool, str] | None:
     """The verdict where the gold is a choice, or the text of one of the problem's options; else `None`."""
     agree, differ = RULES[Choice]
+    if isinstance(expected, Formula) and re.fullmatch(r"[a-j]", expected.text) and expected.text.upper() in options:
+        expected = Choice(expected.text.upper())
     if (
         isinstance(expected, Choice)
         and re.fullmatch(r"[A-Za-z]\. [A-Za-z]{3,}", gold)
@@ -150,6 +159,9 @@ def _by_letter(
             same = words(answer) == {"T": "true", "F": "false"}[expected.letter]
             return same, agree if same else differ
         letter, text = _letter(answer)
+        if letter is None and (match := re.fullmatch(r"\(?([A-Z])[).:]\s*(.+)", answer)):
+            is_option = match[1] in options and canonical_words(options[match[1]]) == canonical_words(match[2])
+            letter = match[1] if is_option else None
         if letter is None and options:
             letter = _option_letter(answer, options, comparison)
         text_of_gold = expected.text or options.get(expected.letter, "")
@@ -252,8 +264,9 @@ def same_name(gold: str, answer: str) -> bool:
 class _Comparison:
     """One comparison; `equal` may raise to end it."""
 
-    def __init__(self, equal: Equal, is_ratio: bool = False) -> None:
+    def __init__(self, equal: Equal, is_ratio: bool = False, tolerance: Fraction = Fraction(0)) -> None:
         self._equal = equal
+        self._tolerance = tolerance
         self._is_ratio = is_ratio
 
     def same_texts(self, gold: str, answer: str) -> bool:
@@ -278,7 +291,7 @@ class _Comparison:
                     return False
                 return all(self.same(gold, side) for side in answer.sides)
             case (Quantity(), Quantity()):
-                return same_quantity(gold.value, gold.unit, answer.value, answer.unit)
+                return same_quantity(gold.value, gold.unit, answer.value, answer.unit, self._tolerance)
             case (Quantity() | Formula(), Quantity() | Formula()):
                 return self._same_mathematics(_text(gold), gold.unit, _text(answer), answer.unit)
             case (Literal(), Literal()):

@@ -14,15 +14,17 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from inference.prompt.format import TAGS, tagged_answers
 from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, closing_brace, nesting
 from training.grading.comparison import compare
-from training.grading.math_pool import Budget, MathLimit, Unreadable, math_equal, num_workers
+from training.grading.math_pool import Budget, MathLimit, NotGraded, Unreadable, math_equal, num_workers
 
 MAX_SHOWN_CHARS = 200
 """Of an answer, in a `Grade`."""
@@ -40,6 +42,8 @@ _STATED = re.compile(
     r"(?:so\s+|therefore,?\s+|hence,?\s+|thus,?\s+)?the\s+(?:(?:final|correct)\s+)?answer\s+is\s*:?\s+)",
     re.IGNORECASE,
 )
+_OPTION = re.compile(r"(?:^|(?<=[\s;,:]))(?:\(([A-Ja-j])\)|([A-J])[.:)])\s*(?=\S)")
+_RATIO = re.compile(r"\bratios?\b|:1\b|比", re.IGNORECASE)
 _CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL | re.IGNORECASE)
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
 _TOO_LARGE = re.compile(
@@ -61,66 +65,117 @@ class Grade:
     answer: str
     """The completion's answer, likewise; empty if it has none."""
     rule: str
+    is_graded: bool = True
+    """False where there is no verdict: the gold cannot be read, or the machine failed; `correct` is then False."""
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What a problem says of its answers."""
+
+    options: Mapping[str, str]
+    is_ratio: bool
 
 
 class _NeedsMathematics(Exception):
     """The fast path cannot decide."""
 
 
-def grade(solution: str, completion: str) -> Grade:
-    """Strict: the completion's answer must stand in its `<answer>` tags, once (or several times the same)."""
-    gold = gold_answer(solution)
-    answer, fault = _answer_of(completion, "strict")
-    return Grade(False, _shown(gold), _shown(answer), fault) if fault else grade_answer(gold, answer)
+def grade(solution: object, completion: str, problem: str = "", tolerance: float = 0.0) -> Grade:
+    """Strict: the completion's answer must stand in its `<answer>` tags, once (or several times the same).
+
+    `problem` is the question, whose options (`A. 12 cm`) and wish for a ratio are taken into account. `tolerance` is
+    the relative error that a number may have: 0.05 for five percent of the gold.
+
+    >>> grade("B", "<answer>12 cm</answer>", "How long is it? A. 10 cm B. 12 cm").correct
+    True
+    """
+    return grade_many([(solution, completion)], "strict", [problem], tolerance)[0]
 
 
-def grade_lenient(solution: str, completion: str) -> Grade:
+def grade_lenient(solution: object, completion: str, problem: str = "") -> Grade:
     """As `grade`, of the last answer that the completion states, with tags or without."""
-    return grade_answer(gold_answer(solution), last_answer(completion))
+    return grade_many([(solution, completion)], "lenient", [problem])[0]
 
 
-def grade_answer(gold: str, answer: str) -> Grade:
+def grade_answer(gold: str, answer: str, problem: str = "", tolerance: float = 0.0) -> Grade:
     """Compare two bare answers; the gold decides how: as a choice letter, a number, a set, words, mathematics, …
 
-    >>> grade_answer("1/2", "0.5")
-    Grade(correct=True, gold='1/2', answer='0.5', rule='equal numbers')
+    >>> grade_answer("1/2", "0.5").rule
+    'equal numbers'
 
     Never raises on any text. What cannot be compared within the limits is wrong, and the rule says why.
     """
-    return _grade_clean(gold, answer, may_wait=True)
+    return _grade_clean(gold, answer, _read_problem(problem), tolerance, may_wait=True)
 
 
-def grade_many(pairs: Sequence[tuple[str, str]], mode: Mode = "strict") -> list[Grade]:
+def grade_many(
+    pairs: Sequence[tuple[object, str]],
+    mode: Mode = "strict",
+    problems: Sequence[str] | None = None,
+    tolerance: float = 0.0,
+) -> list[Grade]:
     """Of every pair of solution and completion its grade, in order; the mathematics of several side by side.
 
-    `strict` as `grade`, `lenient` as `grade_lenient`; `direct` takes the whole completion for the answer.
+    `strict` as `grade`, `lenient` as `grade_lenient`; `direct` takes the whole completion for the answer. `problems`
+    has the question of each pair.
 
     >>> [verdict.correct for verdict in grade_many([("7", "<answer>7</answer>"), ("7", "It is 7.")])]
     [True, False]
     >>> [verdict.correct for verdict in grade_many([("7", "It is 7."), ("7", "8")], "lenient")]
     [True, False]
     """
-    grades: dict[tuple[str, str], Grade] = {}
-    waiting: dict[tuple[str, str], tuple[str, str]] = {}
-    for pair in dict.fromkeys(pairs):
-        gold = gold_answer(pair[0])
-        answer, fault = _answer_of(pair[1], mode)
+    grades: dict[tuple[str, str, str], Grade] = {}
+    waiting: dict[tuple[str, str, str], tuple[str, str, _Problem]] = {}
+    keys = []
+    for (solution, completion), problem in zip(pairs, problems or [""] * len(pairs), strict=True):
+        key = (solution if isinstance(solution, str) else f"\0{type(solution)}{solution!r}", completion, problem)
+        keys.append(key)
+        if key in grades or key in waiting:
+            continue
+        gold = gold_answer(solution)
+        answer, fault = _answer_of(completion, mode)
+        if not gold and (no_gold := gold_fault(solution)):
+            grades[key] = Grade(False, "", _shown(answer), no_gold, is_graded=False)
+            continue
+        about = _read_problem(problem)
         try:
             refused = Grade(False, _shown(gold), _shown(answer), fault) if fault else None
-            grades[pair] = refused or _grade_clean(gold, answer, may_wait=False)
+            grades[key] = refused or _grade_clean(gold, answer, about, tolerance, may_wait=False)
         except _NeedsMathematics:
-            waiting[pair] = (gold, answer)
+            waiting[key] = (gold, answer, about)
     if waiting:
         with ThreadPoolExecutor(min(num_workers(), len(waiting)), thread_name_prefix="grading") as threads:
-            grades.update(zip(waiting, threads.map(lambda answers: grade_answer(*answers), waiting.values())))
-    return [grades[pair] for pair in pairs]
+            verdicts = threads.map(
+                lambda each: _grade_clean(each[0], each[1], each[2], tolerance, may_wait=True), waiting.values()
+            )
+            grades.update(zip(waiting, verdicts))
+    return [grades[key] for key in keys]
+
+
+@lru_cache(maxsize=1024)
+def _read_problem(problem: str) -> _Problem:
+    """The options of a problem, by letter, and whether it asks for a ratio."""
+    problem = problem[-_MAX_STATED_CHARS:]
+    marks = [mark for mark in _OPTION.finditer(problem)]
+    starts = [i for i, mark in enumerate(marks) if (mark[1] or mark[2]).upper() == "A"]
+    options: dict[str, str] = {}
+    for start in starts[-1:]:
+        for i, mark in enumerate(marks[start:], start):
+            if (mark[1] or mark[2]).upper() != chr(ord("A") + len(options)):
+                break
+            end = marks[i + 1].start() if i + 1 < len(marks) else len(problem)
+            text = problem[mark.end() : end].split("\n")[0].strip(" ,;")
+            options[chr(ord("A") + len(options))] = clean(text[:MAX_ANSWER_CHARS])
+    usable = len(options) > 1 and all(options.values())
+    return _Problem(options if usable else {}, bool(_RATIO.search(problem)))
 
 
 def gold_answer(solution: object) -> str:
     """The gold answer of a solution, as people's data have it; "" if it has none.
 
     Between the last answer tags; else in its boxes (several are joined); else after `####`, `Final Answer:`, `Answer:`,
-    `The answer is`, `答案：`; in `<CONCLUSION>` or the JSON `{"answer": …}`; else all of it. A number is taken as it is.
+    `The answer is`, `答案：`; in `<CONCLUSION>` or the JSON `{"answer": …}`; else all of it. Numbers are taken too.
 
     >>> gold_answer("3 + 4 = 7\\n#### 7"), gold_answer("It is \\boxed{2} or \\boxed{3}."), gold_answer(7.0)
     ('7', '2, 3', '7')
@@ -164,9 +219,9 @@ def gold_fault(solution: object) -> str:
     if not gold.strip():
         return "the solution holds no answer"
     if len(gold) > MAX_ANSWER_CHARS:
-        return f"the gold answer has {len(gold):,} characters; at most {MAX_ANSWER_CHARS} are compared: mark it, as in #### 7"
+        return f"the gold has {len(gold):,} characters, of which {MAX_ANSWER_CHARS} are compared: mark it, as in #### 7"
     if len(gold.split()) > MAX_GOLD_WORDS:
-        return f"the gold answer has {len(gold.split())} words; at most {MAX_GOLD_WORDS} are compared: mark it, as in #### 7"
+        return f"the gold has {len(gold.split())} words; at most {MAX_GOLD_WORDS} are compared: mark it, as in #### 7"
     if nesting(gold) > MAX_NESTING:
         return f"the gold answer has more than {MAX_NESTING} brackets within one another"
     if gold.count("{") != gold.count("}") or re.search(r"\\frac\\s*$", gold):
@@ -237,7 +292,7 @@ def _strict_answers(completion: str) -> tuple[list[str], str]:
     return answers, "several different answers" if len(set(answers)) > 1 else ""
 
 
-def _grade_clean(gold: str, answer: str, may_wait: bool) -> Grade:
+def _grade_clean(gold: str, answer: str, problem: _Problem, tolerance: float, may_wait: bool) -> Grade:
     gold, answer = gold.strip(), answer.strip()
     shown = _shown(gold), _shown(answer)
     if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
@@ -247,12 +302,13 @@ def _grade_clean(gold: str, answer: str, may_wait: bool) -> Grade:
     try:
         if max(nesting(gold), nesting(answer)) > MAX_NESTING and gold != answer:
             raise MathLimit("too deep to compare")
-        correct, rule = compare(gold, answer, _Mathematics(may_wait))
+        mathematics = _Mathematics(may_wait)
+        correct, rule = compare(gold, answer, mathematics, problem.options, problem.is_ratio, Fraction(str(tolerance)))
         return Grade(correct, *shown, rule)
     except MathLimit as limit:
         level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
         _log.log(level, "graded as wrong, %s: gold %r, answer %r", limit, *shown)
-        return Grade(False, *shown, str(limit))
+        return Grade(False, *shown, str(limit), is_graded=not isinstance(limit, NotGraded))
 
 
 def _shown(answer: str) -> str:

@@ -17,6 +17,7 @@ import math
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -45,6 +46,10 @@ class Unreadable(MathLimit):
     """A formula is none that math-verify can read."""
 
 
+class NotGraded(MathLimit):
+    """The machine, not the formulas, kept a comparison from a verdict: a worker was stopped, or killed from outside."""
+
+
 class Budget:
     """The seconds that the comparisons of one grading may take together."""
 
@@ -56,7 +61,8 @@ def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget |
     """True if `relation` (see `math_worker.compare`) holds between two formulas, without dollar signs.
 
     The wait for a free worker does not count in `budget`. Raises `MathLimit` if the comparison was cut off,
-    `Unreadable` if a formula cannot be read, and `RuntimeError` if no worker can start.
+    `NotGraded` if the machine kept it from a verdict, `Unreadable` if a formula cannot be read, and `RuntimeError` if
+    no worker can start.
     """
     question = (gold, answer, relation)
     reply, until = _remembered.get(question, ("", 0.0))
@@ -67,6 +73,8 @@ def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget |
         _remembered[question] = reply, math.inf if reply in math_worker.VERDICTS else time.monotonic() + RETRY_SECONDS
     if reply in (math_worker.NO_GOLD, math_worker.NO_ANSWER):
         raise Unreadable(reply)
+    if reply in (STOPPED, KILLED):
+        raise NotGraded(reply)
     if reply not in (math_worker.YES, math_worker.NO):
         raise MathLimit(reply)
     return reply == math_worker.YES
@@ -94,7 +102,7 @@ class Pool:
         """The reply of a free worker; `NO_TIME` or another reason if there was none, and then a new worker starts."""
         if budget.left_seconds <= 0:
             return NO_TIME
-        while True:
+        for _ in range(MAX_ATTEMPTS):
             worker = self._take()
             spent = worker.cpu_seconds()
             reply = worker.ask(question, budget.left_seconds)
@@ -106,9 +114,13 @@ class Pool:
                     return reply
                 self._all.discard(worker)
                 self._start_one()
+            was_killed = reply == BROKEN and worker.exit_signal() == signal.SIGKILL
             worker.kill()
-            if reply != GONE:  # else the question is not to blame, and another worker is asked
+            if was_killed:
+                reply = KILLED
+            if reply not in (GONE, KILLED):  # else the question is not to blame, and another worker is asked
                 return reply
+        return KILLED
 
     def process_ids(self) -> list[int]:
         """The workers that are alive now."""
@@ -209,6 +221,10 @@ if hasattr(os, "register_at_fork"):
 
 
 NO_TIME = "comparing took too long"
+STOPPED = "not graded: the process that compares got no time"
+KILLED = "not graded: the process that compares was killed"
+MAX_ATTEMPTS = 4
+"""Workers that are asked one question, where each is killed from outside."""
 BROKEN = "comparing broke the process that did it"
 GONE = "the process that compares had ended"
 
@@ -257,8 +273,10 @@ class MathProcess:
                 is_taken = True
                 continue
             left_seconds = limit_seconds - (self.cpu_seconds() - spent)
-            if left_seconds <= _CPU_TICK_SECONDS or time.monotonic() >= end:
+            if left_seconds <= _CPU_TICK_SECONDS:
                 return NO_TIME
+            if time.monotonic() >= end:
+                return STOPPED
         # A dying process holds its end of the pipe until its last thread ends, so a successful write proves nothing.
         return GONE if reply == BROKEN and not is_taken else reply
 
@@ -279,6 +297,12 @@ class MathProcess:
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
+
+    def exit_signal(self) -> int:
+        """The signal that ended the process, waited for briefly; 0 if it runs, or ended by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(0.5)
+        return max(0, -(self.process.returncode or 0))
 
     def kill(self) -> None:
         """End the process, whatever it does, and wait until it has."""

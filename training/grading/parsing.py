@@ -9,6 +9,7 @@ What is not certainly of a kind stays `Words`, which equal only themselves: a do
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from training.grading.answers import (
     Answer,
@@ -57,7 +58,8 @@ _OTHER_CHOICE = re.compile(
 _LEADING = re.compile(
     r"(?:(?:therefore|thus|hence|so|finally|then|overall|in (?:total|all|conclusion|summary))\b,?\s+"
     r"|(?:we|i|you) (?:get|have|find|obtain|count(?:ed)?|see)(?: that)?:?\s+"
-    r"|(?:this|which|it) (?:gives|equals|yields)\s+|(?:equals|->|=>|=)\s*|(?:it|that)'s\s+|step [0-9]+:\s+|选\s*|\\(?:right|Right)arrow\s*"
+    r"|(?:this|which|it) (?:gives|equals|yields)\s+|(?:equals|->|=>|=)\s*|(?:it|that)'s\s+|step [0-9]+:\s+"
+    r"|选\s*|\\(?:right|Right)arrow\s*"
     r"|(?:since|because|as)\b[^;?!]{1,80}?,\s*(?=(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b)"
     r"|there (?:is|are)\s+(?=[0-9a-z])|(?:a |the )?total of\s+(?=[0-9])"
     r"|(?:the\s+|my\s+|our\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|ans|result|solution)\.?"
@@ -74,8 +76,8 @@ _EXPLANATION = re.compile(
     r"(?P<value>.+?)(?:(?:,|\.)?\s+\(?(?:because|since)\b(?P<cause>.+)|\.\s+(?P<sentence>[A-Z][a-z]*\s.+))", re.DOTALL
 )
 _ROUNDED = re.compile(
-    r"(?P<value>.+?)\s*(?:,?\s*(?:\\approx|\\simeq|≈)|,?\s+(?:or\s+|which is\s+|i\.e\.,?\s+)?(?:about|approximately|approx\.?|roughly))\s*"
-    r"(?P<again>.+)"
+    r"(?P<value>.+?)\s*(?:,?\s*(?:\\approx|\\simeq|≈)|,?\s+(?:or\s+|which is\s+|i\.e\.,?\s+)?"
+    r"(?:about|approximately|approx\.?|roughly))\s*(?P<again>.+)"
 )
 _IN_BRACKETS = re.compile(r"(?P<value>.*[^\s+*/^=<>(,;:-])\s+\((?P<again>[^()]+)\)")
 _SENTENCE = re.compile(
@@ -98,12 +100,15 @@ _PART = re.compile(r"(.{1,60}?)\s*(?:=|:(?!\s*[0-9]+\s*:)|\bis\b|\bare\b|\bequal
 _PART_LABEL = re.compile(r"(?=.*[A-Za-z\\])(?:\\?[A-Za-z]|[A-Za-z' ]|_\{?[A-Za-z0-9]+\}?|\\angle ?[0-9A-Z]+|[{}|()])+")
 _NAME = (
     r"(?:m\s*)?(?:\\(?:angle|triangle|overline|measuredangle|sin|cos|tan|widehat|widetilde|vec|overrightarrow|Delta)\s*)?"
-    r"\{?(?!\\(?:pi|infty|sqrt|frac|int|sum|prod|lim|Re|Im|neg|lnot|not|sim)(?![a-z]))(?:\\?[A-Za-z]{1,16}|(?<=angle )[0-9]|(?<=angle)[0-9])\}?"
-    r"(?:_\{?[A-Za-z0-9]+\}?|_\{?\s*(?:\\(?:triangle|text|Delta))?\s*\{?\s*[A-Za-z ]{1,20}\}?\s*\}?)?'{0,2}(?:\s*\((?:[A-Za-z0-9]|-[0-9])\))?"
+    r"\{?(?!\\(?:pi|infty|sqrt|frac|int|sum|prod|lim|Re|Im|neg|lnot|not|sim)(?![a-z]))"
+    r"(?:\\?[A-Za-z]{1,16}|(?<=angle )[0-9]|(?<=angle)[0-9])\}?"
+    r"(?:_\{?[A-Za-z0-9]+\}?|_\{?\s*(?:\\(?:triangle|text|Delta))?\s*\{?\s*[A-Za-z ]{1,20}\}?\s*\}?)?'{0,2}"
+    r"(?:\s*\((?:[A-Za-z0-9]|-[0-9])\))?"
 )
 _NAMES = re.compile(
-    rf"{_NAME}(?:\s*[-+/:]\s*{_NAME}){{0,3}}|\|\s*{_NAME}\s*\||\([a-z](?:, ?[a-z]){{1,3}}\)|(?:[A-Za-z]{{2,}} ){{1,8}}[A-Za-z]+"
-    r"|(?:[A-Za-z]+ ){1,4}_\{?\s*\\?[A-Za-z ]+\}?|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z] ?\\triangle ?[A-Z]{3}"
+    rf"{_NAME}(?:\s*[-+/:]\s*{_NAME}){{0,3}}|\|\s*{_NAME}\s*\||\([a-z](?:, ?[a-z]){{1,3}}\)"
+    r"|(?:[A-Za-z]{2,} ){1,8}[A-Za-z]+|(?:[A-Za-z]+ ){1,4}_\{?\s*\\?[A-Za-z ]+\}?"
+    r"|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z] ?\\triangle ?[A-Z]{3}"
 )
 _NO_FORMULA = re.compile(
     r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|[^0-9A-Za-z)]!|[0-9]'"
@@ -149,6 +154,7 @@ MAX_DEPTH = 6
 """Answers within answers."""
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, is_ratio: bool = False, depth: int = 0) -> Answer:
     """The kind of a clean answer, and what it says; `is_ratio` says that the problem asks for a ratio."""
     text = bare(text)
@@ -198,7 +204,8 @@ def choice_letter(text: str) -> str | None:
 
     An answer that names a second choice ("A or B", "A. 24 B. 25") is none.
     """
-    choice = read_choice(bare(text))
+    text = bare(text)
+    choice = Choice(text.upper()) if re.fullmatch("[a-z]", text) else read_choice(text)
     return choice.letter if choice else None
 
 
@@ -227,8 +234,10 @@ def read_choice(text: str) -> Choice | None:
         r"\b(?:wrong|incorrect|kidding|wait|actually|instead|answer)\b|\?$", rest
     ):
         return None
-    explanation = re.match(r"(?:because|since|as)\b", rest)
-    if re.match(r"[A-Za-z]\s*,", text) and not explanation and " " not in rest:  # `A, purple` may be a list
+    explanation = re.match(r"(?:,\s*)?(?:because|since|as)\b", rest)
+    has_comma = rest.startswith((",", ";")) or text[match.start(4) - 2 : match.start(4)].strip() == ","
+    rest = rest.lstrip(",; ")
+    if has_comma and not explanation and " " not in rest:  # `A, purple` may be a list
         return None
     if explanation:
         return None if _RETRACTION.search(rest, explanation.end()) else Choice(letter.upper())

@@ -7,8 +7,9 @@ r"""Exact rational numbers and their units, as an answer may write them.
     >>> find_unit("square centimetres") == find_unit("cm^2")
     True
 
-Everything here is exact: no rounding, no tolerance. Number words (magnitudes, fractions, dozens) are part of the number.
-After a number only a known unit or a plain noun in the plural may stand ("red circles"), and a noun equals only itself.
+Everything here is exact unless a tolerance is given. Number words (magnitudes, fractions, dozens) are part of the
+number. After a number only a known unit or a plain noun in the plural may stand ("red circles"), and a noun equals
+only itself.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ _Dimensions = tuple[tuple[str, int], ...]
 
 
 def _table(rows: dict[str, tuple[str, str]]) -> dict[str, tuple[_Dimensions, Fraction]]:
-    table = {}
+    table: dict[str, tuple[_Dimensions, Fraction]] = {}
     for names, (bases, factor) in rows.items():
         dimensions = tuple(
             (m[1], int(m[2] or 1)) for m in map(re.compile(r"(.+?)(-?\d)?").fullmatch, bases.split()) if m
@@ -194,7 +195,8 @@ _NO_NOUNS = re.compile(
     r"inverse|inverses|below|above|under|over|point|basis|factorial|factorials|modulo|mod|remainder|remainders|comma|per|of|"
     r"by|multiplied|divided|followed|squared|cubed|powers?|roots?|logs?|reciprocals?|nope|hmm|lol|alternatively|also|minus|"
     r"actually|thus|because|since|for|as|from|with|digits|decimals|places|equals|percents|always|never|sometimes|yes|"
-    r"exponents?|opposites?|negatives|squares? of|else|besides|unknowns?|guess|guesses|wrongs|versions?|choices|options|answers|trios|triples|doubles|tops|lies)\b"
+    r"exponents?|opposites?|negatives|squares? of|else|besides|unknowns?|guess|guesses|wrongs|"
+    r"versions?|choices|options|answers|trios|triples|doubles|tops|lies)\b"
 )
 _PLURALS = {
     **{"people": "person", "persons": "person", "kids": "child", "children": "child", "men": "man", "women": "woman"},
@@ -278,19 +280,27 @@ def is_standard(unit: Unit) -> bool:
     return all(part.partition("^")[0] in _BASES for part in unit.dimension.split())
 
 
-def same_quantity(gold: Fraction, gold_unit: Unit, answer: Fraction, unit: Unit) -> bool:
+def same_quantity(
+    gold: Fraction, gold_unit: Unit, answer: Fraction, unit: Unit, tolerance: Fraction = Fraction(0)
+) -> bool:
     """Whether two quantities are the same: a unit may be left out or added; 50 % is 0.5 as well as 50.
+
+    `tolerance` is the error that the answer may have, relative to the gold.
 
     >>> same_quantity(Fraction(1), find_unit("m"), Fraction(100), find_unit("cm"))
     True
     """
     if NO_UNIT in (gold_unit, unit):
-        if gold == answer:
+        if _near(gold, answer, tolerance):
             return True
         if PERCENT in (gold_unit, unit):
-            return gold == answer / 100 if unit == PERCENT else gold / 100 == answer
+            return _near(gold, answer / 100, tolerance) if unit == PERCENT else _near(gold / 100, answer, tolerance)
         return False
-    return same_dimension(gold_unit, unit) and gold * gold_unit.factor == answer * unit.factor
+    return same_dimension(gold_unit, unit) and _near(gold * gold_unit.factor, answer * unit.factor, tolerance)
+
+
+def _near(gold: Fraction, answer: Fraction, tolerance: Fraction) -> bool:
+    return gold == answer or (tolerance > 0 and abs(gold - answer) <= tolerance * abs(gold))
 
 
 def same_dimension(gold: Unit, answer: Unit) -> bool:
@@ -349,7 +359,14 @@ _PARTS = {
     for n, word in enumerate("half third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), 2)
 } | {"quarter": 4, "halve": 2, "hundredth": 100, "thousandth": 1000, "millionth": 10**6, "twentieth": 20}
 _ORDINALS = re.compile(r"([0-9]+) ?(?:st|nd|rd|th)")
-_WHOLE_PHRASES = {"none": 0, "a single one": 1, "a pair": 2, "a couple": 2, "half": Fraction(1, 2), "nil": 0}
+_WHOLE_PHRASES: dict[str, int | Fraction] = {
+    "none": 0,
+    "a single one": 1,
+    "a pair": 2,
+    "a couple": 2,
+    "half": Fraction(1, 2),
+    "nil": 0,
+}
 _COMPOUND = re.compile(r"([0-9.,]+) ?([a-zA-Z]+)\.?(?:,? and |, | |)(?=[0-9])|([0-9.,]+) ?([a-zA-Z]+)\.?$")
 _FEET = re.compile(r"([0-9]+) ?(?:'|ft|feet|foot) ?([0-9]+(?:\.[0-9]+)?) ?(?:\"|''|in|inches)?")
 _CHINESE_DIGITS = dict(zip("零〇一二两三四五六七八九", (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9)))
@@ -561,7 +578,8 @@ def _spelled(words: list[str]) -> tuple[Fraction | None, int]:
 
 def _compound(text: str) -> Quantity | None:
     """`2 h 30 min`, `1 m 20 cm`: units of one dimension, each smaller than the one before."""
-    total, units, position = Fraction(0), [], 0
+    total, position = Fraction(0), 0
+    units: list[Unit] = []
     while position < len(text):
         match = _COMPOUND.match(text, position)
         if match is None or len(units) > 3:

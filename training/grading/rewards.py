@@ -43,29 +43,38 @@ def format_reward(
 
 def accuracy_reward(
     completions: Sequence[Completion],
-    solution: Sequence[str],
+    solution: Sequence[object],
+    problem: Sequence[str] | None = None,
+    tolerance: float = 0.0,
     log_extra: LogExtra | None = None,
     log_metric: LogMetric | None = None,
     **columns: object,
 ) -> list[float | None]:
-    """1.0 for each completion whose tagged answer equals that of its row's `solution`, else 0.0.
+    """1.0 for each completion whose tagged answer equals that of its row's `solution`, else 0.0; `None` if not graded.
+
+    `problem` is the question, for its options; `tolerance` the relative error that a number may have.
 
     Logs what was compared and the rule that decided, and the share of completions without an answer in tags.
     """
-    grades = grade_completions(completions, solution)
+    grades = grade_completions(completions, solution, problem, tolerance)
     if log_extra:
         log_extra("gold", [verdict.gold for verdict in grades])
         log_extra("answer", [verdict.answer for verdict in grades])
         log_extra("accuracy_reason", [verdict.rule for verdict in grades])
     if log_metric and grades:
         log_metric("accuracy/no_answer", sum(not verdict.answer for verdict in grades) / len(grades))
-    return [float(verdict.correct) for verdict in grades]
+    return [float(verdict.correct) if verdict.is_graded else None for verdict in grades]
 
 
-def grade_completions(completions: Sequence[Completion], solution: Sequence[str]) -> list[Grade]:
+def grade_completions(
+    completions: Sequence[Completion],
+    solution: Sequence[object],
+    problem: Sequence[str] | None = None,
+    tolerance: float = 0.0,
+) -> list[Grade]:
     """The strict grade of each completion; raises `ValueError` if there are more or fewer solutions."""
     texts = [completion_text(completion) for completion in completions]
-    return grade_many(list(zip(solution, texts, strict=True)))
+    return grade_many(list(zip(solution, texts, strict=True)), "strict", problem, tolerance)
 
 
 def completion_text(completion: Completion) -> str:
@@ -118,9 +127,11 @@ def soft_format_reward(
 
 def length_reward(
     completions: Sequence[Completion],
-    solution: Sequence[str],
+    solution: Sequence[object],
     completion_ids: Sequence[Sequence[int]],
     max_tokens: int = 1024,
+    problem: Sequence[str] | None = None,
+    tolerance: float = 0.0,
     log_extra: LogExtra | None = None,
     **columns: object,
 ) -> list[float | None]:
@@ -135,12 +146,15 @@ def length_reward(
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; it must be at least 1: give the run's completion length")
-    grades = grade_completions(completions, solution)
+    grades = grade_completions(completions, solution, problem, tolerance)
     lengths = [len(ids) for _, ids in zip(grades, completion_ids, strict=True)]
     if log_extra:
         words = [f"{'right' if g.correct else 'wrong'}, {n} of {max_tokens} tokens" for g, n in zip(grades, lengths)]
         log_extra("length_reason", words)
-    return [_cosine(n / max_tokens, *((1.0, 0.5) if g.correct else (-1.0, -0.5))) for g, n in zip(grades, lengths)]
+    return [
+        _cosine(n / max_tokens, *((1.0, 0.5) if g.correct else (-1.0, -0.5))) if g.is_graded else None
+        for g, n in zip(grades, lengths)
+    ]
 
 
 def repetition_reward(
