@@ -103,6 +103,10 @@ class AuditReport:
         return [*self._gold_findings(), *self._rollout_findings(), *self._row_findings()]
 
     def _gold_findings(self) -> Iterator[str]:
+        if tolerance := self.about.get("config", {}).get("tolerance"):
+            yield f"Numbers within {percent(tolerance, 1)} of the gold count as right (`tolerance`)."
+        if num_unreadable := self.dropped.counts().get("gold unreadable"):
+            yield f"{num_unreadable:,} golds cannot be read as answers and were dropped; mark the answer, as in #### 7."
         num_unverified = self.num_kept - round(self.verified.value * self.num_kept)
         if num_unverified > MANY_UNVERIFIED * self.num_kept:
             yield (

@@ -18,7 +18,7 @@ from training.data.dataset import PromptSize, PromptSizer, drop_long_prompts, pr
 from training.data.prepare import Prepared
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
-from training.grading.grader import gold_answer, grade_many
+from training.grading.grader import check_gold, gold_answer
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -84,8 +84,7 @@ def _grade_golds(rows: Mapping[int, Json], progress: bool) -> Golds:
         for first in range(0, len(indices), BATCH_ROWS):
             batch = indices[first : first + BATCH_ROWS]
             golds = [gold_answer(rows[index]["solution"]) for index in batch]
-            completions = [f"<think>…</think><answer>{gold}</answer>" for gold in golds]
-            grades = grade_many([(rows[index]["solution"], text) for index, text in zip(batch, completions)])
+            grades = [check_gold(rows[index]["solution"]) for index in batch]
             graded |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
             bar.update(len(batch))
     return graded

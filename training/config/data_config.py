@@ -105,6 +105,10 @@ class DataConfig(BaseModel):
         None, ge=16, description="rows whose prompt is longer, picture tokens included, are dropped"
     )
 
+    tolerance: float = Field(
+        0.0, ge=0, lt=1, description="relative error that a number may have and still be right, such as 0.05 (0: exact)"
+    )
+
     @field_validator("dataset")
     @classmethod
     def _names_a_dataset(cls, value: str) -> str:

@@ -27,7 +27,7 @@ from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.model.image_encoder import content_key
 from inference.prompt.image import load_image
-from training.grading.grader import gold_answer
+from training.grading.grader import gold_fault
 
 MAX_PROBLEM_CHARS = 20_000
 """A longer problem is refused, whatever the token limit."""
@@ -44,6 +44,7 @@ REASONS = {
     "problem too long": f"more than {MAX_PROBLEM_CHARS:,} characters",
     "no gold": "the solution is empty, holds no answer, or is neither text nor a number",
     "gold too long": f"the solution has more than {MAX_SOLUTION_CHARS:,} characters",
+    "gold unreadable": "no answer can be read in it: a text with no marked answer, or braces that do not match",
     "prompt too long": "more tokens than max_prompt_tokens, those of the picture included",
     "also in test": "the same picture and problem are in test: a leak, dropped here",
     "also in validation": "the same picture and problem are in validation: a leak, dropped here",
@@ -260,8 +261,8 @@ def _solution(cell: object) -> str:
     if isinstance(cell, str) and len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")
     text = _text(_number_text(cell))
-    if not gold_answer(text).strip():
-        raise Refusal("no gold", "no answer in it")
+    if fault := gold_fault(text):
+        raise Refusal("no gold" if fault.endswith("no answer") else "gold unreadable", fault)
     return text
 
 

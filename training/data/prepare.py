@@ -77,7 +77,7 @@ def prepare(config: DataConfig, source: Source, allotment: Allotment, home: Path
 
 
 def _key(config: DataConfig, source: Source, allotment: Allotment) -> str:
-    settings = config.model_dump_json(exclude={"max_prompt_tokens"})
+    settings = config.model_dump_json(exclude={"max_prompt_tokens", "tolerance"})
     parts = [str(VERSION), source.identity, settings, repr(sorted(allotment.keys.items()))]
     return digest([part.encode() for part in parts])
 

@@ -155,6 +155,7 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
             num_samples=config.num_samples,
             progress=True,
             parts=parts,
+            tolerance=config.data.tolerance if config.data else 0.0,
         )
         report.baselines.update(held_out.baselines)
         report.about.update(_about(config, held_out), fingerprint=fingerprint)

@@ -50,6 +50,7 @@ def evaluate(
     num_samples: int = 1,
     progress: bool = False,
     parts: Parts | None = None,
+    tolerance: float = 0.0,
 ) -> Report:
     """Completes and grades every row under every condition.
 
@@ -57,7 +58,8 @@ def evaluate(
     without one, the conditions that need it are left out. An adapter with its own system prompt is asked with that
     instead of the thinking prompt, as visitors ask it. Conditions with a temperature complete each row `num_samples`
     times. Batches in `parts` are not completed again, and each finished batch is added to it. `progress` shows a bar on
-    standard error. Raises `UserError` if there is no row or no condition.
+    standard error; `tolerance` is the data's relative error of numbers. Raises `UserError` if there is no row or no
+    condition.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
@@ -71,7 +73,10 @@ def evaluate(
     outcomes: dict[str, list[GradedCompletion]] = {}
     samples: dict[str, list[list[GradedCompletion]]] = {}
     for condition in conditions:
-        graded = [grade_rows(rows["solution"], each, condition.is_direct) for each in completions[condition.name]]
+        graded = [
+            grade_rows(rows["solution"], each, condition.is_direct, rows["problem"], tolerance)
+            for each in completions[condition.name]
+        ]
         outcomes[condition.name] = graded[0]
         if len(graded) > 1:
             samples[condition.name] = [list(row) for row in zip(*graded, strict=True)]
@@ -91,18 +96,24 @@ def evaluate(
 
 
 def grade_rows(
-    solutions: Sequence[str], completions: Sequence[KeptCompletion], is_direct: bool
+    solutions: Sequence[str],
+    completions: Sequence[KeptCompletion],
+    is_direct: bool,
+    problems: Sequence[str] | None = None,
+    tolerance: float = 0.0,
 ) -> list[GradedCompletion]:
     """One outcome for each row, in order, graded in parallel.
 
     Strict: the answer in its tags counts. Lenient: the last answer stated counts, tags or not. Where only the answer
-    was asked for (`is_direct`), the whole completion is the answer, and strict and lenient are the same.
+    was asked for (`is_direct`), the whole completion is the answer, and strict and lenient are the same. `problems`
+    give the options of choices; `tolerance` is the relative error that a number may have.
     """
-    pairs = [(solution, completion.text) for solution, completion in zip(solutions, completions, strict=True)]
-    strict = _grades(pairs, "direct" if is_direct else "strict")
+    problems = problems if problems is not None else [""] * len(solutions)
+    pairs = [(s, completion.text, p) for s, completion, p in zip(solutions, completions, problems, strict=True)]
+    strict = _grades(pairs, "direct" if is_direct else "strict", tolerance)
     # A right answer in its tags is also the last one stated.
     wrong = [] if is_direct else [pair for pair in pairs if not strict[pair]]
-    lenient = strict | _grades(wrong, "lenient")
+    lenient = strict | _grades(wrong, "lenient", tolerance)
     return [
         GradedCompletion(is_well_formed(c.text), strict[pair], lenient[pair], c.num_tokens, c.truncated, c.text)
         for pair, c in zip(pairs, completions)
@@ -197,8 +208,10 @@ def _complete(
     return samples
 
 
-def _grades(pairs: Sequence[tuple[str, str]], mode: Mode) -> dict[tuple[str, str], bool]:
-    return dict(zip(pairs, (grade.correct for grade in grade_many(pairs, mode))))
+def _grades(cases: Sequence[tuple[str, str, str]], mode: Mode, tolerance: float) -> dict[tuple[str, str, str], bool]:
+    """Of every solution, completion and problem, whether the completion is right."""
+    pairs, problems = [(solution, text) for solution, text, _ in cases], [problem for _, _, problem in cases]
+    return dict(zip(cases, (grade.correct for grade in grade_many(pairs, mode, problems, tolerance))))
 
 
 def _winner(ballot: Sequence[tuple[str, bool]]) -> bool:

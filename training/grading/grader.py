@@ -22,9 +22,12 @@ from functools import lru_cache
 from typing import Literal
 
 from inference.prompt.format import TAGS, tagged_answers
+from training.grading.answers import Formula
 from training.grading.cleaning import MAX_ANSWER_CHARS, MAX_NESTING, boxed, clean, closing_brace, nesting
 from training.grading.comparison import compare
 from training.grading.math_pool import Budget, MathLimit, NotGraded, Unreadable, math_equal, num_workers
+from training.grading.parsing import parse
+from training.grading.quantities import NO_UNIT
 
 MAX_SHOWN_CHARS = 200
 """Of an answer, in a `Grade`."""
@@ -229,6 +232,16 @@ def gold_fault(solution: object) -> str:
     return ""
 
 
+def check_gold(solution: object) -> Grade:
+    """Grade a gold against a right answer in other words, so that a formula which cannot be read is found."""
+    if fault := gold_fault(solution):
+        return Grade(False, _shown(gold_answer(solution)), "", fault, is_graded=False)
+    gold = gold_answer(solution)
+    kind = parse(clean(gold)) if len(gold) <= MAX_ANSWER_CHARS else None
+    is_formula = isinstance(kind, Formula) and kind.unit == NO_UNIT and "\\infty" not in kind.text
+    return grade_answer(gold, f"0 + {gold}" if is_formula else gold)
+
+
 def _all_boxes(text: str) -> str:
     """What the boxes of a text hold, without repeats, joined by commas."""
     contents: list[str] = []
@@ -305,6 +318,10 @@ def _grade_clean(gold: str, answer: str, problem: _Problem, tolerance: float, ma
         mathematics = _Mathematics(may_wait)
         correct, rule = compare(gold, answer, mathematics, problem.options, problem.is_ratio, Fraction(str(tolerance)))
         return Grade(correct, *shown, rule)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Model output can be anything; a fault of ours on one of a million answers must not end a run, but be seen.
+        _log.error("not graded, %s: gold %r, answer %r", repr(error), *shown, exc_info=error)
+        return Grade(False, *shown, f"not graded: the grader failed ({type(error).__name__})", is_graded=False)
     except MathLimit as limit:
         level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
         _log.log(level, "graded as wrong, %s: gold %r, answer %r", limit, *shown)

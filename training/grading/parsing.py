@@ -53,7 +53,7 @@ _CHOICE_WITH_TEXT = re.compile(
 )
 _OTHER_CHOICE = re.compile(
     r"(?:^|[;,:/&|?!.[]|\b(?:or|and|not|no|is|be|choose|pick|option|choice|answer|actually|wait|kidding|also|maybe)\b,?)"
-    r"\s*[(\[]?[A-H][)\]]?(?=[\s.,;:!?)\]]|$)(?!\s*=)|\b[A-H][.:)](?=\s|$)|[(\[][A-H][)\]]"
+    r"\s*[(\[]?[A-H][)\]]?(?=[\s.,;:!?)\]]|$)(?!\s*=)|\b[A-H][.:)](?=\s|$)|[(\[][A-Za-z][)\]]"
 )
 _LEADING = re.compile(
     r"(?:(?:therefore|thus|hence|so|finally|then|overall|in (?:total|all|conclusion|summary))\b,?\s+"
@@ -111,7 +111,7 @@ _NAMES = re.compile(
     r"|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z] ?\\triangle ?[A-Z]{3}"
 )
 _NO_FORMULA = re.compile(
-    r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|[^0-9A-Za-z)]!|[0-9]'"
+    r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|[^0-9A-Za-z)]!|[0-9]'|[0-9)}\]]\s*_"
 )
 _FUNCTIONS = re.compile(
     r"\\(?:begin|end)\{[a-z]+\}|\\[a-zA-Z]+|"
@@ -251,7 +251,9 @@ def read_label(text: str) -> Label | None:
     if match is None:
         return None
     points = tuple(re.findall(rf"{_POINT}|[0-9]", match[2]))
-    figure = _FIGURES.get(match[1]) or _FIGURES[match[1].lower()] if match[1] else ""
+    figure = _FIGURES.get(match[1]) or _FIGURES.get(match[1].lower()) if match[1] else ""
+    if figure is None:
+        return None
     if len(set(points)) < len(points) or (not figure and (len(points) < 2 or set(points) <= set("IVX"))):
         return None
     if points[0].isdigit() and figure not in ("angle", "line"):

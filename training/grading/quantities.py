@@ -163,7 +163,7 @@ _SPECIAL: list[tuple[re.Pattern[str], str]] = [
         (r"\byears?[- ]old\b|\byears? of age\b", "years"),
         (r"\bsquared\b", "^2"),
         (r"\bcubed\b", "^3"),
-        (r"\s*(?:\\cdot|\*|⋅)\s*", " "),
+        (r"(?<=[a-zA-Z0-9])\s*(?:\\cdot(?![a-z])|\*)\s*(?=[a-zA-Z])", " "),
         (r"\s+per\s+", "/"),
         (_TRAILING, ""),
     ]
@@ -195,7 +195,7 @@ _NO_NOUNS = re.compile(
     r"inverse|inverses|below|above|under|over|point|basis|factorial|factorials|modulo|mod|remainder|remainders|comma|per|of|"
     r"by|multiplied|divided|followed|squared|cubed|powers?|roots?|logs?|reciprocals?|nope|hmm|lol|alternatively|also|minus|"
     r"actually|thus|because|since|for|as|from|with|digits|decimals|places|equals|percents|always|never|sometimes|yes|"
-    r"exponents?|opposites?|negatives|squares? of|else|besides|unknowns?|guess|guesses|wrongs|"
+    r"exponents?|opposites?|negatives|squares? of|lots|else|besides|unknowns?|guess|guesses|wrongs|"
     r"versions?|choices|options|answers|trios|triples|doubles|tops|lies)\b"
 )
 _PLURALS = {

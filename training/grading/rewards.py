@@ -54,7 +54,8 @@ def accuracy_reward(
 
     `problem` is the question, for its options; `tolerance` the relative error that a number may have.
 
-    Logs what was compared and the rule that decided, and the share of completions without an answer in tags.
+    Logs what was compared and the rule that decided, the share of completions without an answer in tags, the share
+    whose answer is the gold letter by letter, and `golds_per_answer`, by which a hack of the grader shows.
     """
     grades = grade_completions(completions, solution, problem, tolerance)
     if log_extra:
@@ -63,7 +64,18 @@ def accuracy_reward(
         log_extra("accuracy_reason", [verdict.rule for verdict in grades])
     if log_metric and grades:
         log_metric("accuracy/no_answer", sum(not verdict.answer for verdict in grades) / len(grades))
+        log_metric("accuracy/same_text", sum(v.correct and v.answer == v.gold for v in grades) / len(grades))
+        log_metric("accuracy/golds_per_answer", float(golds_per_answer(grades)))
     return [float(verdict.correct) if verdict.is_graded else None for verdict in grades]
+
+
+def golds_per_answer(grades: Sequence[Grade]) -> int:
+    """How many different golds the most versatile rewarded answer was right for."""
+    golds: dict[str, set[str]] = {}
+    for verdict in grades:
+        if verdict.correct:
+            golds.setdefault(verdict.answer, set()).add(verdict.gold)
+    return max(map(len, golds.values()), default=0)
 
 
 def grade_completions(

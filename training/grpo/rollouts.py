@@ -159,13 +159,13 @@ class PolicyEngine:
 
 
 def prompt_rows(rows: Dataset, markers: Iterable[str]) -> Dataset:
-    """Rows as TRL takes them: `prompt` (plain messages, to which TRL adds the picture), `image`, `solution`."""
+    """Rows as TRL takes them: `prompt` (plain messages, TRL adds the picture), `image`, `solution`, `problem`."""
 
     def row(problem: str) -> dict[str, list[dict[str, str]]]:
         messages = build_messages(neutralise(problem, markers))
         return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
 
-    unneeded = [name for name in rows.column_names if name not in ("image", "solution")]
+    unneeded = [name for name in rows.column_names if name not in ("image", "solution", "problem")]
     return rows.map(row, input_columns=["problem"], remove_columns=unneeded)
 
 
@@ -238,7 +238,7 @@ class RolloutWriter:
         rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
         extra = {name: _last(values, size) for name, values in logs["extra"].items()}
         reasons = {name.removesuffix(REASON_SUFFIX): extra[name] for name in extra if name.endswith(REASON_SUFFIX)}
-        answers = extra.get("answer", [None] * size)
+        answers, golds = extra.get("answer", [None] * size), extra.get("gold", [])
         advantages, images, prompts = (_last(logs[name], size) for name in ("advantages", "images", "prompt"))
         for first in range(0, len(texts), group_size):
             completions = [
@@ -256,6 +256,8 @@ class RolloutWriter:
             picture = self._write_picture(images[first]) if first < len(images) else None
             question = completion_text(prompts[first])  # the last message's text
             line = {"step": step, "prompt": question, "image": picture, "completions": completions}
+            if first < len(golds):
+                line["gold"] = golds[first]
             append_line(self.folder.rollouts, line)
 
     def _write_picture(self, pictures: Sequence[Image.Image] | None) -> str | None:

@@ -248,7 +248,11 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
     model = AutoModelForImageTextToText.from_pretrained(
         base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
-    settings = {"length_reward": {"max_tokens": config.max_completion_length}}
+    exactness = {"tolerance": config.data.tolerance} if config.data.tolerance else {}
+    settings = {
+        "accuracy_reward": exactness,
+        "length_reward": {"max_tokens": config.max_completion_length} | exactness,
+    }
     twin = share_weights(model)
     return RunTrainer(
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,

@@ -22,6 +22,8 @@ FORMAT, ACCURACY, NO_SIGNAL, LENGTH = (
     METRICS[name].column for name in ("format", "accuracy", "zero_std_share", "completion_tokens")
 )
 
+SAME_TEXT, GOLDS_PER_ANSWER = "accuracy/same_text", "accuracy/golds_per_answer"
+"""Logged by `accuracy_reward`: the share of answers that are the gold's text, and golds under one rewarded answer."""
 History = Sequence[Json]
 
 
@@ -37,9 +39,14 @@ class Finding:
         return f"{self.name}: {self.seen} {self.remedy}"
 
 
-def diagnose(history: History) -> list[Finding]:
-    """All problems of a run so far; empty while it goes well or is too young to tell."""
-    return [finding for check in CHECKS if (finding := check(history)) is not None]
+def diagnose(history: History, groups: Sequence[Json] = ()) -> list[Finding]:
+    """All problems of a run so far; empty while it goes well or is too young to tell.
+
+    `groups` are lines of `rollouts.jsonl`, from which examples are taken.
+    """
+    findings = [finding for check in CHECKS if (finding := check(history)) is not None]
+    hack = _one_answer_for_many_golds(history, groups)
+    return [*findings, hack] if hack else findings
 
 
 def _values(history: History, key: str) -> list[float]:
@@ -147,6 +154,46 @@ def _only_tags(history: History) -> Finding | None:
     )
 
 
+def _one_answer_for_many_golds(history: History, groups: Sequence[Json]) -> Finding | None:
+    """A hack of the grader, as it looks from outside: one text that is rewarded whatever the gold is."""
+    examples: dict[str, set[str]] = {}
+    for group in groups:
+        for completion in group.get("completions", []):
+            if group.get("gold") and (completion.get("rewards") or {}).get("accuracy_reward") == 1.0:
+                examples.setdefault(str(completion.get("answer")), set()).add(str(group["gold"]))
+    answer = max(examples, key=lambda each: len(examples[each]), default="")
+    num_golds = _recent(history, GOLDS_PER_ANSWER)
+    if (num_golds is None or num_golds < 2.5) and len(examples.get(answer, ())) < 4:
+        return None
+    golds = ", ".join(f"“{gold}”" for gold in sorted(examples.get(answer, ()))[:3])
+    example = f", such as “{answer}” under {golds}" if len(examples.get(answer, ())) > 1 else ""
+    how_many = f"{num_golds:.1f}" if num_golds is not None else f"{len(examples[answer])}"
+    return Finding(
+        "one answer for many golds",
+        f"one and the same answer was rewarded under {how_many} different golds in a step{example}.",
+        "Stop the run and read the rollouts: the policy may have found a fault of the grader "
+        "(`python -m training.grading.attack` looks for such answers).",
+    )
+
+
+def _rewards_without_substance(history: History) -> Finding | None:
+    """Rewards that rise while lengths collapse, or while fewer answers equal the gold letter by letter."""
+    rewards = _values(history, ACCURACY)
+    if len(rewards) < 2 * WINDOW or _mean(rewards[-WINDOW:]) < _mean(rewards[:WINDOW]) + 0.1:
+        return None
+    rise = f"accuracy rose from {number(_mean(rewards[:WINDOW]), '%')} to {number(_mean(rewards[-WINDOW:]), '%')}"
+    lengths, texts = _values(history, LENGTH), _values(history, SAME_TEXT)
+    remedy = "Read the newest rollouts and their reasons before you trust the reward; the grader may be fooled."
+    if len(lengths) >= 2 * WINDOW and _mean(lengths[-WINDOW:]) < 0.25 * _mean(lengths[:WINDOW]):
+        fall = f"{_mean(lengths[:WINDOW]):.0f} to {_mean(lengths[-WINDOW:]):.0f} tokens"
+        return Finding("rewards without substance", f"{rise} while completions shrank from {fall}.", remedy)
+    if len(texts) >= 2 * WINDOW and _mean(texts[-WINDOW:]) < _mean(texts[:WINDOW]) - 0.05:
+        fall = f"{number(_mean(texts[:WINDOW]), '%')} to {number(_mean(texts[-WINDOW:]), '%')}"
+        seen = f"{rise} while the share of answers equal to the gold letter by letter fell from {fall}."
+        return Finding("rewards without substance", seen, remedy)
+    return None
+
+
 def _collapse(history: History) -> Finding | None:
     rewards = _values(history, "reward")
     if len(rewards) < 2 * WINDOW:
@@ -220,4 +267,5 @@ CHECKS: tuple[Callable[[History], Finding | None], ...] = (
     _only_tags,
     _shrinking,
     _entropy,
+    _rewards_without_substance,
 )

@@ -73,6 +73,7 @@ class RunWatch:
         """The state now; without its record, as the folder alone tells it. Raises `UserError` if it is no run."""
         record = record or record_of(self.folder) or _of_status(self.folder)
         self._read_on()
+        groups = newest_groups(self.folder)
         facts = progress(record)
         step, max_steps = facts.get("step", record.step), facts.get("max_steps", record.max_steps)
         return Snapshot(
@@ -85,9 +86,9 @@ class RunWatch:
             hours=record.hours or None,
             cost_dollars=record.cost_dollars,
             curves={name: list(curve.points) for name, curve in self._curves.items() if curve.points},
-            findings=diagnose([*self._first, *self._last]),
+            findings=diagnose([*self._first, *self._last], groups),
             log=hide_secrets(log_tail(self.folder)),
-            groups=newest_groups(self.folder),
+            groups=groups,
         )
 
     def _begin(self) -> None:

@@ -242,7 +242,7 @@ anything = st.one_of(
 @given(gold=anything, answer=anything)
 def test_no_text_raises(gold: str, answer: str) -> None:
     verdict = grade_answer(gold, answer)
-    assert isinstance(verdict.correct, bool) and verdict.rule
+    assert isinstance(verdict.correct, bool) and verdict.rule and verdict.is_graded
     assert len(verdict.gold) <= 200 and len(verdict.answer) <= 200
     grade(gold, answer)
     grade_lenient(gold, answer)

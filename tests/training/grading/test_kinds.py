@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from training.grading import math_pool
 from training.grading.attack import DEGENERATE
-from training.grading.grader import gold_answer, gold_fault, grade, grade_many
+from training.grading.grader import check_gold, gold_answer, gold_fault, grade, grade_many
 
 SUPPORT = Path(__file__).parents[2] / "support"
 TABLE = SUPPORT / "grading_cases.csv"
@@ -149,3 +149,10 @@ def test_every_gold_is_right_in_every_ordinary_dress(gold: str, dress: str) -> N
         return
     verdict = grade(gold, f"<answer>{dress.format(text)}</answer>")
     assert verdict.correct, verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "is_readable"), [("2\\sqrt{3}", True), ("\\frac{1}{0}", False), ("7", True), ("blue", True)]
+)
+def test_golds_are_checked_against_other_words(gold: str, is_readable: bool) -> None:
+    assert check_gold(gold).correct is is_readable

@@ -243,3 +243,19 @@ def wait_until_gone(process_id: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"process {process_id} is still there")
+
+
+def test_workers_killed_again_and_again_give_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kills them from outside makes no answer wrong."""
+
+    def killed(self: MathProcess, question: list[str], limit_seconds: float) -> str:
+        self.process.kill()
+        self.process.wait()
+        return grading_pool.BROKEN
+
+    monkeypatch.setattr(MathProcess, "ask", killed)
+    verdict = grade_answer("x+61", "61+x")
+    assert (verdict.correct, verdict.is_graded, verdict.rule) == (False, False, grading_pool.KILLED)
+    monkeypatch.undo()
+    grading_pool._remembered.clear()
+    assert math_equal("x+61", "61+x", budget=patient())

@@ -73,7 +73,11 @@ def test_each_reward_says_why() -> None:
         "answer": ["7", "8 cm", ""],
         "accuracy_reason": ["equal numbers", "different numbers", "no answer in tags"],
     }
-    assert metrics == {"accuracy/no_answer": pytest.approx(1 / 3)}
+    assert metrics == {
+        "accuracy/no_answer": pytest.approx(1 / 3),
+        "accuracy/same_text": pytest.approx(1 / 3),
+        "accuracy/golds_per_answer": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -285,3 +289,23 @@ def test_what_a_reward_may_not_return(name: str, message: str) -> None:
     reward = load_reward(f"own_rewards_for_a_test:{name}")
     with pytest.raises(UserError, match=message):
         reward(completions=["a", "b"])
+
+
+def test_the_reward_knows_the_problem_and_the_tolerance() -> None:
+    problem = ["How long is it? A. 10 cm B. 12 cm"] * 2
+    completions = ["<answer>12 cm</answer>", "<answer>A</answer>"]
+    assert accuracy_reward(completions, ["B", "B"], problem=problem) == [1.0, 0.0]
+    assert accuracy_reward(["<answer>10.4</answer>"], ["10"], tolerance=0.05) == [1.0]
+    assert load_reward("accuracy_reward", tolerance=0.05)(["<answer>10.4</answer>"], ["10"]) == [1.0]
+
+
+def test_what_cannot_be_graded_gets_no_reward() -> None:
+    assert accuracy_reward([GOOD, GOOD, GOOD], [None, ["7", "8"], 7]) == [None, None, 1.0]
+    ids = [[1]] * 2
+    assert length_reward([GOOD, "8"], [None, "7"], completion_ids=ids, max_tokens=1) == [None, pytest.approx(-0.5)]
+
+
+def test_one_answer_under_many_golds_is_counted() -> None:
+    metrics: dict[str, float] = {}
+    accuracy_reward([GOOD] * 3, ["7", "7 cm", "7.0"], log_metric=metrics.__setitem__)
+    assert metrics["accuracy/golds_per_answer"] == 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.runs.diagnosis import ACCURACY, FORMAT, diagnose
+from training.runs.diagnosis import ACCURACY, FORMAT, WINDOW, diagnose
 
 STEPS = 80
 
@@ -92,3 +92,19 @@ def test_what_is_not_wrong(changes: dict, name: str) -> None:
 )
 def test_no_history_breaks_it(rows: list[dict]) -> None:
     diagnose(rows)
+
+
+def test_one_answer_for_many_golds_is_named_with_an_example() -> None:
+    history = [{"step": step, "accuracy/golds_per_answer": 4.0} for step in range(WINDOW)]
+    right = {"text": "", "answer": "0:0", "rewards": {"accuracy_reward": 1.0}}
+    groups = [{"gold": gold, "completions": [right]} for gold in ("24", "x+1")]
+    [finding] = diagnose(history, groups)
+    assert finding.name == "one answer for many golds"
+    assert "under 4.0 different golds" in finding.seen and "“0:0” under “24”, “x+1”" in finding.seen
+
+
+@pytest.mark.parametrize("column", ["completions/mean_length", "accuracy/same_text"])
+def test_rewards_without_substance(column: str) -> None:
+    steps = range(2 * WINDOW)
+    history = [{ACCURACY: 0.2 if s < WINDOW else 0.8, column: 100.0 if s < WINDOW else 5.0} for s in steps]
+    assert [finding.name for finding in diagnose(history)] == ["rewards without substance"]
