@@ -64,6 +64,10 @@ _DRESS: list[tuple[re.Pattern[str], str]] = [
         (r"\\(?:displaystyle|textstyle|limits|rm|bf|it)(?![a-zA-Z])", " "),
         (r"([,;])\s*\\q?quad(?![a-zA-Z])", r"\1 "),
         (r"\\q?quad(?![a-zA-Z])", " ; "),
+        (r"(?<=[^\s.,;:!?])\s*\n\s*(?=[A-Z][a-z]+ [a-z])", ". "),
+        (r"(?<=[^\s.,;:!?])\s*\n\s*(?=[A-Za-z]+ ?[:=] )", "; "),
+        (r"<sup>([^<>]*)</sup>", r"^{\1}"),
+        (r"<sub>([^<>]*)</sub>", r"_{\1}"),
         (r"^#{1,6}\s+|</?(?:b|i|strong|em|u|p|br|span) ?/?>", ""),
         (r"\\[lr]vert(?![a-zA-Z])", "|"),
         (r"\|\s*([A-Z]{1,3})\s*\|", r"|\1|"),
@@ -115,8 +119,8 @@ def clean(text: str) -> str:
 
 
 def _plain_character(c: str) -> str:
-    """Digits of any script, and the letters and digits of mathematical alphabets, as ASCII."""
-    if "\U0001d400" <= c <= "\U0001d7ff":
+    """Digits of any script, letters and digits of mathematical alphabets, and Roman numerals, as ASCII."""
+    if "\U0001d400" <= c <= "\U0001d7ff" or "\u2160" <= c <= "\u217f":
         return unicodedata.normalize("NFKC", c)
     return str(unicodedata.decimal(c)) if c not in "0123456789" and unicodedata.decimal(c, None) is not None else c
 

@@ -59,7 +59,7 @@ _LEADING = re.compile(
     r"(?:(?:therefore|thus|hence|so|finally|then|overall|in (?:total|all|conclusion|summary))\b,?\s+"
     r"|(?:we|i|you) (?:get|have|find|obtain|count(?:ed)?|see)(?: that)?:?\s+"
     r"|(?:this|which|it) (?:gives|equals|yields)\s+|(?:equals|->|=>|=)\s*|(?:it|that)'s\s+|step [0-9]+:\s+"
-    r"|选\s*|\\(?:right|Right)arrow\s*"
+    r"|(?:故|应|因此|所以)?选项?\s*|\\(?:right|Right)arrow\s*"
     r"|(?:since|because|as)\b[^;?!]{1,80}?,\s*(?=(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b)"
     r"|there (?:is|are)\s+(?=[0-9a-z])|(?:a |the )?total of\s+(?=[0-9])"
     r"|(?:the\s+|my\s+|our\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|ans|result|solution)\.?"
@@ -73,7 +73,9 @@ _TAILS = re.compile(
     re.IGNORECASE,
 )
 _EXPLANATION = re.compile(
-    r"(?P<value>.+?)(?:(?:,|\.)?\s+\(?(?:because|since)\b(?P<cause>.+)|\.\s+(?P<sentence>[A-Z][a-z]*\s.+))", re.DOTALL
+    r"(?P<value>.+?)(?:(?:(?:[,;.]|\s-)?\s+\(?(?:because|since)\b|[,;]\s+as\b)(?P<cause>.+)"
+    r"|\.\s+(?P<sentence>[A-Z][a-z]*\s.+))",
+    re.DOTALL,
 )
 _ROUNDED = re.compile(
     r"(?P<value>.+?)\s*(?:,?\s*(?:\\approx|\\simeq|≈)|,?\s+(?:or\s+|which is\s+|i\.e\.,?\s+)?"
@@ -109,6 +111,7 @@ _NAMES = re.compile(
     rf"{_NAME}(?:\s*[-+/:]\s*{_NAME}){{0,3}}|\|\s*{_NAME}\s*\||\([a-z](?:, ?[a-z]){{1,3}}\)"
     r"|(?:[A-Za-z]{2,} ){1,8}[A-Za-z]+|(?:[A-Za-z]+ ){1,4}_\{?\s*\\?[A-Za-z ]+\}?"
     r"|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z] ?\\triangle ?[A-Z]{3}"
+    r"|(?:[A-Za-z]+ ){1,4}\\triangle ?[A-Z]{3}|(?:sin|cos|tan) ?\\?[A-Za-z]+"
 )
 _NO_FORMULA = re.compile(
     r"\.\.|\\[lc]?dots|(?<![_0-9])[0-9]+\s+[0-9.]|[;:=<>\"@#]|!!|,(?![0-9]{3}(?![0-9]))|[^0-9A-Za-z)]!|[0-9]'|[0-9)}\]]\s*_"
@@ -292,7 +295,8 @@ def _explained(text: str, is_ratio: bool, depth: int) -> Answer | None:
     if _RETRACTION.search(match["cause"] or sentence):
         return None
     if sentence and (
-        sentence.count(" ") < 2 or re.match(r"(?:It|That|This|So|Or|And|Also|Thus|Hence|Therefore)\b", sentence)
+        sentence.count(" ") < 2
+        or re.match(r"(?:It|That|This(?! is because)|So|Or|And|Also|Thus|Hence|Therefore)\b", sentence)
     ):
         return None
     value = parse(match["value"].rstrip(" (,"), is_ratio, depth + 1)

@@ -230,7 +230,7 @@ def singular(word: str) -> str:
 
 def find_unit(text: str) -> Unit | None:
     """The unit that `text` (what follows a number, cleaned) names; `NO_UNIT` for "", `None` if it can be none."""
-    text = re.sub(r"[{}]", "", text).replace("\\text", " ").strip().rstrip(".").strip()
+    text = re.sub(r"[{}]", "", text).replace("\\text", " ").replace("\\mu ", "μ").strip().rstrip(".").strip()
     for pattern, plain in _SPECIAL:
         text = pattern.sub(plain, text)
     text = re.sub(r"\s*/\s*", "/", re.sub(r"\s+", " ", text)).strip()
@@ -426,6 +426,7 @@ def read_number(text: str) -> Quantity | None:
     """
     if len(text) > MAX_NUMBER_CHARS:
         return None
+    text = re.sub(r"^(?:negative|minus) (?=[0-9.])", "-", text)
     match = _NUMBER.fullmatch(text)
     if match is None:
         return _in_words(text) or _chinese(text) or _feet(text)
@@ -450,7 +451,7 @@ def unit_after(following: str, value: Fraction = Fraction(2), money: str | None 
         return find_unit(money.removeprefix("US")) if following.strip().lower() in ("", "dollars", "euros") else None
     unit = find_unit(following)
     if unit is None or unit == NO_UNIT or is_standard(unit):
-        return None if re.fullmatch(r"[A-Z]", following) and following not in ("N", "J", "W") else unit
+        return None if re.fullmatch(r"[A-Z]", following) and following not in ("N", "J", "W", "V") else unit
     last = unit.dimension and re.sub(_TRAILING, "", following.strip(" .").lower()).rpartition(" ")[2]
     is_plural = last in _PLURALS or (last.endswith("s") and singular(last) != last)
     return unit if following[:1] == " " and (is_plural or abs(value) == 1) else None
