@@ -73,7 +73,7 @@ _TAILS = re.compile(
     re.IGNORECASE,
 )
 _EXPLANATION = re.compile(
-    r"(?P<value>.+?)(?:(?:(?:[,;.]|\s-)?\s+\(?(?:because|since)\b|[,;]\s+as\b)(?P<cause>.+)"
+    r"(?P<value>.+?)(?:(?:(?:[,;.]|\s-)?\s+\(?(?:because|since)\b|[,;]\s+as\b(?! well| opposed))(?P<cause>.+)"
     r"|\.\s+(?P<sentence>[A-Z][a-z]*\s.+))",
     re.DOTALL,
 )
@@ -97,7 +97,7 @@ _LABELLED = re.compile(r"([A-Za-z][a-z]{2,}(?: [a-z]{2,}){0,4})\s*:\s*(.+)")
 _ENUMERATOR = re.compile(
     r"(?:^|(?<=[\s;,]))\(?([a-hA-H]|[1-9]|i{1,3}|iv|v)(?:\)[.:]?|[.:])\s+(?=\S)|(?:^|(?<=[\s;,]))\(([a-h1-9])\)\s*(?=\S)"
 )
-_ENUMERATIONS = ("abcdefgh", "ABCDEFGH", "123456789")
+_ENUMERATIONS = (list("abcdefgh"), list("ABCDEFGH"), list("123456789"), ["i", "ii", "iii", "iv", "v"])
 _PART = re.compile(r"(.{1,60}?)\s*(?:=|:(?!\s*[0-9]+\s*:)|\bis\b|\bare\b|\bequals\b)\s*(.+)", re.DOTALL)
 _PART_LABEL = re.compile(r"(?=.*[A-Za-z\\])(?:\\?[A-Za-z]|[A-Za-z' ]|_\{?[A-Za-z0-9]+\}?|\\angle ?[0-9A-Z]+|[{}|()])+")
 _NAME = (
@@ -308,7 +308,7 @@ def _labelled(text: str, depth: int) -> Labelled | None:
     """Values with their labels: `(a) 5, (b) 7`, `mean: 5, median: 6`, `The area is 5 and the perimeter is 6`."""
     marks = [m for m in _ENUMERATOR.finditer(text)]
     keys = [(m[1] or m[2]) for m in marks]
-    if len(keys) > 1 and marks[0].start() == 0 and any("".join(keys) == each[: len(keys)] for each in _ENUMERATIONS):
+    if len(keys) > 1 and marks[0].start() == 0 and any(keys == each[: len(keys)] for each in _ENUMERATIONS):
         ends = [*(m.start() for m in marks[1:]), len(text)]
         values = [re.sub(r"[\s,;.]+(?:and)?$", "", text[m.end() : end].strip(" =")) for m, end in zip(marks, ends)]
         if all(values):
