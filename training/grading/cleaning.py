@@ -98,9 +98,15 @@ _TYPED_FRACTION = re.compile(
 """A fraction of integers before a letter, a root or a bracket: `1/2 x` is `\\frac{1}{2}x`."""
 
 
+_PLAIN = re.compile(r"-?[A-Za-z0-9]+(?:[./][0-9]+)?", re.ASCII)
+"""A text with nothing to take away."""
+
+
 @lru_cache(maxsize=4096)
 def clean(text: str) -> str:
     """`text` (at most `MAX_ANSWER_CHARS` long) without what only dresses it; spaces single, ends bare."""
+    if _PLAIN.fullmatch(text):
+        return text
     text = _unboxed(text.strip())
     if "&" in text:
         text = html.unescape(text)

@@ -72,6 +72,9 @@ class Grade:
     """False where there is no verdict: the gold cannot be read, or the machine failed; `correct` is then False."""
 
 
+_EXACT = Fraction(0)
+
+
 @dataclass(frozen=True)
 class _Problem:
     """What a problem says of its answers."""
@@ -316,7 +319,14 @@ def _grade_clean(gold: str, answer: str, problem: _Problem, tolerance: float, ma
         if max(nesting(gold), nesting(answer)) > MAX_NESTING and gold != answer:
             raise MathLimit("too deep to compare")
         mathematics = _Mathematics(may_wait)
-        correct, rule = compare(gold, answer, mathematics, problem.options, problem.is_ratio, Fraction(str(tolerance)))
+        correct, rule = compare(
+            gold,
+            answer,
+            mathematics,
+            problem.options,
+            problem.is_ratio,
+            Fraction(str(tolerance)) if tolerance else _EXACT,
+        )
         return Grade(correct, *shown, rule)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         # Model output can be anything; a fault of ours on one of a million answers must not end a run, but be seen.

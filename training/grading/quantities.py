@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 MAX_NUMBER_CHARS = 400
 MAX_POWER_OF_TEN = 40
@@ -228,8 +229,11 @@ def singular(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
+@lru_cache(maxsize=1024)
 def find_unit(text: str) -> Unit | None:
     """The unit that `text` (what follows a number, cleaned) names; `NO_UNIT` for "", `None` if it can be none."""
+    if not text.strip():
+        return NO_UNIT
     text = re.sub(r"[{}]", "", text).replace("\\text", " ").replace("\\mu ", "μ").strip().rstrip(".").strip()
     for pattern, plain in _SPECIAL:
         text = pattern.sub(plain, text)
@@ -334,6 +338,7 @@ _NUMBER = re.compile(
     rf"(?:\s*(?:\\times|\\cdot|[x*])\s*10\s*\^\s*\{{?\s*(?P<power>[-+]?[0-9]{{1,2}})(?:\s*\}})?|[eE](?P<e>[-+]?[0-9]{{1,2}}))?"
     rf")(?P<unit>(?![0-9/^.,\\]).*)"
 )
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _SMALL = {
     word: i
     for i, word in enumerate(
@@ -426,6 +431,8 @@ def read_number(text: str) -> Quantity | None:
     """
     if len(text) > MAX_NUMBER_CHARS:
         return None
+    if PLAIN_NUMBER.fullmatch(text):
+        return Quantity(Fraction(text), NO_UNIT)
     text = re.sub(r"^(?:negative|minus) (?=[0-9.])", "-", text)
     match = _NUMBER.fullmatch(text)
     if match is None:

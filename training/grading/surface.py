@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from training.grading.answers import Literal, Range, Size, Time
-from training.grading.quantities import NO_UNIT, Quantity, is_number_word, is_standard, read_number
+from training.grading.quantities import NO_UNIT, PLAIN_NUMBER, Quantity, is_number_word, is_standard, read_number
 
 _CLOCK = re.compile(
     r"([0-9]{1,2}) ?: ?([0-5][0-9])(?: ?: ?([0-5][0-9]))? ?(?:(a|p)\.? ?m\.?|hours|h|o'clock)?", re.IGNORECASE
@@ -55,7 +55,7 @@ def read_surface(text: str, is_ratio: bool = False) -> Surface | None:
 
     `is_ratio` says that a ratio is asked for, so that `3:20` is none of these.
     """
-    if len(text) > 60:
+    if len(text) > 60 or PLAIN_NUMBER.fullmatch(text):
         return None
     readers = (_date, _time, _base, _ordinal, _range, _size, _digits)
     if not re.search(r"[0-9]|o'clock|past|noon|day|[a-z]{3}", text, re.IGNORECASE):
