@@ -21,98 +21,17 @@ from fractions import Fraction
 
 from training.grading.grader import grade_many
 
-DEGENERATE = [
-    *(
-        "",
-        "0",
-        "0:0",
-        "0:00",
-        "0 to 0",
-        "x-x:0",
-        "0/0",
-        "1/0",
-        "0=0",
-        "x=x",
-        "(0:0, 0:0)",
-        "x > 0:0",
-        "0:0:0",
-        "0-0",
-        "0 × 0",
-    ),
-    *(
-        "oo",
-        "nan",
-        "∞",
-        "-∞",
-        "\\infty",
-        "undefined",
-        "{}",
-        "()",
-        "[]",
-        "\\emptyset",
-        "x",
-        "y",
-        "all",
-        "any",
-        "none",
-        "yes",
-    ),
-    *(
-        "A, B, C, D",
-        "ABCD",
-        "A. 1 B. 2 C. 3 D. 4",
-        "A or B",
-        "cm",
-        "%",
-        "$",
-        "°",
-        "the answer",
-        "answer",
-        "unknown",
-        "?",
-        "...",
-    ),
-    *(
-        "x-x",
-        "1-1",
-        "0 cm",
-        "0%",
-        "\\frac{0}{0}",
-        "0^0",
-        "x:x",
-        "0.0:0.0",
-        "\\sqrt{0}:0",
-        "(0,0)",
-        "0, 0",
-        "0:0, 0:0",
-        "0:0 = 0:0",
-    ),
-]
+DEGENERATE = (
+    r"¦0¦0:0¦0:00¦0 to 0¦x-x:0¦0/0¦1/0¦0=0¦x=x¦(0:0, 0:0)¦x > 0:0¦0:0:0¦0-0¦0 × 0¦oo¦nan¦∞¦-∞¦\infty¦"
+    r"undefined¦{}¦()¦[]¦\emptyset¦x¦y¦all¦any¦none¦yes¦A, B, C, D¦ABCD¦A. 1 B. 2 C. 3 D. 4¦A or B¦cm¦%¦$¦°¦"
+    r"the answer¦answer¦unknown¦?¦...¦x-x¦1-1¦0 cm¦0%¦\frac{0}{0}¦0^0¦x:x¦0.0:0.0¦\sqrt{0}:0¦(0,0)¦0, 0¦"
+    r"0:0, 0:0¦0:0 = 0:0"
+).split("¦")
 """Texts that no gold is, or that a careless reading would find equal to everything."""
-_WRAPPERS = [
-    *(
-        "{}",
-        "${}$",
-        "\\boxed{{{}}}",
-        "**{}**",
-        "The answer is {}.",
-        "Final Answer: {}",
-        "{} is the answer",
-        "({})",
-        "\\text{{{}}}",
-    ),
-    *(
-        "{}.",
-        "x = {}",
-        "It is {}",
-        "`{}`",
-        "Answer: {}",
-        "So {}",
-        "{} (since it fits)",
-        "{}, because it fits",
-        "\\({}\\)",
-    ),
-]
+_WRAPPERS = (
+    r"{}¦${}$¦\boxed{{{}}}¦**{}**¦The answer is {}.¦Final Answer: {}¦{} is the answer¦({})¦\text{{{}}}¦{}.¦"
+    r"x = {}¦It is {}¦`{}`¦Answer: {}¦So {}¦{} (since it fits)¦{}, because it fits¦\({}\)"
+).split("¦")
 _JOINERS = [" or ", ", ", " and ", " = ", ":", " - ", " ", "; ", "/", " to ", "\n", " not ", ". ", "^", "_", " (", "*"]
 _UNITS = {"cm": ("m", Fraction(1, 100)), "m": ("m", Fraction(1)), "kg": ("g", Fraction(1000)), "N": ("N", Fraction(1))}
 _WORDS = "blue red isosceles square cat dog north parabola hexagon increasing obtuse triangle rhombus steel bus".split()
