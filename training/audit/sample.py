@@ -94,6 +94,7 @@ def sample_rollouts(
     *,
     seed: int = 0,
     batch_size: int = 64,
+    tolerance: float = 0.0,
     progress: Callable[[int], object] | None = None,
 ) -> Rollouts:
     """Completes each of `rows` (columns `image`, `problem`, `solution`) `num_generations` times with the base.
@@ -118,7 +119,8 @@ def sample_rollouts(
         ]
         completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
-        outcomes += grade_rows(solutions, completions, is_direct=False)
+        problems = [problem for problem in batch["problem"] for _ in range(plan.num_generations)]
+        outcomes += grade_rows(solutions, completions, False, problems, tolerance)
         if progress:
             progress(len(requests))
     seconds = time.perf_counter() - started

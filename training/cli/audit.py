@@ -66,7 +66,9 @@ def main(args: argparse.Namespace) -> int:
         plan = _plan(args, base, config.max_pixels, len(rows))
         rows = rows.select(range(min(args.samples, len(rows))))
         with tqdm(total=len(rows) * args.num_generations, desc="completing", unit="completion") as bar:
-            rollouts = sample_rollouts(engine, rows, plan, seed=config.seed, progress=bar.update)
+            rollouts = sample_rollouts(
+                engine, rows, plan, seed=config.seed, tolerance=config.tolerance, progress=bar.update
+            )
         report = replace(report, rollouts=rollouts, projection=project(rollouts, plan, measured))
     print(report.text())
     if args.output:

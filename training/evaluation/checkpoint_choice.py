@@ -86,7 +86,15 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
 def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> Json:
     limit = completion_limit(config)
     engine.add_adapter("candidate", path)
-    report = evaluate(engine, rows, [ADAPTER_THINKING], adapter="candidate", max_new_tokens=limit, seed=config.seed)
+    report = evaluate(
+        engine,
+        rows,
+        [ADAPTER_THINKING],
+        adapter="candidate",
+        max_new_tokens=limit,
+        seed=config.seed,
+        tolerance=config.data.tolerance,
+    )
     shares = {measure: report.estimate(ADAPTER_THINKING.name, measure) for measure in MEASURES}
     log.info("%s: %s right on %d validation rows", path.name, shares["lenient"], len(rows))
     return {measure: estimate.to_json() for measure, estimate in shares.items()}

@@ -88,7 +88,7 @@ def compare_with_served(
     engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
-    outcomes = _evaluate_both(engine, rows, adapters, conditions, target)
+    outcomes = _evaluate_both(engine, rows, adapters, conditions, target, config.data.tolerance)
     strict, lenient = (graded_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if config.choose_checkpoint:
@@ -206,6 +206,7 @@ def _evaluate_both(
     adapters: Mapping[str, tuple[Path | None, str | None]],
     conditions: Json,
     target: Path,
+    tolerance: float,
 ) -> dict[str, list[GradedCompletion]]:
     """The outcomes of each adapter by name, row by row, greedy with the thinking prompt.
 
@@ -227,6 +228,7 @@ def _evaluate_both(
                 max_new_tokens=conditions["max_new_tokens"],
                 seed=conditions["seed"],
                 parts=all_parts[-1],
+                tolerance=tolerance,
             )
             outcomes[name] = report.outcomes[condition.name]
         for parts in all_parts:
