@@ -53,6 +53,8 @@ torture: $(DEV_STAMP)
 	    tests/training/hub/backup/test_backup.py tests/training/hub/publish/test_publisher.py -k fault
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/launch/jobs/test_launcher.py tests/training/launch/jobs/test_worker.py -k "fault or many or amid"
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/end_to_end/test_requirements.py
+	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/grading/test_attack.py
+	$(PYTHON) -m training.grading.attack --seconds 120
 	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
 
 constraints:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inference.common.errors import UserError
@@ -45,8 +46,9 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
         adapters.start(loaded)
         return loaded
 
-    examples = training_app.example_problems()
-    service = Service(settings, load, adapters, training_app.grade_expected, training_app.new_problem, examples)
+    examples = training_app.example_problems(settings.is_starter)
+    new_problem = partial(training_app.new_problem, settings.is_starter)
+    service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
     with gr.Blocks(
         title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, UPLOAD_SECONDS)
     ) as blocks:

@@ -337,8 +337,9 @@ def test_a_file_over_the_limit_is_refused(server: Server) -> None:
     assert answer.status_code == 413
 
 
-def test_examples_are_the_same_each_time_and_from_the_train_side() -> None:
-    first, again = example_problems(), example_problems()
+@pytest.mark.parametrize("is_starter", [True, False])
+def test_examples_are_the_same_each_time(is_starter: bool) -> None:
+    first, again = example_problems(is_starter), example_problems(is_starter)
     assert [e.image.tobytes() for e in first] == [e.image.tobytes() for e in again]
     assert len({e.question for e in first}) == len(first) >= 4
     assert all(e.expected for e in first)

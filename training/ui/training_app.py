@@ -28,6 +28,7 @@ from training.launch.gpu_sharing import CardSharing
 from training.launch.jobs.launcher import launcher_for
 from training.launch.watcher import Watcher
 from training.runs.store import RunStore
+from training.starter.everyday import EVERYDAY_KINDS, EverydayProblem, everyday_problem
 from training.starter.problems import Problem, make_problem
 from training.starter.templates import KINDS, TEMPLATES
 from training.ui.base.context import Context
@@ -105,18 +106,24 @@ def grade_expected(expected: str, completion: str) -> Verdict:
     return grade_lenient(f"<answer>{expected}</answer>", completion)
 
 
-def new_problem() -> Example:
-    """A new problem from the starter's test split, which training never sees."""
-    return _example(make_problem(random.Random(), "test"))
+def new_problem(is_starter: bool) -> Example:
+    """A new problem that the base is for; the starter's is of the test split, which training never sees."""
+    rng = random.Random()
+    if is_starter:
+        return _example(make_problem(rng, "test"))
+    return _example(everyday_problem(rng.choice(list(EVERYDAY_KINDS)), rng))
 
 
-def example_problems() -> list[Example]:
-    """One problem of each kind from the starter's train split, always the same ones."""
+def example_problems(is_starter: bool) -> list[Example]:
+    """One problem of each kind that the base is for, always the same ones; the starter's are of its train split."""
     rng = random.Random(_EXAMPLE_SEED)
+    if not is_starter:
+        return [_example(everyday_problem(kind, rng)) for kind in EVERYDAY_KINDS]
     kinds = ([template for template in TEMPLATES if template.kind == kind] for kind in KINDS)
     return [_example(make_problem(rng, "train", rng.choice(templates))) for templates in kinds]
 
 
+<<<<<<< HEAD
 def public_html(setup: Setup) -> str:
     """A notice for the top of the page: one line that unfolds; empty if nothing is missing.
 
@@ -168,4 +175,7 @@ def _text(words: str) -> str:
 
 
 def _example(problem: Problem) -> Example:
+=======
+def _example(problem: Problem | EverydayProblem) -> Example:
+>>>>>>> 1e33d00 (A base other than the starter has everyday problems as its examples)
     return Example(problem.image, problem.problem, problem.answer)
