@@ -123,7 +123,6 @@ def example_problems(is_starter: bool) -> list[Example]:
     return [_example(make_problem(rng, "train", rng.choice(templates))) for templates in kinds]
 
 
-<<<<<<< HEAD
 def public_html(setup: Setup) -> str:
     """A notice for the top of the page: one line that unfolds; empty if nothing is missing.
 
@@ -174,8 +173,5 @@ def _text(words: str) -> str:
     return _TYPED.sub(r"<code>\1</code>", html.escape(words))
 
 
-def _example(problem: Problem) -> Example:
-=======
 def _example(problem: Problem | EverydayProblem) -> Example:
->>>>>>> 1e33d00 (A base other than the starter has everyday problems as its examples)
     return Example(problem.image, problem.problem, problem.answer)
