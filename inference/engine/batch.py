@@ -74,6 +74,8 @@ class Batch:
         self._routes: Routes = {}
         self._options: dict[str, PromptGroups] = {}
         """Further arguments of the language model's forward."""
+        self._seen: torch.Tensor | None = None
+        """(B, V), the tokens of each prompt and completion; `None` while no row has a repetition penalty."""
         self._sampler: Sampler | None = None
         self._is_arranged = False
         self._router.use(self._routes)  # keeps no adapter alive
@@ -96,11 +98,13 @@ class Batch:
         if self._static is not None:  # it looks at columns that are not written yet, and masks them
             self._cache.clear(num_old, num_old + num_new, end, self._cache.num_columns)
         self._cache.write(num_old, read.states, read.sources, end)
-        tokens = Sampler(sequences, self._vocabulary, self._device).choose(read.logits, self._step)
+        seen = self._seen_of(sequences, read.logits.shape[1])
+        tokens = Sampler(sequences, self._vocabulary, self._device, seen).choose(read.logits, self._step)
         token_ids = tokens.tolist()
         offsets = read.positions - end
         offsets = torch.cat([self._offsets, offsets], dim=-2) if num_old else offsets
         self._offsets, self._tokens = offsets, torch.cat([self._tokens, tokens])
+        self._keep_seen(seen, num_new)
         self._sequences = [*self._sequences, *sequences]
         self._low = low
         return token_ids
@@ -138,10 +142,32 @@ class Batch:
         index = send(torch.tensor(order), self._device)
         self._sequences = [self._sequences[row] for row in order]
         self._tokens, self._offsets = self._tokens[index], self._offsets[..., index, :]
+        has_penalty = any(sequence.repetition_penalty != 1 for sequence in self._sequences)
+        self._seen = self._seen[index] if self._seen is not None and has_penalty else None
         self._low, self._is_arranged = min(sequence.start for sequence in self._sequences), False
         self._routes = {}
         self._router.use(self._routes)  # until the next step only the sequences keep adapters alive
         return order
+
+    def _seen_of(self, sequences: list[Sequence], num_tokens: int) -> torch.Tensor | None:
+        """The tokens of the prompts (B, V), if one of these sequences has a repetition penalty."""
+        if all(sequence.repetition_penalty == 1 for sequence in sequences):
+            return None
+        seen = torch.zeros(len(sequences), num_tokens, dtype=torch.bool, device=self._device)
+        for row, sequence in zip(seen, sequences):
+            row[send(torch.tensor(sorted(set(sequence.prompt_ids))), self._device)] = True
+        return seen
+
+    def _keep_seen(self, seen: torch.Tensor | None, num_new: int) -> None:
+        """Append the rows of newcomers; the rows of sequences without a penalty mean nothing."""
+        if seen is None and self._seen is None:
+            return
+        width = next(tensor.shape[1] for tensor in (seen, self._seen) if tensor is not None)
+
+        def rows(tensor: torch.Tensor | None, count: int) -> torch.Tensor:
+            return torch.zeros(count, width, dtype=torch.bool, device=self._device) if tensor is None else tensor
+
+        self._seen = torch.cat([rows(self._seen, len(self._sequences)), rows(seen, num_new)])
 
     def _forward(self) -> torch.Tensor:
         """Logits (B, V) of the next token of each row."""
@@ -183,7 +209,7 @@ class Batch:
         """Prepare what stays the same until a row comes or goes."""
         starts = [sequence.start for sequence in self._sequences]
         adapters = [sequence.adapter for sequence in self._sequences]
-        self._sampler, self._is_arranged = Sampler(self._sequences, self._vocabulary, self._device), True
+        self._sampler, self._is_arranged = Sampler(self._sequences, self._vocabulary, self._device, self._seen), True
         if self._static is not None:
             self._static.arrange(self._cache, adapters, starts, self._offsets)
             return

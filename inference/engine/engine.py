@@ -76,6 +76,8 @@ class Engine:
         self.encoder = ImageEncoder(self.family, self.lock)
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
+        self.repetition_penalty = float(model.generation_config.repetition_penalty or 1.0)
+        """The base's own, for requests that name none."""
         self.max_length: int = text.max_position_embeddings
         """Tokens that a prompt and its completion may have together."""
 
@@ -183,7 +185,10 @@ class Engine:
                 prompts[text] = ids, len(self.tokenizer.prefix_ids(request))
             ids, num_prefix_tokens = prompts[text]
             self._check_length(request, len(ids))
-            sequences.append(Sequence(index, request, ids, num_prefix_tokens, image, adapter, started))
+            sequence = Sequence(index, request, ids, num_prefix_tokens, image, adapter, started)
+            penalty = request.repetition_penalty
+            sequence.repetition_penalty = self.repetition_penalty if penalty is None else penalty
+            sequences.append(sequence)
         group = SequenceGroup(sequences, stop)
         generation = Generation(group, self.tokenizer, self.step, self._give_up)
         with self.lock:

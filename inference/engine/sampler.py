@@ -15,8 +15,15 @@ NOISE_STEPS = 64
 class Sampler:
     """Chooses the tokens of B sequences. Made anew when one joins or leaves; in between it sends next to nothing."""
 
-    def __init__(self, sequences: list[Sequence], vocabulary: Vocabulary, device: torch.device) -> None:
-        self._device = device
+    def __init__(
+        self,
+        sequences: list[Sequence],
+        vocabulary: Vocabulary,
+        device: torch.device,
+        seen: torch.Tensor | None = None,
+    ) -> None:
+        """`seen` (B, V) has the tokens of each prompt and completion so far, if a sequence has a repetition penalty."""
+        self._device, self._seen = device, seen
         self._noises = [(s.noise, s.first_step) for s in sequences]  # and no sequence, which would keep its adapter
         requests = [sequence.request for sequence in sequences]
         until = [sequence.first_step + sequence.request.min_new_tokens for sequence in sequences]
@@ -26,6 +33,8 @@ class Sampler:
         self._never = send(torch.tensor(vocabulary.suppressed, dtype=torch.long), device)
         self._not_yet = torch.cat([self._never, self._ends])
         self._until = send(torch.tensor(until), device)
+        penalties = [sequence.repetition_penalty for sequence in sequences]
+        self._penalties = None if seen is None else send(torch.tensor(penalties), device)[:, None]  # (B, 1)
         self._samples = any(request.temperature > 0 for request in requests)
         self._greedy = None
         if self._samples:
@@ -43,6 +52,8 @@ class Sampler:
     def choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """The tokens (B,) of a step from logits (B, V), which are overwritten."""
         logits = logits.float()
+        if self._penalties is not None and self._seen is not None:
+            logits = penalise(logits, self._seen, self._penalties)
         if step < self._all_until:
             logits.index_fill_(1, self._not_yet, -torch.inf)
         else:
@@ -50,6 +61,12 @@ class Sampler:
             if step < self._some_until:
                 short = (self._until > step)[:, None]  # (B, 1)
                 logits[:, self._ends] = logits[:, self._ends].masked_fill(short, -torch.inf)
+        tokens = self._choose(logits, step)
+        if self._seen is not None:
+            self._seen.scatter_(1, tokens[:, None], True)
+        return tokens
+
+    def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         likeliest = logits.argmax(dim=-1)  # (B,)
         if not self._samples:
             return likeliest
@@ -95,6 +112,16 @@ def sample(
     sums = shares.double().cumsum(dim=-1)
     drawn = torch.searchsorted(sums, noise[:, None].double() * sums[:, -1:], right=True)[:, 0]
     return drawn.clamp(max=logits.shape[-1] - 1)
+
+
+def penalise(logits: torch.Tensor, seen: torch.Tensor, penalties: torch.Tensor) -> torch.Tensor:
+    """Logits (B, V) with those of the tokens in `seen` (B, V) divided by the penalty (B, 1), or multiplied if negative
+    (Keskar et al. 2019, "CTRL", section 4.1, as `transformers.RepetitionPenaltyLogitsProcessor` has it).
+
+    >>> penalise(torch.tensor([[2.0, -2.0, 1.0]]), torch.tensor([[True, True, False]]), torch.tensor([[2.0]])).tolist()
+    [[1.0, -4.0, 1.0]]
+    """
+    return torch.where(seen, torch.where(logits < 0, logits * penalties, logits / penalties), logits)
 
 
 def keep_nucleus(shares: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

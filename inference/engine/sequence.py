@@ -42,6 +42,7 @@ class Sequence:
     """The cache's column of its first token. Written by the batch, like the two below."""
     first_step: int = 0
     """The batch's step in which it got its first new token."""
+    repetition_penalty: float = 1.0
     noise: torch.Tensor | None = field(default=None, repr=False)
     """(max_new_tokens,) random numbers of a sampled sequence, on the CPU; `None` if it is greedy."""
 

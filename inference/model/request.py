@@ -37,6 +37,9 @@ class Request:
     """0 is greedy."""
     top_p: float = 1.0
     """Sample only from the likeliest tokens that together reach this share; 1 samples from all."""
+    repetition_penalty: float | None = 1.0
+    """Above 1 it makes tokens of prompt and completion less likely, as in transformers' `generate`; `None` is the base's
+    own, of its `generation_config.json`. Rollouts have none."""
     seed: int = 0
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""
@@ -74,6 +77,8 @@ def check_request(request: Request) -> None:
         raise UserError(f"The temperature is {request.temperature}; it must be 0 (greedy) or more.")
     if not 0 < request.top_p <= 1:
         raise UserError(f"top_p is {request.top_p}; it is above 0 and at most 1, which samples from everything.")
+    if request.repetition_penalty is not None and not 0 < request.repetition_penalty <= 10:
+        raise UserError(f"The repetition penalty is {request.repetition_penalty}; it is above 0 and at most 10.")
     if not 0 <= request.seed < 2**63:
         raise UserError(f"The seed is {request.seed}; it must be a whole number from 0 to 2^63 - 1.")
     if request.image.mode != "RGB":

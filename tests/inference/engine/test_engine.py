@@ -139,6 +139,20 @@ def test_the_shipped_model_answers_a_problem(engine: Engine, rows: list[Request]
     assert 0 < completion.first_token_seconds <= completion.seconds
 
 
+def test_the_repetition_penalty_is_that_of_generate(either: Engine, rows: list[Request], monkeypatch: Any) -> None:
+    """Also where rows with other penalties and without one join, end and leave; `None` is the base's own."""
+    model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
+    monkeypatch.setattr(either, "repetition_penalty", 1.7)
+    penalties, lengths = [1.0, 1.2, None, 1.0, 0.8, 3.0], [20, 3, 30, 9, 25, 12]
+    length = [{"max_new_tokens": n, "min_new_tokens": n} for n in lengths]
+    rows = [replace(row, adapter=None) for row in rows]
+    asked = [replace(row, repetition_penalty=p, **n) for row, p, n in zip(rows, penalties, length, strict=True)]
+    tokens = [list(completion.token_ids) for completion in either.generate(asked)]
+    options = [{"repetition_penalty": p or 1.7, "min_new_tokens": n} for p, n in zip(penalties, lengths)]
+    assert tokens == [greedy(model, either, row, **o) for row, o in zip(asked, options)]
+    assert len({tuple(greedy(model, either, asked[0], repetition_penalty=p)) for p in (1.0, 1.7, 3.0)}) > 1
+
+
 def test_the_stream_adds_up_to_the_completions(either: Engine, rows: list[Request]) -> None:
     decode = either.stream(rows)
     streamed, steps = [""] * len(rows), 0
