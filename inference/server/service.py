@@ -88,6 +88,7 @@ class Question:
             get_adapter=None if adapter is None else self.hold(adapter),
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
+            repetition_penalty=None,  # the base's own, for base and adapter alike
             seed=self.seed,
             prefix=prefix,
         )

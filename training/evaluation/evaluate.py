@@ -182,6 +182,7 @@ def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) ->
         "adapter": model_digest(config.adapter) if config.adapter else None,
         "rows": rows_digest(held_out.rows),
         "settings": {name: getattr(config, name) for name in ("seed", "max_new_tokens", "batch_size")},
+        "repetition_penalty": engine.repetition_penalty,
         "machine": f"{engine.device.type}, torch {torch.__version__}",
     }
 

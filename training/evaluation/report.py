@@ -182,7 +182,7 @@ class Report:
     def markdown(self) -> str:
         """The verdict, the conditions and their differences, then both by kind, as tables for a terminal."""
         parts = [f"**{self.verdict}**"] if self.verdict else []
-        parts += [_overall_table(self), _MEANING + (_OWN_PROMPT if self.about.get("own_system_prompt") else "")]
+        parts += [_overall_table(self), _MEANING + self._circumstances()]
         if self.pairs:
             parts += ["What changes, points of 100, on the same rows:", _comparison_table(self), _power(self)]
         if self.by_kind:
@@ -196,6 +196,14 @@ class Report:
         if self.baselines:
             parts.append("\n".join(f"- {name}: {estimate}" for name, estimate in self.baselines.items()))
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _circumstances(self) -> str:
+        """Lines on how these conditions were asked, where that is not the usual way."""
+        penalty = self.about.get("repetition_penalty", 1.0)
+        lines = _OWN_PROMPT if self.about.get("own_system_prompt") else ""
+        return lines + (
+            f"\n- the base's repetition penalty, {penalty:g}, holds in all conditions." if penalty != 1 else ""
+        )
 
     def _of(self, condition: str, rows: Sequence[int] | None) -> list[GradedCompletion]:
         outcomes = self.outcomes[condition]

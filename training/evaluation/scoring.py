@@ -89,6 +89,7 @@ def evaluate(
             "max_new_tokens": max_new_tokens,
             "seconds": round(time.perf_counter() - started, 1),
             "own_system_prompt": own_prompt is not None,
+            "repetition_penalty": engine.repetition_penalty,
         },
         samples=samples,
         votes={name: majority_votes(graded) for name, graded in samples.items()},
@@ -169,6 +170,7 @@ class _Completer:
                 adapter=self.adapter if condition.tuned else None,
                 max_new_tokens=self.max_new_tokens,
                 temperature=condition.temperature,
+                repetition_penalty=None,  # the base's own, as visitors ask
                 seed=self.seed * 1_000_003 + first + i + sample * _SAMPLE_STEP,
                 prefix=condition.prefix,
             )

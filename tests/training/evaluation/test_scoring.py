@@ -28,6 +28,7 @@ class Witness:
         self.engine, self.fail_at = engine, fail_at
         self.asked: list[list[Request]] = []
         self.own_prompt: str | None = None
+        self.repetition_penalty = 1.0
 
     def system_prompt(self, name: str) -> str | None:
         return self.own_prompt
