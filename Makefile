@@ -29,7 +29,7 @@ app: $(RUN_STAMP)
 	$(PYTHON) app.py
 
 train: $(RUN_STAMP)
-	$(PYTHON) -m training train
+	$(PYTHON) -m training train --profile starter
 
 pretrain: $(RUN_STAMP)
 	$(PYTHON) -m training pretrain

@@ -47,6 +47,9 @@ class Settings(Strict):
     """The base model that is served: a folder or a Hub id."""
     base_reason: str
     """One sentence for the header: why this base."""
+    named_base: str
+    """The base that space.yaml or `LOOKTHINK_BASE` names, which runs train; another one than `base` where the machine
+    cannot serve it."""
     adapter: str | None
     """The adapter served unless another was promoted (`inference.adapters.served`): a folder or a Hub id; `None` for
     the base alone."""
@@ -77,7 +80,8 @@ def load_settings(
     """
     env = os.environ if env is None else env
     file = read_space_file(space_yaml)
-    base, reason = _choose_base(file.model.base, env.get("LOOKTHINK_BASE", "").strip(), has_gpu)
+    override = env.get("LOOKTHINK_BASE", "").strip()
+    base, reason = _choose_base(file.model.base, override, has_gpu)
     home = Path(env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME).expanduser().absolute()
     if home.exists() and not home.is_dir():
         raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
@@ -86,6 +90,7 @@ def load_settings(
     return Settings(
         base=base,
         base_reason=reason,
+        named_base=base if override else _check_base("model.base in space.yaml", file.model.base),
         adapter=_choose_adapter(base, file.model, pinned),
         adapter_is_pinned=bool(pinned),
         home=home,

@@ -38,8 +38,8 @@ class Request:
     top_p: float = 1.0
     """Sample only from the likeliest tokens that together reach this share; 1 samples from all."""
     repetition_penalty: float | None = 1.0
-    """Above 1 it makes tokens of prompt and completion less likely, as in transformers' `generate`; `None` is the base's
-    own, of its `generation_config.json`. Rollouts have none."""
+    """Above 1 it makes tokens of prompt and completion less likely, as in transformers' `generate`; `None` is the
+    base's own, of its `generation_config.json`. Rollouts have none."""
     seed: int = 0
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""

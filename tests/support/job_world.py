@@ -113,6 +113,7 @@ class JobWorld:
         settings = Settings(
             base=str(STARTER),
             base_reason="",
+            named_base=str(STARTER),
             adapter=str(STARTER / "adapter"),
             home=self.home,
             state=self.state,

@@ -68,7 +68,7 @@ def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
 
 
 def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
-    config = _with_absolute_paths(load_config(args.profile, config_values(args), args.config))
+    config = _with_absolute_paths(load_config(args.profile, config_values(args), args.config, load_settings()))
     launcher.check(config)
     record = launcher.store.submit(
         config,

@@ -75,8 +75,9 @@ def _folder_and_config(args: argparse.Namespace) -> tuple[Path, RunConfig]:
         return args.resume, RunFolder.open(args.resume, change_config(RunFolder.open(args.resume)[1], values))[1]
     if args.folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("several processes share this run, and each would make its own folder; name one with --folder")
-    folder = args.folder or load_settings().home / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    return folder, load_config(args.profile, values, args.config)
+    settings = load_settings()
+    folder = args.folder or settings.home / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    return folder, load_config(args.profile, values, args.config, settings)
 
 
 def _stopped_early(path: Path, resume: bool) -> int:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.hub_names import repository_problem
+from inference.common.settings import Settings, base_source
 from inference.common.validation import explain
 from training.config.data_config import STARTER, DataConfig, read_data_config
 
@@ -215,25 +216,59 @@ class RunConfig(BaseModel):
 
 
 def load_config(
-    profile: str | None = None, values: Mapping[str, Any] | None = None, file: Path | None = None
+    profile: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    deployment: Settings | None = None,
 ) -> RunConfig:
-    """The configuration of a profile, changed by a YAML file, changed by single values (`data` may be partial).
+    """The configuration of a profile, changed by the deployment, by a YAML file and by single values.
 
-    Raises `UserError` that names the value, what is wrong with it, and what to give instead.
+    `data` may be partial. A deployment gives base, dataset and repository where nobody names others
+    (`deployment_profile`, `deployment_values`). Raises `UserError` that names the value, what is wrong with it, and
+    what to give instead.
     """
     from_file = _read_yaml(file) if file else {}
     values = dict(values or {})
-    name = profile or values.get("profile") or from_file.get("profile") or "starter"
+    name = profile or values.get("profile") or from_file.get("profile")
+    if name is None:
+        name = deployment_profile(deployment) if deployment else "starter"
     if name not in PROFILES:
         raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
     merged: Json = {}
-    for layer in (PROFILES[name], from_file, values):
+    of_deployment = deployment_values(deployment, name) if deployment else {}
+    for layer in (PROFILES[name], of_deployment, from_file, values):
         data = _mapping(layer.get("data", {}))
         before = merged.get("data", {})
         if data.get("dataset", STARTER) != STARTER and before.get("dataset", STARTER) == STARTER:
             before = {}  # the number of starter problems means nothing for another dataset
         merged |= {**layer, "data": {**before, **data}}
     return check_config(merged | {"profile": name}, file)
+
+
+def deployment_profile(settings: Settings) -> str:
+    """The profile that a run begins with where nobody names one: that of the base which answers here."""
+    return "starter" if settings.is_starter else "a100"
+
+
+def deployment_values(settings: Settings, profile: str) -> Json:
+    """The settings that space.yaml gives to a run of a profile.
+
+    A profile for a real base gets the base that the deployment names, and its dataset, unless it is the recipe, which
+    has its own. Adapters of that base go to the deployment's repository.
+    """
+    is_starter_profile = PROFILES[profile].get("base", STARTER) == STARTER
+    is_starter_here = base_source(STARTER) == settings.named_base
+    if is_starter_profile != is_starter_here:
+        return {}
+    training = settings.training
+    values: Json = {}
+    if not is_starter_profile:
+        values["base"] = settings.named_base
+        values["data"] = {} if profile == "recipe" else {"dataset": training.dataset}
+    if training.publish_to is not None:
+        names = ("publish_to", "publish_every_minutes", "publish_public")
+        values |= {name: getattr(training, name) for name in names}
+    return values
 
 
 def check_config(values: Json, file: Path | None = None) -> RunConfig:

@@ -4,9 +4,10 @@ import argparse
 import math
 
 import pytest
+import yaml
 
 from inference.common.errors import UserError
-from inference.common.settings import STARTER
+from inference.common.settings import STARTER, load_settings
 from training.cli import audit, evaluate, train
 from training.config.data_config import DataConfig
 from training.config.options import add_config_options, config_values, option
@@ -175,3 +176,33 @@ def test_a_bad_file_is_named(text: str, said: str, tmp_path) -> None:
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(UserError, match="none.yaml cannot be read"):
         load_config(None, None, tmp_path / "none.yaml")
+
+
+OWN = "me/base"
+SECTION = {"dataset": "me/pictures", "publish_to": "me/adapters", "publish_every_minutes": 5, "publish_public": True}
+DEPLOYMENTS = [
+    # named in space.yaml, profile asked for -> profile, base, dataset, repository
+    (OWN, True, None, ("a100", OWN, "me/pictures", "me/adapters")),
+    (OWN, True, "a100", ("a100", OWN, "me/pictures", "me/adapters")),
+    (OWN, True, "recipe", ("recipe", OWN, "lmms-lab/multimodal-open-r1-8k-verified", "me/adapters")),
+    (OWN, True, "starter", ("starter", "starter", "starter", None)),
+    (OWN, False, None, ("starter", "starter", "starter", None)),  # no GPU: the starter answers
+    (OWN, False, "a100", ("a100", OWN, "me/pictures", "me/adapters")),
+    ("starter", False, None, ("starter", "starter", "starter", "me/adapters")),
+    ("starter", True, "a100", ("a100", "Qwen/Qwen2.5-VL-3B-Instruct", "lmms-lab/multimodal-open-r1-8k-verified", None)),
+]
+
+
+@pytest.mark.parametrize(("base", "has_gpu", "profile", "expected"), DEPLOYMENTS)
+def test_a_run_begins_with_what_the_deployment_names(
+    base: str, has_gpu: bool, profile: str | None, expected: tuple, tmp_path
+) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump({"model": {"base": base}, "training": SECTION}))
+    settings = load_settings(file, {}, has_gpu=has_gpu)
+    config = load_config(profile, deployment=settings)
+    assert (config.profile, config.base, config.data.dataset, config.publish_to) == expected
+    if config.publish_to:
+        assert (config.publish_every_minutes, config.publish_public) == (5, True)
+    changed = load_config(profile, {"publish_to": None, "data": {"dataset": "you/others"}}, deployment=settings)
+    assert (changed.publish_to, changed.data.dataset) == (None, "you/others")

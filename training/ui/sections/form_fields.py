@@ -20,8 +20,9 @@ from gradio.components import Component
 from pydantic.fields import FieldInfo
 
 from inference.common.errors import UserError
+from inference.common.settings import Settings
 from training.config.data_config import DataConfig
-from training.config.run_config import PROFILES, RunConfig, load_config
+from training.config.run_config import RunConfig, load_config
 from training.ui.base.html import capitalised
 
 NOT_IN_FORM = ("profile", "start_adapter", "data")
@@ -50,22 +51,22 @@ _DATA = "data."
 class Fields:
     """Components by the dotted names of settings, in the order they were added.
 
-    `defaults` are values that this deployment puts in the place of a profile's.
+    They begin with the values of the profile that fits this deployment.
     """
 
-    def __init__(self, defaults: Mapping[str, object] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.components: dict[str, Component] = {}
-        self._defaults = dict(defaults or {})
+        self._settings = settings
 
     def add(self, name: str, label: str = "", info: str = "") -> None:
-        """Make the component of a setting, filled from the profile `starter`."""
+        """Make the component of a setting, filled from the deployment's profile."""
         field = _field(name)
         common: dict[str, Any] = {
             "label": label or LABELS.get(name) or capitalised(name.removeprefix(_DATA).replace("_", " ")),
             "info": info or capitalised(field.description or ""),
             "elem_id": f"train-{name.replace('.', '-').replace('_', '-')}",
         }
-        [value], kind = self.shown(load_config("starter"), [name]), _kind(field.annotation)
+        [value], kind = self.shown(self.config(None), [name]), _kind(field.annotation)
         if isinstance(value, bool):
             component: Component = gr.Checkbox(value, **common)
         elif get_origin(kind) is Literal:
@@ -74,14 +75,17 @@ class Fields:
             component = gr.Textbox(value, max_length=MAX_CHARS, max_lines=1, **common)
         self.components[name] = component
 
+    def config(self, profile: str | None, changes: Mapping[str, object] | None = None) -> RunConfig:
+        """A profile's configuration (`None`: the deployment's profile) with changes; raises `UserError`."""
+        return load_config(profile, changes, deployment=self._settings)
+
     def shown(self, config: RunConfig, names: list[str] | None = None) -> list[str | bool]:
         """The values of the components (or of `names`) for a profile's configuration, in their order."""
-        config = config.model_copy(update=self._defaults)
         return [shown(name, config) for name in names or self.components]
 
     def values(self, profile: str, *sent: object) -> dict[str, object]:
         """The settings that differ from the profile's, as `load_config` takes them. Raises `UserError`."""
-        config = load_config(profile if profile in PROFILES else None, {"profile": profile})
+        config = self.config(profile)
         changes: dict[str, object] = {}
         data: dict[str, object] = {}
         for name, value in zip(self.components, sent, strict=True):

@@ -12,9 +12,9 @@ from gradio.components import Component
 from inference.adapters.record import available_adapters
 from inference.common.errors import UserError
 from inference.common.html import escape
-from inference.common.settings import Settings
+from inference.common.settings import Settings, base_source
 from training.admin.access import Caller
-from training.config.run_config import PROFILES, RunConfig, load_config
+from training.config.run_config import RunConfig, deployment_profile
 from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
 from training.runs.estimate import RunEstimate, estimate_run
 from training.runs.record import RunRecord, check_budget
@@ -67,7 +67,7 @@ class StartForm:
     """The form and its handlers."""
 
     def __init__(self, context: Context) -> None:
-        self._context, self._fields = context, Fields(publishing_defaults(context.settings))
+        self._context, self._fields = context, Fields(context.settings)
         with gr.Row(elem_classes="lt-columns"):
             with gr.Column(scale=7, min_width=300, elem_classes=["lt-left", "lt-form"]):
                 self._build_form()
@@ -81,7 +81,7 @@ class StartForm:
     def _build_form(self) -> None:
         self.profile = gr.Dropdown(
             [(words, name) for name, words in PROFILE_WORDS.items()],
-            value="starter",
+            value=deployment_profile(self._context.settings),
             label="Profile",
             info="The form begins with its values.",
             filterable=False,
@@ -133,8 +133,7 @@ class StartForm:
         gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[object]:
-        config = load_config(profile if profile in PROFILES else None, {"profile": profile})
-        values = self._fields.shown(config)
+        values = self._fields.shown(self._fields.config(profile))
         return [*values, self._before_html(profile, *form, *values)]
 
     def _estimated(self, caller: Caller, *values: Any) -> str:
@@ -149,7 +148,7 @@ class StartForm:
             config = self._config(profile, origin, *values)
             per_hour, _, _ = self._budget(price, hours, dollars)
             self._context.launcher.check(config)
-            place = placement_words(config, settings)
+            place = [*served_words(config, settings), *placement_words(config, settings)]
             records = self._context.store.list()
             return estimate_html(estimate_run(config, records, per_hour, hardware_of(settings, records)), place)
         except UserError as error:
@@ -165,7 +164,7 @@ class StartForm:
             if origin not in records:
                 raise UserError(f"there is no adapter {origin[:80]!r} any more; choose another one, or {FRESH}")
             changes["start_adapter"] = str(records[origin].path)
-        return load_config(profile, changes)
+        return self._fields.config(profile, changes)
 
     def _budget(self, price: object, hours: object, dollars: object) -> tuple[float | None, float | None, float | None]:
         """Price per hour (typed, or else the Hub's) and limits; raises what the store would refuse later."""
@@ -203,10 +202,15 @@ class StartForm:
         return [gr.update(choices=names, value=origin), self._before_html(values[0], origin, *values[2:])]
 
 
-def publishing_defaults(settings: Settings) -> dict[str, Any]:
-    """The publishing settings of this deployment, from `training` in `space.yaml`."""
-    names = ("publish_to", "publish_every_minutes", "publish_public")
-    return {name: getattr(settings.training, name) for name in names}
+def served_words(config: RunConfig, settings: Settings) -> list[str]:
+    """A sentence for a run whose adapter this app could not serve."""
+    if base_source(config.base) == settings.base:
+        return []
+    name = "the starter" if settings.is_starter else settings.base
+    return [
+        f"Its adapter cannot answer here: {name} answers, and the run trains {config.base}. Publish it, and serve it "
+        "where that base answers."
+    ]
 
 
 def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]:

@@ -34,6 +34,7 @@ def settings(home, **training) -> Settings:
     return Settings(
         base=str(STARTER),
         base_reason="",
+        named_base=str(STARTER),
         adapter=None,
         home=home,
         state=BUCKET,

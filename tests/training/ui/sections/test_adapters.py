@@ -12,12 +12,10 @@ from inference.common.errors import UserError
 from inference.common.settings import Settings, load_settings
 from tests.support.run_folders import finished_run
 from training.admin.access import Access
-from training.config.run_config import load_config
 from training.hub.publish.queue import PublishQueue
 from training.ui.sections.adapter_cards import versions_html
 from training.ui.sections.adapters import PublishPanel
 from training.ui.sections.form_fields import Fields
-from training.ui.sections.start import publishing_defaults
 from training.ui.training_app import TrainingApp
 
 
@@ -30,14 +28,14 @@ def settings() -> Settings:
 
 def test_the_form_begins_with_what_space_yaml_says(settings: Settings) -> None:
     with gr.Blocks():
-        form = Fields(publishing_defaults(settings))
+        form = Fields(settings)
         for name in ("publish_to", "publish_every_minutes", "publish_public", "max_steps"):
             form.add(name)
     begun = [component.value for component in form.components.values()]
     assert begun[:3] == ["me/from-the-file", "5", True]
-    config = load_config("starter", form.values("starter", *begun))
+    config = form.config("starter", form.values("starter", *begun))
     assert (config.publish_to, config.publish_every_minutes, config.publish_public) == ("me/from-the-file", 5, True)
-    emptied = load_config("starter", form.values("starter", "", *begun[1:]))
+    emptied = form.config("starter", form.values("starter", "", *begun[1:]))
     assert emptied.publish_to is None
 
 

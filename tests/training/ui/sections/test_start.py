@@ -10,16 +10,20 @@ import pytest
 from hypothesis import given
 
 from inference.common.errors import UserError
+from inference.common.settings import load_settings
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
 from training.ui.sections.runs import table_html
-from training.ui.sections.start import ADVANCED, MAIN
+from training.ui.sections.start import ADVANCED, MAIN, served_words
+
+
+SETTINGS = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
 
 
 @pytest.fixture(scope="module")
 def form() -> Fields:
-    fields = Fields()
+    fields = Fields(SETTINGS)
     with gr.Blocks(analytics_enabled=False):
         for name in all_names():
             fields.add(name)
@@ -30,6 +34,24 @@ def test_every_setting_is_in_the_form_once() -> None:
     placed = [*MAIN, *(name for group in ADVANCED.values() for name in group)]
     own = {name for name in RunConfig.model_fields if name not in (*NOT_IN_FORM, *BUDGETS)}
     assert sorted(placed) == sorted(own | {f"data.{name}" for name in DataConfig.model_fields})
+
+
+def test_an_untouched_form_trains_what_is_served() -> None:
+    """As `python -m training start` without an option does."""
+    settings = load_settings(env={"LOOKTHINK_BASE": "me/base"}, has_gpu=True)
+    with gr.Blocks(analytics_enabled=False):
+        fields = Fields(settings)
+        for name in all_names():
+            fields.add(name)
+    begun = [component.value for component in fields.components.values()]
+    config = fields.config(None, fields.values("a100", *begun))
+    assert config == load_config(deployment=settings) and (config.profile, config.base) == ("a100", "me/base")
+    assert served_words(config, settings) == []
+
+
+def test_an_adapter_that_could_not_answer_here_is_named_before_the_start() -> None:
+    [words] = served_words(load_config("a100"), SETTINGS)
+    assert words.startswith("Its adapter cannot answer here: the starter answers, and the run trains Qwen/")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -69,7 +91,7 @@ def test_what_is_wrong_is_named(form: Fields, name: str, typed: str, words: str)
 
 @given(st.sampled_from(all_names()), st.one_of(st.text(max_size=40), st.booleans(), st.none(), st.floats()))
 def test_whatever_is_sent_is_a_configuration_or_a_refusal(name: str, value: Any) -> None:
-    fields = Fields()
+    fields = Fields(SETTINGS)
     fields.components = dict.fromkeys(all_names())
     sent = {each: shown(each, load_config("starter")) for each in all_names()} | {name: value}
     try:
