@@ -17,7 +17,6 @@ from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_n
 from training.ui.sections.runs import table_html
 from training.ui.sections.start import ADVANCED, MAIN, served_words
 
-
 SETTINGS = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
 
 
