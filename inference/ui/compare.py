@@ -17,11 +17,11 @@ from inference.ui.inputs import Inputs
 from inference.ui.view import CompletionState, View
 
 NO_ADAPTER = (
-    "There is no fine-tuned model yet, so there is nothing to compare the base with. Train one with make train; "
-    "its adapter then answers here."
+    "There is no fine-tuned model yet, so there is nothing to compare the base with. The owner can train one under "
+    "Train, or serve one from the Hub there (Adapters); it answers here without a restart."
 )
 BASE_HINT = "The model without the adapter. Both get the same picture, question and seed, in one batch."
-TUNED_HINT = "The same model with the adapter that training made. If there is none yet, make train makes one."
+TUNED_HINT = "The same model with the adapter that training made."
 MUCH_LONGER = 1.3
 """A thought is called longer from this ratio of tokens on."""
 
