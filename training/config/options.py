@@ -33,9 +33,7 @@ def option(setting: str) -> str:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds `--profile`, `--config FILE`, and one option for each setting; the profile gives the rest."""
-    parser.add_argument(
-        "--profile", choices=sorted(PROFILES), help="the settings to start from (for the base here)"
-    )
+    parser.add_argument("--profile", choices=sorted(PROFILES), help="the settings to start from (for the base here)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings that change the profile's")
     for name, field in RunConfig.model_fields.items():
         if name not in ("profile", "data"):
