@@ -91,7 +91,11 @@ class JobRun:
         self._prices = Prices()
 
     def look(self, record: RunRecord) -> None:
-        """Makes one look, if it is time for one. Errors of the Hub become the run's reason."""
+        """Makes one look, if it is time for one. Errors of the Hub become the run's reason.
+
+        The records of the run come from the bucket also while the Hub does not answer.
+        """
+        record = self._bring_records(record)
         if time.monotonic() < self._not_before:
             return
         self._not_before = time.monotonic() + self.pace.look
@@ -202,16 +206,22 @@ class JobRun:
         else:
             self._keep(record, job)
 
+    def _bring_records(self, record: RunRecord) -> RunRecord:
+        """Brings the newest records of a run whose Job has begun, if it is time; returns the run as it is then."""
+        is_due = time.monotonic() - self._records_at > self.pace.records
+        if record.status == "starting" or "id" not in record.job or not is_due:
+            return record
+        self._records_at = time.monotonic()
+        copied_at = update_records(record, self.settings.state)
+        if copied_at is None:
+            return record
+        changes: Json = {"job": record.job | {"copied_at": copied_at}} | outcome.progress(record)
+        return self.store.update(record, **changes) or record
+
     def _keep(self, record: RunRecord, job: Job) -> None:
-        """Brings the records of a run that goes on; stops one that has used up its budget."""
+        """Notes the hours and the price of a run that goes on; stops one that has used up its budget."""
         hours = record.hours_before + job.seconds / 3600
-        facts: Json = {"hours": max(record.hours, hours)}
-        if time.monotonic() - self._records_at > self.pace.records:
-            self._records_at = time.monotonic()
-            if (copied_at := update_records(record, self.settings.state)) is not None:
-                facts["job"] = record.job | {"copied_at": copied_at}
-        facts |= outcome.progress(record)
-        facts |= self._price(record, job)
+        facts: Json = {"hours": max(record.hours, hours)} | outcome.progress(record) | self._price(record, job)
         if record.reason.startswith(_PASSING):
             facts["reason"] = ""
         seen = self.store.update(record, **facts)
@@ -240,6 +250,7 @@ class JobRun:
         if not self._log.is_whole and now - self._over_since < self.pace.log:
             self._not_before = now + min(0.2, self.pace.look)
             return
+        self._log.stop()  # before the bucket's `output.log` may come: no line of it is to be added again
         trouble = bring_home(record, self.settings.state)
         has_begun, is_lost = self._log.has_begun or not self._log.is_whole, self._log.is_lost
         if trouble.startswith(BEHIND):
@@ -249,7 +260,6 @@ class JobRun:
             if job.stage != "COMPLETED" or is_lost:  # it was killed: there is no newer copy
                 (record.folder / IN_BUCKET).unlink(missing_ok=True)
                 trouble = ""
-        self._log.stop()
         hours = max(record.hours, record.hours_before + max(job.seconds, outcome.seconds_run(record)) / 3600)
         record = self.store.get(record.id)
         if not record.is_active or record.job.get("id") != job.id:

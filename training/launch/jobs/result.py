@@ -40,20 +40,22 @@ log = logging.getLogger(__name__)
 def update_records(record: RunRecord, state: Path | None) -> float | None:
     """Brings the records and pictures of a running Job here; the time of their copy, `None` where there is none.
 
-    The time is in seconds since 1970, by the Job's clock.
+    The time is in seconds since 1970, by the Job's clock. `output.log` is left to `JobLog`, which counts its lines.
     """
-    if state is None or not has_copy(record.id, state):
+    if state is None:
         return None
     try:
+        if not has_copy(record.id, state):
+            return None
         is_wanted = _wanted(record)
         manifest = update_folder(
             record.id,
             state,
             record.folder,
-            lambda name, file: not name.startswith(_AT_THE_END) and is_wanted(name, file),
+            lambda name, file: name != OUTPUT and not name.startswith(_AT_THE_END) and is_wanted(name, file),
         )
         return manifest.at
-    except UserError as error:
+    except (UserError, OSError) as error:
         log.warning("the records of run %s: %s", record.id, error)
         return None
 
@@ -61,7 +63,8 @@ def update_records(record: RunRecord, state: Path | None) -> float | None:
 def bring_home(record: RunRecord, state: Path | None) -> str:
     """Brings the run's folder up to date from its copy; what keeps it from that, in words.
 
-    What it has queued for publishing stays in the bucket for `take_queue`.
+    What it has queued for publishing stays in the bucket for `take_queue`. The bucket's `output.log` replaces a smaller
+    one: nothing may follow the Job's log any more.
     """
     if state is None or not state.is_dir():
         return "its files are in the bucket, which is not mounted here (LOOKTHINK_STATE)"
@@ -98,7 +101,7 @@ def _wanted(record: RunRecord) -> Callable[[str, StoredFile], bool]:
         if name in OURS or name.startswith(f"{QUEUE}/"):
             return False
         here = record.folder / name
-        return name != OUTPUT or not here.is_file() or here.stat().st_size < file.size  # the Job's log comes here too
+        return name != OUTPUT or not here.is_file() or here.stat().st_size < file.size
 
     return is_wanted
 

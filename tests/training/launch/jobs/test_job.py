@@ -14,9 +14,11 @@ from inference.common.hub_errors import HubError
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from tests.support.job_world import QUICK, SPACE, TOKEN, JobWorld
+from training.hub.backup.mirror import mirror_run
 from training.launch.jobs.api import JobsHub
 from training.launch.jobs.job import Pace
 from training.launch.jobs.log import JobLog, mark_line
+from training.launch.jobs.result import bring_home, update_records
 from training.runs.record import IN_BUCKET, RunRecord, is_away
 
 WAITS = "metrics(1)\nprint('a line', flush=True)\ntime.sleep(60)\n"
@@ -210,6 +212,22 @@ def test_the_curves_of_a_job_come_while_it_runs_and_tell_their_age(
     world.jobs.end_all()
 
 
+def test_the_curves_of_a_job_come_while_the_hub_does_not_answer(
+    hub: Hub, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "metrics(1)\nwhile not os.path.exists(state + '-go'): time.sleep(0.05)\nmetrics(2)\ntime.sleep(60)\n"
+    pace = replace(QUICK, longest_wait=1000.0)
+    world = JobWorld(hub, hub_url, tmp_path, monkeypatch, pace, code)
+    record = world.ask()
+    world.wait(lambda: world.store.get(record.id).step == 1)
+    hub.faults.append(Fault("500", "GET /api/jobs/.*", times=-1))
+    world.wait(lambda: "the Hub does not answer" in world.store.get(record.id).reason)
+    (world.state / "runs" / f"{record.id}-go").touch()
+    world.wait(lambda: world.store.get(record.id).step == 2, seconds=30)
+    assert "the Hub does not answer" in world.store.get(record.id).reason
+    world.jobs.end_all()
+
+
 @pytest.mark.parametrize("of", ["me/a-copy", "a laptop"])
 def test_no_other_home_takes_a_job_for_its_own(world: JobWorld, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
     record = world.ask()
@@ -259,6 +277,24 @@ def test_no_line_of_a_log_is_taken_twice_and_strange_ones_are_shown(tmp_path: Pa
     second = replace(record, job={"id": "two"})
     log = follow(second, "again", mark_line(launch, "is not in the bucket"))
     assert log.is_lost and (tmp_path / "output.log").read_text().endswith("again\n")
+
+
+def test_no_line_of_a_log_is_shown_twice_though_the_bucket_is_ahead(tmp_path: Path) -> None:
+    (state := tmp_path / "bucket").mkdir()
+    (in_job := tmp_path / "job" / "run").mkdir(parents=True)
+    lines = [f"line {number}" for number in range(1, 7)]
+    (in_job / "config.json").write_text("{}")
+    (in_job / "output.log").write_text("".join(f"{line}\n" for line in lines))
+    mirror_run(in_job, state)
+    record = RunRecord("run", tmp_path / "run", "{}", launch="a" * 16, job={"id": "one"})
+    record.folder.mkdir()
+    follow(record, *lines[:4])
+    assert update_records(record, state) is not None and (record.folder / "config.json").is_file()
+    follow(record, *lines)
+    assert (record.folder / "output.log").read_text().split() == " ".join(lines).split()
+    (record.folder / "output.log").write_text("line 1\n")
+    bring_home(record, state)
+    assert (record.folder / "output.log").read_text().split() == " ".join(lines).split(), "at the end"
 
 
 def test_one_process_follows_a_log(tmp_path: Path) -> None:
