@@ -1,12 +1,12 @@
 """Copies of a folder where nothing can be appended to, locked or renamed, such as a bucket's mount.
 
     STATE/runs/20261122-143000-a1b2/
-        00000012-a1b2c3/metrics.jsonl       the files that pass 12 copied; never changed, only deleted
+        00000012-a1b2c3/metrics.jsonl       what pass 12 copied: a file, or its new end; never changed, only deleted
         manifest-00000012-a1b2c3.json       the files of the whole copy with their SHA-256; written last
 
 A manifest whose files are all there is a whole copy; what a kill leaves half written is in no manifest. The newest
 `NUM_MANIFESTS` stay, each with its files. `HfApi.sync_bucket` would not do: it writes over the files of the copy
-before, one by one, so that a kill leaves neither. Manifests of earlier versions name files by pieces under `content/`.
+before, one by one, so that a kill leaves neither. Manifests of earlier versions name pieces under `content/`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ LEFT_OVER_SECONDS = 86_400.0
 """Files that no manifest names are deleted at this age: those of a pass that was killed."""
 GROWING = (".jsonl", ".log")
 """Files that are only appended to, or written anew: such a file may grow while it is copied."""
+_MERGE_BITS = 4
+"""Pieces of a growing file are merged by 16: a byte is written again each time its piece has grown 16-fold."""
 NUM_TRIES = 3
 """Tries to copy a file that changes while it is read; after that the copy before stays until the next pass."""
 _MANIFEST = re.compile(r"manifest-(\d{8})-[0-9a-f]{6}\.json")
@@ -48,7 +50,7 @@ class _Strict(BaseModel):
 
 
 class Part(_Strict):
-    """A piece of a file: the file itself, but in copies of earlier versions."""
+    """A piece of a file: the whole file, unless that has grown between passes."""
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
@@ -136,19 +138,20 @@ class CopyFolder:
         if num_missing or digest.hexdigest() != part.digest:
             raise ValueError(f"{part.where} was not copied whole")
 
-    def write(self, path: str, source: BinaryIO, size: int) -> Part | None:
-        """Copies the first `size` bytes of an open file; `None` where it ends before. Raises `OSError`."""
-        digest, sizes = hashlib.sha256(), list[int]()
+    def write(self, path: str, source: BinaryIO, start: int, size: int) -> Part | None:
+        """Copies `size` bytes of an open file from `start` on; `None` where it ends before. Raises `OSError`."""
+        digest, num_missing = hashlib.sha256(), size
 
         def chunks() -> Iterator[bytes]:
-            source.seek(0)
-            while chunk := source.read(min(_CHUNK, size - sum(sizes))):
+            nonlocal num_missing
+            source.seek(start)
+            while chunk := source.read(min(_CHUNK, num_missing)):
                 digest.update(chunk)
-                sizes.append(len(chunk))
+                num_missing -= len(chunk)
                 yield chunk
 
         write_stream(self.path / path, chunks())
-        return Part(digest=digest.hexdigest(), size=size, path=path) if sum(sizes) == size else None
+        return None if num_missing else Part(digest=digest.hexdigest(), size=size, path=path)
 
     def write_manifest(self, name: str, files: dict[str, StoredFile]) -> Path:
         """Writes the manifest of the pass `name`, after all of its files; deletes what no manifest needs any more."""
@@ -208,7 +211,10 @@ class Copied:
 
 
 class Copier:
-    """Copies a folder again and again; a file is copied where its size or its time of change is another."""
+    """Copies a folder again and again; a file is copied where its size or its time of change is another.
+
+    Of a file that was only appended to, its new end is copied.
+    """
 
     def __init__(self, source: Path, target: CopyFolder) -> None:
         self.source, self.target = source, target
@@ -272,11 +278,18 @@ class Copier:
                 size = _size_of_whole_lines(file, about.st_size) if name.endswith(".jsonl") else about.st_size
                 if before and (before.size, before.mtime_ns) == (size, mtime_ns):
                     return before
-                part = self.target.write(f"{self._pass}/{name}", file, size)
+                is_growing = name.endswith(GROWING)
+                parts: tuple[Part, ...] = ()
+                if before and is_growing and before.size <= size and _begins_with(file, before.parts):
+                    parts = _parts_to_keep(before.parts, size)
+                start = sum(part.size for part in parts)
+                if start == size and parts:
+                    return StoredFile(mtime_ns=mtime_ns, parts=parts)
+                part = self.target.write(f"{self._pass}/{name}", file, start, size - start)
                 is_same = os.fstat(file.fileno()).st_mtime_ns == about.st_mtime_ns
-                if part is not None and (is_same or name.endswith(GROWING)):
-                    self._num_bytes += size
-                    return StoredFile(mtime_ns=mtime_ns, parts=(part,))
+                if part is not None and (is_same or is_growing):
+                    self._num_bytes += part.size
+                    return StoredFile(mtime_ns=mtime_ns, parts=(*parts, part))
         return self._before.get(name)  # it changes all the time: as it was, until the next pass
 
 
@@ -333,6 +346,34 @@ def _read_manifest(path: Path) -> Manifest | None:
         return Manifest.model_validate(body) if digest_of(body) == value["digest"] else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _begins_with(file: BinaryIO, parts: tuple[Part, ...]) -> bool:
+    """True if the file begins with the content of these pieces."""
+    file.seek(0)
+    for part in parts:
+        digest, num_missing = hashlib.sha256(), part.size
+        while chunk := file.read(min(_CHUNK, num_missing)):
+            digest.update(chunk)
+            num_missing -= len(chunk)
+        if num_missing or digest.hexdigest() != part.digest:
+            return False
+    return True
+
+
+def _parts_to_keep(parts: tuple[Part, ...], size: int) -> tuple[Part, ...]:
+    """The pieces of a file that stay now that it has grown to `size` bytes; the rest of it becomes one new piece.
+
+    When 15 pieces before the new one are of its order of magnitude or smaller, it takes them in: pieces stay few.
+    """
+    while tail := size - sum(part.size for part in parts):
+        magnitude, num_small = tail.bit_length() // _MERGE_BITS, 0
+        while num_small < len(parts) and parts[-1 - num_small].size.bit_length() // _MERGE_BITS <= magnitude:
+            num_small += 1
+        if num_small < 2**_MERGE_BITS - 1:
+            break
+        parts = parts[:-num_small]
+    return parts
 
 
 def _size_of_whole_lines(file: BinaryIO, size: int) -> int:
