@@ -9,13 +9,12 @@ A folder under its final name is complete and was checked (`inference.adapters.h
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from inference.common.files import write_json
+from inference.common.files import read_json, write_json
 from inference.common.hub_names import split_revision
 
 FOLDER = "hub"
@@ -72,12 +71,8 @@ def cached_folder(home: Path, name: HubName) -> Path | None:
 
 def read_ref(home: Path, name: HubName) -> Ref:
     """The state of a name; empty if the file is missing or broken."""
-    try:
-        with _ref_path(home, name).open("rb") as file:
-            content = json.loads(file.read(_MAX_BYTES))
-        commit, problem = content.get("commit"), content.get("problem")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return Ref()
+    content = read_json(_ref_path(home, name), _MAX_BYTES) or {}
+    commit, problem = content.get("commit"), content.get("problem")
     is_commit = isinstance(commit, str) and COMMIT.fullmatch(commit)
     return Ref(commit if is_commit else None, problem if isinstance(problem, str) else "")
 

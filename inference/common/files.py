@@ -18,7 +18,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Json", "Timeout", "append_line", "exclusive", "read_lines", "sync_folder", "write_json", "write_whole"]
+__all__ = [
+    "Json",
+    "Timeout",
+    "append_line",
+    "exclusive",
+    "read_json",
+    "read_lines",
+    "sync_folder",
+    "write_json",
+    "write_whole",
+]
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -44,6 +54,16 @@ def append_line(path: Path, row: Json) -> None:
     """Adds one line of JSON and hands it to the system at once."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, max_bytes: int = 1_000_000) -> Json | None:
+    """A JSON object of at most `max_bytes`; `None` if there is none or it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(max_bytes))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def read_lines(path: Path) -> Iterator[Json]:

@@ -101,8 +101,8 @@ def write_error(repo: str, error: Exception) -> HubError:
         )
     if status == 429:
         wait = _retry_after(error)
-        asked = f" and asks to wait {wait:.0f} s" if wait else ""
-        return HubUnreachable(f"the Hub has had too many requests{asked}", wait)
+        retry = f" and asks to wait {wait:.0f} s" if wait else ""
+        return HubUnreachable(f"the Hub has had too many requests{retry}", wait)
     if status is not None and _is_temporary(status):
         return HubUnreachable(f"the Hub answers {status} for {repo}: {text}", _retry_after(error))
     if status is not None:

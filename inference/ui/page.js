@@ -48,11 +48,11 @@
     const choices = [[...answers, ...notes], answers].filter((some) => some.some(visible) && fits(around(some)));
     reveal(...(choices[0] || [own]));
   };
-  let isLed = true;
-  for (const hand of ['wheel', 'touchmove']) document.addEventListener(hand, () => { isLed = false; }, { passive: true });
+  let followsAnswer = true;
+  for (const gesture of ['wheel', 'touchmove']) document.addEventListener(gesture, () => { followsAnswer = false; }, { passive: true });
   const settle = (panel, state) => {
     // A thought folds and notes come with the end of a completion: once now, and once when that has been drawn.
-    const look = () => { if (isLed && stateOf(panel) === state) revealAnswers(panel); };
+    const look = () => { if (followsAnswer && stateOf(panel) === state) revealAnswers(panel); };
     for (const wait of [60, 350]) setTimeout(look, wait);
   };
   const seen = new WeakMap();
@@ -66,7 +66,7 @@
       if (gap < 80 || before !== state) thought.scrollTop = thought.scrollHeight;
     }
     if (before === state || state === 'idle') return;
-    if (!RUNNING.includes(before)) isLed = true;
+    if (!RUNNING.includes(before)) followsAnswer = true;
     if (state === 'waiting') {
       if (panel.id !== 'compare-tuned') reveal(panel);
     } else if (state === 'answering' || !RUNNING.includes(state)) {

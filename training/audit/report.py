@@ -67,7 +67,7 @@ class AuditReport:
     """All measurements of an audit."""
 
     about: Json
-    kept: dict[str, int]
+    kept_rows: dict[str, int]
     dropped: Dropped
     rules: dict[str, int]
     """Number of golds by the rule that decided when each was graded against itself."""
@@ -91,7 +91,7 @@ class AuditReport:
 
     @property
     def num_kept(self) -> int:
-        return sum(self.kept.values())
+        return sum(self.kept_rows.values())
 
     @property
     def leaks(self) -> dict[str, int]:
@@ -143,7 +143,7 @@ class AuditReport:
         """Plain data, without pictures and examples."""
         return {
             "about": self.about,
-            "kept": self.kept,
+            "kept": self.kept_rows,
             "dropped": {"counts": self.dropped.counts(), "rows": self.dropped.to_json()},
             "rules": self.rules,
             "verified": self.verified.to_json(),
@@ -176,7 +176,7 @@ def tables(report: AuditReport) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, headings and cells of each table that has cells."""
     counts = [[reason, f"{num:,}"] for reason, num in report.dropped.counts().items()]
     rules = [[rule, f"{num:,}"] for rule, num in report.rules.items()]
-    rows = [[role, f"{report.kept[role]:,}", f"{sum(report.dropped.counts(role).values()):,}"] for role in ROLES]
+    rows = [[role, f"{report.kept_rows[role]:,}", f"{sum(report.dropped.counts(role).values()):,}"] for role in ROLES]
     all_tables = [
         ("Rows", ["", "kept", "dropped"], rows),
         ("Dropped", ["reason", "rows"], counts),

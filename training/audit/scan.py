@@ -58,7 +58,7 @@ def audit(
     settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
     return AuditReport(
         about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
-        kept={role: len(prepared.roles[role]) for role in ROLES},
+        kept_rows={role: len(prepared.roles[role]) for role in ROLES},
         dropped=prepared.dropped,
         rules=dict(Counter(rule for _, _, rule in golds.values()).most_common()),
         verified=share([correct for _, correct, _ in golds.values()]),

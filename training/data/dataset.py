@@ -36,7 +36,7 @@ from training.data.clean_row import Drop, Dropped
 from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
 from training.data.source import Source
-from training.data.splits import ROLES, allot, splits_to_open
+from training.data.splits import ROLES, assign_rows, splits_to_open
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -88,8 +88,8 @@ def prepare_rows(
 ) -> Prepared:
     """The rows with their `FACTS`, before the limit on prompts; the audit uses them."""
     source = source or open_source(config, splits_to_open(config))
-    allotment = allot(config, source.sizes)
-    return prepare(config, source, allotment, home or load_settings().home, progress)
+    assignment = assign_rows(config, source.sizes)
+    return prepare(config, source, assignment, home or load_settings().home, progress)
 
 
 def drop_long_prompts(

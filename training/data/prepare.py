@@ -30,7 +30,7 @@ from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, Drop, Dropped, Refusal, clean_row
 from training.data.source import RawRow, Source, column_mapping, digest
-from training.data.splits import ROLES, Allotment, RowKey
+from training.data.splits import ROLES, RowAssignment, RowKey
 
 VERSION = 1
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
@@ -54,19 +54,21 @@ class Prepared:
     """For each of `ROLES` the indices of its rows, in the order of use."""
     dropped: Dropped
     about: Json
-    """The dataset, its commit, and the number of rows allotted to each role."""
+    """The dataset, its commit, and the number of rows assigned to each role."""
 
     def role(self, name: str) -> Dataset:
         """The rows of a role, with `FACTS`."""
         return self.rows.select(self.roles[name])
 
 
-def prepare(config: DataConfig, source: Source, allotment: Allotment, home: Path, progress: bool = False) -> Prepared:
-    """Reads and cleans the allotted rows, or opens the file of an earlier time. Raises `UserError`."""
-    folder = home / "data" / _key(config, source, allotment)
+def prepare(
+    config: DataConfig, source: Source, assignment: RowAssignment, home: Path, progress: bool = False
+) -> Prepared:
+    """Reads and cleans the assigned rows, or opens the file of an earlier time. Raises `UserError`."""
+    folder = home / "data" / _key(config, source, assignment)
     if not (folder / "state.json").is_file():
         with _written(folder) as partial:
-            _write(config, source, allotment, partial, progress)
+            _write(config, source, assignment, partial, progress)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     return Prepared(
         Dataset.from_file(str(folder / "rows.arrow")),
@@ -76,9 +78,9 @@ def prepare(config: DataConfig, source: Source, allotment: Allotment, home: Path
     )
 
 
-def _key(config: DataConfig, source: Source, allotment: Allotment) -> str:
+def _key(config: DataConfig, source: Source, assignment: RowAssignment) -> str:
     settings = config.model_dump_json(exclude={"max_prompt_tokens", "tolerance"})
-    parts = [str(VERSION), source.identity, settings, repr(sorted(allotment.keys.items()))]
+    parts = [str(VERSION), source.identity, settings, repr(sorted(assignment.keys.items()))]
     return digest([part.encode() for part in parts])
 
 
@@ -114,13 +116,13 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(config: DataConfig, source: Source, allotment: Allotment, folder: Path, progress: bool) -> None:
+def _write(config: DataConfig, source: Source, assignment: RowAssignment, folder: Path, progress: bool) -> None:
     index: dict[RowKey, int] = {}
     digests: dict[RowKey, str] = {}
     refused: dict[RowKey, Refusal] = {}
-    features = _features(config, source, allotment)
+    features = _features(config, source, assignment)
     with ArrowWriter(path=str(folder / "rows.arrow"), features=features, writer_batch_size=BATCH_ROWS) as writer:
-        for key, row in _clean(config, source, allotment, progress):
+        for key, row in _clean(config, source, assignment, progress):
             if isinstance(row, Refusal):
                 refused[key] = row
             else:
@@ -130,24 +132,24 @@ def _write(config: DataConfig, source: Source, allotment: Allotment, folder: Pat
     dropped = [
         Drop(role, _name(key), refused[key].reason, refused[key].detail)
         for role in ROLES
-        for key in allotment.keys[role]
+        for key in assignment.keys[role]
         if key in refused
     ]
     if not index:
         raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
-    keys_by_role = {role: [key for key in allotment.keys[role] if key in index] for role in ROLES}
+    keys_by_role = {role: [key for key in assignment.keys[role] if key in index] for role in ROLES}
     dropped += _drop_leaks(keys_by_role, digests)
     is_local = config.source_kind == "local"  # its path means nothing elsewhere
     name = Path(config.dataset).name if is_local else config.dataset
-    about = {"dataset": name, "revision": source.revision, "allotted": allotment.sizes}
+    about = {"dataset": name, "revision": source.revision, "allotted": assignment.sizes}
     roles = {role: [index[key] for key in keys] for role, keys in keys_by_role.items()}
     state = {"about": about, "roles": roles, "dropped": Dropped(dropped).to_json()}
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
-def _features(config: DataConfig, source: Source, allotment: Allotment) -> Features:
+def _features(config: DataConfig, source: Source, assignment: RowAssignment) -> Features:
     """The columns of `rows.arrow`, with the optional ones that any of the splits has."""
-    mapped = {name for split in allotment.by_split() for name in column_mapping(config, source.columns(split))}
+    mapped = {name for split in assignment.by_split() for name in column_mapping(config, source.columns(split))}
     extras = [name for name in COLUMNS[3:] if name in mapped]
     texts = ["problem", "solution", *extras, "row_id", "picture_digest", "row_digest"]
     columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[:3]}
@@ -176,11 +178,11 @@ def _drop_leaks(keys_by_role: dict[str, list[RowKey]], digests: dict[RowKey, str
 
 
 def _clean(
-    config: DataConfig, source: Source, allotment: Allotment, progress: bool
+    config: DataConfig, source: Source, assignment: RowAssignment, progress: bool
 ) -> Iterator[tuple[RowKey, CleanRow | Refusal]]:
-    """Cleans every allotted row once, split by split, in the order of the file."""
+    """Cleans every assigned row once, split by split, in the order of the file."""
     limits = DEFAULT_LIMITS.model_copy(update={"max_model_pixels": config.max_pixels})
-    by_split = allotment.by_split()
+    by_split = assignment.by_split()
     total = sum(map(len, by_split.values()))
     with tqdm(total=total, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True) as bar:
         for split, positions in by_split.items():

@@ -1,7 +1,7 @@
 """Assigns the rows of a dataset to train, validation and test, before any of them is read.
 
     >>> from training.config.data_config import read_data_config
-    >>> allot(read_data_config(dataset="owner/name", split="train[:10]"), {"train": 20}).sizes
+    >>> assign_rows(read_data_config(dataset="owner/name", split="train[:10]"), {"train": 20}).sizes
     {'train': 8, 'validation': 0, 'test': 2}
 
 The split is made by `Dataset.train_test_split`, so that the starting recipe gets exactly its own rows.
@@ -23,7 +23,7 @@ RowKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Allotment:
+class RowAssignment:
     """The rows of each split of the run, in the order in which they are used."""
 
     keys: dict[str, list[RowKey]]
@@ -49,10 +49,10 @@ def splits_to_open(config: DataConfig) -> list[str]:
     return list(dict.fromkeys(Slice.parse(text).name for text in slices if text))
 
 
-def allot(config: DataConfig, sizes: Mapping[str, int]) -> Allotment:
+def assign_rows(config: DataConfig, sizes: Mapping[str, int]) -> RowAssignment:
     """Assigns the rows of splits of these sizes. Raises `UserError` for settings that do not fit them."""
     if config.is_starter:
-        return _allot_starter(config)
+        return _assign_starter(config)
     chosen = _slice_keys(config, config.split, sizes)
     if config.test_split is not None:
         train, test = list(chosen), _slice_keys(config, config.test_split, sizes)
@@ -66,14 +66,14 @@ def allot(config: DataConfig, sizes: Mapping[str, int]) -> Allotment:
     else:
         train, test = _cut(chosen, config)
     train, validation = _validation(config, sizes, train, test)
-    return Allotment({"train": train[: config.train_rows], "validation": validation, "test": test})
+    return RowAssignment({"train": train[: config.train_rows], "validation": validation, "test": test})
 
 
-def _allot_starter(config: DataConfig) -> Allotment:
+def _assign_starter(config: DataConfig) -> RowAssignment:
     num_test = starter_test_rows(config)
     test = [("test", i) for i in range(num_test + config.validation_rows)]
     train = [("train", i) for i in range(config.train_rows or STARTER_TRAIN_ROWS)]
-    return Allotment({"train": train, "validation": test[num_test:], "test": test[:num_test]})
+    return RowAssignment({"train": train, "validation": test[num_test:], "test": test[:num_test]})
 
 
 def _slice_keys(config: DataConfig, text: str, sizes: Mapping[str, int]) -> list[RowKey]:

@@ -158,10 +158,10 @@ def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> li
     waiting: list[int] = []
     for rows in _size_classes(sizes):
         waiting += rows
-        if _can_trade(waiting, keys):
+        if _can_swap(waiting, keys):
             classes.append(waiting)
             waiting = []
-    while waiting and not _can_trade(waiting, keys):
+    while waiting and not _can_swap(waiting, keys):
         if not classes:
             raise UserError(
                 f"pictures cannot be swapped: of {len(keys)} rows {Counter(keys).most_common(1)[0][1]} have the same "
@@ -171,7 +171,7 @@ def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> li
     rng = random.Random(f"swap-{seed}")
     partners = [0] * len(keys)
     for rows in [*classes, waiting]:
-        _trade(rows, keys, rng, partners)
+        _swap_within(rows, keys, rng, partners)
     return partners
 
 
@@ -200,11 +200,11 @@ def _size_classes(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
     return [classes[key] for key in sorted(classes)]
 
 
-def _can_trade(rows: Sequence[int], keys: Sequence[str]) -> bool:
+def _can_swap(rows: Sequence[int], keys: Sequence[str]) -> bool:
     return bool(rows) and 2 * max(Counter(keys[row] for row in rows).values()) <= len(rows)
 
 
-def _trade(rows: Sequence[int], keys: Sequence[str], rng: random.Random, partners: list[int]) -> None:
+def _swap_within(rows: Sequence[int], keys: Sequence[str], rng: random.Random, partners: list[int]) -> None:
     """Sorts equal pictures side by side; shifting all by the longest block gives each row another picture."""
     groups: dict[str, list[int]] = {}
     for row in rows:

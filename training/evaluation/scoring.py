@@ -127,11 +127,11 @@ def majority_votes(samples: Sequence[Sequence[GradedCompletion]]) -> list[bool]:
     Answers are the same if the grader finds them equal. Among equally many votes the first answer wins; a sample
     without an answer has no vote.
     """
-    ballots = [tuple((last_answer(o.text).strip(), o.lenient) for o in row) for row in samples]
-    different = list(dict.fromkeys(ballots))
+    sampled_answers = [tuple((last_answer(o.text).strip(), o.lenient) for o in row) for row in samples]
+    different = list(dict.fromkeys(sampled_answers))
     with ThreadPoolExecutor(num_workers(), thread_name_prefix="counting") as threads:
         winners = dict(zip(different, threads.map(_winner, different)))
-    return [winners[ballot] for ballot in ballots]
+    return [winners[answers] for answers in sampled_answers]
 
 
 @dataclass(frozen=True)
@@ -216,10 +216,10 @@ def _grades(cases: Sequence[tuple[str, str, str]], mode: Mode, tolerance: float)
     return dict(zip(cases, (grade.correct for grade in grade_many(pairs, mode, problems, tolerance))))
 
 
-def _winner(ballot: Sequence[tuple[str, bool]]) -> bool:
+def _winner(answers: Sequence[tuple[str, bool]]) -> bool:
     groups: list[tuple[str, bool]] = []
     votes: list[int] = []
-    for answer, right in ballot:
+    for answer, right in answers:
         if not answer:
             continue
         at = next((i for i, (first, _) in enumerate(groups) if _same(first, answer)), len(groups))

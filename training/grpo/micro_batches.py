@@ -133,16 +133,16 @@ def _concatenate(batches: Sequence[Batch]) -> Batch:
 
 def _resize(batch: Batch, prompt: int, completion: int, pad_token_id: int = 0) -> Batch:
     """Prompts padded or cut on the left to `prompt` columns, completions on the right to `completion` columns."""
-    left = prompt - batch["prompt_mask"].shape[1]
-    right = completion - batch["completion_mask"].shape[1]
+    pad_left = prompt - batch["prompt_mask"].shape[1]
+    pad_right = completion - batch["completion_mask"].shape[1]
     resized = dict(batch)
     for name, value in batch.items():
         if name in ("prompt_ids", "prompt_mask"):
-            widths = left, 0
+            widths = pad_left, 0
         elif name in _WHOLE:
-            widths = left, right
+            widths = pad_left, pad_right
         elif _is_over_completion(name, value, batch):
-            widths = 0, right
+            widths = 0, pad_right
         else:
             continue
         if widths != (0, 0):

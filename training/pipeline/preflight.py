@@ -23,7 +23,7 @@ from training.config.run_config import RunConfig
 from training.data.dataset import Splits, load_rows, read_pass_rates
 from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
-from training.data.splits import allot, splits_to_open
+from training.data.splits import assign_rows, splits_to_open
 from training.grading.rewards import load_reward
 from training.grpo.distributed import check_processes
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
@@ -107,7 +107,7 @@ def check_start_adapter(config: RunConfig) -> None:
 def _open_local(config: RunConfig) -> Source:
     """Opens the dataset on this machine, and checks its splits, its columns and the number of its rows."""
     source = open_source(config.data, splits_to_open(config.data))
-    allot(config.data, source.sizes)
+    assign_rows(config.data, source.sizes)
     for split in source.sizes:
         column_mapping(config.data, source.columns(split))
     return source

@@ -7,6 +7,7 @@ METRICS["accuracy"].text(0.8125)                # "81 %"
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,15 @@ METRICS = {
 }
 CURVES = {name: metric.column for name, metric in METRICS.items() if metric.column}
 """The figures that are drawn as curves over the steps, with their columns."""
+MAX_FIGURE = 1e300
+"""The limit of a run's metrics, however it diverges."""
 EVALUATED = ("format", "strict", "lenient")
 """The figures of an evaluation, in the order of its tables."""
+
+
+def is_number(value: object, below: float = 1e15) -> TypeGuard[float]:
+    """True for a number of usable size: not of 400 digits, not infinite or NaN, not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
 
 
 def number(value: float, unit: str = "") -> str:

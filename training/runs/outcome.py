@@ -10,12 +10,13 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.common.files import Json
+from inference.common.files import Json, read_json
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED
 from training.runs.folder import MARKER, RunFolder
+from training.runs.metrics import MAX_FIGURE, is_number
 from training.runs.processes import boot_id
 from training.runs.record import RunRecord, RunStatus
-from training.runs.recovery import MAX_FIGURE, PROCESS, is_number, read_json
+from training.runs.recovery import PROCESS
 
 EXIT = "exit.json"
 OUTPUT = "output.log"

@@ -8,7 +8,6 @@ A run that was started by hand has no `request.json`; its `status.json` has its 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -17,19 +16,16 @@ from pathlib import Path
 from typing import cast
 
 from inference.common.errors import UserError
-from inference.common.files import Json, write_json
+from inference.common.files import Json, read_json, write_json
 from training.config.run_config import RunConfig
 from training.runs.folder import RunFolder
+from training.runs.metrics import is_number
 from training.runs.processes import Identity, is_alive
 from training.runs.record import STATUSES, RunRecord, RunStatus
 
 REQUEST = "request.json"
 PROCESS = "process.json"
 """The sign of life of a run in the background, rewritten by its process: its identity and its seconds so far."""
-MAX_FIGURE = 1e300
-"""The limit of a run's metrics, however it diverges."""
-_MAX_BYTES = 1_000_000
-_TOO_LARGE = 1e15
 _INTERRUPTED: Json = {"reason": "its process ended without giving a reason", "step": None}
 log = logging.getLogger(__name__)
 
@@ -107,21 +103,6 @@ def run_folders(runs: Path) -> list[Path]:
     return sorted(p for p in paths if p.is_dir())
 
 
-def read_json(path: Path) -> Json | None:
-    """A small JSON object; `None` if there is none or it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(_MAX_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def is_number(value: object, below: float = _TOO_LARGE) -> bool:
-    """True for a number of usable size: not of 400 digits, not infinite, not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < below
-
-
 def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     """A run of `python -m training train`, once it has ended."""
     state = read_json(folder / "status.json")
@@ -138,7 +119,7 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
         asked_at=folder.stat().st_mtime,
         status=cast(RunStatus, status),
         reason=str(state.get("reason", ""))[:2000],
-        step=step if isinstance(step := state.get("step"), int) and is_number(step) else 0,
+        step=step if is_number(step := state.get("step")) and isinstance(step, int) else 0,
     )
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inference.common.environment import hide_secrets
-from inference.common.files import Json
+from inference.common.files import Json, read_json
 from training.runs.diagnosis import Finding, diagnose
-from training.runs.metrics import CURVES
+from training.runs.metrics import CURVES, MAX_FIGURE, is_number
 from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step
 from training.runs.record import RunRecord, RunStatus
-from training.runs.recovery import MAX_FIGURE, is_number, read_json, record_of
+from training.runs.recovery import record_of
 
 MAX_POINTS = 400
 """Points of a curve; beyond twice as many, neighbours become their mean."""

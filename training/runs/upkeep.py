@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 from inference.common.errors import UserError
+from inference.common.files import read_json
 from training.runs.folder import RunFolder
 from training.runs.record import RESUMABLE
-from training.runs.recovery import is_trained_by_hand, read_json, record_of, run_folders
+from training.runs.recovery import is_trained_by_hand, record_of, run_folders
 from training.runs.store import RunStore
 
 TRASH = ".deleted-"

@@ -34,7 +34,7 @@ def report(text: str = "plain", **changes: Any) -> AuditReport:
     image = Image.new("RGB", (900, 300), "navy")
     fields: dict[str, Any] = {
         "about": {"dataset": text, "revision": text, "split": "train[:5%]", "seed": 42},
-        "kept": {"train": 7, "validation": 1, "test": 2},
+        "kept_rows": {"train": 7, "validation": 1, "test": 2},
         "dropped": Dropped([Drop("train", "train[3]", "picture refused", text)]),
         "rules": {"same choice": 6, text: 4},
         "verified": share([True] * 9 + [False]),

@@ -38,7 +38,7 @@ def test_a_dataset_with_everything_wrong(tmp_path: Path) -> None:
     with (tmp_path / "test" / "metadata.jsonl").open("a") as file:
         file.write(json.dumps({"file_name": "11.png", "problem": "And this?", "solution": "12"}) + "\n")
     found = audit(settings(tmp_path, test_split="test"), num_examples=8)
-    assert found.kept == {"train": 18, "validation": 0, "test": 5}
+    assert found.kept_rows == {"train": 18, "validation": 0, "test": 5}
     assert found.dropped.counts() == {"also in test": 2, "no problem": 1, "picture refused": 1}
     assert found.leaks == {"train, also in test": 2}
     assert found.duplicates == {"train": 1, "validation": 0, "test": 0}

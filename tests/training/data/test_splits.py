@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from inference.common.errors import UserError
 from training.config.data_config import read_data_config
 from training.config.run_config import RECIPE_DATA
-from training.data.splits import allot, splits_to_open
+from training.data.splits import assign_rows, splits_to_open
 
 
 def test_the_recipes_rows_are_exactly_its_rows() -> None:
     """About 7.7k rows, as many as give the recipe's 384 at 5 %; numbers and order must be those of `datasets`."""
-    allotment = allot(read_data_config(**RECIPE_DATA), {"train": 7_689})
-    assert allotment.sizes == {"train": 307, "validation": 200, "test": 77}
+    assignment = assign_rows(read_data_config(**RECIPE_DATA), {"train": 7_689})
+    assert assignment.sizes == {"train": 307, "validation": 200, "test": 77}
     theirs = datasets.Dataset.from_dict({"at": range(384)}).train_test_split(test_size=0.2, seed=42)
-    assert [at for _, at in allotment.keys["train"]] == list(theirs["train"]["at"])
-    assert [at for _, at in allotment.keys["test"]] == list(theirs["test"]["at"])
-    assert min(at for _, at in allotment.keys["validation"]) >= 384
+    assert [at for _, at in assignment.keys["train"]] == list(theirs["train"]["at"])
+    assert [at for _, at in assignment.keys["test"]] == list(theirs["test"]["at"])
+    assert min(at for _, at in assignment.keys["validation"]) >= 384
 
 
 @settings(max_examples=25)
@@ -36,37 +36,37 @@ def test_no_row_is_in_two_places(num: int, split: str, share: float, validation:
         dataset="a/b", split=split, test_share=share, validation_rows=validation, seed=seed, train_rows=50
     )
     try:
-        allotment = allot(config, {"train": num})
+        assignment = assign_rows(config, {"train": num})
     except (UserError, ValueError) as error:
         assume(not isinstance(error, UserError))
         raise
-    places = [place for role in allotment.keys.values() for place in role]
+    places = [place for role in assignment.keys.values() for place in role]
     assert len(set(places)) == len(places)
-    assert len(allotment.keys["validation"]) == validation
-    assert len(allotment.keys["train"]) <= 50
+    assert len(assignment.keys["validation"]) == validation
+    assert len(assignment.keys["train"]) <= 50
     inside = set(config.slice.positions(num))
-    assert {at for _, at in allotment.keys["train"] + allotment.keys["test"]} <= inside
-    assert allot(config, {"train": num}) == allotment
+    assert {at for _, at in assignment.keys["train"] + assignment.keys["test"]} <= inside
+    assert assign_rows(config, {"train": num}) == assignment
 
 
 def test_splits_of_their_own() -> None:
     config = read_data_config(dataset="a/b", test_split="test[:10]", validation_split="dev", validation_rows=4)
     assert splits_to_open(config) == ["train", "test", "dev"]
-    allotment = allot(config, {"train": 20, "test": 30, "dev": 5})
-    assert allotment.sizes == {"train": 20, "validation": 4, "test": 10}
-    assert set(allotment.by_split()) == {"train", "test", "dev"}
-    assert allotment.by_split()["test"] == list(range(10))
+    assignment = assign_rows(config, {"train": 20, "test": 30, "dev": 5})
+    assert assignment.sizes == {"train": 20, "validation": 4, "test": 10}
+    assert set(assignment.by_split()) == {"train", "test", "dev"}
+    assert assignment.by_split()["test"] == list(range(10))
 
 
 def test_a_whole_split_gives_validation_out_of_train() -> None:
     config = read_data_config(dataset="a/b", test_rows=10, validation_rows=10)
-    assert allot(config, {"train": 100}).sizes == {"train": 80, "validation": 10, "test": 10}
+    assert assign_rows(config, {"train": 100}).sizes == {"train": 80, "validation": 10, "test": 10}
 
 
 def test_the_starters_rows() -> None:
-    allotment = allot(read_data_config(train_rows=30, test_rows=5, validation_rows=4), {})
-    assert allotment.sizes == {"train": 30, "validation": 4, "test": 5}
-    assert allotment.keys["test"][-1] == ("test", 4) and allotment.keys["validation"][0] == ("test", 5)
+    assignment = assign_rows(read_data_config(train_rows=30, test_rows=5, validation_rows=4), {})
+    assert assignment.sizes == {"train": 30, "validation": 4, "test": 5}
+    assert assignment.keys["test"][-1] == ("test", 4) and assignment.keys["validation"][0] == ("test", 5)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_the_starters_rows() -> None:
 )
 def test_what_does_not_fit(values: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        allot(read_data_config(dataset="a/b", **values), {"train": 50, "dev": 3})
+        assign_rows(read_data_config(dataset="a/b", **values), {"train": 50, "dev": 3})

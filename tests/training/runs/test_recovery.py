@@ -10,12 +10,13 @@ from dataclasses import asdict
 
 import pytest
 
+from inference.common.files import read_json
 from training.config.run_config import load_config
 from training.runs.folder import RunFolder
 from training.runs.outcome import progress
 from training.runs.processes import boot_id, identity_of, own_identity
 from training.runs.record import RunRecord
-from training.runs.recovery import REQUEST, read_json, record_of
+from training.runs.recovery import REQUEST, record_of
 from training.runs.snapshot import RunWatch
 from training.runs.store import RunStore
 from training.runs.upkeep import delete_run, record_by_hand, record_lost, running_by_hand

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+
+from training.runs.metrics import is_number
 
 
 def duration(seconds: float) -> str:
@@ -45,7 +46,6 @@ def mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """The value as a float if it is a finite number of ordinary size, else `None`."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e15 and math.isfinite(value) else None
+    return float(value) if is_number(value) else None

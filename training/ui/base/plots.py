@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from inference.common.html import escape
-from training.runs.metrics import Metric
+from training.runs.metrics import Metric, is_number
 
 Series = Sequence[tuple[float, float]]
 MAX_SERIES = 6
@@ -62,15 +62,11 @@ def ticks(low: float, high: float) -> list[float]:
 
 def _finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points that can be drawn, in order of the steps; at most `MAX_POINTS`, the newest among them."""
-    usable = sorted((float(x), float(y)) for x, y in points if _is_number(x) and _is_number(y))
+    usable = sorted((float(x), float(y)) for x, y in points if is_number(x) and is_number(y))
     if len(usable) <= MAX_POINTS:
         return usable
     stride = math.ceil(len(usable) / MAX_POINTS)
     return usable[(len(usable) - 1) % stride :: stride]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1e15
 
 
 def _drawn(points: Series) -> Series:

@@ -212,9 +212,9 @@ def chosen_run(chosen: object) -> str:
 
 def _row(record: RunRecord, is_chosen: bool) -> str:
     run_id, of = escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
-    asked = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
+    started = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
     cells = [
-        (record.number, f"{asked}<small>{run_id}</small>"),
+        (record.number, f"{started}<small>{run_id}</small>"),
         (record.status, f'<span class="lt-run-status" data-status="{escape(record.status)}">{record.status}</span>'),
         (record.step, f"{record.step:,}{of}"),
         _metric(record, "reward"),

@@ -200,8 +200,8 @@ def _facts(record: RunRecord, now: Snapshot) -> str:
     """Names and values; an unknown value says what would make it known."""
     facts = [("Step", f"{now.step:,} of {now.max_steps:,}" if now.max_steps else f"{now.step:,}")]
     if now.status in ("starting", "running", "stopping"):
-        left = now.seconds_left
-        facts.append(("Time left", "not known yet" if left is None else f"about {duration(left)}"))
+        seconds_left = now.seconds_left
+        facts.append(("Time left", "not known yet" if seconds_left is None else f"about {duration(seconds_left)}"))
         copied_at = record.job.get("copied_at")
         if isinstance(copied_at, int | float):
             facts.append(("Figures from", f"{duration(max(0.0, time.time() - copied_at))} ago"))
