@@ -9,17 +9,15 @@ A folder under its final name is complete and was checked (`inference.adapters.h
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from inference.common.files import read_json, write_json
-from inference.common.hub_names import split_revision
+from inference.common.hub_names import COMMIT, split_revision
 
 FOLDER = "hub"
 REFS = "hub/refs"
-COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_NAME_CHARS = 220
 _MAX_BYTES = 100_000
 

@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.adapters.hub_cache import COMMIT, FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
+from inference.adapters.hub_cache import FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
 from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, base_problem, read_record
 from inference.common.errors import UserError
 from inference.common.files import exclusive
 from inference.common.hub_errors import HubUnreachable, read_error
+from inference.common.hub_names import COMMIT
 from inference.common.settings import Settings
 from inference.model.lora_file import CONFIG_FILE, MAX_WEIGHTS_BYTES, WEIGHTS_FILE
 from inference.prompt.format import THINK_PROMPT

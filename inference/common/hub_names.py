@@ -19,7 +19,10 @@ MAX_CHARS = 96
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{_PART}/{_PART}")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""The full id of a commit."""
+_ANY_COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
+"""A commit, or its first characters, which git takes for it."""
 _RESERVED = ("main", "HEAD")
 
 
@@ -50,7 +53,7 @@ def tag_of(run: str) -> str:
     ('my-first-run', 'run-main', 'run-deadbeef')
     """
     plain = re.sub(r"[^A-Za-z0-9_-]+|\.lock$", "-", run).strip("-")[:80] or "unnamed"
-    return f"run-{plain}" if plain in _RESERVED or _COMMIT.fullmatch(plain) else plain
+    return f"run-{plain}" if plain in _RESERVED or _ANY_COMMIT.fullmatch(plain) else plain
 
 
 def branch_of(run: str) -> str:

@@ -34,7 +34,8 @@ STARTER_NAME = "starter"
 """The embedded model's name in a configuration."""
 _GPUS = "t4-small t4-medium l4x1 l4x4 l40sx1 l40sx4 l40sx8 a10g-small a10g-large a10g-largex2 a10g-largex4 a100-large "
 _GPUS += "a100x4 a100x8 rtx-pro-6000 rtx-pro-6000x2 rtx-pro-6000x4 rtx-pro-6000x8"
-SPACE_HARDWARE = ("cpu-basic", "cpu-upgrade", *_GPUS.split())
+FREE_HARDWARE = "cpu-basic"
+SPACE_HARDWARE = (FREE_HARDWARE, "cpu-upgrade", *_GPUS.split())
 """Hardware of a Space, without ZeroGPU, which lends a GPU for seconds; a test compares it with the Hub's client."""
 JOB_HARDWARE = (*SPACE_HARDWARE, "cpu-performance", "cpu-xl", "h200", "h200x2", "h200x4", "h200x8")
 """Hardware of a Job."""

@@ -19,11 +19,10 @@ from pathlib import Path
 from inference.common.errors import UserError
 from inference.common.hub_errors import limit_waiting
 from inference.common.hub_names import is_hub_name
-from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
-from training.hub.space import readme_block as front_matter
+from inference.common.space_file import FREE_HARDWARE, SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
+from training.hub.space import readme_block
 from training.hub.space.apply import SpaceOnHub
 from training.hub.space.plan import (
-    FREE_HARDWARE,
     ROOT,
     STATE_FOLDER,
     Checkout,
@@ -85,7 +84,7 @@ def deployment_of(
     """The deployment that space.yaml and the checkout ask for. Raises `UserError`."""
     if not is_hub_name(name):
         raise UserError(f"{name[:200]!r} is not a name of a Space; write OWNER/NAME.")
-    if (checkout.folder / "README.md").read_text(encoding="utf-8") != front_matter.made(checkout.folder):
+    if (checkout.folder / "README.md").read_text(encoding="utf-8") != readme_block.expected_readme(checkout.folder):
         raise UserError("README.md's block for the Hub differs from space.yaml. Run make space, and commit both.")
     for key, value in (("model.base", file.model.base), ("model.adapter", file.model.adapter)):
         _check_is_there(key, value, checkout)

@@ -18,6 +18,7 @@ from huggingface_hub import errors as hub_errors
 
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, read_error, reason
+from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
 from training.data.source import RawRow, cells_of, no_such_split
 
@@ -27,7 +28,6 @@ BATCH_ROWS = 16
 """Rows in memory at once."""
 CARDS = ("README.md", ".huggingface.yaml")
 """Files in which a repository assigns its files to splits."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HubSource:
@@ -93,7 +93,7 @@ def resolve_commit(name: str, revision: str | None) -> str:
 
 def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
     """The commit of this revision in the cache."""
-    if revision and _COMMIT.fullmatch(revision):
+    if revision and COMMIT.fullmatch(revision):
         return revision
     reference = _cache_of(name) / "refs" / (revision or "main")
     if not reference.resolve().is_relative_to(_cache_of(name).resolve()) or not reference.is_file():

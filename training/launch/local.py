@@ -29,7 +29,7 @@ from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.launch.machine_lock import is_taken
 from training.launch.spawn import spawn
-from training.runs import outcome as run_ends
+from training.runs import outcome
 from training.runs.folder import RunFolder, step_of
 from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
 from training.runs.record import RunRecord
@@ -145,7 +145,7 @@ class LocalLauncher:
         """Looks at a start that no process has claimed yet."""
         if record.status == "stopping":
             if kill_marked(record.launch):
-                self._end(record, run_ends.judge(record) or run_ends.End("cancelled", "cancelled as it started"))
+                self._end(record, outcome.judge(record) or outcome.End("cancelled", "cancelled as it started"))
             return
         process, claim = process_of(record.folder), read_json(record.folder / "process.json") or {}
         if claim.get("launch") == record.launch and process is not None:  # the records were rebuilt meanwhile
@@ -165,7 +165,7 @@ class LocalLauncher:
 
     def _attend_alive(self, record: RunRecord, identity: Identity) -> None:
         hours = record.hours_before + max(0.0, boot_seconds() - identity.created) / 3600
-        facts = {"hours": max(record.hours, hours)} | run_ends.progress(record)
+        facts = {"hours": max(record.hours, hours)} | outcome.progress(record)
         seen = self.store.update(record, **facts)
         if seen is None:
             return  # another process was quicker
@@ -183,9 +183,9 @@ class LocalLauncher:
             log.warning("processes of run %s cannot be killed yet", record.id)
             return
         if not record.folder.is_dir():
-            self._end(record, run_ends.End("lost", f"its folder {record.folder} is gone"))
+            self._end(record, outcome.End("lost", f"its folder {record.folder} is gone"))
             return
-        end = run_ends.judge(record)
+        end = outcome.judge(record)
         if end is None:
             self._after_death(record)
         else:
@@ -202,9 +202,9 @@ class LocalLauncher:
         if deaths < MAX_DEATHS:
             self._start(record, reason=f"it died and was started again from step {step}", **counted)
             return
-        words = hide_secrets(run_ends.log_tail(record.folder, lines=12))[-1500:] or "nothing"
+        words = hide_secrets(outcome.log_tail(record.folder, lines=12))[-1500:] or "nothing"
         reason = f"died {deaths} times in a row with no new checkpoint (step {step}). Its last words:\n{words}"
-        self._end(record, run_ends.End("failed", reason), **counted)
+        self._end(record, outcome.End("failed", reason), **counted)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         """Starts the process; `None` if another launcher was quicker, or another run is active."""
@@ -215,7 +215,7 @@ class LocalLauncher:
             _children[started.launch] = spawn(started)
         except OSError as error:
             reason = f"the trainer cannot be started ({error.strerror}); check {started.folder}, then resume it"
-            self._end(started, run_ends.End("failed", reason))
+            self._end(started, outcome.End("failed", reason))
         return started
 
     def _begin(self, record: RunRecord, launcher: str, reason: str, changes: Json) -> RunRecord | None:
@@ -248,14 +248,14 @@ class LocalLauncher:
 
     def _is_overdue(self, record: RunRecord) -> bool:
         if record.status == "stopping" and record.stop_asked is not None:
-            if boot_seconds() - record.stop_asked > run_ends.grace_seconds(record.folder):
+            if boot_seconds() - record.stop_asked > outcome.grace_seconds(record.folder):
                 return True
-        if not run_ends.has_ended(record):
+        if not outcome.has_ended(record):
             return False
         return time.monotonic() - self._exit_seen.setdefault(record.launch, time.monotonic()) > _EXIT_SECONDS
 
-    def _end(self, record: RunRecord, end: run_ends.End, **changes: Any) -> None:
-        facts = {"ended_at": time.time(), "hours": _hours(record)} | run_ends.progress(record) | changes
+    def _end(self, record: RunRecord, end: outcome.End, **changes: Any) -> None:
+        facts = {"ended_at": time.time(), "hours": _hours(record)} | outcome.progress(record) | changes
         self.store.transition(record, end.status, reason=end.reason, **facts)
 
 
@@ -267,13 +267,13 @@ def _identity(record: RunRecord) -> Identity | None:
 
 def is_spent(record: RunRecord) -> bool:
     """True if another step and its checkpoint would exceed the budget; the trainer stops by its own count, too."""
-    reserve = run_ends.step_and_save_seconds(record.folder) + _RESERVE_SECONDS
+    reserve = outcome.step_and_save_seconds(record.folder) + _RESERVE_SECONDS
     return record.budget_hours is not None and record.hours + reserve / 3600 >= record.budget_hours
 
 
 def _hours(record: RunRecord) -> float:
     """The hours of all starts; of the newest by its own record if there is one."""
-    return max(record.hours, record.hours_before + run_ends.seconds_run(record) / 3600)
+    return max(record.hours, record.hours_before + outcome.seconds_run(record) / 3600)
 
 
 def _reap(launch: str | None) -> None:

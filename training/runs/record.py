@@ -10,6 +10,7 @@ not load torch.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,8 @@ from training.config.run_config import RunConfig
 RunStatus = Literal[
     "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "interrupted", "lost"
 ]
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
+"""The form of a run's id, which names its folder."""
 STATUSES: tuple[str, ...] = get_args(RunStatus)
 ACTIVE = ("starting", "running", "stopping")
 """The statuses of which at most one run of a home has one."""

@@ -21,7 +21,7 @@ from inference.server.service import Example, Verdict
 from training.admin.access import Access, access_routes
 from training.grading.grader import grade_lenient
 from training.hub.backup.backup import Backup
-from training.hub.publish.retry import PublishKeeper
+from training.hub.publish.retry import PublishRetry
 from training.hub.space.setup import Setup, SetupStep
 from training.hub.space.sleep_timer import SleepTimer
 from training.launch.gpu_sharing import CardSharing
@@ -51,7 +51,7 @@ class TrainingApp:
         self.store = RunStore(settings.home)
         self.launcher = launcher_for(settings, self.store, in_background=True)
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
-        self.watcher = Watcher(self.launcher, also=[self._update_sleep_timer, PublishKeeper(self.store.folder).look])
+        self.watcher = Watcher(self.launcher, also=[self._update_sleep_timer, PublishRetry(self.store.folder).look])
         self.backup = Backup(settings, self.store)
 
     @property

@@ -17,7 +17,7 @@ from tests.support.hub.client import Client
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from training.cli import deploy
-from training.hub.space import readme_block as front_matter
+from training.hub.space import readme_block
 
 
 def test_twice_and_after_a_change(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
@@ -102,7 +102,7 @@ def test_what_cannot_be_deployed_is_said(
     (folder / "space.yaml").write_text("model:\n  base: a/b\n")
     assert "Run make space" in run(status=2)
     monkeypatch.delenv("HF_TOKEN")
-    front_matter.main(folder)
+    readme_block.main(folder)
     assert "no token of the Hub here" in run("--dry-run", status=2)
     me.log_in(TOKEN)
     hub.more["token_roles"] = {"me": "read"}
@@ -140,7 +140,7 @@ def test_what_the_plan_warns_of(hub: Hub, folder: Path, run: Callable[..., str],
     text = (folder / "space.yaml").read_text()
     for key, value in (("base", "Qwen/Qwen2.5-VL-3B-Instruct"), ("adapter", "null")):
         (folder / "space.yaml").write_text(text.replace(f"  {key}: {value}", f"  {key}: {folder.parent}"))
-        front_matter.main(folder)
+        readme_block.main(folder)
         assert f"model.{key} in space.yaml is {folder.parent}, a folder of this machine" in run(status=2)
 
 

@@ -17,7 +17,7 @@ from training.config.run_config import load_config
 from training.launch import spawn as spawning
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
-from training.runs import outcome as run_ends
+from training.runs import outcome
 from training.runs.folder import RunFolder
 from training.runs.processes import identity_of, is_alive, kill_marked, marked, own_identity
 from training.runs.record import RunRecord
@@ -131,7 +131,7 @@ def test_the_word_of_a_trainer_counts_whoever_started_it(launcher) -> None:
     record, process = running(launcher.store)
     append_line(record.folder / "metrics.jsonl", {"step": 20, "reward": 1.0})
     said = {"launch": record.launch, "status": 0, "reason": "", "seconds": 7200}
-    (record.folder / run_ends.EXIT).write_text(json.dumps(said))
+    (record.folder / outcome.EXIT).write_text(json.dumps(said))
     process.kill()
     process.wait()
     launcher.reconcile()
@@ -173,7 +173,7 @@ def test_cancelling_asks_then_kills_the_whole_group(launcher, monkeypatch) -> No
     assert stopping.status == "stopping"
     launcher.reconcile()
     assert is_alive(identity_of(process.pid)) and launcher.cancel(record.id).status == "stopping"
-    monkeypatch.setattr(run_ends, "MIN_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(outcome, "MIN_GRACE_SECONDS", 0.0)
     ended = end_of(launcher, record.id)
     assert ended.status == "cancelled" and process.wait(60) == -signal.SIGKILL
     with pytest.raises(UserError, match="is cancelled; there is nothing to cancel"):

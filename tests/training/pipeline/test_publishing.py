@@ -19,7 +19,7 @@ from tests.support.run_folders import add_checkpoint, begun_run
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import load_config
 from training.hub.publish.queue import PublishQueue
-from training.hub.publish.retry import PublishKeeper
+from training.hub.publish.retry import PublishRetry
 from training.pipeline.publishing import Publishing
 from training.pipeline.run import run
 from training.runs.folder import RunFolder
@@ -81,10 +81,10 @@ def test_a_hub_that_is_down_never_ends_a_run_and_the_app_goes_on(
     state = queue.state()
     state.next_try = 0.0  # its time has come
     queue.keep(state)
-    keeper = PublishKeeper(folder.parent, first_seconds=0.1)
+    retry = PublishRetry(folder.parent, first_seconds=0.1)
 
     def looked_after() -> bool:
-        keeper.look()
+        retry.look()
         return not queue.waiting()
 
     wait_until(looked_after)

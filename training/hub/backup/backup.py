@@ -27,8 +27,8 @@ from inference.common.hub_errors import HubUnreachable, read_error
 from inference.common.settings import Settings
 from training.hub.backup.copies import open_plain, write_stream
 from training.hub.backup.mirror import RunMirror, ServingMirror, forget_run, in_words
-from training.hub.backup.restore import RUN_ID, Restored, fetch_repository, restore_home
-from training.runs.record import IN_BUCKET
+from training.hub.backup.restore import Restored, fetch_repository, restore_home
+from training.runs.record import IN_BUCKET, RUN_ID
 from training.runs.store import RunStore
 from training.runs.upkeep import deleted_runs
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,9 +27,9 @@ from training.hub.backup.copies import CopyFolder, Manifest, Part, StoredFile
 from training.hub.backup.mirror import in_words, run_copy, served_copy
 from training.hub.space.sleep_timer import FILE as SLEEP
 from training.runs.folder import MARKER, is_complete
+from training.runs.record import RUN_ID
 from training.runs.upkeep import deleted_runs
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _INCOMING = ".restore-"
 _NEEDED = ("config.json",)
 _REPOSITORY_FILES = ["runs/*/content/*", "runs/*/manifest-*.json", "serving/content/*", "serving/manifest-*.json"]

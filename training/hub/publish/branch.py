@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from inference.common.hub_names import COMMIT
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 MAIN = "main"
 _MARK = re.compile(r"\[lookthink ([0-9a-f]{8})\.([0-9a-f]{12})\]\s*$")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADAPTER = (".safetensors", ".bin", ".gguf", ".pt", "adapter_config.json")
 """A repository without such files has nothing to lose but its card, which its history keeps."""
 _MAX_BRANCHES = 20
@@ -114,7 +115,7 @@ def _find(
 def _history(api: HfApi, repo: str, revision: str) -> list[_Entry]:
     """The commits of a branch, the newest first."""
     entries = [_Entry(str(c.commit_id), str(c.title)) for c in api.list_repo_commits(repo, revision=revision)]
-    if not entries or not all(_COMMIT.fullmatch(entry.commit) for entry in entries):
+    if not entries or not all(COMMIT.fullmatch(entry.commit) for entry in entries):
         raise TypeError("no list of commits")  # the Hub's answer is not trusted
     return entries
 

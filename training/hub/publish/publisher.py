@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 POLL_SECONDS = 1.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 600.0
+"""The wait after a failure, unless the Hub asks for more."""
 TRY_SECONDS = 1_800
 """The limit of one try: an answer that arrives byte by byte never ends by itself."""
 _PARENT = os.getppid()
@@ -41,33 +42,19 @@ FINAL_TRIES = 3
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Patience:
-    """The wait after a failure, in seconds."""
-
-    first: float = 5.0
-    most: float = 600.0
-
-    def seconds(self, tries: int, retry_after: float | None) -> float:
-        """The wait after this many failures in a row, at least as long as the Hub asked for.
-
-        >>> Patience(first=5, most=600).seconds(30, retry_after=3000)
-        3000
-        """
-        return max(backoff_seconds(tries, self.first, self.most), retry_after or 0)
-
-
-def work(queue: PublishQueue, api: HfApi, patience: Patience, *, at_once: bool = False) -> float | None:
+def work(
+    queue: PublishQueue, api: HfApi, first_seconds: float = FIRST_WAIT_SECONDS, *, at_once: bool = False
+) -> float | None:
     """Sends the items that are due (`at_once`: all); returns the seconds until the next try, `None` if none waits.
 
-    The caller must hold the queue.
+    `first_seconds` is the wait after a first failure. The caller must hold the queue.
     """
     while queue.waiting():
         if not at_once and (wait := queue.state().next_try - time.time()) > 0:
             return wait
         failed = _send_all(queue, api)
         if failed is not None:
-            return _put_off(queue, *failed, patience)
+            return _put_off(queue, *failed, first_seconds)
     return None
 
 
@@ -98,11 +85,11 @@ def _note(queue: PublishQueue, published: Published) -> None:
     say(queue, f"published step {published.step} to {where}" + (f"; {published.notice}" if published.notice else ""))
 
 
-def _put_off(queue: PublishQueue, item: Item, trouble: UserError, patience: Patience) -> float:
+def _put_off(queue: PublishQueue, item: Item, trouble: UserError, first_seconds: float) -> float:
     state = queue.state()
     state.tries += 1
-    retry_after = trouble.retry_after if isinstance(trouble, HubUnreachable) else None
-    wait = patience.seconds(state.tries, retry_after)
+    retry_after = trouble.retry_after if isinstance(trouble, HubUnreachable) else 0.0
+    wait = max(backoff_seconds(state.tries, first_seconds, LONGEST_WAIT_SECONDS), retry_after)
     notice = hide_secrets(f"step {item.step} waits: {trouble}")
     if notice != state.notice:
         say(queue, notice)
@@ -119,7 +106,7 @@ def say(queue: PublishQueue, words: str) -> None:
 
 
 def finish(
-    folder: Path, seconds: float, patience: Patience | None = None, shown: Callable[[str], None] = print
+    folder: Path, seconds: float, first_seconds: float = FIRST_WAIT_SECONDS, shown: Callable[[str], None] = print
 ) -> bool:
     """Sends all items, or waits until the run's own publisher has; gives up after `seconds` or `FINAL_TRIES` failures.
 
@@ -130,7 +117,7 @@ def finish(
         wait: float | None = 0.2
         with queue.held() as mine:
             if mine:
-                wait = work(queue, hub_api(), patience or Patience(), at_once=True)
+                wait = work(queue, hub_api(), first_seconds, at_once=True)
                 tries += 1
         if wait is None or time.monotonic() + wait > end or tries == FINAL_TRIES:
             break
@@ -166,37 +153,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m training.hub.publish.publisher", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--follow", action="store_true")
-    parser.add_argument("--first-seconds", type=float, default=Patience.first)
+    parser.add_argument("--first-seconds", type=float, default=FIRST_WAIT_SECONDS)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     os.nice(5)  # training and answering have priority
     signal.signal(signal.SIGALRM, _out_of_time)
-    queue, patience = PublishQueue(args.folder), Patience(args.first_seconds)
+    queue = PublishQueue(args.folder)
     if not args.follow:
         with queue.held() as mine:
-            return int(mine and _timed(queue, patience) is not None)
+            return int(mine and _timed(queue, args.first_seconds) is not None)
     while True:
         with queue.held() as mine:
             if mine:
-                _follow(queue, patience)
+                _follow(queue, args.first_seconds)
                 return int(bool(queue.waiting()))
         if _has_ended(POLL_SECONDS):
             return 1
 
 
-def _follow(queue: PublishQueue, patience: Patience) -> None:
+def _follow(queue: PublishQueue, first_seconds: float) -> None:
     """Sends until the trainer has ended, then once more what it queued last."""
     while True:
-        wait = _timed(queue, patience)
+        wait = _timed(queue, first_seconds)
         if _has_ended(min(POLL_SECONDS, POLL_SECONDS if wait is None else wait)):
-            _timed(queue, patience, at_once=True)
+            _timed(queue, first_seconds, at_once=True)
             return
 
 
-def _timed(queue: PublishQueue, patience: Patience, *, at_once: bool = False) -> float | None:
+def _timed(queue: PublishQueue, first_seconds: float, *, at_once: bool = False) -> float | None:
     signal.alarm(TRY_SECONDS)
     try:
-        return work(queue, hub_api(), patience, at_once=at_once) if queue.waiting() else None
+        return work(queue, hub_api(), first_seconds, at_once=at_once) if queue.waiting() else None
     finally:
         signal.alarm(0)
 

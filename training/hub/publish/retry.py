@@ -1,7 +1,7 @@
 """Sends from the app what runs have queued for the Hub and no trainer sends any more, also after a restart.
 
-    keeper = PublishKeeper(store.folder)
-    keeper.look()      # every few seconds, from the app's watcher: starts a `publisher` where something is due
+    retry = PublishRetry(store.folder)
+    retry.look()      # every few seconds, from the app's watcher: starts a `publisher` where something is due
 
 A separate process sends, so that a slow Hub delays neither visitors nor the watching of runs.
 """
@@ -22,7 +22,7 @@ AFTER_DEATH_SECONDS = 60.0
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-class PublishKeeper:
+class PublishRetry:
     """Sends the queues of all runs in a folder, one at a time."""
 
     def __init__(self, runs: Path, first_seconds: float = 5.0) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from inference.common.environment import plain_environment
 from inference.common.errors import UserError
+from inference.common.space_file import FREE_HARDWARE
 
 ROOT = Path(__file__).parents[3]
 MAX_FILE_BYTES = 100_000_000
@@ -96,7 +97,6 @@ def _git(folder: Path, *arguments: str) -> str:
 STATE_FOLDER = "/state"
 """The mount path of the bucket, in the Space and in a Job."""
 TOKEN_SECRET = "HF_TOKEN"
-FREE_HARDWARE = "cpu-basic"
 MAX_ADDED, MAX_NAMED = 3, 20
 """The numbers of files that a plan names: of added ones, and of replaced or deleted ones."""
 _KEPT_FILES = {".gitattributes"}

@@ -28,9 +28,7 @@ class Hardware:
     """A machine on offer."""
 
     name: str
-    title: str
     cpu: str
-    ram_gb: float
     num_gpus: int
     gpu: str
     """The model of its cards; empty if it has none."""
@@ -91,12 +89,15 @@ def _good_for(found: PriceList) -> float:
     return RETRY_SECONDS if found.problem else KEPT_SECONDS
 
 
-def dollars(amount: float) -> str:
+def dollars(amount: float | None) -> str | None:
+    """An amount to the cent, a small one more exactly; `None` stays `None`.
+
+    >>> dollars(1234.5), dollars(0.0133), dollars(None)
+    ('$1,234.50', '$0.013', None)
     """
-    >>> dollars(2.5), dollars(0.0133)
-    ('$2.50', '$0.013')
-    """
-    return f"${amount:.2f}" if amount >= 0.1 or not amount else f"${amount:.3f}"
+    if amount is None:
+        return None
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.3f}"
 
 
 def _ask(kind: str) -> PriceList:
@@ -119,9 +120,7 @@ def _read(info: Any) -> Hardware:
         raise ValueError("not a price, or not a number of cards")
     return Hardware(
         name=_text(info.name),
-        title=_text(info.pretty_name),
         cpu=_text(info.cpu),
-        ram_gb=_gigabytes(info.ram),
         num_gpus=num_gpus,
         gpu=_text(card.model) if card else "",
         gpu_gb=_gigabytes(card.vram) if card else 0.0,

@@ -73,7 +73,7 @@ def with_block(readme: str, block: Json) -> str:
     return f"{_FENCE}{written}{_FENCE}\n{body}"
 
 
-def made(folder: Path = ROOT) -> str:
+def expected_readme(folder: Path = ROOT) -> str:
     """README.md of a checkout as it should be, by its space.yaml and its requirements.txt."""
     requirements = (folder / "requirements.txt").read_text(encoding="utf-8")
     block = front_matter(read_space_file(folder / "space.yaml"), requirements)
@@ -84,7 +84,7 @@ def main(folder: Path = ROOT) -> int:
     """Writes the block, and prints whether it has changed."""
     readme = folder / "README.md"
     try:
-        text = made(folder)
+        text = expected_readme(folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -24,10 +24,10 @@ from inference.common.background import PeriodicTask, backoff_seconds
 from inference.common.hub_errors import hub_exceptions, limit_waiting, reason
 from inference.common.logs import event
 from inference.common.settings import Settings
+from inference.common.space_file import FREE_HARDWARE
 
 NEVER = -1
 FILE = "sleep.json"
-FREE_HARDWARE = "cpu-basic"
 FIRST_WAIT_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 300.0
 RECHECK_SECONDS = 600.0

@@ -65,8 +65,6 @@ class Pace:
     """Between two tries to copy files that are still in the bucket."""
     mirror: float = MIRROR_SECONDS
     """Between two copies of the run's folder to the bucket, inside the Job."""
-    least_timeout: float | None = None
-    """For tests: the Job's timeout instead of the estimated one."""
 
 
 class JobRun:
@@ -162,7 +160,7 @@ class JobRun:
         served = copy_inputs(record, target, self.settings)
         leave_to_bucket(record)
         known = record.job.get("asked_seconds")
-        seconds = int(known or self.pace.least_timeout or timeout_seconds(record, self.store.list(), target.flavor))
+        seconds = int(known or timeout_seconds(record, self.store.list(), target.flavor))
         revision = hub.revision(target.space)
         spec = job_spec(record, target, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
         return hub.start(spec)

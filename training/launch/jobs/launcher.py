@@ -36,7 +36,7 @@ from training.launch.jobs.spec import JobTarget, check_config, target_of
 from training.launch.jobs.worker import ORDER
 from training.launch.local import LocalLauncher
 from training.runs.processes import own_identity
-from training.runs.record import RunRecord, is_away, leave_to_bucket
+from training.runs.record import RUN_ID, RunRecord, is_away, leave_to_bucket
 from training.runs.recovery import REQUEST, make_folder, record_of
 from training.runs.store import RunStore
 
@@ -44,7 +44,6 @@ JOB = "job"
 """`RunRecord.launcher` of a run whose newest start is a Job."""
 _LATE_SECONDS = 900.0
 """Seconds after the end of a run in which a late request may still start a Job."""
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _LAUNCH = re.compile(r"[0-9a-f]{16}")
 log = logging.getLogger(__name__)
 
@@ -205,7 +204,7 @@ def adopt_jobs(store: RunStore, hub: JobsHub, target: JobTarget) -> list[str]:
     adopted = []
     for job in hub.find(space=target.space.replace("/", "--"), home=target.home):
         run_id = job.labels.get("run", "")
-        if job.is_over or run_id in known or not _RUN_ID.fullmatch(run_id) or (store.folder / run_id).exists():
+        if job.is_over or run_id in known or not RUN_ID.fullmatch(run_id) or (store.folder / run_id).exists():
             continue
         if _adopt_job(store, job, hub, run_id):
             known.add(run_id)

@@ -30,7 +30,7 @@ from training.config.run_config import RunConfig
 from training.hub.backup.mirror import RunBackup
 from training.hub.backup.restore import has_copy, restore_run
 from training.hub.publish.queue import PublishQueue
-from training.hub.publish.retry import PublishKeeper
+from training.hub.publish.retry import PublishRetry
 from training.launch.jobs.log import BEGINS, NOT_COPIED, mark_line
 from training.launch.spawn import spawn
 from training.runs.folder import RunFolder, step_of
@@ -113,10 +113,10 @@ def main() -> int:
 
 def _publish_the_rest(home: Path, record: RunRecord, stop: _Stop) -> None:
     """Publishes what is queued while there is time; the app goes on with the rest, which is in the bucket."""
-    keeper, queue = PublishKeeper(home / "runs"), PublishQueue(record.folder)
+    retry, queue = PublishRetry(home / "runs"), PublishQueue(record.folder)
     end = time.monotonic() + PUBLISH_SECONDS
     while queue.waiting() and time.monotonic() < end and not stop.is_asked:
-        keeper.look()
+        retry.look()
         time.sleep(PRINT_SECONDS)
 
 

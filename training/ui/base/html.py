@@ -1,7 +1,7 @@
-"""Times, sums of money and values from files that anybody may have edited, as text for the page.
+"""Times and values from files that anybody may have edited, as text for the page.
 
->>> duration(4000), dollars(0.1234), dollars(None)
-('1 h 07 min', '$0.12', None)
+>>> duration(4000)
+'1 h 07 min'
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def dollars(amount: float | None) -> str | None:
-    """An amount to the cent; `None` stays `None`."""
-    return None if amount is None else f"${amount:,.2f}"
 
 
 def moment(seconds: float | None) -> str:

@@ -10,13 +10,14 @@ import gradio as gr
 from inference.common.errors import UserError
 from inference.common.html import escape
 from training.admin.access import Caller
+from training.hub.space.prices import dollars
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RESUMABLE, RunRecord
 from training.runs.upkeep import delete_run
 from training.ui.base.context import Context, Section
 from training.ui.base.download import Downloads
 from training.ui.base.guard import HIDDEN
-from training.ui.base.html import dollars, duration, finite
+from training.ui.base.html import duration, finite
 from training.ui.base.plots import MAX_SERIES, curves_plot
 from training.ui.sections.form_fields import number_field, read_number
 

@@ -15,12 +15,13 @@ from inference.common.html import escape
 from inference.common.settings import Settings, base_source
 from training.admin.access import Caller
 from training.config.run_config import RunConfig, deployment_profile
+from training.hub.space.prices import dollars
 from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
 from training.runs.estimate import RunEstimate, estimate_run
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN
-from training.ui.base.html import capitalised, dollars, duration
+from training.ui.base.html import capitalised, duration
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
 
 FRESH = "a fresh LoRA"

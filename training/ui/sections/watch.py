@@ -11,12 +11,13 @@ from inference.common.html import escape
 from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
 from training.hub.publish.queue import publish_words
+from training.hub.space.prices import dollars
 from training.runs.diagnosis import Finding
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RunRecord
 from training.runs.snapshot import Snapshot
 from training.ui.base.context import Context, Part, Section
-from training.ui.base.html import capitalised, dollars, duration, moment
+from training.ui.base.html import capitalised, duration, moment
 from training.ui.base.plots import curves_plot
 from training.ui.sections.rollout_cards import rollouts_html
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.common.environment import publisher_environment
+from inference.common.hub_errors import HubUnreachable
 from inference.common.settings import STARTER
 from tests import ROOT
 from tests.support.hub.client import Client, client_env
@@ -26,12 +28,12 @@ from tests.support.hub.faults import KINDS, NONSENSE, Fault
 from tests.support.hub.repos import Hub
 from tests.support.hub.server import serve
 from tests.support.run_folders import add_checkpoint, begun_run, finished_run
-from training.hub.publish.publisher import Patience, finish, hub_api, work
-from training.hub.publish.queue import PublishQueue, queue_run
-from training.hub.publish.retry import PublishKeeper
+from training.hub.publish.publisher import LONGEST_WAIT_SECONDS, _put_off, finish, hub_api, work
+from training.hub.publish.queue import Item, PublishQueue, queue_run
+from training.hub.publish.retry import PublishRetry
 
 REPO = "ann/tuned"
-QUICK = Patience(first=0.01, most=0.05)
+QUICK = 0.01
 ROUTES = (
     "GET /api/models/ann/tuned",
     "POST /api/repos/create",
@@ -186,8 +188,14 @@ def test_a_card_that_is_refused_with_retry_after(hub: Hub, online: Client, tmp_p
 
 @given(st.integers(1, 10_000), st.one_of(st.none(), st.floats(0, 3_600)))
 def test_waits_are_bounded_and_never_shorter_than_asked(tries: int, asked: float | None) -> None:
-    wait = Patience(first=5, most=600).seconds(tries, asked)
-    assert (asked or 0) <= wait <= max(720, asked or 0) and wait >= 4
+    with tempfile.TemporaryDirectory() as folder:
+        queue = PublishQueue(Path(folder))
+        queue.path.mkdir()
+        state = queue.state()
+        state.tries = tries - 1
+        queue.keep(state)
+        wait = _put_off(queue, Item(Path(folder), REPO, 4, True), HubUnreachable("away", retry_after=asked or 0), 5.0)
+    assert (asked or 0) <= wait <= max(1.2 * LONGEST_WAIT_SECONDS, asked or 0) and wait >= 4
 
 
 def test_newer_checkpoints_take_the_place_of_those_that_wait(hub: Hub, online: Client, tmp_path: Path) -> None:
@@ -236,22 +244,22 @@ def test_processes_of_their_own_publish_once_even_when_killed(tmp_path: Path, mo
             monkeypatch.setenv(name, value)
         slow = Fault("slow", "POST /api/models/ann/tuned/tag/.*", seconds=60)
         hub.faults.append(slow)
-        keepers = PublishKeeper(runs, 0.1), PublishKeeper(runs, 0.1)
-        keepers[0].look()
-        killed = keepers[0]._process
+        retries = PublishRetry(runs, 0.1), PublishRetry(runs, 0.1)
+        retries[0].look()
+        killed = retries[0]._process
         assert killed is not None
         while slow.times:
             assert killed.poll() is None
             time.sleep(0.02)
-        keepers[1].look()
-        assert keepers[1]._process is None, "another process holds the queue"
+        retries[1].look()
+        assert retries[1]._process is None, "another process holds the queue"
         killed.kill()
         killed.wait()
         end = time.monotonic() + 240
         while queue.waiting():
             assert time.monotonic() < end
-            for keeper in keepers:
-                keeper.look()
+            for retry in retries:
+                retry.look()
             time.sleep(0.05)
         check_published_once(hub, queue)
 
@@ -259,18 +267,18 @@ def test_processes_of_their_own_publish_once_even_when_killed(tmp_path: Path, mo
 def test_one_that_dies_without_a_word_is_not_started_again_at_once(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "runs" / "night", publish_to=REPO)
     queue_run(run.path, None)
-    keeper = PublishKeeper(tmp_path / "runs", 0.1)
-    keeper.look()
-    assert keeper._process is not None
-    keeper._process.kill()
-    keeper._process.wait()
-    keeper.look()
-    assert keeper._process is None, "not at once"
-    keeper._held[run.path] = time.time()
-    keeper.look()
-    assert keeper._process is not None, "but later"
-    keeper._process.kill()
-    keeper._process.wait()
+    retry = PublishRetry(tmp_path / "runs", 0.1)
+    retry.look()
+    assert retry._process is not None
+    retry._process.kill()
+    retry._process.wait()
+    retry.look()
+    assert retry._process is None, "not at once"
+    retry._held[run.path] = time.time()
+    retry.look()
+    assert retry._process is not None, "but later"
+    retry._process.kill()
+    retry._process.wait()
 
 
 def test_a_publisher_has_no_secret_but_the_token() -> None:

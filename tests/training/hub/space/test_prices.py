@@ -20,7 +20,7 @@ def test_live_prices_by_the_hour(hub: Hub, hub_client: Client) -> None:
     assert (spaces.problem, spaces.words("a100-large"), spaces.words("cpu-basic")) == ("", "$2.50 an hour", "free")
     a100 = spaces.get("a100-large")
     assert a100 is not None and a100.words == "a100-large: 1 x A100, 80 GB, $2.50 an hour"
-    assert (a100.num_gpus, a100.gpu_gb, a100.ram_gb) == (1, 80, 142)
+    assert (a100.num_gpus, a100.gpu_gb) == (1, 80)
     assert prices.of_jobs().words("a100-large") == "$2.50 an hour"
     assert "does not list it" in spaces.words("a100x8")
     asked = len(hub.requests)
@@ -79,7 +79,7 @@ GOOD |= {"unitCostMicroUSD": 1, "unitCostUSD": 0.01}
         [{"name": "x"}],
         [GOOD | {"unitLabel": "fortnight"}],
         [GOOD | {"unitCostUSD": "much"}],
-        [GOOD | {"ram": "<b>16 GB</b>"}],
+        [GOOD | {"accelerator": CARD | {"vram": "<b>16 GB</b>"}}],
         [GOOD | {"name": "x\n<script>"}],
         [GOOD | {"accelerator": CARD | {"quantity": "some"}}],
         [GOOD | {"unitCostUSD": float("nan")}],
@@ -102,3 +102,4 @@ def test_nonsense_is_no_price(hub_client: Client, monkeypatch: pytest.MonkeyPatc
 
 def test_sums_of_money() -> None:
     assert [dollars(x) for x in (0, 0.0301, 0.4, 2.5, 23.456)] == ["$0.00", "$0.030", "$0.40", "$2.50", "$23.46"]
+    assert (dollars(1234.5), dollars(None)) == ("$1,234.50", None)

@@ -16,7 +16,7 @@ BUCKET = Path("/state")
 
 
 def machine(name: str, gpus: int, gb: float, dollars: float) -> Hardware:
-    return Hardware(name, name, "12 vCPU", 142.0, gpus, "A card" if gpus else "", gb, dollars)
+    return Hardware(name, "12 vCPU", gpus, "A card" if gpus else "", gb, dollars)
 
 
 LIST = PriceList(
