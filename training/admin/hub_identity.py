@@ -16,6 +16,7 @@ KEPT_SECONDS = 60.0
 """The longest time that a lost role still counts here."""
 MAX_KEPT = 256
 TIMEOUT_SECONDS = 10.0
+_LATER = "Try again in a minute."
 _WRITING_ROLES = ("admin", "write")
 
 
@@ -75,9 +76,6 @@ def _ask(token: str) -> Identity | None:
         return Identity("", error=f"The Hub did not tell who you are (status {error.response.status_code}). {_LATER}")
     except (HTTPError, OfflineModeIsEnabled, ValueError) as error:
         return Identity("", error=f"The Hub did not tell who you are ({type(error).__name__}). {_LATER}")
-
-
-_LATER = "Try again in a minute."
 
 
 def _read(user: object) -> Identity | None:

@@ -20,6 +20,8 @@ from inference.common.errors import UserError
 from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
 
+IN_BUCKET = "in-bucket.json"
+"""The mark in the folder of a run whose newest files are only in the bucket: nothing is copied there from here."""
 RunStatus = Literal[
     "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled", "interrupted", "lost"
 ]
@@ -166,10 +168,6 @@ def from_row(row: Mapping[str, Any], runs: Path) -> RunRecord:
     values |= {name: json.loads(values[name]) for name in _AS_JSON}
     values |= {name: bool(values[name]) for name in _AS_BOOL}
     return RunRecord(**values, folder=runs / row["id"])
-
-
-IN_BUCKET = "in-bucket.json"
-"""The mark in the folder of a run whose newest files are only in the bucket: nothing is copied there from here."""
 
 
 def leave_to_bucket(record: RunRecord) -> None:
