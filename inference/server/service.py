@@ -102,13 +102,13 @@ class Service:
         settings: Settings,
         load: Callable[[], Engine],
         adapters: LiveAdapters,
-        grade: Grade,
+        grade: Callable[[str, str, str], Verdict],
         new_problem: Callable[[], Example],
         examples: Sequence[Example],
     ) -> None:
         """`load` returns the engine, in the background, and starts `adapters` on it."""
         self.settings, self.adapters, self.queue = settings, adapters, RequestQueue(load, settings.limits)
-        self.grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
+        self._grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
         self._preparing = threading.Semaphore(MAX_PREPARING)
 
     def prepare(self, image: Image.Image) -> None:
@@ -138,6 +138,10 @@ class Service:
         served = [] if offer.served is None else [(f"{offer.served} (served now)", SERVED)]
         others = [(name, name) for name in offer.records if name != offer.served]
         return [*served, *others, *([("none: the base alone", BASE_NAME)] if base_alone else [])]
+
+    def grader_of(self, question: Question) -> Grade:
+        """The grader of completions of a question, whose text may list options."""
+        return lambda expected, completion: self._grade(expected, completion, question.question)
 
     def read_question(
         self,

@@ -123,7 +123,7 @@ class Answering:
             answer.take(submission)
             shape: list[tuple[bool, bool]] = []
             num_frames = 0
-            for views in watch(submission, question.expected, self.service.grade, earlier):
+            for views in watch(submission, question.expected, self.service.grader_of(question), earlier):
                 before, shape = shape, [(bool(view.thinking), bool(view.answer)) for view in views]
                 num_frames = 0 if shape != before else num_frames + 1
                 if answer.is_dismissed:

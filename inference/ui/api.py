@@ -85,7 +85,7 @@ def _endpoint(
             checked = service.read_question(
                 image, question, expected_answer, adapter, temperature, max_new_tokens, seed
             )
-            *_, views = watch(submit(checked, visitor), checked.expected, service.grade)
+            *_, views = watch(submit(checked, visitor), checked.expected, service.grader_of(checked))
             return result(views, checked)
         except Exception as error:  # of anything but a `UserError` the client learns only that it broke
             raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None

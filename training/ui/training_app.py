@@ -101,9 +101,9 @@ class TrainingApp:
         )
 
 
-def grade_expected(expected: str, completion: str) -> Verdict:
+def grade_expected(expected: str, completion: str, question: str) -> Verdict:
     """The verdict of training's grader on the last answer that a completion states; its format is judged apart."""
-    return grade_lenient(f"<answer>{expected}</answer>", completion)
+    return grade_lenient(f"<answer>{expected}</answer>", completion, question)
 
 
 def new_problem(is_starter: bool) -> Example:
