@@ -15,6 +15,7 @@ from inference.common.settings import load_settings
 from tests.support.app_process import Process
 from tests.support.serving import WAIT_SECONDS
 from training.admin.access import Access
+from training.ui.training_app import grade_expected
 
 
 @pytest.fixture
