@@ -183,7 +183,7 @@ def gold_answer(solution: object) -> str:
     Between the last answer tags; else in its boxes (several are joined); else after `####`, `Final Answer:`, `Answer:`,
     `The answer is`, `答案：`; in `<CONCLUSION>` or the JSON `{"answer": …}`; else all of it. Numbers are taken too.
 
-    >>> gold_answer("3 + 4 = 7\\n#### 7"), gold_answer("It is \\boxed{2} or \\boxed{3}."), gold_answer(7.0)
+    >>> gold_answer("3 + 4 = 7\\n#### 7"), gold_answer("It is \\\\boxed{2} or \\\\boxed{3}."), gold_answer(7.0)
     ('7', '2, 3', '7')
     """
     if isinstance(solution, list | tuple) and len(solution) == 1:
