@@ -88,7 +88,7 @@ class Sequence:
     items: tuple[Answer, ...]
     closing: str
     name: str = ""
-    """The variable of an inequality that was read as an interval."""
+    """The variable of an inequality that was read as an interval, or the letter of a point `A(1, 2)`."""
     relation: tuple[str, str] | None = None
     """Its two sides, the smaller first, where the inequality has only two."""
 

@@ -289,6 +289,8 @@ class _Comparison:
             case (_, Equality()):
                 if isinstance(gold, Sequence | Labelled | Range | Size | Literal) and not answer.name:
                     return False
+                if isinstance(gold, Sequence) and not same_name(gold.name, answer.name):
+                    return False
                 return all(self.same(gold, side) for side in answer.sides)
             case (Quantity(), Quantity()):
                 return same_quantity(gold.value, gold.unit, answer.value, answer.unit, self._tolerance)
@@ -330,6 +332,11 @@ class _Comparison:
                 if gold.is_ordered:
                     pairs = zip(gold.items, answer.items)
                     return len(gold.items) == len(answer.items) and all(self.same(g, a) for g, a in pairs)
+                groups = _groups(gold), _groups(answer)
+                if groups[0]:
+                    return self._same_values(*groups)
+                if _num_units(gold) > 1 and _num_units(answer) == 0:
+                    return False
                 return self._same_values(gold.items, answer.items)
             case (Relation(), Relation()):
                 return self._same_relation(gold, answer)
@@ -398,6 +405,8 @@ class _Comparison:
     def _same_equality(self, gold: Equality, answer: Answer) -> bool:
         """A gold `x = 24` or `12 + 12 = 24` is its last side; with a variable on each side it is an equation."""
         is_value = bool(gold.name) or not any(re.search("[A-Za-z]", text) for text in gold.texts)
+        if isinstance(answer, Sequence) and not same_name(gold.name, answer.name):
+            return False
         if not isinstance(answer, Equality):
             return is_value and self.same(gold.sides[-1], answer)
         if is_value and (answer.name or not gold.name) and same_name(gold.name, answer.name):
@@ -538,6 +547,23 @@ def _are_variables(values: Labelled) -> bool:
     """Whether the labels are variables in the order of the alphabet, so that the values may stand without them."""
     keys = [key for key, _ in values.items]
     return all(re.fullmatch(r"[a-z]", key) for key in keys) and keys == sorted(keys) and keys[0] >= "m"
+
+
+def _groups(values: Values) -> tuple[Labelled, ...]:
+    """The solutions in `x = 1, y = 2 or x = 3, y = 4`: a name that comes again begins one; empty for one variable."""
+    groups: list[dict[str, Answer]] = [{}]
+    for item in values.items:
+        if not isinstance(item, Equality) or not item.name:
+            return ()
+        if item.name in groups[-1]:
+            groups.append({})
+        groups[-1][item.name] = item
+    return tuple(Labelled(tuple(group.items())) for group in groups) if len(groups[0]) > 1 else ()
+
+
+def _num_units(values: Values) -> int:
+    """How many different units or nouns the values have: `7 apples and 8 oranges` has two, which are labels."""
+    return len({item.unit.dimension for item in values.items if isinstance(item, Quantity)} - {""})
 
 
 def _are_roots(values: Labelled) -> bool:

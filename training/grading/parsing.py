@@ -99,7 +99,10 @@ _ENUMERATOR = re.compile(
 )
 _ENUMERATIONS = (list("abcdefgh"), list("ABCDEFGH"), list("123456789"), ["i", "ii", "iii", "iv", "v"])
 _PART = re.compile(r"(.{1,60}?)\s*(?:=|:(?!\s*[0-9]+\s*:)|\bis\b|\bare\b|\bequals\b)\s*(.+)", re.DOTALL)
-_PART_LABEL = re.compile(r"(?=.*[A-Za-z\\])(?:\\?[A-Za-z]|[A-Za-z' ]|_\{?[A-Za-z0-9]+\}?|\\angle ?[0-9A-Z]+|[{}|()])+")
+_PART_LABEL = re.compile(
+    r"(?=.*[A-Za-z\\])(?:\\?[A-Za-z]|[A-Za-z' ]"
+    r"|(?<=[A-Za-z])-(?=[a-z]{2})|_\{?[A-Za-z0-9]+\}?|\\angle ?[0-9A-Z]+|[{}|()])+"
+)
 _NAME = (
     r"(?:m\s*)?(?:\\(?:angle|triangle|overline|measuredangle|sin|cos|tan|widehat|widetilde|vec|overrightarrow|Delta)\s*)?"
     r"\{?(?!\\(?:pi|infty|sqrt|frac|int|sum|prod|lim|Re|Im|neg|lnot|not|sim)(?![a-z]))"
@@ -266,7 +269,8 @@ def read_label(text: str) -> Label | None:
 
 def words(text: str) -> str:
     """Words to compare: lower case, no article, no punctuation at the ends, hyphens as spaces."""
-    text = text.lower().strip(" .,;:!\"'")
+    text = text.lower().strip(" .,;:!")
+    text = text if re.search(r"[0-9][\"']+$", text) else text.strip(" .,;:!\"'")  # 5" are inches
     return re.sub(r"\s+", " ", re.sub(r"^(?:the|an?)\s+", "", text).replace("-", " ")).strip()
 
 
@@ -358,7 +362,7 @@ def _sentence(text: str, is_ratio: bool, depth: int) -> Answer | None:
 
 def _list(text: str, depth: int) -> Answer | None:
     """Several values; `±` makes two; in order after `respectively` and in a list of three words or more."""
-    shorter = re.sub(r",?\s+respectively$", "", text)
+    shorter = re.sub(r",?\s+(?:respectively|\(?in (?:(?:this|that) )?order\)?)$", "", text)
     items = split_list(shorter)
     if len(items) == 1:
         if text.count("\\pm") != 1 or not is_formula(text.replace("=", " ").replace("\\pm", "+")):
@@ -447,8 +451,8 @@ def _vector(text: str, depth: int) -> Sequence | None:
 
 def _bracketed(text: str, depth: int) -> Answer | None:
     """A point, a vector, an interval, a set; one value in round or square brackets is that value."""
-    with_name = re.fullmatch(r"[A-Z]'?\s?(\(.+\))", text)
-    body = with_name[1] if with_name else text
+    with_name = re.fullmatch(r"([A-Z]'?)\s?(\(.+\))", text)
+    name, body = with_name.groups() if with_name else ("", text)
     opening = next((mark for mark in ("\\{", "(", "[", "{") if body.startswith(mark)), None)
     closing = next((mark for mark in ("\\}", ")", "]", "}") if body.endswith(mark)), None)
     if not opening or not closing or len(body) < len(opening) + len(closing):
@@ -466,7 +470,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     if len(items) == 1:
         is_value = (opening, closing) in (("(", ")"), ("[", "]")) and not with_name and not split_relation(inner)[0]
         return parse(inner, depth=depth + 1) if is_value else None
-    return Sequence(opening, tuple(parse(item, depth=depth + 1) for item in items), closing)
+    return Sequence(opening, tuple(parse(item, depth=depth + 1) for item in items), closing, name)
 
 
 def _set(inner: str, items: list[str], depth: int) -> Answer:

@@ -43,6 +43,8 @@ _SIZE_MARK = re.compile(r" ?(?:\\times|\bby\b|x(?= ?[0-9])) ?")
 _BASE = re.compile(
     r"\(?([0-9A-Fa-f]+)\)?(?:_\{? ?([0-9]{1,2}) ?\}?| ?(?:in |\()?base ([0-9]{1,2}|two|eight|ten|sixteen)\)?)"
 )
+_PREFIXED = re.compile(r"0(x[0-9a-f]+|b[01]+|o[0-7]+)", re.IGNORECASE)
+_DECADE = re.compile(r"((?:1[5-9]|20)[0-9]0)s")
 _ORDINAL = re.compile(r"([0-9]+) ?(?:st|nd|rd|th)(?: (?:place|floor|position))?", re.IGNORECASE)
 _ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
 _DIGIT_GROUPS = re.compile(r"\+?\(?[0-9]+\)?(?:[- ][0-9]+){2,}|[0-9]+(?:-[0-9]+){2,}|[0-9]+(?:\.[0-9]+){2,}")
@@ -105,6 +107,8 @@ def _date(text: str) -> Literal | None:
     for day, name in enumerate(_DAYS):
         if lower in (name, name[:3]) and lower not in ("sun", "sat"):
             return Literal("weekday", str(day))
+    if match := _DECADE.fullmatch(lower):
+        return Literal("decade", match[1])
     for pattern, order in _DATES:
         if match := pattern.fullmatch(text):
             parts = dict(zip(order, match.groups()))
@@ -126,6 +130,9 @@ def _date(text: str) -> Literal | None:
 
 
 def _base(text: str) -> Literal | None:
+    if match := _PREFIXED.fullmatch(text):
+        base = {"x": 16, "b": 2, "o": 8}[match[1][0].lower()]
+        return Literal("base", f"{match[1][1:].upper().lstrip('0') or '0'}_{base}")
     match = _BASE.fullmatch(text)
     if match is None:
         return None
