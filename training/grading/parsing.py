@@ -52,8 +52,10 @@ _CHOICE_WITH_TEXT = re.compile(
     re.IGNORECASE,
 )
 _OTHER_CHOICE = re.compile(
-    r"(?:^|[;,:/&|?!.[]|\b(?:or|and|not|no|is|be|choose|pick|option|choice|answer|actually|wait|kidding|also|maybe)\b,?)"
-    r"\s*[(\[]?[A-H][)\]]?(?=[\s.,;:!?)\]]|$)(?!\s*=)|\b[A-H][.:)](?=\s|$)|[(\[][A-Za-z][)\]]"
+    r"(?:^|[;,:/&|?!.[]|\b(?:or|and|not|no|is|be|choose|pick|option|choice|answer|actually|wait|kidding|also|maybe|"
+    r"but|unless|except|if|then|than)\b,?)"
+    r"\s*[(\[]?[A-H][)\]]?(?=[\s.,;:!?)\]]|$)(?!\s*=)|\b[A-H][.:)](?=\s|$)"
+    r"|(?<![A-Za-z.])[a-h][.:)](?=\s+\S)|[(\[][A-Za-z][)\]]"
 )
 _LEADING = re.compile(
     r"(?:(?:therefore|thus|hence|so|finally|then|overall|in (?:total|all|conclusion|summary))\b,?\s+"
@@ -168,7 +170,7 @@ def parse(text: str, is_ratio: bool = False, depth: int = 0) -> Answer:
         r" is (parallel|perpendicular) to ", lambda m: {"pa": " \\parallel ", "pe": " \\perp "}[m[1][:2]], text
     )
     text = re.sub(r"^[a-z] ?\\in ?\\mathbb ?\{R\}[,;]?\s+(?=[a-z] ?(?:\\ne|<|>|\\le|\\ge))", "", text)
-    if text == "\\mathbb{R}":
+    if re.fullmatch(r"\\mathbb\{R\}|\( ?-\\infty ?, ?\+?\\infty ?\)", text):
         return Words("all real numbers")
     if depth > MAX_DEPTH:
         return Words(words(text))
@@ -312,7 +314,7 @@ def _labelled(text: str, depth: int) -> Labelled | None:
     """Values with their labels: `(a) 5, (b) 7`, `mean: 5, median: 6`, `The area is 5 and the perimeter is 6`."""
     marks = [m for m in _ENUMERATOR.finditer(text)]
     keys = [(m[1] or m[2]) for m in marks]
-    if len(keys) > 1 and marks[0].start() == 0 and any(keys == each[: len(keys)] for each in _ENUMERATIONS):
+    if len(keys) > 1 and marks[0].start() == 0 and any(sorted(keys) == each[: len(keys)] for each in _ENUMERATIONS):
         ends = [*(m.start() for m in marks[1:]), len(text)]
         values = [re.sub(r"[\s,;.]+(?:and)?$", "", text[m.end() : end].strip(" =")) for m, end in zip(marks, ends)]
         if all(values):
@@ -451,6 +453,7 @@ def _vector(text: str, depth: int) -> Sequence | None:
 
 def _bracketed(text: str, depth: int) -> Answer | None:
     """A point, a vector, an interval, a set; one value in round or square brackets is that value."""
+    text = re.sub(r"^(?:the )?(?:ordered pair|point) (?=\()", "", text)
     with_name = re.fullmatch(r"([A-Z]'?)\s?(\(.+\))", text)
     name, body = with_name.groups() if with_name else ("", text)
     opening = next((mark for mark in ("\\{", "(", "[", "{") if body.startswith(mark)), None)
