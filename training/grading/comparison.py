@@ -113,7 +113,7 @@ def compare(
         return False, "no answer"
     if not gold:
         return False, "no expected answer"
-    expected = parse(gold, is_ratio)
+    expected = _parse_gold(gold, is_ratio)
     agree, differ = RULES[type(expected)]
     comparison = _Comparison(equal, is_ratio, tolerance)
     by_letter = _by_letter(gold, expected, answer, options or {}, _Comparison(equal, is_ratio))
@@ -131,7 +131,7 @@ def compare(
         if len(again) == 2 and again[0] != again[1] and all(comparison.same(expected, item) for item in actual.items):
             return True, agree
         return False, "several values where one is expected"
-    same = comparison.same(expected, actual)
+    same = comparison.same(expected, actual) and not _is_or_for_and(gold, answer, expected)
     return same, agree if same else differ
 
 
@@ -169,6 +169,8 @@ def _by_letter(
             return False, "the letter is right, its text is another option's"
         return letter == expected.letter, agree if letter == expected.letter else differ if letter else "not one choice"
     choice = read_choice(bare(answer))
+    if re.fullmatch(r"[a-j]", answer) and answer.upper() in options and answer not in options.values():
+        choice = Choice(answer.upper())
     if choice is None or isinstance(expected, Label | Labelled | Equality):
         return None
     if choice.letter in options and (len(options) > 1):
@@ -273,8 +275,9 @@ class _Comparison:
         """Whether two clean texts, such as those of options, are the same answer."""
         if canonical_words(gold) == canonical_words(answer):
             return True
-        expected, actual = parse(gold, self._is_ratio), parse(answer, self._is_ratio)
+        expected, actual = _parse_gold(gold, self._is_ratio), parse(answer, self._is_ratio)
         is_other = isinstance(actual, Values) and not isinstance(expected, Values | Sequence)
+        is_other |= _is_or_for_and(gold, answer, expected)
         return not is_other and not isinstance(expected, Choice) and self.same(expected, actual)
 
     def same(self, gold: Answer, answer: Answer) -> bool:
@@ -559,6 +562,17 @@ def _groups(values: Values) -> tuple[Labelled, ...]:
             groups.append({})
         groups[-1][item.name] = item
     return tuple(Labelled(tuple(group.items())) for group in groups) if len(groups[0]) > 1 else ()
+
+
+def _parse_gold(gold: str, is_ratio: bool) -> Answer:
+    """A gold; `none` is a word, though as an answer it may say 0."""
+    return Words("none") if words(gold) == "none" else parse(gold, is_ratio)
+
+
+def _is_or_for_and(gold: str, answer: str, expected: Answer) -> bool:
+    """Whether an answer leaves open (`I or II`) which of the names and words of its gold hold (`I and II`)."""
+    is_named = isinstance(expected, Values) and all(isinstance(item, Words | Label | Choice) for item in expected.items)
+    return is_named and bool(re.search(r"\bor\b", answer)) and not re.search(r"\bor\b", gold)
 
 
 def _num_units(values: Values) -> int:

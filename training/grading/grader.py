@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,8 @@ _STATED = re.compile(
     r"(?:so\s+|therefore,?\s+|hence,?\s+|thus,?\s+)?the\s+(?:(?:final|correct)\s+)?answer\s+is\s*:?\s+)",
     re.IGNORECASE,
 )
-_OPTION = re.compile(r"(?:^|(?<=[\s;,:]))(?:\(([A-Ja-j])\)|([A-J])[.:)])\s*(?=\S)")
+_OPTION = re.compile(r"(?:^|(?<=[\s;,:?。]))(?:\(([A-Ja-j])\)|([A-J])[.:)、])\s*(?=\S)")
+_FULL_WIDTH = {0xFF01 + i: chr(0x21 + i) for i in range(94)}
 _RATIO = re.compile(r"\bratios?\b|:1\b|比", re.IGNORECASE)
 _CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL | re.IGNORECASE)
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
@@ -162,7 +164,7 @@ def grade_many(
 @lru_cache(maxsize=1024)
 def _read_problem(problem: str) -> _Problem:
     """The options of a problem, by letter, and whether it asks for a ratio."""
-    problem = problem[-_MAX_STATED_CHARS:]
+    problem = problem[-_MAX_STATED_CHARS:].translate(_FULL_WIDTH)
     marks = [mark for mark in _OPTION.finditer(problem)]
     starts = [i for i, mark in enumerate(marks) if (mark[1] or mark[2]).upper() == "A"]
     options: dict[str, str] = {}
@@ -188,6 +190,8 @@ def gold_answer(solution: object) -> str:
     """
     if isinstance(solution, list | tuple) and len(solution) == 1:
         solution = solution[0]
+    if isinstance(solution, float) and not math.isfinite(solution):
+        return ""
     if isinstance(solution, float | int) and not isinstance(solution, bool):
         return f"{solution:.15g}" if isinstance(solution, float) else str(solution)
     if not isinstance(solution, str):
@@ -221,6 +225,8 @@ def gold_fault(solution: object) -> str:
         solution = solution[0]
     if isinstance(solution, bool) or not isinstance(solution, str | int | float):
         return f"the solution is a {type(solution).__name__}, neither text nor a number"
+    if isinstance(solution, float) and not math.isfinite(solution):
+        return f"the solution is {solution}, no finite number"
     gold = gold_answer(solution)
     if not gold.strip():
         return "the solution holds no answer"

@@ -61,7 +61,7 @@ _LEADING = re.compile(
     r"(?:(?:therefore|thus|hence|so|finally|then|overall|in (?:total|all|conclusion|summary))\b,?\s+"
     r"|(?:we|i|you) (?:get|have|find|obtain|count(?:ed)?|see)(?: that)?:?\s+"
     r"|(?:this|which|it) (?:gives|equals|yields)\s+|(?:equals|->|=>|=)\s*|(?:it|that)'s\s+|step [0-9]+:\s+"
-    r"|(?:故|应|因此|所以)?选项?\s*|\\(?:right|Right)arrow\s*"
+    r"|(?:故|应|因此|所以)?选项?\s*[:：]?\s*|\\(?:right|Right)arrow\s*"
     r"|(?:since|because|as)\b[^;?!]{1,80}?,\s*(?=(?:the|our|my)\s+(?:final\s+|correct\s+)?answer\b)"
     r"|there (?:is|are)\s+(?=[0-9a-z])|(?:a |the )?total of\s+(?=[0-9])"
     r"|(?:the\s+|my\s+|our\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|ans|result|solution)\.?"
