@@ -92,4 +92,5 @@ def test_its_interrupted_run_goes_on_to_its_end(store: RunStore) -> None:
     assert main(["train", "--resume", str(folder.path)]) == 0
     assert folder.history()[:3] == before and [row["step"] for row in folder.history()] == [1, 2, 3, 4, 5, 6]
     assert folder.status()["status"] == "succeeded" and (folder.adapter / "adapter_model.safetensors").is_file()
-    assert set(before[0]) == set(folder.history()[-1])  # the metrics have the names that they had
+    new = {"accuracy/same_text", "accuracy/golds_per_answer"}  # since the diagnosis watches for a hack
+    assert set(folder.history()[-1]) == set(before[0]) | new, "the metrics have the names that they had"

@@ -27,8 +27,9 @@ COMPLETIONS = (
     "The answer is 12.",
     "<think>The sides are 3 and 4.</think>\n<answer>14</answer>",
     "<think>Bar A is 8.</think>",
-    "<answer>8</answer>",
+    "<answer>9</answer>",
 )
+"""Wrong, right or without a format, so that each has an advantage: rows without one would fill up a process."""
 
 
 LONG = "There are 2 red circles. " * 12

@@ -242,13 +242,13 @@ def gold_fault(solution: object) -> str:
 
 
 def check_gold(solution: object) -> Grade:
-    """Grade a gold against a right answer in other words, so that a formula which cannot be read is found."""
+    """Grade a gold in answer tags, a formula in other words, so that a gold which no answer can match is found."""
     if fault := gold_fault(solution):
         return Grade(False, _shown(gold_answer(solution)), "", fault, is_graded=False)
     gold = gold_answer(solution)
     kind = parse(clean(gold)) if len(gold) <= MAX_ANSWER_CHARS else None
     is_formula = isinstance(kind, Formula) and kind.unit == NO_UNIT and "\\infty" not in kind.text
-    return grade_answer(gold, f"0 + {gold}" if is_formula else gold)
+    return grade(solution, f"<answer>{f'0 + {gold}' if is_formula else gold}</answer>")
 
 
 def _all_boxes(text: str) -> str:

@@ -11,6 +11,7 @@ import html
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import gradio as gr
 from starlette.routing import Route
@@ -103,7 +104,8 @@ class TrainingApp:
 
 def grade_expected(expected: str, completion: str, question: str) -> Verdict:
     """The verdict of training's grader on the last answer that a completion states; its format is judged apart."""
-    return grade_lenient(f"<answer>{expected}</answer>", completion, question)
+    grade = grade_lenient(f"<answer>{expected}</answer>", completion, question)
+    return replace(grade, gold=grade.gold or expected)  # what cannot be read is shown as it was typed
 
 
 def new_problem(is_starter: bool) -> Example:

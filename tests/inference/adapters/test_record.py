@@ -31,7 +31,8 @@ def make_folder(folder: Path, base: str | None = "inference/starter", evaluation
 
 
 def settings(home: Path, adapter: Path | str | None = None) -> Settings:
-    return Settings(base=str(STARTER), base_reason="", adapter=str(adapter) if adapter else None, home=home)
+    named = str(STARTER)
+    return Settings(base=named, base_reason="", named_base=named, adapter=str(adapter) if adapter else None, home=home)
 
 
 def test_an_empty_home_has_no_adapters(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_view_tells_its_state() -> None:
     assert "Continue" in notes_html(replace(done, state=CompletionState.CUT_OFF))
     assert "You stopped" in notes_html(replace(done, state=CompletionState.STOPPED))
     assert "Correct (expected 7)" in notes_html(replace(done, verdict=grade_lenient("7", THOUGHT)))
-    wrong = notes_html(replace(done, verdict=grade_lenient("<answer><b></answer>", THOUGHT)))
+    wrong = notes_html(replace(done, verdict=replace(grade_lenient("8", THOUGHT), gold="<b>")))
     assert "&lt;b&gt;" in wrong and "<b>" not in wrong
     for state in CompletionState:
         assert f'data-state="{state.value.replace(" ", "-")}"' in status_html(View(state))
