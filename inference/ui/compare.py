@@ -69,7 +69,7 @@ def describe(base: View, tuned: View) -> str:
 
     >>> done = CompletionState.DONE
     >>> describe(View(done, "7"), View(done, "<think>3 + 4 = 7.</think> <answer>8</answer>"))[:45]
-    'The base answered at once; the fine-tuned mod'
+    'Only the fine-tuned model reasoned in the tag'
     """
     sentences = [_thoughts(base, tuned), _answers(base, tuned), _formats(base, tuned)]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -95,10 +95,10 @@ def _thoughts(base: View, tuned: View) -> str:
             return f"Both reasoned first, the base longer: {base_tokens:,} tokens to {tuned_tokens:,}."
         return "Both reasoned first, at about the same length."
     if tuned.thinking:
-        return "The base answered at once; the fine-tuned model reasoned first."
+        return "Only the fine-tuned model reasoned in the tags."
     if base.thinking:
-        return "The base reasoned first; the fine-tuned model answered at once."
-    return "Both answered at once."
+        return "Only the base reasoned in the tags."
+    return "Neither reasoned in the tags."
 
 
 def _answers(base: View, tuned: View) -> str:

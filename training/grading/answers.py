@@ -19,7 +19,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Literal:
-    """What is compared as itself and never worked out: a date, a number in another base, a phone number, `5th`."""
+    """Text compared as it is written, never worked out: a date, a number in another base, a phone number, `5th`."""
 
     kind: str
     value: str

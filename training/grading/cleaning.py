@@ -171,7 +171,7 @@ def _without_math_signs(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{…}` of `text`, braces balanced; `None` if there is none."""
+    """The contents of the last `\\boxed{…}` of `text`, braces balanced; `None` if there is none."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -180,7 +180,7 @@ def boxed(text: str) -> str | None:
 
 
 def nesting(text: str) -> int:
-    """How deep the brackets of `text` go."""
+    """The greatest depth of brackets in `text`."""
     depth = deepest = 0
     for c in text:
         depth += (c in "([{") - (c in ")]}")

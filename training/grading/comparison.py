@@ -10,7 +10,7 @@ it is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 
 from training.grading.answers import (
@@ -74,23 +74,31 @@ _TRUTH = re.compile(
 )
 _NO_TRUTH = re.compile(r"\b(?:yes|no|true|false|or|maybe|wait|actually|but|nope|wrong|kidding)\b")
 _SPELLINGS = {
-    **{"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter", "fibre": "fiber"},
-    **{
-        "favourite": "favorite",
-        "neighbour": "neighbor",
-        "aeroplane": "airplane",
-        "tyre": "tire",
-        "catalogue": "catalog",
-    },
-    **{"side angle side": "sas", "side side side": "sss", "angle side angle": "asa", "angle angle side": "aas"},
-    **{"angle angle": "aa", "hypotenuse leg": "hl", "no solutions": "no solution", "\\emptyset": "no solution"},
-    **{
-        "\\varnothing": "no solution",
-        "empty set": "no solution",
-        "\\mathbb{r}": "all real numbers",
-        "all reals": "all real numbers",
-    },
-    **{"all real number": "all real numbers", "cannot be determine": "cannot be determined"},
+    "grey": "gray",
+    "colour": "color",
+    "centre": "center",
+    "metre": "meter",
+    "litre": "liter",
+    "fibre": "fiber",
+    "favourite": "favorite",
+    "neighbour": "neighbor",
+    "aeroplane": "airplane",
+    "tyre": "tire",
+    "catalogue": "catalog",
+    "side angle side": "sas",
+    "side side side": "sss",
+    "angle side angle": "asa",
+    "angle angle side": "aas",
+    "angle angle": "aa",
+    "hypotenuse leg": "hl",
+    "no solutions": "no solution",
+    "empty set": "no solution",
+    "\\emptyset": "no solution",
+    "\\varnothing": "no solution",
+    "all reals": "all real numbers",
+    "all real number": "all real numbers",
+    "\\mathbb{r}": "all real numbers",
+    "cannot be determine": "cannot be determined",
 }
 _SPELLING = re.compile("|".join(rf"\b{word}" for word in _SPELLINGS if word.isalpha() and len(word) > 3))
 _CORRESPONDENCES = ("\\cong", "\\sim")
@@ -104,7 +112,7 @@ def compare(
     is_ratio: bool = False,
     tolerance: Fraction = Fraction(0),
 ) -> tuple[bool, str]:
-    """Whether two clean answers are the same, and the rule that decided, in words a user may read.
+    """True if two clean answers are the same, and the rule that decided, in words a user may read.
 
     `options` are the problem's options by letter, if it has any; `is_ratio` says that it asks for a ratio; `tolerance`
     is the relative error that a number may have.
@@ -205,7 +213,7 @@ def _option_letter(answer: str, options: Mapping[str, str], comparison: _Compari
 
 
 def _truth(answer: str) -> bool | None:
-    """What an answer says of yes and no, perhaps with an explanation after it that does not take it back."""
+    """The yes or no of an answer, perhaps with an explanation after it that does not take it back."""
     actual = parse(answer)
     text = words(answer)
     match = _TRUTH.fullmatch(text) or (_TRUTH.fullmatch(actual.text) if isinstance(actual, Words) else None)
@@ -227,7 +235,7 @@ def canonical_words(text: str) -> str:
 
 
 def same_label(gold: Label, answer: Label) -> bool:
-    """Whether two names name one figure.
+    """True if two names name one figure.
 
     `AB` and `BA` are one segment but two rays; an angle has its vertex in the middle; a triangle's corners stand in
     any order; a polygon's may start anywhere and run either way. The kind of figure may be left out, not changed. Three
@@ -249,8 +257,15 @@ def same_label(gold: Label, answer: Label) -> bool:
     return one in turns or one[::-1] in turns
 
 
+def _same_figure(gold: Answer, answer: Answer) -> bool:
+    """True for two names of one figure; a point may be written as a choice letter."""
+    if isinstance(gold, Label) and isinstance(answer, Choice):
+        return gold.points == (answer.letter,)
+    return isinstance(gold, Label) and isinstance(answer, Label) and same_label(gold, answer)
+
+
 def same_name(gold: str, answer: str) -> bool:
-    """Whether two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
+    """True if two names may mean one thing: `x` and `y` do not, `AB` and `BA` do; a name may be left out.
 
     Words ("perimeter", "Area of ABC") are not compared.
     """
@@ -272,7 +287,7 @@ class _Comparison:
         self._is_ratio = is_ratio
 
     def same_texts(self, gold: str, answer: str) -> bool:
-        """Whether two clean texts, such as those of options, are the same answer."""
+        """True if two clean texts, such as those of options, are the same answer."""
         if canonical_words(gold) == canonical_words(answer):
             return True
         expected, actual = _parse_gold(gold, self._is_ratio), parse(answer, self._is_ratio)
@@ -281,7 +296,7 @@ class _Comparison:
         return not is_other and not isinstance(expected, Choice) and self.same(expected, actual)
 
     def same(self, gold: Answer, answer: Answer) -> bool:
-        """Whether two read answers are the same."""
+        """True if two read answers are the same."""
         match gold, answer:
             case (Restated(), _):
                 return self.same(gold.value, answer)
@@ -295,10 +310,12 @@ class _Comparison:
                 if isinstance(gold, Sequence) and not same_name(gold.name, answer.name):
                     return False
                 return all(self.same(gold, side) for side in answer.sides)
-            case (Quantity(), Quantity()):
-                return same_quantity(gold.value, gold.unit, answer.value, answer.unit, self._tolerance)
-            case (Quantity() | Formula(), Quantity() | Formula()):
-                return self._same_mathematics(_text(gold), gold.unit, _text(answer), answer.unit)
+            case (Quantity() | Formula() | Ratio(), _):
+                return self._same_number(gold, answer)
+            case (Sequence() | Labelled() | Values(), _):
+                return self._same_collection(gold, answer)
+            case (Label(), _) | (_, Label()):
+                return _same_figure(gold, answer)
             case (Literal(), Literal()):
                 return gold == answer
             case (Time(), Time()):
@@ -307,6 +324,22 @@ class _Comparison:
                 return _same_range(gold, answer)
             case (Size(), Size()):
                 return _same_size(gold, answer)
+            case (Relation(), Relation()):
+                return self._same_relation(gold, answer)
+            case (Words(), Words()):
+                is_same_lead = gold.lead == answer.lead or not (gold.lead and answer.lead)
+                return canonical_words(gold.text) == canonical_words(answer.text) and is_same_lead and bool(gold.text)
+            case (Choice(), Choice()):
+                return gold.letter == answer.letter
+        return False
+
+    def _same_number(self, gold: Quantity | Formula | Ratio, answer: Answer) -> bool:
+        """True if a number, a formula or a ratio is the same as an answer of any kind."""
+        match gold, answer:
+            case (Quantity(), Quantity()):
+                return same_quantity(gold.value, gold.unit, answer.value, answer.unit, self._tolerance)
+            case (Quantity() | Formula(), Quantity() | Formula()):
+                return self._same_mathematics(_text(gold), gold.unit, _text(answer), answer.unit)
             case (Ratio(), Range()) if answer.is_spelled:
                 return self._same_ratio(gold.terms, (str(answer.low), str(answer.high)))
             case (Ratio(), Ratio()):
@@ -315,6 +348,13 @@ class _Comparison:
                 return self._same_ratio(gold.terms, (_text(answer), "1"))
             case (Quantity() | Formula(), Ratio()) if len(answer.terms) == 2 and gold.unit == NO_UNIT:
                 return self._same_ratio((_text(gold), "1"), answer.terms)
+            case (Formula(), Label()):
+                return (gold.text,) == answer.points
+        return False
+
+    def _same_collection(self, gold: Sequence | Labelled | Values, answer: Answer) -> bool:
+        """True if several values are the same as an answer of any kind."""
+        match gold, answer:
             case (Sequence(), Sequence()):
                 return self._same_sequence(gold, answer)
             case (Sequence(), Relation()):
@@ -326,40 +366,25 @@ class _Comparison:
             case (Labelled(), Labelled()):
                 return self._same_labelled(gold, answer)
             case (Labelled(), Values()) if _are_variables(gold) and not answer.is_ordered:
-                return len(gold.items) == len(answer.items) and all(
-                    self.same(g, a) for (_, g), a in zip(gold.items, answer.items)
-                )
+                return self._same_in_order([value for _, value in gold.items], answer.items)
             case (Values(), Labelled()) if _are_roots(answer):
                 return self._same_values(gold.items, tuple(value for _, value in answer.items))
             case (Values(), Values()):
                 if gold.is_ordered:
-                    pairs = zip(gold.items, answer.items)
-                    return len(gold.items) == len(answer.items) and all(self.same(g, a) for g, a in pairs)
+                    return self._same_in_order(gold.items, answer.items)
                 groups = _groups(gold), _groups(answer)
                 if groups[0]:
                     return self._same_values(*groups)
                 if _num_units(gold) > 1 and _num_units(answer) == 0:
                     return False
                 return self._same_values(gold.items, answer.items)
-            case (Relation(), Relation()):
-                return self._same_relation(gold, answer)
-            case (Label(), Label()):
-                return same_label(gold, answer)
-            case (Label(), Choice()):
-                return gold.points == (answer.letter,)
-            case (Formula(), Label()):
-                return (gold.text,) == answer.points
-            case (Words(), Words()):
-                is_same_lead = gold.lead == answer.lead or not (gold.lead and answer.lead)
-                return canonical_words(gold.text) == canonical_words(answer.text) and is_same_lead and bool(gold.text)
-            case (Words(), Quantity()) if re.fullmatch(r"[ivx]+", gold.text):
-                return False
-            case (Choice(), Choice()):
-                return gold.letter == answer.letter
         return False
 
+    def _same_in_order(self, gold: Collection[Answer], answer: Collection[Answer]) -> bool:
+        return len(gold) == len(answer) and all(self.same(g, a) for g, a in zip(gold, answer))
+
     def _says_again(self, gold: Answer, answer: Restated) -> bool:
-        """Whether what an answer says again is the gold too: rounded, or the same."""
+        """True if what an answer says again is the gold too: rounded, or the same."""
         number = read_number(answer.again)
         if number is None:
             return False
@@ -547,7 +572,7 @@ def _same_correspondence(gold: Relation, answer: Relation) -> bool:
 
 
 def _are_variables(values: Labelled) -> bool:
-    """Whether the labels are variables in the order of the alphabet, so that the values may stand without them."""
+    """True if the labels are variables in the order of the alphabet, so that the values may stand without them."""
     keys = [key for key, _ in values.items]
     return all(re.fullmatch(r"[a-z]", key) for key in keys) and keys == sorted(keys) and keys[0] >= "m"
 
@@ -570,18 +595,18 @@ def _parse_gold(gold: str, is_ratio: bool) -> Answer:
 
 
 def _is_or_for_and(gold: str, answer: str, expected: Answer) -> bool:
-    """Whether an answer leaves open (`I or II`) which of the names and words of its gold hold (`I and II`)."""
+    """True if an answer leaves open (`I or II`) which of the names and words of its gold hold (`I and II`)."""
     is_named = isinstance(expected, Values) and all(isinstance(item, Words | Label | Choice) for item in expected.items)
     return is_named and bool(re.search(r"\bor\b", answer)) and not re.search(r"\bor\b", gold)
 
 
 def _num_units(values: Values) -> int:
-    """How many different units or nouns the values have: `7 apples and 8 oranges` has two, which are labels."""
+    """The number of different units or nouns of the values: `7 apples and 8 oranges` has two, which are labels."""
     return len({item.unit.dimension for item in values.items if isinstance(item, Quantity)} - {""})
 
 
 def _are_roots(values: Labelled) -> bool:
-    """Whether the labels are one variable with indices, `x_1 = 2, x_2 = 3`."""
+    """True if the labels are one variable with indices, `x_1 = 2, x_2 = 3`."""
     return len({key[0] for key, _ in values.items}) == 1 and all(
         re.fullmatch(r"[a-z]_?[0-9]", key) for key, _ in values.items
     )

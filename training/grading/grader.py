@@ -79,7 +79,7 @@ _EXACT = Fraction(0)
 
 @dataclass(frozen=True)
 class _Problem:
-    """What a problem says of its answers."""
+    """A problem's options, and its wish for a ratio."""
 
     options: Mapping[str, str]
     is_ratio: bool
@@ -216,7 +216,7 @@ def gold_answer(solution: object) -> str:
 
 
 def gold_fault(solution: object) -> str:
-    """What keeps a solution from being graded against, in words; "" if nothing does.
+    """The reason, in words, why nothing can be graded against a solution; "" if nothing does.
 
     >>> gold_fault(None), gold_fault("3 + 4 = 7, so we add 2.\\n#### 9")
     ('the solution is a NoneType, neither text nor a number', '')
@@ -252,7 +252,7 @@ def check_gold(solution: object) -> Grade:
 
 
 def _all_boxes(text: str) -> str:
-    """What the boxes of a text hold, without repeats, joined by commas."""
+    """The contents of the boxes of a text, without repeats, joined by commas."""
     contents: list[str] = []
     start = text.find("\\boxed{")
     while start >= 0 and len(contents) <= MAX_TAGS:

@@ -81,7 +81,7 @@ def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget |
 
 
 def num_workers() -> int:
-    """How many workers the pool may have: one for each CPU of this process, at least 2, at most 8."""
+    """The number of workers that the pool may have: one for each CPU of this process, at least 2, at most 8."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(2, min(8, cpus))
 

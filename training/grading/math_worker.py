@@ -79,7 +79,7 @@ def _differ(gold: str, answer: str, relation: str) -> bool:
 
 
 def _apart(one: Value, other: Value) -> bool:
-    """Whether two numbers differ, at any size: relative to the larger."""
+    """True if two numbers differ, at any size: relative to the larger."""
     size = max(abs(part) for part in (*one, *other))
     return any(abs(a - b) > size * _PRECISION for a, b in zip(one, other))
 
@@ -116,7 +116,7 @@ def _holds(expected: Expression, actual: Expression, relation: str) -> bool:
 
 
 def _cancels(expected: Expression, actual: Expression) -> bool | None:
-    """Whether the difference expands to nothing, or to a number other than 0; `None` where that does not tell."""
+    """True if the difference expands to nothing, or to a number other than 0; `None` where that does not tell."""
     try:
         difference = (expected - actual).doit().expand()
     except MemoryError:
@@ -127,7 +127,7 @@ def _cancels(expected: Expression, actual: Expression) -> bool | None:
 
 
 def is_undefined(text: str) -> bool:
-    """Whether a formula divides by 0 or has no finite value, so that it equals nothing: `1/0`, `0/0`, `\\infty`."""
+    """True if a formula divides by 0 or has no finite value, so that it equals nothing: `1/0`, `0/0`, `\\infty`."""
     from sympy import S
 
     expression = evaluated(text)

@@ -288,7 +288,7 @@ def is_formula(text: str) -> bool:
 
 
 def is_plain_lead(text: str) -> bool:
-    """Whether what stands before an answer ("The sum of a and b") neither hedges nor denies it."""
+    """True if what stands before an answer ("The sum of a and b") neither hedges nor denies it."""
     return not _DENIAL.search(text) and not HEDGE.search(re.sub(r"\b(?:and|to|between)\b", "", text))
 
 
@@ -354,7 +354,7 @@ def _restated(text: str, is_ratio: bool, depth: int) -> Answer | None:
 
 
 def _sentence(text: str, is_ratio: bool, depth: int) -> Answer | None:
-    """What a sentence says after its `is`, or after `Answer:`."""
+    """The part of a sentence after its `is`, or after `Answer:`."""
     match = _SENTENCE.fullmatch(text) or _LABELLED.fullmatch(text)
     if match is None or not is_plain_lead(match[1]):
         return None
@@ -571,7 +571,7 @@ def split_relation(text: str) -> tuple[list[str], list[str]]:
 
 
 def closing_of(text: str) -> int:
-    """Where the bracket that `text` begins with closes; -1 if it does not.
+    """The index where the bracket that `text` begins with closes; -1 if it does not.
 
     Brackets need not match in kind: `[1, 2)` is one pair.
     """
@@ -584,7 +584,7 @@ def closing_of(text: str) -> int:
 
 
 def _depths(text: str) -> list[int]:
-    """How many brackets are open before each character, and at the end; never below 0."""
+    """The number of open brackets before each character, and at the end; never below 0."""
     depths, depth = [], 0
     for c in text:
         depths.append(depth)

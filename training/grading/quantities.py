@@ -25,7 +25,7 @@ MAX_POWER_OF_TEN = 40
 
 @dataclass(frozen=True)
 class Unit:
-    """What is measured, and how many of the base unit one of this unit is."""
+    """The measured dimension, and how many of the base unit one of this unit is."""
 
     dimension: str
     """`m^2` for every area, `%`, `$`, …; the unit's own name where the table does not know it."""
@@ -282,14 +282,14 @@ def _product(text: str) -> tuple[_Dimensions, Fraction] | None:
 
 
 def is_standard(unit: Unit) -> bool:
-    """Whether a unit is made of the table's, so that it may stand at once after its number (`24cm`)."""
+    """True if a unit is made of the table's, so that it may stand at once after its number (`24cm`)."""
     return all(part.partition("^")[0] in _BASES for part in unit.dimension.split())
 
 
 def same_quantity(
     gold: Fraction, gold_unit: Unit, answer: Fraction, unit: Unit, tolerance: Fraction = Fraction(0)
 ) -> bool:
-    """Whether two quantities are the same: a unit may be left out or added; 50 % is 0.5 as well as 50.
+    """True if two quantities are the same: a unit may be left out or added; 50 % is 0.5 as well as 50.
 
     `tolerance` is the error that the answer may have, relative to the gold.
 
@@ -310,7 +310,7 @@ def _near(gold: Fraction, answer: Fraction, tolerance: Fraction) -> bool:
 
 
 def same_dimension(gold: Unit, answer: Unit) -> bool:
-    """Whether the two measure the same; one may say more exactly what it counts ("circles", "red circles").
+    """True if the two measure the same; one may say more exactly what it counts ("circles", "red circles").
 
     A bare ¥ may be yen or yuan, which differ.
     """

@@ -70,7 +70,7 @@ def accuracy_reward(
 
 
 def golds_per_answer(grades: Sequence[Grade]) -> int:
-    """How many different golds the most versatile rewarded answer was right for."""
+    """The most different golds that one rewarded answer was right for."""
     golds: dict[str, set[str]] = {}
     for verdict in grades:
         if verdict.correct:
@@ -102,7 +102,7 @@ def completion_text(completion: Completion) -> str:
 
 
 def format_fault(text: str) -> str:
-    """What keeps a completion from being well formed, in words; "" if nothing does.
+    """The reason, in words, why a completion is not well formed; "" if nothing does.
 
     >>> format_fault("<think>It is 7.</think> 7")
     'no <answer>'

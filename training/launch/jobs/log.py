@@ -1,4 +1,4 @@
-"""Follows the log of a Job in the background into the run's `output.log`: in one process at a time, no line twice.
+"""Follows the log of a Job in the background into the run's `output.log`: in one process at a time.
 
     log = JobLog(record, hub)
     log.follow(job.is_over)        # repeatedly: a thread that failed is started again where it stopped
