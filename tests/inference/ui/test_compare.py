@@ -22,7 +22,11 @@ DIRECT, TUNED = (
     ("base", "tuned", "words"),
     [
         (DIRECT, TUNED, ["Only the fine-tuned model reasoned in the tags", "Both answer 7", "Only the"]),
-        (replace(DIRECT, text="3 + 4 = 7. The answer is 7."), TUNED, ["Only the fine-tuned model reasoned in the tags"]),
+        (
+            replace(DIRECT, text="3 + 4 = 7. The answer is 7."),
+            TUNED,
+            ["Only the fine-tuned model reasoned in the tags"],
+        ),
         (TUNED, TUNED, ["about the same length", "Both kept the format"]),
         (TUNED, replace(TUNED, thought_tokens=90), ["the fine-tuned model longer: 90 tokens to 9"]),
         (DIRECT, replace(TUNED, state=CompletionState.CUT_OFF), ["The fine-tuned model did not come to its end"]),
