@@ -244,12 +244,23 @@ def search(golds: Sequence[Gold], answers: Sequence[str]) -> Iterator[Finding]:
     for answer in dict.fromkeys(answers):
         verdicts = grade_many([(gold.text, answer) for gold in golds], "direct")
         right = [gold for gold, verdict in zip(golds, verdicts) if verdict.correct]
-        has_sign = bool(re.search(r"[a-zA-Z%$€£°]", re.sub(r"\\[a-z]+|[xA-E]\b", "", answer)))
+        has_sign = bool(re.search(r"[a-zA-Z%$€£°]", _without_wrappers(answer)))
         for group in ([g for g in right if not g.has_sign], [g for g in right if g.has_sign] if has_sign else []):
             values = {gold.value: gold.text for gold in group}
             if len(values) > 1 and not _is_allowed(answer, list(values)):
                 first, second = list(values.values())[:2]
                 yield Finding(answer, (first, second))
+
+
+def _without_wrappers(answer: str) -> str:
+    """An answer without the words of `_WRAPPERS`, LaTeX's commands and names: a sign is what is left of letters.
+
+    A name divided by itself is the number 1, and no sign.
+    """
+    words = {word for wrapper in _WRAPPERS for word in re.findall(r"[A-Za-z]+", wrapper)}
+    bare = re.sub(r"\\[a-z]+|[xA-E]\b|\b([a-z]+) ?/ ?\1\b", "", answer)
+    bare = re.sub(r"\$(.*)\$", r"\1", bare)
+    return re.sub(r"[A-Za-z]+", lambda match: "" if match[0] in words else match[0], bare)
 
 
 def _is_allowed(answer: str, values: Sequence[Hashable]) -> bool:
