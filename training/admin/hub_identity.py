@@ -17,7 +17,7 @@ KEPT_SECONDS = 60.0
 MAX_KEPT = 256
 TIMEOUT_SECONDS = 10.0
 _LATER = "Try again in a minute."
-_WRITING_ROLES = ("admin", "write")
+WRITING_ROLES = ("admin", "write")
 
 
 @dataclass(frozen=True)
@@ -84,5 +84,5 @@ def _read(user: object) -> Identity | None:
         return None
     listed = user.get("orgs")
     orgs = [org for org in listed if isinstance(org, dict)] if isinstance(listed, list) else []
-    writes_in = (str(org.get("name")) for org in orgs if org.get("roleInOrg") in _WRITING_ROLES)
+    writes_in = (str(org.get("name")) for org in orgs if org.get("roleInOrg") in WRITING_ROLES)
     return Identity(user["name"], frozenset(writes_in))

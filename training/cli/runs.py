@@ -18,6 +18,7 @@ from pathlib import Path
 from inference.common.settings import STARTER_NAME, load_settings
 from training.config.options import add_config_options, config_values
 from training.config.run_config import RunConfig, load_config
+from training.hub.publish.licence import licence_words
 from training.launch.jobs.launcher import launcher_for
 from training.launch.local import LocalLauncher
 from training.runs.record import RunRecord
@@ -70,6 +71,8 @@ def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
 def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     config = _with_absolute_paths(load_config(args.profile, config_values(args), args.config, load_settings()))
     launcher.check(config)
+    if config.publish_to is not None:
+        print(licence_words(config.base))
     record = launcher.store.submit(
         config,
         asked_by=f"{getpass.getuser()} on the command line",

@@ -19,6 +19,7 @@ from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from training.config.options import add_config_options, config_values
 from training.config.run_config import RunConfig, change_config, load_config
+from training.hub.publish.licence import licence_words
 from training.hub.publish.publisher import finish
 from training.launch.machine_lock import by_hand
 from training.pipeline.signals import Stop, StopRequested
@@ -41,6 +42,8 @@ def main(args: argparse.Namespace) -> int:
     """Trains, evaluates and prints the folders; returns a status of `training.runs.failures`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     folder, config = _folder_and_config(args)
+    if config.publish_to is not None and _is_first():
+        print(licence_words(config.base), flush=True)
     with Stop() as stop:
         try:
             from training.pipeline.run import run  # imports torch: takes seconds, and signals count already

@@ -22,6 +22,7 @@ from inference.server.service import Example, Verdict
 from training.admin.access import Access, access_routes
 from training.grading.grader import grade_lenient
 from training.hub.backup.backup import Backup
+from training.hub.publish.offer import PublishOffer
 from training.hub.publish.retry import PublishRetry
 from training.hub.space.setup import Setup, SetupStep
 from training.hub.space.sleep_timer import SleepTimer
@@ -88,6 +89,7 @@ class TrainingApp:
             self.watcher,
             refresh_served,
             self.backup,
+            PublishOffer(self._settings, self.setup.publish_owner),
             lambda: owner_html(self.setup, [self.sleep_timer.note]),
         )
 

@@ -22,7 +22,8 @@ from inference.common.files import Json
 from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
 from inference.common.hub_names import branch_of, tag_of
 from training.hub.publish.branch import MAIN, Target, find_branch, title
-from training.hub.publish.model_card import Licence, make_card
+from training.hub.publish.licence import licence_on_hub
+from training.hub.publish.model_card import make_card
 from training.hub.publish.package import OWN_FILES, Package, make_package
 from training.hub.publish.queue import Item, PublishQueue
 
@@ -117,7 +118,9 @@ def _commit(api: HfApi, item: Item, package: Package, target: Target, summary: s
     if target.is_new:
         api.create_branch(item.repo, branch=target.revision, revision=target.parent, exist_ok=True)
     facts = package.facts
-    licences = [_licence(api, *asked) for asked in (("model", facts.base_on_hub), ("dataset", facts.dataset_on_hub))]
+    licences = [
+        licence_on_hub(api, *asked) for asked in (("model", facts.base_on_hub), ("dataset", facts.dataset_on_hub))
+    ]
     name = _free_tag(api, item.repo, tag_of(facts.run)) if item.is_result else target.revision
     files = package.files | {"README.md": make_card(facts, item.repo, name, *licences).encode("utf-8")}
     there = {entry.path for entry in api.list_repo_tree(item.repo, revision=target.parent, recursive=True)}
@@ -181,19 +184,6 @@ def _first_free(wanted: str, taken: Container[str]) -> str:
     """
     names = (wanted if number == 1 else f"{wanted}.{number}" for number in itertools.count(1))
     return next(name for name in names if name not in taken)
-
-
-def _licence(api: HfApi, kind: str, name: str | None) -> Licence | None:
-    """The licence that a repository's card names; `None` if there is no such repository or licence."""
-    if name is None:
-        return None
-    try:
-        info = api.model_info(name) if kind == "model" else api.dataset_info(name)
-    except Exception as error:
-        if status_of(error) in (401, 403, 404):  # gated, private or deleted: the card says that it is not known
-            return None
-        raise
-    return Licence.of(info.card_data.to_dict() if info.card_data is not None else {})
 
 
 def _token() -> str | None:

@@ -20,6 +20,7 @@ from inference.common.settings import Settings
 from inference.common.space_file import has_gpu
 from inference.server.visitors import is_on_space
 from training.admin.access import LOGIN_VARIABLES
+from training.admin.hub_identity import WRITING_ROLES
 from training.hub.space.prices import PriceList, Prices
 
 FRESH_SECONDS = 3600.0
@@ -52,6 +53,8 @@ class HubAnswers:
     """The fault of the token; empty if it is good, or there is none."""
     network_problem: str = ""
     """The reason why the Hub could not be asked."""
+    writes_for: frozenset[str] = frozenset()
+    """The accounts that the token may write for."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class TokenTrouble:
     """The fault of the token."""
     network: str = ""
     """The reason why the Hub could not be asked."""
+    writes_for: frozenset[str] = frozenset()
+    """The accounts that it may write for: its user, and organisations."""
 
 
 class Setup:
@@ -91,6 +96,11 @@ class Setup:
         """The page with the Space's settings; empty off a Space."""
         space = self._env.get("SPACE_ID", "").strip()
         return f"https://huggingface.co/spaces/{space}/settings" if is_hub_name(space) else ""
+
+    def publish_owner(self) -> str:
+        """The account of this Space, if the token may write for it; empty otherwise, and off a Space."""
+        owner = self._env.get("SPACE_ID", "").strip().partition("/")[0]
+        return owner if owner in self.answers.writes_for else ""
 
     @property
     def offers_login(self) -> bool:
@@ -122,7 +132,8 @@ class Setup:
         """Asks the Hub once; blocks."""
         trouble = self._try_token()
         prices = self._prices.of_spaces()
-        self.answers = HubAnswers(prices, trouble.token, trouble.network or prices.problem)
+        writes_for = self.answers.writes_for if trouble.network else trouble.writes_for  # the newest that is known
+        self.answers = HubAnswers(prices, trouble.token, trouble.network or prices.problem, writes_for)
 
     def _look(self) -> float:
         limit_waiting()
@@ -231,7 +242,9 @@ def token_trouble(token: str) -> TokenTrouble:
         return TokenTrouble(reason(error)) if status_of(error) in (401, 403) else TokenTrouble(network=reason(error))
     if not isinstance(about, dict):
         return TokenTrouble(network="the Hub's answer cannot be read")
-    return TokenTrouble("it may only read" if _role(about) == "read" else "")
+    if _role(about) == "read":
+        return TokenTrouble("it may only read")
+    return TokenTrouble(writes_for=_writes_for(about))
 
 
 def token_here() -> str | None:
@@ -250,6 +263,29 @@ def address_of(space: str) -> str:
 
 def _role(about: object) -> object:
     """The role of the token in the Hub's answer, which is not to be relied on."""
-    for name in ("auth", "accessToken", "role"):
+    return _access_token(about).get("role")
+
+
+def _access_token(about: object) -> dict[str, object]:
+    for name in ("auth", "accessToken"):
         about = about.get(name) if isinstance(about, dict) else None
-    return about
+    return about if isinstance(about, dict) else {}
+
+
+def _writes_for(about: dict[str, object]) -> frozenset[str]:
+    """The accounts whose repositories the token may write, by the Hub's answer on it."""
+    token = _access_token(about)
+    if token.get("role") == "write":
+        orgs = about.get("orgs")
+        members = [org for org in orgs if isinstance(org, dict)] if isinstance(orgs, list) else []
+        names = [about.get("name"), *(org.get("name") for org in members if org.get("roleInOrg") in WRITING_ROLES)]
+        return frozenset(name for name in names if isinstance(name, str))
+    fine = token.get("fineGrained")
+    scoped = fine.get("scoped") if isinstance(fine, dict) else None
+    found = set()
+    for scope in scoped if isinstance(scoped, list) else ():
+        entity, rights = (scope.get(name) if isinstance(scope, dict) else None for name in ("entity", "permissions"))
+        name = entity.get("name") if isinstance(entity, dict) and entity.get("type") in ("user", "org") else None
+        if isinstance(name, str) and isinstance(rights, list) and "repo.write" in rights:
+            found.add(name)
+    return frozenset(found)

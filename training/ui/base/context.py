@@ -24,6 +24,7 @@ from gradio.components import Component
 
 from inference.common.settings import Settings
 from training.hub.backup.backup import Backup
+from training.hub.publish.offer import PublishOffer
 from training.hub.publish.queue import waiting_runs
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
@@ -60,6 +61,8 @@ class Context:
     """Called after a promotion or roll back from the tab, so that the engine sees it at once."""
     backup: Backup
     """Copies the runs to where they outlive this machine."""
+    offer: PublishOffer
+    """The repository that Start offers to publish to."""
     setup_html: Callable[[], str] = str
     """Returns what is not set up yet, for the owner."""
     _watched: dict[str, _WatchedRun] = field(default_factory=dict)

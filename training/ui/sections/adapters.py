@@ -16,8 +16,9 @@ from inference.adapters.record import adapter_name, named_folder
 from inference.adapters.served import Serving, promote, roll_back, serving
 from inference.common.errors import UserError
 from inference.common.html import escape
-from inference.common.settings import Settings
+from inference.common.settings import STARTER_NAME, Settings
 from training.admin.access import Caller
+from training.hub.publish.licence import licence_words
 from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
 from training.ui.sections.adapter_cards import serving_html, versions_html
@@ -65,7 +66,7 @@ def build_adapters(context: Context, note: gr.Textbox) -> Section:
         publish = PublishPanel(context)
         versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
     actions = AdapterActions(context, publish)
-    section = Section("adapters", context, note, [], [done, served, versions], actions.refresh)
+    section = Section("adapters", context, note, [], [done, served, publish.licence, versions], actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
         section.on(part.submit, actions.act, publish.fields, with_event=True, **options)
@@ -101,11 +102,17 @@ class PublishPanel:
                     label="Publish on top of somebody else's commit on the main branch",
                     elem_id="adapters-publish-replace",
                 )
+        self.licence = gr.HTML(js_on_load=None, elem_id="adapters-licence")
 
     @property
     def fields(self) -> list[Component]:
         """The components whose values `publish` takes, in its order."""
         return [self.repo, self.public, self.replace]
+
+    def licence_words(self) -> str:
+        """The licence of the base that answers here, before somebody publishes an adapter of it."""
+        settings = self._context.settings
+        return licence_words(STARTER_NAME if settings.is_starter else settings.base)
 
     def states(self, versions: Sequence[Version]) -> dict[str, str]:
         """By the name of each version that can be published, its state on the Hub in words."""
@@ -133,7 +140,7 @@ class PublishPanel:
 
 
 class AdapterActions:
-    """The section's actions; each returns the values of its outputs: a message, the served adapter, the cards."""
+    """The section's actions; each returns a message, the served adapter, the licence of the base, and the cards."""
 
     def __init__(self, context: Context, publish: PublishPanel) -> None:
         self._context, self._publish = context, publish
@@ -145,7 +152,8 @@ class AdapterActions:
         versions = adapter_versions(settings, now)
         can_promote = now.source != "LOOKTHINK_ADAPTER"
         cards = versions_html(versions, can_promote, self._publish.states(versions))
-        return [gr.skip(), serving_html(now, before_name(settings, now)), cards]
+        licence = f'<p class="lt-quiet">{escape(self._publish.licence_words())}</p>'
+        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards]
 
     def act(self, caller: Caller, event: gr.EventData, *fields: object) -> list[object]:
         """A button on a card: promote, roll back or publish. `fields` are the values of `PublishPanel.fields`."""

@@ -15,6 +15,8 @@ from inference.common.html import escape
 from inference.common.settings import Settings, base_source
 from training.admin.access import Caller
 from training.config.run_config import RunConfig, deployment_profile
+from training.hub.publish.licence import licence_words
+from training.hub.publish.offer import PublishOffer
 from training.hub.space.prices import dollars
 from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
 from training.runs.estimate import RunEstimate, estimate_run
@@ -75,7 +77,14 @@ class StartForm:
             with gr.Column(scale=5, min_width=300, elem_classes="lt-right"):
                 with gr.Column(elem_classes=["lt-card", "lt-left", "lt-before"]):
                     self._build_before()
-        self._form: list[Component] = [self.profile, self.origin, self.price, self.hours, self.dollars]
+        self._form: list[Component] = [
+            self.profile,
+            self.origin,
+            self.publish,
+            self.price,
+            self.hours,
+            self.dollars,
+        ]
         self._all = [*self._form, *self._fields.components.values()]
         self._wire()
 
@@ -115,6 +124,14 @@ class StartForm:
             self.price = number_field("Dollars per hour", "The price of this machine.", "price")
             self.hours = number_field("Stop after (hours)", "It stops at a checkpoint before.", "max-hours")
             self.dollars = number_field("Stop after (dollars)", "The same, by the price.", "max-dollars")
+        self.publish = gr.Checkbox(
+            False,
+            label="Publish its adapter on the Hub",
+            info="To a private repository of this Space's owner, which is named above. The choice is kept for the next "
+            "runs.",
+            visible=False,
+            elem_id="train-publish",
+        )
         self.promote = gr.Checkbox(
             False,
             label="Put it into service automatically if it is better",
@@ -131,25 +148,30 @@ class StartForm:
         )
         inputs = [component.input for component in self._all[1:]]  # type: ignore[attr-defined]
         blurs = [c.blur for c in self._all[1:] if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
+        self.publish.input(guard(self._publish_chosen), self.publish, None, **HIDDEN)
         gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[object]:
         values = self._fields.shown(self._fields.config(profile))
         return [*values, self._before_html(profile, *form, *values)]
 
+    def _publish_chosen(self, caller: Caller, is_ticked: object) -> None:
+        self._context.offer.choose(is_ticked is True)
+
     def _estimated(self, caller: Caller, *values: Any) -> str:
         return self._before_html(*values)
 
     def _before_html(
-        self, profile: str, origin: str, price: Any, hours: object, dollars: object, *values: object
+        self, profile: str, origin: str, publish: object, price: Any, hours: object, dollars: object, *values: object
     ) -> str:
         """The estimate for the form's values, or the reason why such a run cannot start."""
         settings = self._context.settings
         try:
-            config = self._config(profile, origin, *values)
+            config = self._config(profile, origin, publish, *values)
             per_hour, _, _ = self._budget(price, hours, dollars)
             self._context.launcher.check(config)
             place = [*served_words(config, settings), *placement_words(config, settings)]
+            place += published_words(config, self._context.offer)
             records = self._context.store.list()
             return estimate_html(estimate_run(config, records, per_hour, hardware_of(settings, records)), place)
         except UserError as error:
@@ -158,14 +180,14 @@ class StartForm:
                 f'<p class="lt-note lt-bad" role="status">This cannot start: {escape(error)}</p>'
             )
 
-    def _config(self, profile: str, origin: str | None, *values: object) -> RunConfig:
+    def _config(self, profile: str, origin: str | None, publish: object, *values: object) -> RunConfig:
         changes = self._fields.values(profile, *values)
         if origin and origin != FRESH:
             records = available_adapters(self._context.settings)
             if origin not in records:
                 raise UserError(f"there is no adapter {origin[:80]!r} any more; choose another one, or {FRESH}")
             changes["start_adapter"] = str(records[origin].path)
-        return self._fields.config(profile, changes)
+        return self._context.offer.applied(self._fields.config(profile, changes), publish is True)
 
     def _budget(self, price: object, hours: object, dollars: object) -> tuple[float | None, float | None, float | None]:
         """Price per hour (typed, or else the Hub's) and limits; raises what the store would refuse later."""
@@ -176,8 +198,8 @@ class StartForm:
 
     def start(self, caller: Caller, promote: bool, *values: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
-        profile, origin, *budget = values[:5]
-        config = self._config(profile, origin, *values[5:])
+        profile, origin, publish, *budget = values[:6]
+        config = self._config(profile, origin, publish, *values[6:])
         price, hours, dollars = self._budget(*budget)
         self._context.launcher.check(config)
         record = self._context.store.submit(
@@ -197,10 +219,15 @@ class StartForm:
         return [self.promote, *self._all]
 
     def refresh(self, caller: Caller, *values: Any) -> list[object]:
-        """The adapters that a run can begin with, and the estimate for the form's values."""
-        names = [FRESH, *available_adapters(self._context.settings)]
+        """The adapters that a run can begin with, the choice to publish, and the estimate for the form's values."""
+        names, offer = [FRESH, *available_adapters(self._context.settings)], self._context.offer
         origin = values[1] if values[1] in names else FRESH
-        return [gr.update(choices=names, value=origin), self._before_html(values[0], origin, *values[2:])]
+        is_ticked = offer.is_made and offer.is_chosen
+        return [
+            gr.update(choices=names, value=origin),
+            gr.update(value=is_ticked, visible=offer.is_made),
+            self._before_html(values[0], origin, is_ticked, *values[3:]),
+        ]
 
 
 def served_words(config: RunConfig, settings: Settings) -> list[str]:
@@ -214,10 +241,23 @@ def served_words(config: RunConfig, settings: Settings) -> list[str]:
     ]
 
 
+def published_words(config: RunConfig, offer: PublishOffer) -> list[str]:
+    """Sentences on where the adapter is published, or could be, and on the licence of its base."""
+    if config.publish_to is not None:
+        kind = "public" if config.publish_public else "private"
+        words = f"Its adapter is published to {config.publish_to}, {kind} if it is new, with a tag for this run."
+        return [words, licence_words(config.base)]
+    if offered := offer.repository(config):
+        return [f"It is not published. Tick below, and it goes to {offered}, private."]
+    return [offer.problem] if offer.problem else []
+
+
 def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(context)
-    return Section("start", context, note, form.inputs[1:], [form.origin, form.estimate], form.refresh), form
+    return Section(
+        "start", context, note, form.inputs[1:], [form.origin, form.publish, form.estimate], form.refresh
+    ), form
 
 
 def estimate_html(estimate: RunEstimate, place: Sequence[str] = ()) -> str:

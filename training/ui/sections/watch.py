@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from inference.adapters.catalog import Version, adapter_versions
+from inference.adapters.served import promote
+from inference.common.errors import UserError
 from inference.common.html import escape
+from inference.common.settings import Settings
 from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
 from training.hub.publish.queue import publish_words
@@ -51,6 +55,12 @@ NO_RUNS = (
 )
 MAX_LOG_CHARS = 20_000
 NEWEST = ("The active run, or the newest", "")
+_PROMOTE = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-run]');
+  if (button) trigger('submit', { run: button.dataset.run });
+});
+"""
 _KEEP_END = """
 let isAtEnd = true;
 const log = () => element.querySelector('.lt-log');
@@ -80,7 +90,7 @@ def build_watch(context: Context, note: gr.Textbox) -> Section:
     """Build the section, inside its sub-tab; nothing of a run is in it before `refresh`."""
     with gr.Column(elem_id="lt-watch"):
         chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
-        status = gr.HTML(js_on_load=None, elem_id="watch-status")
+        status = gr.HTML(js_on_load=_PROMOTE, elem_id="watch-status")
         plots = gr.HTML(js_on_load=None, elem_id="watch-plots")
         findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
         with gr.Column(visible=False, elem_classes="lt-details") as details:
@@ -103,7 +113,7 @@ def build_watch(context: Context, note: gr.Textbox) -> Section:
         now = context.snapshot(record)
         return [
             choice,
-            status_html(record, now),
+            status_html(record, now, result_html(record, context.settings)),
             plots_html(now),
             findings_html(now.findings, now.step),
             gr.update(visible=True),
@@ -115,18 +125,53 @@ def build_watch(context: Context, note: gr.Textbox) -> Section:
     section = Section("watch", context, note, [chosen, follows], outputs, refresh)
     section.on(chosen.input, refresh)
     section.on(follows.input, refresh)
+
+    def serve(caller: Caller, event: gr.EventData, run_id: object, follow: object) -> list[object]:
+        """Put the adapter of the run into service whose button was pressed."""
+        version = result_of(str(getattr(event, "run", "")), context.settings)
+        if version is None:
+            raise UserError("The adapter of that run is no longer here. Look under Adapters.")
+        promote(context.settings.home, version.path, caller.name, settings=context.settings)
+        context.refresh_served()
+        return refresh(caller, run_id, follow)
+
+    section.on(status.submit, serve, with_event=True, trigger_mode="once")
     return section
 
 
-def status_html(record: RunRecord, now: Snapshot) -> str:
-    """State, reason, progress and the most important figures."""
+def result_of(run_id: str, settings: Settings) -> Version | None:
+    """The adapter that a run has made, as it is on this machine; `None` if there is none."""
+    return next((one for one in adapter_versions(settings) if one.run == run_id), None)
+
+
+def result_html(record: RunRecord, settings: Settings) -> str:
+    """Of a run that is done: that its adapter answers, the button that lets it answer, or why it cannot."""
+    if record.status != "succeeded" or (version := result_of(record.id, settings)) is None:
+        return ""
+    if version.is_served:
+        return '<p class="lt-run-reason" data-part="served">Its adapter answers visitors now.</p>'
+    if version.problem:
+        return (
+            f'<p class="lt-run-reason" data-part="served">Its adapter cannot answer here. {escape(version.problem)}</p>'
+        )
+    if settings.adapter_is_pinned:
+        words = "Its adapter can answer once the app is started without LOOKTHINK_ADAPTER."
+        return f'<p class="lt-run-reason" data-part="served">{words}</p>'
+    return (
+        '<p class="lt-run-reason" data-part="served">Its adapter does not answer visitors yet. <button type="button" '
+        f'class="lt-act lt-primary" data-run="{escape(record.id, 80)}">Put it into service</button></p>'
+    )
+
+
+def status_html(record: RunRecord, now: Snapshot, result: str = "") -> str:
+    """State, reason, progress and the most important figures; `result` is `result_html`."""
     word, kind = STATES.get(now.status, (now.status, "quiet"))
     return (
         f'<section class="lt-run-card" aria-label="State of the run">'
         f'<div class="lt-run-head"><h2 class="lt-run-state lt-{kind}" data-status="{escape(now.status, 20)}">'
         f'<span class="lt-dot" aria-hidden="true"></span>{escape(word, 20)}</h2>'
         f'<p class="lt-run-name">{escape(record.id, 80)}</p></div>'
-        f"{_reason(now)}{_progress(now)}{_publishing(record)}"
+        f"{_reason(now)}{_progress(now)}{_publishing(record)}{result}"
         f'<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
     )
 

@@ -12,7 +12,7 @@ from tests.support.hub.client import Client
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
 from training.admin.access import LOGIN_VARIABLES
-from training.hub.space.setup import Setup
+from training.hub.space.setup import Setup, _writes_for
 from training.ui.training_app import owner_html, public_html
 
 SPACE = {"SPACE_ID": "me/look", **{name: "x" for name in LOGIN_VARIABLES}}
@@ -148,3 +148,46 @@ def test_it_is_asked_in_the_background(known: Hub) -> None:
     asked = len(known.requests)
     quiet.start()
     assert len(known.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("space", "roles", "token", "owner"),
+    [
+        ("me/look", {}, "write", "me"),
+        ("club/look", {"me": {"club": "write"}}, "write", "club"),
+        ("club/look", {"me": {"club": "read"}}, "write", ""),
+        ("you/look", {}, "write", ""),
+        ("me/look", {}, "read", ""),
+    ],
+)
+def test_a_repository_is_offered_where_the_token_may_write(
+    known: Hub, space: str, roles: dict[str, dict[str, str]], token: str, owner: str
+) -> None:
+    known.roles, known.more["token_roles"] = roles, {"me": token}
+    setup = Setup(settings_with(), SPACE | {"SPACE_ID": space, "HF_TOKEN": "hf_me"}, has_card=True)
+    assert setup.publish_owner() == "", "the Hub was not asked yet"
+    setup.ask()
+    assert setup.publish_owner() == owner
+    known.failure = 503
+    setup.ask()
+    assert setup.publish_owner() == owner, "a Hub that does not answer takes nothing back"
+    laptop = Setup(settings_with(trainer="job"), {"HF_TOKEN": "hf_me"})
+    known.failure = None
+    laptop.ask()
+    assert laptop.publish_owner() == ""
+
+
+@pytest.mark.parametrize(
+    ("scoped", "accounts"),
+    [
+        ([{"entity": {"type": "user", "name": "me"}, "permissions": ["repo.content.read", "repo.write"]}], {"me"}),
+        ([{"entity": {"type": "org", "name": "club"}, "permissions": ["repo.write"]}], {"club"}),
+        ([{"entity": {"type": "user", "name": "me"}, "permissions": ["repo.content.read"]}], set()),
+        ([{"entity": {"type": "model", "name": "me/x"}, "permissions": ["repo.write"]}], set()),
+        ([{"entity": "me", "permissions": "repo.write"}, None, 3], set()),
+        ("nonsense", set()),
+    ],
+)
+def test_a_fine_grained_token_writes_where_it_says(scoped: object, accounts: set[str]) -> None:
+    token = {"role": "fineGrained", "fineGrained": {"scoped": scoped}}
+    assert _writes_for({"name": "me", "orgs": [], "auth": {"accessToken": token}}) == accounts

@@ -13,9 +13,10 @@ from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig, load_config
+from training.hub.publish.offer import PublishOffer
 from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
 from training.ui.sections.runs import table_html
-from training.ui.sections.start import ADVANCED, MAIN, served_words
+from training.ui.sections.start import ADVANCED, MAIN, published_words, served_words
 
 SETTINGS = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
 
@@ -51,6 +52,18 @@ def test_an_untouched_form_trains_what_is_served() -> None:
 def test_an_adapter_that_could_not_answer_here_is_named_before_the_start() -> None:
     [words] = served_words(load_config("a100"), SETTINGS)
     assert words.startswith("Its adapter cannot answer here: the starter answers, and the run trains Qwen/")
+
+
+def test_the_form_says_where_it_publishes_and_the_licence_of_the_base() -> None:
+    settings = load_settings(env={"LOOKTHINK_BASE": "Qwen/Qwen2.5-VL-3B-Instruct"}, has_gpu=True)
+    offer, config = PublishOffer(settings, lambda: "me"), load_config(deployment=settings)
+    [words] = published_words(config, offer)
+    name = "me/Qwen2.5-VL-3B-Instruct-multimodal-open-r1-8k-verified-lookthink"
+    assert words == f"It is not published. Tick below, and it goes to {name}, private."
+    [where, licence] = published_words(offer.applied(config, True), offer)
+    assert f"published to {name}, private" in where and "a tag for this run" in where
+    assert "qwen-research, for research, not for commercial use" in licence
+    assert published_words(config, PublishOffer(settings, str)) == []
 
 
 @pytest.mark.parametrize("profile", PROFILES)
