@@ -12,9 +12,10 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
 from inference.common.settings import Settings, load_settings
-from inference.server.lifecycle import CLEANING_SECONDS, UPLOAD_SECONDS, prepare
+from inference.server.lifecycle import CLEANING_SECONDS, picture_seconds, prepare
 
 if TYPE_CHECKING:  # Gradio and torch are imported after `prepare`
     import gradio as gr
@@ -39,19 +40,18 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     from inference.ui.page import build_page
     from training.ui import training_app
 
-    adapters = LiveAdapters(settings)
+    adapters, seconds = LiveAdapters(settings), picture_seconds(settings)
 
     def load() -> Engine:
         loaded = engine or _load_engine(settings)
         adapters.start(loaded)
+        PeriodicTask(lambda: loaded.forget_pictures(seconds), CLEANING_SECONDS, "pictures").start()
         return loaded
 
     examples = training_app.example_problems(settings.is_starter)
     new_problem = partial(training_app.new_problem, settings.is_starter)
     service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
-    with gr.Blocks(
-        title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, UPLOAD_SECONDS)
-    ) as blocks:
+    with gr.Blocks(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
         build_page(blocks, service, lambda tab: training.build(tab, adapters.look), training.setup_html)
     return blocks.queue(max_size=64), service
 

@@ -31,6 +31,17 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: str | int | floa
     _events.log(level, "%s", words, extra={"event": name, "fields": fields})
 
 
+def log_visitors(is_on: bool) -> None:
+    """Keep or drop the events about visitors, which name one in the field `visitor`, from now on."""
+    _events.removeFilter(_without_visitors)
+    if not is_on:
+        _events.addFilter(_without_visitors)
+
+
+def _without_visitors(record: logging.LogRecord) -> bool:
+    return "visitor" not in getattr(record, "fields", {})
+
+
 def set_up(as_json: bool, stream: TextIO | None = None) -> None:
     """Send the log of this process to `stream` (standard error unless given), all loggers in one format.
 

@@ -18,12 +18,14 @@ from inference.common.errors import UserError
 from inference.common.hub_names import is_hub_name, split_revision
 from inference.common.space_file import (
     DEFAULT_LIMITS,
+    DEFAULT_PRIVACY,
     DEFAULT_SPACE,
     DEFAULT_TRAINING,
     SPACE_YAML,
     STARTER_NAME,
     Limits,
     ModelSection,
+    PrivacySection,
     SpaceSection,
     TrainingSection,
     read_space_file,
@@ -64,6 +66,7 @@ class Settings(Strict):
     limits: Limits = DEFAULT_LIMITS
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
+    privacy: PrivacySection = DEFAULT_PRIVACY
 
     @property
     def is_starter(self) -> bool:
@@ -98,6 +101,7 @@ def load_settings(
         cuda_graphs=wants_cuda_graphs(env),
         limits=file.limits,
         space=file.space,
+        privacy=file.privacy,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
 

@@ -117,9 +117,9 @@ class Limits(Section):
     calls_per_minute: int = Field(600, ge=10, le=1_000_000)
     """Requests with a body (questions, uploads, whatever a click sends) of one visitor in a minute."""
     uploads_mb_per_hour: float = Field(500, gt=0, le=1_000_000)
-    """Uploads of one visitor in an hour, in megabytes; they are deleted after an hour."""
+    """Uploads of one visitor in an hour, in megabytes."""
     all_uploads_mb_per_hour: float = Field(5_000, gt=0, le=10_000_000)
-    """Uploads of all visitors in an hour, in megabytes; they take at most twice this on the disk."""
+    """Uploads of all visitors in an hour, in megabytes; kept for an hour, they take at most twice this on the disk."""
     connections: int = Field(100, ge=4, le=1_000_000)
     """Requests of one visitor that may be open at a time; an open page keeps one or two."""
     all_connections: int = Field(600, ge=8, le=1_000_000)
@@ -190,6 +190,15 @@ class TrainingSection(Section):
         return self
 
 
+class PrivacySection(Section):
+    """What is kept of visitors, besides what the limits need while the app runs."""
+
+    keep_pictures_minutes: int = Field(60, ge=5, le=1_440)
+    """Minutes after which a visitor's picture is deleted: its file on the disk, and what the model has read from it."""
+    log_questions: bool = True
+    """True if the log has a line for each question and each refusal, under a name that is random for each start."""
+
+
 class AdminSection(Section):
     """Access to training."""
 
@@ -201,6 +210,7 @@ DEFAULT_LIMITS = Limits.model_validate({})
 """The limits of a deployment that sets none."""
 DEFAULT_SPACE = SpaceSection.model_validate({})
 DEFAULT_TRAINING = TrainingSection.model_validate({})
+DEFAULT_PRIVACY = PrivacySection.model_validate({})
 
 
 class SpaceFile(Strict):
@@ -210,6 +220,7 @@ class SpaceFile(Strict):
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
     limits: Limits = DEFAULT_LIMITS
+    privacy: PrivacySection = DEFAULT_PRIVACY
     admin: AdminSection = AdminSection()
 
     @model_validator(mode="after")

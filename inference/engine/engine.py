@@ -205,6 +205,10 @@ class Engine:
         with torch.inference_mode():
             self.encoder.prepare(images)
 
+    def forget_pictures(self, seconds: float) -> int:
+        """Forget what was read of pictures that came longer ago; returns how many are left. For any thread."""
+        return self.encoder.drop_older(seconds)
+
     def generate(self, requests: Collection[Request], stop: threading.Event | None = None) -> list[Completion]:
         """Complete the requests together; one completion per request, in order."""
         generation = self.stream(requests, stop)

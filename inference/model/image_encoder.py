@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import Future
@@ -41,6 +42,8 @@ class ImageEncoder:
         self._prepared: OrderedDict[bytes, Future[BatchFeature]] = OrderedDict()
         """The processor's tensors, finished or in the making, of pictures that the tower has not seen."""
         self._prepared_lock = threading.Lock()
+        self._since: dict[bytes, float] = {}
+        """The time, by the monotonic clock, at which each picture came; for `drop_older`."""
         self.num_preparations = 0
         """Pictures that went through the processor so far."""
         self.num_encodings = 0
@@ -74,6 +77,18 @@ class ImageEncoder:
     def forget(self) -> None:
         """Empty the cache, which is on the model's device; the caller holds the lock."""
         self._cache.clear()
+        self._since = {key: since for key, since in self._since.items() if key in self._prepared}
+
+    def drop_older(self, seconds: float) -> int:
+        """Forget pictures that have been kept for longer; returns how many are left."""
+        oldest = time.monotonic() - seconds
+        with self._lock, self._prepared_lock:
+            for key in [key for key, since in self._since.items() if since < oldest]:
+                del self._since[key]
+                self._cache.pop(key, None)
+                self._prepared.pop(key, None)
+            self._since = {key: at for key, at in self._since.items() if key in self._cache or key in self._prepared}
+            return len(self._since)
 
     def _inputs(self, key: bytes, image: Image.Image) -> BatchFeature:
         """The processor's tensors; computed here unless they are there or another thread computes them."""
@@ -82,6 +97,7 @@ class ImageEncoder:
             is_mine = future is None
             if future is None:
                 future = self._prepared[key] = Future()
+                self._since.setdefault(key, time.monotonic())
         if is_mine:
             try:
                 self.num_preparations += 1
@@ -90,6 +106,7 @@ class ImageEncoder:
                 future.set_exception(error)
                 with self._prepared_lock:
                     self._prepared.pop(key, None)
+                    self._since.pop(key, None)
         return future.result()
 
     def _encode(self, batch: dict[bytes, BatchFeature | Image.Image]) -> dict[bytes, ImageEncoding]:
@@ -107,9 +124,12 @@ class ImageEncoder:
             for key in batch:
                 self._cache[key] = encodings[key]
                 self._cache.move_to_end(key)
+                self._since.setdefault(key, time.monotonic())
             size = sum(encoding.nbytes for encoding in self._cache.values())
             while (size > CACHE_BYTES or len(self._cache) > CACHE_PICTURES) and len(self._cache) > 1:
-                size -= self._cache.popitem(last=False)[1].nbytes
+                oldest, encoding = self._cache.popitem(last=False)
+                self._since.pop(oldest, None)
+                size -= encoding.nbytes
         with self._prepared_lock:
             for key in missing:
                 self._prepared.pop(key, None)
@@ -126,6 +146,7 @@ class ImageEncoder:
                     break
                 size -= sizes[key]
                 del self._prepared[key]
+                self._since.pop(key, None)
 
 
 def _keys(images: Collection[Image.Image]) -> dict[int, bytes]:

@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
-from inference.common.logs import event
+from inference.common.logs import event, log_visitors
 from inference.common.settings import Settings
 from inference.prompt.image import limit_decoding
 from inference.server.middleware import HEALTH_PATH, Streams
@@ -39,10 +39,8 @@ from inference.server.middleware import HEALTH_PATH, Streams
 if TYPE_CHECKING:
     from inference.server.queue import RequestQueue
 
-UPLOAD_SECONDS = 3600
-"""Uploads are deleted when they are older than this."""
 CLEANING_SECONDS = 300
-"""Between two searches for old uploads."""
+"""Between two searches for old pictures."""
 RUN_SECONDS = 1.0
 """The longest wait for `is_run_active`."""
 REASON = "The app is being restarted; ask again in a minute."
@@ -53,7 +51,7 @@ CLOSE_SECONDS = 1.5
 
 
 def prepare(settings: Settings) -> None:
-    """Set what Gradio reads when it is imported, and delete old uploads from now on.
+    """Set what Gradio reads when it is imported, and keep of visitors what space.yaml says from now on.
 
     Raises `UserError` if the home folder is not writable.
     """
@@ -72,13 +70,20 @@ def prepare(settings: Settings) -> None:
             "LOOKTHINK_HOME to one that is."
         ) from error
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    PeriodicTask(lambda: _delete_old_files(uploads), CLEANING_SECONDS, name="uploads").start()
+    seconds = picture_seconds(settings)
+    PeriodicTask(lambda: _delete_old_files(uploads, seconds), CLEANING_SECONDS, name="uploads").start()
+    log_visitors(settings.privacy.log_questions)
     limit_decoding(settings.limits)
 
 
-def _delete_old_files(folder: Path) -> None:
+def picture_seconds(settings: Settings) -> int:
+    """The age at which pictures of visitors are deleted, in seconds."""
+    return 60 * settings.privacy.keep_pictures_minutes
+
+
+def _delete_old_files(folder: Path, seconds: float) -> None:
     """Uploads of earlier processes too: Gradio deletes only its own, and forgets them at its end."""
-    oldest = time.time() - UPLOAD_SECONDS
+    oldest = time.time() - seconds
     for path in folder.rglob("*"):
         if path.is_file() and path.stat().st_mtime < oldest:
             path.unlink(missing_ok=True)

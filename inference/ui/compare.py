@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
 
 from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
+from inference.common.settings import Settings
 from inference.server.queue import Submission
 from inference.server.service import Question, Service
-from inference.server.visitors import Visitor
+from inference.server.visitors import Visitor, is_on_space
 from inference.ui.answering import EVENT, Answering, Panel
+from inference.ui.compare_words import describe
 from inference.ui.inputs import Inputs
+from inference.ui.recorded import recorded_html
 from inference.ui.view import CompletionState, View
 
-NO_ADAPTER = (
-    "There is no fine-tuned model yet, so there is nothing to compare the base with. The owner can train one under "
-    "Train, or serve one from the Hub there (Adapters); it answers here without a restart."
-)
 BASE_HINT = "The model without the adapter. Both get the same picture, question and seed, in one batch."
 TUNED_HINT = "The same model with the adapter that training made."
-MUCH_LONGER = 1.3
-"""A thought is called longer from this ratio of tokens on."""
 
 
-def build_compare(service: Service) -> Inputs:
-    """Build the tab and wire its buttons; returns its inputs."""
-    with gr.Row(elem_classes="lt-columns"):
+@dataclass(frozen=True)
+class CompareTab:
+    """The tab's parts that change while the app runs."""
+
+    inputs: Inputs
+    missing: gr.HTML
+    """What is missing for a comparison, and a recorded example; shown in the place of `columns`."""
+    columns: gr.Row
+
+    @property
+    def states(self) -> list[gr.HTML | gr.Row]:
+        """The components that `state_updates` is for."""
+        return [self.missing, self.columns]
+
+    def state_updates(self, service: Service) -> list[dict[str, object]]:
+        """Updates that show the one or the other."""
+        is_missing = lacks_adapter(service)
+        return [gr.update(visible=is_missing), gr.update(visible=not is_missing)]
+
+
+def build_compare(service: Service) -> CompareTab:
+    """Build the tab and wire its buttons."""
+    is_missing = lacks_adapter(service)
+    missing = gr.HTML(missing_html(service), visible=is_missing, js_on_load=None, elem_id="compare-missing")
+    with gr.Row(visible=not is_missing, elem_classes="lt-columns") as columns:
         with gr.Column(scale=5, min_width=300, elem_classes="lt-left"):
             inputs = Inputs(service, "compare", "Compare", base_alone=False)
         with gr.Column(scale=8, min_width=300, elem_classes="lt-right"):
@@ -50,29 +70,47 @@ def build_compare(service: Service) -> Inputs:
 
     inputs.run.click(compare_on_page, inputs.question_inputs, [*answering.outputs, words], **EVENT)
     inputs.wire(answering, [words], [""])
-    return inputs
+    return CompareTab(inputs, missing, columns)
+
+
+def lacks_adapter(service: Service) -> bool:
+    """True if the model is loaded and there is no adapter to compare it with."""
+    return service.queue.engine is not None and not service.offer.records
+
+
+def missing_words(settings: Settings, on_space: bool) -> str:
+    """Sentences on what a comparison lacks in this deployment, and who can add it."""
+    base = "the starter" if settings.is_starter else settings.base
+    owner = "The owner of this Space" if on_space else "Whoever runs this app"
+    if settings.training.trainer == "job":
+        where = f"as a Job on {settings.training.job_hardware}"
+    else:
+        where = f"on the Space's own {settings.space.hardware}" if on_space else "on this machine"
+    return (
+        f"Here {base} answers without an adapter so far, so there is nothing to compare it with. "
+        f"{owner} can train one under Train, {where}, or take one from the Hub there, under Adapters. It answers from "
+        "then on, without a restart."
+    )
+
+
+def missing_html(service: Service) -> str:
+    """The sentences, and the recorded example."""
+    words = html.escape(missing_words(service.settings, is_on_space()))
+    return (
+        f'<section class="lt-missing"><h2>There is no fine-tuned model here yet</h2><p>{words}</p></section>'
+        f"{recorded_html()}"
+    )
 
 
 def submit_pair(service: Service, question: Question, visitor: Visitor) -> Submission:
     """Base and fine-tuned model with the same question, as one batch in the queue."""
     if not service.offer.records:
-        raise UserError(NO_ADAPTER)
+        raise UserError(missing_words(service.settings, is_on_space()))
     if question.adapter is None:
         raise UserError(
             f"{BASE_NAME!r} is not an adapter: Compare shows an adapter beside the base. Choose one under More."
         )
     return service.queue.submit([question.request(None), question.request(question.adapter)], visitor)
-
-
-def describe(base: View, tuned: View) -> str:
-    """One to four plain sentences on the base's completion beside the fine-tuned model's.
-
-    >>> done = CompletionState.DONE
-    >>> describe(View(done, "7"), View(done, "<think>3 + 4 = 7.</think> <answer>8</answer>"))[:45]
-    'Only the fine-tuned model reasoned in the tag'
-    """
-    sentences = [_thoughts(base, tuned), _answers(base, tuned), _formats(base, tuned)]
-    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _words_html(base: View, tuned: View) -> str:
@@ -84,46 +122,3 @@ def _words_html(base: View, tuned: View) -> str:
     ):
         return ""
     return f'<p class="lt-difference">{html.escape(describe(base, tuned))}</p>'
-
-
-def _thoughts(base: View, tuned: View) -> str:
-    if base.thinking and tuned.thinking:
-        base_tokens, tuned_tokens = (view.thought_tokens or view.num_tokens for view in (base, tuned))
-        if tuned_tokens > base_tokens * MUCH_LONGER:
-            return f"Both reasoned first, the fine-tuned model longer: {tuned_tokens:,} tokens to {base_tokens:,}."
-        if base_tokens > tuned_tokens * MUCH_LONGER:
-            return f"Both reasoned first, the base longer: {base_tokens:,} tokens to {tuned_tokens:,}."
-        return "Both reasoned first, at about the same length."
-    if tuned.thinking:
-        return "Only the fine-tuned model reasoned in the tags."
-    if base.thinking:
-        return "Only the base reasoned in the tags."
-    return "Neither reasoned in the tags."
-
-
-def _answers(base: View, tuned: View) -> str:
-    if base.verdict is not None and tuned.verdict is not None:
-        are_correct = base.verdict.correct, tuned.verdict.correct
-        return _of_both(*are_correct, "Both are correct.", "Only the {} is correct.", "Neither is correct.")
-    has_ended = [view.state == CompletionState.DONE for view in (base, tuned)]
-    if not all(has_ended):
-        if not any(has_ended):
-            return "Neither came to its end."
-        return f"The {'fine-tuned model' if has_ended[0] else 'base'} did not come to its end."
-    if base.answer == tuned.answer:
-        return f"Both answer {base.answer}." if len(base.answer) <= 40 else "Both give the same answer."
-    return "Their answers differ."
-
-
-def _formats(base: View, tuned: View) -> str:
-    if base.state != CompletionState.DONE or tuned.state != CompletionState.DONE:
-        return ""
-    words = "Both kept the format.", "Only the {} kept the format.", "Neither kept the format."
-    return _of_both(base.well_formed, tuned.well_formed, *words)
-
-
-def _of_both(base: bool, tuned: bool, both: str, one: str, neither: str) -> str:
-    """The sentence for both, for only one of the two, or for neither."""
-    if base != tuned:
-        return one.format("base" if base else "fine-tuned model")
-    return both if base else neither

@@ -10,11 +10,14 @@ from typing import Protocol
 import gradio as gr
 
 from inference.adapters.record import AdapterRecord
+from inference.common.settings import Settings
+from inference.server.lifecycle import CLEANING_SECONDS
 from inference.server.queue import EngineState
 from inference.server.service import Service
+from inference.server.visitors import MAX_KEYS, is_on_space
 from inference.ui.api import build_endpoints
 from inference.ui.ask import build_ask
-from inference.ui.compare import build_compare
+from inference.ui.compare import CompareTab, build_compare
 from inference.ui.inputs import Inputs
 
 _TAKE_OVER = """(...values) => {
@@ -55,9 +58,8 @@ LIMITS = """
 <h2>Limits</h2>
 <p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
 picture can steer the model. Do not use it where a mistake can do harm.</p>
-<h2>Privacy</h2>
-<p>Questions and pictures are never logged. Uploads are deleted after an hour. The page loads nothing from other
-hosts.</p>
+"""
+LICENCES = """
 <h2>Licences</h2>
 <p>LookThink and its starter are under Apache-2.0. The handwritten digits are those from the UCI repository
 (Optical Recognition of Handwritten Digits, CC BY 4.0). Another base has its own licence: see its card.</p>
@@ -105,8 +107,8 @@ def build_page(
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
     train_part.leave_for([ask_tab, compare_tab, about_tab])
-    _refresh(blocks, service, top, [ask, compare], scores, (notice, notices))
-    _share(ask_tab, ask, compare_tab, compare)
+    _refresh(blocks, service, top, ask, compare, compare_tab, scores, (notice, notices))
+    _share(ask_tab, ask, compare_tab, compare.inputs)
     build_endpoints(service)
 
 
@@ -114,26 +116,30 @@ def _refresh(
     blocks: gr.Blocks,
     service: Service,
     top: gr.HTML,
-    tabs: list[Inputs],
+    ask: Inputs,
+    compare: CompareTab,
+    compare_tab: gr.Tab,
     scores: gr.HTML,
     notice: tuple[gr.HTML, Callable[[], str]],
 ) -> None:
-    """Refresh what changes while the app runs: when a page is opened, with each question, and each second while the
-    model is being loaded."""
+    """Refresh what changes while the app runs: when a page or Compare is opened, with each question, and each second
+    while the model is being loaded."""
     timer = gr.Timer(1.0, active=is_loading(service))
+    tabs = [ask, compare.inputs]
     choices = [tab.adapter for tab in tabs]
 
     def look(*chosen: object) -> list[object]:
         adapters = [tab.adapter_update(value) for tab, value in zip(tabs, chosen)]
         text = notice[1]()
         shown = gr.update(value=text, visible=bool(text))
-        return [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), shown, *adapters]
+        top = [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), shown]
+        return [*top, *compare.state_updates(service), *adapters]
 
-    for event in (blocks.load, timer.tick, *(tab.run.click for tab in tabs)):
+    for event in (blocks.load, timer.tick, compare_tab.select, *(tab.run.click for tab in tabs)):
         event(
             look,
             choices,
-            [top, timer, scores, notice[0], *choices],
+            [top, timer, scores, notice[0], *compare.states, *choices],
             show_progress="hidden",
             api_visibility="private",
             queue=False,
@@ -213,7 +219,7 @@ def build_about(service: Service) -> gr.HTML:
         model = STARTER if service.settings.is_starter else OTHER
         gr.HTML(f"{model}<p>{html.escape(service.settings.base_reason)}</p>", js_on_load=None)
         scores = gr.HTML(scores_html(service), js_on_load=None)
-        gr.HTML(LIMITS, js_on_load=None)
+        gr.HTML(LIMITS + privacy_html(service.settings, is_on_space()) + LICENCES, js_on_load=None)
         gr.HTML(
             "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take "
             "<code>image</code>, <code>question</code>, <code>expected_answer</code>, <code>adapter</code>, "
@@ -222,6 +228,37 @@ def build_about(service: Service) -> gr.HTML:
             js_on_load=None,
         )
     return scores
+
+
+def privacy_html(settings: Settings, on_space: bool) -> str:
+    """What is kept of visitors, where and for how long, by the settings of this deployment."""
+    minutes, search = settings.privacy.keep_pictures_minutes, CLEANING_SECONDS // 60
+    line = (
+        "For each question and each refusal the log has a line: a name for you that is random for each start of the "
+        "app, the adapter, the time and the number of tokens."
+        if settings.privacy.log_questions
+        else "The log has no line about visitors."
+    )
+    login = (
+        "Who signs in with Hugging Face under Train has the login in a cookie of the browser; the app asks the Hub for "
+        "the name, and the name of the owner is in the records of the runs that they start. What Hugging Face keeps of "
+        "the visit to a Space, its privacy policy says."
+        if on_space
+        else "Only whoever logs in under Train gets a cookie, for a week."
+    )
+    items = (
+        f"<strong>Pictures.</strong> The file, and what the model has read from it, are deleted {minutes:,} minutes "
+        f"after it came, or up to {search} minutes later.",
+        "<strong>Questions, expected answers and completions.</strong> They are never written to a disk or a log. In "
+        "memory, the newest stay until newer ones take their place, or the app ends. Nothing is trained on them.",
+        f"<strong>Your address.</strong> It is in memory alone, to limit how much one visitor asks: of the last "
+        f"{MAX_KEYS:,} visitors, until the app ends.",
+        f"<strong>The log.</strong> {line}",
+        f"<strong>Logins.</strong> {login}",
+        "<strong>Other hosts.</strong> The page loads nothing from them.",
+    )
+    listed = "".join(f"<li>{item}</li>" for item in items)
+    return f"<h2>What is kept of you</h2><ul>{listed}</ul>"
 
 
 def scores_html(service: Service) -> str:

@@ -169,7 +169,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 def test_compare_without_an_adapter_says_so(engine: Engine, tmp_path: Path, picture: Path) -> None:
     with serve(engine, tmp_path / "home", None) as bare:
         client = Client(bare.url, verbose=False, analytics_enabled=False)
-        with pytest.raises(AppError, match="no fine-tuned model yet"):
+        with pytest.raises(AppError, match="the starter answers without an adapter so far"):
             ask(client, picture, api="/compare")
         assert ask(client, picture, max_new_tokens=4)["adapter"] is None
 
@@ -300,7 +300,7 @@ def test_uploads_of_an_earlier_run_are_deleted_once_they_are_old(
     app.prepare(settings)
     time.sleep(0.3)
     assert turning_old.exists()
-    an_hour_ago = time.time() - app.UPLOAD_SECONDS - 1
+    an_hour_ago = time.time() - 60 * settings.privacy.keep_pictures_minutes - 1
     os.utime(turning_old, (an_hour_ago, an_hour_ago))
     deadline = time.monotonic() + WAIT_SECONDS
     while turning_old.exists() and time.monotonic() < deadline:

@@ -41,7 +41,7 @@ def test_the_file_of_the_repository_says_every_default() -> None:
     assert (file.space.hardware, file.training.trainer, file.admin.oauth) == ("a100-large", "space", True)
     assert file.space.sleep_minutes > 0
     written = SPACE_YAML.read_text(encoding="utf-8")
-    for section in (file.space, file.training, file.model, file.admin):
+    for section in (file.space, file.training, file.model, file.privacy, file.admin):
         for name in type(section).model_fields:
             assert f"\n  {name}: " in written
 

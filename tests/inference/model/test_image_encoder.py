@@ -127,3 +127,16 @@ def test_work_on_a_picture_begins_with_its_upload(engine: Engine, pictures, tmp_
         time.sleep(0.01)
     assert service.queue.submit(rows([pictures[0]])).wait(WAIT_SECONDS)
     assert engine.encoder.num_preparations == before + 1
+
+
+def test_pictures_that_came_long_ago_are_forgotten(engine: Engine, pictures) -> None:
+    engine.generate(rows(pictures[:1]))
+    engine.prepare(pictures[1:2])  # nobody has asked about it yet
+    encodings, preparations = engine.encoder.num_encodings, engine.encoder.num_preparations
+    assert engine.forget_pictures(3600) >= 2
+    engine.generate(rows(pictures[:1]))
+    assert engine.encoder.num_encodings == encodings
+    assert engine.forget_pictures(0) == 0
+    engine.generate(rows(pictures[:2]))
+    assert engine.encoder.num_encodings == encodings + 2
+    assert engine.encoder.num_preparations == preparations + 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from inference.ui.compare import describe
+from inference.ui.compare_words import describe
 from inference.ui.view import CompletionState, View
 from training.grading.grader import grade_lenient
 
