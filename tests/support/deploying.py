@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,19 @@ from tests.support.hub.spaces import Space, space_of
 from training.cli import deploy
 from training.hub.space.plan import ROOT
 
-__all__ = ["BUCKET", "NAME", "TOKEN", "check_whole", "folder", "me", "run", "state", "writes"]
+__all__ = ["BUCKET", "NAME", "TOKEN", "check_whole", "documented", "folder", "me", "run", "state", "writes"]
 
 NAME, BUCKET = "me/look", "me/look-state"
 TOKEN = "hf_abcdefghijkl"
+
+
+def documented(title: str) -> tuple[list[list[str]], str]:
+    """A section of docs/deploying.md: the words of its commands of `python -m training`, and its text."""
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+    found = re.findall(r"`python -m training ([^`]+)`", section)
+    assert found
+    return [words.split() for words in found], section
 
 
 @pytest.fixture

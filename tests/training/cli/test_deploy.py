@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import training.__main__
 from inference.common.errors import UserError
 from tests.support.checkouts import commit
 from tests.support.deploying import *  # noqa: F403
-from tests.support.deploying import BUCKET, NAME, TOKEN, check_whole, state, writes
+from tests.support.deploying import BUCKET, NAME, TOKEN, check_whole, documented, state, writes
 from tests.support.hub.client import Client
 from tests.support.hub.faults import Fault
 from tests.support.hub.repos import Hub
@@ -173,3 +174,24 @@ def test_this_very_checkout(hub: Hub, me: Client, capsys: pytest.CaptureFixture[
     assert tree["README.md"].startswith(b"---\ntitle: ")
     assert training.__main__.main(["deploy", NAME, "--yes"]) == 0
     assert "Nothing to do" in capsys.readouterr().out
+
+
+def test_the_ten_lines_of_a_cpu_space_are_followed(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
+    """As docs/deploying.md has them: the change of space.yaml, `make space`, both commands of deploy."""
+    commands, text = documented("A CPU Space that trains as Jobs, in ten lines")
+    changes = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    own = yaml.safe_load((folder / "space.yaml").read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        own[section] |= values
+    (folder / "space.yaml").write_text(yaml.safe_dump(own, allow_unicode=True), encoding="utf-8")
+    assert readme_block.main(folder) == 0  # make space
+    commit(folder)
+    (_, name, *dry), (_, _, *real) = (words for words in commands if words[0] == "deploy")
+    assert (name, dry, real) == ("OWNER/NAME", ["--dry-run"], [])
+    said = run(*dry)
+    assert "cpu-basic" in said and "free" in said and "a100-large" in said and "$2.50" in said
+    assert not hub.repos
+    run(*real, "--yes")
+    space, card = state(hub), hub.repos["space", NAME].commits[hub.repos["space", NAME].refs["main"]]["README.md"]
+    assert space.hardware == "cpu-basic" and space.variables["LOOKTHINK_BUCKET"] == BUCKET
+    assert b"suggested_hardware: cpu-basic" in card and b"preload_from_hub" not in card
