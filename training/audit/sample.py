@@ -39,7 +39,7 @@ class PlannedRun:
     num_steps: int
     max_completion_length: int
     base: str
-    max_pixels: int
+    max_pixels: int | None
     gradient_checkpointing: bool = False
     num_gpus: int = 0
     dollars_per_hour: float | None = None

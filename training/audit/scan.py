@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -65,7 +66,7 @@ def audit(
         unverified=[Gold(rows[i]["row_id"], g[:MAX_GOLD_CHARS], rule) for i, (g, ok, rule) in golds.items() if not ok],
         letters=_letters(golds),
         pictures=_picture_sizes(rows),
-        num_scaled=sum(row["original_pixels"] > config.max_pixels for row in rows.values()),
+        num_scaled=sum(row["original_pixels"] > (config.max_pixels or math.inf) for row in rows.values()),
         prompts=_prompt_sizes(prompts) if prompts else None,
         duplicates=_duplicates(prepared, rows),
         shared_pictures=_shared_pictures(prepared, rows),

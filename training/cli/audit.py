@@ -125,7 +125,7 @@ def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any
         ) from error
 
 
-def _plan(args: argparse.Namespace, base: str, max_pixels: int, num_rows: int) -> PlannedRun:
+def _plan(args: argparse.Namespace, base: str, max_pixels: int | None, num_rows: int) -> PlannedRun:
     import torch
 
     return PlannedRun(

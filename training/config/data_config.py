@@ -98,12 +98,19 @@ class DataConfig(BaseModel):
     columns: dict[str, str] = Field(
         default_factory=dict, description="our column names to the dataset's: {problem: question, solution: answer}"
     )
-    max_pixels: int = Field(
-        DEFAULT_LIMITS.max_model_pixels, ge=784, le=16_777_216, description="larger pictures are scaled down to this"
+    max_pixels: int | None = Field(
+        DEFAULT_LIMITS.max_model_pixels,
+        ge=784,
+        le=16_777_216,
+        description="larger pictures are scaled down to this; none leaves them as they come",
     )
     max_prompt_tokens: int | None = Field(
         None, ge=16, description="rows whose prompt is longer, picture tokens included, are dropped"
     )
+    drop_repeats: bool = Field(
+        True, description="drop train rows that are in test or validation too, and validation rows that are in test"
+    )
+    drop_unreadable: bool = Field(True, description="drop rows in whose solution the grader can read no answer")
 
     tolerance: float = Field(
         0.0, ge=0, lt=1, description="relative error that a number may have and still be right, such as 0.05 (0: exact)"

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.hub_names import repository_problem
 from inference.common.settings import Settings, base_source
 from inference.common.validation import explain
+from inference.prompt.system_prompt import NAMED_PROMPTS, check_system_prompt, chosen_prompt, prompt_text
 from training.config.data_config import STARTER, DataConfig, read_data_config
 
 CHANGEABLE = (
@@ -46,8 +47,11 @@ RECIPE_DATA: Json = {
     "test_share": 0.2,
     "seed": 42,
     "validation_rows": 200,
+    "max_pixels": None,
+    "drop_repeats": False,
+    "drop_unreadable": False,
 }
-"""The starting recipe's data: 307 train and 77 test rows, and validation from outside its slice."""
+"""The starting recipe's data: 307 train and 77 test rows as they come, and validation from outside its slice."""
 PROFILES: dict[str, Json] = {
     "starter": {"max_steps": 150, "data": {"train_rows": 1200, "test_rows": 480}},
     "recipe": {
@@ -57,15 +61,29 @@ PROFILES: dict[str, Json] = {
         "num_generations": 2,
         "micro_batch_size": 2,
         "max_completion_length": 1024,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "system_prompt": "r1",
+        "max_steps": 0,
+        "num_epochs": 1.0,
         "learning_rate": 1e-5,
+        "lr_schedule": "linear",
         "warmup_steps": 0,
+        "max_grad_norm": 1.0,
+        "beta": 0.0,
+        "loss_type": "bnpo",
+        "skip_zero_signal": False,
+        "share_prompts": False,
         "lora_rank": 8,
         "lora_alpha": 32,
         "lora_dropout": 0.1,
         "lora_modules": ("q_proj", "v_proj"),
-        "rewards": {"format_reward": 1.0, "accuracy_reward": 1.0},
-        "gradient_checkpointing": True,
+        "rewards": {"cookbook_format_reward": 1.0, "cookbook_accuracy_reward": 1.0},
+        "gradient_checkpointing": False,
+        "logging_steps": 10,
         "save_steps": 10,
+        "keep_checkpoints": None,
+        "publish_every_minutes": 0.0,
         "seed": 42,
     },
     "a100": {
@@ -87,7 +105,8 @@ PROFILES: dict[str, Json] = {
         "choose_checkpoint": True,
     },
 }
-"""Values other than `RunConfig`'s defaults. `recipe` is exactly the cookbook's; `a100` is for one GPU of 80 GB."""
+"""Settings by profile; the others have `RunConfig`'s defaults. `recipe` reproduces the cookbook's run in all but the
+words of its prompt, also what TRL had as defaults in August 2025; `a100` is for one GPU of 80 GB."""
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -101,6 +120,11 @@ class RunConfig(BaseModel):
     base_revision: str | None = Field(None, description="branch, tag or commit of a base on the Hub")
     start_adapter: str | None = Field(None, description="folder of an adapter to continue from; without it a new LoRA")
     data: DataConfig = Field(default_factory=lambda: read_data_config(), description="the dataset")
+
+    system_prompt: str = Field(
+        next(iter(NAMED_PROMPTS)),
+        description=f"asks for the reasoning: {', '.join(NAMED_PROMPTS)}, a text file, or a text of your own",
+    )
 
     max_steps: int = Field(0, ge=0, description="optimizer steps; 0 trains for `num_epochs` instead")
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
@@ -130,6 +154,9 @@ class RunConfig(BaseModel):
         description="reward functions, ours or `module:function`, and their weights",
     )
     skip_zero_signal: bool = Field(True, description="leave completions with advantage 0 out of the loss's passes")
+    share_prompts: bool = Field(
+        True, description="read each prompt once for its group in the loss, with one LoRA dropout for the group"
+    )
     resample_rounds: int = Field(
         0, ge=0, le=8, description="rounds in a step that replace groups without signal by new prompts, at most"
     )
@@ -142,8 +169,13 @@ class RunConfig(BaseModel):
     vllm: Literal["off", "colocate", "server"] = Field("off", description="let vLLM make the rollouts")
     vllm_url: str = Field("http://127.0.0.1:8000", description="the vLLM server's address, in server mode")
 
+    logging_steps: int = Field(
+        1, ge=1, description="steps between records of the metrics, each their mean since the last"
+    )
     save_steps: int = Field(25, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
+    keep_checkpoints: int | None = Field(
+        3, ge=1, description="checkpoints kept; older ones are deleted; none keeps all"
+    )
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
         ("tensorboard",), description="trackers that get the live metrics, besides the run folder"
     )
@@ -166,6 +198,20 @@ class RunConfig(BaseModel):
     @property
     def completions_per_step(self) -> int:
         return self.prompts_per_step * self.num_generations
+
+    @property
+    def system_prompt_text(self) -> str:
+        """The system prompt, also of one that is named."""
+        return prompt_text(self.system_prompt)
+
+    @field_validator("system_prompt")
+    @classmethod
+    def _is_a_prompt(cls, value: str) -> str:
+        """A name or a text. Files are read by `load_config`, so that the run has their content wherever it goes on."""
+        try:
+            return value if value in NAMED_PROMPTS else check_system_prompt(value, "the system prompt")
+        except UserError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -236,7 +282,7 @@ def load_config(
         raise UserError(f"there is no profile {name!r}; there are {', '.join(PROFILES)}")
     merged: Json = {}
     of_deployment = deployment_values(deployment, name) if deployment else {}
-    for layer in (PROFILES[name], of_deployment, from_file, values):
+    for layer in (PROFILES[name], of_deployment, _with_prompt(from_file), _with_prompt(values)):
         data = _mapping(layer.get("data", {}))
         before = merged.get("data", {})
         if data.get("dataset", STARTER) != STARTER and before.get("dataset", STARTER) == STARTER:
@@ -254,7 +300,7 @@ def deployment_values(settings: Settings, profile: str) -> Json:
     """The settings that space.yaml gives to a run of a profile.
 
     A profile for a real base gets the base that the deployment names, and its dataset, unless it is the recipe, which
-    has its own. Adapters of that base go to the deployment's repository.
+    has its own and publishes at each save. Adapters of that base go to the deployment's repository.
     """
     is_starter_profile = PROFILES[profile].get("base", STARTER) == STARTER
     is_starter_here = base_source(STARTER) == settings.named_base
@@ -266,7 +312,7 @@ def deployment_values(settings: Settings, profile: str) -> Json:
         values["base"] = settings.named_base
         values["data"] = {} if profile == "recipe" else {"dataset": training.dataset}
     if training.publish_to is not None:
-        names = ("publish_to", "publish_every_minutes", "publish_public")
+        names = ["publish_to", "publish_public"] + ["publish_every_minutes"] * (profile != "recipe")
         values |= {name: getattr(training, name) for name in names}
     return values
 
@@ -282,7 +328,7 @@ def check_config(values: Json, file: Path | None = None) -> RunConfig:
 def change_config(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """`config` with some values changed (`data` may be partial), validated anew; raises `UserError`."""
     data = config.data.model_dump() | dict(values.get("data", {}))
-    return check_config(config.model_dump() | dict(values) | {"data": data})
+    return check_config(config.model_dump() | _with_prompt(values) | {"data": data})
 
 
 def differences(stored: RunConfig, other: RunConfig) -> dict[str, str]:
@@ -303,6 +349,14 @@ def _flat(values: Json, prefix: str = "") -> Json:
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
+
+
+def _with_prompt(values: Mapping[str, Any]) -> Json:
+    """The settings with the content of the file that `system_prompt` names; `None` there is the project's own."""
+    if "system_prompt" not in values:
+        return dict(values)
+    prompt = values["system_prompt"]
+    return {**values, "system_prompt": next(iter(NAMED_PROMPTS)) if prompt is None else chosen_prompt(prompt)}
 
 
 def _with_absolute_paths(values: Json) -> Json:

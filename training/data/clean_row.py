@@ -133,19 +133,23 @@ class Dropped:
         return [asdict(drop) for drop in self.rows]
 
 
-def clean_row(raw: Mapping[str, object], root: Path | None, limits: Limits = DEFAULT_LIMITS) -> CleanRow:
+def clean_row(
+    raw: Mapping[str, object], root: Path | None, limits: Limits = DEFAULT_LIMITS, *, drop_unreadable: bool = True
+) -> CleanRow:
     """Checks and cleans one row. `root` is the only folder its picture may be read from; `None` allows no path.
 
-    Raises `Refusal`.
+    Raises `Refusal`, also for a solution that the grader cannot read, unless not `drop_unreadable`.
+    Where `limits` scale nothing, the picture is kept without loss.
     """
-    problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"))
+    problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"), drop_unreadable)
     extras = {name: _extra(raw[name]) for name in ("original_question", "original_answer", "kind") if name in raw}
     source = read_picture(raw.get("image"), root, limits)
     image = _decode(source, limits)
     original = source.size if isinstance(source, Image.Image) else _header(source).size
     key = content_key(image)
     digest = hashlib.blake2b(key + normalised(problem).encode(), digest_size=16).hexdigest()
-    data = _encode(image, source if isinstance(source, bytes) else None)
+    as_it_came = limits.max_model_pixels >= limits.max_pixels
+    data = _encode(image, source if isinstance(source, bytes) else None, is_lossless=as_it_came)
     return CleanRow(data, *image.size, math.prod(original), key.hex(), digest, problem, solution, extras)
 
 
@@ -224,8 +228,11 @@ def _header(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def _encode(image: Image.Image, data: bytes | None) -> bytes:
-    """`data` itself if it decodes to exactly this picture; else PNG, or JPEG at quality 95 if it was a JPEG."""
+def _encode(image: Image.Image, data: bytes | None, is_lossless: bool) -> bytes:
+    """`data` itself if it decodes to exactly this picture; else PNG, or JPEG at quality 95 if it was a JPEG.
+
+    With `is_lossless` always one that decodes to exactly this picture.
+    """
     file_format = None
     if data is not None:
         header = _header(data)
@@ -234,7 +241,7 @@ def _encode(image: Image.Image, data: bytes | None) -> bytes:
         if plain and file_format in ("PNG", "JPEG") and header.getexif().get(0x0112, 1) == 1:
             return data
     buffer = io.BytesIO()
-    if file_format == "JPEG":
+    if file_format == "JPEG" and not is_lossless:
         image.save(buffer, "JPEG", quality=95, subsampling=0)
     else:
         image.save(buffer, "PNG", compress_level=3)
@@ -250,7 +257,7 @@ def _problem(cell: object) -> str:
     return text
 
 
-def _solution(cell: object) -> str:
+def _solution(cell: object, drop_unreadable: bool) -> str:
     """The solution as text. A number is accepted (`24`); a truth value or a list is not."""
     if (
         isinstance(cell, bool)
@@ -261,7 +268,7 @@ def _solution(cell: object) -> str:
     if isinstance(cell, str) and len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")
     text = _text(_number_text(cell))
-    if fault := gold_fault(text):
+    if drop_unreadable and (fault := gold_fault(text)):
         raise Refusal("no gold" if fault.endswith("no answer") else "gold unreadable", fault)
     return text
 

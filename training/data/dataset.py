@@ -63,6 +63,7 @@ def load_rows(
     config: DataConfig,
     processor: ProcessorMixin | None = None,
     *,
+    system_prompt: str = THINK_PROMPT,
     source: Source | None = None,
     home: Path | None = None,
     progress: bool = False,
@@ -70,12 +71,13 @@ def load_rows(
     """The rows that `config` names, with the columns `image`, `problem`, `solution`, `row_id`, and `original_question`,
     `original_answer` and `kind` if the dataset has them.
 
-    With a `processor`, rows beyond `max_prompt_tokens` are dropped. `source` is the dataset if it is open already;
-    `home` is LOOKTHINK_HOME unless given. Raises `UserError` if the dataset cannot be read or no train row is left.
+    With a `processor`, rows beyond `max_prompt_tokens`, with `system_prompt`, are dropped. `source` is the dataset if
+    it is open already; `home` is LOOKTHINK_HOME unless given. Raises `UserError` if the dataset cannot be read or no
+    train row is left.
     """
     prepared = prepare_rows(config, source=source, home=home, progress=progress)
     if processor is not None and config.max_prompt_tokens is not None:
-        prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress)
+        prepared = drop_long_prompts(prepared, processor, config.max_prompt_tokens, progress, system_prompt)
     if not prepared.roles["train"]:
         raise UserError(f"No row of {config.dataset} is left to train on: {prepared.dropped}.")
     rows = {role: prepared.role(role).remove_columns(list(FACTS)) for role in ROLES}
@@ -93,10 +95,14 @@ def prepare_rows(
 
 
 def drop_long_prompts(
-    prepared: Prepared, processor: ProcessorMixin, max_tokens: int, progress: bool = False
+    prepared: Prepared,
+    processor: ProcessorMixin,
+    max_tokens: int,
+    progress: bool = False,
+    system_prompt: str = THINK_PROMPT,
 ) -> Prepared:
     """`prepared` without the rows whose prompt takes more than `max_tokens` with this processor."""
-    sizer = PromptSizer(processor)
+    sizer = PromptSizer(processor, system_prompt)
     facts = prepared.rows.remove_columns("image").select_columns(["problem", "width", "height", "row_id"])
     used = {index for indices in prepared.roles.values() for index in indices}
     long: dict[int, Drop] = {}

@@ -138,7 +138,8 @@ def _write(config: DataConfig, source: Source, assignment: RowAssignment, folder
     if not index:
         raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
     keys_by_role = {role: [key for key in assignment.keys[role] if key in index] for role in ROLES}
-    dropped += _drop_leaks(keys_by_role, digests)
+    if config.drop_repeats:
+        dropped += _drop_leaks(keys_by_role, digests)
     is_local = config.source_kind == "local"  # its path means nothing elsewhere
     name = Path(config.dataset).name if is_local else config.dataset
     about = {"dataset": name, "revision": source.revision, "allotted": assignment.sizes}
@@ -181,7 +182,8 @@ def _clean(
     config: DataConfig, source: Source, assignment: RowAssignment, progress: bool
 ) -> Iterator[tuple[RowKey, CleanRow | Refusal]]:
     """Cleans every assigned row once, split by split, in the order of the file."""
-    limits = DEFAULT_LIMITS.model_copy(update={"max_model_pixels": config.max_pixels})
+    most = config.max_pixels or DEFAULT_LIMITS.max_pixels  # more than that is refused
+    limits = DEFAULT_LIMITS.model_copy(update={"max_model_pixels": most})
     by_split = assignment.by_split()
     total = sum(map(len, by_split.values()))
     with tqdm(total=total, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True) as bar:
@@ -193,7 +195,7 @@ def _clean(
                     return raw.cells
                 cells = {ours: raw.cells.get(theirs) for ours, theirs in mapping.items()}
                 try:
-                    return clean_row(cells, raw.root, limits)
+                    return clean_row(cells, raw.root, limits, drop_unreadable=config.drop_unreadable)
                 except Refusal as refusal:
                     return refusal
 

@@ -17,6 +17,8 @@ from inference.common.files import Json, write_json
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import write_system_prompt
 from training.config.run_config import RunConfig
 from training.evaluation.conditions import ADAPTER_THINKING
 from training.evaluation.evaluate import completion_limit
@@ -36,7 +38,7 @@ def candidates(folder: RunFolder) -> list[Path]:
     return sorted((p for p in (folder.path / "candidates").glob("checkpoint-*") if step_of(p) >= 0), key=step_of)
 
 
-def keep_candidate(checkpoint: Path, folder: RunFolder) -> None:
+def keep_candidate(checkpoint: Path, folder: RunFolder, system_prompt: str) -> None:
     """Copies a checkpoint's adapter to `candidates/`, under another name until it is complete."""
     target = folder.path / "candidates" / checkpoint.name
     part = target.with_name(f"{target.name}.part")
@@ -45,6 +47,7 @@ def keep_candidate(checkpoint: Path, folder: RunFolder) -> None:
     part.mkdir(parents=True)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         shutil.copyfile(checkpoint / name, part / name)
+    _say_prompt(part, system_prompt)
     part.rename(target)
 
 
@@ -79,7 +82,8 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
         )
     best = max(scores, key=lambda step: (scores[step]["lenient"]["value"], step))
     write_json(record, _record(rows, scores, best))
-    take_adapter(folder.path / "candidates" / f"checkpoint-{best}", folder.adapter, config.base)
+    source = folder.path / "candidates" / f"checkpoint-{best}"
+    take_adapter(source, folder.adapter, config.base, config.system_prompt_text)
     return best
 
 
@@ -104,12 +108,21 @@ def _record(rows: Dataset, scores: dict[int, Json], chosen: int | None) -> Json:
     return {"measure": MEASURES[0], "num_rows": len(rows), "chosen": chosen, "scores": scores}
 
 
-def take_adapter(source: Path, target: Path, base_name: str) -> None:
-    """Copies an adapter, its settings last; they name the base by id or by its folder's name, not by a path."""
+def take_adapter(source: Path, target: Path, base_name: str, system_prompt: str = THINK_PROMPT) -> None:
+    """Copies an adapter, its settings last; they name the base by id or by its folder's name, not by a path.
+
+    `system_prompt` is the text that it was trained with; it is kept beside the adapter where it is not the project's.
+    """
     target.mkdir(parents=True, exist_ok=True)
     base_name = Path(base_name).name if Path(base_name).is_absolute() else base_name
     settings = json.loads((source / CONFIG_FILE).read_text(encoding="utf-8"))
     part = target / f"{WEIGHTS_FILE}.part"
     shutil.copyfile(source / WEIGHTS_FILE, part)
     part.replace(target / WEIGHTS_FILE)
+    _say_prompt(target, system_prompt)
     write_json(target / CONFIG_FILE, settings | {"base_model_name_or_path": base_name}, indent=2)
+
+
+def _say_prompt(adapter: Path, text: str) -> None:
+    if text != THINK_PROMPT:
+        write_system_prompt(adapter, text)

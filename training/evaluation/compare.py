@@ -185,7 +185,7 @@ def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None
             from transformers import AutoProcessor
 
             processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
-        splits = load_rows(config.data, processor)
+        splits = load_rows(config.data, processor, system_prompt=config.system_prompt_text)
     return splits.validation if len(splits.validation) else None
 
 

@@ -25,6 +25,7 @@ from inference.common.errors import UserError
 from inference.common.files import Json, write_whole
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
+from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import DataConfig
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
@@ -140,7 +141,15 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     if config.adapter:
         engine.add_adapter(ADAPTER_NAME, config.adapter)
     if splits is None and config.data and config.data.max_prompt_tokens is not None:
-        held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, engine.tokenizer.processor)
+        prompt = engine.system_prompt(ADAPTER_NAME) if config.adapter else None
+        held_out = load_held_out(
+            config.data,
+            config.role,
+            config.num_rows,
+            config.seed,
+            engine.tokenizer.processor,
+            system_prompt=prompt or THINK_PROMPT,
+        )
     fingerprint = _fingerprint(config, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint) if outputs.target else None
     try:

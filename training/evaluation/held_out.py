@@ -25,6 +25,7 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.common.files import Json
+from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import DataConfig
 from training.data.dataset import Splits, load_rows
 from training.evaluation.statistics import Estimate, share
@@ -60,12 +61,13 @@ def load_held_out(
     seed: int = 0,
     processor: ProcessorMixin | None = None,
     splits: Splits | None = None,
+    system_prompt: str = THINK_PROMPT,
 ) -> HeldOut:
     """The rows of a role, at most `num_rows`, drawn with `seed`.
 
     Without `data` they are starter problems drawn with `seed` (default: 480). With a `processor`, rows beyond the
-    data's `max_prompt_tokens` are dropped. `splits` are the data's rows if they are loaded already. Raises `UserError`
-    for another role and for a role without rows.
+    data's `max_prompt_tokens`, with `system_prompt`, are dropped. `splits` are the data's rows if they are loaded
+    already. Raises `UserError` for another role and for a role without rows.
     """
     if role not in ROLES:
         raise UserError(f"--role is {role}: rows that were trained on show nothing; choose {' or '.join(ROLES)}")
@@ -74,7 +76,7 @@ def load_held_out(
     if data is None:
         rows = load_problems("test", num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
         return HeldOut(rows, {"dataset": "starter", "role": role}, majority_baselines(rows))
-    splits = splits or load_rows(data, processor, progress=True)
+    splits = splits or load_rows(data, processor, system_prompt=system_prompt, progress=True)
     rows = splits.test if role == "test" else splits.validation
     if not len(rows):
         option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"

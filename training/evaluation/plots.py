@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.common.files import Json
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
-from training.runs.metrics import METRICS
+from training.runs.metrics import METRICS, REWARDED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"strict": "#e08a1e", "lenient": "#2a78d6"}
 LABELS = {"strict": "strict: the answer in its tags", "lenient": "lenient: the last answer stated"}
-REWARD_LINES = {"format": "#2a78d6", "accuracy": "#e08a1e"}
-"""The metrics of a run's plot and their colours."""
+REWARD_COLOURS = ("#2a78d6", "#e08a1e")
+"""Of the formats and the accuracies in a run's plot."""
 
 
 def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
@@ -38,7 +38,7 @@ def draw_rewards(history: Sequence[Json], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name, colour in REWARD_LINES.items():
+    for name, colour in zip(REWARDED, itertools.cycle(REWARD_COLOURS)):
         key, label = METRICS[name].column, METRICS[name].label
         points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
         if not points:
@@ -50,7 +50,8 @@ def draw_rewards(history: Sequence[Json], path: Path) -> None:
     axes.set(xlabel="step", ylabel="mean reward of the step's completions", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right", frameon=False)
+    if axes.lines:
+        axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -53,8 +53,8 @@ class NotGraded(MathLimit):
 class Budget:
     """The seconds that the comparisons of one grading may take together."""
 
-    def __init__(self) -> None:
-        self.left_seconds = TIME_LIMIT_SECONDS
+    def __init__(self, seconds: float = TIME_LIMIT_SECONDS) -> None:
+        self.left_seconds = seconds
 
 
 def math_equal(gold: str, answer: str, relation: str = "equal", budget: Budget | None = None) -> bool:

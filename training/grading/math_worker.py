@@ -38,6 +38,8 @@ NO_GOLD = "the expected answer cannot be read as mathematics"
 NO_ANSWER = "the answer cannot be read as mathematics"
 VERDICTS = (YES, NO, NO_GOLD, NO_ANSWER)
 """The replies after which the process goes on."""
+COOKBOOK = "cookbook"
+"""The relation of the cookbook's accuracy reward."""
 NO_MEMORY = "comparing took too much memory"
 _DIGITS = 40
 """Significant digits of the values that are compared."""
@@ -52,8 +54,11 @@ def compare(gold: str, answer: str, relation: str) -> str:
 
     `relation` is what must hold: `equal`; `multiple` (one is a constant other than 0 times the other, as the two
     sides' differences of one equation are); `positive multiple` (the same for inequalities); `within 2` (`answer` is
-    `gold` rounded or cut to two decimal places).
+    `gold` rounded or cut to two decimal places); `cookbook` (what `is_accurate_for_cookbook` says of a whole solution
+    and a whole completion; `NO_ANSWER` where math-verify raises).
     """
+    if relation == COOKBOOK:
+        return _compare_for_cookbook(gold, answer)
     expected, actual = read(gold), read(answer)
     if expected is None or actual is None:
         return NO_GOLD if expected is None else NO_ANSWER
@@ -64,6 +69,33 @@ def compare(gold: str, answer: str, relation: str) -> str:
     if _differ(gold, answer, relation):
         return NO
     return YES if _holds(expected, actual, relation) else NO
+
+
+def is_accurate_for_cookbook(solution: str, completion: str) -> bool:
+    """True if math-verify finds its first match in the completion equal to that in the whole solution.
+
+    In the completion it looks for LaTeX in an anchor, such as dollar signs or a box; boxes come first, then what stands
+    last. If it finds nothing in the solution, both texts must be the same but for case and the blanks around them.
+    """
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    expected = parse(solution, extraction_mode="first_match", parsing_timeout=None)  # type: ignore[arg-type]
+    if not expected:
+        return completion.strip().lower() == solution.strip().lower()
+    form = NormalizationConfig(nits=False, malformed_operators=False, basic_latex=True, boxed="all", units=True)
+    latex = LatexExtractionConfig(normalization_config=form, boxed_match_priority=0, try_extract_without_anchor=False)
+    found = parse(completion, [latex], extraction_mode="first_match", parsing_timeout=None)  # type: ignore[arg-type]
+    return bool(verify(expected, found, timeout_seconds=None))
+
+
+def _compare_for_cookbook(solution: str, completion: str) -> str:
+    try:
+        return YES if is_accurate_for_cookbook(solution, completion) else NO
+    except MemoryError:
+        raise
+    except Exception:  # as for `_holds`
+        return NO_ANSWER
 
 
 def _differ(gold: str, answer: str, relation: str) -> bool:

@@ -15,11 +15,14 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from inference.common.errors import UserError
 from inference.prompt.format import TAGS, is_well_formed
 from training.grading.grader import Grade, grade_many
+from training.grading.math_pool import Budget, MathLimit, NotGraded, Unreadable, math_equal, num_workers
+from training.grading.math_worker import COOKBOOK, CPU_LIMIT_SECONDS
 
 Completion = str | Sequence[dict[str, Any]]
 """A completion as TRL hands it over: plain text, or messages of which the last is the assistant's."""
@@ -29,6 +32,8 @@ LogExtra = Callable[[str, Sequence[object]], None]
 """TRL's `log_extra(column, values)`: a column of the rollouts, one value for each completion."""
 LogMetric = Callable[[str, float], None]
 """TRL's `log_metric(name, value)`: a figure of the step."""
+
+_COOKBOOK_START, _COOKBOOK_MIDDLE, _COOKBOOK_END = "<think>\n", "\n</think>\n<answer>\n", "\n</answer>"
 
 
 def format_reward(
@@ -189,6 +194,56 @@ def repetition_reward(
     return [-max_penalty * share if share else 0.0 for share in shares]
 
 
+def cookbook_format_reward(
+    completions: Sequence[Completion], log_extra: LogExtra | None = None, **columns: object
+) -> list[float | None]:
+    """1.0 for each completion in the cookbook's format, else 0.0: each tag on a line of its own.
+
+    To reproduce the cookbook's run: it gives 0.0 to what the prompt asks for, and allows text after the end.
+    """
+    kept = [_keeps_cookbook_format(completion_text(completion)) for completion in completions]
+    if log_extra:
+        log_extra("cookbook_format_reason", ["as the cookbook has it" if each else "another form" for each in kept])
+    return [float(each) for each in kept]
+
+
+def cookbook_accuracy_reward(
+    completions: Sequence[Completion],
+    solution: Sequence[str],
+    log_extra: LogExtra | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """1.0 for each completion that math-verify finds equal to the whole solution, else 0.0; `None` where it raises.
+
+    To reproduce the cookbook's run: whole texts are compared, with their thinking
+    (`math_worker.is_accurate_for_cookbook`). 0.0 also after 5 seconds, as many as math-verify has for each of its
+    three parts; `None` also where the machine keeps it from a verdict.
+    """
+    pairs = list(zip(solution, map(completion_text, completions), strict=True))
+    with ThreadPoolExecutor(num_workers(), thread_name_prefix="cookbook") as threads:
+        rewards = list(threads.map(lambda pair: _cookbook_accuracy(*pair), pairs))
+    if log_extra:
+        words = {1.0: "equal for math-verify", 0.0: "not equal for math-verify", None: "not graded"}
+        log_extra("cookbook_accuracy_reason", [words[reward] for reward in rewards])
+    return rewards
+
+
+def _keeps_cookbook_format(text: str) -> bool:
+    """True if the first character begins such a form, and a line ends where it ends; in linear time."""
+    middle = text.find(_COOKBOOK_MIDDLE, len(_COOKBOOK_START)) if text.startswith(_COOKBOOK_START) else -1
+    rest = text[middle + len(_COOKBOOK_MIDDLE) :]
+    return middle >= 0 and (f"{_COOKBOOK_END}\n" in rest or rest.endswith(_COOKBOOK_END))
+
+
+def _cookbook_accuracy(solution: str, completion: str) -> float | None:
+    try:
+        return float(math_equal(solution, completion, COOKBOOK, Budget(CPU_LIMIT_SECONDS)))
+    except (NotGraded, Unreadable):
+        return None
+    except MathLimit:
+        return 0.0
+
+
 def _tags_in_place(text: str) -> list[str]:
     """The tags that stand exactly once and after the one before."""
     in_place, end = [], 0
@@ -216,6 +271,8 @@ REWARDS: dict[str, Reward] = {
     "soft_format_reward": soft_format_reward,
     "length_reward": length_reward,
     "repetition_reward": repetition_reward,
+    "cookbook_format_reward": cookbook_format_reward,
+    "cookbook_accuracy_reward": cookbook_accuracy_reward,
 }
 """The project's own reward functions."""
 

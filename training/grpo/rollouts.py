@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -32,7 +32,7 @@ from inference.model.families import ImageEncoding
 from inference.model.image_encoder import content_key
 from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
-from inference.prompt.format import build_messages, neutralise
+from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.grading.rewards import completion_text
 from training.runs.folder import RunFolder
 
@@ -158,11 +158,16 @@ class PolicyEngine:
         return [ordinary[id(encoding)] for encoding in encodings]
 
 
-def prompt_rows(rows: Dataset, markers: Iterable[str]) -> Dataset:
-    """Rows as TRL takes them: `prompt` (plain messages, TRL adds the picture), `image`, `solution`, `problem`."""
+def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = THINK_PROMPT) -> Dataset:
+    """Rows as TRL takes them: `prompt` (plain messages, TRL adds the picture), `image`, `solution`, `problem`.
+
+    `markers` are the base's special tokens. Raises `UserError` for a system prompt that has one.
+    """
+    if marker := next((marker for marker in markers if marker and marker in system_prompt), None):
+        raise UserError(f"the system prompt has {marker!r}, a special token of this base; take it out")
 
     def row(problem: str) -> dict[str, list[dict[str, str]]]:
-        messages = build_messages(neutralise(problem, markers))
+        messages = build_messages(neutralise(problem, markers), system_prompt)
         return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
 
     unneeded = [name for name in rows.column_names if name not in ("image", "solution", "problem")]

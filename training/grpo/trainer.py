@@ -58,6 +58,7 @@ class RunTrainer(GRPOTrainer):
         twin: PreTrainedModel,
         writer: RolloutWriter,
         skip_zero_signal: bool,
+        share_prompts: bool,
         resample_rounds: int,
         **kwargs: Any,
     ) -> None:
@@ -70,6 +71,7 @@ class RunTrainer(GRPOTrainer):
         self.num_generations: int
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
+        self.share_prompts = share_prompts
         self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
         add_in_place(self.model)
@@ -90,7 +92,7 @@ class RunTrainer(GRPOTrainer):
         has_graphs = device.type == "cuda" and wants_cuda_graphs()
         twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
         engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, has_graphs)
-        share = not self.args.gradient_checkpointing
+        share = self.share_prompts and not self.args.gradient_checkpointing
         self.passes = Passes(engine.family, engine.tokenizer.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)
 
@@ -254,17 +256,19 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         "length_reward": {"max_tokens": config.max_completion_length} | exactness,
     }
     twin = share_weights(model)
+    prompts = prompt_rows(rows, chat_markers(processor.tokenizer), config.system_prompt_text)
     return RunTrainer(
         model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompt_rows(rows, chat_markers(processor.tokenizer)).cast_column("image", Image(decode=False)),
+        train_dataset=prompts.cast_column("image", Image(decode=False)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=grpo_config(config, folder.path, on_gpu, bf16),
         twin=twin,
         writer=RolloutWriter(folder),
         skip_zero_signal=config.skip_zero_signal,
+        share_prompts=config.share_prompts,
         resample_rounds=config.resample_rounds,
     )
 
@@ -292,6 +296,9 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         max_grad_norm=config.max_grad_norm,
         beta=config.beta,
         loss_type=config.loss_type,
+        epsilon=0.2,
+        scale_rewards="group",
+        num_iterations=1,
         reward_weights=list(config.rewards.values()),
         shuffle_dataset=config.curriculum is None,
         seed=config.seed,
@@ -302,7 +309,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
         use_vllm=config.vllm != "off",
         vllm_mode=config.vllm if config.vllm != "off" else "colocate",
         vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,
-        logging_steps=1,
+        logging_steps=config.logging_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.save_steps,

@@ -4,8 +4,8 @@
     Sharing(need, Card(total=85e9, held_by_app=9e9)).fits_beside
 
 It adds up weights, LoRA with gradients and optimizer, the KV cache of the rollouts, activations and logits of one
-micro-batch, and the overhead of CUDA and the allocator; it measures nothing. If the memory runs out all the same,
-`training.pipeline.run` names the settings to lower.
+micro-batch, and the overhead of CUDA and the allocator; it measures nothing. Where pictures are not scaled, the usual
+limit is assumed. If the memory runs out all the same, `training.pipeline.run` names the settings to lower.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
-from inference.common.settings import base_source
+from inference.common.settings import DEFAULT_LIMITS, base_source
 from training.config.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Sharing:
 def memory_need(config: RunConfig, sizes: ModelSizes, on_gpu: bool = True) -> MemoryNeed:
     """The peak memory of a step: while it samples, or in the loss of a micro-batch."""
     width = 4 if config.precision == "fp32" or (config.precision == "auto" and not on_gpu) else 2
-    pictures = config.data.max_pixels / PIXELS_PER_TOKEN
+    pictures = (config.data.max_pixels or DEFAULT_LIMITS.max_model_pixels) / PIXELS_PER_TOKEN
     prompt = config.data.max_prompt_tokens or PROMPT_TOKENS + pictures
     tokens = prompt + config.max_completion_length
     together = min(config.micro_batch_size, config.completions_per_step)

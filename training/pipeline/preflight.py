@@ -50,7 +50,8 @@ class RunInputs:
             base = base_source(self.config.base)
             processor = AutoProcessor.from_pretrained(base, revision=self.config.base_revision)
         source = self.source or open_source(data, splits_to_open(data), commit=data.revision)
-        return load_rows(data, processor, source=source, progress=progress)
+        prompt = self.config.system_prompt_text
+        return load_rows(data, processor, system_prompt=prompt, source=source, progress=progress)
 
 
 def check_run(config: RunConfig) -> RunInputs:

@@ -18,9 +18,9 @@ from training.pipeline.signals import Stop, StopRequested
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
 from training.runs.folder import RunFolder
-from training.runs.metrics import CURVES
+from training.runs.metrics import CURVES, REWARDED
 
-SHOWN = ("reward", "format", "accuracy")
+SHOWN = ("reward", *REWARDED)
 """Metrics beside the progress bar."""
 
 
@@ -59,7 +59,7 @@ class Recorder(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        """Writes one line per step; raises `NotANumber` for a loss or gradient that is not finite."""
+        """Writes one line each `logging_steps`; raises `NotANumber` for a loss or gradient that is not finite."""
         if not logs or "reward" not in logs:
             return
         for name in ("loss", "grad_norm"):
@@ -82,7 +82,7 @@ class Recorder(TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             if self.config.choose_checkpoint:
-                keep_candidate(checkpoint, self.folder)
+                keep_candidate(checkpoint, self.folder, self.config.system_prompt_text)
             self.folder.mark_complete(checkpoint, self.config.keep_checkpoints)
             self.budget.save_done()
         if not (self.stopped or self.over_budget):  # the save may have taken longer than expected

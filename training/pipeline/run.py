@@ -225,7 +225,7 @@ class RunPipeline:
         else:
             last = folder.newest_checkpoint()
             assert last is not None, "the last step is always saved"
-            take_adapter(last, folder.adapter, config.base)
+            take_adapter(last, folder.adapter, config.base, config.system_prompt_text)
 
     def _enter(self, stage: str) -> None:
         self.stop.check()

@@ -128,7 +128,7 @@ def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
     if config is None:
         return None
     step = config.completions_per_step, config.max_completion_length, config.resample_rounds, config.skip_zero_signal
-    model = config.base, config.precision, config.gradient_checkpointing, config.vllm
+    model = config.base, config.precision, config.gradient_checkpointing, config.share_prompts, config.vllm
     return *step, *model, config.data.dataset, config.data.max_pixels
 
 
@@ -141,7 +141,8 @@ class StepConditions:
     completions: int
     max_completion_length: int
     """Tokens of a completion at most."""
-    max_pixels: int
+    max_pixels: int | None
+    """Pixels of a picture at most; `None` where pictures are not scaled."""
     gradient_checkpointing: bool
     num_gpus: int
 
@@ -178,7 +179,7 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
             plain_base(config["base"]),
             int(config["prompts_per_step"]) * int(config["num_generations"]),
             int(config["max_completion_length"]),
-            int(config["data"]["max_pixels"]),
+            None if (most := config["data"]["max_pixels"]) is None else int(most),
             bool(config["gradient_checkpointing"]),
             int(start["num_gpus"]),
         )

@@ -112,7 +112,7 @@ def _memory_message(config: RunConfig) -> str:
     first = f"with --resume {', or '.join(at_resume)}; or, " if at_resume else ""
     return (
         f"out of memory; {first}in a new run from the last checkpoint (--start-adapter), lower max_completion_length "
-        f"(now {config.max_completion_length}), or lower data.max_pixels (now {config.data.max_pixels}). "
+        f"(now {config.max_completion_length}), or lower data.max_pixels (now {config.data.max_pixels or 'no limit'}). "
         "The checkpoints are complete"
     )
 

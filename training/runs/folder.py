@@ -5,7 +5,7 @@
     sources.json         digests of the inputs: base, rows, adapter to start from, curriculum
     versions.json        versions of Python, the libraries and the code, and the hardware, at each start
     status.json          the status, and the reason for it
-    metrics.jsonl        one line a step
+    metrics.jsonl        one line each `logging_steps`
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
     images/<hash>.jpg    each picture once
     checkpoints/         checkpoint-<step>, complete where it holds `complete.json`, which is written last
@@ -121,12 +121,12 @@ class RunFolder:
         """The last complete checkpoint; `None` if there is none yet."""
         return max(self._complete_checkpoints(), key=step_of, default=None)
 
-    def mark_complete(self, checkpoint: Path, keep: int) -> None:
-        """Marks a checkpoint as complete, then deletes those beyond the newest `keep`."""
+    def mark_complete(self, checkpoint: Path, keep: int | None) -> None:
+        """Marks a checkpoint as complete, then deletes those beyond the newest `keep`; none with `None`."""
         sizes = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
         files.sync_folder(checkpoint)
         write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes})
-        for old in sorted(self._complete_checkpoints(), key=step_of)[:-keep]:
+        for old in sorted(self._complete_checkpoints(), key=step_of)[:-keep] if keep else ():
             (old / MARKER).unlink()  # first, so that a kill half-way leaves it incomplete
             shutil.rmtree(old)
 
@@ -144,7 +144,7 @@ class RunFolder:
                 shutil.rmtree(path)
 
     def history(self) -> list[Json]:
-        """The metrics, one dictionary a step; a half-written last line is left out."""
+        """The metrics, one dictionary each `logging_steps`; a half-written last line is left out."""
         return list(read_lines(self.metrics))
 
     def set_status(self, status: Status, reason: str = "", step: int | None = None) -> None:

@@ -29,6 +29,8 @@ METRICS = {
     "reward": Metric("Mean reward", "", "reward"),
     "format": Metric("Format kept", "%", "rewards/format_reward/mean"),
     "accuracy": Metric("Correct (strict)", "%", "rewards/accuracy_reward/mean"),
+    "cookbook_format": Metric("Format kept (the cookbook's)", "%", "rewards/cookbook_format_reward/mean"),
+    "cookbook_accuracy": Metric("Correct (by the cookbook's reward)", "%", "rewards/cookbook_accuracy_reward/mean"),
     "completion_tokens": Metric("Answer length", "tokens", "completions/mean_length"),
     "zero_std_share": Metric("Problems with nothing to learn (all answers scored alike)", "%", "frac_reward_zero_std"),
     "loss": Metric("Loss", "", "loss"),
@@ -37,6 +39,8 @@ METRICS = {
 }
 CURVES = {name: metric.column for name, metric in METRICS.items() if metric.column}
 """The figures that are drawn as curves over the steps, with their columns."""
+REWARDED = ("format", "accuracy", "cookbook_format", "cookbook_accuracy")
+"""The figures that are mean rewards; a run has those of its own reward functions."""
 MAX_FIGURE = 1e300
 """The limit of a run's metrics, however it diverges."""
 EVALUATED = ("format", "strict", "lenient")

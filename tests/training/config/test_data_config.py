@@ -17,7 +17,10 @@ from training.config.run_config import RECIPE_DATA
 REFUSED = [
     ({"dataset": ""}, "dataset is '': give `starter`"),
     ({"dataset": "https://example.org/x.parquet"}, "addresses are not fetched"),
-    ({"datasett": "x"}, "datasett is not a setting; there are columns, dataset, max_pixels"),
+    (
+        {"datasett": "x"},
+        "datasett is not a setting; there are columns, dataset, drop_repeats, drop_unreadable, max_pixels",
+    ),
     ({"split": "train[:5"}, "'train[:5' is not a split; write train"),
     ({"split": "train[:5%]+test"}, "is not a split"),
     ({"split": "train[5:10%]"}, "mixes rows and percent"),

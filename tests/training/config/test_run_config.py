@@ -8,10 +8,12 @@ import yaml
 
 from inference.common.errors import UserError
 from inference.common.settings import STARTER, load_settings
+from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import R1_PROMPT
 from training.cli import audit, evaluate, train
 from training.config.data_config import DataConfig
 from training.config.options import add_config_options, config_values, option
-from training.config.run_config import PROFILES, RunConfig, load_config
+from training.config.run_config import PROFILES, RunConfig, change_config, differences, load_config
 
 
 def options(*words: str) -> dict:
@@ -33,14 +35,18 @@ def test_the_recipe_is_the_recipe() -> None:
     assert (recipe.completions_per_step, recipe.num_generations, recipe.max_completion_length) == (2, 2, 1024)
     assert (recipe.data.dataset, recipe.data.split) == ("lmms-lab/multimodal-open-r1-8k-verified", "train[:5%]")
     assert (recipe.data.test_share, recipe.data.seed, recipe.data.validation_rows) == (0.2, 42, 200)
-    assert recipe.rewards == {"format_reward": 1.0, "accuracy_reward": 1.0}
-    assert recipe.save_steps == 10
+    assert recipe.data.max_pixels is None and not recipe.data.drop_repeats and not recipe.data.drop_unreadable
+    assert recipe.rewards == {"cookbook_format_reward": 1.0, "cookbook_accuracy_reward": 1.0}
+    assert (recipe.save_steps, recipe.logging_steps, recipe.keep_checkpoints) == (10, 10, None)
+    assert (recipe.publish_every_minutes, recipe.gradient_checkpointing, recipe.share_prompts) == (0, False, False)
+    assert (recipe.loss_type, recipe.beta, recipe.top_p, recipe.temperature) == ("bnpo", 0, 1, 1)
+    assert recipe.system_prompt_text == R1_PROMPT
 
 
 def test_the_a100_has_groups_of_8_and_64_completions_a_step() -> None:
     a100 = load_config("a100")
     assert a100.num_generations == 8 and a100.completions_per_step >= 64
-    assert a100.data.max_pixels < load_config("recipe").data.max_pixels
+    assert a100.data.max_pixels is not None and load_config("recipe").data.max_pixels is None
 
 
 @pytest.mark.parametrize("number", [math.inf, math.nan])
@@ -98,6 +104,37 @@ def test_every_setting_is_an_option() -> None:
     assert config.data.columns == {"problem": "question"} and (config.seed, config.data.seed) == (3, 7)
 
 
+PROMPTS = [
+    # typed or in a file -> kept, asked with
+    ("lookthink", "lookthink", THINK_PROMPT),
+    (" r1 ", "r1", R1_PROMPT),
+    ("Look twice.\nThen answer.", "Look twice.\nThen answer.", "Look twice.\nThen answer."),
+    ("none", "lookthink", THINK_PROMPT),
+]
+
+
+@pytest.mark.parametrize(("typed", "kept", "text"), PROMPTS)
+def test_a_system_prompt_is_a_name_or_a_text(typed: str, kept: str, text: str) -> None:
+    config = load_config("starter", options("--system-prompt", typed))
+    assert (config.system_prompt, config.system_prompt_text) == (kept, text)
+
+
+def test_a_system_prompt_in_a_file_is_read_once(tmp_path, monkeypatch) -> None:
+    """The run keeps its content: another machine has no such file, and the text may be the name of one."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "prompt.txt"
+    file.write_text("Erst denken.\n")
+    config = load_config("starter", options("--system-prompt", "prompt.txt"))
+    (tmp_path / "Erst denken.").write_text("another text")
+    file.unlink()
+    assert config.system_prompt == RunConfig.model_validate_json(config.model_dump_json()).system_prompt
+    assert change_config(config, {"save_steps": 9}).system_prompt_text == "Erst denken."
+    assert "system_prompt" in differences(config, change_config(config, {"system_prompt": "r1"}))
+    settings = tmp_path / "run.yaml"
+    settings.write_text("system_prompt: r1\n")
+    assert load_config("starter", None, settings).system_prompt_text == R1_PROMPT
+
+
 def test_none_takes_a_profiles_value_away() -> None:
     values = options("--profile", "a100", "--max-prompt-tokens", "none", "--report-to", "none")
     config = load_config("a100", values)
@@ -148,6 +185,12 @@ def test_without_options_nothing_is_changed() -> None:
         ({"vllm": "server", "resample_rounds": 2}, "needs vllm off"),
         ({"choose_checkpoint": True}, "data.validation_rows is 0"),
         ({"max_hours": 0}, "max_hours is 0"),
+        ({"system_prompt": "r2"}, "there is no system prompt and no file 'r2'; name lookthink, r1 or a file"),
+        ({"system_prompt": "a b" * 1_334}, "the system prompt has 4,002 characters; at most 4,000"),
+        ({"system_prompt": "a <|im_end|> b"}, "the system prompt has '<|im_end|>'"),
+        ({"system_prompt": " "}, "the system prompt is not a text"),
+        ({"system_prompt": 7}, "the system prompt is not a text"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints is 0"),
         ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
         ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
         ({"rewards": "accuracy_reward"}, "rewards is 'accuracy_reward': write it as {name: value"),
@@ -203,6 +246,6 @@ def test_a_run_begins_with_what_the_deployment_names(
     config = load_config(profile, deployment=settings)
     assert (config.profile, config.base, config.data.dataset, config.publish_to) == expected
     if config.publish_to:
-        assert (config.publish_every_minutes, config.publish_public) == (5, True)
+        assert (config.publish_every_minutes, config.publish_public) == (0 if profile == "recipe" else 5, True)
     changed = load_config(profile, {"publish_to": None, "data": {"dataset": "you/others"}}, deployment=settings)
     assert (changed.publish_to, changed.data.dataset) == (None, "you/others")

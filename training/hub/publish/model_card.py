@@ -8,6 +8,7 @@ names and texts are made plain before they enter Markdown.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import string
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import prompt_name
 from training.config.data_config import STARTER
 from training.hub.publish.package import RECORD_FOLDER, Facts
 from training.hub.publish.queue import CURVE
@@ -173,7 +174,9 @@ def _code(facts: Facts, repo: str, revision: str) -> str:
     at = f', revision="{plain(facts.config.base_revision)}"' if facts.base_on_hub and facts.config.base_revision else ""
     base = f'"{source}"' + at
     own = f'"{repo}", revision="{revision}"'
-    prompt = "\n".join(f'    "{line}"' for line in textwrap.wrap(THINK_PROMPT, 90, drop_whitespace=False))
+    text = facts.config.system_prompt_text
+    lines = textwrap.wrap(text, 90, drop_whitespace=False, replace_whitespace=False, expand_tabs=False)
+    prompt = "\n".join(f"    {json.dumps(line, ensure_ascii=False)}" for line in lines)
     return "\n".join(
         [
             "from peft import PeftModel",
@@ -249,18 +252,29 @@ def training_rows(facts: Facts) -> str:
         ["learning rate", f"{config.learning_rate:g}, {config.lr_schedule}, {config.warmup_steps} warm-up steps"],
         ["completions", f"at most {config.max_completion_length} tokens, temperature {config.temperature:g}"],
         ["LoRA", f"rank {config.lora_rank}, alpha {config.lora_alpha}, on {', '.join(config.lora_modules)}"],
+        ["system prompt", prompt_name(config.system_prompt_text)],
         ["seed", str(config.seed)],
     ]
     last = facts.history[-1] if facts.history else {}
     if (reward := number(last, "reward")) is not None:
         rows.append(["mean reward at the last step", f"{reward:.3f}"])
-    if seconds := [time for row in facts.history if (time := number(row, "step_time")) is not None]:
-        rows.append(["time of all steps", f"{sum(seconds) / 60:,.1f} minutes"])
+    if seconds := _seconds(facts.history):
+        rows.append(["time of all steps", f"{seconds / 60:,.1f} minutes"])
     for name, title in (("hardware", "hardware"), ("code_commit", "code")):
         if isinstance(versions.get(name), str):
             rows.append([title, code(versions[name])])
     libraries = [f"{n} {plain(versions[n])}" for n in ("torch", "transformers", "trl", "peft") if versions.get(n)]
     return table(["", ""], [*rows, *([["libraries", ", ".join(libraries)]] if libraries else [])])
+
+
+def _seconds(history: Sequence[Mapping[str, object]]) -> float:
+    """The time of all steps: each row has the mean of the steps since the one before."""
+    total = before = 0.0
+    for row in history:
+        step, seconds = number(row, "step"), number(row, "step_time")
+        if step is not None and seconds is not None:
+            total, before = total + seconds * max(0.0, step - before), step
+    return total
 
 
 def overall(evaluation: Mapping[str, object], condition: str) -> Mapping[str, object]:

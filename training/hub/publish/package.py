@@ -22,12 +22,11 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.hub_names import repository_problem
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
-from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import STARTER
 from training.config.run_config import RunConfig
 from training.hub.publish.queue import CURVE, PROCESSOR_FILES, Item, plain_name
 from training.runs.folder import RunFolder
-from training.runs.metrics import METRICS
+from training.runs.metrics import METRICS, REWARDED
 
 RECORD_FOLDER = "lookthink"
 RUN_FILE = f"{RECORD_FOLDER}/run.json"
@@ -156,7 +155,7 @@ def _run_record(facts: Facts, key: str, publication: str, digest: str) -> Json:
         "base_revision": config.base_revision,
         "dataset": facts.dataset,
         "dataset_revision": config.data.revision,
-        "system_prompt": THINK_PROMPT,
+        "system_prompt": config.system_prompt_text,
         "adapter_sha256": digest,
         "reward": last.get("reward"),
     }
@@ -177,7 +176,7 @@ def _curve(facts: Facts) -> bytes:
 
 
 def _is_rewarded(row: Json) -> bool:
-    return any(row.get(METRICS[name].column) is not None for name in ("accuracy", "format"))
+    return any(row.get(METRICS[name].column) is not None for name in REWARDED)
 
 
 def _check_weights(weights: Path) -> None:

@@ -72,7 +72,8 @@ class Fields:
         elif get_origin(kind) is Literal:
             component = gr.Dropdown(list(get_args(kind)), value=value, filterable=False, **common)
         else:
-            component = gr.Textbox(value, max_length=MAX_CHARS, max_lines=1, **common)
+            lines = 6 if name == "system_prompt" else 1
+            component = gr.Textbox(value, max_length=MAX_CHARS, max_lines=lines, **common)
         self.components[name] = component
 
     def config(self, profile: str | None, changes: Mapping[str, object] | None = None) -> RunConfig:

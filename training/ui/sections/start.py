@@ -30,7 +30,7 @@ FRESH = "a fresh LoRA"
 PROFILE_WORDS = {
     "starter": "starter: the shipped model",
     "a100": "a100: for one 80 GB card",
-    "recipe": "recipe: the cookbook's values",
+    "recipe": "recipe: the cookbook's run, for comparison",
 }
 MAIN = {
     "data.dataset": ("Dataset", "`starter`, a Hub id such as owner/name, or a path on the machine."),
@@ -48,7 +48,7 @@ _GROUPS = {
     "Model": ("base", "base_revision"),
     "Data": _DATA,
     "LoRA": _LORA,
-    "Rewards and rollouts": ("rewards", "temperature", "top_p", "skip_zero_signal", "resample_rounds", "curriculum"),
+    "Rewards and rollouts": ("system_prompt", "rewards", "temperature", "top_p", "resample_rounds", "curriculum"),
     "Optimiser": (
         "num_epochs",
         "micro_batch_size",
@@ -57,6 +57,8 @@ _GROUPS = {
         "max_grad_norm",
         "beta",
         "loss_type",
+        "skip_zero_signal",
+        "share_prompts",
     ),
     "Machine": ("precision", "gradient_checkpointing", "vllm", "vllm_url"),
     "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
