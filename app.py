@@ -52,7 +52,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     new_problem = partial(training_app.new_problem, settings.is_starter)
     service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
     with gr.Blocks(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
-        build_page(blocks, service, lambda tab: training.build(tab, adapters.look), training.setup_html)
+        build_page(blocks, service, lambda tab: training.build(tab, adapters.look, service.queue), training.setup_html)
     return blocks.queue(max_size=64), service
 
 

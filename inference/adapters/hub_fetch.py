@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.adapters.hub_cache import FOLDER, HubName, Ref, cached_folder, hub_name, read_ref, write_ref
-from inference.adapters.record import MAX_JSON_BYTES, RECORD_FILE, base_problem, read_record
+from inference.adapters.record import (
+    MAX_JSON_BYTES,
+    ORIGIN_FILE,
+    RECORD_FILE,
+    SAYS_PROMPT,
+    base_problem,
+    read_record,
+)
 from inference.common.errors import UserError
 from inference.common.files import exclusive
 from inference.common.hub_errors import HubUnreachable, read_error
@@ -131,15 +138,17 @@ def _download(name: HubName, commit: str, files: dict[str, RepoSibling], folder:
     room = shutil.disk_usage(folder.parent).free - _SPARE_BYTES
     if sum(file.size or 0 for file in files.values()) > room:
         raise UserError(f"The disk of {folder.parent} has no room for the adapter {name}. Free some space.")
+    says_prompt = False
     try:
         for path in sorted(files, key=lambda path: path == WEIGHTS_FILE):
             if path == WEIGHTS_FILE:
-                _check_small_files(incoming, name, base)
+                says_prompt = _check_small_files(incoming, name, base)
             _get(name, commit, files[path], incoming)
         _check_weights(incoming, name)
         shutil.rmtree(incoming / ".cache", ignore_errors=True)
         shutil.rmtree(incoming / "lookthink", ignore_errors=True)
-        (incoming / "origin.json").write_text(json.dumps({"adapter": str(name), "commit": commit}), encoding="utf-8")
+        origin = {"adapter": str(name), "commit": commit, SAYS_PROMPT: says_prompt}
+        (incoming / ORIGIN_FILE).write_text(json.dumps(origin), encoding="utf-8")
     except UserError as error:
         if not isinstance(error, HubUnreachable):  # else the next attempt continues with what has arrived
             shutil.rmtree(incoming, ignore_errors=True)
@@ -199,8 +208,11 @@ def _matches(path: Path, file: RepoSibling) -> bool:
     return size == file.size and blob.hexdigest() == file.blob_id
 
 
-def _check_small_files(incoming: Path, name: HubName, base: str) -> None:
-    """Check the settings and the system prompt, and put the small files where an adapter has them."""
+def _check_small_files(incoming: Path, name: HubName, base: str) -> bool:
+    """Check the settings and the system prompt, and put the small files where an adapter has them.
+
+    True if the repository says the system prompt.
+    """
     from inference.model.lora_file import check_config  # it loads torch, which callers may not need
 
     evaluation, run = incoming / "lookthink" / RECORD_FILE, incoming / RUN_FILE
@@ -208,10 +220,12 @@ def _check_small_files(incoming: Path, name: HubName, base: str) -> None:
         shutil.copyfile(evaluation, incoming / RECORD_FILE)
     try:
         check_config(incoming, base, str(name))
-        if run.is_file() and (prompt := _prompt_in(run)) not in (None, THINK_PROMPT):
+        prompt = _prompt_in(run) if run.is_file() else None
+        if prompt not in (None, THINK_PROMPT):
             write_system_prompt(incoming, check_system_prompt(prompt))
     except UserError as error:
         raise UserError(f"The adapter {name} cannot be served: {_lower(str(error))}") from error
+    return prompt is not None
 
 
 def _prompt_in(run: Path) -> object:

@@ -25,6 +25,9 @@ from inference.prompt.system_prompt import PROMPT_FILE, read_system_prompt
 RECORD_FILE = "evaluation.json"
 COMPARISON_FILE = "comparison.json"
 """The comparison of a run's adapter with the one served when the run ended (`training.evaluation.compare`)."""
+ORIGIN_FILE = "origin.json"
+"""In the folder of an adapter of the Hub: its name, its commit, and whether its repository says its system prompt."""
+SAYS_PROMPT = "says_prompt"
 PROMOTION_FILE = "promotion.json"
 """In a promoted version: its origin, its digest, who promoted it and when (`inference.adapters.versions`)."""
 MAX_JSON_BYTES = 16_000_000
@@ -53,7 +56,9 @@ class AdapterRecord:
     num_rows: int | None = None
     """Held-out problems in the evaluation."""
     system_prompt: str | None = None
-    """Its own system prompt; `None` if it was trained with that of `inference.prompt.format`."""
+    """Its own system prompt; `None` if it is asked with that of `inference.prompt.format`."""
+    says_prompt: bool = True
+    """False if it comes from elsewhere and nothing says which system prompt it was trained with."""
 
     @property
     def scores(self) -> str:
@@ -137,7 +142,18 @@ def read_record(folder: Path) -> AdapterRecord:
         base_accuracy=_accuracy(evaluation, _BASE),
         num_rows=_count(evaluation.get("about")),
         system_prompt=read_system_prompt(folder),
+        says_prompt=_says_prompt(folder),
     )
+
+
+def _says_prompt(folder: Path) -> bool:
+    """True for an adapter with a prompt beside it, and for those of this project, which were trained with its own."""
+    ours = (PROMPT_FILE, RECORD_FILE, COMPARISON_FILE, PROMOTION_FILE)
+    if any((folder / name).is_file() for name in ours):
+        return True
+    if (folder / ORIGIN_FILE).is_file():
+        return read_beside(folder, ORIGIN_FILE).get(SAYS_PROMPT) is True
+    return folder.name == "adapter" and (folder.parent / "config.json").is_file()
 
 
 def adapter_digest(folder: Path) -> str:

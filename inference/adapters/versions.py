@@ -2,7 +2,7 @@
 
     adapters/20261122-143000-a1b2-3f9c0d12/
         adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
-        prompt.json                                         likewise, if it has a system prompt of its own
+        prompt.json                                         likewise, or the system prompt that the owner chose
         evaluation.json, comparison.json                    copied from beside it
         promotion.json                                      its run, its digest, who promoted it and when
 
@@ -22,8 +22,10 @@ from pathlib import Path
 from inference.adapters.record import (
     COMPARISON_FILE,
     MAX_JSON_BYTES,
+    ORIGIN_FILE,
     PROMOTION_FILE,
     RECORD_FILE,
+    AdapterRecord,
     adapter_digest,
     base_problem,
     comparison_of,
@@ -35,7 +37,14 @@ from inference.adapters.record import (
 from inference.common.errors import UserError
 from inference.common.files import sync_folder, write_json, write_whole
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE, check_size
-from inference.prompt.system_prompt import PROMPT_FILE
+from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import (
+    NAMED_PROMPTS,
+    PROMPT_FILE,
+    check_system_prompt,
+    prompt_name,
+    write_system_prompt,
+)
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 """Names that a version may have: a folder inside `adapters/`, and nothing outside."""
@@ -59,14 +68,21 @@ def version_folder(home: Path, name: str) -> Path:
     return home / "adapters" / name
 
 
-def store_version(home: Path, adapter: Path, base: str, by: str, expected: str | None = None) -> Stored:
+class PromptUnknown(UserError):
+    """The repository of an adapter does not say its system prompt, and nobody has chosen one."""
+
+
+def store_version(
+    home: Path, adapter: Path, base: str, by: str, expected: str | None = None, system_prompt: str | None = None
+) -> Stored:
     """Copy the adapter in the folder `adapter` to a version, unless it is one or has been copied before.
 
     The copy is checked whole (files, sizes, base, plain LoRA, shapes, finite numbers), not the original, which somebody
-    may change meanwhile. `expected` is the digest it must have, if given. Call it with `served.json` locked. Raises
-    `UserError`, and leaves nothing behind then.
+    may change meanwhile. `expected` is the digest it must have, if given. `system_prompt` is the text chosen for an
+    adapter that does not say which it was trained with. Call it with `served.json` locked. Raises `UserError`
+    (`PromptUnknown` if there is no choice and it is of the Hub), and leaves nothing behind then.
     """
-    read_record(adapter)
+    chosen = _choice(read_record(adapter), system_prompt)
     check_size(adapter / WEIGHTS_FILE)
     adapters = home / "adapters"
     adapters.mkdir(parents=True, exist_ok=True)
@@ -80,6 +96,8 @@ def store_version(home: Path, adapter: Path, base: str, by: str, expected: str |
     try:
         for name in (*_COPIED, *([PROMPT_FILE] if (adapter / PROMPT_FILE).is_file() else [])):
             shutil.copyfile(adapter / name, incoming / name)
+        if chosen is not None:
+            write_system_prompt(incoming, chosen)
         _check(incoming, base, shown=adapter)
         digest = adapter_digest(incoming)
         if expected not in (None, digest):
@@ -121,6 +139,21 @@ def problem_of(home: Path, name: str, digest: str | None, base: str) -> str:
 def now() -> str:
     """The time as records hold it: `2026-11-22T14:30:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _choice(record: AdapterRecord, system_prompt: str | None) -> str | None:
+    """The system prompt to keep with a version of this adapter; `None` if it needs none."""
+    if record.says_prompt:
+        if system_prompt not in (None, record.system_prompt or THINK_PROMPT):
+            own = prompt_name(record.system_prompt or THINK_PROMPT)
+            raise UserError(f"The adapter {record.name} says its system prompt, {own}. Promote it without another one.")
+        return None
+    if system_prompt is None and (record.path / ORIGIN_FILE).is_file():
+        raise PromptUnknown(
+            f"The repository of {record.name} does not say which system prompt it was trained with. Choose one "
+            f"({', '.join(NAMED_PROMPTS)}, or its text) and promote it again."
+        )
+    return None if system_prompt is None else check_system_prompt(system_prompt, "the system prompt")
 
 
 def _known(home: Path, adapter: Path) -> Stored | None:

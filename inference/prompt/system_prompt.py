@@ -69,8 +69,13 @@ def prompt_name(text: str) -> str:
     return next((name for name, named in NAMED_PROMPTS.items() if named == text), "a text of its own")
 
 
-def chosen_prompt(value: object) -> str:
-    """A prompt as somebody chose it: the name of one, or the content of a file of that path, or the text itself.
+def prompts_with(text: str | None) -> dict[str, str]:
+    """The named prompts, and `text` if it is another one, by name."""
+    return NAMED_PROMPTS | ({prompt_name(text): text} if text is not None else {})
+
+
+def chosen_prompt(value: object, may_be_file: bool = True) -> str:
+    """A prompt as somebody chose it: the name of one, the content of a file of that path, or the text itself.
 
     Raises `UserError` for a text that cannot be a system prompt, and for a single word that is neither name nor file.
 
@@ -80,11 +85,14 @@ def chosen_prompt(value: object) -> str:
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and text in NAMED_PROMPTS:
         return text
-    if isinstance(text, str) and (file := _file_of(text)) is not None:
+    if may_be_file and isinstance(text, str) and (file := _file_of(text)) is not None:
         text = _content(file)
     elif isinstance(text, str) and len(text.split()) == 1:
         names = ", ".join(NAMED_PROMPTS)
-        raise UserError(f"there is no system prompt and no file {text[:80]!r}; name {names} or a file, or give a text")
+        file_too = (" and no file", " or a file") if may_be_file else ("", "")
+        raise UserError(
+            f"there is no system prompt{file_too[0]} {text[:80]!r}; name {names}{file_too[1]}, or give a text"
+        )
     return check_system_prompt(text, "the system prompt")
 
 

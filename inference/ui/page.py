@@ -11,6 +11,8 @@ import gradio as gr
 
 from inference.adapters.record import AdapterRecord
 from inference.common.settings import Settings
+from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import prompt_name
 from inference.server.lifecycle import CLEANING_SECONDS
 from inference.server.queue import EngineState
 from inference.server.service import Service
@@ -204,8 +206,8 @@ def _adapter_title(service: Service) -> str:
     if offer.served is None:
         return "none yet"
     record = offer.records[offer.served]
-    scores = f" <span>{html.escape(record.scores)}</span>" if record.scores else ""
-    return f"{html.escape(record.name)}{scores}"
+    notes = [record.scores, _prompt_note(record)]
+    return html.escape(record.name) + "".join(f" <span>{html.escape(note)}</span>" for note in notes if note)
 
 
 def _size(count: int) -> str:
@@ -261,8 +263,38 @@ def privacy_html(settings: Settings, on_space: bool) -> str:
     return f"<h2>What is kept of you</h2><ul>{listed}</ul>"
 
 
+def _prompt_note(record: AdapterRecord) -> str:
+    """A few words on its system prompt, where that is not the project's own by its makers' word; else empty."""
+    if record.system_prompt not in (None, THINK_PROMPT):
+        return f"system prompt: {prompt_name(record.system_prompt)}"
+    return "" if record.says_prompt else "system prompt not stated"
+
+
+def prompts_html(service: Service) -> str:
+    """The system prompts of adapters that are not asked with the project's own, or may need another one."""
+    items = "".join(_prompt_item(record) for record in service.offer.records.values() if _prompt_note(record))
+    if not items:
+        return ""
+    return (
+        "<h2>System prompts</h2><p>Base and adapters are asked with LookThink's system prompt, but for these:</p>"
+        f"<ul>{items}</ul>"
+    )
+
+
+def _prompt_item(record: AdapterRecord) -> str:
+    name = f"<li><strong>{html.escape(record.name)}</strong> "
+    if record.system_prompt is None:
+        return f"{name}does not say which one it was trained with, and is asked with LookThink's.</li>"
+    text = f'<pre class="lt-prompt" tabindex="0"><code>{html.escape(record.system_prompt)}</code></pre>'
+    return f"{name}is asked with {html.escape(prompt_name(record.system_prompt))}:{text}</li>"
+
+
 def scores_html(service: Service) -> str:
-    """A table with a row for each adapter that has an evaluation."""
+    """A table with a row for each adapter that has an evaluation, and the system prompts that are not the project's."""
+    return _scores_table(service) + prompts_html(service)
+
+
+def _scores_table(service: Service) -> str:
     rows = "".join(_score_row(record) for record in service.offer.records.values() if record.test_accuracy is not None)
     if not rows:
         return "<h2>Scores</h2><p>The served adapter has no recorded scores.</p>"

@@ -1,10 +1,13 @@
 """The adapters on this machine: `python -m training adapters` lists them, `promote` puts another one into service.
 
     python -m training promote RUN_OR_FOLDER      # or owner/name, or owner/name@revision of the Hub
+    python -m training promote owner/name --try-prompts
+    python -m training promote owner/name --system-prompt r1
     python -m training promote --roll-back
 
-An adapter on the Hub is fetched, checked and served from its copy. A running app changes to a promoted adapter within
-two seconds; answers under way end on the adapter they began with.
+One whose repository does not say its system prompt is promoted with the one that is chosen. An adapter on the Hub is
+fetched, checked and served from its copy. A running app changes to a promoted adapter within two seconds; answers under
+way end on the adapter they began with.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from inference.adapters.hub_cache import hub_name
 from inference.adapters.hub_fetch import fetch_adapter
 from inference.adapters.record import comparison_of, comparison_text
 from inference.adapters.served import Serving, promote, roll_back, serving
+from inference.adapters.versions import PromptUnknown
 from inference.common.errors import UserError
-from inference.common.settings import load_settings
+from inference.common.settings import Settings, load_settings
 from inference.model.lora_file import CONFIG_FILE
+from inference.prompt.system_prompt import NAMED_PROMPTS, chosen_prompt, prompt_text, prompts_with
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             nargs="?",
             metavar="ADAPTER",
             help="a run, a version, an adapter's folder, or owner/name[@revision] of the Hub",
+        )
+        parser.add_argument(
+            "--system-prompt",
+            metavar="PROMPT",
+            help=f"of an adapter that does not say its own: {', '.join(NAMED_PROMPTS)}, a text file, or a text",
+        )
+        parser.add_argument(
+            "--try-prompts", action="store_true", help="ask it a few problems under each prompt, and promote nothing"
         )
         parser.add_argument("--roll-back", action="store_true", help="serve the adapter before this one again")
 
@@ -79,7 +92,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace) -> int:
-    """Promotes or rolls back, and prints the served adapter."""
+    """Promotes or rolls back, and prints the served adapter; or tries prompts."""
     if bool(args.adapter) == args.roll_back:
         raise UserError("name one run or adapter to promote, or give --roll-back alone")
     settings = load_settings()
@@ -89,10 +102,28 @@ def _promote(args: argparse.Namespace) -> int:
     else:
         on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
         folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
+        chosen = prompt_text(chosen_prompt(args.system_prompt)) if args.system_prompt is not None else None
+        if args.try_prompts:
+            return _try_prompts(settings, folder, chosen)
         if comparison := comparison_of(folder):
             print(comparison_text(comparison))
-        now = promote(home, folder, by)
+        try:
+            now = promote(home, folder, by, system_prompt=chosen)
+        except PromptUnknown as error:
+            options = "--try-prompts shows a few problems under each; --system-prompt r1, for example, chooses one"
+            raise UserError(f"{error} ({options}.)") from error
     print(f"served from now on: {now.name or 'the base alone'}")
+    return 0
+
+
+def _try_prompts(settings: Settings, folder: Path, chosen: str | None) -> int:
+    """Prints the side-by-side of the named prompts, and of the chosen one."""
+    from inference.engine.engine import Engine  # torch, which promoting does not need
+    from training.evaluation.prompt_trial import trial_problems, trials_text, try_prompts
+
+    engine = Engine.load(settings.base)
+    problems = trial_problems(settings.is_starter)
+    print(trials_text(try_prompts(engine, engine.generate, folder, problems, prompts_with(chosen))))
     return 0
 
 

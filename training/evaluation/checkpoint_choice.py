@@ -38,7 +38,7 @@ def candidates(folder: RunFolder) -> list[Path]:
     return sorted((p for p in (folder.path / "candidates").glob("checkpoint-*") if step_of(p) >= 0), key=step_of)
 
 
-def keep_candidate(checkpoint: Path, folder: RunFolder, system_prompt: str) -> None:
+def keep_candidate(checkpoint: Path, folder: RunFolder, system_prompt: str = THINK_PROMPT) -> None:
     """Copies a checkpoint's adapter to `candidates/`, under another name until it is complete."""
     target = folder.path / "candidates" / checkpoint.name
     part = target.with_name(f"{target.name}.part")

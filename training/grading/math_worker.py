@@ -74,8 +74,9 @@ def compare(gold: str, answer: str, relation: str) -> str:
 def is_accurate_for_cookbook(solution: str, completion: str) -> bool:
     """True if math-verify finds its first match in the completion equal to that in the whole solution.
 
-    In the completion it looks for LaTeX in an anchor, such as dollar signs or a box; boxes come first, then what stands
-    last. If it finds nothing in the solution, both texts must be the same but for case and the blanks around them.
+    In the completion it looks for LaTeX in a box, or after an anchor such as the word `answer`; boxes come first, then
+    what stands last. If it finds nothing in the solution, both texts must be the same but for case and the blanks
+    around them.
     """
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse, verify

@@ -1,7 +1,7 @@
 """`TrainingApp`: everything behind the Train tab of one app, put together once.
 
 training = TrainingApp(settings, access)
-build_page(blocks, service, lambda tab: training.build(tab, refresh_served))     # inside the app's blocks
+build_page(blocks, service, lambda tab: training.build(tab, refresh_served, queue))     # inside the app's blocks
 training.start(service.queue)                                                    # runs are watched from here on
 """
 
@@ -75,11 +75,11 @@ class TrainingApp:
         """The notice of what is not set up yet, for everybody who opens the page."""
         return public_html(self.setup)
 
-    def build(self, tab: gr.Tab, refresh_served: Callable[[], object]) -> TrainTab:
-        """Build the tab, inside its context."""
-        return TrainTab(self.context(refresh_served), self._downloads, tab)
+    def build(self, tab: gr.Tab, refresh_served: Callable[[], object], queue: RequestQueue) -> TrainTab:
+        """Build the tab, inside its context; the owner's own questions go to `queue` too."""
+        return TrainTab(self.context(refresh_served, queue), self._downloads, tab)
 
-    def context(self, refresh_served: Callable[[], object]) -> Context:
+    def context(self, refresh_served: Callable[[], object], queue: RequestQueue | None = None) -> Context:
         """The context of the tab's sections."""
         return Context(
             self._settings,
@@ -90,6 +90,7 @@ class TrainingApp:
             refresh_served,
             self.backup,
             PublishOffer(self._settings, self.setup.publish_owner),
+            queue,
             lambda: owner_html(self.setup, [self.sleep_timer.note]),
         )
 

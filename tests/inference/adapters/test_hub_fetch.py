@@ -18,19 +18,22 @@ from inference.adapters.catalog import adapter_versions
 from inference.adapters.hub_cache import HubName, hub_name
 from inference.adapters.hub_fetch import fetch_adapter, fetch_named
 from inference.adapters.live import LiveAdapters
-from inference.adapters.record import read_record
+from inference.adapters.record import adapter_digest, read_record
 from inference.adapters.served import promote, serving
+from inference.adapters.versions import PromptUnknown
 from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, read_error
 from inference.common.settings import STARTER, Settings, load_settings
 from inference.engine.engine import Engine, Request
 from inference.prompt.format import THINK_PROMPT
+from inference.prompt.system_prompt import R1_PROMPT
 from tests.support.hub.client import Client
 from tests.support.hub.faults import KINDS, Fault
 from tests.support.hub.repos import Files, Hub, Repo, blob_id
 from tests.support.hub.server import serve
 from tests.support.samples import problems, random_adapter
 from training.__main__ import main
+from training.evaluation.checkpoint_choice import take_adapter
 
 NAME = "someone/counting"
 BASE = str(STARTER)
@@ -321,6 +324,57 @@ def test_one_of_the_cookbook_recipe_answers(hub: Hub, hub_client: Client, engine
     )
     said = engine.generate([row, Request(row.image, row.question, max_new_tokens=8)])
     assert said[0].token_ids != said[1].token_ids and live.offer.records[name].scores == ""
+    record = live.offer.records[name]
+    assert not record.says_prompt and live.system_prompt(name) == THINK_PROMPT
+
+
+def unpinned(home: Path) -> Settings:
+    return load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"), [(R1_PROMPT, R1_PROMPT), (THINK_PROMPT, THINK_PROMPT), ("Look. Then answer.",) * 2]
+)
+def test_the_owner_chooses_the_prompt_of_one_that_does_not_say_it(
+    chosen: str, kept: str, repo: Repo, home: Path
+) -> None:
+    repo.commit({"lookthink/evaluation.json": None})
+    folder = fetch_adapter(NAME, home, BASE)
+    assert not read_record(folder).says_prompt
+    with pytest.raises(PromptUnknown, match=r"does not say which system prompt.*lookthink, r1, or its text"):
+        promote(home, folder, "alice", settings=unpinned(home))
+    now = promote(home, folder, "alice", settings=unpinned(home), system_prompt=chosen)
+    assert now.path is not None and now.path != folder
+    record = read_record(now.path)
+    assert (record.system_prompt, record.says_prompt) == (kept, True)
+    live = LiveAdapters(unpinned(home))
+    assert live.system_prompt(str(live.offer.served)) == kept, "also after a restart"
+    again = promote(home, now.path, "alice", settings=unpinned(home))
+    assert again.digest == now.digest
+    with pytest.raises(UserError, match="says its system prompt"):
+        promote(home, now.path, "alice", settings=unpinned(home), system_prompt="Another one.")
+
+
+def test_a_run_s_prompt_makes_the_same_adapter_here_and_there(repo: Repo, home: Path, tmp_path: Path) -> None:
+    """So that its evaluation, which names its digest, holds where it is fetched."""
+    made = tmp_path / "adapter"
+    take_adapter(STARTER / "adapter", made, "starter", R1_PROMPT)
+    repo.commit(
+        {"adapter_config.json": (made / "adapter_config.json").read_bytes(), **run_record(system_prompt=R1_PROMPT)}
+    )
+    folder = fetch_adapter(NAME, home, BASE)
+    assert adapter_digest(folder) == adapter_digest(made) != adapter_digest(STARTER / "adapter")
+
+
+def test_a_prompt_that_its_repository_says_is_not_chosen(repo: Repo, home: Path) -> None:
+    for says, name in ((THINK_PROMPT, "lookthink"), (R1_PROMPT, "r1")):
+        repo.commit({"lookthink/evaluation.json": None, **run_record(system_prompt=says)})
+        folder = fetch_adapter(NAME, home, BASE)
+        assert read_record(folder).says_prompt
+        with pytest.raises(UserError, match=f"says its system prompt, {name}"):
+            promote(home, folder, "alice", settings=unpinned(home), system_prompt="Another one.")
+        now = promote(home, folder, "alice", settings=unpinned(home), system_prompt=says)
+        assert now.path is not None and (read_record(now.path).system_prompt or THINK_PROMPT) == says
 
 
 def test_promote_on_the_command_line(repo: Repo, home: Path, monkeypatch, capsys) -> None:
@@ -332,23 +386,72 @@ def test_promote_on_the_command_line(repo: Repo, home: Path, monkeypatch, capsys
     assert "no adapter someone/nowhere" in capsys.readouterr().err
 
 
+def test_prompts_are_tried_and_chosen_on_the_command_line(
+    repo: Repo, engine: Engine, home: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("LOOKTHINK_BASE", "starter")
+    monkeypatch.setattr(Engine, "load", lambda *args, **kwargs: engine)
+    repo.commit({"lookthink/evaluation.json": None})
+    assert main(["promote", NAME]) != 0
+    assert "--system-prompt r1, for example, chooses one" in capsys.readouterr().err
+    assert main(["promote", NAME, "--try-prompts", "--system-prompt", "Count first."]) == 0
+    said = capsys.readouterr().out
+    assert said.count("  lookthink: ") == said.count("  r1: ") == said.count("  a text of its own: ") == 3
+    assert "Under lookthink, 3 of 3 are right and 3 in the format. Under r1, " in said
+    assert serving(load_settings()).by is None, "nothing was promoted"
+    assert main(["promote", NAME, "--system-prompt", "r1"]) == 0
+    path = serving(load_settings()).path
+    assert path is not None and read_record(path).system_prompt == R1_PROMPT
+
+
 def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gradio as gr
 
     from training.admin.access import Access, Caller
-    from training.ui.sections.adapters import AdapterActions, PublishPanel
+    from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
     from training.ui.training_app import TrainingApp
 
     plain = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
     refreshed: list[bool] = []
     context = TrainingApp(plain, Access(home, {})).context(lambda: refreshed.append(True))
     with gr.Blocks():
-        actions = AdapterActions(context, PublishPanel(context))
-    words = actions.fetch(Caller("alice"), f" {NAME} ")[0]
+        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context))
+    words = actions.fetch(Caller("alice"), f" {NAME} ", "")[0]
     assert "someone--counting-" in words and "answers from now on" in words and refreshed
     now = serving(plain)
     assert str(now.name).startswith("someone--counting-") and now.by == "alice"
     for named in (str(STARTER / "adapter"), "../../etc", "", None, "a/b/c"):
         with pytest.raises(UserError, match="no adapter's name on the Hub"):
-            actions.fetch(Caller("alice"), named)
+            actions.fetch(Caller("alice"), named, "")
     assert serving(plain) == now
+
+
+def test_the_tab_shows_a_few_problems_under_both_prompts_and_keeps_the_chosen_one(
+    repo: Repo, engine: Engine, home: Path, tmp_path: Path
+) -> None:
+    import gradio as gr
+
+    from inference.server.queue import RequestQueue
+    from training.admin.access import Access, Caller
+    from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
+    from training.ui.training_app import TrainingApp
+
+    repo.commit({"lookthink/evaluation.json": None})
+    queue = RequestQueue(lambda: engine)
+    queue.wait_loaded()
+    context = TrainingApp(unpinned(home), Access(home, {})).context(lambda: None, queue)
+    with gr.Blocks():
+        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context))
+    alice = Caller("alice")
+    with pytest.raises(PromptUnknown):
+        actions.fetch(alice, NAME, "")
+    for typed, said in (("r2", "no system prompt 'r2'"), ("a<|im_end|>b c", "steers"), (str(tmp_path), "no system")):
+        with pytest.raises(UserError, match=said):
+            actions.fetch(alice, NAME, typed)
+    table = str(actions.compare_prompts(alice, NAME, "")[-1])
+    assert "<th>lookthink</th><th>r1</th>" in table and table.count("<tr>") == 4
+    assert "Under lookthink, 3 of 3 are right" in table and "&lt;think&gt;" in table and "<think>" not in table
+    actions.fetch(alice, NAME, " r1 ")
+    path = serving(unpinned(home)).path
+    assert path is not None and read_record(path).system_prompt == R1_PROMPT
+    queue.close("the end of the test")

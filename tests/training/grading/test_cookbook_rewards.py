@@ -13,7 +13,8 @@ from math_verify import LatexExtractionConfig, parse, verify
 
 from inference.prompt.format import TAGS
 from tests import ROOT
-from training.grading.math_worker import COOKBOOK, NO_ANSWER, compare
+from training.grading.math_pool import KILLED, NO_TIME, STOPPED
+from training.grading.math_worker import COOKBOOK, NO, NO_ANSWER, NO_MEMORY, YES, compare
 from training.grading.rewards import REWARDS, cookbook_accuracy_reward, cookbook_format_reward
 
 FORM = re.compile(r"^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$", re.DOTALL | re.MULTILINE)
@@ -49,7 +50,9 @@ ACCURACIES = [
     ("24", LINES.format("$23$, no:", "$24$"), 1.0),  # else the last formula
     ("24", LINES.format("$24$, no:", "$23$"), 0.0),
     (r"$2\sqrt{3}$", LINES.format("So.", r"$\sqrt{12}$"), 1.0),
-    (LINES.format("$3 + 4 = 7$", "B"), LINES.format("$3 + 4 = 7$", "C"), 1.0),  # right in the thinking alone
+    ("<think>So $7$.</think><answer>B</answer>", LINES.format(r"So \boxed{7}.", "C"), 1.0),  # right in the thinking
+    ("<think>So $7$.</think><answer>B</answer>", LINES.format("The answer is $7$.", "C"), 1.0),
+    ("<think>So $7$.</think><answer>B</answer>", LINES.format("So $7$.", "C"), 0.0),  # no anchor before it
     ("$24$", "", 0.0),
 ]
 
@@ -89,16 +92,24 @@ def test_accuracy() -> None:
     assert columns["cookbook_accuracy_reason"][:3:2] == ["not equal for math-verify", "equal for math-verify"]
 
 
-def test_what_hangs_is_cut_off_and_what_raises_is_not_graded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cookbook_accuracy_reward([LINES.format("So.", "$9^{9^{9^9}}$")], ["$9^{9^{9^8}}$"]) == [0.0]
+@pytest.mark.parametrize(
+    ("reply", "reward"),
+    [(NO_TIME, 0.0), (NO_MEMORY, 0.0), (NO_ANSWER, None), (STOPPED, None), (KILLED, None), (YES, 1.0), (NO, 0.0)],
+)
+def test_what_is_cut_off_gets_nothing_and_what_raises_is_not_graded(
+    reply: str, reward: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {("$1$", "$2$", COOKBOOK): (reply, float("inf"))}
+    monkeypatch.setattr("training.grading.math_pool._remembered", known)
+    assert cookbook_accuracy_reward(["$2$"], ["$1$"]) == [reward]
 
+
+def test_what_raises_in_the_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> bool:
         raise ValueError("of sympy")
 
     monkeypatch.setattr("training.grading.math_worker.is_accurate_for_cookbook", fail)
     assert compare("$24$", "$24$", COOKBOOK) == NO_ANSWER
-    monkeypatch.setattr("training.grading.math_pool._remembered", {("$1$", "$1$", COOKBOOK): (NO_ANSWER, float("inf"))})
-    assert cookbook_accuracy_reward(["$1$"], ["$1$"]) == [None]
 
 
 def table_of(document: Path) -> list[list[str]]:

@@ -7,6 +7,7 @@ rates, and the same weights after training on completions that are given, LoRA's
 from __future__ import annotations
 
 import dataclasses
+import html
 import io
 import re
 from dataclasses import dataclass
@@ -17,18 +18,30 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image, load_dataset
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image as Pictures
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from inference.adapters.hub_fetch import fetch_adapter
+from inference.adapters.live import LiveAdapters
+from inference.adapters.record import read_record
+from inference.adapters.served import promote
+from inference.common.settings import load_settings
+from inference.engine.engine import Engine
 from inference.prompt.system_prompt import R1_PROMPT
+from inference.server.service import Service
+from inference.ui.page import header_html, scores_html
+from tests.support.hub.client import Client
+from tests.support.hub.repos import Hub
 from tests.support.samples import STARTER, problems
 from tests.training.grading.test_cookbook_rewards import FORM, by_math_verify
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import Splits, load_rows
 from training.grpo.trainer import RunTrainer, build_trainer, grpo_config
-from training.runs.folder import RunFolder
+from training.pipeline.run import run
+from training.runs.folder import RunFolder, step_of
+from training.ui.training_app import grade_expected, new_problem
 
 COOKBOOK: dict[str, Any] = {
     **{"learning_rate": 1e-5, "num_train_epochs": 1, "per_device_train_batch_size": 2, "num_generations": 2},
@@ -254,3 +267,63 @@ def lora(trainer: GRPOTrainer) -> dict[str, torch.nn.Parameter]:
 def test_the_cookbooks_format_is_what_the_named_prompt_shows_with_line_ends() -> None:
     shown = re.search(r"<think> the reasoning </think><answer> the result </answer>", R1_PROMPT)
     assert shown is not None and not FORM.match(shown[0]), "as it was: the prompt's own example gets no reward"
+
+
+@pytest.mark.slow
+def test_the_adapter_of_plain_code_answers_in_the_app_as_with_peft(
+    both: Both, hub: Hub, hub_client: Client, engine: Engine, home: Path, tmp_path: Path
+) -> None:
+    """Saved by TRL, fetched from a repository that says no prompt, promoted with the recipe's, asked by a visitor."""
+    generator = torch.Generator().manual_seed(1)
+    for _, parameter in sorted(lora(both.plain).items()):
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+    both.plain.save_model(str(tmp_path / "saved"))
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir() if path.is_file()}
+    hub.repo("model", "cook/recipe").commit(saved)
+    settings = load_settings(env={"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+    folder = fetch_adapter("cook/recipe", home, settings.base)
+    promote(home, folder, "alice", settings=settings, system_prompt=R1_PROMPT)
+    adapters = LiveAdapters(settings)
+    adapters.start(engine)
+    adapters.stop()
+    service = Service(settings, lambda: engine, adapters, grade_expected, lambda: new_problem(True), [])
+    service.queue.wait_loaded()
+    assert "system prompt: r1" in header_html(service) and html.escape(R1_PROMPT) in scores_html(service)
+    tuned = PeftModel.from_pretrained(
+        AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32), str(tmp_path / "saved")
+    ).eval()
+    processor = AutoProcessor.from_pretrained(STARTER)
+    others = 0
+    for problem in problems(2):
+        question = service.read_question(problem.image, problem.problem, max_new_tokens=32)
+        submission = service.queue.submit([question.request(question.adapter), question.request(None)])
+        assert submission.wait(120) and submission.error is None
+        ours, base = (progress.completion for progress in submission.progress())
+        messages = [
+            {"role": "system", "content": [{"type": "text", "text": R1_PROMPT}]},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": problem.problem}]},
+        ]
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = processor(text=[text], images=[problem.image.convert("RGB")], return_tensors="pt")
+        theirs = tuned.generate(**inputs, max_new_tokens=32, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert ours is not None and base is not None and list(ours.token_ids) == theirs.tolist()
+        others += ours.token_ids != base.token_ids
+    assert others, "the adapter does something"
+    service.queue.close("the end of the test")
+
+
+@pytest.mark.slow
+def test_a_run_logs_each_tenth_step_keeps_all_checkpoints_and_says_its_prompt(
+    both: Both, home: Path, tmp_path: Path
+) -> None:
+    data = both.config.data.model_dump(exclude_unset=True)
+    values = {"base": "starter", "max_completion_length": 4, "num_epochs": 2, "save_steps": 3, "eval_rows": 0}
+    config = load_config("recipe", values | {"data": data})
+    adapter = run(config, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert [row["step"] for row in folder.history()] == [10, 12]
+    assert all("rewards/cookbook_format_reward/mean" in row for row in folder.history())
+    assert sorted(map(step_of, folder.checkpoints.glob("checkpoint-*"))) == [3, 6, 9, 12]
+    assert read_record(adapter).system_prompt == R1_PROMPT and read_record(adapter).says_prompt
+    events = list((tmp_path / "run" / "tensorboard").rglob("events.*"))
+    assert events, "as the cookbook reports"

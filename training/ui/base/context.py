@@ -23,6 +23,7 @@ import gradio as gr
 from gradio.components import Component
 
 from inference.common.settings import Settings
+from inference.server.queue import RequestQueue
 from training.hub.backup.backup import Backup
 from training.hub.publish.offer import PublishOffer
 from training.hub.publish.queue import waiting_runs
@@ -63,6 +64,8 @@ class Context:
     """Copies the runs to where they outlive this machine."""
     offer: PublishOffer
     """The repository that Start offers to publish to."""
+    queue: RequestQueue | None = None
+    """The queue in front of the app's engine; `None` where no page is served."""
     setup_html: Callable[[], str] = str
     """Returns what is not set up yet, for the owner."""
     _watched: dict[str, _WatchedRun] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from training.hub.publish.licence import licence_words
 from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
 from training.ui.sections.adapter_cards import serving_html, versions_html
+from training.ui.sections.prompt_choice import PromptChoice
 
 ALONE = "the base alone"
 HINT = (
@@ -63,15 +64,18 @@ def build_adapters(context: Context, note: gr.Textbox) -> Section:
                 elem_id="adapters-hub-name",
             )
             fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
+        choice = PromptChoice(context)
         publish = PublishPanel(context)
         versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
-    actions = AdapterActions(context, publish)
-    section = Section("adapters", context, note, [], [done, served, publish.licence, versions], actions.refresh)
+    actions = AdapterActions(context, publish, choice)
+    outputs = [done, served, publish.licence, versions, choice.trials]
+    section = Section("adapters", context, note, [], outputs, actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
-        section.on(part.submit, actions.act, publish.fields, with_event=True, **options)
+        section.on(part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, **options)
     for event in (fetch.click, name.submit):
-        section.on(event, actions.fetch, [name], **options)
+        section.on(event, actions.fetch, [name, choice.prompt], **options)
+    section.on(choice.compare.click, actions.compare_prompts, [name, choice.prompt], **options)
     return section
 
 
@@ -140,10 +144,11 @@ class PublishPanel:
 
 
 class AdapterActions:
-    """The section's actions; each returns a message, the served adapter, the licence of the base, and the cards."""
+    """The section's actions; each returns a message, the served adapter, the licence of the base, the cards, and the
+    problems under each system prompt."""
 
-    def __init__(self, context: Context, publish: PublishPanel) -> None:
-        self._context, self._publish = context, publish
+    def __init__(self, context: Context, publish: PublishPanel, choice: PromptChoice) -> None:
+        self._context, self._publish, self._choice = context, publish, choice
 
     def refresh(self, caller: Caller) -> list[object]:
         """The current values, with the message as it was."""
@@ -153,13 +158,16 @@ class AdapterActions:
         can_promote = now.source != "LOOKTHINK_ADAPTER"
         cards = versions_html(versions, can_promote, self._publish.states(versions))
         licence = f'<p class="lt-quiet">{escape(self._publish.licence_words())}</p>'
-        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards]
+        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards, gr.skip()]
 
-    def act(self, caller: Caller, event: gr.EventData, *fields: object) -> list[object]:
-        """A button on a card: promote, roll back or publish. `fields` are the values of `PublishPanel.fields`."""
+    def act(self, caller: Caller, event: gr.EventData, prompt: object, *fields: object) -> list[object]:
+        """A button on a card: promote (with the chosen system prompt), roll back or publish.
+
+        `fields` are the values of `PublishPanel.fields`.
+        """
         act, adapter = (str(getattr(event, name, "")) for name in ("act", "adapter"))
         if act == "promote":
-            return self._served(self._promote(adapter, caller), caller)
+            return self._served(self._promote(adapter, prompt, caller), caller)
         if act == "roll back":
             return self._served(self._roll_back(adapter, caller), caller)
         if act == "publish":
@@ -167,14 +175,24 @@ class AdapterActions:
             return self._done(message, caller)
         raise UserError("The page did not name an action. Load it again.")
 
-    def fetch(self, caller: Caller, typed: object) -> list[object]:
-        """Fetch an adapter of the Hub by its name, and promote it."""
+    def fetch(self, caller: Caller, typed: object, prompt: object) -> list[object]:
+        """Fetch an adapter of the Hub by its name, and promote it, with the chosen system prompt if it says none."""
+        settings, chosen = self._context.settings, self._choice.chosen(prompt)
+        folder = self._fetched(typed)
+        now = promote(settings.home, folder, caller.name, settings=settings, system_prompt=chosen)
+        return self._served(now, caller)
+
+    def compare_prompts(self, caller: Caller, typed: object, prompt: object) -> list[object]:
+        """Fetch an adapter of the Hub by its name, and ask it a few problems under each system prompt."""
+        trials = self._choice.trials_html(self._fetched(typed), prompt)
+        return [*self._done("Choose the system prompt that it does better under.", caller)[:-1], trials]
+
+    def _fetched(self, typed: object) -> Path:
         settings = self._context.settings
         name = str(typed or "").strip()
         if hub_name(name) is None:  # a page may not name a folder of this machine
             raise UserError(f"{name[:80]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
-        folder = fetch_adapter(name, settings.home, settings.base)
-        return self._served(promote(settings.home, folder, caller.name, settings=settings), caller)
+        return fetch_adapter(name, settings.home, settings.base)
 
     def _served(self, now: Serving, caller: Caller) -> list[object]:
         self._context.refresh_served()
@@ -184,12 +202,12 @@ class AdapterActions:
         _, *rest = self.refresh(caller)
         return [f'<p class="lt-note lt-done" role="status">{escape(message, 300)}</p>', *rest]
 
-    def _promote(self, adapter: str, caller: Caller) -> Serving:
-        settings = self._context.settings
+    def _promote(self, adapter: str, prompt: object, caller: Caller) -> Serving:
+        settings, chosen = self._context.settings, self._choice.chosen(prompt)
         version = next((one for one in adapter_versions(settings) if one.name == adapter), None)
         if version is None:
             raise UserError("That adapter is no longer here. Choose another one.")
-        return promote(settings.home, version.path, caller.name, settings=settings)
+        return promote(settings.home, version.path, caller.name, settings=settings, system_prompt=chosen)
 
     def _roll_back(self, adapter: str, caller: Caller) -> Serving:
         """Return to the adapter that the button named, and to no other that was promoted meanwhile."""
