@@ -39,7 +39,9 @@ METRICS = {
 }
 CURVES = {name: metric.column for name, metric in METRICS.items() if metric.column}
 """The figures that are drawn as curves over the steps, with their columns."""
-REWARDED = ("format", "accuracy", "cookbook_format", "cookbook_accuracy")
+COOKBOOK = ("cookbook_format", "cookbook_accuracy")
+"""The figures that only runs with the cookbook's rewards have."""
+REWARDED = ("format", "accuracy", *COOKBOOK)
 """The figures that are mean rewards; a run has those of its own reward functions."""
 MAX_FIGURE = 1e300
 """The limit of a run's metrics, however it diverges."""

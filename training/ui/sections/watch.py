@@ -17,7 +17,7 @@ from training.admin.access import Caller
 from training.hub.publish.queue import publish_words
 from training.hub.space.prices import dollars
 from training.runs.diagnosis import Finding
-from training.runs.metrics import CURVES, METRICS
+from training.runs.metrics import COOKBOOK, CURVES, METRICS
 from training.runs.record import RunRecord
 from training.runs.snapshot import Snapshot
 from training.ui.base.context import Context, Part, Section
@@ -184,7 +184,8 @@ def choice_label(record: RunRecord) -> str:
 
 def plots_html(now: Snapshot) -> str:
     """The curves; one without data says so."""
-    plots = (curves_plot({name: now.curves.get(name, [])}, METRICS[name]) for name in CURVES)
+    names = [name for name in CURVES if name in now.curves or name not in COOKBOOK]
+    plots = (curves_plot({name: now.curves.get(name, [])}, METRICS[name]) for name in names)
     return f'<section class="lt-plots" aria-label="Curves of the run">{"".join(plots)}</section>'
 
 
