@@ -34,10 +34,24 @@ STARTER_NAME = "starter"
 """The embedded model's name in a configuration."""
 _GPUS = "t4-small t4-medium l4x1 l4x4 l40sx1 l40sx4 l40sx8 a10g-small a10g-large a10g-largex2 a10g-largex4 a100-large "
 _GPUS += "a100x4 a100x8 rtx-pro-6000 rtx-pro-6000x2 rtx-pro-6000x4 rtx-pro-6000x8"
-FREE_HARDWARE = "cpu-basic"
-SPACE_HARDWARE = (FREE_HARDWARE, "cpu-upgrade", *_GPUS.split())
-"""Hardware of a Space, without ZeroGPU, which lends a GPU for seconds; a test compares it with the Hub's client."""
-JOB_HARDWARE = (*SPACE_HARDWARE, "cpu-performance", "cpu-xl", "h200", "h200x2", "h200x4", "h200x8")
+FREE_CPU = "cpu-basic"
+ZERO_GPU = "zero-a10g"
+"""Lends a GPU for the seconds that an answer takes. An experiment: nobody has reported a Space that runs on it."""
+FREE_HARDWARE = (FREE_CPU, ZERO_GPU)
+"""Hardware that costs its owner nothing; the Hub alone decides when it sleeps."""
+SPACE_HARDWARE = (*FREE_HARDWARE, "cpu-upgrade", *_GPUS.split())
+"""Hardware of a Space; a test compares it with the Hub's client."""
+JOB_HARDWARE = (
+    FREE_CPU,
+    "cpu-upgrade",
+    *_GPUS.split(),
+    "cpu-performance",
+    "cpu-xl",
+    "h200",
+    "h200x2",
+    "h200x4",
+    "h200x8",
+)
 """Hardware of a Job."""
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_DEPTH = 20
@@ -225,7 +239,14 @@ class SpaceFile(Strict):
 
     @model_validator(mode="after")
     def _trainer_has_a_gpu(self) -> Self:
-        """Only the starter trains without one."""
+        """Only the starter trains without one, and no run lasts on one that is lent for seconds."""
+        if self.space.hardware == ZERO_GPU and self.training.trainer == "space":
+            raise Contradiction(
+                f"space.hardware is {ZERO_GPU}, which lends a GPU for seconds, and training.trainer is space, which "
+                "would train there for hours; set training.trainer to job, or choose other hardware",
+                "space.hardware",
+                "training.trainer",
+            )
         if self.model.base == STARTER_NAME:
             return self
         hardware, key = (

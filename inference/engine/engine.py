@@ -26,6 +26,7 @@ from inference.engine.scheduler import Scheduler
 from inference.engine.sequence import Sequence, SequenceGroup
 from inference.model.families import ImageEncoding, make_family
 from inference.model.image_encoder import ImageEncoder
+from inference.model.known_pictures import KnownPictures
 from inference.model.loading import load_base
 from inference.model.lora_file import read_adapter
 from inference.model.lora_layers import Adapter, route_linears
@@ -73,7 +74,7 @@ class Engine:
         batch = Batch(self._model, self.family, route_linears(model), vocabulary, static_steps)
         runs_ahead = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
         self._scheduler = Scheduler(batch, max_num_seqs, vocabulary.ends, text.hidden_size, runs_ahead)
-        self.encoder = ImageEncoder(self.family, self.lock)
+        self.encoder = ImageEncoder(self.family, self.lock, KnownPictures.read(base_name))
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
         self.repetition_penalty = float(model.generation_config.repetition_penalty or 1.0)

@@ -39,6 +39,8 @@ class ImageEncoding:
     """(N, hidden) each, added to the hidden states after the first layers (DeepStack)."""
     grid: torch.Tensor | None = None
     """(3,) patches in time, height and width, on the CPU, where positions need them."""
+    distance: float | None = None
+    """From the pictures that the base knows, in units of the limit (`KnownPictures`); `None` where that is unknown."""
 
     @property
     def nbytes(self) -> int:

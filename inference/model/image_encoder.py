@@ -11,12 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from inference.model.families import Family, ImageEncoding
+from inference.model.known_pictures import KnownPictures
 
 if TYPE_CHECKING:
     from transformers import BatchFeature
@@ -35,9 +37,9 @@ BATCH_PATCHES = 16_384
 class ImageEncoder:
     """Encodes pictures and keeps the most recently used encodings by content. Thread-safe."""
 
-    def __init__(self, family: Family, lock: threading.Lock | None = None) -> None:
-        """`lock` is held while the tower runs, and not while the processor does."""
-        self._family, self._lock = family, lock or threading.Lock()
+    def __init__(self, family: Family, lock: threading.Lock | None = None, known: KnownPictures | None = None) -> None:
+        """`lock` is held while the tower runs, and not while the processor does; `known` measures distances."""
+        self._family, self._lock, self._known = family, lock or threading.Lock(), known
         self._cache: OrderedDict[bytes, ImageEncoding] = OrderedDict()
         self._prepared: OrderedDict[bytes, Future[BatchFeature]] = OrderedDict()
         """The processor's tensors, finished or in the making, of pictures that the tower has not seen."""
@@ -120,7 +122,8 @@ class ImageEncoder:
             }
             if missing:
                 self.num_encodings += len(missing)
-                encodings |= zip(missing, self._family.encode(list(missing.values())), strict=True)
+                made = map(self._measured, self._family.encode(list(missing.values())))
+                encodings |= zip(missing, made, strict=True)
             for key in batch:
                 self._cache[key] = encodings[key]
                 self._cache.move_to_end(key)
@@ -134,6 +137,10 @@ class ImageEncoder:
             for key in missing:
                 self._prepared.pop(key, None)
         return encodings
+
+    def _measured(self, encoding: ImageEncoding) -> ImageEncoding:
+        known = self._known
+        return encoding if known is None else replace(encoding, distance=known.distance(encoding.features))
 
     def _bound_prepared(self) -> None:
         """Drop the oldest tensors until the rest fits; those in the making count once they are there."""

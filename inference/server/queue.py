@@ -60,6 +60,8 @@ class Progress:
     thought_tokens: int = 0
     """New tokens when the answer began; 0 before that, or if there was no thought."""
     thought_seconds: float = 0.0
+    picture_distance: float | None = None
+    """Of the picture from those that the base knows: `ImageEncoding.distance`."""
     completion: Completion | None = None
     """Set once the completion has ended."""
 
@@ -153,7 +155,8 @@ class Submission:
 def _advanced(before: Progress, reader: SequenceReader) -> Progress:
     """The progress up to what the reader has read."""
     text = reader.text
-    now = replace(before, text=text, num_tokens=reader.num_tokens, seconds=reader.seconds)
+    distance = reader.sequence.image.distance
+    now = replace(before, text=text, num_tokens=reader.num_tokens, seconds=reader.seconds, picture_distance=distance)
     if not before.thought_seconds and text != before.text and _thought_has_ended(text):
         now = replace(now, thought_tokens=now.num_tokens, thought_seconds=now.seconds)
     return replace(now, completion=reader.completion()) if reader.is_over else now

@@ -15,7 +15,7 @@ from inference.server.queue import Progress, Submission
 from inference.server.service import Grade, Question, Service
 from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 from inference.ui import markup
-from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title
+from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title, unknown_html
 
 SECONDS_BETWEEN_VIEWS = 0.06
 """The shortest time between two updates of a page."""
@@ -63,7 +63,9 @@ class Panel:
 
     def _answer(self, view: View) -> str:
         if view.answer and view.state != CompletionState.IDLE:
-            return markup.render_answer(view.answer)
+            return (
+                unknown_html(view) + markup.render(view.answer) if view.unknown else markup.render_answer(view.answer)
+            )
         hint = self._hint if view.state == CompletionState.IDLE else empty_answer(view)
         return f'<p class="lt-hint">{hint}</p>' if hint else ""
 
@@ -233,6 +235,7 @@ def _view(progress: Progress, waiting: View, has_ended: bool, earlier: View | No
         seconds=progress.seconds,
         thought_tokens=progress.thought_tokens,
         thought_seconds=progress.thought_seconds,
+        picture_distance=progress.picture_distance,
     )
     if earlier is not None:
         view = _joined(earlier, view)

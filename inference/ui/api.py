@@ -22,8 +22,9 @@ ASK_DOC = (
     "Asks one question about a picture. Returns a JSON object: thinking, answer, text (the completion with its tags), "
     "truncated (true if the token limit cut it off), num_tokens, seconds, tokens_per_second, well_formed (true if the "
     "format was kept), verdict (null without expected_answer or without an answer, else correct, expected, answer and "
-    "rule), adapter (null for the base), temperature, seed. adapter: a name, 'base' for the base alone, or null for "
-    "the served one. temperature 0 is greedy."
+    "rule), warning (a sentence if the picture is unlike all that the model knows, else null), adapter (null for the "
+    "base), temperature, seed. adapter: a name, 'base' for the base alone, or null for the served one. temperature 0 "
+    "is greedy."
 )
 COMPARE_DOC = (
     "Asks base and fine-tuned model the same question in one batch. Takes the parameters of /ask and returns "
@@ -107,6 +108,7 @@ def _as_json(view: View, adapter: str | None, question: Question) -> Json:
         "verdict": None
         if verdict is None
         else {"correct": verdict.correct, "expected": verdict.gold, "answer": verdict.answer, "rule": verdict.rule},
+        "warning": view.unknown or None,
         "adapter": adapter,
         "temperature": question.temperature,
         "seed": question.seed,

@@ -28,6 +28,10 @@ class CompletionState(StrEnum):
 
 
 RUNNING = (CompletionState.WAITING, CompletionState.THINKING, CompletionState.ANSWERING)
+UNKNOWN = (
+    "This picture is unlike all that the model has learnt to read, so its answer means nothing. By its image features "
+    "it is {:.1f} times as far from those pictures as 98 in 100 of their own kinds are."
+)
 _TITLES = {
     CompletionState.IDLE: "Ready",
     CompletionState.WAITING: "Looking at the picture…",
@@ -56,6 +60,8 @@ class View:
     thought_tokens: int = 0
     """Tokens until the answer began; 0 if there was no thought or it goes on."""
     thought_seconds: float = 0.0
+    picture_distance: float | None = None
+    """Of the picture from those that the base knows, in units of the limit; `None` where that is unknown."""
     verdict: Verdict | None = None
     message: str = ""
     """The error in words for the user; empty if another panel shows it."""
@@ -79,6 +85,12 @@ class View:
     @property
     def tokens_per_second(self) -> float:
         return self.num_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def unknown(self) -> str:
+        """A sentence where the picture is unlike all that the base knows; else empty."""
+        distance = self.picture_distance or 0.0
+        return UNKNOWN.format(distance) if distance > 1 else ""
 
     @property
     def is_running(self) -> bool:
@@ -147,6 +159,11 @@ def notes_html(view: View) -> str:
             "place.</p>"
         )
     return f'<div class="lt-notes">{verdict}{note}</div>'
+
+
+def unknown_html(view: View) -> str:
+    """The sentence on an unknown picture, which stands where a known one has its answer, and a lead to the answer."""
+    return f'<p class="lt-unknown">{html.escape(view.unknown)}</p><p class="lt-hint">It answers all the same:</p>'
 
 
 def empty_answer(view: View) -> str:

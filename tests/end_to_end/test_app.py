@@ -73,8 +73,17 @@ def test_only_the_two_endpoints_are_offered(client: Client) -> None:
         assert optional == names[2:]
 
 
+@pytest.mark.parametrize("api", ["/ask", "/compare"])
+def test_a_picture_unlike_all_that_the_starter_knows_is_said(client: Client, tmp_path: Path, api: str) -> None:
+    Image.effect_noise((200, 160), 90).convert("RGB").save(tmp_path / "noise.png")
+    result = ask(client, tmp_path / "noise.png", api=api, max_new_tokens=4)
+    for side in [result] if api == "/ask" else result.values():
+        assert "unlike all that the model has learnt to read" in side["warning"]
+
+
 def test_ask_returns_a_completion_with_its_figures(client: Client, picture: Path) -> None:
     result = ask(client, picture, max_new_tokens=24)
+    assert result["warning"] is None, "a picture of the starter's own kinds"
     assert set(result) >= FIELDS
     assert result["adapter"] == ADAPTER
     assert 1 <= result["num_tokens"] <= 24

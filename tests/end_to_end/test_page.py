@@ -45,6 +45,31 @@ def test_the_thought_folds_and_the_answer_stands_apart(visit: Any, server: Serve
     assert page.text("#ask-panel .lt-thinking p") == "3 + 4 = 7."
 
 
+def test_of_an_unknown_picture_no_large_answer_is_shown(visit: Any, server: Server, tmp_path: Path) -> None:
+    """A sentence stands in its place; the answer follows in small letters, in both panels of Compare too."""
+    from PIL import Image
+
+    Image.effect_noise((200, 160), 90).convert("RGB").save(tmp_path / "noise.png")
+    page = visit()
+    page.page.set_input_files("#ask-picture input[type=file]", str(tmp_path / "noise.png"))
+    page.page.wait_for_selector("#ask-picture img")
+    page.page.fill("#ask-question textarea", "How many?")
+    page.set_length(4)
+    with server.steered(prefix="<think>I see 24.</think> <answer>24</answer>"):
+        page.page.click("#ask-run")
+        page.wait_state(*ENDED)
+        page.page.get_by_role("tab", name="Compare").click()
+        page.page.wait_for_selector("#compare-picture img")
+        page.page.click("#compare-run")
+        page.wait_state(*ENDED, panel="compare-tuned")
+    for panel in ("#compare-base", "#compare-tuned"):
+        assert "so its answer means nothing" in page.text(f"{panel} .lt-unknown")
+        assert page.page.locator(f"{panel} .lt-short").count() == 0
+        assert "24" in page.text(f"{panel} .lt-answer")
+    page.page.get_by_role("tab", name="Ask").click()
+    assert "times as far" in page.text("#ask-panel .lt-unknown")
+
+
 def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Server) -> None:
     page = visit()
     page.take_example()

@@ -19,7 +19,7 @@ from pathlib import Path
 from inference.common.errors import UserError
 from inference.common.hub_errors import limit_waiting
 from inference.common.hub_names import is_hub_name
-from inference.common.space_file import FREE_HARDWARE, SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
+from inference.common.space_file import SPACE_YAML, STARTER_NAME, SpaceFile, read_space_file
 from training.hub.space import readme_block
 from training.hub.space.apply import SpaceOnHub
 from training.hub.space.plan import (
@@ -35,6 +35,7 @@ from training.hub.space.plan import (
 )
 from training.hub.space.prices import Prices
 from training.hub.space.setup import address_of, token_here, token_trouble
+from training.hub.space.ways import comparison
 
 SPACE_TOKEN = "LOOKTHINK_SPACE_TOKEN"
 """The variable with the token that the Space gets; without it, the one that deploys."""
@@ -159,22 +160,7 @@ def _plan_lines(
         lines.append(f"The bucket {deployment.bucket} is public: everybody can read the runs in it, pictures included.")
     if state.stage == "PAUSED":
         lines.append(f"The Space is paused; start it again on its page, {address_of(deployment.space)}.")
-    return lines + cost_words(deployment.hardware, file, Prices())
-
-
-def cost_words(hardware: str, file: SpaceFile, prices: Prices) -> list[str]:
-    """The prices an hour of the Space and of a run."""
-    awake = f"Cost: {hardware}, {prices.of_spaces().words(hardware)}"
-    if hardware != FREE_HARDWARE:
-        minutes = file.space.sleep_minutes
-        awake += " while it is awake, and nothing while it sleeps" if minutes else ", day and night: sleep_minutes is 0"
-    lines = [awake + "."]
-    if file.training.trainer == "job":
-        job = file.training.job_hardware
-        lines.append(f"A run is a Job on {job}: {prices.of_jobs().words(job)} besides, while it trains.")
-    else:
-        lines.append("A run trains in the Space, which stays awake for it.")
-    return lines
+    return lines + comparison(file, Prices())
 
 
 def _terminal() -> Callable[[str], str]:

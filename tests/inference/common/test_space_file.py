@@ -49,7 +49,7 @@ def test_the_file_of_the_repository_says_every_default() -> None:
 def test_the_hardware_is_that_of_the_client() -> None:
     from huggingface_hub import JobHardware, SpaceHardware
 
-    assert set(SPACE_HARDWARE) == {hardware.value for hardware in SpaceHardware} - {"zero-a10g"}
+    assert set(SPACE_HARDWARE) == {hardware.value for hardware in SpaceHardware}
     assert set(JOB_HARDWARE) == {hardware.value for hardware in JobHardware}
     assert [name for name in JOB_HARDWARE if not has_gpu(name)] == [
         "cpu-basic",
@@ -99,6 +99,7 @@ def test_the_hardware_is_that_of_the_client() -> None:
         (BASE + "space:\n  hаrdware: t4-small", ["line 4", "is not a setting", "hardware"]),
         (BASE + "space:\n  hardware: а100-large", ["line 4", "did you mean a100-large"]),
         (BASE + "limits:\n  max_question_chars: 99999999999999999999", ["line 4", "1000000"]),
+        ("model:\n  base: starter\nspace:\n  hardware: zero-a10g", ["line 4", "for seconds", "trainer to job"]),
     ],
 )
 def test_a_mistake_names_line_value_and_remedy(read, text: str, names: list[str]) -> None:
@@ -112,6 +113,7 @@ def test_a_mistake_names_line_value_and_remedy(read, text: str, names: list[str]
     "text",
     [
         BASE + "space: {hardware: cpu-basic}\ntraining: {trainer: job}",
+        BASE + "space: {hardware: zero-a10g}\ntraining: {trainer: job}",
         BASE + "space: {hardware: t4-small}\ntraining: {job_hardware: cpu-basic}",
         "model: {base: starter}\nspace: {hardware: cpu-basic}",
         BASE + "training: {publish_to: me/adapter, publish_public: true, bucket: me/runs}",

@@ -23,7 +23,8 @@ from training.hub.space import readme_block
 
 def test_twice_and_after_a_change(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
     dry = run("--dry-run")
-    assert "create the public Space me/look" in dry and "$2.50 an hour while it is awake" in dry
+    assert "create the public Space me/look" in dry
+    assert "a100-large, trains in itself (space.yaml): asleep free; awake $2.50 an hour; training $2.50 an hour." in dry
     assert writes(hub) == [] and not hub.repos
 
     said = run("--yes")

@@ -122,7 +122,7 @@ class SpaceOnHub:
             space_sdk="gradio",
             private=deployment.private,
             space_hardware=deployment.hardware,  # type: ignore[arg-type]
-            space_sleep_time=None if deployment.hardware == FREE_HARDWARE else deployment.sleep_seconds,
+            space_sleep_time=None if deployment.hardware in FREE_HARDWARE else deployment.sleep_seconds,
             space_secrets=[secret],
             space_variables=[{"key": key, "value": value} for key, value in deployment.variables.items()],
             space_volumes=self._volumes(()),
@@ -165,7 +165,7 @@ class SpaceOnHub:
 
     def _do_hardware(self, step: Step) -> None:
         deployment = self._deployment
-        sleep = None if deployment.hardware == FREE_HARDWARE else deployment.sleep_seconds
+        sleep = None if deployment.hardware in FREE_HARDWARE else deployment.sleep_seconds
         self._api.request_space_hardware(deployment.space, deployment.hardware, sleep_time=sleep)  # type: ignore[arg-type]
 
     def _do_sleep(self, step: Step) -> None:

@@ -239,13 +239,13 @@ def _machine(deployment: Deployment, state: SpaceState) -> list[Step]:
         was = f"from {state.hardware} " if state.hardware else ""
         return [Step("hardware", f"move {was}to {deployment.hardware}, {_sleep(deployment)}")]
     now = -1 if state.sleep_seconds is None else state.sleep_seconds
-    if deployment.hardware != FREE_HARDWARE and now != deployment.sleep_seconds:
+    if deployment.hardware not in FREE_HARDWARE and now != deployment.sleep_seconds:
         return [Step("sleep", f"set its sleep time: {_sleep(deployment)}")]
     return []
 
 
 def _sleep(deployment: Deployment) -> str:
-    if deployment.hardware == FREE_HARDWARE:
+    if deployment.hardware in FREE_HARDWARE:
         return "asleep after 48 hours without a visitor, the Hub's rule for free hardware"
     if deployment.sleep_seconds < 0:
         return "never asleep"

@@ -14,11 +14,13 @@ import yaml
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.hub_names import is_hub_name
-from inference.common.space_file import SpaceFile, has_gpu, read_space_file
+from inference.common.space_file import ZERO_GPU, SpaceFile, has_gpu, read_space_file
 
 ROOT = Path(__file__).parents[3]
 PYTHON_VERSION = "3.11"
 """The oldest version that works; the requirements are tested with it."""
+ZERO_GPU_PYTHON_VERSION = "3.12.12"
+"""ZeroGPU offers this one and 3.10.13, which is too old."""
 SCOPES = ("read-memberships",)
 """A login lets the app see only the memberships: it must know who belongs to the owner of the Space."""
 STARTUP_TIMEOUT = "1h"
@@ -37,7 +39,7 @@ def front_matter(file: SpaceFile, requirements: str) -> Json:
         "colorTo": space.color_to,
         "sdk": "gradio",
         "sdk_version": gradio_version(requirements),
-        "python_version": PYTHON_VERSION,
+        "python_version": ZERO_GPU_PYTHON_VERSION if space.hardware == ZERO_GPU else PYTHON_VERSION,
         "app_file": "app.py",
         "short_description": space.short_description,
         "license": space.license,

@@ -98,7 +98,7 @@ class SleepTimer:
 
         api = HfApi(token=self._token)
         runtime = api.get_space_runtime(self.space)
-        if (runtime.requested_hardware or runtime.hardware) == FREE_HARDWARE:
+        if (runtime.requested_hardware or runtime.hardware) in FREE_HARDWARE:
             self.note = _FREE if is_training else ""
             return
         now = runtime.sleep_time if runtime.sleep_time is not None and runtime.sleep_time >= 0 else NEVER

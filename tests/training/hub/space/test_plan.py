@@ -56,6 +56,8 @@ def test_nothing_to_do() -> None:
         ({}, {"secrets": frozenset()}, ["secret"], "set the secret HF_TOKEN"),
         ({"renew_token": True}, {}, ["secret"], "renew the secret HF_TOKEN"),
         ({}, {"hardware": "cpu-basic"}, ["hardware"], "from cpu-basic to a100-large, asleep after 30"),
+        ({"hardware": "zero-a10g"}, {}, ["hardware"], "to zero-a10g, asleep after 48 hours"),
+        ({"hardware": "zero-a10g"}, {"hardware": "zero-a10g", "sleep_seconds": 172_800}, [], ""),
         ({}, {"sleep_seconds": None}, ["sleep"], "30 minutes"),
         ({}, {"sleep_seconds": 3600}, ["sleep"], "30 minutes"),
         ({"sleep_seconds": -1}, {"sleep_seconds": None}, [], ""),

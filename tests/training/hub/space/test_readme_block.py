@@ -46,16 +46,22 @@ def test_the_hub_takes_it(hub_client: Client) -> None:
 
 
 def test_a_change_of_space_yaml_is_written_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (folder / "README.md").read_text(encoding="utf-8")
+    readme = folder / "README.md"
+    before = readme.read_text(encoding="utf-8")
     space = folder / "space.yaml"
     space.write_text(space.read_text(encoding="utf-8").replace("title: LookThink", "title: 'Mine: yes'"))
     assert readme_block.main(folder) == readme_block.main(folder) == 0
-    after = (folder / "README.md").read_text(encoding="utf-8")
+    after = readme.read_text(encoding="utf-8")
     assert SpaceCard(after).data.title == "Mine: yes"
     assert after.split("\n---\n", 1)[1] == before.split("\n---\n", 1)[1]
     said = capsys.readouterr().out.splitlines()
     assert "new block" in said[0] and "is right" in said[1]
+    space.write_text("model: {base: a/b}\nspace: {hardware: zero-a10g}\ntraining: {trainer: job}")
+    assert readme_block.main(folder) == 0
+    card = SpaceCard.load(readme).data
+    assert (card.python_version, card.suggested_hardware) == ("3.12.12", "zero-a10g"), "a Python that ZeroGPU offers"
     space.write_text("model: {}")
+    capsys.readouterr()
     assert readme_block.main(folder) == 2 and "line 1" in capsys.readouterr().err
 
 
