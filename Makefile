@@ -19,7 +19,6 @@ DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt co
 HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
 
 export GRADIO_SERVER_PORT ?= 7860
-export GRADIO_ANALYTICS_ENABLED ?= False
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: app train pretrain space test check torture constraints clean

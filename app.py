@@ -10,12 +10,13 @@ import os
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
 from inference.common.settings import Settings, load_settings
 from inference.server.lifecycle import CLEANING_SECONDS, picture_seconds, prepare
+from inference.server.visitors import is_on_zero_gpu
 
 if TYPE_CHECKING:  # Gradio and torch are imported after `prepare`
     import gradio as gr
@@ -65,12 +66,13 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
 
     streams, queue = Streams(), service.queue
     around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams)
-    routes = [health_route(queue, training.is_run_active), *training.routes]
+    routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
+    space = service.settings.space
     keep_words_out_of_the_log()
     blocks.launch(
         theme=theme.theme(),
         css_paths=[*theme.CSS_PATHS, *training.css_paths],
-        head=theme.head(),
+        head=theme.head(space.title, space.short_description),
         max_file_size=int(service.settings.limits.max_upload_mb * 1e6),
         enable_monitoring=False,
         run_history=False,
@@ -98,16 +100,18 @@ def main() -> int:
     is_json = os.environ.get(VARIABLE, "").strip() == "json"
     set_up(is_json)
     try:
-        settings = load_settings()
+        is_lent = is_on_zero_gpu()
+        settings = load_settings(has_gpu=True if is_lent else None)
         access = Access(settings.home)
         stop = stop_signal()
         prepare(settings)
+        engine = _zero_gpu_engine(settings) if is_lent else None  # `spaces` comes before whatever looks for a GPU
         from training.ui.training_app import TrainingApp  # imports Gradio
 
         training = TrainingApp(settings, access)
         training.backup.start()
         training.backup.wait(RESTORE_SECONDS)  # so that the adapter served before a restart is served at once
-        blocks, service = build_app(settings, training)
+        blocks, service = build_app(settings, training, engine)
         streams = launch(blocks, service, training, prevent_thread_lock=True, quiet=is_json)
         event("serving", port=blocks.server_port)
         access.announce()
@@ -139,6 +143,12 @@ def _load_engine(settings: Settings) -> Engine:
     from inference.engine.engine import Engine
 
     return Engine.load(settings.base, cuda_graphs=settings.cuda_graphs)
+
+
+def _zero_gpu_engine(settings: Settings) -> Engine:
+    from inference.server.zero_gpu import ZeroGpuEngine
+
+    return cast("Engine", ZeroGpuEngine(_load_engine(settings)))  # it has what queue and adapters use
 
 
 if __name__ == "__main__":

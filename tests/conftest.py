@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 # Before anything imports a library that reads them.
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-os.environ.update(GRADIO_ANALYTICS_ENABLED="False", TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+os.environ.update(TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
 
 from collections import Counter
 from pathlib import Path

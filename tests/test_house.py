@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ ROOMS_OF = {
         "training.hub",
         "training.launch.jobs",
     ),
+    "spaces": ("inference.server.zero_gpu",),
     "app": (),
     "tests": (),
 }
@@ -100,6 +102,18 @@ def test_a_light_room_loads_no_torch(room: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
 
 
+@pytest.mark.parametrize("entry", ["app", "training.__main__", "training.launch.worker", "training.launch.jobs.worker"])
+def test_no_telemetry_is_sent(entry: str) -> None:
+    """Whatever is started, the libraries that report their use find it turned off when they are imported."""
+    names = ("HF_HUB_DISABLE_TELEMETRY", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE", "DO_NOT_TRACK")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    code = (
+        f"import {entry}, os; from huggingface_hub import constants; "
+        "assert constants.HF_HUB_DISABLE_TELEMETRY and os.environ['GRADIO_ANALYTICS_ENABLED'] == 'False'"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, timeout=120).returncode == 0
+
+
 def test_the_completion_format_needs_the_standard_library_only() -> None:
     assert packages_of(ROOT / "inference" / "prompt" / "format.py") <= sys.stdlib_module_names
 
@@ -126,7 +140,13 @@ def test_requirements_are_pinned_and_all_of_them_used() -> None:
     names = [line.split("==")[0].split("[")[0].strip().lower() for line in wanted]
     unused = [n for n in names if n not in indirect and import_names.get(n, n.replace("-", "_")) not in used]
     assert unused == []
-    ours = {"inference", "training", "app", "gradio_client"}  # gradio_client comes with gradio
+    ours = {
+        "inference",
+        "training",
+        "app",
+        "gradio_client",
+        "spaces",
+    }  # gradio and the Hub's builder bring the last two
     provided = {import_names.get(n, n.replace("-", "_")) for n in names}
     assert used - ours - provided - set(sys.stdlib_module_names) == set()
 

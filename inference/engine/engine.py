@@ -154,11 +154,15 @@ class Engine:
 
         Runs beside decode steps. Raises `UserError` if it cannot be served.
         """
+        adapter = self.check_adapter(path)
+        return {name: factors.on(self.device) for name, factors in adapter.items()}  # the model may be asleep
+
+    def check_adapter(self, path: str | Path) -> Adapter:
+        """As `read_adapter`, left on the CPU."""
         prompt = read_system_prompt(Path(path))
         if prompt is not None:
             self.tokenizer.check_is_text(prompt)
-        adapter = read_adapter(Path(path), self._model, self.base_name)
-        return {name: factors.on(self.device) for name, factors in adapter.items()}  # the model may be asleep
+        return read_adapter(Path(path), self._model, self.base_name)
 
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter; generations that use it go on."""

@@ -35,6 +35,11 @@ class SequenceReader:
         return self.sequence.request.prefix + self._stream.text
 
     @property
+    def picture_distance(self) -> float | None:
+        """Of the request's picture from those that the base knows: `ImageEncoding.distance`."""
+        return self.sequence.image.distance
+
+    @property
     def seconds(self) -> float:
         """From the generation's start to the last token read."""
         return self.sequence.tokens[self.num_tokens - 1][1] if self.num_tokens else 0.0

@@ -55,7 +55,6 @@ def prepare(settings: Settings) -> None:
 
     Raises `UserError` if the home folder is not writable.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     # Gradio sums up all past events after each one, for a page of figures that is turned off here.
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"

@@ -13,6 +13,7 @@ down. `stop` works for one that waits, too; `disconnect` stops what a closed pag
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import threading
 import time
@@ -81,6 +82,8 @@ class Submission:
         self._submitted_at = time.monotonic()
         self._waited_seconds = 0.0
         self._generation: Generation | None = None
+        self._context = contextvars.copy_context()
+        """Of the visitor's thread; ZeroGPU looks there for the visitor whose quota it takes."""
 
     @property
     def ahead(self) -> int:
@@ -113,7 +116,7 @@ class Submission:
         """Pass the requests to the engine; called by the queue's thread, like `update` and `end`. False on failure."""
         self._waited_seconds = time.monotonic() - self._submitted_at
         try:
-            self._generation = engine.stream(self.requests, self._stop)
+            self._generation = self._context.run(engine.stream, self.requests, self._stop)
         except Exception as error:  # raised again where the page or the client waits for it
             self.end(error)
             return False
@@ -155,8 +158,13 @@ class Submission:
 def _advanced(before: Progress, reader: SequenceReader) -> Progress:
     """The progress up to what the reader has read."""
     text = reader.text
-    distance = reader.sequence.image.distance
-    now = replace(before, text=text, num_tokens=reader.num_tokens, seconds=reader.seconds, picture_distance=distance)
+    now = replace(
+        before,
+        text=text,
+        num_tokens=reader.num_tokens,
+        seconds=reader.seconds,
+        picture_distance=reader.picture_distance,
+    )
     if not before.thought_seconds and text != before.text and _thought_has_ended(text):
         now = replace(now, thought_tokens=now.num_tokens, thought_seconds=now.seconds)
     return replace(now, completion=reader.completion()) if reader.is_over else now

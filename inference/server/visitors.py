@@ -50,6 +50,11 @@ def is_on_space(env: Mapping[str, str] | None = None) -> bool:
     return bool((os.environ if env is None else env).get("SPACE_ID", "").strip())
 
 
+def is_on_zero_gpu(env: Mapping[str, str] | None = None) -> bool:
+    """True in a Space on ZeroGPU, where the package `spaces` must be imported before torch is used."""
+    return (os.environ if env is None else env).get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def visitor_id_of(peer: str | None, forwarded_for: str | None, on_space: bool) -> str:
     """The id of the visitor behind a connection from `peer`, given its `X-Forwarded-For` header.
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from inference.adapters.record import AdapterRecord
 from inference.common.settings import Settings
+from inference.common.space_file import ZERO_GPU
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.system_prompt import prompt_name
 from inference.server.lifecycle import CLEANING_SECONDS
@@ -56,6 +57,11 @@ OTHER = """
 <p>The base is an instruct model that can look and reason. The adapter was trained with GRPO: the model wrote several
 answers for each problem, and those that kept the format and were correct were reinforced.</p>
 """
+ZERO_GPU_NOTICE = (
+    '<aside class="lt-notice" aria-label="About the GPU"><p><strong>An experiment: this Space answers on ZeroGPU.'
+    "</strong> A GPU is lent for each answer and takes from your own quota at Hugging Face. Nobody has reported yet "
+    "how well it works.</p></aside>"
+)
 LIMITS = """
 <h2>Limits</h2>
 <p>A thought that sounds sure may be wrong, and the thought shown is not always what led to the answer. Text inside a
@@ -68,7 +74,7 @@ LICENCES = """
 """
 PROGRAM = """from gradio_client import Client, handle_file
 
-client = Client("http://127.0.0.1:7860")
+client = Client("{address}")
 result = client.predict(
     image=handle_file("chart.png"),
     question="How high is bar B?",
@@ -76,6 +82,10 @@ result = client.predict(
     api_name="/ask",
 )
 print(result["answer"], result["verdict"])"""
+
+
+_OWN_ADDRESS = "element.querySelectorAll('.lt-address').forEach((place) => { place.textContent = location.origin; });"
+"""JavaScript: the address in the program is the one that this page was opened at."""
 
 
 class TrainTab(Protocol):
@@ -181,10 +191,11 @@ def is_loading(service: Service) -> bool:
 
 
 def notice_html(service: Service) -> str:
-    """The limits of the starter, for visitors; empty for another base."""
+    """The limits of the starter, and that ZeroGPU is an experiment, for visitors; else empty."""
+    lent = ZERO_GPU_NOTICE if service.settings.space.hardware == ZERO_GPU else ""
     if not service.settings.is_starter:
-        return ""
-    return (
+        return lent
+    return lent + (
         '<aside class="lt-notice" aria-label="About the model that answers">'
         "<p><strong>The starter answers: a model of about 3 million parameters.</strong> It can read handwritten "
         "digits, bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or "
@@ -226,10 +237,15 @@ def build_about(service: Service) -> gr.HTML:
             "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take "
             "<code>image</code>, <code>question</code>, <code>expected_answer</code>, <code>adapter</code>, "
             "<code>max_new_tokens</code>, <code>temperature</code> and <code>seed</code>.</p>"
-            f'<pre tabindex="0"><code>{html.escape(PROGRAM)}</code></pre>',
-            js_on_load=None,
+            f'<pre tabindex="0"><code>{_program()}</code></pre>',
+            js_on_load=_OWN_ADDRESS,
         )
     return scores
+
+
+def _program() -> str:
+    """A program that asks the endpoints, as HTML; the page puts its own address in."""
+    return html.escape(PROGRAM).replace("{address}", '<span class="lt-address">http://127.0.0.1:7860</span>')
 
 
 def privacy_html(settings: Settings, on_space: bool) -> str:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 HERE = Path(__file__).parent
+PREVIEW_PATH = "/preview.png"
+_PREVIEW = HERE.parents[1] / "docs" / "compare.png"
 CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
 SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "sans-serif")]
 MONO = [fonts.Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")]
@@ -42,9 +50,27 @@ GREY = colors.Color(
 )
 
 
-def head() -> str:
-    """The page's script, inline: nothing is loaded from elsewhere."""
-    return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+def head(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:
+    """The page's script, inline, since nothing is loaded from elsewhere; and what a link to the page shows.
+
+    The page's address and its picture's are known on a Space alone.
+    """
+    facts = {"title": title, "description": description, "type": "website"}
+    if host := env.get("SPACE_HOST", "").strip():
+        facts |= {"url": f"https://{host}/", "image": f"https://{host}{PREVIEW_PATH}"}
+    tags = "".join(f'<meta property="og:{name}" content="{html.escape(value)}">' for name, value in facts.items())
+    card = "summary_large_image" if host else "summary"
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return f'{tags}<meta name="twitter:card" content="{card}"><script>{script}</script>'
+
+
+def preview_route() -> Route:
+    """The route of the picture that a link to the page shows."""
+
+    def picture(request: Request) -> Response:
+        return FileResponse(_PREVIEW, headers={"cache-control": "public, max-age=3600"})
+
+    return Route(PREVIEW_PATH, picture, methods=["GET", "HEAD"])
 
 
 VALUES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,9 @@ from training.runs.store import RunStore
 
 REPO = "me/counting"
 TOKEN = "hf_token_of_me"
+HOST = "the-host-of-this-test"
 TRAIN = (
-    "--max-steps 2 --save-steps 1 --warmup-steps 0 --report-to [] --prompts-per-step 2 --num-generations 4 "
+    "--max-steps 2 --save-steps 1 --warmup-steps 0 --report-to tensorboard --prompts-per-step 2 --num-generations 4 "
     "--micro-batch-size 8 --max-completion-length 16 --eval-rows 0 --train-rows 20 --test-rows 4 "
     f"--publish-to {REPO} --publish-every-minutes 0"
 )
@@ -55,6 +57,7 @@ def train(hub: Hub, run: Path, patch: pytest.MonkeyPatch) -> None:
         wait_until(lambda: published(hub))
 
     patch.setattr(Publishing, "checkpoint", and_wait)
+    patch.setattr(socket, "gethostname", lambda: HOST)
     assert main(["train", *TRAIN.split(), "--folder", str(run)]) == 0
 
 
@@ -73,6 +76,10 @@ def check_published(hub: Hub, run: Path) -> str:
     assert "published step 2 to me/counting" in (run / "train.log").read_text(encoding="utf-8")
     for name, data in files.items():
         assert str(run.parents[2]).encode() not in data, f"{name} has a path of this machine"
+        assert HOST.encode() not in data, f"{name} has the host's name"
+    own = next((run / "tensorboard").rglob("*tfevents*"))
+    assert HOST in own.name, "TRL's own event files hold it, and stay here"
+    assert not [path for _, path in hub.requests if "telemetry" in path], "TRL's trainer would send some"
     return head
 
 

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_config_options(parser)
         promote = "put the adapter into service automatically if it is better"
         parser.add_argument("--promote", action="store_true", help=promote)
+        parser.add_argument(
+            "--name", default="", help="of the run and of its adapter; made of date and time without it"
+        )
         parser.add_argument("--dollars-per-hour", type=float, help="price of an hour of this machine")
     elif command != "runs":
         parser.add_argument("id", help="of the run, as `runs` shows it")
@@ -76,6 +79,7 @@ def _start(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     record = launcher.store.submit(
         config,
         asked_by=f"{getpass.getuser()} on the command line",
+        name=args.name,
         promote=args.promote,
         max_dollars=args.max_dollars,
         dollars_per_hour=args.dollars_per_hour,

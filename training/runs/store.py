@@ -12,6 +12,7 @@ torch.
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 import time
@@ -34,6 +35,8 @@ LAST = "(SELECT MAX(number) + 1 FROM runs)"
 Records = list[RunRecord]
 _PROGRESS = {"step", "max_steps", "metrics", "hours"}
 """Fields that are also in other files of a run folder; a change of these alone is not written to `request.json`."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+"""Names that people may give a run: of a folder, of an adapter, and of a tag on the Hub."""
 _IS_ACTIVE = "status IN ('starting', 'running', 'stopping')"
 _T = TypeVar("_T")
 
@@ -52,16 +55,17 @@ class RunStore:
         config: RunConfig,
         asked_by: str,
         *,
+        name: str = "",
         promote: bool = False,
         max_hours: float | None = None,
         max_dollars: float | None = None,
         dollars_per_hour: float | None = None,
     ) -> RunRecord:
-        """Queues a run: makes its folder and its record.
+        """Queues a run: makes its folder and its record. Its id, and so its adapter's name, is `name` if there is one.
 
         `max_hours` and `max_dollars` (which needs `dollars_per_hour`) are budgets over all starts of the run.
         """
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        run_id = self._named(name.strip()) or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         record = RunRecord(
             id=run_id,
             folder=self.folder / run_id,
@@ -79,6 +83,16 @@ class RunStore:
         make_folder(record, config)
         self.add(record)
         return self.get(record.id)
+
+    def _named(self, name: str) -> str:
+        """The name if a run can have it. Raises `UserError`."""
+        if name and not _NAME.fullmatch(name):
+            raise UserError(
+                f"The name is {name[:80]!r}; begin with a letter, and use letters, digits, - and _, at most 40 in all."
+            )
+        if name and (self.folder / name).exists():
+            raise UserError(f"There is a run {name!r} already; choose another name.")
+        return name
 
     def exists(self) -> bool:
         """False if no run was ever submitted here."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.adapters.record import adapter_name
 from inference.common.errors import UserError
 from training.config.run_config import load_config
 from training.runs.folder import RunFolder
@@ -48,6 +49,18 @@ def test_a_run_that_is_asked_for_is_on_record_and_in_its_folder(store) -> None:
     assert config == CONFIG.model_copy(update={"max_hours": 2}) == record.run_config
     assert json.loads((record.folder / REQUEST).read_text())["id"] == record.id
     assert sqlite3.connect(store.home / "runs.sqlite3").execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_run_and_its_adapter_have_the_name_that_somebody_gave(store) -> None:
+    record = ask(store, name=" charts-2 ")
+    assert (
+        record.id == record.folder.name == "charts-2" and adapter_name(record.folder / "adapter") == "charts-2-adapter"
+    )
+    assert store.list() == [record]
+    for name, words in {"charts-2": "already", "../x": "letters", "2x": "letters", "x" * 41: "at most 40"}.items():
+        with pytest.raises(UserError, match=words):
+            ask(store, name=name)
+    assert store.list() == [record] and ask(store).id != ask(store).id
 
 
 def test_runs_wait_in_order_and_a_resumed_one_waits_behind(store) -> None:

@@ -5,13 +5,16 @@
     lookthink/config.json        every setting, without paths of this machine
     lookthink/evaluation.json    of a result: the report, without completions
     lookthink/versions.json, lookthink/rewards.png
+    lookthink/events.out.tfevents.metrics    the steps' figures for TensorBoard, which the Hub shows
 
-Weights are in safetensors and no file is a pickle; there is no path, no user name and no optimizer.
+Weights are in safetensors and no file is a pickle; there is no path, no user name and no optimizer. TRL's own event
+files stay here: they hold paths and the host's name. The one that goes along is made anew from `metrics.jsonl`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 from dataclasses import dataclass
@@ -26,13 +29,15 @@ from training.config.data_config import STARTER
 from training.config.run_config import RunConfig
 from training.hub.publish.queue import CURVE, PROCESSOR_FILES, Item, plain_name
 from training.runs.folder import RunFolder
-from training.runs.metrics import METRICS, REWARDED
+from training.runs.metrics import MAX_FIGURE, METRICS, REWARDED, is_number
 
 RECORD_FOLDER = "lookthink"
 RUN_FILE = f"{RECORD_FOLDER}/run.json"
+EVENTS = "events.out.tfevents.metrics"
+"""TensorBoard knows its files by `tfevents`; after it the usual name has a time and the host's name."""
 OWN_FILES = {
     *PROCESSOR_FILES,
-    *(f"{RECORD_FOLDER}/{name}" for name in ("run.json", "config.json", "versions.json", RECORD_FILE, CURVE)),
+    *(f"{RECORD_FOLDER}/{name}" for name in ("run.json", "config.json", "versions.json", RECORD_FILE, CURVE, EVENTS)),
 }
 """Files of an earlier publication that a new one may delete."""
 FORMAT = 1
@@ -121,6 +126,8 @@ def make_package(item: Item, key: str) -> Package:
         files[f"{RECORD_FOLDER}/{RECORD_FILE}"] = as_json(evaluation)
     if facts.has_curve:
         files[f"{RECORD_FOLDER}/{CURVE}"] = _curve(facts)
+    if facts.history:
+        files[f"{RECORD_FOLDER}/{EVENTS}"] = events(facts.history)
     return Package(facts, publication, files)
 
 
@@ -139,6 +146,25 @@ def public_config(config: RunConfig) -> Json:
 
 def as_json(value: object) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def events(history: list[Json]) -> bytes:
+    """The figures of each step as an event file of TensorBoard: scalars only, without text and without times."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    writer.write(Event(file_version="brain.Event:2").SerializeToString())
+    for row in history:
+        values = [
+            Summary.Value(tag=f"train/{name}", simple_value=value)
+            for name, value in row.items()
+            if name != "step" and is_number(value, MAX_FIGURE)
+        ]
+        writer.write(Event(step=row.get("step", 0), summary=Summary(value=values)).SerializeToString())
+    return content.getvalue()
 
 
 def _run_record(facts: Facts, key: str, publication: str, digest: str) -> Json:

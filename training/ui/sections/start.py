@@ -141,6 +141,12 @@ class StartForm:
             "confidence, and worse in neither. Otherwise it is listed under Adapters, with its figures.",
             elem_id="train-promote",
         )
+        self.name = gr.Textbox(
+            label="Name",
+            info="Of the run and of its adapter, such as charts-2. Without one it is made of date and time.",
+            max_length=40,
+            elem_id="train-name",
+        )
         self.button = gr.Button("Start training", variant="primary", elem_id="train-start")
 
     def _wire(self) -> None:
@@ -198,7 +204,7 @@ class StartForm:
         check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=limits[0], max_dollars=limits[1]))
         return per_hour, *limits
 
-    def start(self, caller: Caller, promote: bool, *values: Any) -> str:
+    def start(self, caller: Caller, promote: bool, name: str | None, *values: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
         profile, origin, publish, *budget = values[:6]
         config = self._config(profile, origin, publish, *values[6:])
@@ -207,6 +213,7 @@ class StartForm:
         record = self._context.store.submit(
             config,
             caller.name,
+            name=name or "",
             promote=bool(promote),
             max_hours=hours,
             max_dollars=dollars,
@@ -218,7 +225,7 @@ class StartForm:
     @property
     def inputs(self) -> list[Component]:
         """The components whose values `start` takes after the caller."""
-        return [self.promote, *self._all]
+        return [self.promote, self.name, *self._all]
 
     def refresh(self, caller: Caller, *values: Any) -> list[object]:
         """The adapters that a run can begin with, the choice to publish, and the estimate for the form's values."""
@@ -258,7 +265,7 @@ def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(context)
     return Section(
-        "start", context, note, form.inputs[1:], [form.origin, form.publish, form.estimate], form.refresh
+        "start", context, note, form.inputs[2:], [form.origin, form.publish, form.estimate], form.refresh
     ), form
 
 

@@ -1,0 +1,151 @@
+"""Answers on ZeroGPU, which lends a GPU for the seconds of one call. An experiment: nobody has reported a Space on it.
+
+    engine = ZeroGpuEngine(Engine.load(base))     # on the main thread, before the page is served
+    queue = RequestQueue(lambda: engine)
+
+For each question, both sides of Compare together, the package `spaces` forks a worker of this process, which alone has
+a GPU. The engine here is the copy that workers are forked from: it checks adapters and never makes a step. The Hub's
+builder of a Space installs `spaces`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import spaces
+from PIL import Image
+
+from inference.common.errors import Busy, UserError
+from inference.engine.engine import Engine
+from inference.engine.generation import Generation
+from inference.model.lora_layers import Factors
+from inference.model.request import Completion, Request
+
+LOADING_SECONDS, TOKEN_SECONDS, MAX_SECONDS = 20, 0.05, 120
+"""Seconds that a call asks for: to move the model, for each token, and at most."""
+_BETWEEN_SECONDS = 0.05
+_Folders = list[Path | None]
+
+
+class CheckedAdapter(dict[str, Factors]):
+    """An adapter on the CPU, checked, and the folder that a worker reads it from."""
+
+    def __init__(self, adapter: dict[str, Factors], folder: Path) -> None:
+        super().__init__(adapter)
+        self.folder = folder
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One completion as far as a worker has come; the queue reads it like a `SequenceReader`."""
+
+    text: str
+    num_tokens: int = 0
+    seconds: float = 0.0
+    picture_distance: float | None = None
+    is_over: bool = False
+    so_far: Completion | None = None
+
+    def completion(self) -> Completion | None:
+        """The completion as far as it has come."""
+        return self.so_far
+
+
+class WorkerGeneration:
+    """A generation in a worker, which the queue reads like a `Generation`."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.readers = self.newest = [Snapshot(request.prefix) for request in requests]
+        self.has_ended = self._is_over = False
+        self.error: Exception | None = None
+
+    def read(self) -> None:
+        """Takes over what the worker has sent."""
+        self._is_over = self.has_ended  # before the rest, which comes no later
+        self.readers = self.newest
+
+    @property
+    def is_over(self) -> bool:
+        """True once everything has been read. Raises the error that ended it."""
+        if self._is_over and self.error is not None:
+            raise self.error
+        return self._is_over
+
+
+class ZeroGpuEngine:
+    """The parts of an engine that the queue and the adapters use, with each generation in a worker of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.num_parameters = engine, engine.num_parameters
+        self.num_free_seqs = 8  # in as many workers at most; ZeroGPU may let fewer run
+        self._answer = spaces.GPU(duration=_seconds)(self._generate)
+
+    def prepare(self, images: Collection[Image.Image]) -> None:
+        """Does nothing: a worker prepares its own pictures, and would wait for ever for one begun before the fork."""
+
+    encode = prepare
+
+    def read_adapter(self, path: str | Path) -> CheckedAdapter:
+        """The LoRA at `path` for `Request.get_adapter`. Raises `UserError` if it cannot be served."""
+        return CheckedAdapter(self._engine.check_adapter(path), Path(path))
+
+    def step(self) -> None:
+        """Waits a moment for news of the workers."""
+        time.sleep(_BETWEEN_SECONDS)
+
+    def stream(self, requests: Sequence[Request], stop: threading.Event) -> WorkerGeneration:
+        """Begins to complete the requests in one worker, which refuses what cannot be decoded."""
+        adapters = [None if request.get_adapter is None else request.get_adapter() for request in requests]
+        folders = [adapter.folder if isinstance(adapter, CheckedAdapter) else None for adapter in adapters]
+        generation = WorkerGeneration(requests)
+        context = contextvars.copy_context()  # of the visitor, whose quota it takes
+        plain = [replace(request, get_adapter=None) for request in requests]
+        work = partial(context.run, self._follow, generation, self._answer(plain, folders), stop)
+        threading.Thread(target=work, name="zero-gpu", daemon=True).start()
+        return generation
+
+    def _follow(self, generation: WorkerGeneration, answer: Generator, stop: threading.Event) -> None:
+        try:
+            for news in answer:
+                if isinstance(news, UserError):
+                    raise news
+                generation.newest = news
+                if stop.is_set():
+                    break
+            answer.close()
+        except (
+            Exception
+        ) as error:  # raised again where the page waits; `spaces` has the words for a visitor in `message`
+            words = getattr(error, "message", None)
+            generation.error = Busy(f"ZeroGPU: {words}") if isinstance(words, str) else error
+        generation.has_ended = True
+
+    def _generate(self, requests: list[Request], folders: _Folders) -> Generator[list[Snapshot] | UserError]:
+        """Runs in the worker, on its GPU; what it yields is sent to this process."""
+        engine, sent_at = self._engine, 0.0
+        readers = [None if folder is None else partial(engine.read_adapter, folder) for folder in folders]
+        try:
+            generation = engine.stream([replace(one, get_adapter=read) for one, read in zip(requests, readers)])
+            for _ in generation:
+                if time.monotonic() - sent_at >= _BETWEEN_SECONDS:
+                    yield _snapshots(generation)
+                    sent_at = time.monotonic()
+            yield _snapshots(generation)
+        except UserError as error:
+            yield error
+
+
+def _snapshots(generation: Generation) -> list[Snapshot]:
+    of = ("text", "num_tokens", "seconds", "picture_distance", "is_over")
+    return [Snapshot(*(getattr(one, name) for name in of), one.completion()) for one in generation.readers]
+
+
+def _seconds(requests: list[Request], folders: _Folders) -> int:
+    """The seconds that a call asks for; a visitor's quota is charged with those that it took."""
+    return min(MAX_SECONDS, round(LOADING_SECONDS + TOKEN_SECONDS * max(one.max_new_tokens for one in requests)))
