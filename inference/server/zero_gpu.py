@@ -3,9 +3,8 @@
     engine = ZeroGpuEngine(Engine.load(base))     # on the main thread, before the page is served
     queue = RequestQueue(lambda: engine)
 
-For each question, both sides of Compare together, the package `spaces` forks a worker of this process, which alone has
-a GPU. The engine here is the copy that workers are forked from: it checks adapters and never makes a step. The Hub's
-builder of a Space installs `spaces`.
+For each question, both sides of Compare together, the package `spaces` (of the Hub's builder) forks a worker, which
+alone has a GPU. The engine here is the copy that workers are forked from: it checks adapters and makes no step.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from inference.model.request import Completion, Request
 
 LOADING_SECONDS, TOKEN_SECONDS, MAX_SECONDS = 20, 0.05, 120
 """Seconds that a call asks for: to move the model, for each token, and at most."""
-_BETWEEN_SECONDS = 0.05
+BETWEEN_SECONDS = 0.05
 _Folders = list[Path | None]
 
 
@@ -53,7 +52,6 @@ class Snapshot:
     so_far: Completion | None = None
 
     def completion(self) -> Completion | None:
-        """The completion as far as it has come."""
         return self.so_far
 
 
@@ -83,6 +81,7 @@ class ZeroGpuEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.num_parameters = engine, engine.num_parameters
+        self.repetition_penalty = engine.repetition_penalty
         self.num_free_seqs = 8  # in as many workers at most; ZeroGPU may let fewer run
         self._answer = spaces.GPU(duration=_seconds)(self._generate)
 
@@ -97,16 +96,17 @@ class ZeroGpuEngine:
 
     def step(self) -> None:
         """Waits a moment for news of the workers."""
-        time.sleep(_BETWEEN_SECONDS)
+        time.sleep(BETWEEN_SECONDS)
 
     def stream(self, requests: Sequence[Request], stop: threading.Event) -> WorkerGeneration:
         """Begins to complete the requests in one worker, which refuses what cannot be decoded."""
         adapters = [None if request.get_adapter is None else request.get_adapter() for request in requests]
         folders = [adapter.folder if isinstance(adapter, CheckedAdapter) else None for adapter in adapters]
         generation = WorkerGeneration(requests)
-        context = contextvars.copy_context()  # of the visitor, whose quota it takes
-        plain = [replace(request, get_adapter=None) for request in requests]
-        work = partial(context.run, self._follow, generation, self._answer(plain, folders), stop)
+        answer = self._answer([replace(request, get_adapter=None) for request in requests], folders)
+        work = partial(
+            contextvars.copy_context().run, self._follow, generation, answer, stop
+        )  # takes a visitor's quota
         threading.Thread(target=work, name="zero-gpu", daemon=True).start()
         return generation
 
@@ -128,12 +128,12 @@ class ZeroGpuEngine:
 
     def _generate(self, requests: list[Request], folders: _Folders) -> Generator[list[Snapshot] | UserError]:
         """Runs in the worker, on its GPU; what it yields is sent to this process."""
-        engine, sent_at = self._engine, 0.0
-        readers = [None if folder is None else partial(engine.read_adapter, folder) for folder in folders]
+        sent_at = 0.0
+        readers = [None if folder is None else partial(self._engine.read_adapter, folder) for folder in folders]
         try:
-            generation = engine.stream([replace(one, get_adapter=read) for one, read in zip(requests, readers)])
+            generation = self._engine.stream([replace(r, get_adapter=read) for r, read in zip(requests, readers)])
             for _ in generation:
-                if time.monotonic() - sent_at >= _BETWEEN_SECONDS:
+                if time.monotonic() - sent_at >= BETWEEN_SECONDS:
                     yield _snapshots(generation)
                     sent_at = time.monotonic()
             yield _snapshots(generation)

@@ -66,7 +66,8 @@ def build_compare(service: Service) -> CompareTab:
             return submit_pair(service, question, visitor), question
 
         for frame in answering.stream(submit, request):
-            yield [*frame.updates, _words_html(*frame.views)]
+            engine = service.queue.engine
+            yield [*frame.updates, words_html(*frame.views, engine.repetition_penalty if engine else 1.0)]
 
     inputs.run.click(compare_on_page, inputs.question_inputs, [*answering.outputs, words], **EVENT)
     inputs.wire(answering, [words], [""])
@@ -113,12 +114,13 @@ def submit_pair(service: Service, question: Question, visitor: Visitor) -> Submi
     return service.queue.submit([question.request(None), question.request(question.adapter)], visitor)
 
 
-def _words_html(base: View, tuned: View) -> str:
-    """The sentences on the differences, once both have ended and neither failed."""
+def words_html(base: View, tuned: View, penalty: float) -> str:
+    """The sentences on the differences, once both have ended and neither failed, and the base's penalty."""
     if (
         base.is_running
         or tuned.is_running
         or {CompletionState.FAILED, CompletionState.IDLE} & {base.state, tuned.state}
     ):
         return ""
-    return f'<p class="lt-difference">{html.escape(describe(base, tuned))}</p>'
+    asked = f" Both were asked with the base's repetition penalty, {penalty:g}." if penalty != 1 else ""
+    return f'<p class="lt-difference">{html.escape(describe(base, tuned) + asked)}</p>'

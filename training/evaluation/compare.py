@@ -91,6 +91,8 @@ def compare_with_served(
     outcomes = _evaluate_both(engine, rows, adapters, conditions, target, config.data.tolerance)
     strict, lenient = (graded_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
+    if engine.repetition_penalty != 1:
+        why += f" Both were asked with the base's repetition penalty, {engine.repetition_penalty:g}."
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
     return _write(folder, about | _figures(outcomes["new"], outcomes["served"]), is_better(strict, lenient), why)

@@ -213,7 +213,10 @@ class Pretrainer:
         return True
 
     def export(self, target: Path) -> None:
-        """The starter as transformers loads it: weights in bf16, processor, and how it was trained."""
+        """The starter as transformers loads it: weights in bf16, processor, and how it was trained.
+
+        `python -m training.starter.known_pictures TARGET` then makes the statistics of the pictures that it knows.
+        """
         target.mkdir(parents=True, exist_ok=True)
         stored = build_model(self.processor.tokenizer)
         stored.load_state_dict(self.model.state_dict())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from inference.ui.compare import words_html
 from inference.ui.compare_words import describe
 from inference.ui.view import CompletionState, View
 from training.grading.grader import grade_lenient
@@ -37,3 +38,9 @@ DIRECT, TUNED = (
 def test_differences(base: View, tuned: View, words: list[str]) -> None:
     for word in words:
         assert word in describe(base, tuned)
+
+
+def test_a_repetition_penalty_of_the_base_is_said() -> None:
+    assert "asked with the base's repetition penalty, 1.05." in words_html(DIRECT, TUNED, 1.05)
+    assert "penalty" not in words_html(DIRECT, TUNED, 1.0)
+    assert words_html(replace(DIRECT, state=CompletionState.THINKING), TUNED, 1.05) == ""
