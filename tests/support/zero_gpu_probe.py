@@ -2,13 +2,14 @@
 
     python -m tests.support.zero_gpu_probe ADAPTER FOLDER
 
-Its workers are forked and talk to a local server with the scheduler's HTTP. Two functions of `spaces` are replaced by
-ones that do nothing, since they move tensors to a GPU that is not there.
+Its worker is forked, is used again, and talks to a local server with the scheduler's HTTP. Two functions of `spaces` are
+replaced by ones that do nothing, since they move tensors to a GPU that is not there.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import threading
@@ -29,7 +30,7 @@ class Scheduler(BaseHTTPRequestHandler):
         url = urlparse(self.path)
         CALLS.append((url.path, parse_qs(url.query)))
         is_refused = url.path == "/schedule" and IS_USED_UP.is_set()
-        lent = {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": f"token-{len(CALLS)}"}
+        lent = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": f"token-{len(CALLS)}"}
         body = json.dumps({"left": 0, "wait": 60.0} if is_refused else lent).encode()
         self.send_response(429 if is_refused else 200)
         self.send_header("content-type", "application/json")
@@ -117,4 +118,5 @@ def main(adapter: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]))
-    os._exit(0)  # without waiting for workers
+    for worker in multiprocessing.active_children():
+        worker.kill()

@@ -26,7 +26,9 @@ def test_answers_come_from_forked_workers(tmp_path: Path) -> None:
     """The same tokens as in this process; one call for both sides of Compare; Stop; the words of refusals."""
     adapter = random_adapter(tmp_path / "tuned")
     command = [sys.executable, "-m", "tests.support.zero_gpu_probe", str(adapter), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["tokens"] == said["tokens_here"] and len(set(map(tuple, said["tokens"]))) == 2
@@ -34,4 +36,4 @@ def test_answers_come_from_forked_workers(tmp_path: Path) -> None:
     assert said["distance"] is not None
     assert said["stopped_after"] < 400
     assert "more than the model's" in said["refusal"]
-    assert said["quota"].startswith("ZeroGPU: ") and "quota" in said["quota"].lower()
+    assert said["quota"].startswith("ZeroGPU: Space app has reached its GPU limit")
