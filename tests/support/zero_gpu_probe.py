@@ -2,8 +2,8 @@
 
     python -m tests.support.zero_gpu_probe ADAPTER FOLDER
 
-Its worker is forked, is used again, and talks to a local server with the scheduler's HTTP. Two functions of `spaces` are
-replaced by ones that do nothing, since they move tensors to a GPU that is not there.
+Its worker is forked, is used again, and talks to a local server with the scheduler's HTTP. Two functions of `spaces`
+are replaced by ones that do nothing, since they move tensors to a GPU that is not there.
 """
 
 from __future__ import annotations
