@@ -26,6 +26,7 @@ from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
 from inference.server import lifecycle as environment
+from inference.ui import theme
 from inference.ui.page import header_html
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, WAIT_SECONDS, Server, serve
@@ -79,6 +80,22 @@ def test_a_picture_unlike_all_that_the_starter_knows_is_said(client: Client, tmp
     result = ask(client, tmp_path / "noise.png", api=api, max_new_tokens=4)
     for side in [result] if api == "/ask" else result.values():
         assert "unlike all that the model has learnt to read" in side["warning"]
+
+
+def test_a_link_to_the_page_has_title_picture_and_address(server: Server) -> None:
+    """The address is known on a Space alone; a title with quotes stays a title."""
+    page = httpx.get(server.url).text
+    assert '<meta property="og:title" content="LookThink">' in page and "og:description" in page
+    assert "og:url" not in page and "og:image" not in page
+    picture = httpx.get(f"{server.url}{theme.PREVIEW_PATH}")
+    assert picture.headers["content-type"] == "image/png" and picture.content.startswith(b"\x89PNG")
+    head = theme.head('A "title"', "words", {"SPACE_HOST": "me-look.hf.space"})
+    for tag in (
+        'og:url" content="https://me-look.hf.space/"',
+        'og:image" content="https://me-look.hf.space/preview.png"',
+    ):
+        assert tag in head
+    assert 'og:title" content="A &quot;title&quot;"' in head
 
 
 def test_ask_returns_a_completion_with_its_figures(client: Client, picture: Path) -> None:

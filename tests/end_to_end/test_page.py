@@ -106,6 +106,13 @@ def test_cut_off_is_said_and_continue_goes_on(visit: Any, server: Server) -> Non
     assert page.text("#ask-panel .lt-thinking .md").startswith(before.strip()[:5])
 
 
+def test_about_shows_the_address_of_this_page(visit: Any, server: Server) -> None:
+    page = visit()
+    page.page.get_by_role("tab", name="About").click()
+    assert page.text(".lt-about .lt-address") == server.url.rstrip("/")
+    assert f'Client("{server.url.rstrip("/")}")' in page.text(".lt-about pre")
+
+
 def test_compare_shows_both_sides_and_the_difference(visit: Any) -> None:
     page = visit()
     page.take_example(2)
