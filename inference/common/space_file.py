@@ -205,7 +205,7 @@ class TrainingSection(Section):
 
 
 class PrivacySection(Section):
-    """What is kept of visitors, besides what the limits need while the app runs."""
+    """Settings of what is kept of visitors, besides what the limits need while the app runs."""
 
     keep_pictures_minutes: int = Field(60, ge=5, le=1_440)
     """Minutes after which a visitor's picture is deleted: its file on the disk, and what the model has read from it."""

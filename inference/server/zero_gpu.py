@@ -142,8 +142,10 @@ class ZeroGpuEngine:
 
 
 def _snapshots(generation: Generation) -> list[Snapshot]:
-    of = ("text", "num_tokens", "seconds", "picture_distance", "is_over")
-    return [Snapshot(*(getattr(one, name) for name in of), one.completion()) for one in generation.readers]
+    return [
+        Snapshot(r.text, r.num_tokens, r.seconds, r.picture_distance, r.is_over, r.completion())
+        for r in generation.readers
+    ]
 
 
 def _seconds(requests: list[Request], folders: _Folders) -> int:

@@ -67,7 +67,9 @@ def build_compare(service: Service) -> CompareTab:
 
         for frame in answering.stream(submit, request):
             engine = service.queue.engine
-            yield [*frame.updates, words_html(*frame.views, engine.repetition_penalty if engine else 1.0)]
+            base_view, tuned_view = frame.views
+            penalty = engine.repetition_penalty if engine else 1.0
+            yield [*frame.updates, words_html(base_view, tuned_view, penalty)]
 
     inputs.run.click(compare_on_page, inputs.question_inputs, [*answering.outputs, words], **EVENT)
     inputs.wire(answering, [words], [""])

@@ -249,7 +249,7 @@ def _program() -> str:
 
 
 def privacy_html(settings: Settings, on_space: bool) -> str:
-    """What is kept of visitors, where and for how long, by the settings of this deployment."""
+    """Describes what is kept of visitors, where and for how long, by the settings of this deployment."""
     minutes, search = settings.privacy.keep_pictures_minutes, CLEANING_SECONDS // 60
     line = (
         "For each question and each refusal the log has a line: a name for you that is random for each start of the "
