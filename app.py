@@ -65,14 +65,15 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     from inference.ui import theme
 
     streams, queue = Streams(), service.queue
-    around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams)
-    routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
     space = service.settings.space
+    tags = theme.link_tags(space.title, space.short_description)
+    around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams, tags)
+    routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
     keep_words_out_of_the_log()
     blocks.launch(
         theme=theme.theme(),
         css_paths=[*theme.CSS_PATHS, *training.css_paths],
-        head=theme.head(space.title, space.short_description),
+        head=theme.head(),
         max_file_size=int(service.settings.limits.max_upload_mb * 1e6),
         enable_monitoring=False,
         run_history=False,

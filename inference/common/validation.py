@@ -10,6 +10,7 @@ max_side is 1: Input should be greater than or equal to 28
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,6 +21,8 @@ _FORMS = {
     "model_type": "write its settings below it, indented, each as name: value",
 }
 """The form to write, for errors in which pydantic only names a type."""
+MAX_LISTED = 30
+"""Settings that a message lists; of more it names the nearest."""
 MAX_SHOWN_CHARS = 200
 """Characters of a refused value that a message shows."""
 
@@ -53,6 +56,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     shown = shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 1] + "…"
     if first["type"] == "extra_forbidden":
         known = sorted(_fields(model, first["loc"][:-1]))
+        if len(known) > MAX_LISTED:
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=5, cutoff=0.0)
+            return f"{path} is not a setting; the nearest are {', '.join(near)} (it was given as {shown})"
         return f"{path} is not a setting; there are {', '.join(known)} (it was given as {shown})"
     if first["type"] == "missing":
         return f"{path} is missing; it must be given"

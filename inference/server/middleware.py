@@ -11,6 +11,7 @@ complete; one that the other side ends means that the visitor has left.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -45,6 +46,7 @@ UPLOAD_ROUTE = "/upload"
 """The end of the path of Gradio's route for files."""
 BODY_SECONDS = 120.0
 """A body must be complete by then; the largest upload needs 170 kB/s."""
+_PREVIEW_TAG = re.compile(rb"<meta\s+(?:property=\"og:|name=\"twitter:)[^>]*>")
 _MULTIPART_BYTES = 100_000
 """The most that a multipart form adds to the file in an upload."""
 _HOUR = 3600
@@ -187,6 +189,36 @@ class DisconnectWatcher:
                 self._on_disconnect(session)
 
 
+class LinkPreview:
+    """Puts `tags` in the place of Gradio's own, which name Gradio's address, into the head of the page."""
+
+    def __init__(self, app: ASGIApp, tags: str) -> None:
+        self.app, self._tags = app, tags.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != scope.get("root_path", "") + "/":
+            await self.app(scope, receive, send)
+            return
+        start: Message = {}
+        content = bytearray()
+
+        async def rewritten(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            content.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            page = _PREVIEW_TAG.sub(b"", bytes(content))
+            page = page.replace(b"</head>", self._tags + b"</head>", 1)
+            MutableHeaders(scope=start)["content-length"] = str(len(page))
+            await send(start)
+            await send({"type": "http.response.body", "body": page})
+
+        await self.app(scope, receive, rewritten)
+
+
 class Streams:
     """The number of streams that are open."""
 
@@ -195,7 +227,7 @@ class Streams:
 
 
 def middleware(
-    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams
+    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams, link_tags: str = ""
 ) -> list[Middleware]:
     """The middleware around Gradio's own routes, outermost first."""
     return [
@@ -203,6 +235,7 @@ def middleware(
         Middleware(VisitorLimits, limits=limits, on_space=on_space),
         Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
         Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
+        Middleware(LinkPreview, link_tags),
     ]
 
 

@@ -29,7 +29,6 @@ from inference.model.request import Completion, Request
 LOADING_SECONDS, TOKEN_SECONDS, MAX_SECONDS = 20, 0.05, 120
 """Seconds that a call asks for: to move the model, for each token, and at most."""
 BETWEEN_SECONDS = 0.05
-_Folders = list[Path | None]
 
 
 class CheckedAdapter(dict[str, Factors]):
@@ -104,9 +103,8 @@ class ZeroGpuEngine:
         folders = [adapter.folder if isinstance(adapter, CheckedAdapter) else None for adapter in adapters]
         generation = WorkerGeneration(requests)
         answer = self._answer([replace(request, get_adapter=None) for request in requests], folders)
-        work = partial(
-            contextvars.copy_context().run, self._follow, generation, answer, stop
-        )  # takes a visitor's quota
+        context = contextvars.copy_context()  # with the visitor, whose quota is charged
+        work = partial(context.run, self._follow, generation, answer, stop)
         threading.Thread(target=work, name="zero-gpu", daemon=True).start()
         return generation
 
@@ -119,14 +117,12 @@ class ZeroGpuEngine:
                 if stop.is_set():
                     break
             answer.close()
-        except (
-            Exception
-        ) as error:  # raised again where the page waits; `spaces` has the words for a visitor in `message`
-            words = getattr(error, "message", None)
+        except Exception as error:  # raised again where the page waits
+            words = getattr(error, "message", None)  # of `spaces`, for the visitor
             generation.error = Busy(f"ZeroGPU: {words}") if isinstance(words, str) else error
         generation.has_ended = True
 
-    def _generate(self, requests: list[Request], folders: _Folders) -> Generator[list[Snapshot] | UserError]:
+    def _generate(self, requests: list[Request], folders: list[Path | None]) -> Generator[list[Snapshot] | UserError]:
         """Runs in the worker, on its GPU; what it yields is sent to this process."""
         sent_at = 0.0
         readers = [None if folder is None else partial(self._engine.read_adapter, folder) for folder in folders]
@@ -148,6 +144,6 @@ def _snapshots(generation: Generation) -> list[Snapshot]:
     ]
 
 
-def _seconds(requests: list[Request], folders: _Folders) -> int:
+def _seconds(requests: list[Request], folders: list[Path | None]) -> int:
     """The seconds that a call asks for; a visitor's quota is charged with those that it took."""
     return min(MAX_SECONDS, round(LOADING_SECONDS + TOKEN_SECONDS * max(one.max_new_tokens for one in requests)))

@@ -50,8 +50,13 @@ GREY = colors.Color(
 )
 
 
-def head(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:
-    """The page's script, inline, since nothing is loaded from elsewhere; and what a link to the page shows.
+def head() -> str:
+    """The page's script, inline, since nothing is loaded from elsewhere."""
+    return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+
+
+def link_tags(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:
+    """The tags that say what a link to the page shows (Open Graph), for `LinkPreview`.
 
     The page's address and its picture's are known on a Space alone.
     """
@@ -60,8 +65,7 @@ def head(title: str, description: str, env: Mapping[str, str] = os.environ) -> s
         facts |= {"url": f"https://{host}/", "image": f"https://{host}{PREVIEW_PATH}"}
     tags = "".join(f'<meta property="og:{name}" content="{html.escape(value)}">' for name, value in facts.items())
     card = "summary_large_image" if host else "summary"
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    return f'{tags}<meta name="twitter:card" content="{card}"><script>{script}</script>'
+    return f'{tags}<meta name="twitter:card" content="{card}">'
 
 
 def preview_route() -> Route:

@@ -65,7 +65,7 @@ def test_of_an_unknown_picture_no_large_answer_is_shown(visit: Any, server: Serv
     for panel in ("#compare-base", "#compare-tuned"):
         assert "so its answer means nothing" in page.text(f"{panel} .lt-unknown")
         assert page.page.locator(f"{panel} .lt-short").count() == 0
-        assert "24" in page.text(f"{panel} .lt-answer")
+        assert "24" in page.text(f"{panel} .prose.lt-answer")
     page.page.get_by_role("tab", name="Ask").click()
     assert "times as far" in page.text("#ask-panel .lt-unknown")
 

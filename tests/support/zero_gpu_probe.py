@@ -76,8 +76,15 @@ def main(adapter: Path, folder: Path) -> None:
     problem = problems(1, seed=3)[0]
     checked = engine.read_adapter(adapter)
     pair = [
-        Request(problem.image, problem.problem, max_new_tokens=12),
-        Request(problem.image, problem.problem, adapter="tuned", get_adapter=lambda: checked, max_new_tokens=12),
+        Request(problem.image, problem.problem, max_new_tokens=40, min_new_tokens=40),
+        Request(
+            problem.image,
+            problem.problem,
+            adapter="tuned",
+            get_adapter=lambda: checked,
+            max_new_tokens=40,
+            min_new_tokens=40,
+        ),
     ]
     said: dict[str, Any] = {"num_updates": 0}
     submission = queue.submit(pair)
@@ -111,7 +118,7 @@ def main(adapter: Path, folder: Path) -> None:
     said["quota"] = str(submission.error)
 
     here.add_adapter("tuned", adapter)
-    local = [pair[0], Request(problem.image, problem.problem, adapter="tuned", max_new_tokens=12)]
+    local = [pair[0], Request(problem.image, problem.problem, adapter="tuned", max_new_tokens=40, min_new_tokens=40)]
     said["tokens_here"] = [list(completion.token_ids) for completion in here.generate(local)]
     print(json.dumps(said), flush=True)
 

@@ -33,8 +33,8 @@ _ROOT = Path(__file__).parents[2]
 _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
-_NOT_MODEL_FILES = ("evaluation", "comparison", "promotion")
-"""Prefixes of the names of files beside an adapter that are no part of it."""
+_NOT_MODEL_FILES = ("evaluation", "comparison", "promotion", "known_pictures")
+"""Prefixes of the names of files beside a base or an adapter that are no part of it."""
 
 
 def versions_here() -> Json:

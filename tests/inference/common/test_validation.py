@@ -14,7 +14,7 @@ from training.config.run_config import RunConfig
     ("model", "values", "said"),
     [
         (RunConfig, {"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
-        (RunConfig, {"sed": 1}, "sed is not a setting; there are base, base_revision"),
+        (RunConfig, {"sed": 1}, "sed is not a setting; the nearest are seed, "),
         (RunConfig, {"data": {"sed": 1}}, "data.sed is not a setting; there are columns, dataset"),
         (RunConfig, {"data": {"split": "a-b"}}, "data.split is 'a-b': 'a-b' is not a split; write train"),
         (RunConfig, {"data": {"test_rows": 1, "test_share": 0.5}}, "data: test_share 0.5 and test_rows 1 are both set"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,6 @@ def test_differences(base: View, tuned: View, words: list[str]) -> None:
 
 
 def test_a_repetition_penalty_of_the_base_is_said() -> None:
-    assert "asked with the base's repetition penalty, 1.05." in words_html(DIRECT, TUNED, 1.05)
+    assert "asked with the base's repetition penalty, 1.05." in html.unescape(words_html(DIRECT, TUNED, 1.05))
     assert "penalty" not in words_html(DIRECT, TUNED, 1.0)
     assert words_html(replace(DIRECT, state=CompletionState.THINKING), TUNED, 1.05) == ""

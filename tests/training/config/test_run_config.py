@@ -191,7 +191,7 @@ def test_without_options_nothing_is_changed() -> None:
         ({"system_prompt": " "}, "the system prompt is not a text"),
         ({"system_prompt": 7}, "the system prompt is not a text"),
         ({"keep_checkpoints": 0}, "keep_checkpoints is 0"),
-        ({"lerning_rate": 1}, "lerning_rate is not a setting; there are base"),
+        ({"lerning_rate": 1}, "lerning_rate is not a setting; the nearest are learning_rate, "),
         ({"data": {"datset": 1}}, "data.datset is not a setting; there are columns"),
         ({"rewards": "accuracy_reward"}, "rewards is 'accuracy_reward': write it as {name: value"),
         ({"data": "owner/name"}, "on a line of its own"),
