@@ -58,10 +58,10 @@ def head() -> str:
 def link_tags(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:
     """The tags that say what a link to the page shows (Open Graph), for `LinkPreview`.
 
-    The page's address and its picture's are known on a Space alone.
+    The page's address and its picture's are known on a Space alone; of several addresses it is the first.
     """
     facts = {"title": title, "description": description, "type": "website"}
-    if host := env.get("SPACE_HOST", "").strip():
+    if host := env.get("SPACE_HOST", "").split(",")[0].strip():
         facts |= {"url": f"https://{host}/", "image": f"https://{host}{PREVIEW_PATH}"}
     tags = "".join(f'<meta property="og:{name}" content="{html.escape(value)}">' for name, value in facts.items())
     card = "summary_large_image" if host else "summary"

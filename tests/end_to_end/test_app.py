@@ -83,14 +83,14 @@ def test_a_picture_unlike_all_that_the_starter_knows_is_said(client: Client, tmp
 
 
 def test_a_link_to_the_page_has_title_picture_and_address(server: Server) -> None:
-    """The address is known on a Space alone; a title with quotes stays a title."""
+    """The address is known on a Space alone, which may have several; a title with quotes stays a title."""
     page = httpx.get(server.url).text
     assert '<meta property="og:title" content="LookThink">' in page and "og:description" in page
     assert page.count("og:title") == 1 and page.count("twitter:card") == 1
     assert "og:url" not in page and "og:image" not in page and "gradio.app" not in page.split("</head>")[0]
     picture = httpx.get(f"{server.url}{theme.PREVIEW_PATH}")
     assert picture.headers["content-type"] == "image/png" and picture.content.startswith(b"\x89PNG")
-    head = theme.link_tags('A "title"', "words", {"SPACE_HOST": "me-look.hf.space"})
+    head = theme.link_tags('A "title"', "words", {"SPACE_HOST": "me-look.hf.space, look.example.org"})
     for tag in (
         'og:url" content="https://me-look.hf.space/"',
         'og:image" content="https://me-look.hf.space/preview.png"',

@@ -1,4 +1,7 @@
-"""From training to the Hub and back: published meanwhile, served by another process on an empty disk."""
+"""From training to the Hub and back: published meanwhile, served by another process on an empty disk.
+
+Below, the ten lines that docs/deploying.md has for a laptop; those of a Space are followed in `test_space.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ import pytest
 from gradio_client import Client as Asker
 from gradio_client import handle_file
 
+from inference.adapters.served import serving
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine, Request
 from inference.prompt.format import parse_completion
 from tests.support.app_process import Process
+from tests.support.deploying import documented
 from tests.support.hub.client import Client, client_env
 from tests.support.hub.repos import Hub
 from tests.support.samples import problems
+from tests.support.tiny_models import build_tiny
 from training.__main__ import main
 from training.hub.backup.backup import Backup
 from training.hub.publish.queue import PublishQueue
@@ -46,6 +52,11 @@ def wait_until(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)
+
+
+def end(process: Process) -> None:
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(180) == 0
 
 
 def train(hub: Hub, run: Path, patch: pytest.MonkeyPatch) -> None:
@@ -114,8 +125,7 @@ def test_trained_published_and_served_on_an_empty_disk(
             handle_file(picture), problem.problem, max_new_tokens=40, api_name="/ask"
         )
     finally:
-        process.popen.send_signal(signal.SIGTERM)
-        assert process.popen.wait(180) == 0
+        end(process)
     with_it = Request(problem.image.convert("RGB"), problem.problem, adapter="trained", max_new_tokens=40)
     engine.add_adapter("trained", run / "adapter")
     expected = parse_completion(engine.generate([with_it])[0].text)
@@ -127,3 +137,60 @@ def test_trained_published_and_served_on_an_empty_disk(
     assert not any(TOKEN in line for line in process.lines)
     written = (path for path in [*empty.rglob("*"), *state.rglob("*"), *run.rglob("*")] if path.is_file())
     assert not any(TOKEN.encode() in path.read_bytes() for path in written)
+
+
+LAPTOP, TEXT = documented("A laptop, in ten lines")
+SMALL = (
+    "--max-steps 2 --warmup-steps 0 --prompts-per-step 2 --num-generations 4 --micro-batch-size 8 --report-to [] "
+    "--max-completion-length 16 --eval-rows 4 --train-rows 20 --test-rows 4"
+).split()
+"""What makes the run of the fourth line a short one."""
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_a_laptop_are_followed(
+    hub: Hub, hub_client: Client, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the terminal, beside a running app that takes each adapter up; `test_train_tab.py` has the page's."""
+    hub.tokens[TOKEN] = "me"
+    for name, value in client_env(hub_client.url, tmp_path / "cache", TOKEN).items():
+        monkeypatch.setenv(name, value)
+    assert [words[0] for words in LAPTOP] == ["start", "watch", "promote", "publish", "promote", "promote"]
+    start, watch, promote, publish, fetch, roll_back = LAPTOP
+
+    def run(words: list[str], *more: str) -> str:
+        named = {"RUN": RunStore(home).list()[0].id} if "RUN" in words else {}
+        assert main([(named | {"OWNER/ADAPTER": REPO}).get(word, word) for word in words] + [*more]) == 0
+        return str(serving(load_settings()).name)
+
+    process = Process(home, LOOKTHINK_BASE="")
+    try:
+        process.wait_for("served now: starter-adapter")
+        run(start, *SMALL)
+        assert run(watch) == "starter-adapter", "nothing is promoted, and nothing leaves, by itself"
+        [record] = RunStore(home).list()
+        assert record.status == "succeeded" and not hub.repos
+        own = run(promote)
+        assert own.startswith(record.id)
+        process.wait_for(f"served now: {own}")
+        run(publish)
+        assert hub.repos["model", REPO].private and set(hub.repos["model", REPO].tags) == {record.id}
+        fetched = run(fetch)
+        assert fetched.startswith("me--counting-")
+        process.wait_for(f"served now: {fetched}")
+        assert run(roll_back) == own
+    finally:
+        end(process)
+
+
+def test_a_laptop_serves_another_base(hub: Hub, hub_client: Client, home: Path, tmp_path: Path) -> None:
+    """The line `LOOKTHINK_BASE=OWNER/BASE make app`: what the app loads then, from the Hub, and its answer."""
+    assert "`LOOKTHINK_BASE=OWNER/BASE make app`" in TEXT
+    base = build_tiny("qwen2_5_vl", tmp_path / "base")
+    hub.repo("model", "me/base").commit({file.name: file.read_bytes() for file in base.iterdir()})
+    settings = load_settings(env={"LOOKTHINK_BASE": "me/base", "LOOKTHINK_HOME": str(home)}, has_gpu=False)
+    assert (settings.base, settings.adapter) == ("me/base", None)
+    problem = problems(1)[0]
+    request = Request(problem.image.convert("RGB"), problem.problem, max_new_tokens=4)
+    [here], [there] = (Engine.load(source).generate([request]) for source in (settings.base, base))
+    assert here.token_ids == there.token_ids

@@ -87,7 +87,8 @@ def deployment_of(
         raise UserError(f"{name[:200]!r} is not a name of a Space; write OWNER/NAME.")
     if (checkout.folder / "README.md").read_text(encoding="utf-8") != readme_block.expected_readme(checkout.folder):
         raise UserError("README.md's block for the Hub differs from space.yaml. Run make space, and commit both.")
-    for key, value in (("model.base", file.model.base), ("model.adapter", file.model.adapter)):
+    named = {"model.base": file.model.base, "model.adapter": file.model.adapter}
+    for key, value in (named | {"training.dataset": file.training.dataset}).items():
         _check_is_there(key, value, checkout)
     bucket = file.training.bucket or f"{name}-state"
     if not is_hub_name(bucket):
@@ -105,16 +106,15 @@ def deployment_of(
 
 
 def _check_is_there(key: str, value: str | None, checkout: Checkout) -> None:
-    """Raises `UserError` for a folder of this machine that git does not track: the Space would not have it."""
-    if value in (None, STARTER_NAME) or not Path(value or "").expanduser().is_dir():
+    """Raises `UserError` for a path of this machine that git does not track: the Space would not have it."""
+    path = Path(value or "").expanduser()
+    if value in (None, STARTER_NAME) or not path.exists():
         return
-    folder = Path(value or "").expanduser()
-    inside = str(folder) if not folder.is_absolute() else ""
-    prefix = f"{os.path.normpath(inside)}/" if inside else ""
-    if not prefix or not any(path.startswith(prefix) for path in checkout.files):
+    inside = f"{os.path.normpath(path)}/"
+    if path.is_absolute() or not any(f"{name}/".startswith(inside) for name in checkout.files):
         raise UserError(
-            f"{key} in space.yaml is {value}, a folder of this machine that the Space would not have. Publish it on "
-            "the Hub and name it owner/name, or track it in git."
+            f"{key} in space.yaml is {value}, a {'folder' if path.is_dir() else 'file'} of this machine that the Space "
+            "would not have. Publish it on the Hub and name it owner/name, or track it in git."
         )
 
 

@@ -65,6 +65,8 @@ class Trial:
     answer: str
     answered: dict[str, Answered]
     """By the prompt's name."""
+    repetition_penalty: float
+    """The base's own, with which all were asked; 1 is none."""
 
 
 def trial_problems(is_starter: bool) -> list[AskedProblem]:
@@ -103,9 +105,10 @@ def try_prompts(
         for text in prompts.values()
     ]
     completions = iter(complete(requests))
+    penalty = engine.repetition_penalty
     return [
-        Trial(problem.problem, problem.answer, {name: _answered(problem, next(completions).text) for name in prompts})
-        for problem in problems
+        Trial(p.problem, p.answer, {name: _answered(p, next(completions).text) for name in prompts}, penalty)
+        for p in problems
     ]
 
 
@@ -120,12 +123,15 @@ def trials_text(trials: Sequence[Trial]) -> str:
 
 
 def scores_text(trials: Sequence[Trial]) -> str:
-    """The number of right answers and of completions in the format under each prompt, in a sentence for each."""
+    """The number of right answers and of completions in the format under each prompt, in a sentence for each, and the
+    base's repetition penalty if it has one."""
     sentences = []
     for name in trials[0].answered:
         answered = [trial.answered[name] for trial in trials]
         right, kept = sum(a.is_correct for a in answered), sum(a.keeps_format for a in answered)
         sentences.append(f"Under {name}, {right} of {len(trials)} are right and {kept} in the format.")
+    if (penalty := trials[0].repetition_penalty) != 1:
+        sentences.append(f"All were asked with the base's repetition penalty, {penalty:g}.")
     return " ".join(sentences)
 
 

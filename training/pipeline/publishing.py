@@ -98,6 +98,7 @@ class Publishing:
                 plain_name(config.base),
                 step=step,
                 is_result=is_result,
+                is_kept=not is_result and config.publish_every_minutes == 0,  # then each is published
                 repo=str(config.publish_to),
                 public=config.publish_public,
             )

@@ -397,7 +397,12 @@ def test_prompts_are_tried_and_chosen_on_the_command_line(
     assert main(["promote", NAME, "--try-prompts", "--system-prompt", "Count first."]) == 0
     said = capsys.readouterr().out
     assert said.count("  lookthink: ") == said.count("  r1: ") == said.count("  a text of its own: ") == 3
-    assert "Under lookthink, 3 of 3 are right and 3 in the format. Under r1, " in said
+    assert "Under lookthink, 3 of 3 are right and 3 in the format. Under r1, " in said and "penalty" not in said
+    monkeypatch.setattr(engine, "repetition_penalty", 3.0)
+    assert main(["promote", NAME, "--try-prompts"]) == 0
+    said = capsys.readouterr().out
+    assert "All were asked with the base's repetition penalty, 3." in said
+    assert "Under lookthink, 3 of 3" not in said, "so strong a one spoils what the starter says"
     assert serving(load_settings()).by is None, "nothing was promoted"
     assert main(["promote", NAME, "--system-prompt", "r1"]) == 0
     path = serving(load_settings()).path

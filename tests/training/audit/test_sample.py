@@ -57,6 +57,7 @@ def test_the_figures_of_a_sample(problems: Any) -> None:
     told: list[int] = []
     found = sample_rollouts(engine, rows, PLAN, batch_size=8, progress=told.append)
     assert (found.num_prompts, found.num_generations, told) == (4, 4, [8, 8])
+    assert {row.repetition_penalty for row in engine.asked} == {1.0}, "as rollouts: without the base's penalty"
     assert found.pass_rate == 8 / 16 and found.lenient_rate == 9 / 16
     assert found.format_rate == 14 / 16 and found.truncated_rate == 1 / 16
     assert found.zero_std.value == 0.5 and found.always_right == found.never_right == 0.25

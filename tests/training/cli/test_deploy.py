@@ -131,7 +131,9 @@ def test_another_hand_is_faster(hub: Hub, folder: Path, run: Callable[..., str])
     check_whole(hub, folder)
 
 
-def test_what_the_plan_warns_of(hub: Hub, folder: Path, run: Callable[..., str], me: Client) -> None:
+def test_what_the_plan_warns_of(
+    hub: Hub, folder: Path, run: Callable[..., str], me: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is public stays public, and a folder of this machine is not there."""
     hub.more["buckets"] = {BUCKET: {"private": False}}
     assert "The bucket me/look-state is public" in run("--yes")
@@ -140,10 +142,19 @@ def test_what_the_plan_warns_of(hub: Hub, folder: Path, run: Callable[..., str],
     hub.repos["space", NAME].private = True
     assert "stays so" not in run("--yes", "--private")
     text = (folder / "space.yaml").read_text()
-    for key, value in (("base", "Qwen/Qwen2.5-VL-3B-Instruct"), ("adapter", "null")):
-        (folder / "space.yaml").write_text(text.replace(f"  {key}: {value}", f"  {key}: {folder.parent}"))
+    own = yaml.safe_load(text)
+    for section, key in (("model", "base"), ("model", "adapter"), ("training", "dataset")):
+        changed = own | {section: own[section] | {key: str(folder.parent)}}
+        (folder / "space.yaml").write_text(yaml.safe_dump(changed, allow_unicode=True))
         readme_block.main(folder)
-        assert f"model.{key} in space.yaml is {folder.parent}, a folder of this machine" in run(status=2)
+        assert f"{section}.{key} in space.yaml is {folder.parent}, a folder of this machine" in run(status=2)
+    (folder / "rows.jsonl").write_text("{}")
+    monkeypatch.chdir(folder)
+    (folder / "space.yaml").write_text(yaml.safe_dump(own | {"training": own["training"] | {"dataset": "rows.jsonl"}}))
+    readme_block.main(folder)
+    assert "training.dataset in space.yaml is rows.jsonl, a file of this machine" in run(status=2)
+    commit(folder)
+    assert "make one commit: " in run("--yes"), "tracked by git, it goes along"
 
 
 @pytest.mark.parametrize(
@@ -177,22 +188,46 @@ def test_this_very_checkout(hub: Hub, me: Client, capsys: pytest.CaptureFixture[
     assert "Nothing to do" in capsys.readouterr().out
 
 
-def test_the_ten_lines_of_a_cpu_space_are_followed(hub: Hub, folder: Path, run: Callable[..., str]) -> None:
-    """As docs/deploying.md has them: the change of space.yaml, `make space`, both commands of deploy."""
-    commands, text = documented("A CPU Space that trains as Jobs, in ten lines")
-    changes = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+@pytest.mark.parametrize(
+    ("title", "changes", "said", "hardware"),
+    [
+        (
+            "An A100 Space that trains in itself, in ten lines",
+            {"model": {"base": "me/vl"}, "training": {"dataset": "me/pictures"}},
+            "a100-large, trains in itself (space.yaml): asleep free; awake $2.50 an hour; training $2.50 an hour.",
+            "a100-large",
+        ),
+        (
+            "A CPU Space that trains as Jobs, in ten lines",
+            None,
+            "cpu-basic, trains as a Job on a100-large (space.yaml): asleep free; awake free; training $2.50 an hour.",
+            "cpu-basic",
+        ),
+    ],
+    ids=["A100", "CPU"],
+)
+def test_the_first_lines_of_a_space_are_followed(
+    hub: Hub, folder: Path, run: Callable[..., str], title: str, changes: dict | None, said: str, hardware: str
+) -> None:
+    """As docs/deploying.md has them: the change of space.yaml, `make space`, a commit, both commands of deploy.
+
+    The lines on the page and in the Space's terminal are followed in `test_space.py` and `test_launcher.py`.
+    """
+    commands, text = documented(title)
     own = yaml.safe_load((folder / "space.yaml").read_text(encoding="utf-8"))
-    for section, values in changes.items():
+    for section, values in (changes or yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])).items():
         own[section] |= values
     (folder / "space.yaml").write_text(yaml.safe_dump(own, allow_unicode=True), encoding="utf-8")
     assert readme_block.main(folder) == 0  # make space
     commit(folder)
     (_, name, *dry), (_, _, *real) = (words for words in commands if words[0] == "deploy")
     assert (name, dry, real) == ("OWNER/NAME", ["--dry-run"], [])
-    said = run(*dry)
-    assert "cpu-basic" in said and "free" in said and "a100-large" in said and "$2.50" in said
-    assert not hub.repos
+    assert said in run(*dry) and not hub.repos
     run(*real, "--yes")
-    space, card = state(hub), hub.repos["space", NAME].commits[hub.repos["space", NAME].refs["main"]]["README.md"]
-    assert space.hardware == "cpu-basic" and space.variables["LOOKTHINK_BUCKET"] == BUCKET
-    assert b"suggested_hardware: cpu-basic" in card and b"preload_from_hub" not in card
+    space, repo = state(hub), hub.repos["space", NAME]
+    assert space.hardware == hardware and space.variables["LOOKTHINK_BUCKET"] == BUCKET
+    card = yaml.safe_load(repo.commits[repo.refs["main"]]["README.md"].decode().split("---\n")[1])
+    base = own["model"]["base"]
+    assert (card["suggested_hardware"], card["models"]) == (hardware, [base])
+    assert card["datasets"] == [own["training"]["dataset"]]
+    assert card.get("preload_from_hub") == ([base] if hardware == "a100-large" else None)

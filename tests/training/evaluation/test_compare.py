@@ -85,6 +85,7 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     assert found["is_better"] is True and found["decision"] == "promoted" and found["num_rows"] == ROWS
     assert found["served"] == {"name": "the base alone", "digest": None}
     assert found["adapter"] == adapter_digest(SHIPPED) == serving(settings).digest
+    assert "penalty" not in found["reason"], "the starter has none"
     assert found["counted"]["strict"][0] > 0 and found["differences"]["lenient"]["num_rows"] == ROWS
     assert serving(settings).by == "alice, by the run first"
     assert not list((first / "adapter").glob("*.parts.jsonl"))
@@ -94,7 +95,9 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     monkeypatch.setattr(_Completer, "complete", complete)
     worse = perturbed_adapter(tmp_path / "worse", strength=0.5)
     second = finished(home, "second", worse, {"promote": True})
+    monkeypatch.setattr(engine, "repetition_penalty", 1.0001)
     found = conclude(second, settings=settings, engine=engine)
+    assert "Both were asked with the base's repetition penalty, 1.0001." in found["reason"]
     assert found["is_better"] is False and found["decision"] == "waits" and "It is worse in strict" in found["reason"]
     assert found["served"]["digest"] == adapter_digest(SHIPPED) and found["served"]["name"].startswith("first-")
     assert serving(settings).digest == adapter_digest(SHIPPED)

@@ -53,6 +53,7 @@ def tuned(engine: Engine) -> Iterator[str]:
 
 def test_each_condition_asks_in_its_way(problems: Any) -> None:
     witness: Any = Witness()
+    witness.repetition_penalty = 1.05
     report = evaluate(witness, problems, adapter="tuned", seed=3, batch_size=len(problems))
     assert list(report.outcomes) == [c.name for c in CONDITIONS]
     asked = dict(zip(report.outcomes, witness.asked, strict=True))
@@ -70,6 +71,10 @@ def test_each_condition_asks_in_its_way(problems: Any) -> None:
     assert sorted(own) == sorted(swapped) and all(one != other for one, other in zip(own, swapped))
     assert [row.image.tobytes() for row in asked["adapter-swapped"]] == swapped
     assert {row.question for row in asked["base-swapped"]} == set(problems["problem"])
+    assert {row.repetition_penalty for rows in asked.values() for row in rows} == {None}, "the base's, for both alike"
+    assert "- the base's repetition penalty, 1.05, holds in all conditions." in report.markdown()
+    report.about["repetition_penalty"] = 1.0
+    assert "penalty" not in report.markdown()
 
 
 def test_several_samples_have_seeds_of_their_own(problems: Any) -> None:

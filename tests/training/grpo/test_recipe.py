@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import io
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,14 @@ from inference.engine.engine import Engine
 from inference.prompt.system_prompt import R1_PROMPT
 from inference.server.service import Service
 from inference.ui.page import header_html, scores_html
-from tests.support.hub.client import Client
-from tests.support.hub.repos import Hub
+from tests.support.hub.client import Client, client_env
+from tests.support.hub.repos import Hub, Repo
 from tests.support.samples import STARTER, problems
 from tests.training.grading.test_cookbook_rewards import FORM, by_math_verify
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import Splits, load_rows
 from training.grpo.trainer import RunTrainer, build_trainer, grpo_config
+from training.hub.publish.publisher import finish
 from training.pipeline.run import run
 from training.runs.folder import RunFolder, step_of
 from training.ui.training_app import grade_expected, new_problem
@@ -271,9 +273,18 @@ def test_the_cookbooks_format_is_what_the_named_prompt_shows_with_line_ends() ->
 
 @pytest.mark.slow
 def test_the_adapter_of_plain_code_answers_in_the_app_as_with_peft(
-    both: Both, hub: Hub, hub_client: Client, engine: Engine, home: Path, tmp_path: Path
+    both: Both,
+    hub: Hub,
+    hub_client: Client,
+    engine: Engine,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Saved by TRL, fetched from a repository that says no prompt, promoted with the recipe's, asked by a visitor."""
+    """Saved by TRL, fetched from a repository that says no prompt, promoted with the recipe's, asked by a visitor.
+
+    The second question is asked as of a base that has a repetition penalty.
+    """
     generator = torch.Generator().manual_seed(1)
     for _, parameter in sorted(lora(both.plain).items()):
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
@@ -294,7 +305,8 @@ def test_the_adapter_of_plain_code_answers_in_the_app_as_with_peft(
     ).eval()
     processor = AutoProcessor.from_pretrained(STARTER)
     others = 0
-    for problem in problems(2):
+    for problem, penalty in zip(problems(2), (1.0, 1.3)):
+        monkeypatch.setattr(engine, "repetition_penalty", penalty)
         question = service.read_question(problem.image, problem.problem, max_new_tokens=32)
         submission = service.queue.submit([question.request(question.adapter), question.request(None)])
         assert submission.wait(120) and submission.error is None
@@ -305,7 +317,8 @@ def test_the_adapter_of_plain_code_answers_in_the_app_as_with_peft(
         ]
         text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         inputs = processor(text=[text], images=[problem.image.convert("RGB")], return_tensors="pt")
-        theirs = tuned.generate(**inputs, max_new_tokens=32, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        made = tuned.generate(**inputs, max_new_tokens=32, do_sample=False, repetition_penalty=penalty)
+        theirs = made[0, inputs["input_ids"].shape[1] :]
         assert ours is not None and base is not None and list(ours.token_ids) == theirs.tolist()
         others += ours.token_ids != base.token_ids
     assert others, "the adapter does something"
@@ -313,12 +326,15 @@ def test_the_adapter_of_plain_code_answers_in_the_app_as_with_peft(
 
 
 @pytest.mark.slow
-def test_a_run_logs_each_tenth_step_keeps_all_checkpoints_and_says_its_prompt(
-    both: Both, home: Path, tmp_path: Path
+def test_a_run_logs_each_tenth_step_keeps_and_publishes_all_checkpoints_and_says_its_prompt(
+    both: Both, hub: Hub, hub_client: Client, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hub.tokens["hf_of_the_cook"] = "cook"
+    for name, value in client_env(hub_client.url, tmp_path / "cache", "hf_of_the_cook").items():
+        monkeypatch.setenv(name, value)
     data = both.config.data.model_dump(exclude_unset=True)
     values = {"base": "starter", "max_completion_length": 4, "num_epochs": 2, "save_steps": 3, "eval_rows": 0}
-    config = load_config("recipe", values | {"data": data})
+    config = load_config("recipe", values | {"data": data, "publish_to": "cook/recipe"})
     adapter = run(config, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     assert [row["step"] for row in folder.history()] == [10, 12]
@@ -327,3 +343,20 @@ def test_a_run_logs_each_tenth_step_keeps_all_checkpoints_and_says_its_prompt(
     assert read_record(adapter).system_prompt == R1_PROMPT and read_record(adapter).says_prompt
     events = list((tmp_path / "run" / "tensorboard").rglob("events.*"))
     assert events, "as the cookbook reports"
+    assert finish(folder.path, 240), "the run's own publisher sends them, or this does"
+    check_published(hub.repos["model", "cook/recipe"], folder)
+
+
+def check_published(repo: Repo, folder: RunFolder) -> None:
+    """A commit for each checkpoint, in order, then one of the result, each with its own weights and prompt."""
+    commits, steps = repo.line(repo.refs["main"])[-2::-1], [3, 6, 9, 12, 12]
+    assert [repo.messages[sha].split(" [")[0] for sha in commits] == [f"Step {step} of run run" for step in steps]
+    assert repo.private and repo.tags == {"run": commits[-1]}
+    sources = [*(folder.checkpoints / f"checkpoint-{step}" for step in steps[:-1]), folder.adapter]
+    for sha, step, source in zip(commits, steps, sources, strict=True):
+        files = repo.commits[sha]
+        said = json.loads(files["lookthink/run.json"])
+        assert files["adapter_model.safetensors"] == (source / "adapter_model.safetensors").read_bytes()
+        assert (said["step"], said["is_result"], said["system_prompt"]) == (step, sha == commits[-1], R1_PROMPT)
+        assert {"README.md", "adapter_config.json", "tokenizer.json"} <= files.keys()
+        assert not [name for name in files if name.endswith((".pt", ".bin", ".pth"))], "no optimizer, no pickle"

@@ -119,6 +119,32 @@ def test_the_same_step_draws_the_same_completions(trainer: RunTrainer, rollouts:
     assert again == rollouts["completion_ids"].tolist() and other != again
 
 
+def test_a_repetition_penalty_of_the_base_changes_no_rollout_and_no_log_probability(
+    trainer: RunTrainer, rollouts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither ours nor those that TRL makes where it generates itself."""
+
+    def log_probs() -> torch.Tensor:
+        trainer.model.eval()  # no dropout
+        ids = torch.cat([rollouts["prompt_ids"], rollouts["completion_ids"]], dim=1)
+        mask = torch.cat([rollouts["prompt_mask"], rollouts["completion_mask"]], dim=1)
+        pictures = {"pixel_values": rollouts["rollout_prompts"]}
+        length = rollouts["completion_ids"].shape[1]
+        with torch.no_grad():
+            found = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, length, **pictures)[0]
+        trainer.model.train()
+        return found
+
+    before = log_probs()
+    for config in (trainer.model.generation_config, trainer.policy.engine._model.generation_config):
+        monkeypatch.setattr(config, "repetition_penalty", 5.0)
+    monkeypatch.setattr(trainer.policy.engine, "repetition_penalty", 5.0)
+    assert _completions(trainer, 0) == rollouts["completion_ids"].tolist()
+    assert torch.equal(log_probs(), before)
+    merged, _ = trainer.model.get_base_model()._prepare_generation_config(trainer.generation_config)
+    assert merged.repetition_penalty == 1.0 and set(merged.eos_token_id) == set(trainer.eos_token_ids)
+
+
 def _completions(trainer: RunTrainer, step: int) -> list[list[int]]:
     trainer.state.global_step = step
     try:

@@ -220,10 +220,12 @@ def evaluation_tables(evaluation: Mapping[str, object]) -> str:
     if not shares:
         return ""
     about = _mapping(evaluation.get("about"))
-    rows, limit = number(about, "num_rows"), number(about, "max_new_tokens")
+    rows, limit, penalty = (number(about, name) for name in ("num_rows", "max_new_tokens", "repetition_penalty"))
     on = f"On {rows:,.0f} held-out rows, greedy" if rows else "On held-out rows, greedy"
     parts = [f"**{plain(evaluation['verdict'])}**"] if isinstance(evaluation.get("verdict"), str) else []
-    parts.append(f"{on}{f', at most {limit:,.0f} tokens' if limit else ''}; with 95 % intervals:")
+    on += f", at most {limit:,.0f} tokens" if limit else ""
+    on += f", with the base's repetition penalty, {penalty:g}" if penalty not in (None, 1) else ""
+    parts.append(f"{on}; with 95 % intervals:")
     parts.append(table(["asked how", *MEASURES.values(), "tokens"], shares))
     differences = _mapping(evaluation.get("differences"))
     changed = [[title, *_difference(_mapping(differences.get(name)))] for name, title in MEASURES.items()]

@@ -6,7 +6,8 @@
     publish/lock                 held by the process that sends
 
 Queueing makes a few links, so a step never waits for it. A newer checkpoint replaces one that waits for the same
-repository; only a newer result replaces a result. Imports neither torch nor the Hub's client.
+repository, unless each is to be published; only a newer result replaces a result. Imports neither torch nor the Hub's
+client.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "is_result": bool,
     "public": bool,
     "replace": bool,
+    "is_kept": bool,
     "queued_at": (int, float),
 }
 
@@ -77,6 +79,8 @@ class Item:
     """Make a new repository public."""
     replace: bool = False
     """Write to the main branch even if somebody else wrote to it last."""
+    is_kept: bool = False
+    """True for a checkpoint that no newer one replaces."""
     queued_at: float = 0.0
     """Seconds since 1970."""
 
@@ -206,7 +210,7 @@ def waiting_runs(runs: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _replaces(new: Item, old: Item) -> bool:
-    return new.repo == old.repo and (new.is_result or not old.is_result)
+    return new.repo == old.repo and not old.is_kept and (new.is_result or not old.is_result)
 
 
 def _read_item(path: Path) -> Item | None:

@@ -79,6 +79,10 @@ def test_the_text_says_what_a_reader_asks(facts: Facts) -> None:
         "LOOKTHINK_ADAPTER=ann/tuned@night make app",
     ):
         assert said in text, said
+    about = {"about": {"num_rows": 480, "max_new_tokens": 96, "repetition_penalty": 1.05}}
+    said = evaluation_tables(facts.evaluation | about)
+    assert "greedy, at most 96 tokens, with the base's repetition penalty, 1.05; with 95 %" in said
+    assert "penalty" not in text
 
 
 @pytest.mark.parametrize(

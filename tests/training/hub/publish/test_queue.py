@@ -23,8 +23,9 @@ from tests.support.run_folders import add_checkpoint, begun_run, finished_run
 from training.hub.publish.queue import PublishQueue, State, publish_words, result_step, waiting_runs
 
 
-def put(queue: PublishQueue, repo: str, step: int, is_result: bool = False) -> None:
-    queue.put(STARTER / "adapter", STARTER, "starter", repo=repo, step=step, is_result=is_result)
+def put(queue: PublishQueue, repo: str, step: int, is_result: bool = False, is_kept: bool = False) -> None:
+    about = {"repo": repo, "step": step, "is_result": is_result, "is_kept": is_kept}
+    queue.put(STARTER / "adapter", STARTER, "starter", **about)
 
 
 def test_what_waits_outlives_its_checkpoint(tmp_path: Path) -> None:
@@ -138,19 +139,21 @@ def test_what_has_no_adapter_is_not_queued(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(["me/a", "me/b"]), st.booleans()), min_size=1, max_size=6))
-def test_nothing_is_lost_that_a_newer_one_does_not_replace(puts: list[tuple[str, bool]]) -> None:
+@given(st.lists(st.sampled_from(["result", "checkpoint", "kept"]), min_size=1, max_size=6))
+def test_nothing_is_lost_that_a_newer_one_does_not_replace(puts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         queue = PublishQueue(Path(folder))
-        for step, (repo, is_result) in enumerate(puts):
-            put(queue, repo, step, is_result)
-        for repo in ("me/a", "me/b"):
-            mine = [(step, is_result) for step, (name, is_result) in enumerate(puts) if name == repo]
-            waiting = [(item.step, item.is_result) for item in queue.waiting() if item.repo == repo]
-            assert waiting[-1:] == mine[-1:], "the newest always waits"
-            results = [one for one in mine if one[1]]
-            assert [one for one in waiting if one[1]] == results[-1:], "and the newest result, whatever follows it"
-            assert len([one for one in waiting if not one[1]]) <= 1
+        for step, kind in enumerate(puts):
+            put(queue, "me/a", step, kind == "result", kind == "kept")
+            put(queue, "me/b", step)
+        steps = {kind: [step for step, each in enumerate(puts) if each == kind] for kind in puts}
+        waiting = [item.step for item in queue.waiting() if item.repo == "me/a"]
+        assert waiting == sorted(waiting) and waiting[-1] == len(puts) - 1, "the newest always waits"
+        results = [step for step in waiting if puts[step] == "result"]
+        assert results == steps.get("result", [])[-1:], "and the newest result, whatever follows it"
+        assert [step for step in waiting if puts[step] == "kept"] == steps.get("kept", []), "and each that is kept"
+        assert [step for step in waiting if puts[step] == "checkpoint"] in ([], steps.get("checkpoint", [])[-1:])
+        assert [item.step for item in queue.waiting() if item.repo == "me/b"] == [len(puts) - 1]
         while waiting_now := queue.waiting():
             queue.take_out(waiting_now[0])
         assert not list(queue.path.glob("[0-9]*"))
