@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from inference.common.errors import UserError
+from inference.common.settings import load_settings
+from tests.support.deploying import documented
 from tests.support.hub.faults import KINDS, Fault
 from tests.support.hub.repos import Hub
 from tests.support.job_world import BUCKET, QUICK, SPACE, TOKEN, JobWorld
+from training.__main__ import main
 from training.config.run_config import load_config
 from training.launch.jobs.launcher import launcher_for
 from training.runs.store import RunStore
@@ -254,6 +257,30 @@ def test_what_a_job_needs_is_said_before_the_button(make, monkeypatch, tmp_path)
     bare = launcher_for(settings.model_copy(update={"training": training}), RunStore(world.home))
     with pytest.raises(UserError, match="LOOKTHINK_SPACE.*training.bucket.*HF_TOKEN"):
         bare.check(world.store.submit(load_config("starter"), "me").run_config)
+
+
+def test_the_last_line_of_a_cpu_space_is_followed(make, home, monkeypatch, tmp_path, capsys) -> None:
+    """The commands that docs/deploying.md has for a terminal that is no Space, with the variables that it names."""
+    commands, text = documented("A CPU Space that trains as Jobs, in ten lines")
+    start, watch = (words for words in commands if words[0] != "deploy")
+    world = make(DONE)
+    monkeypatch.delenv("SPACE_ID")
+    for name, value in (("LOOKTHINK_SPACE", SPACE), ("LOOKTHINK_BUCKET", BUCKET), ("HF_TOKEN", TOKEN)):
+        assert f"`{name}`" in text
+        monkeypatch.setenv(name, value)
+    (tmp_path / "space.yaml").write_text(
+        "model: {base: me/vl}\n" + text.split("```yaml\n")[1].split("```")[0].replace("\n   ", "\n").lstrip()
+    )
+    monkeypatch.setattr(load_settings, "__defaults__", (tmp_path / "space.yaml", None))
+    monkeypatch.setattr("training.launch.jobs.launcher.Pace", lambda: QUICK)
+    monkeypatch.setattr("training.cli.runs._LOOK_SECONDS", 0.05)
+    assert main(["me/tuned" if word == "OWNER/ADAPTER" else word for word in start]) == 0
+    [record] = RunStore(home).list()
+    assert main([record.id if word == "RUN" else word for word in watch]) == 0, capsys.readouterr().out
+    print(capsys.readouterr().out)
+    config = RunStore(home).get(record.id).run_config
+    assert (config.base, config.publish_to, config.profile) == ("me/vl", "me/tuned", "a100")
+    assert [job.spec["flavor"] for job in world.all()] == ["a100-large"]
 
 
 def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:
