@@ -70,6 +70,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams, tags)
     routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
     keep_words_out_of_the_log()
+    blocks.space_id = None  # else Gradio's page loads the Hub's bar for Spaces, with fonts, from other hosts
     blocks.launch(
         theme=theme.theme(),
         css_paths=[*theme.CSS_PATHS, *training.css_paths],
@@ -83,6 +84,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         pwa=False,
         mcp_server=False,
         share=False,
+        _frontend=False,  # else Gradio loads the page once and gives up after 3 s, which a busy machine may need
         footer_links=[],
         state_session_capacity=256,
         app_kwargs={"middleware": around, "routes": routes},

@@ -61,8 +61,11 @@ class Version:
 
     @property
     def verdict(self) -> str:
-        """The comparison's result and its consequence, in words; empty if there was none."""
-        return comparison_text(self.comparison)
+        """The comparison's result and its consequence, in words; empty if there was none.
+
+        The consequence, that it waited, say, is left out once it was promoted.
+        """
+        return comparison_text(self.comparison | {"outcome": None} if self.origin == "promoted" else self.comparison)
 
 
 def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Version]:

@@ -54,8 +54,8 @@ photograph, or to other questions, mean nothing.</p>
 """
 OTHER = """
 <h2>The model</h2>
-<p>The base is an instruct model that can look and reason. The adapter was trained with GRPO: the model wrote several
-answers for each problem, and those that kept the format and were correct were reinforced.</p>
+<p>The base is an instruct model that can look and reason. An adapter is trained with GRPO: the model writes several
+answers for each problem, and those that keep the format and are correct are reinforced.</p>
 """
 ZERO_GPU_NOTICE = (
     '<aside class="lt-notice" aria-label="About the GPU"><p><strong>An experiment: this Space answers on ZeroGPU.'
@@ -91,6 +91,11 @@ _OWN_ADDRESS = "element.querySelectorAll('.lt-address').forEach((place) => { pla
 class TrainTab(Protocol):
     """The Train tab, which the training half builds."""
 
+    @property
+    def promotions(self) -> Sequence[Callable[..., object]]:
+        """Gradio's events after which another adapter may be served."""
+        ...
+
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
         """Rest its timer while one of the other tabs is open; called once."""
         ...
@@ -119,7 +124,7 @@ def build_page(
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
     train_part.leave_for([ask_tab, compare_tab, about_tab])
-    _refresh(blocks, service, top, ask, compare, compare_tab, scores, (notice, notices))
+    _refresh(blocks, service, top, ask, compare, compare_tab, scores, (notice, notices), train_part.promotions)
     _share(ask_tab, ask, compare_tab, compare.inputs)
     build_endpoints(service)
 
@@ -133,9 +138,10 @@ def _refresh(
     compare_tab: gr.Tab,
     scores: gr.HTML,
     notice: tuple[gr.HTML, Callable[[], str]],
+    promotions: Sequence[Callable[..., object]],
 ) -> None:
-    """Refresh what changes while the app runs: when a page or Compare is opened, with each question, and each second
-    while the model is being loaded."""
+    """Refresh what changes while the app runs: when a page or Compare is opened, with each question, after a
+    promotion, and each second while the model is being loaded."""
     timer = gr.Timer(1.0, active=is_loading(service))
     tabs = [ask, compare.inputs]
     choices = [tab.adapter for tab in tabs]
@@ -147,7 +153,7 @@ def _refresh(
         top = [header_html(service), gr.Timer(active=is_loading(service)), scores_html(service), shown]
         return [*top, *compare.state_updates(service), *adapters]
 
-    for event in (blocks.load, timer.tick, compare_tab.select, *(tab.run.click for tab in tabs)):
+    for event in (blocks.load, timer.tick, compare_tab.select, *(tab.run.click for tab in tabs), *promotions):
         event(
             look,
             choices,
@@ -313,7 +319,8 @@ def scores_html(service: Service) -> str:
 def _scores_table(service: Service) -> str:
     rows = "".join(_score_row(record) for record in service.offer.records.values() if record.test_accuracy is not None)
     if not rows:
-        return "<h2>Scores</h2><p>The served adapter has no recorded scores.</p>"
+        what = "No adapter answers yet" if service.offer.served is None else "The served adapter has no recorded scores"
+        return f"<h2>Scores</h2><p>{what}.</p>"
     return (
         "<h2>Scores</h2><p>On problems never seen in training, asked with the thinking prompt. The last answer stated "
         'counts, inside its tags or not.</p><div class="lt-table" tabindex="0" role="group" aria-label="Scores">'

@@ -74,7 +74,7 @@ def compare_with_served(
     served, earlier = serving(settings), _earlier(folder)
     about = _about(folder, served)
     if about["adapter"] == served.digest:  # the comparison was made before the promotion
-        return earlier or _write(folder, about, None, "This adapter is the served one itself.")
+        return earlier or _write(folder, about, None, "Its weights are those that were served when its run ended.")
     if not same_base(config.base, settings.base):
         base = Path(settings.base).name
         return _write(folder, about, None, f"It is an adapter of {config.base}, and {base} is served here.")

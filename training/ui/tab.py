@@ -84,6 +84,11 @@ class TrainTab:
         self.runs.resume.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
 
+    @property
+    def promotions(self) -> list[Callable[..., object]]:
+        """Gradio's events after an action that may change which adapter is served."""
+        return [event for section in self.sections.values() for event in section.promotions]
+
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
         """Rest the timer while one of these tabs is open."""
         for other in others:

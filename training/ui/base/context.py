@@ -141,17 +141,23 @@ class Section:
     outputs: Sequence[object]
     refresh: Callable[..., Sequence[object]]
     """`refresh(caller, *inputs)` returns one value for each of `outputs`."""
+    promotions: list[Callable[..., object]] = field(default_factory=list)
+    """Gradio's events after an action that may change which adapter is served."""
 
     def on(
         self,
-        event: Callable[..., object],
+        event: Callable[..., gr.events.Dependency],
         handler: Callable[..., Sequence[object]],
         extra: Sequence[Component] = (),
         *,
         with_event: bool = False,
+        promotes: bool = False,
         **options: object,
     ) -> None:
-        """Call `handler(caller, [event data,] *inputs, *extra)` on an event; it returns values as `refresh` does."""
+        """Call `handler(caller, [event data,] *inputs, *extra)` on an event; it returns values as `refresh` does.
+
+        `promotes`: the action may change which adapter is served.
+        """
 
         @functools.wraps(handler)
         def handle(*args: object) -> list[object]:
@@ -160,4 +166,6 @@ class Section:
             return [*shown.updates(self.name, handler(*values)), shown.note]
 
         guarded = self.context.guard(handle, with_event=with_event)
-        event(guarded, [*self.inputs, *extra, self.note], [*self.outputs, self.note], **HIDDEN | options)
+        done = event(guarded, [*self.inputs, *extra, self.note], [*self.outputs, self.note], **HIDDEN | options)
+        if promotes:
+            self.promotions.append(done.success)

@@ -72,9 +72,11 @@ def build_adapters(context: Context, note: gr.Textbox) -> Section:
     section = Section("adapters", context, note, [], outputs, actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
     for part in (served, versions):
-        section.on(part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, **options)
+        section.on(
+            part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, promotes=True, **options
+        )
     for event in (fetch.click, name.submit):
-        section.on(event, actions.fetch, [name, choice.prompt], **options)
+        section.on(event, actions.fetch, [name, choice.prompt], promotes=True, **options)
     section.on(choice.compare.click, actions.compare_prompts, [name, choice.prompt], **options)
     return section
 

@@ -16,7 +16,7 @@ from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
 from training.hub.publish.queue import publish_words
 from training.hub.space.prices import dollars
-from training.runs.diagnosis import Finding
+from training.runs.diagnosis import WINDOW, Finding
 from training.runs.metrics import COOKBOOK, CURVES, METRICS
 from training.runs.record import RunRecord
 from training.runs.snapshot import Snapshot
@@ -135,7 +135,7 @@ def build_watch(context: Context, note: gr.Textbox) -> Section:
         context.refresh_served()
         return refresh(caller, run_id, follow)
 
-    section.on(status.submit, serve, with_event=True, trigger_mode="once")
+    section.on(status.submit, serve, with_event=True, promotes=True, trigger_mode="once")
     return section
 
 
@@ -193,6 +193,8 @@ def findings_html(findings: Sequence[Finding], steps: int) -> str:
     """The diagnosis in words."""
     if not findings:
         words = "No problems found." if steps else "The diagnosis begins with the first step."
+        if 0 < steps < WINDOW:
+            words = f"No problems found so far. Most of them show only after {WINDOW} steps."
         return f'<section class="lt-diagnosis"><h2>Diagnosis</h2><p class="lt-quiet">{words}</p></section>'
     items = "".join(
         f"<li><strong>{escape(finding.name.capitalize(), 100)}</strong><p>{_sentence(finding.seen)}</p>"

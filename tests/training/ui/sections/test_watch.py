@@ -57,7 +57,8 @@ def test_the_figures_of_a_job_tell_their_age():
 def test_the_diagnosis_is_told_with_its_remedy():
     html = findings_html([Finding("no signal", f"{EVIL} everywhere", "Raise it.")], 20)
     assert "No signal" in html and "Raise it." in html and "<script" not in html
-    assert "No problems" in findings_html([], 5) and "first step" in findings_html([], 0)
+    assert "No problems found.<" in findings_html([], 20) and "first step" in findings_html([], 0)
+    assert "show only after 20 steps" in findings_html([], 19)
     assert plots_html(snapshot(curves={"reward": [(1.0, 0.5)]})).count("No data yet") == 5
 
 
@@ -74,12 +75,13 @@ def test_a_version_shows_its_evaluation_and_its_comparison(tmp_path):
     scores = {"strict": share}
     difference = {"strict": {"value": 0.05, "low": -0.01, "high": 0.11}}
     comparison = {"new_scores": scores, "served_scores": scores, "differences": difference, "num_rows": 200}
-    comparison |= {"served": {"name": EVIL}, "reason": EVIL, "outcome": "It waits."}
+    comparison |= {"served": {"name": EVIL}, "reason": EVIL, "decision": "waits", "outcome": "It waits."}
     version = Version(EVIL, tmp_path, "run", None, run="r1", comparison=comparison)
     html = versions_html([version], can_promote=True)
     assert "94.0 % <small>90.0 to 97.0</small>" in html and "+5.0 <small>−1.0 to +11.0</small>" in html
     assert "200 validation problems" in html and "It waits." in html and "<script" not in html
     assert html.count("<button") == 1 and "<button" not in versions_html([version], can_promote=False)
+    assert "It waits." not in versions_html([replace(version, origin="promoted")], can_promote=True)
 
 
 def test_only_what_can_be_served_has_a_button(tmp_path):
