@@ -22,8 +22,8 @@ START_SECONDS = 4 * WAIT_SECONDS
 class Process:
     """`python app.py`, and what it has written so far."""
 
-    def __init__(self, home: Path, **more: str) -> None:
-        """`more` goes into its environment."""
+    def __init__(self, home: Path, folder: Path = ROOT, **more: str) -> None:
+        """`folder` has the code, and `more` goes into its environment."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -32,7 +32,7 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
         self.lines: list[str] = []
         self.popen = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, "app.py"], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -57,16 +57,17 @@ def browser() -> Iterator[Any]:
 class Visit:
     """One open page, watched: no error in its console, no request to another host."""
 
-    def __init__(self, browser: Any, url: str, viewport: dict[str, int], scheme: str = "light") -> None:
+    def __init__(self, browser: Any, url: str, viewport: dict[str, int], scheme: str = "light", **options: Any) -> None:
+        """`options` are Playwright's for a context."""
         self.url = url
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce", **options)
         self.context.set_default_timeout(WAIT_SECONDS * 1000)
         self.page = self.context.new_page()
         self.outside: list[str] = []
         self.errors: list[str] = []
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        self.page.on("console", self._note_line)
         self.page.goto(url)
         self.page.wait_for_selector("#ask-panel .lt-hint")
         self.page.wait_for_selector(".lt-ready[data-ready=true]")
@@ -74,6 +75,10 @@ class Visit:
     def _note(self, url: str) -> None:
         if not url.startswith((self.url, "data:", "blob:")):
             self.outside.append(url)
+
+    def _note_line(self, line: Any) -> None:
+        if line.type == "error":
+            self.errors.append(f"{line.text} ({line.location['url']})")
 
     def take_example(self, index: int = 0, tab: str = "ask") -> None:
         question = self.page.locator(f"#{tab}-question textarea")

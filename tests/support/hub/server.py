@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.support.hub import buckets as hub_buckets
 from tests.support.hub import commits as hub_commits
 from tests.support.hub import jobs as hub_jobs
+from tests.support.hub import oauth as hub_oauth
 from tests.support.hub import reading as hub_reading
 from tests.support.hub import spaces as hub_spaces
 from tests.support.hub.faults import NONSENSE, Fault, strike
@@ -33,6 +34,7 @@ from tests.support.hub.repos import Hub
 ROUTES: Routes = (
     *hub_commits.ROUTES,
     *hub_jobs.ROUTES,
+    *hub_oauth.ROUTES,
     *hub_reading.ROUTES,
     *hub_spaces.ROUTES,
     *hub_buckets.ROUTES,
@@ -78,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def _token(self) -> str:
-        return (self.headers.get("Authorization") or "").removeprefix("Bearer ").strip()
+        kind, _, token = (self.headers.get("Authorization") or "").partition(" ")
+        return token.strip() if kind == "Bearer" else ""  # a Space changes its codes with another kind
 
     def _answer(self, body: bytes) -> Answer:
         token = self._token()
