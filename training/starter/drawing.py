@@ -24,6 +24,8 @@ _PAPERS = ((255, 255, 255), (252, 250, 245), (246, 249, 253), (249, 250, 246))
 COLOURS = {"red": (214, 64, 60), "blue": (52, 110, 205), "green": (58, 155, 86), "yellow": (238, 184, 40)}
 FORMS = ("circle", "square", "triangle")
 _BAR_COLOURS = ((75, 124, 191), (221, 132, 82), (96, 160, 108), (148, 115, 178), (196, 91, 96))
+_DIGIT_SIZES = {2: (390, 480), 3: (320, 370), 4: (240, 270), 5: (190, 215)}
+"""Least and largest side of a scan on the canvas, by the number of digits."""
 _PENS = ((28, 48, 120), (40, 40, 48), (92, 32, 80), (20, 84, 72))
 _Points = list[tuple[int, int]]
 _font = functools.cache(ImageFont.load_default)
@@ -78,7 +80,7 @@ def draw_digits(digits: tuple[int, ...], scans: tuple[int, ...], rng: random.Ran
     ink = rng.choice(_PENS)
     step = _DRAWN // len(digits)
     for i, (digit, scan) in enumerate(zip(digits, scans)):
-        size = rng.randint(320, 370) if len(digits) == 3 else rng.randint(390, 480)
+        size = rng.randint(*_DIGIT_SIZES[len(digits)])
         pixels = np.pad((digit_scans()[0][scan] * 255).astype(np.uint8), 1)
         mask = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
         mask = mask.rotate(rng.uniform(-8, 8), Image.Resampling.BILINEAR)
@@ -107,7 +109,7 @@ def draw_bars(heights: tuple[int, ...], rng: random.Random) -> Drawing:
     for i, (height, colour) in enumerate(zip(heights, colours)):
         x, y = left + step * (i + 0.5), bottom - height * unit
         canvas.pen.rectangle((x - width / 2, y, x + width / 2, bottom), fill=colour)
-        canvas.text(x, bottom + 62, "ABCD"[i], 84)
+        canvas.text(x, bottom + 62, "ABCDE"[i], 84)
         canvas.mark(x, y, f"top {height}")
     canvas.pen.line((left, bottom, right, bottom), fill=_INK, width=7)
     return canvas.finish()

@@ -91,7 +91,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
             "vocab_size": len(tokenizer),
             "hidden_size": 192,
             "intermediate_size": 576,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": 5,
             "num_attention_heads": 6,
             "num_key_value_heads": 3,
             "max_position_embeddings": 4096,

@@ -31,9 +31,9 @@ CELL_WEIGHTS = {"see": 1.0, "reason": 0.3, "mix": 0.1}
 class PretrainConfig:
     """Length and speed of the training. The shipped starter was made in two goes; its card says which."""
 
-    see_steps: int = 300
-    reason_steps: int = 2000
-    mix_steps: int = 600
+    see_steps: int = 250
+    reason_steps: int = 2300
+    mix_steps: int = 800
     batch_size: int = 48
     """Pictures a step, computed in micro-batches of 24 of similar length."""
     learning_rate: float = 2e-3

@@ -21,17 +21,26 @@ from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
 from training.starter.drawing import COLOURS, FORMS
 from training.starter.model import IMAGE_SIZE, SIDE
 from training.starter.problems import Problem, iterate_problems
-from training.starter.templates import KINDS, choose, lettered
+from training.starter.templates import KINDS, WAYS, Question, lettered, product, think
 
 MODES = ("direct", "bare", "tags")
 """Forms of a completion: the answer at once, after reasoning without tags, or in the protocol."""
 MODE_SHARES = {
-    "digits": (0.65, 0.05, 0.3),
+    "digits": (0.6, 0.1, 0.3),
     "bars": (0.1, 0.6, 0.3),
-    "shapes": (0.1, 0.1, 0.8),
-    "figures": (0.65, 0.1, 0.25),
+    "shapes": (0.15, 0.15, 0.7),
+    "figures": (0.55, 0.15, 0.3),
 }
 """Share of each mode under the thinking prompt, by kind of picture: what makes the starter drop its tags at times."""
+WAY_SHARES = {
+    "digits": (0.45, 0.3, 0.25),
+    "bars": (0.25, 0.45, 0.3),
+    "shapes": (0.45, 0.3, 0.25),
+    "figures": (0.25, 0.45, 0.3),
+}
+"""Share of each way to think (`templates.WAYS`) in completions that reason, by kind of picture."""
+PRACTICE_SHARES = (0.15, 0.25, 0.6)
+"""The same while the model learns to reason: most practice where there are most steps."""
 KIND_SHARES = {"digits": 0.22, "bars": 0.2, "shapes": 0.3, "figures": 0.28}
 """Share of each kind of picture: more of the kinds that are harder to learn."""
 GRID = SIDE // 28
@@ -48,6 +57,8 @@ MEAN, STD = (
 Row = tuple[int | None, str, str]
 """The index of a picture in the pool (`None` without one), a question, and its completion."""
 Batch = dict[str, torch.Tensor]
+Text = dict[str, str]
+"""A problem's `problem`, `answer`, `kind` and `caption`, and its thought in each way: `glance`, `short`, `careful`."""
 
 
 @dataclass
@@ -56,7 +67,7 @@ class Pool:
 
     pixels: np.ndarray
     cells: np.ndarray
-    texts: list[dict[str, str]]
+    texts: list[Text]
 
     @classmethod
     def load_or_draw(cls, folder: Path, size: int, seed: int) -> Pool:
@@ -97,7 +108,7 @@ class Batches:
             if self.rng.random() < caption_share:
                 rows.append((i, "Describe the picture.", text["caption"]))
             else:
-                rows.append((i, text["problem"], completion(text, "tags")))
+                rows.append((i, text["problem"], completion(text, "tags", self._way(PRACTICE_SHARES))))
         return self._split(rows, system, micro_batch)
 
     def mixed(self, size: int, micro_batch: int) -> list[Batch]:
@@ -107,7 +118,7 @@ class Batches:
         rows: list[Row] = []
         for i, text in self._draw(size):
             mode = "direct" if system == DIRECT_PROMPT else self.rng.choices(MODES, MODE_SHARES[text["kind"]])[0]
-            rows.append((i, text["problem"], completion(text, mode)))
+            rows.append((i, text["problem"], completion(text, mode, self._way(WAY_SHARES[text["kind"]]))))
         return self._split(rows, system, micro_batch)
 
     def drills(self, size: int) -> Batch:
@@ -133,7 +144,7 @@ class Batches:
         cells = torch.from_numpy(self.pool.cells[indices]).flatten(0, 1)
         return {"pixel_values": patches(self.pool.pixels[indices]), "cells": cells}
 
-    def _draw(self, size: int) -> list[tuple[int, dict[str, str]]]:
+    def _draw(self, size: int) -> list[tuple[int, Text]]:
         kinds = self.rng.choices(KINDS, [KIND_SHARES[kind] for kind in KINDS], k=size)
         indices = [self.rng.choice(self.rows_by_kind[kind]) for kind in kinds]
         return [(i, self.pool.texts[i]) for i in indices]
@@ -148,6 +159,9 @@ class Batches:
         template = self.processor.apply_chat_template(build_messages("QUESTION", system), add_generation_prompt=True)
         before, after = template.replace("<|image_pad|>", "<|image_pad|>" * GRID * GRID).split("QUESTION")
         return self._ids(before), self._ids(after)
+
+    def _way(self, shares: Sequence[float]) -> str:
+        return self.rng.choices(list(WAYS), shares)[0]
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text).input_ids
@@ -173,13 +187,13 @@ def caption(problem: Problem) -> str:
     return " ".join([values[0], *(mark.label.removeprefix("glyph ") for mark in problem.marks)])
 
 
-def completion(text: dict[str, str], mode: str) -> str:
-    """The completion of a problem in one of `MODES`."""
+def completion(text: Text, mode: str, way: str = "careful") -> str:
+    """The completion of a problem in one of `MODES`, with its reasoning in one of `templates.WAYS`."""
     if mode == "direct":
         return text["answer"]
     if mode == "bare":
-        return f"{text['reasoning']} The answer is {text['answer']}."
-    return f"<think>{text['reasoning']}</think>\n<answer>{text['answer']}</answer>"
+        return f"{text[way]} The answer is {text['answer']}."
+    return f"<think>{text[way]}</think>\n<answer>{text['answer']}</answer>"
 
 
 def corpus() -> Iterator[str]:
@@ -188,7 +202,7 @@ def corpus() -> Iterator[str]:
     for _ in range(600):
         problem = next(stream)
         yield problem.problem
-        yield f"{problem.reasoning} The answer is {problem.answer}."
+        yield f"{' '.join(problem.thoughts.values())} The answer is {problem.answer}."
     for _ in range(60):
         yield f"{THINK_PROMPT}\n{DIRECT_PROMPT}\nsystem\nuser\nassistant\n"
         yield "Describe the picture. rectangle triangle sides angles"
@@ -197,46 +211,47 @@ def corpus() -> Iterator[str]:
 def drill(rng: random.Random) -> tuple[str, str]:
     """A question without a picture, of numbers like those of the problems, and its completion in tags."""
     kind = rng.choice(("sum", "difference", "product", "half", "choose", "choose"))
-    question, reasoning, answer = _exercise(kind, rng)
+    question, options = _exercise(kind, rng), []
     if kind == "choose" or rng.random() < 0.5:
-        options = [answer]
+        options = [question.answer]
         while len(options) < 4:
-            other = _exercise(kind, rng)[2]
+            other = _exercise(kind, rng).answer
             if other not in options:
                 options.append(other)
         rng.shuffle(options)
-        question = lettered(question, options)
-        answer, choice = choose(options, answer)
-        reasoning = f"{reasoning} {choice}"
-    return question, completion({"reasoning": reasoning, "answer": answer}, "tags")
+    thoughts, answer = think(question, {}, options)
+    text = lettered(question.text, options) if options else question.text
+    return text, completion({"answer": answer} | thoughts, "tags", rng.choice(("short", "careful", "careful")))
 
 
-def _exercise(kind: str, rng: random.Random) -> tuple[str, str, str]:
-    """Question, reasoning and answer."""
+def _exercise(kind: str, rng: random.Random) -> Question:
+    """One calculation as a question."""
     if kind == "choose":
-        whole, part = rng.randint(0, 60), rng.randint(1, 9)
-        answer = rng.choice((str(whole % 12), str(whole), str(whole), f"{whole}.5", f"{part}/{rng.randint(3, 8)}"))
-        return f"Which choice is {answer}?", f"The value is {answer}.", answer
+        whole, part = rng.randint(0, 80), rng.randint(1, 9)
+        answer = rng.choice((str(whole % 12), str(whole), str(whole), f"{whole}.5", f"{part}/{rng.randint(3, 14)}"))
+        return Question(f"Which choice is {answer}?", f"{answer}.", f"The value is {answer}.", answer)
+    if kind == "product":
+        a, b = rng.randint(2, 9), rng.choice((rng.randint(2, 9), rng.randint(2, 39)))
+        return Question(f"What is {a} × {b}?", f"{a} × {b} = {a * b}.", product(a, b), str(a * b))
     if kind == "half":
-        whole = rng.randint(2, 132)
+        whole = rng.randint(2, rng.choice((80, 351)))
         term, value = f"{whole} / 2", f"{whole / 2:g}"
-    elif kind == "product":
-        a, b = rng.choice((2, rng.randint(2, 12))), rng.randint(2, 12)
-        b = rng.randint(4, 24) if a == 2 else b
-        term, value = f"{a} × {b}", str(a * b)
     elif kind == "difference":
-        is_angle = rng.random() < 0.3
-        a = 180 if is_angle else rng.randint(1, 24)
-        b = 5 * rng.randint(8, 32) if is_angle else rng.randint(0, min(a, 12))
+        is_angle = rng.random() < 0.4
+        a = 180 if is_angle else rng.randint(1, rng.choice((20, 48)))
+        b = 2 * rng.randint(20, 80) if is_angle else rng.randint(0, min(a, 39))
         term, value = f"{a} - {b}", str(a - b)
     else:
-        scale = rng.choice((1, 1, 5))
-        a, b = scale * rng.randint(1, 24), scale * rng.randint(0 if scale == 1 else 4, 12 if scale == 1 else 24)
+        numbers = rng.choice(((1, 40, 0, 9), (1, 58, 2, 39), (20, 120, 20, 120), (20, 270, 0, 81)))
+        a, b = rng.randint(*numbers[:2]), rng.randint(*numbers[2:])
+        if numbers[0] == 20:
+            a = a // 10 * 10 if numbers[2] == 0 else a // 2 * 2
+            b = b if numbers[2] == 0 else b // 2 * 2
         term, value = f"{a} + {b}", str(a + b)
-    return f"What is {term}?", f"{term} = {value}.", value
+    return Question(f"What is {term}?", f"{term} = {value}.", f"{term} = {value}.", value)
 
 
-def _draw_part(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[dict[str, str]]]:
+def _draw_part(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[Text]]:
     """Pixels, cells and texts of some problems; `job` is their seed and number."""
     torch.set_num_threads(1)
     seed, size = job
@@ -248,8 +263,8 @@ def _draw_part(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[dict[
         problem = next(stream)
         pixels.append(_scaled(problem.image, processor))
         cells.append(_cells(problem))
-        columns = {name: getattr(problem, name) for name in ("problem", "reasoning", "answer", "kind")}
-        texts.append(columns | {"caption": caption(problem)})
+        columns = {name: getattr(problem, name) for name in ("problem", "answer", "kind")}
+        texts.append(columns | problem.thoughts | {"caption": caption(problem)})
     return np.stack(pixels), np.stack(cells), texts
 
 

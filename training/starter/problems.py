@@ -4,11 +4,11 @@
     >>> rows.column_names[:5]
     ['image', 'problem', 'solution', 'original_question', 'original_answer']
 
-There are four kinds of picture, each with several question templates. A hash of the values that a picture shows puts
-it into train or test, and the scans of handwriting are split too, so that the splits share neither a picture nor the
-values behind one. The values of a figure are its form and its labels: a rectangle of 3 by 5 in test means that no
-rectangle of 3 by 5 is in train, whereas a right triangle of 3 and 5 is. The wrong options of a multiple choice are
-drawn like its right one: without the picture nothing favours one of them.
+There are four kinds of picture, each with several question templates. A hash of the values that a picture shows, in
+any order, puts it into train or test, and the scans of handwriting are split too, so that the splits share neither a
+picture nor the values behind one: a rectangle of 3 by 5 in test means that no figure of 3 and 5 is in train. The split
+`beyond` has pictures that are larger than those of train: five digits or bars, more shapes, longer sides. The wrong
+options of a multiple choice are drawn like its right one: without the picture nothing favours one of them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,15 @@ from training.starter.drawing import (
     draw_figure,
     draw_shapes,
 )
-from training.starter.templates import KINDS, TEMPLATES, Question, Template, choose, lettered
+from training.starter.templates import KINDS, TEMPLATES, Question, Template, lettered, rectangle_sides, think
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "beyond")
 MULTIPLE_CHOICE_SHARE = 0.35
 _TEST_SHARE = 5
 """One in so many pictures, and scans of each digit, belongs to test."""
-_FIGURE_BUCKET = {"rectangle": 0, "right triangle": 1, "triangle sides": 2, "triangle angles": 0}
-"""Figures with the same two labels go to test by different buckets: 3 × 5 is tested on one, practised on the other."""
 _COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind", "template")
 
 
@@ -57,7 +55,8 @@ class Problem:
     original_answer: str
     kind: str
     template: str
-    reasoning: str
+    thoughts: dict[str, str]
+    """The reasoning in each of `templates.WAYS`."""
     answer: str
     values: tuple
     marks: list[Mark] = field(repr=False)
@@ -68,17 +67,20 @@ class Problem:
 
 
 def split_of(kind: str, values: tuple) -> str:
-    """`train` or `test`, by the values in the picture; their order counts in a bar chart alone."""
-    key = values if kind == "bars" else tuple(sorted(values[1:] if kind == "figures" else values))
-    bucket = int.from_bytes(hashlib.blake2b(repr((kind, key)).encode(), digest_size=4).digest()) % _TEST_SHARE
-    return "test" if bucket == (_FIGURE_BUCKET[values[0]] if kind == "figures" else 0) else "train"
+    """`train` or `test`, by the values in the picture, whatever their order, and whatever the figure."""
+    key = (kind, tuple(sorted(values[1:] if kind == "figures" else values)))
+    bucket = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest()) % _TEST_SHARE
+    return "train" if bucket else "test"
 
 
 def sample_values(template: Template, split: str, rng: random.Random) -> tuple:
     """The values of one picture of this template and split."""
     while True:
-        values = _any_values(template, rng)
-        if split_of(template.kind, values) == split and template.fits(values):
+        if split == "beyond":
+            values = _larger_values(template, rng)
+        else:
+            values = _any_values(template, rng)
+        if split in ("beyond", split_of(template.kind, values)) and template.fits(values):
             return values
 
 
@@ -89,20 +91,18 @@ def make_problem(rng: random.Random, split: str = "train", template: Template | 
         template = rng.choice([t for t in TEMPLATES if t.kind == kind])
     values, question, options = _ask(template, split, rng, rng.random() < MULTIPLE_CHOICE_SHARE)
     image, marks = draw(template.kind, values, question, split, rng)
-    problem, answer, reasoning = question.text, question.answer, question.reasoning
-    if options:
-        problem = lettered(problem, options)
-        answer, choice = choose(options, answer)
-        reasoning = f"{reasoning} {choice}"
+    rows = _counts_by_row(marks) if template.kind == "shapes" else {}
+    thoughts, answer = think(question, rows, options)
+    problem = lettered(question.text, options) if options else question.text
     return Problem(
         image=image,
         problem=problem,
-        solution=f"<think>{reasoning}</think>\n\n<answer>{answer}</answer>",
+        solution=f"<think>{thoughts['careful']}</think>\n\n<answer>{answer}</answer>",
         original_question=question.text,
         original_answer=question.answer,
         kind=template.kind,
         template=template.name,
-        reasoning=reasoning,
+        thoughts=thoughts,
         answer=answer,
         values=values,
         marks=marks,
@@ -121,7 +121,7 @@ def draw(kind: str, values: tuple, question: Question, split: str, rng: random.R
     unit = "°" if figure == "triangle angles" else ""
     labels = tuple("?" if i == question.hidden else f"{n}{unit}" for i, n in enumerate(numbers))
     # with one of two sides hidden, rectangles of both splits show the same label
-    return draw_figure(figure, labels, rng, is_apart=split == "test" and figure == "rectangle" and "?" in labels)
+    return draw_figure(figure, labels, rng, is_apart=split != "train" and figure == "rectangle" and "?" in labels)
 
 
 def iterate_problems(split: str, seed: int) -> Iterator[Problem]:
@@ -166,18 +166,48 @@ def _ask(template: Template, split: str, rng: random.Random, is_choice: bool) ->
 
 def _scan(digit: int, split: str, rng: random.Random) -> int:
     indices = (digit_scans()[1] == digit).nonzero()[0].tolist()
-    return rng.choice([i for i in indices if (i % _TEST_SHARE == 0) == (split == "test")])
+    return rng.choice([i for i in indices if (i % _TEST_SHARE == 0) == (split != "train")])
+
+
+def _counts_by_row(marks: list[Mark]) -> dict[str, str]:
+    """For each kind of shape, how many there are down to each of the four rows: `1 1 3 4`."""
+    rows = {name: [int(4 * mark.y) for mark in marks if mark.label == name] for name in {mark.label for mark in marks}}
+    return {name: " ".join(str(sum(row <= i for row in rows[name])) for i in range(4)) for name in rows}
 
 
 def _any_values(template: Template, rng: random.Random) -> tuple:
     if template.figure == "triangle angles":
-        first, second = 5 * rng.randint(4, 24), 5 * rng.randint(4, 24)
+        first, second = 2 * rng.randint(10, 60), 2 * rng.randint(10, 60)
         return template.figure, first, second, 180 - first - second
+    if template.figure == "triangle sides":
+        return template.figure, *(rng.randint(3, 29) for _ in range(3))
     if template.figure:
-        count = 3 if template.figure == "triangle sides" else 2
-        return template.figure, *(rng.randint(2, 12) for _ in range(count))
+        return template.figure, *rectangle_sides(rng)
     size = rng.choice(template.sizes)
     if template.kind == "shapes":
-        colours, forms = rng.sample(list(COLOURS), size), rng.sample(FORMS, size)
-        return tuple((colour, form, rng.randint(1, 4)) for colour, form in zip(colours, forms))
+        return _groups(rng, size, 1, 7 if size == 2 else 5)
     return tuple(rng.randint(0 if template.kind == "digits" else 1, 9) for _ in range(size))
+
+
+def _larger_values(template: Template, rng: random.Random) -> tuple:
+    """Five digits or bars, three groups of shapes in a fraction, else six to eight shapes of a group, longer sides."""
+    if template.figure == "triangle angles":
+        first, second = rng.randrange(21, 120, 2), rng.randrange(21, 120, 2)
+        return template.figure, first, second, 180 - first - second
+    if template.figure == "triangle sides":
+        return template.figure, *(rng.randint(30, 60) for _ in range(3))
+    if template.figure:
+        sides = [rng.randint(2, 9), rng.randint(40, 60)]
+        rng.shuffle(sides)
+        return template.figure, *sides
+    if template.name == "shapes-fraction":
+        return _groups(rng, 3, 1, 5)
+    if template.kind == "shapes":
+        return _groups(rng, 2, 6, 8)
+    return tuple(rng.randint(0 if template.kind == "digits" else 1, 9) for _ in range(5))
+
+
+def _groups(rng: random.Random, size: int, fewest: int, most: int) -> tuple[tuple[str, str, int], ...]:
+    """Groups of shapes, each with a colour, a form and a count of its own."""
+    colours, forms = rng.sample(list(COLOURS), size), rng.sample(FORMS, size)
+    return tuple((colour, form, rng.randint(fewest, most)) for colour, form in zip(colours, forms))
