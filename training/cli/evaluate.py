@@ -3,8 +3,9 @@
     python -m training evaluate --rows 480
     python -m training evaluate --run runs/first --role validation
 
-Three columns on the same rows: the base asked to answer directly, the base with the thinking prompt, the adapter. More
-conditions (`training.evaluation.conditions`) tell whether they look, and what sampling adds.
+On the same rows: the base asked to answer directly, the base with the thinking prompt, the base made to think, and to
+think with care, the adapter. More conditions (`training.evaluation.conditions`) tell whether they look, and what
+sampling adds.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="rows in one decode (64)")
     names = f"some of: {', '.join(c.name for c in CONDITIONS)}; or of the groups {', '.join(GROUPS)} (all)"
     parser.add_argument("--conditions", nargs="+", default=["all"], metavar="NAME", help=names)
-    parser.add_argument("--samples", type=int, default=1, help="completions of each row where it is sampled (1)")
+    samples = (
+        "completions of each row where it is sampled, for pass@k and the majority (1; the verdict's last level needs 8)"
+    )
+    parser.add_argument("--samples", type=int, default=1, help=samples)
+    careful = "how base-careful's completions begin: <think> and the base's most careful first words"
+    parser.add_argument("--careful", metavar="TEXT", help=careful)
     parser.add_argument("--temperature", type=float, default=1.0, help="of the sampled conditions (1.0)")
     parser.add_argument("--output", type=Path, help="write the report here as JSON; a killed evaluation goes on there")
     plots = "folder for the pictures (that of --output; the run's folder); `none` for none"
@@ -75,7 +81,12 @@ def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
         "conditions": tuple(choose_conditions(args.conditions, args.temperature)),
         "num_samples": args.samples,
     }
-    optional = {"num_rows": args.rows, "max_new_tokens": args.max_new_tokens, "revision": args.base_revision}
+    optional = {"careful": args.careful} | {
+        "careful": args.careful,
+        "num_rows": args.rows,
+        "max_new_tokens": args.max_new_tokens,
+        "revision": args.base_revision,
+    }
     common |= {name: value for name, value in optional.items() if value is not None}
     folder, config = RunFolder.open(args.run) if args.run else (None, None)
     if folder and config:

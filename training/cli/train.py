@@ -58,10 +58,19 @@ def main(args: argparse.Namespace) -> int:
                 print(f"{where}ended early: {failure}", flush=True)
             return failure.status
     if _is_first():
-        print(f"run folder: {folder}\nserve it: LOOKTHINK_ADAPTER={adapter} make app", flush=True)
+        print(_next_commands(folder, adapter), flush=True)
         if RunFolder.open(folder)[1].publish_to is not None:
             finish(folder, _PUBLISHING_SECONDS)
     return 0
+
+
+def _next_commands(folder: Path, adapter: Path) -> str:
+    """The run folder, and what to type next."""
+    return (
+        f"run folder: {folder}\n"
+        f"serve it: LOOKTHINK_ADAPTER={adapter} make app\n"
+        f"score it in every way: .venv/bin/python -m training evaluate --run {folder} --samples 8"
+    )
 
 
 def _is_first() -> bool:

@@ -53,7 +53,7 @@ RECIPE_DATA: Json = {
 }
 """The starting recipe's data: 307 train and 77 test rows as they come, and validation from outside its slice."""
 PROFILES: dict[str, Json] = {
-    "starter": {"max_steps": 150, "data": {"train_rows": 1200, "test_rows": 480}},
+    "starter": {"max_steps": 30, "eval_conditions": "main", "data": {"train_rows": 1200, "test_rows": 480}},
     "recipe": {
         "base": "Qwen/Qwen2.5-VL-3B-Instruct",
         "data": RECIPE_DATA,
@@ -181,6 +181,10 @@ class RunConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seeds order, sampling and LoRA weights")
     eval_rows: int = Field(480, ge=0, description="test rows for the evaluation at the end; 0 skips it")
+    eval_conditions: Literal["main", "all"] = Field(
+        "all",
+        description="the five conditions that the verdict needs, or all, which takes three times as long",
+    )
     choose_checkpoint: bool = Field(
         False, description="takes the checkpoint that is best on the validation rows, not the last one"
     )

@@ -36,11 +36,11 @@ from training.config.run_config import RunConfig
 from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
-from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, rows_digest
+from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, clusters_of, rows_digest
 from training.evaluation.report import MEASURES, GradedCompletion, graded_difference, graded_share
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import evaluate
-from training.evaluation.statistics import PairedDifference
+from training.evaluation.statistics import Clusters, PairedDifference
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 from training.starter.problems import load_problems
@@ -89,13 +89,14 @@ def compare_with_served(
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
     outcomes = _evaluate_both(engine, rows, adapters, conditions, target, config.data.tolerance)
-    strict, lenient = (graded_difference(outcomes["new"], outcomes["served"], m) for m in ("strict", "lenient"))
+    both, clusters = (outcomes["new"], outcomes["served"]), clusters_of(rows)
+    strict, lenient = (graded_difference(*both, measure, clusters) for measure in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
     if engine.repetition_penalty != 1:
         why += f" Both were asked with the base's repetition penalty, {engine.repetition_penalty:g}."
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
-    return _write(folder, about | _figures(outcomes["new"], outcomes["served"]), is_better(strict, lenient), why)
+    return _write(folder, about | _figures(*both, clusters), is_better(strict, lenient), why)
 
 
 def conclude(
@@ -245,13 +246,13 @@ def _evaluate_both(
     return outcomes
 
 
-def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion]) -> Json:
+def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion], clusters: Clusters) -> Json:
     """The shares of both, their paired differences, and the intervals that the rule uses, as plain data."""
-    differences = {name: graded_difference(new, served, name) for name in MEASURES}
+    differences = {name: graded_difference(new, served, name, clusters) for name in MEASURES}
     intervals = {name: rule_interval(differences[name]) for name in ("strict", "lenient")}
     return {
-        "new_scores": {name: graded_share(new, name).to_json() for name in MEASURES},
-        "served_scores": {name: graded_share(served, name).to_json() for name in MEASURES},
+        "new_scores": {name: graded_share(new, name, clusters).to_json() for name in MEASURES},
+        "served_scores": {name: graded_share(served, name, clusters).to_json() for name in MEASURES},
         "differences": {name: difference.to_json() for name, difference in differences.items()},
         "counted": {name: [round(end, 6) for end in ends] for name, ends in intervals.items()},
     }

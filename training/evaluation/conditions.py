@@ -1,9 +1,9 @@
 """The conditions of an evaluation: prompts, sampling and pictures with which the held-out questions are asked.
 
     >>> [condition.name for condition in choose_conditions(["main"])]
-    ['base-direct', 'base-thinking', 'adapter-thinking']
+    ['base-direct', 'base-thinking', 'base-forced', 'base-careful', 'adapter-thinking']
 
-`main` are the three columns of an evaluation; the others explain them. All conditions have the same rows, so that their
+`main` are the columns of an evaluation; the others explain them. All conditions have the same rows, so that their
 differences are paired.
 """
 
@@ -15,6 +15,11 @@ from typing import Literal
 
 from inference.common.errors import UserError
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
+from training.starter.templates import WAYS
+
+CAREFUL = "<think>\nLet me look carefully at each part of the picture, one after the other, and check the result."
+"""The beginning of base-careful's completions, where the base is not the starter and the caller gives none."""
+STARTER_CAREFUL = f"<think>{WAYS['careful']}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ CONDITIONS = (
     BASE_THINKING,
     Condition("base-sampled", temperature=1.0, reference="base-thinking"),
     Condition("base-forced", prefix="<think>", reference="base-thinking"),
+    Condition("base-careful", prefix=CAREFUL, reference="base-forced"),
+    Condition("base-forced-sampled", prefix="<think>", temperature=1.0, reference="base-forced"),
     Condition("base-blank", picture="blank", reference="base-thinking"),
     Condition("base-swapped", picture="swapped", reference="base-thinking"),
     ADAPTER_THINKING,
@@ -56,12 +63,13 @@ CONDITIONS = (
     Condition("adapter-blank", tuned=True, picture="blank", reference="adapter-thinking"),
     Condition("adapter-swapped", tuned=True, picture="swapped", reference="adapter-thinking"),
 )
-"""`thinking` is greedy, with the thinking prompt; `sampled` has a temperature; `forced` begins with `<think>`."""
+"""`thinking` is greedy, with the thinking prompt; `sampled` has a temperature; `forced` begins with `<think>`;
+`careful` begins as the base's most careful way to think does."""
 
 GROUPS = {
-    "main": ("base-direct", "base-thinking", "adapter-thinking"),
+    "main": ("base-direct", "base-thinking", "base-forced", "base-careful", "adapter-thinking"),
     "looks": ("base-thinking", "base-blank", "base-swapped", "adapter-thinking", "adapter-blank", "adapter-swapped"),
-    "sampled": ("base-sampled", "adapter-sampled"),
+    "sampled": ("base-sampled", "base-forced-sampled", "adapter-sampled"),
     "all": tuple(condition.name for condition in CONDITIONS),
 }
 """Names for several conditions at once."""
@@ -82,3 +90,8 @@ def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Co
         raise UserError(f"the temperature of sampling is {temperature}; give more than 0 and at most 5")
     chosen = {each for name in names for each in GROUPS.get(name, (name,))}
     return [replace(c, temperature=temperature) if c.temperature else c for c in CONDITIONS if c.name in chosen]
+
+
+def with_careful_beginning(conditions: Sequence[Condition], prefix: str) -> list[Condition]:
+    """The conditions, with `prefix` as the beginning of base-careful's completions."""
+    return [replace(c, prefix=prefix) if c.name == "base-careful" else c for c in conditions]

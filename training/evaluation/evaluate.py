@@ -1,6 +1,7 @@
 """One evaluation from its configuration to its files; after a kill it goes on from the finished batches.
 
     evaluation.json                 the report, for the page and for publishing
+    evaluation.md                   all its tables
     evaluation-accuracy.png         accuracy by condition
     evaluation-differences.png      the changes by training, by kind
     evaluation.1.json               an earlier report of another evaluation with this name
@@ -23,13 +24,20 @@ from typing import Any
 from inference.adapters.record import adapter_digest
 from inference.common.errors import UserError
 from inference.common.files import Json, write_whole
-from inference.common.settings import base_source
+from inference.common.settings import STARTER, base_source
 from inference.engine.engine import Engine
 from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import DataConfig
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
-from training.evaluation.conditions import CONDITIONS, Condition
+from training.evaluation.conditions import (
+    CAREFUL,
+    CONDITIONS,
+    STARTER_CAREFUL,
+    Condition,
+    choose_conditions,
+    with_careful_beginning,
+)
 from training.evaluation.held_out import HeldOut, load_held_out, rows_digest
 from training.evaluation.plots import draw_plots
 from training.evaluation.report import Report
@@ -69,8 +77,10 @@ class EvaluationConfig:
     max_new_tokens: int = MIN_TOKENS
     batch_size: int = 64
     conditions: Sequence[Condition] = CONDITIONS
+    careful: str | None = None
+    """The beginning of base-careful's completions; `None` for the starter's own, or one for any base."""
     num_samples: int = 1
-    """Completions of a row under a condition with a temperature."""
+    """Completions of a row under a condition with a temperature; for the majority, 8 are usual."""
 
     def __post_init__(self) -> None:
         for name, option in _COUNTS.items():
@@ -79,6 +89,8 @@ class EvaluationConfig:
                 raise UserError(f"{option} is {value}; give at least 1")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed is {self.seed}; give a whole number from 0 to 2^31 - 1")
+        if self.careful is not None and not self.careful.startswith("<think>"):
+            raise UserError(f"--careful is {self.careful[:80]!r}; it has to begin with <think>, as a thought does")
         if self.num_samples > 1 and not any(c.temperature for c in self.conditions):
             raise UserError(f"--samples is {self.num_samples}, but no condition is sampled; add the group `sampled`")
 
@@ -93,6 +105,12 @@ class Outputs:
     """A folder for the plots."""
     completions: bool = False
     """True to include every completion in the JSON."""
+
+    @property
+    def tables(self) -> Path | None:
+        """The file of the tables as Markdown; `None` without another file, where they are printed."""
+        folder = self.plots or (self.target and self.target.parent)
+        return folder / f"{self.target.stem if self.target else 'evaluation'}.md" if folder else None
 
     def __post_init__(self) -> None:
         for option, folder in (("--output", self.target and self.target.absolute().parent), ("--plots", self.plots)):
@@ -120,6 +138,7 @@ def run_evaluation(config: RunConfig, adapter: str | Path | None, **changes: Any
         "data": config.data,
         "num_rows": config.eval_rows or None,
         "max_new_tokens": completion_limit(config),
+        "conditions": tuple(choose_conditions([config.eval_conditions])),
     }
     return EvaluationConfig(adapter=adapter, **(values | changes))
 
@@ -136,6 +155,8 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     The data are read first, so that errors in them show before the model loads. `splits` are the rows of `config.data`
     if they are loaded already, without prompts that are too long. Raises `UserError`.
     """
+    careful = config.careful or (STARTER_CAREFUL if Path(base_source(config.base)) == STARTER else CAREFUL)
+    conditions = with_careful_beginning(config.conditions, careful)
     held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, splits=splits)
     engine = Engine.load(base_source(config.base), revision=config.revision)
     if config.adapter:
@@ -156,7 +177,7 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
         report = evaluate(
             engine,
             held_out.rows,
-            config.conditions,
+            conditions,
             adapter=ADAPTER_NAME if config.adapter else None,
             max_new_tokens=config.max_new_tokens,
             seed=config.seed,
@@ -168,7 +189,11 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
         )
         report.baselines.update(held_out.baselines)
         report.about.update(_about(config, held_out), fingerprint=fingerprint)
-        print(f"\n{report.markdown()}")
+        tables = outputs.tables
+        print(f"\n{report.summary() if tables else report.markdown()}")
+        if tables:
+            write_whole(tables, report.markdown())
+            print(f"all tables: {tables}")
         if outputs.target:
             _write(report, outputs.target, outputs.completions)
         if parts:

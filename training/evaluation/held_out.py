@@ -30,14 +30,15 @@ from training.config.data_config import DataConfig
 from training.data.dataset import Splits, load_rows
 from training.evaluation.statistics import Estimate, share
 from training.grading.grader import gold_answer, grade_answer
-from training.starter.problems import MULTIPLE_CHOICE_SHARE, load_problems, sample_values
+from training.starter.problems import MULTIPLE_CHOICE_SHARE, PICTURE_VALUES, load_problems, sample_values
 from training.starter.templates import TEMPLATES
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import ProcessorMixin
 
-ROLES = ("test", "validation")
+ROLES = ("test", "validation", "beyond")
+"""`beyond` are starter problems with larger pictures than those that are trained on."""
 STARTER_ROWS = 480
 VALIDATION_SEED = 1_000_000
 """Added to the seed of the starter problems for validation, so that they are other ones."""
@@ -74,8 +75,11 @@ def load_held_out(
     if num_rows is not None and num_rows < 1:
         raise UserError(f"the number of rows is {num_rows}; give at least 1")
     if data is None:
-        rows = load_problems("test", num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
+        split = "beyond" if role == "beyond" else "test"
+        rows = load_problems(split, num_rows or STARTER_ROWS, seed + (VALIDATION_SEED if role == "validation" else 0))
         return HeldOut(rows, {"dataset": "starter", "role": role}, majority_baselines(rows))
+    if role == "beyond":
+        raise UserError("--role is beyond, which only the starter problems have; choose test or validation")
     splits = splits or load_rows(data, processor, system_prompt=system_prompt, progress=True)
     rows = splits.test if role == "test" else splits.validation
     if not len(rows):
@@ -116,6 +120,16 @@ def majority_baselines(rows: Dataset, num_samples: int = 400) -> dict[str, Estim
     golds = [gold_answer(solution) for solution in rows["solution"]]
     by_template, by_form = ([grade_answer(g, a).correct for g, a in zip(golds, each)] for each in (whole, apart))
     return {"majority by template": share(by_template), "majority by template, choices apart": share(by_form)}
+
+
+def clusters_of(rows: Dataset) -> list[int]:
+    """For each row a number that it shares with the rows whose pictures show the same values, or are the same file."""
+    if PICTURE_VALUES in rows.column_names:
+        keys = rows[PICTURE_VALUES]
+    else:
+        keys = sizes_and_keys(rows)[1]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [numbers[key] for key in keys]
 
 
 def rows_digest(rows: Dataset) -> str:

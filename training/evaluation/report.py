@@ -1,17 +1,12 @@
 """The report of an evaluation: shares with intervals, paired differences and a verdict, overall and by kind of problem.
 
 All else is computed from the outcomes. `Report.to_json` makes `evaluation.json`, `Report.markdown`
-the tables of the terminal; `training.evaluation.plots` draws them.
-
-The verdict tells what training changed, and whether the base lacked only the prompt. Lenient accuracy (the last answer
-stated, tags not required) decides, adapter less base with the same prompt on the same rows. Strict accuracy and the
-format tell what moved where lenient accuracy did not. A base whose completion is made to begin with `<think>`
-(base-forced) tells the two gains apart: an adapter that is not shown to be right more often than that base learnt when
-to think.
+the tables of the terminal, `training.evaluation.verdict` the sentence, `training.evaluation.plots` the plots.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,14 +14,26 @@ from functools import cached_property
 
 from inference.common.files import Json
 from training.evaluation.conditions import CONDITIONS
-from training.evaluation.statistics import Estimate, PairedDifference, mean_share, paired_difference, pass_at_k, share
+from training.evaluation.statistics import (
+    Clusters,
+    Estimate,
+    PairedDifference,
+    mean_share,
+    paired_difference,
+    pass_at_k,
+    share,
+)
+from training.evaluation.verdict import Changes, levels, verdict
 
 COMPARED = ("adapter-thinking", "base-thinking")
 """The two conditions of the headline: the change by training, on the same rows with the same prompt."""
 AGAINST_FORCED = ("adapter-thinking", "base-forced")
+AGAINST_CAREFUL = ("adapter-thinking", "base-careful")
 AGAINST_DIRECT = ("adapter-thinking", "base-direct")
+VOTING = "base-forced-sampled"
+"""The condition whose majority the adapter has to beat."""
 _OTHERS = tuple((c.name, c.reference) for c in CONDITIONS if c.reference and c.name != COMPARED[0])
-PAIRS = (COMPARED, AGAINST_FORCED, AGAINST_DIRECT, *_OTHERS)
+PAIRS = (COMPARED, AGAINST_FORCED, AGAINST_CAREFUL, AGAINST_DIRECT, *_OTHERS)
 """Each difference that is shown if both conditions were measured, as (after, before)."""
 DIRECT = tuple(c.name for c in CONDITIONS if c.is_direct)
 MAX_KINDS = 12
@@ -36,11 +43,13 @@ HEADINGS = {"format": "format", "strict": "strict accuracy", "lenient": "lenient
 _MEANING = """- format: the whole completion is one thought and one answer in their tags;
 - strict: the answer in its tags is right; lenient: the last answer stated is right, tags or not;
 - base-direct is asked for the answer alone: its whole completion is graded, so strict is lenient there;
-- base-forced is made to think: its completion begins with `<think>`;
-- shares and differences with their 95 % intervals; p is that of the exact McNemar test of lenient accuracy."""
+- base-forced is made to think: its completion begins with `<think>`; base-careful begins as its most careful way does;
+- shares and differences with their 95 % intervals, bootstrapped over what the pictures show, since rows share it; p is
+  that of the exact McNemar test of lenient accuracy, for independent rows."""
 _OWN_PROMPT = (
     "\n- the adapter has a system prompt of its own and is asked with it: the differences are those of both together."
 )
+_SHOWN = {True: "shown", False: "not shown", None: "not measured"}
 _MANY_TESTS = "Of twenty such tests one has p below 0.05 by chance."
 
 
@@ -65,17 +74,20 @@ MEASURES: dict[str, Callable[[GradedCompletion], bool]] = {
 }
 
 
-def graded_share(outcomes: Sequence[GradedCompletion], measure: str) -> Estimate:
-    """The share of outcomes that pass a measure of `MEASURES`."""
-    return share([MEASURES[measure](outcome) for outcome in outcomes])
+def graded_share(outcomes: Sequence[GradedCompletion], measure: str, clusters: Clusters | None = None) -> Estimate:
+    """The share of outcomes that pass a measure of `MEASURES`; `clusters` are those of their rows."""
+    return share([MEASURES[measure](outcome) for outcome in outcomes], clusters)
 
 
 def graded_difference(
-    after: Sequence[GradedCompletion], before: Sequence[GradedCompletion], measure: str
+    after: Sequence[GradedCompletion],
+    before: Sequence[GradedCompletion],
+    measure: str,
+    clusters: Clusters | None = None,
 ) -> PairedDifference:
-    """The share that passes a measure in `after`, less that in `before`, on the same rows."""
+    """The share that passes a measure in `after`, less that in `before`, on the same rows; `clusters` are theirs."""
     passes = MEASURES[measure]
-    return paired_difference([passes(outcome) for outcome in after], [passes(outcome) for outcome in before])
+    return paired_difference([passes(o) for o in after], [passes(o) for o in before], clusters)
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,8 @@ class Report:
     """All outcomes of each row, for conditions that were sampled more than once."""
     votes: dict[str, list[bool]] = field(default_factory=dict)
     """For the same conditions: for each row, whether the majority of its samples is right."""
+    clusters: Clusters | None = None
+    """For each row a number that it shares with the rows whose pictures show the same."""
 
     @cached_property
     def by_kind(self) -> dict[str, list[int]]:
@@ -111,13 +125,20 @@ class Report:
 
     def estimate(self, condition: str, measure: str, rows: Sequence[int] | None = None) -> Estimate:
         """The share of rows (all, or these) that pass a measure."""
-        return graded_share(self._of(condition, rows), measure)
+        return graded_share(self._of(condition, rows), measure, self._clusters(rows))
 
     def difference(
         self, measure: str, rows: Sequence[int] | None = None, pair: tuple[str, str] = COMPARED
     ) -> PairedDifference:
         """The share under the first condition of `pair` less that under the second, on the same rows."""
-        return graded_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure)
+        return graded_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure, self._clusters(rows))
+
+    @property
+    def over_majority(self) -> PairedDifference | None:
+        """Lenient accuracy of the adapter's greedy completion less that of the majority of the base's samples."""
+        if VOTING not in self.votes or COMPARED[0] not in self.outcomes:
+            return None
+        return paired_difference([o.lenient for o in self.outcomes[COMPARED[0]]], self.votes[VOTING], self.clusters)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -129,23 +150,32 @@ class Report:
         return COMPARED in self.pairs
 
     @property
-    def verdict(self) -> str | None:
-        """One sentence; `None` unless base and adapter were both measured with the thinking prompt."""
+    def changes(self) -> Changes | None:
+        """The differences of the verdict; `None` unless base and adapter were measured with the thinking prompt."""
         if not self.has_difference:
             return None
-        forced, direct = (
+        forced, careful, direct = (
             self.difference("lenient", pair=pair) if pair in self.pairs else None
-            for pair in (AGAINST_FORCED, AGAINST_DIRECT)
+            for pair in (AGAINST_FORCED, AGAINST_CAREFUL, AGAINST_DIRECT)
         )
         form, strict, lenient = (self.difference(measure) for measure in MEASURES)
-        return verdict(form, strict, lenient, forced, direct)
+        return Changes(form, strict, lenient, forced, careful, self.over_majority, direct)
+
+    @property
+    def verdict(self) -> str | None:
+        """One sentence; `None` unless base and adapter were both measured with the thinking prompt."""
+        return verdict(self.changes) if self.changes else None
 
     def pass_at(self, condition: str, measure: str) -> dict[int, Estimate]:
         """pass@k of a sampled condition, for k = 1, 2, 4, … and all of its samples."""
         rights = [sum(MEASURES[measure](o) for o in row) for row in self.samples[condition]]
         num = len(self.samples[condition][0])
         ks = sorted({num, *(2**i for i in range(num.bit_length()) if 2**i <= num)})
-        return {k: mean_share([pass_at_k(right, num, k) for right in rights], num // k) for k in ks}
+        return {k: mean_share([pass_at_k(right, num, k) for right in rights], num // k, self.clusters) for k in ks}
+
+    def majority(self, condition: str) -> Estimate:
+        """The share of rows where the majority of a sampled condition's completions is right."""
+        return share(self.votes[condition], self.clusters)
 
     def mean_tokens(self, condition: str, rows: Sequence[int] | None = None) -> float:
         """The mean length of a completion in tokens."""
@@ -154,7 +184,7 @@ class Report:
 
     def truncated(self, condition: str, rows: Sequence[int] | None = None) -> Estimate:
         """The share of completions that the token limit cut off."""
-        return share([o.truncated for o in self._of(condition, rows)])
+        return share([o.truncated for o in self._of(condition, rows)], self._clusters(rows))
 
     def to_json(self, completions: bool = False) -> Json:
         """Plain data: the figures of `markdown`, and every completion if `completions`."""
@@ -164,6 +194,7 @@ class Report:
         if self.has_difference:
             smallest = self.difference("lenient").smallest_shown
             data["verdict"] = self.verdict
+            data["levels"] = [asdict(level) for level in levels(self.changes)] if self.changes else []
             data["smallest_difference"] = None if smallest is None else round(smallest, 4)
             data["differences"] = {
                 m: {n: self.difference(m, rows).to_json() for n, rows in groups.items()} for m in MEASURES
@@ -173,15 +204,26 @@ class Report:
             | {measure: self.difference(measure, pair=pair).to_json() for measure in measures_of(pair)}
             for pair in self.pairs
         ]
+        if (difference := self.over_majority) is not None:
+            data["over_majority"] = difference.to_json()
         data["samples"] = {condition: self._sampled(condition) for condition in self.samples}
         if completions:
             every = {c: [[o] for o in outcomes] for c, outcomes in self.outcomes.items()} | self.samples
             data["completions"] = {c: [asdict(o) for row in rows for o in row] for c, rows in every.items()}
         return data
 
+    def summary(self) -> str:
+        """The verdict, its levels and the conditions, as lines for a terminal."""
+        parts = []
+        if self.changes and self.verdict:
+            shown = enumerate(levels(self.changes), 1)
+            parts.append("\n".join(textwrap.wrap(self.verdict, 100)))
+            parts.append("\n".join(["It learnt", *(f"{i}. {each.name}: {_SHOWN[each.is_shown]}" for i, each in shown)]))
+        return "\n\n".join([*parts, _overall_table(self)]) + "\n"
+
     def markdown(self) -> str:
         """The verdict, the conditions and their differences, then both by kind, as tables for a terminal."""
-        parts = [f"**{self.verdict}**"] if self.verdict else []
+        parts = [f"**{self.verdict}**", level_table(self)] if self.verdict else []
         parts += [_overall_table(self), _MEANING + self._circumstances()]
         if self.pairs:
             parts += ["What changes, points of 100, on the same rows:", _comparison_table(self), _power(self)]
@@ -208,6 +250,9 @@ class Report:
     def _of(self, condition: str, rows: Sequence[int] | None) -> list[GradedCompletion]:
         outcomes = self.outcomes[condition]
         return outcomes if rows is None else [outcomes[row] for row in rows]
+
+    def _clusters(self, rows: Sequence[int] | None) -> Clusters | None:
+        return self.clusters if rows is None or self.clusters is None else [self.clusters[row] for row in rows]
 
     def _summary(self, condition: str, rows: Sequence[int] | None) -> Json:
         shares = {measure: self.estimate(condition, measure, rows).to_json() for measure in MEASURES}
@@ -302,94 +347,19 @@ def _sample_table(report: Report) -> str:
     for condition, samples in report.samples.items():
         passed = report.pass_at(condition, "lenient")
         strict = report.pass_at(condition, "strict")[1]
-        headings = ["condition", "strict pass@1", *(f"pass@{k}" for k in passed), f"majority of {len(samples[0])}"]
-        rows.append([condition, str(strict), *map(str, passed.values()), str(share(report.votes[condition]))])
+        headings = ["condition", "strict pass@1", *(f"pass@{k}" for k in passed), f"majority@{len(samples[0])}"]
+        rows.append([condition, str(strict), *map(str, passed.values()), str(report.majority(condition))])
     title = f"Several samples of each row, at temperature {report.about.get('temperature', 1)}, lenient unless said:"
     return f"{title}\n\n{table(headings, rows)}"
+
+
+def level_table(report: Report) -> str:
+    """The levels of the verdict, one a row."""
+    shown = levels(report.changes) if report.changes else []
+    rows = [[f"{number}. {each.name}", _SHOWN[each.is_shown], each.evidence] for number, each in enumerate(shown, 1)]
+    return table(["it learnt", "", "evidence, points of 100"], rows)
 
 
 def _p_text(difference: PairedDifference) -> str:
     """A p-value with three decimals."""
     return "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}"
-
-
-def verdict(
-    form: PairedDifference,
-    strict: PairedDifference,
-    lenient: PairedDifference,
-    forced: PairedDifference | None,
-    direct: PairedDifference | None,
-) -> str:
-    """One sentence, differences in points of 100 with their 95 % intervals.
-
-    `form`, `strict` and `lenient` are adapter less base, both with the thinking prompt. `forced` and `direct` are the
-    lenient differences between the adapter and base-forced or base-direct; `None` if that was not measured.
-    """
-    sentence = _rise(lenient, forced) if lenient.is_up else _no_rise(form, strict, lenient)
-    if forced is None:
-        sentence += "; the base that is made to think (base-forced) was not measured"
-    if direct is not None and direct.is_down:
-        sentence += f"; the base asked to answer directly is right more often, by {_size(direct)}"
-    return sentence + "."
-
-
-def _rise(lenient: PairedDifference, forced: PairedDifference | None) -> str:
-    rose = f"on the same {lenient.num_rows:,} rows lenient accuracy rose by {_size(lenient)}"
-    if forced is None:
-        return f"The adapter is right more often: {rose}"
-    if forced.is_up:
-        over = f"by {_size(forced)} over base-forced"
-        return f"The adapter is right more often, even than the base that is made to think: {rose}, and {over}"
-    if forced.is_down:
-        better = f"the base that is made to think (base-forced) is right more often, by {_size(forced)}"
-        return f"It learnt when to think: {rose}, but {better}"
-    learnt = "It learnt when to think"
-    if lenient.low <= forced.high:  # base-forced may explain all of the rise, or little of it
-        learnt += f", and {lenient.num_rows:,} rows cannot tell whether also to answer better"
-    unmoved = f"the adapter is not shown to beat the base that is made to think (base-forced; {_points(forced)}"
-    return f"{learnt}: {rose}, but {unmoved}; {lenient.num_rows:,} rows {_could_show(forced)})"
-
-
-def _no_rise(form: PairedDifference, strict: PairedDifference, lenient: PairedDifference) -> str:
-    rows = f"{lenient.num_rows:,} rows"
-    if lenient.is_down:
-        although = f", although strict accuracy rose by {_size(strict)}: it learnt the tags at a cost" * strict.is_up
-        return f"It got worse: on the same {rows} lenient accuracy fell by {_size(lenient)}{although}"
-    unmoved = f"lenient accuracy did not ({_points(lenient)}; {rows} {_could_show(lenient)})"
-    if strict.is_up:
-        return f"{_tags(strict, lenient)}: strict accuracy rose by {_size(strict)}, {unmoved}"
-    if strict.is_down:
-        return f"It got worse at stating its answer in the tags: strict accuracy fell by {_size(strict)}, {unmoved}"
-    if form.is_up:
-        return f"{_tags(form, lenient)}: the format rose by {_size(form)}, {unmoved}"
-    if form.is_down:
-        return f"It got worse at the tags: the format fell by {_size(form)}, {unmoved}"
-    return (
-        f"{rows} cannot tell: lenient accuracy changed by {_points(lenient)}, and so many rows {_could_show(lenient)}"
-    )
-
-
-def _tags(risen: PairedDifference, lenient: PairedDifference) -> str:
-    """The claim where the tags came and lenient accuracy did not move.
-
-    That only the tags were learnt is claimed where they rose by more than lenient accuracy can have risen.
-    """
-    if risen.low > lenient.high:
-        return "It learnt only the tags"
-    return f"It learnt the tags, and {lenient.num_rows:,} rows cannot tell whether also to answer better"
-
-
-def _size(difference: PairedDifference) -> str:
-    """The size of a clear rise or fall, with its interval."""
-    ends = sorted(abs(100 * end) for end in (difference.low, difference.high))
-    return f"{abs(100 * difference.value):.1f} points ({ends[0]:.1f} to {ends[1]:.1f})"
-
-
-def _points(difference: PairedDifference) -> str:
-    value, low, high = (f"{100 * number:+.1f}" for number in (difference.value, difference.low, difference.high))
-    return f"{value} points, {low} to {high}"
-
-
-def _could_show(difference: PairedDifference) -> str:
-    smallest = difference.smallest_shown
-    return "are too few to show any" if smallest is None else f"could have shown {100 * smallest:.1f}"

@@ -25,7 +25,7 @@ from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, is_well_formed
 from training.evaluation.conditions import CONDITIONS, Condition
-from training.evaluation.held_out import sizes_and_keys, swap
+from training.evaluation.held_out import clusters_of, sizes_and_keys, swap
 from training.evaluation.report import GradedCompletion, Report
 from training.evaluation.resume import KeptCompletion, Parts
 from training.grading.grader import Mode, grade_answer, grade_many, last_answer
@@ -83,10 +83,12 @@ def evaluate(
     return Report(
         kinds=rows["kind"] if "kind" in rows.column_names else ["all"] * len(rows),
         outcomes=outcomes,
+        clusters=clusters_of(rows),
         about={
             "num_rows": len(rows),
             "seed": seed,
             "max_new_tokens": max_new_tokens,
+            "prefixes": {c.name: c.prefix for c in conditions if c.prefix},
             "seconds": round(time.perf_counter() - started, 1),
             "own_system_prompt": own_prompt is not None,
             "repetition_penalty": engine.repetition_penalty,

@@ -1,5 +1,9 @@
 """Shares, paired differences of shares, and pass@k, with 95 % intervals.
 
+Rows that share what their picture shows are not independent. Where the rows' clusters are given, an interval reaches as
+far as that for independent rows and as far as a bootstrap that draws whole clusters, whichever is wider: the bootstrap
+of a few rows, or of rows that all pass, would have no width.
+
 >>> print(share([True] * 9 + [False]))
 90.0 % (59.6 to 98.2)
 """
@@ -9,6 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from inference.common.files import Json
 
@@ -17,6 +24,10 @@ Z = 1.959964
 Z_POWER = 0.841621
 """The quantile of the normal distribution for a power of 80 %."""
 ALPHA = 0.05
+NUM_RESAMPLES = 4000
+"""Draws of the bootstrap."""
+Clusters = Sequence[int]
+"""For each row a number that it shares with the rows whose pictures show the same."""
 MIN_CHANGED = 6
 """With fewer rows changed, all in one direction, the exact test cannot go below `ALPHA`: 2 / 2⁵ is 0.0625."""
 
@@ -37,16 +48,19 @@ class Estimate:
         return {name: round(number, 4) for name, number in asdict(self).items()}
 
 
-def share(hits: Sequence[bool]) -> Estimate:
-    """The share of true values, with Wilson's score interval, which stays within 0 to 1 and has a width at 0 and 1."""
+def share(hits: Sequence[bool], clusters: Clusters | None = None) -> Estimate:
+    """The share of true values, with Wilson's score interval, which stays within 0 to 1 and has a width at 0 and 1.
+
+    With `clusters`, which number the rows, the interval is widened by the bootstrap.
+    """
     n = len(hits)
     if n == 0:
         raise ValueError("a share needs at least 1 row, not 0")
     p = sum(hits) / n
-    return Estimate(p, *_wilson(p, n), n)
+    return Estimate(p, *_widened(_wilson(p, n), hits, clusters), n)
 
 
-def mean_share(shares: Sequence[float], num_samples: int) -> Estimate:
+def mean_share(shares: Sequence[float], num_samples: int, clusters: Clusters | None = None) -> Estimate:
     """The mean of one share for each row, each from `num_samples` completions of that row.
 
     Completions of one row are not independent, so the interval is Wilson's with the effective number of completions
@@ -61,8 +75,7 @@ def mean_share(shares: Sequence[float], num_samples: int) -> Estimate:
     effective: float = n * num_samples if between < 1e-12 and 0 < p < 1 else n
     if between >= 1e-12:
         effective = min(n * num_samples, max(n, p * (1 - p) * n / between))
-    low, high = _wilson(p, effective)
-    return Estimate(p, low, high, n)
+    return Estimate(p, *_widened(_wilson(p, effective), shares, clusters), n)
 
 
 def pass_at_k(num_right: int, num_samples: int, k: int) -> float:
@@ -110,12 +123,15 @@ class PairedDifference(Estimate):
         return super().to_json() | {"p_value": float(f"{self.p_value:.4g}")}
 
 
-def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDifference:
+def paired_difference(
+    after: Sequence[bool], before: Sequence[bool], clusters: Clusters | None = None
+) -> PairedDifference:
     """The share of true values in `after` less that in `before`, for the same rows in the same order.
 
     The interval is Bonett and Price's (2012) adjusted Wald interval for paired proportions: with `gained` and `lost`
     the rows that changed, a = (gained + 1) / (n + 2) and b = (lost + 1) / (n + 2), it is
-    a - b ± z · sqrt((a + b - (a - b)²) / (n + 2)). It keeps some width when no row, or every row, changed.
+    a - b ± z · sqrt((a + b - (a - b)²) / (n + 2)). It keeps some width when no row, or every row, changed. With
+    `clusters` it is widened by the bootstrap; the p-value is that for independent rows.
     """
     n = len(after)
     if n == 0 or n != len(before):
@@ -126,7 +142,8 @@ def paired_difference(after: Sequence[bool], before: Sequence[bool]) -> PairedDi
     lost = sum(b and not a for a, b in zip(after, before))
     a, b = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = Z * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
-    low, high = max(-1.0, a - b - half), min(1.0, a - b + half)
+    independent = max(-1.0, a - b - half), min(1.0, a - b + half)
+    low, high = _widened(independent, [int(x) - int(y) for x, y in zip(after, before)], clusters)
     return PairedDifference((gained - lost) / n, low, high, n, gained, lost, mcnemar(gained, lost))
 
 
@@ -174,3 +191,34 @@ def _wilson(p: float, n: float) -> tuple[float, float]:
     centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+
+
+def _widened(interval: tuple[float, float], values: Sequence[float], clusters: Clusters | None) -> tuple[float, float]:
+    """The interval, reaching at least as far as that of the cluster bootstrap of the mean of `values`."""
+    if clusters is None or len(set(clusters)) == 1:
+        return interval
+    low, high = bootstrap(values, clusters)
+    return min(interval[0], low), max(interval[1], high)
+
+
+def bootstrap(values: Sequence[float], clusters: Clusters) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of `values`, one a row, drawing whole clusters with replacement.
+
+    (Davison and Hinkley 1997, section 3.8.) The draws depend on the number of clusters alone, so that the same rows
+    give the same interval.
+    """
+    _, cluster_of_row = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(cluster_of_row, weights=np.asarray(values, float))
+    sizes = np.bincount(cluster_of_row).astype(float)
+    draws = _draws(len(sizes))
+    means = (draws @ sums) / (draws @ sizes)
+    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=16)
+def _draws(num_clusters: int) -> np.ndarray:
+    """How often each draw has each cluster (NUM_RESAMPLES, clusters); fewer draws where that would be over 80 MB."""
+    num_draws = max(500, min(NUM_RESAMPLES, 20_000_000 // num_clusters))
+    rng = np.random.default_rng(num_clusters)
+    return rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=num_draws).astype(np.float32)

@@ -14,7 +14,6 @@ import subprocess
 import time
 from pathlib import Path
 
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from inference.common.errors import UserError
@@ -86,7 +85,7 @@ class Publishing:
         if changed != self._shown[0]:
             notice = self.queue.state().notice
             if notice and notice != self._shown[1]:
-                tqdm.write(f"publishing: {notice}")
+                print(f"publishing: {notice}", flush=True)
             self._shown = (changed, notice)
 
     def _put(self, source: Path, processor: Path | None, step: int, *, is_result: bool) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NoReturn
 
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState
 
 from inference.common.files import Json, append_line
@@ -15,13 +13,10 @@ from training.evaluation.checkpoint_choice import keep_candidate
 from training.grpo.distributed import any_process, wait_for_all
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.signals import Stop, StopRequested
+from training.pipeline.terminal import ProgressView
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
 from training.runs.folder import RunFolder
-from training.runs.metrics import CURVES, REWARDED
-
-SHOWN = ("reward", *REWARDED)
-"""Metrics beside the progress bar."""
 
 
 class Recorder(TrainerCallback):
@@ -31,12 +26,12 @@ class Recorder(TrainerCallback):
         self.config, self.folder, self.stop, self.budget = config, folder, stop, budget
         self.stopped = self.over_budget = False
         """The reasons to end before the last step, the same on every process."""
-        self._bar: tqdm[NoReturn] | None = None
+        self._view: ProgressView | None = None
         self._shown_findings: set[str] = set()
         self._history: list[Json] = []
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Opens the bar at the run's step; raises if the run must stop or has no time for a step."""
+        """Opens the display at the run's step; raises if the run must stop or has no time for a step."""
         self._history = self.folder.history()
         state.save_steps = args.save_steps  # a resumed state has the number of its first start
         self._agree(state, is_saving=False)
@@ -45,7 +40,7 @@ class Recorder(TrainerCallback):
         if self.over_budget:
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True)
+            self._view = ProgressView(state.max_steps, self._history)
             self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
@@ -70,11 +65,12 @@ class Recorder(TrainerCallback):
         row = {"step": state.global_step, **logs}
         append_line(self.folder.metrics, row)
         self._history.append(row)
-        self._show(state.global_step, logs)
+        if self._view is not None:
+            self._view.add(row)
         for finding in diagnose(self._history):
             if finding.name not in self._shown_findings:
                 self._shown_findings.add(finding.name)
-                tqdm.write(f"step {state.global_step}: {finding}")
+                print(f"step {state.global_step}: {finding}", flush=True)
 
     def on_save(self, args, state, control, **kwargs) -> None:
         """Marks the checkpoint that all processes have written, and keeps its adapter if one will be chosen."""
@@ -89,23 +85,14 @@ class Recorder(TrainerCallback):
             self._agree(state, is_saving=False)
             control.should_training_stop |= self.stopped or self.over_budget
 
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        """Closes the bar."""
-        if self._bar is not None:
-            self._bar.close()
+    def close(self) -> None:
+        """Ends the display, however the steps ended."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None
 
     def _agree(self, state: TrainerState, is_saving: bool) -> None:
         """All processes agree on whether to stop and whether the budget is used up."""
         is_left = state.is_world_process_zero and state.global_step < state.max_steps
         over = is_left and self.budget.is_over(is_saving=is_saving)
         self.stopped, self.over_budget = any_process(self.stop.is_requested, over)
-
-    def _show(self, step: int, logs: Json) -> None:
-        if self._bar is None:
-            return
-        parts = [f"{name} {logs[CURVES[name]]:.2f}" for name in SHOWN if logs.get(CURVES[name]) is not None]
-        self._bar.set_postfix_str(
-            f"{' '.join(parts)} {logs[CURVES['completion_tokens']]:.0f} tokens, "
-            f"no signal in {100 * logs[CURVES['zero_std_share']]:.0f} % of groups"
-        )
-        self._bar.update(step - self._bar.n)

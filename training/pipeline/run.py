@@ -206,7 +206,10 @@ class RunPipeline:
         started = time.monotonic()
         with self.stop.held():
             self._enter("training")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            try:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            finally:
+                recorder.close()
         state = trainer.state
         log.info("at step %d after %.1f minutes", state.global_step, (time.monotonic() - started) / 60)
         if state.global_step < state.max_steps:

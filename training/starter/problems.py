@@ -41,7 +41,9 @@ SPLITS = ("train", "test", "beyond")
 MULTIPLE_CHOICE_SHARE = 0.35
 _TEST_SHARE = 5
 """One in so many pictures, and scans of each digit, belongs to test."""
-_COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind", "template")
+PICTURE_VALUES = "picture_values"
+"""The column with what a picture shows, the same for pictures that are on one side for it."""
+_COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind", "template", PICTURE_VALUES)
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,25 @@ class Problem:
     values: tuple
     marks: list[Mark] = field(repr=False)
 
+    @property
+    def picture_values(self) -> str:
+        """The values in the picture as text, whatever their order and the figure."""
+        return repr(_key(self.kind, self.values))
+
     def row(self) -> dict[str, Image.Image | str]:
-        """The columns of the Hub dataset, then `kind` and `template`."""
+        """The columns of the Hub dataset, then `kind`, `template` and `picture_values`."""
         return {name: getattr(self, name) for name in _COLUMNS}
 
 
 def split_of(kind: str, values: tuple) -> str:
     """`train` or `test`, by the values in the picture, whatever their order, and whatever the figure."""
-    key = (kind, tuple(sorted(values[1:] if kind == "figures" else values)))
-    bucket = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest()) % _TEST_SHARE
-    return "train" if bucket else "test"
+    key = repr(_key(kind, values)).encode()
+    return "train" if int.from_bytes(hashlib.blake2b(key, digest_size=4).digest()) % _TEST_SHARE else "test"
+
+
+def _key(kind: str, values: tuple) -> tuple[str, tuple]:
+    """Equal for pictures that are on one side: the values in any order, of a figure whatever it is."""
+    return kind, tuple(sorted(values[1:] if kind == "figures" else values))
 
 
 def sample_values(template: Template, split: str, rng: random.Random) -> tuple:
@@ -134,7 +145,7 @@ def iterate_problems(split: str, seed: int) -> Iterator[Problem]:
 
 
 def load_problems(split: str, num_rows: int, seed: int = 0) -> Dataset:
-    """`num_rows` problems as a `datasets.Dataset` with the Hub dataset's columns, `kind` and `template`."""
+    """`num_rows` problems as a `datasets.Dataset` with the columns of `Problem.row`."""
     from datasets import Dataset, Features, Value
     from datasets import Image as ImageColumn
 

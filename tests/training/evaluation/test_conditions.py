@@ -5,17 +5,27 @@ from __future__ import annotations
 import pytest
 
 from inference.common.errors import UserError
-from training.evaluation.conditions import CONDITIONS, GROUPS, choose_conditions
+from training.evaluation.conditions import (
+    CAREFUL,
+    CONDITIONS,
+    GROUPS,
+    STARTER_CAREFUL,
+    choose_conditions,
+    with_careful_beginning,
+)
 
 
 @pytest.mark.parametrize(
     ("names", "chosen"),
     [
-        (["main"], ["base-direct", "base-thinking", "adapter-thinking"]),
+        (["main"], ["base-direct", "base-thinking", "base-forced", "base-careful", "adapter-thinking"]),
         (["adapter-thinking", "base-direct"], ["base-direct", "adapter-thinking"]),
         (
             ["main", "base-direct", "sampled"],
-            [*GROUPS["main"][:2], "base-sampled", "adapter-thinking", "adapter-sampled"],
+            [
+                *("base-direct", "base-thinking", "base-sampled", "base-forced", "base-careful", "base-forced-sampled"),
+                *("adapter-thinking", "adapter-sampled"),
+            ],
         ),
         (["all"], [condition.name for condition in CONDITIONS]),
     ],
@@ -50,3 +60,14 @@ def test_each_condition_changes_one_thing_of_its_reference() -> None:
             other = by_name[condition.reference]
             fields = ("tuned", "system_prompt", "prefix", "temperature", "picture")
             assert sum(getattr(condition, name) != getattr(other, name) for name in fields) == 1, condition.name
+
+
+def test_only_base_careful_begins_with_care() -> None:
+    conditions = with_careful_beginning(CONDITIONS, STARTER_CAREFUL)
+    assert {c.name: c.prefix for c in conditions if c.prefix} == {
+        "base-forced": "<think>",
+        "base-careful": "<think>Part by part.",
+        "base-forced-sampled": "<think>",
+        "adapter-forced": "<think>",
+    }
+    assert CAREFUL.startswith("<think>") and "</think>" not in CAREFUL

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.cli.evaluate import add_arguments, read_options
 from training.config.run_config import load_config
+from training.evaluation.conditions import GROUPS
 from training.evaluation.evaluate import run_evaluation, run_outputs
 from training.runs.folder import RunFolder
 
@@ -21,7 +22,7 @@ def test_the_command_and_the_end_of_training_do_the_same(tmp_path: Path) -> None
     folder.adapter.mkdir()
     (folder.adapter / "adapter_config.json").write_text("{}")
     after_training = run_evaluation(RunFolder.open(folder.path)[1], folder.adapter)
-    evaluation, outputs = read("--run", str(folder.path))
+    evaluation, outputs = read("--run", str(folder.path), "--conditions", "main")
     assert evaluation == after_training and outputs == run_outputs(folder)
     assert (evaluation.base, evaluation.revision, evaluation.num_rows, evaluation.max_new_tokens) == (
         "owner/base",
@@ -31,6 +32,7 @@ def test_the_command_and_the_end_of_training_do_the_same(tmp_path: Path) -> None
     )
     assert evaluation.data == RunFolder.open(folder.path)[1].data and evaluation.role == "test"
     assert (outputs.target, outputs.plots) == (folder.adapter / "evaluation.json", folder.path)
+    assert {c.name for c in read("--run", str(folder.path))[0].conditions} == set(GROUPS["all"])
     validation, outputs = read("--run", str(folder.path), "--role", "validation", "--rows", "3")
     assert (validation.num_rows, outputs.target) == (3, folder.path / "evaluation-validation.json")
     other, _ = read("--run", str(folder.path), "--base", "owner/other")

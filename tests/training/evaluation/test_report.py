@@ -13,8 +13,9 @@ from PIL import Image
 from inference.adapters.record import _accuracy
 from training.evaluation.conditions import GROUPS
 from training.evaluation.plots import draw_plots
-from training.evaluation.report import MAX_KINDS, GradedCompletion, Report, table, verdict
+from training.evaluation.report import MAX_KINDS, GradedCompletion, Report, table
 from training.evaluation.statistics import PairedDifference, paired_difference, share
+from training.evaluation.verdict import Changes, levels, verdict
 
 
 def outcomes(*right: bool, form: bool = True) -> list[GradedCompletion]:
@@ -170,10 +171,16 @@ CASES: list[tuple[Changed, Changed, Changed, Changed | None, Changed | None, str
         (90, 41),
         (60, 20),
         (150, 20),
-        "The adapter is right more often, even than the base that is made to think: on the same 480 rows lenient "
-        "accuracy rose by 10.2",
+        "It learnt which of its ways to think: on the same 480 rows lenient accuracy rose by 10.2",
     ),
-    ((0, 90), (10, 100), (60, 20), (60, 20), None, "even than the base that is made to think"),  # lenient decides
+    (
+        (0, 90),
+        (10, 100),
+        (60, 20),
+        (60, 20),
+        None,
+        "over the base that is made to think (base-forced)",
+    ),  # lenient decides
     (
         (373, 0),
         (210, 7),
@@ -266,7 +273,7 @@ def test_verdict(
     expected: str,
 ) -> None:
     against = [changed(pair) if pair else None for pair in (forced, direct)]
-    sentence = verdict(changed(form), changed(strict), changed(lenient), *against)
+    sentence = verdict(Changes(changed(form), changed(strict), changed(lenient), forced=against[0], direct=against[1]))
     assert expected in sentence
     assert sentence.endswith(".") and sentence.count(". ") == 0, "one sentence"
     assert ("answer directly" in sentence) == (direct == (20, 60))
@@ -276,18 +283,72 @@ def test_verdict(
 def test_what_did_not_move_comes_with_what_could_have_been_shown() -> None:
     lenient = changed((20, 18))
     assert lenient.smallest_shown is not None
-    sentence = verdict(changed((373, 0)), changed((210, 7)), lenient, lenient, None)
+    sentence = verdict(Changes(changed((373, 0)), changed((210, 7)), lenient, lenient))
     assert f"480 rows could have shown {100 * lenient.smallest_shown:.1f})" in sentence
     form, strict, few_rows = (changed(pair, 4) for pair in ((4, 0), (2, 0), (2, 1)))
-    few = verdict(form, strict, few_rows, None, None)
+    few = verdict(Changes(form, strict, few_rows))
     assert "4 rows cannot tell" in few and "too few to show any" in few
+
+
+LEVEL_CASES: list[tuple[Changed, Changed, Changed | None, Changed | None, Changed | None, list[bool | None], str]] = [
+    # strict,  lenient,  forced,   careful,  majority, levels, what is said
+    ((90, 2), (20, 18), (5, 4), (5, 4), (5, 4), [True, False, False, False], "It learnt the tags"),
+    ((90, 2), (90, 2), (5, 4), (5, 4), (5, 4), [True, True, False, False], "It learnt when to think"),
+    ((90, 2), (90, 2), (60, 9), (5, 4), None, [True, True, True, False], "not shown to beat the base that begins with"),
+    ((90, 2), (90, 2), (60, 9), (40, 4), (9, 8), [True, True, True, False], "beat the majority of the base's samples"),
+    ((90, 2), (90, 2), (60, 9), (40, 4), None, [True, True, True, None], "the majority of the base's samples was not"),
+    ((90, 2), (90, 2), (60, 9), None, None, [True, True, True, None], "It learnt which of its ways to think"),
+    ((90, 2), (90, 2), None, (40, 4), (40, 4), [True, True, None, None], "base-forced) was not measured"),
+    ((90, 2), (90, 2), (60, 9), (40, 4), (30, 4), [True] * 4, "It learnt more than any way the base had"),
+    (NOTHING, (90, 2), (5, 4), (40, 4), (30, 4), [False, True, False, False], "It learnt when to think"),
+]
+
+
+@pytest.mark.parametrize(("strict", "lenient", "forced", "careful", "majority", "shown", "expected"), LEVEL_CASES)
+def test_levels(
+    strict: Changed,
+    lenient: Changed,
+    forced: Changed | None,
+    careful: Changed | None,
+    majority: Changed | None,
+    shown: list[bool | None],
+    expected: str,
+) -> None:
+    others = [changed(pair) if pair else None for pair in (forced, careful, majority)]
+    changes = Changes(changed(NOTHING), changed(strict), changed(lenient), *others)
+    assert [level.is_shown for level in levels(changes)] == shown
+    assert expected in verdict(changes)
+
+
+def test_the_majority_of_the_bases_samples_is_a_rival_of_the_greedy_adapter() -> None:
+    right, wrong = outcomes(True)[0], outcomes(False)[0]
+    report = Report(
+        ["all"] * 40,
+        {"base-thinking": [wrong] * 40, "adapter-thinking": [right] * 30 + [wrong] * 10},
+        samples={"base-forced-sampled": [[right, wrong]] * 40},
+        votes={"base-forced-sampled": [True] * 10 + [False] * 30},
+        clusters=list(range(40)),
+    )
+    assert report.over_majority is not None and (report.over_majority.gained, report.over_majority.lost) == (20, 0)
+    assert report.to_json()["over_majority"]["value"] == 0.5
+    assert "4. more than any way it had" in report.markdown()
+
+
+def test_rows_that_share_their_picture_widen_the_intervals() -> None:
+    graded = [outcome for right in (True, False) * 20 for outcome in outcomes(*[right] * 6)]
+    alone, together = (
+        Report(["all"] * 240, {"base-direct": graded}, clusters=clusters)
+        for clusters in (list(range(240)), [row // 6 for row in range(240)])
+    )
+    one, other = (report.estimate("base-direct", "lenient") for report in (alone, together))
+    assert 2.0 < (other.high - other.low) / (one.high - one.low) < 2.8, "√6 times as wide"
 
 
 def test_interval_and_test_must_agree() -> None:
     """30 gained and 16 lost are off zero by the interval and not by the exact test: nothing is claimed."""
     unsure = changed((30, 16), 500)
     assert unsure.low > 0 and unsure.p_value > 0.05 and not unsure.is_up
-    assert "cannot tell" in verdict(unsure, unsure, unsure, unsure, None)
+    assert "cannot tell" in verdict(Changes(unsure, unsure, unsure, unsure))
 
 
 @st.composite
@@ -299,14 +360,26 @@ def differences(draw: st.DrawFn, num_rows: int) -> PairedDifference:
 @given(data=st.data(), num_rows=st.integers(1, 600))
 def test_what_is_said_holds_for_the_figures(data: st.DataObject, num_rows: int) -> None:
     form, strict, lenient = (data.draw(differences(num_rows)) for _ in range(3))
-    forced, direct = (data.draw(st.none() | differences(num_rows)) for _ in range(2))
-    sentence = verdict(form, strict, lenient, forced, direct)
+    forced, careful, majority, direct = (data.draw(st.none() | differences(num_rows)) for _ in range(4))
+    changes = Changes(form, strict, lenient, forced, careful, majority, direct)
+    sentence = verdict(changes)
     assert "reasons better" not in sentence and sentence.endswith(".")
     beats_forced = forced is not None and forced.is_up
-    if "is right more often, even than the base that is made to think" in sentence:
-        assert lenient.is_up and beats_forced
+    beats_all = all(d is not None and d.is_up for d in (lenient, forced, careful, majority))
+    assert sentence.startswith("It learnt more than any way the base had") == beats_all
+    which = sentence.startswith("It learnt which of its ways to think")
+    assert which == (lenient.is_up and beats_forced and not beats_all)
     if sentence.startswith("The adapter is right more often"):
-        assert lenient.is_up and (beats_forced or UNFORCED in sentence)
+        assert lenient.is_up and UNFORCED in sentence
+    shown = [level.is_shown for level in levels(changes)]
+    assert shown[1:] == [
+        lenient.is_up,
+        None if forced is None else lenient.is_up and beats_forced,
+        True if beats_all else shown[3],
+    ]
+    assert not (shown[3] and not shown[2]) and not (shown[2] and not shown[1])
+    if shown[3] is None:
+        assert None in (forced, careful, majority)
     if lenient.is_up and forced is not None and not forced.is_up:
         assert sentence.startswith("It learnt when to think")
     if sentence.startswith("It learnt when to think"):

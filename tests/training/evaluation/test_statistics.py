@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from training.evaluation.statistics import (
     MIN_CHANGED,
+    bootstrap,
     mcnemar,
     mean_share,
     paired_difference,
@@ -149,3 +150,35 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
     draws = np.random.default_rng(0).multinomial(num, [gained, lost, 1 - changed], size=2_000)
     seen = sum(mcnemar(int(up), int(down)) < 0.05 for up, down, _ in draws)
     assert 0.74 < seen / len(draws) < 0.84
+
+
+def test_bootstrap_of_independent_rows_is_about_the_normal_interval() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random(400) < 0.3
+    low, high = bootstrap(values.tolist(), list(range(400)))
+    mean, half = values.mean(), 1.96 * values.std() / 20
+    assert low == pytest.approx(mean - half, abs=0.004) and high == pytest.approx(mean + half, abs=0.004)
+
+
+def test_cluster_bootstrap_covers_the_truth() -> None:
+    """Of 300 samples of 40 clusters of 8 rows that are alike, about 95 % of intervals cover 0.5; Wilson's far fewer."""
+    rng = np.random.default_rng(1)
+    clusters = [row // 8 for row in range(320)]
+    covered, covered_alone = 0, 0
+    for _ in range(300):
+        hits = (rng.random(320) < np.repeat(rng.beta(0.5, 0.5, 40), 8)).tolist()
+        covered += share(hits, clusters).low <= 0.5 <= share(hits, clusters).high
+        covered_alone += share(hits).low <= 0.5 <= share(hits).high
+    assert 270 <= covered <= 297 and covered_alone < 240
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 9)), min_size=1, max_size=60))
+def test_clusters_never_narrow_an_interval(rows: list[tuple[bool, bool, int]]) -> None:
+    after, before, clusters = ([row[i] for row in rows] for i in range(3))
+    for with_clusters, alone in (
+        (share(after, clusters), share(after)),
+        (paired_difference(after, before, clusters), paired_difference(after, before)),
+        (mean_share(after, 1, clusters), mean_share(after, 1)),
+    ):
+        assert with_clusters.low <= alone.low and with_clusters.high >= alone.high
+        assert with_clusters.value == alone.value

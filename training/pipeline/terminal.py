@@ -1,0 +1,79 @@
+"""A run's progress in the terminal: the step, the time left, and the curves of its rewards.
+
+In a terminal the lines are drawn anew at each step; elsewhere (a log, a pipe) a line is written now and then, and the
+curves once, at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import plotext
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from inference.common.files import Json
+from training.runs.metrics import CURVES, METRICS
+
+SHOWN = {"format": "blue+", "accuracy": "orange+"}
+"""The metrics that are drawn, with their colours."""
+_LINE_SECONDS = 10.0
+"""Between two lines where the output is no terminal."""
+_WIDTH, _HEIGHT = 76, 12
+
+
+class ProgressView:
+    """Shows a run's steps on standard error until it is closed; `history` are those of earlier starts."""
+
+    def __init__(self, num_steps: int, history: Sequence[Json], console: Console | None = None) -> None:
+        self.num_steps, self._history = num_steps, list(history)
+        self._num_earlier = len(self._history)
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._started, self._line_at = time.monotonic(), 0.0
+        if self._live:
+            self._live.start()
+
+    def close(self) -> None:
+        """Ends the display; the curves stay."""
+        if self._live:
+            self._live.stop()
+        elif len(self._history) > self._num_earlier:
+            self._console.print(Text(plotext.uncolorize(chart(self._history, self.num_steps))), soft_wrap=True)
+
+    def add(self, metrics: Json) -> None:
+        """Shows a step that is done."""
+        self._history.append(metrics)
+        line = self._line(metrics)
+        if self._live:
+            curves = Text.from_ansi(chart(self._history, self.num_steps))
+            self._live.update(Group(Text(line), curves), refresh=True)
+        elif time.monotonic() - self._line_at >= _LINE_SECONDS or metrics["step"] == self.num_steps:
+            self._line_at = time.monotonic()
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _line(self, metrics: Json) -> str:
+        done = len(self._history) - self._num_earlier
+        left = (self.num_steps - metrics["step"]) * (time.monotonic() - self._started) / max(1, done)
+        parts = [f"{name} {metrics[CURVES[name]]:.2f}" for name in SHOWN if metrics.get(CURVES[name]) is not None]
+        parts.append(f"{metrics[CURVES['completion_tokens']]:.0f} tokens")
+        parts.append(f"no signal in {100 * metrics[CURVES['zero_std_share']]:.0f} % of groups")
+        clock = f"{left // 60:.0f}:{left % 60:02.0f} left"
+        return f"step {metrics['step']} of {self.num_steps}  {'  '.join(parts)}  {clock}"
+
+
+def chart(history: Sequence[Json], num_steps: int) -> str:
+    """The curves of format and accuracy over the steps, as text with ANSI colours; every line ends with a reset."""
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plotsize(_WIDTH, _HEIGHT)
+    for name, colour in SHOWN.items():
+        points = [(row["step"], row[CURVES[name]]) for row in history if row.get(CURVES[name]) is not None]
+        if points:
+            plotext.plot(*zip(*points), label=METRICS[name].label, marker="braille", color=colour)
+    plotext.ylim(0, 1)
+    plotext.xlim(1, max(2, num_steps))
+    plotext.xlabel("step")
+    return str(plotext.build())
