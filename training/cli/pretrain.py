@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 from pathlib import Path
 
+import torch.distributed as dist
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as family
 
 from inference.common.settings import load_settings
@@ -30,14 +32,26 @@ def pretrain(config: PretrainConfig, folder: Path, target: Path, start_from: Pat
     Without a checkpoint the weights are random, or those of the starter in `start_from`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+<<<<<<< ours
     original = family.Qwen2_5_VLVisionAttention.forward
+=======
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo")
+    usual = family.Qwen2_5_VLVisionAttention.forward
+>>>>>>> theirs
     family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention  # type: ignore[assignment,method-assign]
     try:
         trainer = Pretrainer(config, folder, start_from)
         _train(trainer, config)
     finally:
+<<<<<<< ours
         family.Qwen2_5_VLVisionAttention.forward = original  # type: ignore[method-assign]
     trainer.export(target)
+=======
+        family.Qwen2_5_VLVisionAttention.forward = usual  # type: ignore[method-assign]
+    if trainer.rank == 0:
+        trainer.export(target)
+>>>>>>> theirs
 
 
 def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
@@ -49,6 +63,8 @@ def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
         started = time.monotonic()
         losses = trainer.train_step(*stage)
         trainer.seconds += time.monotonic() - started
+        if trainer.rank:
+            continue
         if trainer.step % 25 == 0:
             minutes_left = (total - trainer.step) * (time.monotonic() - started) / 60
             shown = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
@@ -57,7 +73,8 @@ def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
             trainer.save()
         if stage[0] != "see" and trainer.step % 250 == 0:
             log.info("reasoning reproduced: %s", trainer.probe())
-    trainer.save()
+    if trainer.rank == 0:
+        trainer.save()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -25,6 +26,8 @@ NUM_DRILLS = 16
 """Rows without a picture in each step of the last two stages."""
 CELL_WEIGHTS = {"see": 1.0, "reason": 0.3, "mix": 0.1}
 """Weight of the helper heads' loss, by stage."""
+DRILL_WEIGHT = 0.5
+"""Weight of the loss of rows without a picture; that of the others is 1."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Pretrainer:
     def __init__(self, config: PretrainConfig, folder: Path, start_from: Path | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, folder
+        self.rank, self.num_processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.processor = self._processor(start_from)
         self.model = build_model(self.processor.tokenizer)
         if start_from is not None:
@@ -104,12 +108,18 @@ class Pretrainer:
                 group["lr"] = rate
         values: dict[str, list[float]] = defaultdict(list)
         parts = self._micro_batches(stage)
-        for part in parts:
+        num_tokens = sum(_num_targets(part) for part in parts if "cells" in part)
+        for part in parts[self.rank :: self.num_processes]:
             losses = self._losses(part)
-            weighted = [loss * (CELL_WEIGHTS[stage] if name == "cells" else 1.0) for name, loss in losses.items()]
-            (torch.stack(weighted).sum() / len(parts)).backward()
+            weights = {
+                "cells": CELL_WEIGHTS[stage] / len(parts),
+                "text": _num_targets(part) / max(1, num_tokens),  # each token counts alike, whatever its row's length
+                "drill": DRILL_WEIGHT,
+            }
+            torch.stack([loss * weights[name] for name, loss in losses.items()]).sum().backward()
             for name, loss in losses.items():
                 values[name].append(loss.item())
+        self._add_gradients()
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -117,6 +127,16 @@ class Pretrainer:
         self.step += 1
         self.samples += self.config.batch_size
         return {name: sum(losses) / len(losses) for name, losses in values.items()}
+
+    def _add_gradients(self) -> None:
+        """Sums the gradients of all processes, each of which has its share of the micro-batches."""
+        if self.num_processes == 1:
+            return
+        parameters = [*self.model.parameters(), *self.heads.parameters()]
+        flat = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters])
+        dist.all_reduce(flat)
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters])):
+            parameter.grad = gradient.view_as(parameter)
 
     def _rate(self, stage: str, progress: float) -> float:
         """Warm-up, a plateau, half of it from the middle of `reason` on, and a linear decay over the mix."""
@@ -225,6 +245,11 @@ class Pretrainer:
         minutes = round(self.seconds / 60, 1)
         record = {"config": asdict(self.config), "steps": self.step, "samples": self.samples, "minutes": minutes}
         write_json(target / "training.json", record, indent=2)
+
+
+def _num_targets(part: Batch) -> int:
+    """The tokens with a loss."""
+    return int((part["labels"] != -100).sum()) if "labels" in part else 0
 
 
 def batched_vision_attention(self, hidden_states, cu_seqlens, max_seqlen=None, position_embeddings=None, **kwargs):

@@ -1,5 +1,6 @@
 """Pretraining rows: the processor's own pixels, the loss on completions alone, the modes of answering, the drills."""
 
+import itertools
 import random
 import re
 
@@ -15,6 +16,7 @@ from training.starter.pretraining_data import (
     LABELS,
     MODE_SHARES,
     MODES,
+    WAY_SHARES,
     Batches,
     Pool,
     caption,
@@ -23,7 +25,7 @@ from training.starter.pretraining_data import (
     patches,
 )
 from training.starter.problems import iterate_problems
-from training.starter.templates import KINDS
+from training.starter.templates import KINDS, WAYS
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +51,15 @@ def test_a_kept_pool_is_read_again(pool: Pool, tmp_path) -> None:
     assert np.array_equal(one.pixels, two.pixels) and one.texts == two.texts
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_mode_states_the_answer(mode: str) -> None:
+@pytest.mark.parametrize(("mode", "way"), itertools.product(MODES, WAYS))
+def test_every_mode_states_the_answer(mode: str, way: str) -> None:
     stream = iterate_problems("train", 11)
     for _ in range(60):
         problem = next(stream)
-        text = completion({"reasoning": problem.reasoning, "answer": problem.answer}, mode)
+        text = completion(problem.thoughts | {"answer": problem.answer}, mode, way)
         assert is_well_formed(text) == (mode == "tags")
         assert grade_answer(problem.answer, last_answer(text)).correct, text
-    assert parse_completion(completion({"reasoning": "r", "answer": "4"}, "direct")).thinking == ""
+    assert parse_completion(completion({"careful": "r", "answer": "4"}, "direct")).thinking == ""
 
 
 def test_labels_stand_on_the_completion_alone(pool: Pool, processor) -> None:
@@ -80,7 +82,13 @@ def test_mixed_rows_follow_the_shares(pool: Pool, processor) -> None:
             starts = part["labels"][torch.arange(len(first)), first]
             tagged, total = tagged + int((starts == opening).sum()), total + len(starts)
     assert 0.2 < tagged / total < 0.6
-    assert all(abs(sum(shares) - 1) < 1e-9 for shares in MODE_SHARES.values()) and set(MODE_SHARES) == set(KINDS)
+    for by_kind in (MODE_SHARES, WAY_SHARES):
+        assert all(abs(sum(shares) - 1) < 1e-9 for shares in by_kind.values()) and set(by_kind) == set(KINDS)
+
+
+def test_a_model_that_is_made_to_think_picks_among_ways_by_their_first_token(processor) -> None:
+    first = {way: processor.tokenizer(f"<think>{words}").input_ids[1] for way, words in WAYS.items()}
+    assert len(set(first.values())) == 3
 
 
 def test_every_mark_has_a_label_and_every_picture_a_caption() -> None:
