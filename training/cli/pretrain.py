@@ -32,26 +32,17 @@ def pretrain(config: PretrainConfig, folder: Path, target: Path, start_from: Pat
     Without a checkpoint the weights are random, or those of the starter in `start_from`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-<<<<<<< ours
-    original = family.Qwen2_5_VLVisionAttention.forward
-=======
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo")
-    usual = family.Qwen2_5_VLVisionAttention.forward
->>>>>>> theirs
+    original = family.Qwen2_5_VLVisionAttention.forward
     family.Qwen2_5_VLVisionAttention.forward = batched_vision_attention  # type: ignore[assignment,method-assign]
     try:
         trainer = Pretrainer(config, folder, start_from)
         _train(trainer, config)
     finally:
-<<<<<<< ours
         family.Qwen2_5_VLVisionAttention.forward = original  # type: ignore[method-assign]
-    trainer.export(target)
-=======
-        family.Qwen2_5_VLVisionAttention.forward = usual  # type: ignore[method-assign]
     if trainer.rank == 0:
         trainer.export(target)
->>>>>>> theirs
 
 
 def _train(trainer: Pretrainer, config: PretrainConfig) -> None:
