@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ MAX_WEIGHTS_BYTES = 8_000_000_000
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
 """Names of the language model's layers in Qwen2-VL and Qwen2.5-VL with transformers before 4.52."""
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
 MAX_ALPHA = 1_000_000
@@ -59,6 +61,7 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
                 "language model only. Train it with target modules there, and none in the vision tower."
             )
         pairs.setdefault(name, {})[match["side"]] = tensor
+    _check_depth(pairs, layers, config, folder)
     return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
 
 
@@ -75,6 +78,23 @@ def _skeleton(base: str, revision: str | None) -> nn.Module:
     model = base_without_weights(base, revision)
     route_linears(model)
     return model
+
+
+def _check_depth(names: Iterable[str], layers: Iterable[str], config: dict, folder: Path) -> None:
+    """Raises `UserError` for a LoRA of a model with fewer layers, which would change the first layers of this one.
+
+    PEFT adapts all layers, unless the settings choose some by their numbers.
+    """
+    if config.get("layers_to_transform") is not None or re.search(r"\d", str(config.get("target_modules"))):
+        return
+    deepest, depth = (
+        max((int(number) for name in each for number in _LAYER.findall(name)), default=-1) for each in (names, layers)
+    )
+    if deepest < depth:
+        raise UserError(
+            f"The adapter {folder.name} changes {deepest + 1} layers, and this base has {depth + 1}: it was trained on "
+            "another base, or on an earlier version of this one. Train it again on this base."
+        )
 
 
 def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
