@@ -21,6 +21,7 @@ from training.config.options import add_data_options, data_values, option
 from training.config.run_config import RunConfig
 from training.evaluation.conditions import CONDITIONS, GROUPS, choose_conditions
 from training.evaluation.evaluate import (
+    DEFAULT_SAMPLES,
     MIN_TOKENS,
     EvaluationConfig,
     Outputs,
@@ -51,10 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="rows in one decode (64)")
     names = f"some of: {', '.join(c.name for c in CONDITIONS)}; or of the groups {', '.join(GROUPS)} (all)"
     parser.add_argument("--conditions", nargs="+", default=["all"], metavar="NAME", help=names)
-    samples = (
-        "completions of each row where it is sampled, for pass@k and the majority (1; the verdict's last level needs 8)"
-    )
-    parser.add_argument("--samples", type=int, default=1, help=samples)
+    samples = f"completions of each row where it is sampled, for pass@k and the majority ({DEFAULT_SAMPLES})"
+    parser.add_argument("--samples", type=int, help=samples)
     careful = "how base-careful's completions begin: <think> and the base's most careful first words"
     parser.add_argument("--careful", metavar="TEXT", help=careful)
     parser.add_argument("--temperature", type=float, default=1.0, help="of the sampled conditions (1.0)")

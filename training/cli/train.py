@@ -69,7 +69,7 @@ def _next_commands(folder: Path, adapter: Path) -> str:
     return (
         f"run folder: {folder}\n"
         f"serve it: LOOKTHINK_ADAPTER={adapter} make app\n"
-        f"score it in every way: .venv/bin/python -m training evaluate --run {folder} --samples 8"
+        f"score it in every way: .venv/bin/python -m training evaluate --run {folder}"
     )
 
 

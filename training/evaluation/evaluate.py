@@ -47,6 +47,7 @@ from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 
 ADAPTER_NAME = "evaluated"
+DEFAULT_SAMPLES = 8
 MIN_TOKENS = 256
 """The least limit of a completion, so that a base, which was not trained to be short, is not cut off."""
 _COUNTS = {
@@ -79,8 +80,15 @@ class EvaluationConfig:
     conditions: Sequence[Condition] = CONDITIONS
     careful: str | None = None
     """The beginning of base-careful's completions; `None` for the starter's own, or one for any base."""
-    num_samples: int = 1
-    """Completions of a row under a condition with a temperature; for the majority, 8 are usual."""
+    num_samples: int | None = None
+    """Completions of a row under a condition with a temperature; `None` for `DEFAULT_SAMPLES`."""
+
+    @property
+    def samples(self) -> int:
+        """Completions of a row in a sampled condition; 1 if there is none."""
+        if not any(condition.temperature for condition in self.conditions):
+            return 1
+        return DEFAULT_SAMPLES if self.num_samples is None else self.num_samples
 
     def __post_init__(self) -> None:
         for name, option in _COUNTS.items():
@@ -91,7 +99,7 @@ class EvaluationConfig:
             raise UserError(f"--seed is {self.seed}; give a whole number from 0 to 2^31 - 1")
         if self.careful is not None and not self.careful.startswith("<think>"):
             raise UserError(f"--careful is {self.careful[:80]!r}; it has to begin with <think>, as a thought does")
-        if self.num_samples > 1 and not any(c.temperature for c in self.conditions):
+        if (self.num_samples or 1) > 1 and not any(c.temperature for c in self.conditions):
             raise UserError(f"--samples is {self.num_samples}, but no condition is sampled; add the group `sampled`")
 
 
@@ -182,7 +190,7 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
             max_new_tokens=config.max_new_tokens,
             seed=config.seed,
             batch_size=config.batch_size,
-            num_samples=config.num_samples,
+            num_samples=config.samples,
             progress=True,
             parts=parts,
             tolerance=config.data.tolerance if config.data else 0.0,
@@ -238,7 +246,7 @@ def _about(config: EvaluationConfig, held_out: HeldOut) -> Json:
     if config.adapter and Path(config.adapter).is_dir():
         shown["adapter_digest"] = adapter_digest(Path(config.adapter))
     temperatures = {c.temperature for c in config.conditions if c.temperature}
-    about = shown | held_out.about | {"batch_size": config.batch_size, "num_samples": config.num_samples}
+    about = shown | held_out.about | {"batch_size": config.batch_size, "num_samples": config.samples}
     return about | ({"temperature": min(temperatures)} if temperatures else {})
 
 

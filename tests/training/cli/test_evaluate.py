@@ -45,6 +45,7 @@ def test_base_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
         "evaluation-accuracy.png",
         "evaluation.json",
+        "evaluation.md",
     ], "its parts are gone when it is whole"
 
 
