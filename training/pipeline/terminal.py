@@ -6,6 +6,7 @@ curves once, at the end.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -15,10 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from inference.common.files import Json
-from training.runs.metrics import CURVES, METRICS
+from training.runs.metrics import CURVES, METRICS, REWARDED
 
-SHOWN = {"format": "blue+", "accuracy": "orange+"}
-"""The metrics that are drawn, with their colours."""
+COLOURS = ("blue+", "orange+")
+"""Of the rewards' curves, in turn."""
 _LINE_SECONDS = 10.0
 """Between two lines where the output is no terminal."""
 _WIDTH, _HEIGHT = 76, 12
@@ -55,9 +56,9 @@ class ProgressView:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, metrics: Json) -> str:
-        done = len(self._history) - self._num_earlier
+        done = metrics["step"] - (self._history[self._num_earlier - 1]["step"] if self._num_earlier else 0)
         left = (self.num_steps - metrics["step"]) * (time.monotonic() - self._started) / max(1, done)
-        parts = [f"{name} {metrics[CURVES[name]]:.2f}" for name in SHOWN if metrics.get(CURVES[name]) is not None]
+        parts = [f"{name} {metrics[CURVES[name]]:.2f}" for name in REWARDED if metrics.get(CURVES[name]) is not None]
         parts.append(f"{metrics[CURVES['completion_tokens']]:.0f} tokens")
         parts.append(f"no signal in {100 * metrics[CURVES['zero_std_share']]:.0f} % of groups")
         clock = f"{left // 60:.0f}:{left % 60:02.0f} left"
@@ -65,11 +66,11 @@ class ProgressView:
 
 
 def chart(history: Sequence[Json], num_steps: int) -> str:
-    """The curves of format and accuracy over the steps, as text with ANSI colours; every line ends with a reset."""
+    """The curves of the rewards over the steps, as text with ANSI colours; every line ends with a reset."""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(_WIDTH, _HEIGHT)
-    for name, colour in SHOWN.items():
+    for name, colour in zip(REWARDED, itertools.cycle(COLOURS)):
         points = [(row["step"], row[CURVES[name]]) for row in history if row.get(CURVES[name]) is not None]
         if points:
             plotext.plot(*zip(*points), label=METRICS[name].label, marker="braille", color=colour)
