@@ -22,7 +22,7 @@ from training.starter.pretraining_data import LABELS, Batch, Batches, Pool, comp
 from training.starter.templates import KINDS
 
 MICRO_BATCH = 24
-NUM_DRILLS = 16
+NUM_DRILLS = 8
 """Rows without a picture in each step of the last two stages."""
 CELL_WEIGHTS = {"see": 1.0, "reason": 0.3, "mix": 0.1}
 """Weight of the helper heads' loss, by stage."""

@@ -26,10 +26,10 @@ from training.starter.templates import KINDS, WAYS, Question, lettered, product,
 MODES = ("direct", "bare", "tags")
 """Forms of a completion: the answer at once, after reasoning without tags, or in the protocol."""
 MODE_SHARES = {
-    "digits": (0.6, 0.1, 0.3),
-    "bars": (0.1, 0.6, 0.3),
+    "digits": (0.8, 0.05, 0.15),
+    "bars": (0.1, 0.65, 0.25),
     "shapes": (0.15, 0.15, 0.7),
-    "figures": (0.55, 0.15, 0.3),
+    "figures": (0.15, 0.65, 0.2),
 }
 """Share of each mode under the thinking prompt, by kind of picture: what makes the starter drop its tags at times."""
 WAY_SHARES = {
@@ -41,7 +41,7 @@ WAY_SHARES = {
 """Share of each way to think (`templates.WAYS`) in completions that reason, by kind of picture."""
 PRACTICE_SHARES = (0.15, 0.25, 0.6)
 """The same while the model learns to reason: most practice where there are most steps."""
-KIND_SHARES = {"digits": 0.22, "bars": 0.2, "shapes": 0.3, "figures": 0.28}
+KIND_SHARES = {"digits": 0.29, "bars": 0.1, "shapes": 0.27, "figures": 0.34}
 """Share of each kind of picture: more of the kinds that are harder to learn."""
 GRID = SIDE // 28
 """Cells on a side of the picture: a cell is one image token, 2 × 2 patches."""
