@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import time
+import warnings
 from pathlib import Path
 
 from inference.common.errors import UserError
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Trains, evaluates and prints the folders; returns a status of `training.runs.failures`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # a line at each save
     folder, config = _folder_and_config(args)
     if config.publish_to is not None and _is_first():
         print(licence_words(config.base), flush=True)
