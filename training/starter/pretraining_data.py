@@ -33,10 +33,10 @@ MODE_SHARES = {
 }
 """Share of each mode under the thinking prompt, by kind of picture: what makes the starter drop its tags at times."""
 WAY_SHARES = {
-    "digits": (0.45, 0.3, 0.25),
-    "bars": (0.25, 0.45, 0.3),
-    "shapes": (0.45, 0.3, 0.25),
-    "figures": (0.25, 0.45, 0.3),
+    "digits": (0.4, 0.25, 0.35),
+    "bars": (0.2, 0.42, 0.38),
+    "shapes": (0.4, 0.25, 0.35),
+    "figures": (0.2, 0.42, 0.38),
 }
 """Share of each way to think (`templates.WAYS`) in completions that reason, by kind of picture."""
 PRACTICE_SHARES = (0.15, 0.25, 0.6)
