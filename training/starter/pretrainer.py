@@ -22,9 +22,9 @@ from training.starter.pretraining_data import LABELS, Batch, Batches, Pool, comp
 from training.starter.templates import KINDS
 
 MICRO_BATCH = 24
-NUM_DRILLS = 8
+NUM_DRILLS = 16
 """Rows without a picture in each step of the last two stages."""
-CELL_WEIGHTS = {"see": 1.0, "reason": 0.3, "mix": 0.1}
+CELL_WEIGHTS = {"see": 1.0, "reason": 0.2, "mix": 0.1}
 """Weight of the helper heads' loss, by stage."""
 DRILL_WEIGHT = 0.5
 """Weight of the loss of rows without a picture; that of the others is 1."""
@@ -38,7 +38,7 @@ class PretrainConfig:
     reason_steps: int = 2300
     mix_steps: int = 800
     batch_size: int = 48
-    """Pictures a step, computed in micro-batches of 24 of similar length."""
+    """Pictures a step, twice as many in `see`; computed in micro-batches of 24 of similar length."""
     learning_rate: float = 2e-3
     pool_size: int = 32_000
     """Different pictures trained on."""
@@ -125,7 +125,7 @@ class Pretrainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.samples += self.config.batch_size
+        self.samples += self.config.batch_size * (2 if stage == "see" else 1)
         return {name: sum(losses) / len(losses) for name, losses in values.items()}
 
     def _add_gradients(self) -> None:
@@ -139,15 +139,17 @@ class Pretrainer:
             parameter.grad = gradient.view_as(parameter)
 
     def _rate(self, stage: str, progress: float) -> float:
-        """Warm-up, a plateau, half of it from the middle of `reason` on, and a linear decay over the mix."""
-        if stage == "mix":
-            return 0.5 * max(0.04, 1.0 - progress)
-        return min(1.0, (self.step + 1) / 100) * (0.5 if stage == "reason" and progress >= 0.5 else 1.0)
+        """Warm-up, a plateau in `see`, and a linear decay over the two other stages."""
+        if stage == "see":
+            return min(1.0, (self.step + 1) / 100)
+        reason, mix = self.config.reason_steps, self.config.mix_steps
+        done = progress * reason if stage == "reason" else reason + progress * mix
+        return max(0.02, 1.0 - done / (reason + mix))
 
     def _micro_batches(self, stage: str) -> list[Batch]:
         batches, size = self.batches, self.config.batch_size
         if stage == "see":
-            return [batches.pictures(size)]
+            return [batches.pictures(MICRO_BATCH) for _ in range(2 * size // MICRO_BATCH)]
         pictured = batches.reasoning(size, 0.25, MICRO_BATCH) if stage == "reason" else batches.mixed(size, MICRO_BATCH)
         return [*pictured, batches.drills(NUM_DRILLS)]
 
@@ -156,8 +158,9 @@ class Pretrainer:
             return {"drill": self.model(input_ids=part["input_ids"], labels=part["labels"], use_cache=False).loss}
         features, grid = self._features(part)
         encoded = torch.cat(cast("tuple[torch.Tensor, ...]", features.pooler_output))  # (B * cells, width)
-        logits, cells, weight = self.heads(encoded), part["cells"].float(), torch.tensor(16.0)
-        losses = {"cells": nn.functional.binary_cross_entropy_with_logits(logits, cells, pos_weight=weight)}
+        logits, cells, weight = self.heads(encoded), part["cells"].float(), torch.tensor(4.0)
+        total = nn.functional.binary_cross_entropy_with_logits(logits, cells, pos_weight=weight, reduction="sum")
+        losses = {"cells": total / cells.sum()}
         if "input_ids" in part:
             losses["text"], _ = self._forward(part, features, grid)
         return losses
