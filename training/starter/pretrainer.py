@@ -129,10 +129,16 @@ class Pretrainer:
         return {name: sum(losses) / len(losses) for name, losses in values.items()}
 
     def _add_gradients(self) -> None:
-        """Sums the gradients of all processes, each of which has its share of the micro-batches."""
+        """Sums the gradients of all processes, each of which has its share of the micro-batches.
+
+        A parameter that no process has a gradient of keeps none: Muon would move it along its old momentum.
+        """
         if self.num_processes == 1:
             return
         parameters = [*self.model.parameters(), *self.heads.parameters()]
+        used = torch.tensor([float(p.grad is not None) for p in parameters])
+        dist.all_reduce(used)
+        parameters = [p for p, number in zip(parameters, used.tolist()) if number]
         flat = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters])
         dist.all_reduce(flat)
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters])):

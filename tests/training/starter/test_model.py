@@ -6,7 +6,9 @@ import pytest
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from inference.common.files import read_lines
 from inference.common.settings import STARTER
+from inference.engine.engine import Engine
 from inference.prompt.format import TAGS, build_messages
 from training.starter.model import SIDE, build_model, train_tokenizer
 from training.starter.problems import iterate_problems
@@ -38,6 +40,18 @@ def test_the_adapter_adapts_the_language_model_only() -> None:
     assert names and all(".language_model.layers." in name and ".lora_" in name for name in names)
     config = json.loads((STARTER / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "starter"
+
+
+def test_the_history_of_the_shipped_run_is_small_and_can_be_served() -> None:
+    folders = sorted(path for path in (STARTER / "history").iterdir() if path.is_dir())
+    assert 1 < len(folders) <= 8
+    assert sum(path.stat().st_size for path in (STARTER / "history").rglob("*")) < 8_000_000
+    engine = Engine.load(STARTER)
+    for folder in folders:
+        engine.add_adapter(folder.name, folder)
+    steps = [row["step"] for row in read_lines(STARTER / "history" / "metrics.jsonl")]
+    assert steps == list(range(1, len(steps) + 1))
+    assert {int(folder.name.removeprefix("step-")) for folder in folders} <= set(steps)
 
 
 def test_digits_tags_and_markers_are_single_tokens(processor) -> None:
