@@ -30,7 +30,7 @@ def kept(steps: list[int]) -> list[int]:
     """At most `MAX_KEPT` steps with growing distances, since most changes early.
 
     >>> kept([5 * i for i in range(1, 31)])
-    [5, 10, 15, 25, 40, 60, 95, 150]
+    [5, 10, 15, 20, 35, 55, 90, 150]
     """
     last = max(steps)
     wanted = [5 * (last / 5) ** (i / (MAX_KEPT - 1)) for i in range(MAX_KEPT)]
