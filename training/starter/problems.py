@@ -201,7 +201,7 @@ def _any_values(template: Template, rng: random.Random) -> tuple:
 
 
 def _larger_values(template: Template, rng: random.Random) -> tuple:
-    """Five digits or bars, three groups of shapes in a fraction, else six to eight shapes of a group, longer sides."""
+    """Five digits or bars, three groups of shapes in a fraction, else a group of eight to ten, longer sides."""
     if template.figure == "triangle angles":
         first, second = rng.randrange(21, 120, 2), rng.randrange(21, 120, 2)
         return template.figure, first, second, 180 - first - second
@@ -214,7 +214,10 @@ def _larger_values(template: Template, rng: random.Random) -> tuple:
     if template.name == "shapes-fraction":
         return _groups(rng, 3, 1, 5)
     if template.kind == "shapes":
-        return _groups(rng, 2, 6, 8)
+        one, other = _groups(rng, 2, 1, 6)
+        groups = [(*one[:2], rng.randint(8, 10)), other]
+        rng.shuffle(groups)
+        return tuple(groups)
     return tuple(rng.randint(0 if template.kind == "digits" else 1, 9) for _ in range(5))
 
 

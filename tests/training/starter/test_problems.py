@@ -133,11 +133,20 @@ def test_problems_beyond_are_larger_than_those_of_train() -> None:
     for template in TEMPLATES:
         train, beyond = ([sample_values(template, side, rng) for _ in range(100)] for side in ("train", "beyond"))
         if template.kind == "shapes" and template.name != "shapes-fraction":
-            assert min(min(group[2] for group in values) for values in beyond) >= 6
+            assert min(max(group[2] for group in values) for values in beyond) >= 8
+            assert max(max(group[2] for group in values) for values in train) < 8
         elif template.figure and template.figure != "triangle angles":
             assert min(max(v[1:]) for v in beyond) > 29
         elif not template.figure:
             assert min(map(len, beyond)) > max(map(len, train)), template.name
+
+
+@pytest.mark.parametrize("split", problems.SPLITS)
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_every_template_has_options_on_every_side(template: Template, split: str) -> None:
+    rng = random.Random(9)
+    asked = [problems._ask(template, split, rng, is_choice=True) for _ in range(30)]
+    assert all(len(set(options)) == 4 and question.answer in options for _, question, options in asked)
 
 
 def test_the_order_of_scattered_things_does_not_change_the_side() -> None:
