@@ -218,7 +218,7 @@ def bootstrap(values: Sequence[float], clusters: Clusters) -> tuple[float, float
 
 @lru_cache(maxsize=16)
 def _draws(num_clusters: int) -> np.ndarray:
-    """How often each draw has each cluster (NUM_RESAMPLES, clusters); fewer draws where that would be over 80 MB."""
+    """Times that each draw has each cluster (NUM_RESAMPLES, clusters); fewer draws where that would be over 80 MB."""
     num_draws = max(500, min(NUM_RESAMPLES, 20_000_000 // num_clusters))
     rng = np.random.default_rng(num_clusters)
     return rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=num_draws).astype(np.float32)

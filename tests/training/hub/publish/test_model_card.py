@@ -69,7 +69,7 @@ def test_the_text_says_what_a_reader_asks(facts: Facts) -> None:
         "split `train[:5%]`",
         "| **this adapter**, asked to think first |",
         "83.5 % (79.8 to 87.3)",
-        "+31.9 (+26.9 to +36.7)",
+        "+31.9 (+26.9 to +36.6)",
         "4 of 4, 8 prompts × 8 completions each",
         "a small machine, 2 cores",
         "- Base: qwen-research (LICENSE)\n- Data: mit",
