@@ -24,7 +24,7 @@ _FORMS = {
 MAX_LISTED = 30
 """Settings that a message lists; of more it names the nearest."""
 MAX_SHOWN_CHARS = 200
-"""Characters of a refused value that a message shows."""
+"""Characters of a refused value, and of a name, that a message shows."""
 
 
 class Strict(BaseModel):
@@ -51,9 +51,7 @@ class Contradiction(ValueError):
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem with settings that `model` refused."""
     first = error.errors()[0]
-    path = ".".join(map(str, first["loc"]))
-    shown = repr(first["input"])
-    shown = shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 1] + "…"
+    path, shown = _short(".".join(map(str, first["loc"]))), _short(repr(first["input"]))
     if first["type"] == "extra_forbidden":
         known = sorted(_fields(model, first["loc"][:-1]))
         if len(known) > MAX_LISTED:
@@ -76,3 +74,9 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
             break
         model = field.annotation
     return list(model.model_fields)
+
+
+def _short(text: str) -> str:
+    """One line of at most `MAX_SHOWN_CHARS`."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"

@@ -33,8 +33,8 @@ _ROOT = Path(__file__).parents[2]
 _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
-_NOT_MODEL_FILES = ("evaluation", "comparison", "promotion", "known_pictures")
-"""Prefixes of the names of files beside a base or an adapter that are no part of it."""
+_NOT_MODEL_FILES = ("evaluation.json", "comparison.json", "promotion.json", "known_pictures.safetensors")
+"""Files beside a base or an adapter that are no part of it, unless an index names them as weights."""
 
 
 def versions_here() -> Json:
@@ -111,8 +111,9 @@ def model_digest(source: str | Path, revision: str | None = None) -> str:
     if not folder.is_dir():
         return f"{source}@{base_commit(str(source), revision)}"
     digest = hashlib.blake2b(digest_size=16)
+    left_out = () if (folder / "model.safetensors.index.json").exists() else _NOT_MODEL_FILES
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in _MODEL_FILES and not path.name.startswith(_NOT_MODEL_FILES):
+        if path.is_file() and path.suffix in _MODEL_FILES and path.name not in left_out:
             with path.open("rb") as file:
                 digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -15,6 +15,8 @@ from training.config.run_config import RunConfig
     [
         (RunConfig, {"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
         (RunConfig, {"sed": 1}, "sed is not a setting; the nearest are seed, "),
+        (RunConfig, {"se\nd": 1}, "se?d is not a setting; the nearest are seed, "),
+        (RunConfig, {"sed" * 9999: 1}, "sedsedsed"),
         (RunConfig, {"data": {"sed": 1}}, "data.sed is not a setting; there are columns, dataset"),
         (RunConfig, {"data": {"split": "a-b"}}, "data.split is 'a-b': 'a-b' is not a split; write train"),
         (RunConfig, {"data": {"test_rows": 1, "test_share": 0.5}}, "data: test_share 0.5 and test_rows 1 are both set"),

@@ -211,6 +211,14 @@ def test_fingerprints_tell_models_and_rows_apart(tmp_path: Path, problems: Any) 
     weights[-1] ^= 1
     (tmp_path / "adapter_model.safetensors").write_bytes(weights)
     assert model_digest(tmp_path) != model_digest(STARTER / "adapter")
+    before = model_digest(tmp_path)
+    (tmp_path / "evaluation-1.safetensors").write_bytes(b"weights of another name")
+    assert model_digest(tmp_path) != before
+    (tmp_path / "known_pictures.safetensors").write_bytes(b"one")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "known_pictures.safetensors"}}')
+    before = model_digest(tmp_path)
+    (tmp_path / "known_pictures.safetensors").write_bytes(b"two")
+    assert model_digest(tmp_path) != before, "an index names it as weights"
     digests = {rows_digest(problems.select(some)) for some in ([0, 1], [1, 0], [0], [0, 1])}
     assert len(digests) == 3
 
