@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from inference.adapters.live import LiveAdapters
+from inference.adapters.record import adapter_digest
 from inference.common.settings import STARTER, load_settings
 from inference.engine.engine import Engine
 from inference.model.request import Request
@@ -68,10 +69,14 @@ def test_its_adapters_and_their_evaluation_are_read(old_home: Path, capsys: pyte
 
 
 def test_what_it_serves_completes_as_the_starter_with_that_folder(old_home: Path, engine: Engine) -> None:
-    """With an adapter of today's starter in the place of the old one."""
+    """With an adapter of today's starter in the place of the old one, and its digest in `served.json`."""
+    old_digest = adapter_digest(old_home / "adapters" / SERVED)
     for folder in (old_home / "runs" / DONE / "adapter", old_home / "adapters" / SERVED):
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copyfile(STARTER / "adapter" / name, folder / name)
+    served_json = (old_home / "served.json").read_text()
+    assert old_digest in served_json
+    (old_home / "served.json").write_text(served_json.replace(old_digest, adapter_digest(folder)))
     adapters = LiveAdapters(load_settings())
     assert adapters.offer.served == SERVED
     problems = load_problems("test", 12, 3)

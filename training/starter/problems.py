@@ -85,13 +85,12 @@ def _key(kind: str, values: tuple) -> tuple[str, tuple]:
 
 
 def sample_values(template: Template, split: str, rng: random.Random) -> tuple:
-    """The values of one picture of this template and split."""
+    """The values of one picture of this template and split; those of `beyond` are on the side of `test`, too."""
+    side = "train" if split == "train" else "test"
+    draw_values = _larger_values if split == "beyond" else _any_values
     while True:
-        if split == "beyond":
-            values = _larger_values(template, rng)
-        else:
-            values = _any_values(template, rng)
-        if split in ("beyond", split_of(template.kind, values)) and template.fits(values):
+        values = draw_values(template, rng)
+        if split_of(template.kind, values) == side and template.fits(values):
             return values
 
 

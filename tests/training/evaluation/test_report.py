@@ -118,7 +118,7 @@ def test_samples_of_each_row() -> None:
     assert found["samples"]["base-sampled"]["lenient"]["pass@4"]["value"] == 0.6667
     assert found["samples"]["base-sampled"]["majority"]["value"] == 0.3333
     assert len(found["completions"]["base-sampled"]) == 12
-    assert "| majority of 4" in report.markdown() and "pass@2" in report.markdown()
+    assert "| majority@4 " in report.markdown() and "pass@2" in report.markdown()
 
 
 def test_plots_are_pictures_whatever_the_names(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_plots_are_pictures_whatever_the_names(tmp_path: Path) -> None:
 
 def test_every_condition_can_stand_in_a_report() -> None:
     report = Report(["all"] * 4, {name: outcomes(True, False, True, True) for name in GROUPS["all"]})
-    assert len(report.pairs) == len(GROUPS["all"]) + 1, "each but the first is compared, the adapter three times"
+    assert len(report.pairs) == len(GROUPS["all"]) + 2, "each but the first is compared, the adapter four times"
     assert report.verdict is not None and "4 rows cannot tell" in report.verdict
 
 
@@ -292,7 +292,7 @@ def test_what_did_not_move_comes_with_what_could_have_been_shown() -> None:
 
 LEVEL_CASES: list[tuple[Changed, Changed, Changed | None, Changed | None, Changed | None, list[bool | None], str]] = [
     # strict,  lenient,  forced,   careful,  majority, levels, what is said
-    ((90, 2), (20, 18), (5, 4), (5, 4), (5, 4), [True, False, False, False], "It learnt the tags"),
+    ((90, 2), (20, 18), (5, 4), (5, 4), (5, 4), [True, False, False, False], "It learnt only the tags"),
     ((90, 2), (90, 2), (5, 4), (5, 4), (5, 4), [True, True, False, False], "It learnt when to think"),
     ((90, 2), (90, 2), (60, 9), (5, 4), None, [True, True, True, False], "not shown to beat the base that begins with"),
     ((90, 2), (90, 2), (60, 9), (40, 4), (9, 8), [True, True, True, False], "beat the majority of the base's samples"),

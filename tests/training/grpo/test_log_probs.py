@@ -141,10 +141,16 @@ def test_the_gradient_is_that_of_trl(
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm"])
 def test_other_families_too(family: str, tmp_path: Path) -> None:
-    """DeepStack and tiles of several shapes, in prompts of several lengths."""
+    """DeepStack and tiles of several shapes, in prompts of several lengths.
+
+    The random weights are made smaller: as they are, attention is so sharp that rounding alone comes to 1e-5.
+    """
     base = build_tiny(family, tmp_path / "base")
     data = {"dataset": str(folder_of_pictures(tmp_path / "data")), "test_rows": 0}
     trainer = make(tmp_path, base=str(base), data=data, max_completion_length=6, eval_rows=0)
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            parameter.mul_(1.0 if "lora" in name else 0.7)
     inputs = batch(trainer)
     ours, theirs = gradient(trainer, inputs), of_trl(trainer, inputs)
     assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
