@@ -14,6 +14,7 @@ their own and go on.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 CLEANING_SECONDS = 300
 """Between two searches for old pictures."""
+_M_ARENA_MAX = -8
+"""The parameter of glibc's `mallopt` (malloc.h) for the most heaps."""
 RUN_SECONDS = 1.0
 """The longest wait for `is_run_active`."""
 REASON = "The app is being restarted; ask again in a minute."
@@ -60,6 +63,7 @@ def prepare(settings: Settings) -> None:
     os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
     # The server would believe X-Forwarded-For from any caller on this machine; the owner of a proxy may set this.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    _share_freed_memory()
     uploads = settings.home / "uploads"
     try:
         uploads.mkdir(parents=True, exist_ok=True)
@@ -73,6 +77,13 @@ def prepare(settings: Settings) -> None:
     PeriodicTask(lambda: _delete_old_files(uploads, seconds), CLEANING_SECONDS, name="uploads").start()
     log_visitors(settings.privacy.log_questions)
     limit_decoding(settings.limits)
+
+
+def _share_freed_memory() -> None:
+    """One heap for all threads, where the C library is glibc: else each keeps what it has freed for itself."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def picture_seconds(settings: Settings) -> int:

@@ -39,9 +39,9 @@ WAY_SHARES = {
     "figures": (0.2, 0.42, 0.38),
 }
 """Share of each way to think (`templates.WAYS`) in completions that reason, by kind of picture."""
-PRACTICE_SHARES = (0.1, 0.2, 0.7)
+PRACTICE_SHARES = (0.05, 0.1, 0.85)
 """The same while the model learns to reason: most practice where there are most steps."""
-KIND_SHARES = {"digits": 0.29, "bars": 0.1, "shapes": 0.27, "figures": 0.34}
+KIND_SHARES = {"digits": 0.35, "bars": 0.08, "shapes": 0.35, "figures": 0.22}
 """Share of each kind of picture: more of the kinds that are harder to learn."""
 GRID = SIDE // 28
 """Cells on a side of the picture: a cell is one image token, 2 × 2 patches."""
