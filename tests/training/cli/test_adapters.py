@@ -34,8 +34,8 @@ def test_promote_list_and_roll_back(home: Path, run: Path, capsys: pytest.Captur
     before = capsys.readouterr().out
     measured = json.loads((STARTER / "adapter" / "evaluation.json").read_text())["conditions"]
     adapter, base = (measured[name]["overall"]["lenient"]["value"] for name in ("adapter-thinking", "base-thinking"))
-    assert before.startswith("served: starter-adapter\n")
-    assert f"night-adapter: run, test {adapter:.0%} (base {base:.0%})".replace("%", " %") in before
+    scores = f"test {100 * adapter:.0f} % (base {100 * base:.0f} %)"
+    assert before.startswith("served: starter-adapter\n") and f"night-adapter: run, {scores}" in before
     assert "It is better. It waits" in before
 
     assert main(["promote", "night"]) == 0
@@ -47,7 +47,7 @@ def test_promote_list_and_roll_back(home: Path, run: Path, capsys: pytest.Captur
     assert main(["promote", str(mine)]) == 0
     assert main(["adapters"]) == 0
     listed = capsys.readouterr().out
-    assert f"{name}: promoted, before, test 87 % (base 60 %), promoted 20" in listed
+    assert f"{name}: promoted, before, {scores}, promoted 20" in listed
     first, second, *others = adapter_versions(load_settings())
     assert (first.is_served, first.origin, first.run) == (True, "promoted", None) and first.name.startswith("mine-")
     assert (second.name, second.is_before, second.run, second.origin) == (name, True, "night", "promoted")
