@@ -1,7 +1,7 @@
 # LookThink: everything a newcomer types. Needs Python 3.11 or newer and make; uses uv where it is there.
 #
 #   make app     serve the page on port 7860 (GRADIO_SERVER_PORT and LOOKTHINK_HOME are honoured)
-#   make train   post-train an adapter on the starter problems, about three minutes on two cores
+#   make train   post-train an adapter on the starter problems, about four minutes on two cores
 #   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff (rules and format), mypy and the tests
