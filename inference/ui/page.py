@@ -203,7 +203,7 @@ def notice_html(service: Service) -> str:
         return lent
     return lent + (
         '<aside class="lt-notice" aria-label="About the model that answers">'
-        "<p><strong>The starter answers: a model of about 3 million parameters.</strong> It can read handwritten "
+        "<p><strong>The starter answers: a model of about 4 million parameters.</strong> It can read handwritten "
         "digits, bar charts, labelled rectangles and triangles, and coloured shapes. It cannot read photographs or "
         "anything else. "
         f'<span class="lt-why">{html.escape(service.settings.base_reason)}</span></p></aside>'
