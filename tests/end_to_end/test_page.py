@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser import ENDED, MARKS, PHONE, browser, server, visit
+from tests.support.browser import ENDED, MARKS, PHONE, RUNNING, browser, server, visit
 from tests.support.samples import problems
 from tests.support.serving import Server
 
@@ -88,7 +88,7 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Serve
 def test_stop_ends_it_and_says_so(visit: Any, server: Server) -> None:
     page = visit()
     with page.endless(server):
-        page.wait_state("thinking")
+        page.wait_state(*RUNNING)
         page.page.click("#ask-stop")
         assert page.wait_state("stopped", *ENDED) == "stopped"
     assert "You stopped" in page.text("#ask-panel .lt-notes")
@@ -179,7 +179,7 @@ def test_the_keyboard_is_enough(visit: Any, server: Server) -> None:
     page.page.locator("#ask-question textarea").focus()
     with server.steered(prefix="<think>First", is_endless=True):
         page.page.keyboard.press("Control+Enter")
-        page.wait_state("thinking")
+        page.wait_state(*RUNNING)
         page.page.keyboard.press("Escape")
         assert page.wait_state("stopped", *ENDED) == "stopped"
     page.page.locator("#ask-question textarea").focus()
@@ -210,11 +210,11 @@ def test_on_a_phone_the_answer_comes_into_sight(visit: Any, server: Server) -> N
     assert page.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     with server.steered(prefix="<think>First", is_endless=True):
         page.press_run()
-        page.wait_state("thinking")
-        page.page.evaluate("scrollTo(0, 0)")
+        page.wait_state(*RUNNING)
         page.page.evaluate("() => { window.turned = new Promise((done) => addEventListener('wheel', done)); }")
         page.page.mouse.wheel(0, 1)
         page.page.evaluate("window.turned.then(() => true)")
+        page.page.evaluate("scrollTo(0, 0)")
         page.page.evaluate("document.querySelector('#ask-stop').click()")
         page.wait_state("stopped", *ENDED)
     page.page.wait_for_timeout(600)

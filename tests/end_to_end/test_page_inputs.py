@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.support.browser import MARKS, browser, server, visit
+from tests.support.browser import MARKS, RUNNING, browser, server, visit
 from tests.support.serving import Server
 
 __all__ = ["browser", "server", "visit"]
@@ -17,7 +17,7 @@ pytestmark = MARKS
 def test_a_new_picture_ends_what_runs_and_another_tab_does_not(visit: Any, server: Server) -> None:
     page = visit()
     with page.endless(server):
-        page.wait_state("thinking")
+        page.wait_state(*RUNNING)
         page.page.get_by_role("tab", name="Compare").click()
         page.page.wait_for_selector("#compare-picture img")
         page.page.get_by_role("tab", name="Ask").click()

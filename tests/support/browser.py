@@ -25,6 +25,8 @@ MARKS = [
 ]
 """For `pytestmark` of a module that browses."""
 ENDED = ("done", "cut-off")
+RUNNING = ("thinking", "answering")
+"""A completion that is kept from ending may close its thought, and open another."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -296,8 +296,11 @@ def load_config(
 
 
 def deployment_profile(settings: Settings) -> str:
-    """The profile that a run begins with where nobody names one: that of the base which answers here."""
-    return "starter" if settings.is_starter else "a100"
+    """The profile that a run begins with where nobody names one: that of the base which answers here, or, where runs
+    are Jobs, which need not fit this machine, of the base that space.yaml names."""
+    is_job = settings.training.trainer == "job"
+    is_starter = base_source(STARTER) == settings.named_base if is_job else settings.is_starter
+    return "starter" if is_starter else "a100"
 
 
 def deployment_values(settings: Settings, profile: str) -> Json:

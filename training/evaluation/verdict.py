@@ -110,7 +110,10 @@ def _above_forced(rose: str, careful: PairedDifference | None, majority: PairedD
     if not missing and not unbeaten:
         by = " and ".join(f"by {_size(d)} over {name}" for name, d in rivals.items() if d is not None)
         return f"It learnt more than any way the base had: {rose}, {by}"
-    parts = [f"it is not shown to beat {name} ({_points(d)})" for name, d in unbeaten.items()]
+    parts = [
+        f"it is {'worse than' if d.is_down else 'not shown to beat'} {name} ({_points(d)})"
+        for name, d in unbeaten.items()
+    ]
     parts += [f"{name} was not measured" for name in missing] if not unbeaten else []
     return f"It learnt which of its ways to think: {rose}; {', and '.join(parts)}"
 

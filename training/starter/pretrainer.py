@@ -32,7 +32,7 @@ DRILL_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Length and speed of the training. The shipped starter was made in two goes; its card says which."""
+    """Length and speed of the training. The shipped starter was made in five goes; its card says which."""
 
     see_steps: int = 250
     reason_steps: int = 2300

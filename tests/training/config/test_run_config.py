@@ -249,3 +249,15 @@ def test_a_run_begins_with_what_the_deployment_names(
         assert (config.publish_every_minutes, config.publish_public) == (0 if profile == "recipe" else 5, True)
     changed = load_config(profile, {"publish_to": None, "data": {"dataset": "you/others"}}, deployment=settings)
     assert (changed.publish_to, changed.data.dataset) == (None, "you/others")
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [(OWN, ("a100", OWN, "me/pictures", "me/adapters")), ("starter", ("starter", "starter", "starter", "me/adapters"))],
+)
+def test_a_job_begins_with_the_named_base_whatever_answers_here(base: str, expected: tuple, tmp_path) -> None:
+    """A Space without a card: the starter answers, and Jobs train the base of space.yaml."""
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump({"model": {"base": base}, "training": SECTION | {"trainer": "job"}}))
+    config = load_config(None, deployment=load_settings(file, {}, has_gpu=False))
+    assert (config.profile, config.base, config.data.dataset, config.publish_to) == expected

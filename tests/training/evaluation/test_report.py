@@ -295,6 +295,7 @@ LEVEL_CASES: list[tuple[Changed, Changed, Changed | None, Changed | None, Change
     ((90, 2), (20, 18), (5, 4), (5, 4), (5, 4), [True, False, False, False], "It learnt only the tags"),
     ((90, 2), (90, 2), (5, 4), (5, 4), (5, 4), [True, True, False, False], "It learnt when to think"),
     ((90, 2), (90, 2), (60, 9), (5, 4), None, [True, True, True, False], "not shown to beat the base that begins with"),
+    ((90, 2), (90, 2), (60, 9), (4, 40), None, [True, True, True, False], "it is worse than the base that begins with"),
     ((90, 2), (90, 2), (60, 9), (40, 4), (9, 8), [True, True, True, False], "beat the majority of the base's samples"),
     ((90, 2), (90, 2), (60, 9), (40, 4), None, [True, True, True, None], "the majority of the base's samples was not"),
     ((90, 2), (90, 2), (60, 9), None, None, [True, True, True, None], "It learnt which of its ways to think"),

@@ -135,7 +135,7 @@ def _results(facts: Facts) -> list[EvalResult]:
 def _summary(facts: Facts) -> str:
     base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base_on_hub else code(facts.base)
     if facts.config.base == STARTER:
-        base = "the starter of LookThink, a vision-language model of 3 million parameters that is part of that project"
+        base = "the starter of LookThink, a vision-language model of 4 million parameters that is part of that project"
     return (
         f"A LoRA adapter for {base}. It was trained with GRPO to look at a picture, reason inside `<think>` tags, and "
         "answer inside `<answer>` tags."
