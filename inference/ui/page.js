@@ -55,14 +55,6 @@
     const look = () => { if (followsAnswer && stateOf(panel) === state) revealAnswers(panel); };
     for (const wait of [60, 350]) setTimeout(look, wait);
   };
-  // At once, not with the next frame: a gesture may come before it.
-  const known = new WeakMap();
-  const notice = (panel) => {
-    const state = stateOf(panel);
-    const before = known.get(panel) ?? state;
-    known.set(panel, state);
-    if (before !== state && !RUNNING.includes(before)) followsAnswer = true;
-  };
   const seen = new WeakMap();
   const follow = (panel) => {
     const state = stateOf(panel);
@@ -74,6 +66,7 @@
       if (gap < 80 || before !== state) thought.scrollTop = thought.scrollHeight;
     }
     if (before === state || state === 'idle') return;
+    if (!RUNNING.includes(before)) followsAnswer = true;
     if (state === 'waiting') {
       if (panel.id !== 'compare-tuned') reveal(panel);
     } else if (state === 'answering' || !RUNNING.includes(state)) {
@@ -91,7 +84,6 @@
   };
   let due = false;
   new MutationObserver(() => {
-    document.querySelectorAll('.lt-panel').forEach(notice);
     if (due) return;
     due = true;
     requestAnimationFrame(() => {

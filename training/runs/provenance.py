@@ -34,7 +34,7 @@ _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
 _NOT_MODEL_FILES = ("evaluation.json", "comparison.json", "promotion.json", "known_pictures.safetensors")
-"""Files beside a base or an adapter that are no part of it, unless an index names them as weights."""
+"""Files beside a base or an adapter that are no part of it, unless it has an index, which may name any file as weights."""
 
 
 def versions_here() -> Json:
