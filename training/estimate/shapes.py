@@ -1,0 +1,98 @@
+"""Sizes of a base: parameters, widths and layers, from its configuration, without its weights.
+
+    sizes_of("Qwen/Qwen2.5-VL-3B-Instruct").parameters      # 3754622976
+
+The configurations of the bases in `bases.json` are shipped, so that these need no network; those of others are read
+from disk or from the Hub.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.common.errors import UserError
+from inference.common.settings import base_source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+KNOWN: dict[str, dict[str, object]] = json.loads(Path(__file__).with_name("bases.json").read_text(encoding="utf-8"))
+"""Configurations by the Hub's name, as far as they decide sizes."""
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """The sizes of a base."""
+
+    parameters: int
+    language_parameters: int
+    """Of the language model with its output layer: the weights that a decode step reads."""
+    vision_parameters: int
+    hidden: int
+    layers: int
+    intermediate: int
+    query_width: int
+    """Queries of one token in one layer: heads times their width."""
+    kv_width: int
+    """Keys (or values) of one token in one layer: heads times their width."""
+    vocabulary: int
+    linears: tuple[tuple[str, int, int], ...]
+    """Name, inputs and outputs of each linear layer of the language model."""
+
+    def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
+        """The number of parameters of a LoRA of this rank on layers of these names."""
+        return sum(rank * (inputs + outputs) for name, inputs, outputs in self.linears if name in modules)
+
+
+@functools.lru_cache(maxsize=8)
+def sizes_of(base: str, revision: str | None = None) -> ModelSizes:
+    """The sizes of a base, from its configuration. Raises `UserError` if that cannot be read."""
+    from transformers import AutoConfig
+
+    if base in KNOWN and revision is None:
+        return sizes_by(AutoConfig.for_model(**KNOWN[base]))
+    try:
+        config = AutoConfig.from_pretrained(base_source(base), revision=revision)
+    except (OSError, ValueError) as error:
+        if base in KNOWN:  # another commit of the same model has the same sizes
+            return sizes_of(base)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"the sizes of {base} are not known: its configuration cannot be read: {reason}") from error
+    return sizes_by(config)
+
+
+def sizes_by(config: PreTrainedConfig) -> ModelSizes:
+    """The sizes of the model that a configuration describes; it is built on the meta device."""
+    import torch
+
+    from inference.model.loading import model_without_weights
+
+    model = model_without_weights(config)
+    text = model.config.get_text_config()
+    heads = text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    counts = {name: p.numel() for name, p in model.named_parameters()}
+    vision = sum(number for name, number in counts.items() if ".visual." in name or ".vision" in name)
+    embedding = text.vocab_size * text.hidden_size
+    language = model.num_parameters() - vision - (0 if text.tie_word_embeddings else embedding)
+    linears = tuple(
+        (name.rpartition(".")[2], layer.in_features, layer.out_features)
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and (".language_model." in name or ".text_model." in name)
+    )
+    return ModelSizes(
+        parameters=model.num_parameters(),
+        language_parameters=language,
+        vision_parameters=vision,
+        hidden=text.hidden_size,
+        layers=text.num_hidden_layers,
+        intermediate=text.intermediate_size,
+        query_width=heads * head,
+        kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head,
+        vocabulary=text.vocab_size,
+        linears=linears,
+    )
