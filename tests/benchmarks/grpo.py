@@ -9,7 +9,6 @@ everything is in fp32, on CUDA in bf16.
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 import sys
 import tempfile
@@ -18,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 
 from tests.benchmarks import shapes
-from tests.benchmarks.grpo_sides import Side, ours, trl, vllm
+from tests.benchmarks.grpo_sides import Side, ours, trl
 from tests.benchmarks.step_profile import measure_parts
 from tests.benchmarks.table import Measurement, median_ratio
 from training.config.run_config import load_config
@@ -43,13 +41,13 @@ class Plan:
     goals: dict[str, str]
 
 
-_STEPS = {"ours": 3, "recipe": 2, "defaults": 1, "no checkpointing": 1, "vllm": 2}
+_STEPS = {"ours": 3, "recipe": 2, "defaults": 1, "no checkpointing": 1}
 PLANS = {
     "starter": Plan(
         profile="starter",
         length=64,
         rounds=5,
-        num_steps={"ours": 3, "recipe": 15, "defaults": 3, "no checkpointing": 3, "vllm": 3},
+        num_steps={"ours": 3, "recipe": 15, "defaults": 3, "no checkpointing": 3},
         goals={
             "rollouts": "at least 2.5 times",
             "recipe": "ours 12 times",
@@ -82,8 +80,6 @@ def measure(shape: str = "starter", rounds: int | None = None, length: int | Non
         for number in range(1, rounds + 1):
             for name, side in sides.items():
                 is_last = number == rounds
-                if name == "vllm" and not is_last:  # it does not give its memory back while its process lives
-                    continue
                 profile = name == "ours" and is_last
                 said = side.run(number, rows, (lambda t: parts.extend(measure_parts(t))) if profile else None)
                 print(f"GRPO, round {number} of {rounds}: {name} {said}", file=sys.stderr, flush=True)
@@ -104,16 +100,8 @@ def _sides(shape: str, plan: Plan, length: int, home: Path) -> tuple[Dataset, di
         "recipe": Side(trl(learning_rate=recipe.learning_rate), recipe, plan.num_steps["recipe"]),
         "defaults": Side(trl(), config, plan.num_steps["defaults"]),
         "no checkpointing": Side(trl(gradient_checkpointing=False), config, plan.num_steps["no checkpointing"]),
-        "vllm": Side(vllm(length), config, plan.num_steps["vllm"], problem=_no_vllm()),
     }
     return load_rows(data, home=home).train, sides
-
-
-def _no_vllm() -> str:
-    """Why vLLM cannot be measured here; empty if it can."""
-    if importlib.util.find_spec("vllm") is None:
-        return "not installed"
-    return "" if torch.cuda.is_available() else "needs CUDA"
 
 
 def _lines(sides: dict[str, Side], plan: Plan, length: int) -> Iterator[Measurement]:
@@ -128,7 +116,6 @@ def _lines(sides: dict[str, Side], plan: Plan, length: int) -> Iterator[Measurem
         ("recipe", "GRPO, the recipe's settings", "2 a step, its LoRA, TRL's trainer"),
         ("defaults", "GRPO, TRL's defaults", f"{batch}, our LoRA, TRL's trainer"),
         ("no checkpointing", "GRPO, TRL without checkpointing", "the same, gradient checkpointing off"),
-        ("vllm", "GRPO, TRL with vLLM", "TRL's defaults, vLLM in the same process"),
     ):
         side = sides[name]
         if not (side.problem or mine.problem):
@@ -137,8 +124,8 @@ def _lines(sides: dict[str, Side], plan: Plan, length: int) -> Iterator[Measurem
 
 
 def _times(theirs: list[float], ours: list[float]) -> str:
-    """How many times as fast ours is, and the range of the rounds; vLLM has the last round alone."""
-    ratios = [t / o for t, o in zip(theirs, ours[-len(theirs) :], strict=True)]
+    """How many times as fast ours is, and the range of the rounds."""
+    ratios = [t / o for t, o in zip(theirs, ours, strict=True)]
     span = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
     return f"{statistics.median(ratios):.2f} times as fast{span}"
 

@@ -131,7 +131,6 @@ def trl(**values: Any) -> Build:
         processor.tokenizer.padding_side = "left"
         model = AutoModelForImageTextToText.from_pretrained(base, dtype="bfloat16" if on_gpu else "float32")
         micro = min(config.micro_batch_size, config.completions_per_step)
-        length = {"min_tokens" if values.get("use_vllm") else "min_new_tokens": config.max_completion_length}
         defaults: dict[str, Any] = {
             "output_dir": str(folder),
             "max_steps": config.max_steps,
@@ -139,7 +138,7 @@ def trl(**values: Any) -> Build:
             "gradient_accumulation_steps": config.completions_per_step // micro,
             "num_generations": config.num_generations,
             "max_completion_length": config.max_completion_length,
-            "generation_kwargs": length,
+            "generation_kwargs": {"min_new_tokens": config.max_completion_length},
             "seed": config.seed,
             "use_cpu": not on_gpu,
             "bf16": on_gpu,  # like ours; on a CPU it would be slower
@@ -159,12 +158,6 @@ def trl(**values: Any) -> Build:
         )
 
     return build
-
-
-def vllm(length: int) -> Build:
-    """TRL's trainer with vLLM in the same process, which wants CUDA: neither was to be had where this was written,
-    so it has never been run."""
-    return trl(use_vllm=True, vllm_mode="colocate", vllm_max_model_length=length + 1024)
 
 
 def _free() -> None:

@@ -1,4 +1,4 @@
-"""The requirements resolve for the Python of a Space, also with what the Hub installs beside them, and with vLLM."""
+"""The requirements resolve for the Python of a Space, also with what the Hub installs beside them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OF_THE_HUB = ("gradio[oauth,mcp]=={}", "uvicorn>=0.14.0", "websockets>=10.4", "s
 
 @pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="LOOKTHINK_TORTURE is not set: it asks an index")
 @pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
-@pytest.mark.parametrize("names", [["requirements.txt"], ["requirements.txt", "requirements-dev.txt"], ["-vllm"]])
+@pytest.mark.parametrize("names", [["requirements.txt"], ["requirements.txt", "requirements-dev.txt"]])
 def test_they_resolve(names: list[str], tmp_path: Path) -> None:
-    files = [ROOT / (f"requirements{name}.txt" if name.startswith("-") else name) for name in names]
+    files = [ROOT / name for name in names]
     if names == ["requirements.txt"]:
         added = tmp_path / "hub.in"
         pinned = gradio_version(files[0].read_text(encoding="utf-8"))
@@ -30,4 +30,4 @@ def test_they_resolve(names: list[str], tmp_path: Path) -> None:
         [*command, str(tmp_path / "out"), *map(str, files)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    assert "gradio==" in (tmp_path / "out").read_text() or names == ["-vllm"]
+    assert "gradio==" in (tmp_path / "out").read_text()

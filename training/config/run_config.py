@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from inference.common.errors import UserError
 from inference.common.files import Json
@@ -166,8 +166,9 @@ class RunConfig(BaseModel):
 
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory, for time")
-    vllm: Literal["off", "colocate", "server"] = Field("off", description="let vLLM make the rollouts")
-    vllm_url: str = Field("http://127.0.0.1:8000", description="the vLLM server's address, in server mode")
+    trl: dict[str, JsonValue] = Field(
+        default_factory=dict, description="further fields of TRL's GRPOConfig, which get these values as they are"
+    )
 
     logging_steps: int = Field(
         1, ge=1, description="steps between records of the metrics, each their mean since the last"
@@ -207,6 +208,16 @@ class RunConfig(BaseModel):
     def system_prompt_text(self) -> str:
         """The system prompt, also of one that is named."""
         return prompt_text(self.system_prompt)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_vllm(cls, values: Any) -> Any:
+        """Leaves out the two settings of vLLM, which runs recorded before `trl` have; they were off."""
+        if not isinstance(values, dict) or "vllm" not in values:
+            return values
+        if values["vllm"] != "off":
+            raise ValueError("vllm is no setting; write `trl: {use_vllm: true}` into a YAML file (docs/multi-gpu.md)")
+        return {name: value for name, value in values.items() if name not in ("vllm", "vllm_url")}
 
     @field_validator("system_prompt")
     @classmethod
@@ -258,8 +269,6 @@ class RunConfig(BaseModel):
         if self.eval_rows and not self.data.has_test_rows:
             none = f"data.test_{'share' if self.data.test_rows is None else 'rows'} is 0"
             return f"eval_rows is {self.eval_rows}, but {none}, which leaves no test rows; give some, or eval_rows 0"
-        if self.vllm != "off" and self.resample_rounds:
-            return f"resample_rounds is {self.resample_rounds} with vllm {self.vllm!r}; resampling needs vllm off"
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
         return None if self.publish_to is None else repository_problem("publish_to", self.publish_to)

@@ -79,7 +79,7 @@ def load_adapter(model: PreTrainedModel, folder: str) -> PeftModel:
 
 
 class InPlaceTerm(LoraVariant):
-    """Plain LoRA that adds its term in place. Merged and unmerged as PEFT does it: so TRL hands the policy to vLLM."""
+    """Plain LoRA that adds its term in place."""
 
     @staticmethod
     def forward(
@@ -92,18 +92,6 @@ class InPlaceTerm(LoraVariant):
         if not low.dtype == result.dtype == b.weight.dtype:  # mixed precision
             return result + b(low) * scaling
         return _AddTerm.apply(result, low, b.weight, scaling)
-
-    @staticmethod
-    def merge_safe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
-        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
-
-    @staticmethod
-    def merge_unsafe(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> None:
-        orig_weight.data += module.get_delta_weight(active_adapter)
-
-    @staticmethod
-    def unmerge(module: Any, active_adapter: str, orig_weight: torch.Tensor) -> torch.Tensor:
-        return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
 
 class _AddTerm(torch.autograd.Function):

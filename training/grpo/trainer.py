@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
 import random
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset, Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from inference.common.settings import base_source, wants_cuda_graphs
@@ -22,7 +18,7 @@ from inference.engine.engine import Engine
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.grading.rewards import load_reward
-from training.grpo.distributed import check_processes
+from training.grpo.arguments import grpo_config, rolls_out_by_trl
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
 from training.grpo.micro_batches import Batch, TokenMeans, arrange, replace_groups, select_rows
@@ -41,14 +37,11 @@ from training.runs.folder import RunFolder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PROJECT = "lookthink"
-"""The project of runs in trackio and W&B, unless WANDB_PROJECT names another."""
-
 
 class RunTrainer(GRPOTrainer):
     """Rolls out with the project's engine, records every rollout, and leaves out passes that change nothing.
 
-    `twin` is the base model once more, on the same parameters (`share_weights`). With vLLM, with parameters sharded
+    `twin` is the base model once more, on the same parameters (`share_weights`). With `by_trl`, with parameters sharded
     over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
     """
 
@@ -60,11 +53,12 @@ class RunTrainer(GRPOTrainer):
         skip_zero_signal: bool,
         share_prompts: bool,
         resample_rounds: int,
+        by_trl: bool = False,
         **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
-            super().__init__(**kwargs, rollout_func=None if kwargs["args"].use_vllm else cast(Any, self._roll_out))
+            super().__init__(**kwargs, rollout_func=None if by_trl else cast(Any, self._roll_out))
         self.args: Any
         self.model: Any
         self.train_dataset: Dataset
@@ -74,7 +68,6 @@ class RunTrainer(GRPOTrainer):
         self.share_prompts = share_prompts
         self.resample_rounds = resample_rounds
         stop_tower_gradient(self.model)
-        add_in_place(self.model)
         if self.accelerator.device.type == "cpu":
             use_grouped_attention(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
@@ -84,9 +77,10 @@ class RunTrainer(GRPOTrainer):
 
     def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
         is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
-        if self.use_vllm or self.aux_loss_enabled or not is_whole:
+        if self.rollout_func is None or self.aux_loss_enabled or not is_whole:
             self.rollout_func = None
             return None
+        add_in_place(self.model)
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
         has_graphs = device.type == "cuda" and wants_cuda_graphs()
@@ -242,11 +236,12 @@ class RunTrainer(GRPOTrainer):
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that writes its files to `folder`."""
+    on_gpu = torch.cuda.is_available()
+    bf16 = config.precision == "bf16" or config.precision == "auto" and on_gpu
+    args = grpo_config(config, folder.path, on_gpu, bf16)
     base = base_source(config.base)
     processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
     processor.tokenizer.padding_side = "left"
-    on_gpu = torch.cuda.is_available()
-    bf16 = config.precision == "bf16" or config.precision == "auto" and on_gpu
     model = AutoModelForImageTextToText.from_pretrained(
         base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
     )
@@ -264,82 +259,11 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         train_dataset=prompts.cast_column("image", Image(decode=False)),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
-        args=grpo_config(config, folder.path, on_gpu, bf16),
+        args=args,
         twin=twin,
         writer=RolloutWriter(folder),
         skip_zero_signal=config.skip_zero_signal,
         share_prompts=config.share_prompts,
         resample_rounds=config.resample_rounds,
+        by_trl=rolls_out_by_trl(config),
     )
-
-
-def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
-    """TRL's arguments. The completions of a step are generated together and trained on in micro-batches."""
-    processes = check_processes(config)
-    share = config.completions_per_step // processes
-    micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
-    os.environ.update(tracker_environment(folder))
-    return GRPOConfig(
-        output_dir=str(folder / "checkpoints"),
-        max_steps=config.max_steps or -1,
-        num_train_epochs=config.num_epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=share // micro,
-        steps_per_generation=share // micro,
-        num_generations=config.num_generations,
-        max_completion_length=config.max_completion_length,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        lr_scheduler_type=config.lr_schedule,
-        max_grad_norm=config.max_grad_norm,
-        beta=config.beta,
-        loss_type=config.loss_type,
-        epsilon=0.2,
-        scale_rewards="group",
-        num_iterations=1,
-        reward_weights=list(config.rewards.values()),
-        shuffle_dataset=config.curriculum is None,
-        seed=config.seed,
-        use_cpu=not on_gpu,
-        bf16=bf16,
-        gradient_checkpointing=config.gradient_checkpointing,
-        ddp_broadcast_buffers=False,  # none ever changes, and processes may need different numbers of passes
-        use_vllm=config.vllm != "off",
-        vllm_mode=config.vllm if config.vllm != "off" else "colocate",
-        vllm_server_base_url=config.vllm_url if config.vllm == "server" else None,
-        logging_steps=config.logging_steps,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=config.save_steps,
-        save_total_limit=None,  # old checkpoints are deleted once a newer one is complete, not before
-        report_to=list(config.report_to) or "none",
-        run_name=run_id(folder),
-        project=PROJECT,
-        trackio_static_space_id=False,  # nothing leaves this machine
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-    )
-
-
-def tracker_environment(folder: Path) -> dict[str, str]:
-    """Environment variables: the trackers write into the run folder, and continue a resumed run.
-
-    >>> tracker_environment(Path("/runs/first"))["TENSORBOARD_LOGGING_DIR"]
-    '/runs/first/tensorboard'
-    """
-    folder = folder.absolute()
-    return {
-        "TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard"),
-        "WANDB_DIR": str(folder),
-        "WANDB_PROJECT": os.environ.get("WANDB_PROJECT", PROJECT),
-        "WANDB_RUN_ID": run_id(folder),
-        "WANDB_RESUME": "allow",
-    }
-
-
-def run_id(folder: Path) -> str:
-    """An id that each start of a run shares and no other run has: its name with a hash of its path."""
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in folder.name)[:64]
-    return f"{name}-{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]}"

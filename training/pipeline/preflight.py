@@ -25,6 +25,7 @@ from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import assign_rows, splits_to_open
 from training.grading.rewards import load_reward
+from training.grpo.arguments import check_trl
 from training.grpo.distributed import check_processes
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
 from training.runs.provenance import base_commit
@@ -60,6 +61,7 @@ def check_run(config: RunConfig) -> RunInputs:
     if config.curriculum:
         read_pass_rates(Path(config.curriculum))
     check_tools(config)
+    check_trl(config)
     if config.data.is_hub:
         from training.data.hub_source import resolve_commit
 
@@ -76,7 +78,7 @@ def check_run(config: RunConfig) -> RunInputs:
 
 
 def check_tools(config: RunConfig) -> None:
-    """Checks that the reward functions, the trackers of `report_to` and vLLM, if it is used, are installed."""
+    """Checks that the reward functions and the trackers of `report_to` are installed."""
     for name in config.rewards:
         load_reward(name)
     missing = [name for name in config.report_to if find_spec(name) is None]
@@ -84,11 +86,6 @@ def check_tools(config: RunConfig) -> None:
         raise UserError(
             f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
             "or leave it out"
-        )
-    if config.vllm != "off" and find_spec("vllm") is None:
-        raise UserError(
-            f"vllm is {config.vllm!r}, and vLLM is not installed; pip install -r requirements-vllm.txt in an "
-            "environment of its own, or set vllm to off"
         )
 
 

@@ -128,8 +128,8 @@ def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
     if config is None:
         return None
     step = config.completions_per_step, config.max_completion_length, config.resample_rounds, config.skip_zero_signal
-    model = config.base, config.precision, config.gradient_checkpointing, config.share_prompts, config.vllm
-    return *step, *model, config.data.dataset, config.data.max_pixels
+    model = config.base, config.precision, config.gradient_checkpointing, config.share_prompts
+    return *step, *model, config.data.dataset, config.data.max_pixels, json.dumps(config.trl, sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -65,24 +65,6 @@ def test_dropout_draws_the_same() -> None:
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize("safe", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_merged_is_what_peft_merges_and_goes_again(safe: bool, dtype: torch.dtype) -> None:
-    """TRL merges the LoRA into the base while it sends the weights to vLLM."""
-    theirs, ours = pair(dtype=dtype)
-    assert add_in_place(ours) == 2
-    x = torch.randn(4, 6, dtype=dtype)
-    alone = ours(x)
-    for model in (theirs, ours):
-        model.merge_adapter(safe_merge=safe)
-    assert all(torch.equal(a, b) for a, b in zip(theirs.state_dict().values(), ours.state_dict().values()))
-    assert not torch.equal(ours.base_model.model.one.base_layer.weight, pair(dtype=dtype)[1].base_model.one.weight)
-    for model in (theirs, ours):
-        model.unmerge_adapter()
-    assert all(torch.equal(a, b) for a, b in zip(theirs.state_dict().values(), ours.state_dict().values()))
-    torch.testing.assert_close(ours(x), alone, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-2)
-
-
 def test_mixed_precision_is_pefts_own_formula() -> None:
     theirs, ours = pair()
     add_in_place(ours)

@@ -39,7 +39,8 @@ from tests.support.samples import STARTER, problems
 from tests.training.grading.test_cookbook_rewards import FORM, by_math_verify
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import Splits, load_rows
-from training.grpo.trainer import RunTrainer, build_trainer, grpo_config
+from training.grpo.arguments import grpo_config
+from training.grpo.trainer import RunTrainer, build_trainer
 from training.hub.publish.publisher import finish
 from training.pipeline.run import run
 from training.runs.folder import RunFolder, step_of

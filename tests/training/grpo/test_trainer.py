@@ -13,10 +13,11 @@ from tests.support.gradient_probe import KeepGradient
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig, load_config
 from training.data.dataset import load_rows
+from training.grpo.arguments import PROJECT, grpo_config, run_id, tracker_environment
 from training.grpo.lora import TOWERS, lora_targets, stop_tower_gradient
 from training.grpo.micro_batches import TOKEN_METRICS
 from training.grpo.rollouts import prompt_rows
-from training.grpo.trainer import PROJECT, RunTrainer, build_trainer, grpo_config, run_id, tracker_environment
+from training.grpo.trainer import RunTrainer, build_trainer
 from training.runs.folder import RunFolder
 
 SMALL = SMALL_RUN | {"max_completion_length": 16, "data": {"train_rows": 8, "test_rows": 4}}

@@ -33,14 +33,6 @@ def refused(values: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("mode", ["colocate", "server"])
-def test_vllm_must_be_installed(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.pipeline.preflight.find_spec", lambda name: None)
-    assert f"vllm is '{mode}', and vLLM is not installed; pip install -r requirements-vllm.txt" in refused(
-        {"vllm": mode}
-    )
-
-
 def test_what_is_possible_is_let_through(tmp_path: Path) -> None:
     check_run(load_config("starter", QUIET | {"start_adapter": str(ADAPTER)}))
 

@@ -133,9 +133,8 @@ def make_package(item: Item, key: str) -> Package:
 
 def public_config(config: RunConfig) -> Json:
     """The settings as plain data; of each path only the last part, since paths of this machine are private."""
-    settings = config.model_dump(
-        mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public", "vllm_url"}
-    )
+    settings = config.model_dump(mode="json", exclude={"publish_to", "publish_every_minutes", "publish_public"})
+    settings["trl"] = {name: value for name, value in config.trl.items() if not name.startswith("vllm_server")}
     for name in ("base", "start_adapter", "curriculum"):
         if settings[name]:
             settings[name] = plain_name(settings[name])

@@ -127,13 +127,11 @@ def job_spec(
     mirror_seconds: float = MIRROR_SECONDS,
     env: Mapping[str, str] = os.environ,
 ) -> JobSpec:
-    """The Job of one start of a run. Raises `UserError` for a configuration that cannot be read."""
+    """The Job of one start of a run."""
     from huggingface_hub import Volume
 
-    config = record.run_config
     order = Order(_for_the_job(record), seconds, reserve_seconds(seconds), served, mirror_seconds)
-    requirements = "requirements-vllm.txt" if config.vllm == "colocate" else "requirements.txt"
-    run = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/{requirements}"]
+    run = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/requirements.txt"]
     variables = {ORDER: order.to_json(), "LOOKTHINK_STATE": STATE, "PYTHONPATH": CODE, MARK: record.launch}
     variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     labels = {"app": APP, "run": record.id, "launch": record.launch, "space": target.space.replace("/", "--")}

@@ -25,8 +25,8 @@ from training.config.data_config import DataConfig
 from training.config.run_config import RunConfig, load_config
 from training.ui.base.html import capitalised
 
-NOT_IN_FORM = ("profile", "start_adapter", "data")
-"""The form has its own fields for these."""
+NOT_IN_FORM = ("profile", "start_adapter", "data", "trl")
+"""The form has its own fields for these, and none for `trl`, which a YAML file gives."""
 BUDGETS = ("max_hours",)
 """A budget belongs to the record of a run, which puts it into the configuration."""
 LABELS = {
@@ -40,8 +40,6 @@ LABELS = {
     "max_pixels": "Most pixels",
     "num_epochs": "Passes over the data",
     "top_p": "Top p",
-    "vllm": "vLLM",
-    "vllm_url": "Address of vLLM",
 }
 """Labels of settings whose name, in words, is not the usual label."""
 MAX_CHARS = 4_000

@@ -60,7 +60,7 @@ _GROUPS = {
         "skip_zero_signal",
         "share_prompts",
     ),
-    "Machine": ("precision", "gradient_checkpointing", "vllm", "vllm_url"),
+    "Machine": ("precision", "gradient_checkpointing"),
     "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
