@@ -23,6 +23,7 @@ from inference.adapters.record import (
     MAX_JSON_BYTES,
     ORIGIN_FILE,
     RECORD_FILE,
+    SAY_SO,
     SAYS_PROMPT,
     base_problem,
     read_record,
@@ -53,9 +54,10 @@ _SPARE_BYTES = 200_000_000
 log = logging.getLogger(__name__)
 
 
-def fetch_adapter(text: str, home: Path, base: str) -> Path:
+def fetch_adapter(text: str, home: Path, base: str | None) -> Path:
     """The folder of the adapter named `text`, fetched if it is not here; if the Hub is unreachable, the one here.
 
+    Without a `base` its owner has to say that it is of the base here (`promote` with `same_base`).
     Raises `UserError` if the Hub has no such adapter or it cannot be served with `base`, `HubUnreachable` if the Hub
     does not answer and the adapter was never fetched.
     """
@@ -100,7 +102,7 @@ def fetch_named(settings: Settings) -> str:
     return problem
 
 
-def _fetch(name: HubName, home: Path, base: str) -> Path:
+def _fetch(name: HubName, home: Path, base: str | None) -> Path:
     if name.revision and COMMIT.fullmatch(name.revision) and (folder := name.folder(home, name.revision)).is_dir():
         _check_base(folder, name, base)
         return folder
@@ -132,7 +134,7 @@ def _look_up(name: HubName) -> ModelInfo:
     return info
 
 
-def _download(name: HubName, commit: str, files: dict[str, RepoSibling], folder: Path, base: str) -> None:
+def _download(name: HubName, commit: str, files: dict[str, RepoSibling], folder: Path, base: str | None) -> None:
     """Fetch the small files, check them, then fetch the weights. The folder gets its name once all is complete."""
     incoming = folder.with_name(f".incoming-{folder.name}")
     room = shutil.disk_usage(folder.parent).free - _SPARE_BYTES
@@ -208,7 +210,7 @@ def _matches(path: Path, file: RepoSibling) -> bool:
     return size == file.size and blob.hexdigest() == file.blob_id
 
 
-def _check_small_files(incoming: Path, name: HubName, base: str) -> bool:
+def _check_small_files(incoming: Path, name: HubName, base: str | None) -> bool:
     """Check the settings and the system prompt, and put the small files where an adapter has them.
 
     True if the repository says the system prompt.
@@ -249,9 +251,9 @@ def _check_weights(incoming: Path, name: HubName) -> None:
         raise UserError(f"{WEIGHTS_FILE} of {name} is no safetensors file ({error}). Save it again.") from error
 
 
-def _check_base(folder: Path, name: HubName, base: str) -> None:
-    if problem := base_problem(read_record(folder), base):
-        raise UserError(f"The adapter {name} cannot be served: {problem}. Name an adapter of this base.")
+def _check_base(folder: Path, name: HubName, base: str | None) -> None:
+    if base is not None and (problem := base_problem(read_record(folder), base)):
+        raise UserError(f"The adapter {name} cannot be served: {problem}. Name an adapter of this base. {SAY_SO}")
 
 
 @contextmanager

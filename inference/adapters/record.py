@@ -37,6 +37,13 @@ _TUNED, _BASE = "adapter-thinking", "base-thinking"
 logger = logging.getLogger(__name__)
 
 
+SAY_SO = (
+    "If it is the same base under another name, say so: `python -m training promote ADAPTER --same-base` checks the "
+    "shapes and keeps a copy that names this base."
+)
+"""The remedy where two names do not look like one base."""
+
+
 class NotFetched(UserError):
     """An adapter of the Hub is not on this machine yet."""
 

@@ -139,14 +139,16 @@ def promote(
     instead_of: str | None = ANYTHING,
     digest: str | None = None,
     system_prompt: str | None = None,
+    same_base: bool = False,
 ) -> Serving:
     """Serve the adapter in the folder `adapter` from now on; it is checked and copied to a version of its own first.
 
     `by` names the person. `instead_of` is the digest of what must be served until now (`None`: the base alone): if
     another one is, nothing changes and `ServedMeanwhile` is raised. `digest` is what the adapter's own must be, if
-    given. `system_prompt` is the text for an adapter that does not say which it was trained with. The settings are
-    `load_settings()` unless given. Raises `UserError` for an adapter that cannot be served (`PromptUnknown` without
-    that text), and if nothing can be written; then nothing has changed.
+    given. `system_prompt` is the text for an adapter that does not say which it was trained with; `same_base` says
+    that the base which its settings name is the one here under another name. The settings are `load_settings()` unless
+    given. Raises `UserError` for an adapter that cannot be served (`PromptUnknown` without that text), and if nothing
+    can be written; then nothing has changed.
     """
     settings = _settings(home, settings)
     with locked(home):
@@ -154,7 +156,7 @@ def promote(
         if instead_of not in (ANYTHING, until_now.digest):
             raise ServedMeanwhile(f"Meanwhile {until_now.name or 'the base'} is served, which was not compared with.")
         file = read_or_set_aside(home)
-        stored = store_version(home, resolve(str(adapter), home), settings.base, by, digest, system_prompt)
+        stored = store_version(home, resolve(str(adapter), home), settings.base, by, digest, system_prompt, same_base)
         before = file.served
         if (before.adapter, before.digest) != (stored.name, stored.digest):
             new = Entry(adapter=stored.name, digest=stored.digest, since=now(), by=by)

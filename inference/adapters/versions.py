@@ -12,6 +12,7 @@ that it came from does not touch it.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shutil
@@ -25,6 +26,7 @@ from inference.adapters.record import (
     ORIGIN_FILE,
     PROMOTION_FILE,
     RECORD_FILE,
+    SAY_SO,
     AdapterRecord,
     adapter_digest,
     base_problem,
@@ -32,6 +34,7 @@ from inference.adapters.record import (
     digest_or_none,
     evaluation_of,
     promotion_of,
+    read_beside,
     read_record,
 )
 from inference.common.errors import UserError
@@ -73,13 +76,20 @@ class PromptUnknown(UserError):
 
 
 def store_version(
-    home: Path, adapter: Path, base: str, by: str, expected: str | None = None, system_prompt: str | None = None
+    home: Path,
+    adapter: Path,
+    base: str,
+    by: str,
+    expected: str | None = None,
+    system_prompt: str | None = None,
+    same_base: bool = False,
 ) -> Stored:
     """Copy the adapter in the folder `adapter` to a version, unless it is one or has been copied before.
 
     The copy is checked whole (files, sizes, base, plain LoRA, shapes, finite numbers), not the original, which somebody
     may change meanwhile. `expected` is the digest it must have, if given. `system_prompt` is the text chosen for an
-    adapter that does not say which it was trained with. Call it with `served.json` locked. Raises `UserError`
+    adapter that does not say which it was trained with. With `same_base` the copy names `base` as the one that it was
+    trained on, whatever the adapter's settings call it. Call it with `served.json` locked. Raises `UserError`
     (`PromptUnknown` if there is no choice and it is of the Hub), and leaves nothing behind then.
     """
     chosen = _choice(read_record(adapter), system_prompt)
@@ -98,6 +108,9 @@ def store_version(
             shutil.copyfile(adapter / name, incoming / name)
         if chosen is not None:
             write_system_prompt(incoming, chosen)
+        if same_base:
+            settings = read_beside(incoming, CONFIG_FILE) | {"base_model_name_or_path": base}
+            write_whole(incoming / CONFIG_FILE, json.dumps(settings, indent=1))
         _check(incoming, base, shown=adapter)
         digest = adapter_digest(incoming)
         if expected not in (None, digest):
@@ -171,7 +184,7 @@ def _check(folder: Path, base: str, shown: Path | None = None) -> None:
     record = read_record(folder)
     if problem := base_problem(record, base):
         name = (shown or folder).name
-        raise UserError(f"The adapter {name} cannot be served: {problem}. Promote an adapter of this base.")
+        raise UserError(f"The adapter {name} cannot be served: {problem}. Promote an adapter of this base. {SAY_SO}")
     from inference.model.lora_file import check_adapter  # it loads torch, which listing versions does not need
 
     try:

@@ -1,4 +1,7 @@
-"""Adapter files: reads a plain LoRA saved by PEFT and checks it against its base; nothing is unpickled."""
+"""Adapter files: reads a plain LoRA saved by PEFT and checks it against its base; nothing is unpickled.
+
+The engine serves what `read_adapter` gives; training begins from what `read_lora` gives (`training.grpo.lora`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,19 +18,21 @@ from safetensors.torch import load_file
 from torch import nn
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.model.loading import base_without_weights
-from inference.model.lora_layers import Adapter, Factors, RoutedLinear, decoder_path, route_linears
+from inference.model.lora_layers import Adapter, Factors, decoder_linears, decoder_path
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_WEIGHTS_BYTES = 8_000_000_000
 """A LoRA of the highest rank that a run may have, on every layer of a 3B model, takes half of this."""
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
-_EARLIER_NAME = re.compile(r"^model\.(layers\.\d+\.)")
-"""Names of the language model's layers in Qwen2-VL and Qwen2.5-VL with transformers before 4.52."""
+_EARLIER_NAME = re.compile(r"^(?:language_model\.)?model\.(layers\.\d+\.)")
+"""Names of the language model's layers with transformers before 4.52: of Qwen2-VL and Qwen2.5-VL, and of others."""
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 _PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base's weights alone; others (PiSSA, OLoRA, LoftQ, LoRA-GA, …) do not."""
+_QUANTIZED = re.compile(r"(-unsloth)?-bnb-[48]bit$")
 MAX_ALPHA = 1_000_000
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _MAX_SHOWN_CHARS = 300
@@ -41,20 +47,35 @@ MAX_RANK = 512
 """Highest rank of an adapter; each row of a batch pays for the ranks of all its adapters."""
 
 
-def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
+@dataclass(frozen=True)
+class LoraFile:
+    """A plain LoRA as its files hold it, checked against a model; every tensor of the file is in it."""
+
+    config: Json
+    """The adapter's own settings, as PEFT saved them."""
+    pairs: dict[str, dict[str, torch.Tensor]]
+    """By the path of a linear layer in the model: `A` (r, in) and `B` (out, r), in the dtype of the file."""
+
+    def scaling(self, name: str) -> float:
+        """The factor of a layer's term."""
+        rank = self.pairs[name]["A"].shape[0]
+        return float(self.config["lora_alpha"]) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+
+def read_lora(folder: Path, model: nn.Module, base_name: str) -> LoraFile:
     """The LoRA in `folder`, checked against the model that it is added to; safetensors only, never pickle.
 
-    Raises `UserError` if a file is missing or broken, if the adapter is of another base, or if it is more than
-    a plain LoRA on the language model's linear layers.
+    Names of layers that earlier versions of transformers gave are taken for today's. Raises `UserError` if a file is
+    missing or broken, if the adapter is of another base, or if it is more than a plain LoRA on the language model's
+    linear layers.
     """
     config = _read_config(folder)
     _check_config(config, folder, base_name)
-    tensors = _read_tensors(folder)
-    layers = {m.name: m for m in model.modules() if isinstance(m, RoutedLinear)}
+    layers, path = decoder_linears(model), decoder_path(model)
     pairs: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in _read_tensors(folder).items():
         match = _KEY.fullmatch(key)
-        name = _EARLIER_NAME.sub(rf"{decoder_path(model)}.\1", match["module"]) if match else None
+        name = _EARLIER_NAME.sub(rf"{path}.\1", match["module"]) if match else None
         if match is None or name not in layers:
             raise UserError(
                 f"The adapter {folder.name} changes {key!r}, but this engine takes LoRA on the linear layers of the "
@@ -62,7 +83,22 @@ def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
             )
         pairs.setdefault(name, {})[match["side"]] = tensor
     _check_depth(pairs, layers, config, folder)
-    return {name: _factors(name, pair, layers[name], config, folder) for name, pair in pairs.items()}
+    for name, pair in pairs.items():
+        _check_pair(name, pair, layers[name], folder)
+    return LoraFile(config, pairs)
+
+
+def read_adapter(folder: Path, model: nn.Module, base_name: str) -> Adapter:
+    """The LoRA in `folder` for the engine, in the model's dtype and on its device; raises as `read_lora`."""
+    file, layers = read_lora(folder, model, base_name), decoder_linears(model)
+    adapter: Adapter = {}
+    for name, pair in file.pairs.items():
+        weight = layers[name].weight
+        cast = {side: tensor.to(weight.dtype) for side, tensor in pair.items()}
+        _check_finite(name, cast, folder)
+        a, b = (cast[side].to(weight.device).t().contiguous() for side in "AB")
+        adapter[name] = Factors(a, b, file.scaling(name))
+    return adapter
 
 
 def check_adapter(folder: Path, base: str, revision: str | None = None) -> None:
@@ -70,14 +106,12 @@ def check_adapter(folder: Path, base: str, revision: str | None = None) -> None:
 
     Raises `UserError` for all that `read_adapter` refuses, and if the base's configuration cannot be read.
     """
-    read_adapter(folder, _skeleton(base, revision), base)
+    read_lora(folder, _skeleton(base, revision), base)
 
 
 @functools.lru_cache(maxsize=1)
 def _skeleton(base: str, revision: str | None) -> nn.Module:
-    model = base_without_weights(base, revision)
-    route_linears(model)
-    return model
+    return base_without_weights(base, revision)
 
 
 def _check_depth(names: Iterable[str], layers: Iterable[str], config: dict, folder: Path) -> None:
@@ -97,7 +131,7 @@ def _check_depth(names: Iterable[str], layers: Iterable[str], config: dict, fold
         )
 
 
-def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, config: dict, folder: Path) -> Factors:
+def _check_pair(name: str, pair: dict[str, torch.Tensor], layer: nn.Linear, folder: Path) -> None:
     if pair.keys() != {"A", "B"}:
         raise UserError(f"The adapter {folder.name} has only half of the LoRA pair of {name}. Save it again.")
     shapes = [tuple(pair[side].shape) for side in "AB"]
@@ -111,15 +145,16 @@ def _factors(name: str, pair: dict[str, torch.Tensor], layer: RoutedLinear, conf
         raise UserError(f"The adapter {folder.name} has rank {rank} in {name}; at most {MAX_RANK} is served. Lower it.")
     if odd := next((tensor.dtype for tensor in pair.values() if tensor.dtype not in _DTYPES), None):
         raise UserError(f"The adapter {folder.name} has {name} in {odd}; save it in float32, bfloat16 or float16.")
-    cast = {side: tensor.to(layer.weight.dtype) for side, tensor in pair.items()}
-    if not all(torch.isfinite(tensor).all() for tensor in cast.values()):
+    _check_finite(name, pair, folder)
+
+
+def _check_finite(name: str, pair: dict[str, torch.Tensor], folder: Path) -> None:
+    if not all(torch.isfinite(tensor).all() for tensor in pair.values()):
         raise UserError(f"The adapter {folder.name} holds NaN or infinity in {name}; its training diverged.")
-    a, b = (cast[side].to(layer.weight.device).t().contiguous() for side in "AB")
-    return Factors(a, b, config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
-def check_config(folder: Path, base: str, shown: str) -> None:
-    """Check an adapter's settings before its weights are there: it must be a plain LoRA of this base.
+def check_config(folder: Path, base: str | None, shown: str) -> None:
+    """Check an adapter's settings before its weights are there: it must be a plain LoRA of this base, if one is given.
 
     Raises `UserError`, which calls the adapter `shown`.
     """
@@ -149,11 +184,22 @@ def _read_config(folder: Path) -> dict:
 
 
 def same_base(one: str | None, other: str) -> bool:
-    """True if two names may stand for one base: a path and an id are compared by their last part; `None` is any."""
-    return one is None or Path(one).name == Path(other).name
+    """True if two names may stand for one base; `None` is any. Whether the adapter fits, its shapes decide.
+
+    Of a path or an id the last part counts, without case: of the Hub's cache the repository, of ModelScope's the name
+    with its dots, and without the ending of a copy in 4 or 8 bits.
+    """
+    return one is None or _base_key(one) == _base_key(other)
 
 
-def _check_config(config: dict, folder: Path, base_name: str) -> None:
+def _base_key(name: str) -> str:
+    parts = re.split(r"[/\\]+", name.rstrip("/\\"))
+    cached = next((part for part in parts if part.startswith("models--")), None)
+    last = cached.split("--", 2)[-1] if cached else parts[-1]
+    return _QUANTIZED.sub("", last.replace("___", ".").casefold())
+
+
+def _check_config(config: dict, folder: Path, base_name: str | None) -> None:
     plain = {"bias": config.get("bias") in (None, "none")}
     plain["init_lora_weights"] = config.get("init_lora_weights", True) in _PLAIN_INIT
     extras = [key for key, value in config.items() if not plain.get(key, key in _HARMLESS or not value)]
@@ -164,11 +210,11 @@ def _check_config(config: dict, folder: Path, base_name: str) -> None:
     trained_on = config.get("base_model_name_or_path")
     if not isinstance(trained_on, str | None):
         raise UserError(f"The adapter {folder.name} names no base in {CONFIG_FILE}, but {type(trained_on).__name__}.")
-    if trained_on and not same_base(trained_on, base_name):
+    if trained_on and base_name is not None and not same_base(trained_on, base_name):
         raise UserError(
             f"The adapter {folder.name} was trained on {trained_on[:_MAX_SHOWN_CHARS]}, but this engine serves "
-            f"{base_name}. Serve that base, or correct base_model_name_or_path in {CONFIG_FILE} if it is the same one "
-            "under another name."
+            f"{base_name}. Serve that base. If it is the same one under another name, promote it with --same-base, or "
+            f"correct base_model_name_or_path in {CONFIG_FILE}."
         )
 
 

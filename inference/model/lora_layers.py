@@ -121,14 +121,20 @@ def decoder_path(model: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is decoder)
 
 
+def decoder_linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers of the language model that an adapter may change, by their paths in `model`."""
+    path = decoder_path(model)
+    modules = model.get_submodule(path).named_modules(prefix=path)
+    return {name: module for name, module in modules if type(module) in (nn.Linear, RoutedLinear)}
+
+
 def route_linears(model: nn.Module) -> Router:
     """Replace every linear layer of the language model by a `RoutedLinear`, named by its path in `model`."""
-    layers, path = [], decoder_path(model)
-    for name, module in list(model.get_submodule(path).named_modules(prefix=path)):
-        if type(module) is nn.Linear:
-            parent, _, child = name.rpartition(".")
-            layers.append(RoutedLinear(module, name))
-            setattr(model.get_submodule(parent), child, layers[-1])
+    layers = []
+    for name, module in decoder_linears(model).items():
+        parent, _, child = name.rpartition(".")
+        layers.append(RoutedLinear(module, name))
+        setattr(model.get_submodule(parent), child, layers[-1])
     return Router(layers)
 
 

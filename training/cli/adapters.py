@@ -3,6 +3,7 @@
     python -m training promote RUN_OR_FOLDER      # or owner/name, or owner/name@revision of the Hub
     python -m training promote owner/name --try-prompts
     python -m training promote owner/name --system-prompt r1
+    python -m training promote owner/name --same-base
     python -m training promote --roll-back
 
 One whose repository does not say its system prompt is promoted with the one that is chosen. An adapter on the Hub is
@@ -46,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         parser.add_argument(
             "--try-prompts", action="store_true", help="ask it a few problems under each prompt, and promote nothing"
+        )
+        parser.add_argument(
+            "--same-base",
+            action="store_true",
+            help="the base that its settings name is the one here under another name; its shapes are checked",
         )
         parser.add_argument("--roll-back", action="store_true", help="serve the adapter before this one again")
 
@@ -101,14 +107,15 @@ def _promote(args: argparse.Namespace) -> int:
         now = roll_back(home, by)
     else:
         on_hub = hub_name(args.adapter) is not None and not is_here(args.adapter, home)
-        folder = fetch_adapter(args.adapter, home, settings.base) if on_hub else find_adapter(args.adapter, home)
+        base = None if args.same_base else settings.base
+        folder = fetch_adapter(args.adapter, home, base) if on_hub else find_adapter(args.adapter, home)
         chosen = prompt_text(chosen_prompt(args.system_prompt)) if args.system_prompt is not None else None
         if args.try_prompts:
             return _try_prompts(settings, folder, chosen)
         if comparison := comparison_of(folder):
             print(comparison_text(comparison))
         try:
-            now = promote(home, folder, by, system_prompt=chosen)
+            now = promote(home, folder, by, system_prompt=chosen, same_base=args.same_base)
         except PromptUnknown as error:
             options = "--try-prompts shows a few problems under each; --system-prompt r1, for example, chooses one"
             raise UserError(f"{error} ({options}.)") from error

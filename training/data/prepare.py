@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +32,14 @@ from training.data.clean_row import CleanRow, Drop, Dropped, Refusal, clean_row
 from training.data.source import RawRow, Source, column_mapping, digest
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 1
+VERSION = 2
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
 FACTS = ("width", "height", "original_pixels", "picture_digest", "row_digest")
 """Columns that describe a row and are not part of it; the first three are numbers."""
+OTHERS = "other_columns"
+"""The column with all that a row has beside our columns, as a JSON object, for reward functions."""
+MAX_CELL_CHARS = 100_000
+"""A longer cell of another column is left out, and so is what JSON cannot hold."""
 WORKERS = min(4, os.cpu_count() or 1)
 BATCH_ROWS = 16
 """Clean rows in memory before they are written."""
@@ -152,6 +156,8 @@ def _features(config: DataConfig, source: Source, assignment: RowAssignment) -> 
     """The columns of `rows.arrow`, with the optional ones that any of the splits has."""
     mapped = {name for split in assignment.by_split() for name in column_mapping(config, source.columns(split))}
     extras = [name for name in COLUMNS[3:] if name in mapped]
+    if any(_others(config, source, split) for split in assignment.by_split()):
+        extras.append(OTHERS)
     texts = ["problem", "solution", *extras, "row_id", "picture_digest", "row_digest"]
     columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[:3]}
     return Features({"image": Image()} | columns)
@@ -162,6 +168,23 @@ def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, object
     values: dict[str, object] = {"image": {"bytes": row.picture, "path": None}, "row_id": row_id}
     values |= {name: getattr(row, name) for name in ("problem", "solution", *FACTS)}
     return {name: values[name] if name in values else row.extras.get(name) for name in features}
+
+
+def _others(config: DataConfig, source: Source, split: str) -> list[str]:
+    """The names of a split's columns that are none of ours."""
+    columns = source.columns(split)
+    return [name for name in columns if name not in column_mapping(config, columns).values()]
+
+
+def _as_json(cells: Mapping[str, object]) -> str:
+    """Cells as a JSON object, without those that it cannot hold: pictures, times, very long ones."""
+    texts: dict[str, str] = {}
+    for name, value in cells.items():
+        try:
+            texts[name] = json.dumps(value)
+        except (TypeError, ValueError):
+            continue
+    return "{" + ", ".join(f"{json.dumps(n)}: {t}" for n, t in texts.items() if len(t) <= MAX_CELL_CHARS) + "}"
 
 
 def _drop_leaks(keys_by_role: dict[str, list[RowKey]], digests: dict[RowKey, str]) -> list[Drop]:
@@ -188,18 +211,21 @@ def _clean(
     total = sum(map(len, by_split.values()))
     with tqdm(total=total, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True) as bar:
         for split, positions in by_split.items():
-            mapping = column_mapping(config, source.columns(split))
+            mapping, others = column_mapping(config, source.columns(split)), _others(config, source, split)
 
-            def clean(raw: RawRow, mapping: dict[str, str] = mapping) -> CleanRow | Refusal:
+            def clean(raw: RawRow, mapping: dict[str, str] = mapping, others: list[str] = others) -> CleanRow | Refusal:
                 if isinstance(raw.cells, Refusal):
                     return raw.cells
                 cells = {ours: raw.cells.get(theirs) for ours, theirs in mapping.items()}
                 try:
-                    return clean_row(cells, raw.root, limits, drop_unreadable=config.drop_unreadable)
+                    row = clean_row(cells, raw.root, limits, drop_unreadable=config.drop_unreadable)
                 except Refusal as refusal:
                     return refusal
+                if others:
+                    row.extras[OTHERS] = _as_json({name: raw.cells.get(name) for name in others})
+                return row
 
-            for raw, row in _in_order(clean, source.rows(split, positions, list(mapping.values()))):
+            for raw, row in _in_order(clean, source.rows(split, positions, [*mapping.values(), *others])):
                 bar.update()
                 yield (split, raw.position), row
 

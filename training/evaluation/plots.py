@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.common.files import Json
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
-from training.runs.metrics import METRICS, REWARDED
+from training.runs.metrics import reward_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLOURS = {"strict": "#e08a1e", "lenient": "#2a78d6"}
 LABELS = {"strict": "strict: the answer in its tags", "lenient": "lenient: the last answer stated"}
 REWARD_COLOURS = ("#2a78d6", "#e08a1e")
-"""Of the formats and the accuracies in a run's plot."""
+"""Of the rewards in a run's plot, in turn."""
 
 
 def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
@@ -38,16 +38,19 @@ def draw_rewards(history: Sequence[Json], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name, colour in zip(REWARDED, itertools.cycle(REWARD_COLOURS)):
-        key, label = METRICS[name].column, METRICS[name].label
+    lowest, highest = 0.0, 1.0
+    for (key, label), colour in zip(reward_labels(history).items(), itertools.cycle(REWARD_COLOURS)):
         points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
-        if not points:
-            continue
         steps, values = zip(*points)
         smooth = [sum(values[max(0, i - 5) : i + 5]) / len(values[max(0, i - 5) : i + 5]) for i in range(len(values))]
+        lowest, highest = min(lowest, *values), max(highest, *values)
         axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
         axes.plot(steps, smooth, color=colour, linewidth=2, label=label)
-    axes.set(xlabel="step", ylabel="mean reward of the step's completions", ylim=(0, 1.02))
+    axes.set(
+        xlabel="step",
+        ylabel="mean reward of the step's completions",
+        ylim=(lowest, highest + 0.02 * (highest - lowest)),
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     if axes.lines:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear, LoraLayer, LoraVariant
 from torch import nn
 
 from inference.common.errors import UserError
-from inference.model.lora_layers import decoder_path
+from inference.model.lora_file import read_lora
+from inference.model.lora_layers import decoder_linears, decoder_path
 from training.config.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -66,16 +69,39 @@ def lora_config(config: RunConfig, model: nn.Module) -> LoraConfig:
     )
 
 
-def load_adapter(model: PreTrainedModel, folder: str) -> PeftModel:
-    """The model with the adapter that training starts from; safetensors only. Raises `UserError`."""
-    path = Path(folder).expanduser()
-    if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(f"start_adapter is {folder}, which has no adapter_model.safetensors; name an adapter's folder")
-    try:
-        return PeftModel.from_pretrained(model, str(path), is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"start_adapter {folder} does not fit this base ({reason}); name one made for it") from None
+def load_adapter(model: PreTrainedModel, folder: str, base: str) -> PeftModel:
+    """The model with the adapter that training starts from, read as it would be served (`read_lora`).
+
+    Its LoRA keeps its own rank, alpha, dropout and layers, whatever the run's settings are. Raises `UserError`.
+    """
+    file = read_lora(Path(folder).expanduser(), model, base)
+    ranks = {name: pair["A"].shape[0] for name, pair in file.pairs.items()}
+    [(rank, _)] = Counter(ranks.values()).most_common(1)
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=file.config["lora_alpha"],
+        use_rslora=bool(file.config.get("use_rslora")),
+        lora_dropout=file.config.get("lora_dropout") or 0.0,
+        rank_pattern={re.escape(name): other for name, other in ranks.items() if other != rank},
+        target_modules=_targets_of(model, ranks),
+        task_type="CAUSAL_LM",
+    )
+    peft = get_peft_model(model, settings)
+    layers = {n: m for n, m in peft.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    assert layers.keys() == file.pairs.keys(), "the pattern names the adapter's layers, and no other"
+    with torch.no_grad():
+        for name, pair in file.pairs.items():
+            for factor, side in ((layers[name].lora_A, "A"), (layers[name].lora_B, "B")):
+                factor["default"].get_parameter("weight").copy_(pair[side])
+            assert math.isclose(layers[name].scaling["default"], file.scaling(name)), name
+    return peft
+
+
+def _targets_of(model: nn.Module, names: Collection[str]) -> str | list[str]:
+    """The pattern of `lora_targets` where it names exactly these layers, else their paths."""
+    kinds = sorted({name.rpartition(".")[2] for name in names})
+    all_of_them = {name for name in decoder_linears(model) if name.rpartition(".")[2] in kinds}
+    return lora_targets(model, kinds) if all_of_them == set(names) else sorted(names)
 
 
 class InPlaceTerm(LoraVariant):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
@@ -33,6 +34,8 @@ from inference.model.image_encoder import content_key
 from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
+from training.data.prepare import OTHERS
+from training.grading.reward_loading import RESERVED
 from training.grading.rewards import completion_text
 from training.runs.folder import RunFolder
 
@@ -170,8 +173,19 @@ def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = TH
         messages = build_messages(neutralise(problem, markers), system_prompt)
         return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
 
-    unneeded = [name for name in rows.column_names if name not in ("image", "solution", "problem")]
+    unneeded = [name for name in rows.column_names if name not in ("image", "solution", "problem", OTHERS)]
     return rows.map(row, input_columns=["problem"], remove_columns=unneeded)
+
+
+def with_columns(rows: Sequence[Row]) -> list[Row]:
+    """Copies of rows with the dataset's other columns, which reward functions get; `None` where a row has none.
+
+    A column does not take the name of a parameter of ours or of TRL's.
+    """
+    others: list[Row] = [json.loads(row.get(OTHERS) or "{}") for row in rows]
+    names = {name for each in others for name in each} - RESERVED
+    plain = [{name: value for name, value in row.items() if name != OTHERS} for row in rows]
+    return [{name: each.get(name) for name in sorted(names)} | row for row, each in zip(plain, others)]
 
 
 def decode_pictures(rows: Sequence[Row], group_size: int, first: int) -> list[Row]:

@@ -17,7 +17,7 @@ from inference.common.settings import base_source, wants_cuda_graphs
 from inference.engine.engine import Engine
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
-from training.grading.rewards import load_reward
+from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
@@ -31,6 +31,7 @@ from training.grpo.rollouts import (
     prompt_rows,
     rollout_seed,
     share_weights,
+    with_columns,
 )
 from training.runs.folder import RunFolder
 
@@ -133,7 +134,7 @@ class RunTrainer(GRPOTrainer):
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": batch.pictures}
 
     def _generate_and_record(self, inputs: list[Row], round_number: int) -> Batch:
-        rows = decode_pictures(inputs, self.num_generations, self.accelerator.process_index * len(inputs))
+        rows = decode_pictures(with_columns(inputs), self.num_generations, self.accelerator.process_index * len(inputs))
         if self.policy is None:
             output = super()._generate_and_score_completions(rows)
         else:
@@ -253,7 +254,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
     twin = share_weights(model)
     prompts = prompt_rows(rows, chat_markers(processor.tokenizer), config.system_prompt_text)
     return RunTrainer(
-        model=load_adapter(model, config.start_adapter) if config.start_adapter else model,
+        model=load_adapter(model, config.start_adapter, base) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
         train_dataset=prompts.cast_column("image", Image(decode=False)),

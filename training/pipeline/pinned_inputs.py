@@ -1,4 +1,5 @@
-"""Comparison of a run's inputs with those of its first start: base, rows, adapter to start from, curriculum.
+"""Comparison of a run's inputs with those of its first start: base, rows, adapter to start from, curriculum,
+own reward functions.
 
 Inputs from the Hub are pinned to their commits in the run's configuration (`training.pipeline.preflight`). The digests
 of all inputs are in `sources.json`, and a start with other inputs is refused.
@@ -18,6 +19,7 @@ from training.config.run_config import RunConfig
 from training.data.dataset import Splits
 from training.data.splits import ROLES
 from training.evaluation.held_out import texts_digest
+from training.grading.reward_loading import code_digest
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
 
@@ -85,6 +87,7 @@ def _digests(config: RunConfig, splits: Splits) -> dict[str, Digest]:
         "start_adapter": model_digest(Path(adapter).expanduser()) if adapter else None,
         "curriculum": _file_digest(Path(curriculum).expanduser()) if curriculum else None,
     }
+    digests |= {f"reward {name}": digest for name in config.rewards if (digest := code_digest(name))}
     for role in ROLES:
         rows: Dataset = getattr(splits, role)
         digest = texts_digest(
@@ -108,4 +111,6 @@ def _shown(digest: Digest) -> str:
 
 def _source_of(config: RunConfig, name: str) -> str:
     values = {"base": config.base, "start_adapter": config.start_adapter, "curriculum": config.curriculum}
+    if name.startswith("reward "):
+        return "the code of " + name.removeprefix("reward ").partition(":")[0]
     return str(values.get(name) or config.data.dataset)

@@ -9,9 +9,12 @@ machine is opened. The run uses these inputs.
 
 from __future__ import annotations
 
+import netrc
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from transformers import AutoProcessor, PreTrainedConfig
 
@@ -24,7 +27,7 @@ from training.data.dataset import Splits, load_rows, read_pass_rates
 from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import assign_rows, splits_to_open
-from training.grading.rewards import load_reward
+from training.grading.reward_loading import load_reward
 from training.grpo.arguments import check_trl
 from training.grpo.distributed import check_processes
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
@@ -87,6 +90,34 @@ def check_tools(config: RunConfig) -> None:
             f"report_to names {', '.join(missing)}, which is not installed; pip install {' '.join(missing)}, "
             "or leave it out"
         )
+    if "wandb" in config.report_to:
+        _check_wandb()
+
+
+def check_train_rows(config: RunConfig, num_rows: int) -> None:
+    """Raises `UserError` where the train rows are fewer than the different prompts of a step."""
+    if num_rows < config.prompts_per_step:
+        raise UserError(
+            f"{config.data.dataset} has {num_rows} train rows, and each step takes prompts_per_step "
+            f"{config.prompts_per_step} different ones; set prompts_per_step to at most {num_rows}, or give more rows "
+            "(fewer eval_rows, test rows or validation rows leave more for training)"
+        )
+
+
+def _check_wandb() -> None:
+    """Raises `UserError` if W&B would ask for a login: no key in the environment or in `.netrc`, and not offline."""
+    if os.environ.get("WANDB_MODE", "online") != "online" or os.environ.get("WANDB_API_KEY"):
+        return
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        logins = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        logins = None
+    if logins is None or logins.authenticators(host) is None:
+        raise UserError(
+            "report_to names wandb, which is not logged in on this machine; set WANDB_API_KEY, run `wandb login`, set "
+            "WANDB_MODE=offline, or leave wandb out"
+        )
 
 
 def check_start_adapter(config: RunConfig) -> None:
@@ -105,7 +136,7 @@ def check_start_adapter(config: RunConfig) -> None:
 def _open_local(config: RunConfig) -> Source:
     """Opens the dataset on this machine, and checks its splits, its columns and the number of its rows."""
     source = open_source(config.data, splits_to_open(config.data))
-    assign_rows(config.data, source.sizes)
+    check_train_rows(config, assign_rows(config.data, source.sizes).sizes["train"])
     for split in source.sizes:
         column_mapping(config.data, source.columns(split))
     return source

@@ -35,7 +35,7 @@ from training.grpo.distributed import check_checkpoint, connect, is_main_process
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.pinned_inputs import OtherSources, check_sources
-from training.pipeline.preflight import RunInputs, check_run
+from training.pipeline.preflight import RunInputs, check_run, check_train_rows
 from training.pipeline.publishing import PublishCallback, Publishing
 from training.pipeline.recorder import Recorder
 from training.pipeline.signals import Stop, StopRequested
@@ -260,6 +260,7 @@ def _train_rows(config: RunConfig, splits: Splits) -> Dataset:
     rows = order_by_difficulty(splits.train, Path(config.curriculum)) if config.curriculum else splits.train
     if is_main_process():
         print(f"{len(rows):,} train rows; {splits.dropped}", flush=True)
+    check_train_rows(config, len(rows))
     return rows
 
 

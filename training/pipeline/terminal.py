@@ -16,10 +16,11 @@ from rich.live import Live
 from rich.text import Text
 
 from inference.common.files import Json
-from training.runs.metrics import CURVES, METRICS, REWARDED
+from training.runs.metrics import CURVES, REWARDED, reward_labels
 
 COLOURS = ("blue+", "orange+")
 """Of the rewards' curves, in turn."""
+_NAMES = {CURVES[name]: name for name in REWARDED}
 _LINE_SECONDS = 10.0
 """Between two lines where the output is no terminal."""
 _WIDTH, _HEIGHT = 76, 12
@@ -58,7 +59,9 @@ class ProgressView:
     def _line(self, metrics: Json) -> str:
         done = metrics["step"] - (self._history[self._num_earlier - 1]["step"] if self._num_earlier else 0)
         left = (self.num_steps - metrics["step"]) * (time.monotonic() - self._started) / max(1, done)
-        parts = [f"{name} {metrics[CURVES[name]]:.2f}" for name in REWARDED if metrics.get(CURVES[name]) is not None]
+        parts = [
+            f"{_NAMES.get(column, label)} {metrics[column]:.2f}" for column, label in reward_labels([metrics]).items()
+        ]
         parts.append(f"{metrics[CURVES['completion_tokens']]:.0f} tokens")
         parts.append(f"no signal in {100 * metrics[CURVES['zero_std_share']]:.0f} % of groups")
         clock = f"{left // 60:.0f}:{left % 60:02.0f} left"
@@ -70,11 +73,12 @@ def chart(history: Sequence[Json], num_steps: int) -> str:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(_WIDTH, _HEIGHT)
-    for name, colour in zip(REWARDED, itertools.cycle(COLOURS)):
-        points = [(row["step"], row[CURVES[name]]) for row in history if row.get(CURVES[name]) is not None]
-        if points:
-            plotext.plot(*zip(*points), label=METRICS[name].label, marker="braille", color=colour)
-    plotext.ylim(0, 1)
+    lowest, highest = 0.0, 1.0
+    for (column, label), colour in zip(reward_labels(history).items(), itertools.cycle(COLOURS)):
+        points = [(row["step"], row[column]) for row in history if row.get(column) is not None]
+        lowest, highest = min(lowest, *(value for _, value in points)), max(highest, *(value for _, value in points))
+        plotext.plot(*zip(*points), label=label, marker="braille", color=colour)
+    plotext.ylim(lowest, highest)
     plotext.xlim(1, max(2, num_steps))
     plotext.xlabel("step")
     return str(plotext.build())

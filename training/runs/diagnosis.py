@@ -18,6 +18,8 @@ from training.runs.metrics import METRICS, number
 
 WINDOW = 20
 """Steps that are judged together: the last ones against the first or the best ones."""
+UNSCORED_STEPS = 3
+"""Logged steps without any reward after which a run is said to have none."""
 FORMAT, ACCURACY, NO_SIGNAL, LENGTH = (
     METRICS[name].column for name in ("format", "accuracy", "zero_std_share", "completion_tokens")
 )
@@ -76,6 +78,18 @@ def _not_finite(history: History) -> Finding | None:
                     "Lower learning_rate in a new run from the last checkpoint before that step (--start-adapter).",
                 )
     return None
+
+
+def _unscored(history: History) -> Finding | None:
+    """No completion has a reward: each reward function gave none (`None`) for each."""
+    rewards = [row.get("reward") for row in history if "reward" in row][-UNSCORED_STEPS:]
+    if len(rewards) < UNSCORED_STEPS or any(isinstance(r, int | float) and math.isfinite(r) for r in rewards):
+        return None
+    return Finding(
+        "nothing is scored",
+        f"no reward function gave a completion a number in the last {len(rewards)} logged steps: each returned None.",
+        "Stop the run and correct the reward functions, or give rows that they can score.",
+    )
 
 
 def _no_signal(history: History) -> Finding | None:
@@ -258,6 +272,7 @@ def _frozen(history: History) -> Finding | None:
 
 CHECKS: tuple[Callable[[History], Finding | None], ...] = (
     _not_finite,
+    _unscored,
     _frozen,
     _format_stuck,
     _accuracy_stuck,

@@ -6,6 +6,8 @@ METRICS["accuracy"].text(0.8125)                # "81 %"
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -42,11 +44,23 @@ CURVES = {name: metric.column for name, metric in METRICS.items() if metric.colu
 COOKBOOK = ("cookbook_format", "cookbook_accuracy")
 """The figures that only runs with the cookbook's rewards have."""
 REWARDED = ("format", "accuracy", *COOKBOOK)
-"""The figures that are mean rewards; a run has those of its own reward functions."""
+"""The figures that are mean rewards and have a name here; `reward_labels` has those of all reward functions."""
+_MEAN = re.compile(r"rewards/[^/]+/mean")
 MAX_FIGURE = 1e300
 """The limit of a run's metrics, however it diverges."""
 EVALUATED = ("format", "strict", "lenient")
 """The figures of an evaluation, in the order of its tables."""
+
+
+def reward_labels(history: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """The label of each reward function's mean by its column, of those that a run ever has a value of.
+
+    >>> reward_labels([{"rewards/brevity_reward/mean": 0.5, "rewards/format_reward/mean": 1.0}])
+    {'rewards/format_reward/mean': 'Format kept', 'rewards/brevity_reward/mean': 'brevity_reward'}
+    """
+    seen = {name for row in history for name, value in row.items() if _MEAN.fullmatch(name) and value is not None}
+    known = {METRICS[name].column: METRICS[name].label for name in REWARDED if METRICS[name].column in seen}
+    return known | {name: name.split("/")[1] for name in sorted(seen - known.keys())}
 
 
 def is_number(value: object, below: float = 1e15) -> TypeGuard[float]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine
-from inference.model.lora_file import read_adapter
+from inference.model.lora_file import read_adapter, same_base
 from tests.support.samples import random_adapter
 
 
@@ -177,3 +177,27 @@ def test_adapters_come_and_go(engine: Engine, good: Path) -> None:
     assert engine.adapters == before
     with pytest.raises(UserError, match="no adapter 'mine'"):
         engine.remove_adapter("mine")
+
+
+QWEN = "Qwen/Qwen2.5-VL-3B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "is_same"),
+    [
+        ("/cache/hub/models--acme--starter/snapshots/0123456789abcdef", "/app/inference/starter", True),
+        ("/cache/hub/models--Qwen--Qwen2.5-VL-3B-Instruct/snapshots/66285546", QWEN, True),
+        ("D:\\weights\\starter\\", "/app/inference/starter", True),
+        ("/data/modelscope/models/Qwen/Qwen2___5-VL-3B-Instruct", QWEN, True),
+        ("qwen/qwen2.5-vl-3b-instruct", QWEN, True),
+        ("unsloth/Qwen2.5-VL-3B-Instruct-bnb-4bit", QWEN, True),
+        ("unsloth/Qwen2.5-VL-3B-Instruct-unsloth-bnb-4bit", QWEN, True),
+        (None, QWEN, True),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", QWEN, False),
+        ("Qwen/Qwen2-VL-3B-Instruct", QWEN, False),
+        ("/cache/hub/models--Qwen--Qwen2.5-VL-7B-Instruct/snapshots/66285546", QWEN, False),
+        ("acme/my-sft", QWEN, False),
+    ],
+)
+def test_a_base_under_another_name(name: str | None, base: str, is_same: bool) -> None:
+    assert same_base(name, base) is is_same

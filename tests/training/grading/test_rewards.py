@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from inference.common.errors import UserError
 from inference.prompt.format import is_well_formed
+from training.grading.reward_loading import load_reward
 from training.grading.rewards import (
     REWARDS,
     accuracy_reward,
@@ -20,7 +21,6 @@ from training.grading.rewards import (
     format_fault,
     format_reward,
     length_reward,
-    load_reward,
     repetition_reward,
     soft_format_reward,
 )
@@ -219,6 +219,15 @@ def a_number(completions, **columns): return 1.0
 def a_text(completions, **columns): return "no"
 def words(completions, **columns): return ["good"] * len(completions)
 def infinite(completions, **columns): return [float("inf")] * len(completions)
+def fails(completions, **columns): return [1 / 0 for _ in completions]
+def wants_a_column(completions, difficulty, **columns): return [float(d) for d in difficulty]
+
+import numpy, torch
+def array(completions, **columns): return numpy.arange(len(completions))
+def tensor(completions, **columns): return torch.arange(len(completions)) / 2
+def numbers(completions, **columns): return [numpy.float32(0.5), torch.tensor(2.0)]
+def truths(completions, **columns): return [numpy.bool_(True), numpy.int64(3)]
+def unclear(completions, **columns): return numpy.array([1.0, numpy.nan])
 """
 
 
@@ -276,8 +285,28 @@ def test_what_cannot_be_loaded(name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "rewards"), [("array", [0, 1]), ("tensor", [0, 0.5]), ("numbers", [0.5, 2]), ("truths", [1, 3])]
+)
+def test_numbers_of_numpy_and_torch_are_taken(name: str, rewards: list[float]) -> None:
+    found = load_reward(f"own_rewards_for_a_test:{name}")(completions=["a", "b"])
+    assert found == rewards and all(type(reward) is float for reward in found)
+
+
+def test_a_reward_that_raises_names_itself_and_the_line() -> None:
+    line = OWN.splitlines().index(next(line for line in OWN.splitlines() if "def fails" in line)) + 1
+    said = (
+        f"own_rewards_for_a_test:fails' raised ZeroDivisionError .* in own_rewards_for_a_test.py, line {line}; correct"
+    )
+    with pytest.raises(UserError, match=said):
+        load_reward("own_rewards_for_a_test:fails")(completions=["a"])
+    with pytest.raises(UserError, match="wants_a_column' raised TypeError .*'difficulty'"):
+        load_reward("own_rewards_for_a_test:wants_a_column")(completions=["a"])
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("unclear", "returned nan"),
         ("one_reward", "returned 1 rewards for 2 completions"),
         ("a_number", "returned 'float'"),
         ("a_text", "returned 'str'"),

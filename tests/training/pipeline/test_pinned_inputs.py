@@ -68,6 +68,19 @@ def test_another_adapter_or_curriculum_is_refused(pictures: Path, tmp_path: Path
         check_sources(config, folder, splits)
 
 
+def test_an_edited_reward_is_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tmp_path / "reward_that_is_edited.py"
+    code.write_text("def mine(completions, **columns): return [i % 2 for i, _ in enumerate(completions)]")
+    monkeypatch.syspath_prepend(tmp_path)
+    rewards = {"format_reward": 0.5, "reward_that_is_edited:mine": 1.0}
+    config = load_config(None, {"rewards": rewards, "data": {"dataset": str(pictures)}})
+    folder, splits = begun(tmp_path, config)
+    check_sources(config, folder, splits)
+    code.write_text(code.read_text().replace("i % 2", "100 * (i % 2)"))
+    with pytest.raises(UserError, match=r"reward reward_that_is_edited:mine of the run.*the code of reward_that_is_ed"):
+        check_sources(config, folder, splits)
+
+
 def test_rows_that_are_missing_at_the_end_are_asked_for_at_the_beginning(pictures: Path, tmp_path: Path) -> None:
     for name in ("8.png", "9.png"):
         (pictures / name).unlink()

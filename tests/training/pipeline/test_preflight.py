@@ -23,7 +23,7 @@ from training.pipeline.preflight import check_run
 from training.pipeline.run import run
 from training.runs.failures import REFUSED, UNREACHABLE
 
-QUIET = {"report_to": [], "data": {"train_rows": 4}}
+QUIET = {"report_to": [], "data": {"train_rows": 8}}
 ADAPTER = STARTER / "adapter"
 
 
@@ -80,6 +80,44 @@ def test_a_dataset_that_is_not_there_or_does_not_fit(tmp_path: Path) -> None:
     assert "eval_rows is 480" in refused({"data": mapped | {"test_rows": 0}})
     assert "eval_rows is 480" in refused({"data": mapped | {"test_rows": None, "test_share": 0}})
     check_run(load_config("starter", QUIET | {"data": mapped | {"test_rows": 0}, "eval_rows": 0}))
+
+
+def test_fewer_rows_than_a_step_takes(tmp_path: Path) -> None:
+    here = {"dataset": str(write_folder(tmp_path / "pictures", 9)), "test_rows": 3}
+    for values in ({}, {"max_steps": 0, "num_epochs": 3.0}):
+        said = refused(values | {"data": here})
+        assert "pictures has 6 train rows, and each step takes prompts_per_step 8" in said
+        assert "set prompts_per_step to at most 6, or give more rows" in said
+    check_run(load_config("starter", QUIET | {"data": here, "prompts_per_step": 6, "micro_batch_size": 48}))
+
+
+@pytest.mark.parametrize(
+    ("variables", "login", "refuses"),
+    [
+        ({}, "", True),
+        ({}, "machine api.wandb.ai login user password key\n", False),
+        ({}, "machine elsewhere.example login user password key\n", True),
+        ({"WANDB_BASE_URL": "https://elsewhere.example"}, "machine elsewhere.example login u password k\n", False),
+        ({"WANDB_API_KEY": "key"}, "", False),
+        ({"WANDB_MODE": "offline"}, "", False),
+        ({"WANDB_MODE": "online"}, "", True),
+    ],
+)
+def test_wandb_without_a_login(
+    variables: dict[str, str], login: str, refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "netrc").write_text(login)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setattr("training.pipeline.preflight.find_spec", lambda name: name)
+    values = {"report_to": ["wandb"], "data": {"train_rows": 8}}
+    if refuses:
+        assert "wandb, which is not logged in on this machine; set WANDB_API_KEY, run `wandb login`" in refused(values)
+    else:
+        check_run(load_config("starter", values))
 
 
 def changed_adapter(folder: Path, **settings: Any) -> Path:

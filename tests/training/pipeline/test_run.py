@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from inference.common.errors import UserError
 from inference.common.files import read_lines
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
 from inference.model.request import Request
-from tests.support.samples import SMALL_RUN
+from tests.support.datasets_on_disk import write_folder, write_lines
+from tests.support.samples import SMALL_RUN, random_adapter
 from training.__main__ import main
 from training.cli.train import _stopped_early
 from training.config.run_config import RunConfig, load_config
@@ -31,6 +32,7 @@ from training.pipeline.preflight import RunInputs
 from training.pipeline.run import run
 from training.runs.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, RunFailed
 from training.runs.folder import RunFolder, step_of
+from training.runs.metrics import reward_labels
 from training.starter.problems import load_problems
 
 SMALL = SMALL_RUN | {
@@ -343,3 +345,46 @@ def test_a_finished_run_stays_one_where_its_resume_is_stopped_early(tmp_path) ->
     folder.set_status("failed", step=2)
     assert _stopped_early(folder.path, resume=True) == INTERRUPTED
     assert folder.status()["status"] == "interrupted" and folder.status()["step"] == 2
+
+
+OWN = """
+import numpy
+
+def by_difficulty(completions, difficulty, other_column, **columns):
+    assert set(columns) >= {"prompts", "problem", "solution", "trainer_state"} and "prompt" not in columns
+    assert all(value in ("words", None) for value in other_column)
+    return [numpy.float32(d * (i % 2)) for i, d in enumerate(difficulty)]
+"""
+
+
+@pytest.mark.slow
+def test_an_own_reward_gets_every_column_and_training_begins_with_the_adapter(tmp_path: Path, monkeypatch) -> None:
+    """Columns of the dataset's own, one of which only some rows have; an adapter with the names of earlier versions."""
+    (tmp_path / "reward_by_column.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    pictures = write_folder(tmp_path / "pictures", 12)
+    lines = [json.loads(line) for line in (pictures / "metadata.jsonl").read_text().splitlines()]
+    lines = [line | {"difficulty": 2 + i, "prompt": "mine"} for i, line in enumerate(lines)]
+    lines[0]["other_column"] = "words"
+    write_lines(pictures / "metadata.jsonl", lines)
+    given = random_adapter(tmp_path / "given", target_modules=["q_proj", "v_proj"])
+    weights = given / "adapter_model.safetensors"
+    before = load_file(weights)
+    save_file({n.replace("model.language_model.layers", "model.layers"): t for n, t in before.items()}, weights)
+    config = small(
+        max_steps=1,
+        learning_rate=1e-6,
+        start_adapter=str(given),
+        rewards={"reward_by_column:by_difficulty": 1.0},
+        data={"dataset": str(pictures), "test_rows": 2},
+    )
+    run(config, tmp_path / "run")
+    folder, _ = RunFolder.open(tmp_path / "run")
+    groups = list(read_lines(folder.rollouts))
+    rewards = {c["rewards"]["by_difficulty"] for group in groups for c in group["completions"]}
+    assert len(groups) == 2 and min(rewards) == 0 and max(rewards) >= 2
+    after = load_file(folder.adapter / "adapter_model.safetensors")
+    assert after.keys() == before.keys()
+    assert all((after[name] - before[name]).abs().max() < 1e-4 for name in after), "one small step from where it began"
+    assert reward_labels(folder.history()) == {"rewards/by_difficulty/mean": "by_difficulty"}
+    assert (folder.path / "rewards.png").stat().st_size > 10_000

@@ -55,6 +55,7 @@ def test_a_young_run_has_no_findings() -> None:
         ({"completions/mean_length": lambda s: 90 - s, ACCURACY: 0.5}, "shrinking completions", "tokens"),
         ({"entropy": lambda s: 0.8 * 0.93**s}, "entropy collapse", "nats a token"),
         ({FORMAT: lambda s: min(1.0, s / 15), ACCURACY: 0.4}, "only the tags", "from 40 % to 40 %"),
+        ({"reward": None}, "nothing is scored", "in the last 3 logged steps: each returned None"),
         ({"grad_norm": 0.0}, "nothing is trained", "0 in the last 20 steps"),
         ({"grad_norm": lambda s: math.nan if s == 30 else 0.4}, "not a number", "grad_norm was nan at step 30"),
     ],

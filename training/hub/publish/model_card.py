@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from inference.prompt.system_prompt import prompt_name
 from training.config.data_config import STARTER
 from training.hub.publish.package import RECORD_FOLDER, Facts
-from training.hub.publish.queue import CURVE
+from training.hub.publish.queue import CURVE, plain_name
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -253,7 +253,8 @@ def training_rows(facts: Facts) -> str:
         ["rewards", ", ".join(f"{code(name)} × {weight:g}" for name, weight in config.rewards.items())],
         ["learning rate", f"{config.learning_rate:g}, {config.lr_schedule}, {config.warmup_steps} warm-up steps"],
         ["completions", f"at most {config.max_completion_length} tokens, temperature {config.temperature:g}"],
-        ["LoRA", f"rank {config.lora_rank}, alpha {config.lora_alpha}, on {', '.join(config.lora_modules)}"],
+        ["LoRA", lora_words(facts.lora)],
+        ["began from", code(plain_name(config.start_adapter)) if config.start_adapter else "a new LoRA"],
         ["system prompt", prompt_name(config.system_prompt_text)],
         ["seed", str(config.seed)],
     ]
@@ -267,6 +268,24 @@ def training_rows(facts: Facts) -> str:
             rows.append([title, code(versions[name])])
     libraries = [f"{n} {plain(versions[n])}" for n in ("torch", "transformers", "trl", "peft") if versions.get(n)]
     return table(["", ""], [*rows, *([["libraries", ", ".join(libraries)]] if libraries else [])])
+
+
+def lora_words(settings: Mapping[str, object]) -> str:
+    """What an adapter's own settings say of its LoRA: rank, alpha, scale and the names of its layers.
+
+    >>> lora_words({"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]})
+    'rank 8, alpha 16, on q_proj, v_proj'
+    """
+    ranks = {number(settings, "r"), *(_mapping(settings.get("rank_pattern")).values())} - {None}
+    rank = " to ".join(f"{each:g}" for each in sorted({min(ranks), max(ranks)})) if ranks else "unknown"
+    over = " over the root of the rank" if settings.get("use_rslora") else ""
+    targets = settings.get("target_modules")
+    if isinstance(targets, str):
+        names = re.findall(r"\w+", targets.rpartition("(")[2] if "(" in targets else targets.rpartition(".")[2])
+    else:
+        names = [str(each).rpartition(".")[2] for each in targets] if isinstance(targets, list) else []
+    layers = ", ".join(sorted({plain(name) for name in names})) or "layers that its settings do not name"
+    return f"rank {rank}, alpha {number(settings, 'lora_alpha') or 0:g}{over}, on {layers}"
 
 
 def _seconds(history: Sequence[Mapping[str, object]]) -> float:

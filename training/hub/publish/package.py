@@ -29,7 +29,7 @@ from training.config.data_config import STARTER
 from training.config.run_config import RunConfig
 from training.hub.publish.queue import CURVE, PROCESSOR_FILES, Item, plain_name
 from training.runs.folder import RunFolder
-from training.runs.metrics import MAX_FIGURE, METRICS, REWARDED, is_number
+from training.runs.metrics import MAX_FIGURE, is_number, reward_labels
 
 RECORD_FOLDER = "lookthink"
 RUN_FILE = f"{RECORD_FOLDER}/run.json"
@@ -60,6 +60,8 @@ class Facts:
     """The metrics up to this step, one row for each step."""
     has_processor: bool
     has_curve: bool
+    lora: Json
+    """The adapter's own settings, as PEFT saved them."""
 
     @property
     def base(self) -> str:
@@ -114,6 +116,7 @@ def make_package(item: Item, key: str) -> Package:
         history=[row for row in folder.history() if row.get("step", 0) <= item.step],
         has_processor=(item.folder / "tokenizer_config.json").is_file(),
         has_curve=any(_is_rewarded(row) for row in folder.history()),
+        lora=_read(item.folder / CONFIG_FILE),
     )
     digest = _digest(weights)
     files: dict[str, bytes | Path] = {WEIGHTS_FILE: weights, CONFIG_FILE: item.folder / CONFIG_FILE}
@@ -201,7 +204,7 @@ def _curve(facts: Facts) -> bytes:
 
 
 def _is_rewarded(row: Json) -> bool:
-    return any(row.get(METRICS[name].column) is not None for name in REWARDED)
+    return bool(reward_labels([row]))
 
 
 def _check_weights(weights: Path) -> None:

@@ -72,6 +72,7 @@ def test_the_text_says_what_a_reader_asks(facts: Facts) -> None:
         "+42.5 (+36.7 to +47.9)",
         "4 of 4, 8 prompts × 8 completions each",
         "a small machine, 2 cores",
+        "| began from | a new LoRA |",
         "- Base: qwen-research (LICENSE)\n- Data: mit",
         "![Rewards by step](lookthink/rewards.png)",
         'AutoProcessor.from_pretrained("ann/tuned", revision="night")',
@@ -83,6 +84,18 @@ def test_the_text_says_what_a_reader_asks(facts: Facts) -> None:
     said = evaluation_tables(facts.evaluation | about)
     assert "greedy, at most 96 tokens, with the base's repetition penalty, 1.05; with 95 %" in said
     assert "penalty" not in text
+
+
+def test_it_states_the_lora_that_was_trained_and_where_it_began(tmp_path: Path) -> None:
+    """Of the adapter's own settings: a run that goes on from an adapter keeps its LoRA, whatever the run's is."""
+    run = finished_run(tmp_path / "night", start_adapter=str(tmp_path / "private" / "earlier"))
+    settings = json.loads((run.adapter / "adapter_config.json").read_text())
+    settings |= {"r": 4, "lora_alpha": 8, "use_rslora": True, "rank_pattern": {"k_proj": 2}}
+    settings["target_modules"] = r".*\blanguage_model\b.*\.(q_proj|k_proj)"
+    (run.adapter / "adapter_config.json").write_text(json.dumps(settings))
+    text = make_card(facts_of(run), "ann/tuned", "night", None, None)
+    assert "| LoRA | rank 2 to 4, alpha 8 over the root of the rank, on k_proj, q_proj |" in text
+    assert "| began from | `earlier` |" in text and str(tmp_path) not in text
 
 
 @pytest.mark.parametrize(
