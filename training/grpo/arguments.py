@@ -91,6 +91,12 @@ def check_trl(config: RunConfig) -> None:
             raise UserError(f"trl.{name} is {values[name]}; give at least {least}")
     if not 0 < values.get("top_entropy_quantile", 1) <= 1:
         raise UserError(f"trl.top_entropy_quantile is {values['top_entropy_quantile']}; give above 0, at most 1")
+    each = values.get("num_iterations", 1)
+    if config.logging_steps % each:
+        raise UserError(
+            f"trl.num_iterations is {each}, so that rewards come every {each} steps, and logging_steps is "
+            f"{config.logging_steps}; set it to a multiple of {each}"
+        )
     if values.get("use_vllm") and config.resample_rounds:
         raise UserError(f"resample_rounds is {config.resample_rounds} with trl.use_vllm; leave one of them out")
     if world_size() == 1:  # building it connects processes; of several, `build_trainer` builds it before it loads

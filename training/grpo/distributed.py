@@ -88,9 +88,10 @@ def check_processes(config: RunConfig) -> int:
             f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
             f"make prompts_per_step × num_generations a multiple of {processes}"
         )
-    if processes > 1 and config.resample_rounds:
+    if config.resample_rounds and config.prompts_per_step % processes:
         raise UserError(
-            f"resample_rounds is {config.resample_rounds} on {processes} processes; resampling needs one: "
-            "set resample_rounds to 0, or start a single process"
+            f"resample_rounds is {config.resample_rounds}, and {config.prompts_per_step} prompts a step leave "
+            f"{processes} processes no whole groups; make prompts_per_step a multiple of {processes}, or set "
+            "resample_rounds to 0"
         )
     return processes

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Batch = dict[str, Any]
+NO_ADVANTAGE = 1e-6
+"""An advantage of at most this size is 0: normalised rewards that are added up leave a rest."""
 _WHOLE = ("token_type_ids", "mm_token_type_ids")
 """Entries over prompt and completion; the others are over one of them."""
 TOKEN_METRICS = ("entropy", "kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 """TRL's metrics that are means over a micro-batch's tokens; `kl` is there if beta is not 0."""
+
+
+def has_signal(advantages: torch.Tensor) -> torch.Tensor:
+    """For each row (B,) whether its advantage is more than the rounding of a sum."""
+    return advantages.abs() > NO_ADVANTAGE
 
 
 def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
@@ -33,15 +40,15 @@ def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
         if _is_by_row(value, batch):
             selected[name] = value[list(rows)] if isinstance(value, torch.Tensor) else [value[i] for i in rows]
     prompt, completion = (int(selected[f"{part}_mask"].sum(1).max()) for part in ("prompt", "completion"))
-    return _resize(selected, prompt, completion)
+    return _resize(selected, prompt, max(1, completion))  # 0 where all are truncated and masked
 
 
 def replace_groups(batch: Batch, fresh: Batch, groups: Sequence[int], group_size: int, pad_token_id: int) -> Batch:
     """`batch` with its `groups` replaced by those groups of `fresh` that have a signal, as far as there are any.
 
-    `fresh` has a candidate for each. The number of tokens that the loss divides by is counted anew.
+    `fresh` has a candidate for each at least. The number of tokens that the loss divides by is counted anew.
     """
-    alive = (fresh["advantages"].view(-1, group_size) != 0).any(1).nonzero()[:, 0].tolist()
+    alive = has_signal(fresh["advantages"]).view(-1, group_size).any(1).nonzero()[:, 0].tolist()
     if not alive:
         return batch
     size = len(batch["advantages"])
@@ -70,8 +77,8 @@ def arrange(batches: Sequence[Batch]) -> list[Batch]:
     ranks: dict[int, tuple[bool, int]] = {}
     """By group: whether it has a signal, and the length of its longest completion."""
     for group, length, advantage in zip(groups, lengths, advantages):
-        has_signal, longest = ranks.get(group, (False, 0))
-        ranks[group] = has_signal or advantage != 0, max(longest, length)
+        is_alive, longest = ranks.get(group, (False, 0))
+        ranks[group] = is_alive or abs(advantage) > NO_ADVANTAGE, max(longest, length)
     order = sorted(range(len(groups)), key=lambda i: (*ranks[groups[i]], groups[i], lengths[i], i), reverse=True)
     whole = _concatenate(batches)
     return [select_rows(whole, order[start : start + size]) for start in range(0, len(order), size)]

@@ -21,7 +21,7 @@ from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
-from training.grpo.micro_batches import Batch, TokenMeans, arrange, replace_groups, select_rows
+from training.grpo.micro_batches import Batch, TokenMeans, arrange, has_signal, replace_groups, select_rows
 from training.grpo.rollouts import (
     PolicyEngine,
     Rollouts,
@@ -92,23 +92,30 @@ class RunTrainer(GRPOTrainer):
         return PolicyEngine(engine, self.model)
 
     def _generate_and_score_completions(self, inputs: list[Row]) -> Batch:
+        """TRL's batch, with groups without a signal replaced. Of several processes each replaces its own groups.
+
+        All draw as many new prompts as the one that needs most, since TRL gathers their rewards.
+        """
         output = self._generate_and_record(inputs, 0)
-        if not self.model.training:
+        if not self.model.training or not self.resample_rounds:
             return output
         for attempt in range(self.resample_rounds):
-            groups = output["advantages"].view(-1, self.num_generations)
-            dead = (groups == 0).all(1).nonzero()[:, 0].tolist()
-            if not dead:
+            dead = (~has_signal(output["advantages"]).view(-1, self.num_generations).any(1)).nonzero()[:, 0].tolist()
+            count = max(self.accelerator.gather(torch.tensor([len(dead)], device=self.accelerator.device)).tolist())
+            if not count:
                 break
-            fresh = self._generate_and_record(self._other_prompts(len(dead), attempt), attempt + 1)
-            both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
-            merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
-            output = unsplit_pixel_values_by_grid(merged)
+            fresh = self._generate_and_record(self._other_prompts(count, attempt), attempt + 1)
+            if dead:
+                both = split_pixel_values_by_grid(output), split_pixel_values_by_grid(fresh)
+                merged = replace_groups(*both, dead, self.num_generations, int(self._tokenizer.pad_token_id))
+                output = unsplit_pixel_values_by_grid(merged)
+        output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
         return output
 
     def _other_prompts(self, count: int, attempt: int) -> list[Row]:
         """Rows of the dataset drawn anew, each as often as a group needs it; a resumed run draws the same."""
-        rng = random.Random(f"{self.args.seed}-{self.state.global_step}-{attempt}")
+        number = self.accelerator.process_index
+        rng = random.Random(f"{self.args.seed}-{self.state.global_step}-{attempt}" + (f"-{number}" if number else ""))
         rows = [self.train_dataset[rng.randrange(len(self.train_dataset))] for _ in range(count)]
         return [dict(row) for row in rows for _ in range(self.num_generations)]
 
@@ -146,7 +153,9 @@ class RunTrainer(GRPOTrainer):
             output["rollout_prompts"] = batch.prompts
             images: Any = self._logs["images"]
             images.extend(gather_object([[picture] for picture in batch.pictures]))
-        lengths = output["completion_mask"].sum(1)  # (B,)
+        width = min(output["completion_ids"].shape[1], self.max_completion_length)
+        lengths = output["completion_mask"].sum(1)  # (B,), 0 for a truncated one that is masked
+        lengths = lengths.masked_fill(lengths == 0, width)
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
         lengths, ended = (self.accelerator.gather(t).tolist() for t in (lengths, ended))
@@ -157,12 +166,16 @@ class RunTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch: Batch) -> Batch:
         """TRL's micro-batches, with the rows of a step distributed anew (`arrange`).
 
-        `bnpo` divides by the tokens of a micro-batch, so that rows must stay in theirs.
+        `bnpo` divides by the tokens of a micro-batch, and `top_entropy_quantile` compares them, so that rows must stay
+        in theirs.
         """
         before = self._buffered_inputs
+        if before is None and self.model.training:  # a resumed run generates at the same steps (`num_iterations`)
+            self._step = self.state.global_step * self.args.gradient_accumulation_steps
         inputs = super()._prepare_inputs(generation_batch)
         batches: list[Batch] | None = self._buffered_inputs
-        if batches is before or not batches or len(batches) == 1 or self.policy is None or self.loss_type == "bnpo":
+        stay = self.policy is None or self.loss_type == "bnpo" or self.top_entropy_quantile < 1.0
+        if batches is before or not batches or len(batches) == 1 or stay:
             return inputs
         self._buffered_inputs: Any = arrange(batches)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
@@ -194,9 +207,11 @@ class RunTrainer(GRPOTrainer):
         tokens (`bnpo`) is brought back to the full batch's; `dapo` divides by the whole batch's tokens anyway.
 
         The metrics `entropy`, `kl` and `clip_ratio/*` are of these rows too. If a micro-batch has none with an
-        advantage, one other row is used.
+        advantage, one other row is used. All rows are read where those without an advantage count too: for the KL
+        penalty, an entropy bonus, and the quantile of `top_entropy_quantile`.
         """
-        if not self.skip_zero_signal or self.beta != 0.0 or not self.model.training:
+        all_count = self.beta != 0.0 or self._entropy_bonus_enabled or self.top_entropy_quantile < 1.0
+        if not self.skip_zero_signal or all_count or not self.model.training:
             return self._loss_of(model, inputs)
         rows = self._rows_to_train(inputs["advantages"])
         total = len(inputs["advantages"])
@@ -226,7 +241,7 @@ class RunTrainer(GRPOTrainer):
 
     def _rows_to_train(self, advantages: torch.Tensor) -> list[int]:
         """Rows with a signal, filled up with others to the same number on each process, at least one."""
-        rows = advantages.nonzero()[:, 0].tolist()
+        rows = has_signal(advantages).nonzero()[:, 0].tolist()
         count = int(self.accelerator.gather(torch.tensor([max(1, len(rows))], device=advantages.device)).max())
         others = [i for i in range(len(advantages)) if i not in set(rows)]
         return sorted(rows + others[: count - len(rows)])

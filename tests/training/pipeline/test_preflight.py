@@ -40,7 +40,10 @@ def test_what_is_possible_is_let_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"resample_rounds": 1}, "resample_rounds is 1 on 2 processes; resampling needs one: set resample_rounds to 0"),
+        (
+            {"prompts_per_step": 3, "num_generations": 2, "micro_batch_size": 6, "resample_rounds": 1},
+            "resample_rounds is 1, and 3 prompts a step leave 2 processes no whole groups; make prompts_per_step a",
+        ),
         ({"prompts_per_step": 3, "num_generations": 3, "micro_batch_size": 9}, "9 completions a step cannot be shared"),
     ],
 )
