@@ -199,6 +199,10 @@ class LocalLauncher:
         if record.boot_id is not None and record.boot_id != boot_id():
             deaths = record.deaths  # the machine was restarted: not the run's fault
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
+        counted |= {"exception": outcome.exception_of(record)}
+        if (end := outcome.dies_alike(record)) is not None:
+            self._end(record, end, **counted)
+            return
         if deaths < MAX_DEATHS:
             self._start(record, reason=f"it died and was started again from step {step}", **counted)
             return

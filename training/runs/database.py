@@ -42,6 +42,7 @@ MIGRATIONS = (
     CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
     "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE runs ADD COLUMN exception TEXT NOT NULL DEFAULT ''",
 )
 """`PRAGMA user_version` is the number of these that a file has had."""
 log = logging.getLogger(__name__)

@@ -59,6 +59,24 @@ def judge(record: RunRecord) -> End | None:
     return None
 
 
+def exception_of(record: RunRecord) -> str:
+    """The exception that ended the newest start before the run's first step; empty for any other end."""
+    ended = _exit_record(record)
+    return str(ended.get("reason") or "") if ended and ended["status"] == 1 and not _step(record) else ""
+
+
+def dies_alike(record: RunRecord) -> End | None:
+    """The end of a run whose newest start died as the one before, of one exception before the first step."""
+    exception = exception_of(record)
+    if not exception or exception != record.exception:
+        return None
+    return End(
+        "failed",
+        f"died twice of the same exception before its first step, so it is not started again: {exception}. Its log "
+        "has the traceback; correct the cause, then resume it",
+    )
+
+
 def seconds_run(record: RunRecord) -> float:
     """Seconds that the newest start ran, as its process wrote them; 0 if it wrote none."""
     for name in (EXIT, PROCESS):

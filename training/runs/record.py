@@ -105,6 +105,8 @@ class RunRecord:
     """Deaths of the trainer in a row without a new checkpoint."""
     checkpoint_step: int = 0
     """The step of the newest complete checkpoint at the last death."""
+    exception: str = ""
+    """The exception of the last death, if it came before the first step; empty for other deaths."""
 
     @property
     def is_active(self) -> bool:

@@ -156,6 +156,7 @@ class RunStore:
             max_dollars=changed.max_dollars,
             number=LAST,
             deaths=0,
+            exception="",
             ended_at=None,
         )
         return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)

@@ -12,7 +12,7 @@ import pytest
 
 from inference.common.environment import MARK
 from inference.common.errors import UserError
-from inference.common.files import append_line
+from inference.common.files import append_line, write_json
 from training.config.run_config import load_config
 from training.launch import spawn as spawning
 from training.launch.local import LocalLauncher
@@ -111,6 +111,23 @@ def test_a_dead_trainer_is_started_again_and_nothing_of_it_is_left(kind: str, la
     assert again.status == "starting" and again.launch != record.launch and marked(record.launch) == []
     assert again.deaths == (0 if kind == "another boot" else 1) and "started again from step 0" in again.reason
     process.wait()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "status"),
+    [("ValueError: n_gpu is 2", "ValueError: n_gpu is 2", "failed"), ("OSError: busy", "ValueError: no", "starting")],
+)
+def test_a_run_that_dies_twice_of_one_exception_before_its_first_step(before, now, status, launcher) -> None:
+    """It is not started a third time; a death of another exception is."""
+    record, process = running(launcher.store)
+    launcher.store.update(record, deaths=1, exception=before)
+    process.kill()
+    process.wait()
+    write_json(record.folder / "exit.json", {"launch": record.launch, "status": 1, "reason": now})
+    launcher.reconcile()
+    found = launcher.store.get(record.id)
+    assert (found.status, found.exception, found.deaths) == (status, now, 2)
+    assert ("died twice of the same exception before its first step" in found.reason) is (status == "failed")
 
 
 def test_a_new_checkpoint_forgives_earlier_deaths(launcher) -> None:

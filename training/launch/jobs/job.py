@@ -275,8 +275,11 @@ class JobRun:
         step = step_in_bucket(record, self.settings.state)
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
+        counted |= {"exception": outcome.exception_of(record)}
         budget = record.budget_hours
-        if budget is not None and hours >= budget:
+        if (end := outcome.dies_alike(record)) is not None:
+            self._end(record, end, **counted)
+        elif budget is not None and hours >= budget:
             self._end(record, outcome.End("interrupted", f"the budget of {budget:.2f} h is used up; {why}"), **counted)
         elif deaths < MAX_DEATHS:
             self._again(record, f"{why}; it goes on from step {step} as a new Job", counted)
