@@ -136,9 +136,10 @@ def check_start_adapter(config: RunConfig) -> None:
 def _open_local(config: RunConfig) -> Source:
     """Opens the dataset on this machine, and checks its splits, its columns and the number of its rows."""
     source = open_source(config.data, splits_to_open(config.data))
-    check_train_rows(config, assign_rows(config.data, source.sizes).sizes["train"])
+    assignment = assign_rows(config.data, source.sizes)
     for split in source.sizes:
         column_mapping(config.data, source.columns(split))
+    check_train_rows(config, assignment.sizes["train"])
     return source
 
 

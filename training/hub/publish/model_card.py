@@ -276,8 +276,10 @@ def lora_words(settings: Mapping[str, object]) -> str:
     >>> lora_words({"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]})
     'rank 8, alpha 16, on q_proj, v_proj'
     """
-    ranks = {number(settings, "r"), *(_mapping(settings.get("rank_pattern")).values())} - {None}
-    rank = " to ".join(f"{each:g}" for each in sorted({min(ranks), max(ranks)})) if ranks else "unknown"
+    pattern = _mapping(settings.get("rank_pattern"))
+    found = (number(settings, "r"), *(number(pattern, name) for name in pattern))
+    ranks = sorted(rank for rank in found if rank is not None)
+    rank = " to ".join(f"{each:g}" for each in sorted({ranks[0], ranks[-1]})) if ranks else "unknown"
     over = " over the root of the rank" if settings.get("use_rslora") else ""
     targets = settings.get("target_modules")
     if isinstance(targets, str):
