@@ -8,6 +8,7 @@ A user's own gets every column of the dataset (`RESERVED` names excepted), and m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -15,7 +16,6 @@ import inspect
 import math
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _with_checks(function: Reward, name: str, settings: dict[str, object]) -> Re
     return _named(reward, name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _named_errors(name: str) -> Iterator[None]:
     """What a user's reward function raises, as a `UserError` that names it and the line; memory errors stay."""
     try:
@@ -152,7 +152,10 @@ def _checked_rewards(returned: object, name: str, num_completions: int) -> list[
 
 def _number(reward: Any, name: str) -> float | None:
     """A reward as Python's number, also one of numpy's or torch's."""
-    value = reward.item() if hasattr(reward, "item") and getattr(reward, "size", 1) in (1, None) else reward
+    value = reward
+    if hasattr(reward, "item"):
+        with contextlib.suppress(ValueError, RuntimeError):  # several numbers are no reward, as the message says
+            value = reward.item()
     if value is None:
         return None
     if not isinstance(value, int | float) or not math.isfinite(value):
