@@ -21,6 +21,8 @@ _FORMS = {
     "model_type": "write its settings below it, indented, each as name: value",
 }
 """The form to write, for errors in which pydantic only names a type."""
+_KINDS = ("int", "constrained-int", "bool")
+"""Parts of an error's path that name one type of several which a setting may have."""
 MAX_LISTED = 30
 """Settings that a message lists; of more it names the nearest."""
 MAX_SHOWN_CHARS = 200
@@ -51,7 +53,8 @@ class Contradiction(ValueError):
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem with settings that `model` refused."""
     first = error.errors()[0]
-    path, shown = _short(".".join(map(str, first["loc"]))), _short(repr(first["input"]))
+    path = _short(".".join(str(part) for part in first["loc"] if part not in _KINDS))
+    shown = _short(repr(first["input"]))
     if first["type"] == "extra_forbidden":
         known = sorted(_fields(model, first["loc"][:-1]))
         if len(known) > MAX_LISTED:

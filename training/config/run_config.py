@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -95,7 +95,6 @@ PROFILES: dict[str, Json] = {
             "max_pixels": 401_408,
             "max_prompt_tokens": 1024,
         },
-        "micro_batch_size": 8,
         "max_completion_length": 768,
         "learning_rate": 2e-5,
         "lr_schedule": "cosine",
@@ -105,8 +104,15 @@ PROFILES: dict[str, Json] = {
         "choose_checkpoint": True,
     },
 }
+PROFILES["40gb"] = PROFILES["a100"]
+PROFILES["24gb"] = PROFILES["a100"] | {
+    "data": PROFILES["a100"]["data"] | {"max_pixels": 200_704, "max_prompt_tokens": 768},
+    "prompts_per_step": 4,
+    "max_completion_length": 512,
+}
 """Settings by profile; the others have `RunConfig`'s defaults. `recipe` reproduces the cookbook's run in all but the
-words of its prompt, also what TRL had as defaults in August 2025; `a100` is for one GPU of 80 GB."""
+words of its prompt, also what TRL had as defaults in August 2025; `a100` is for one GPU of 80 GB, `40gb` for one of 40
+or 48 GB, on which micro-batches are smaller, `24gb` for one of 24 GB."""
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -130,8 +136,10 @@ class RunConfig(BaseModel):
     num_epochs: float = Field(1.0, gt=0, le=1000, description="passes over the train rows where max_steps is 0")
     prompts_per_step: int = Field(8, ge=1, le=65_536, description="different prompts in a step")
     num_generations: int = Field(8, ge=2, le=65_536, description="completions of one prompt (the size of a group)")
-    micro_batch_size: int = Field(
-        64, ge=1, le=2**32, description="completions in one forward and backward pass of a device"
+    micro_batch_size: Annotated[int, Field(ge=1, le=2**32)] | Literal["auto"] = Field(
+        "auto",
+        description="completions in one forward and backward pass of a card; auto: the most that its free memory "
+        "admits by the estimate",
     )
     max_completion_length: int = Field(96, ge=1, le=32_768, description="tokens a completion may have")
     temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature of the rollouts")
@@ -165,7 +173,9 @@ class RunConfig(BaseModel):
     )
 
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory, for time")
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        "auto", description="recompute activations to save memory, for time; auto: only if it does not fit otherwise"
+    )
     trl: dict[str, JsonValue] = Field(
         default_factory=dict, description="further fields of TRL's GRPOConfig, which get these values as they are"
     )
@@ -244,7 +254,7 @@ class RunConfig(BaseModel):
 
     def _batch_problem(self) -> str | None:
         size, total = self.micro_batch_size, self.completions_per_step
-        if total % size and size < total:
+        if size != "auto" and total % size and size < total:
             small = [n for n in range(1, math.isqrt(total) + 1) if total % n == 0]
             fits = sorted({*small, *(total // n for n in small)})
             fits = sorted(sorted(fits, key=lambda n: abs(n - size))[:20])  # the nearest
@@ -352,7 +362,7 @@ def differences(stored: RunConfig, other: RunConfig) -> dict[str, str]:
 
     >>> before = load_config("starter")
     >>> differences(before, change_config(before, {"micro_batch_size": 8}))
-    {'micro_batch_size': 'micro_batch_size: 64, not 8'}
+    {'micro_batch_size': "micro_batch_size: 'auto', not 8"}
     """
     one, two = (_flat(config.model_dump(mode="json")) for config in (stored, other))
     names = [name for name in one | two if one.get(name) != two.get(name)]

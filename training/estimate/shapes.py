@@ -32,9 +32,15 @@ class ModelSizes:
     language_parameters: int
     """Of the language model with its output layer: the weights that a decode step reads."""
     vision_parameters: int
+    vision_hidden: int
+    vision_intermediate: int
+    pixels_per_token: int
+    """Pixels of a picture that become one token."""
     hidden: int
     layers: int
     intermediate: int
+    norm_width: int
+    """Numbers of one token that the norms of one layer read."""
     query_width: int
     """Queries of one token in one layer: heads times their width."""
     kv_width: int
@@ -42,6 +48,15 @@ class ModelSizes:
     vocabulary: int
     linears: tuple[tuple[str, int, int], ...]
     """Name, inputs and outputs of each linear layer of the language model."""
+
+    @property
+    def layer_linears(self) -> tuple[tuple[str, int, int], ...]:
+        """The linear layers of one layer of the language model, by name."""
+        return tuple({name: (name, inputs, outputs) for name, inputs, outputs in self.linears}.values())
+
+    def linear_parameters(self, modules: tuple[str, ...]) -> int:
+        """The number of weights of the linear layers of these names."""
+        return sum(inputs * outputs for name, inputs, outputs in self.linears if name in modules)
 
     def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
         """The number of parameters of a LoRA of this rank on layers of these names."""
@@ -79,6 +94,9 @@ def sizes_by(config: PreTrainedConfig) -> ModelSizes:
     vision = sum(number for name, number in counts.items() if ".visual." in name or ".vision" in name)
     embedding = text.vocab_size * text.hidden_size
     language = model.num_parameters() - vision - (0 if text.tie_word_embeddings else embedding)
+    own_norms = any(name.endswith("q_norm.weight") for name in counts)
+    query, key = heads * head, (getattr(text, "num_key_value_heads", None) or heads) * head
+    vision_config = getattr(model.config, "vision_config", text)
     linears = tuple(
         (name.rpartition(".")[2], layer.in_features, layer.out_features)
         for name, layer in model.named_modules()
@@ -88,11 +106,20 @@ def sizes_by(config: PreTrainedConfig) -> ModelSizes:
         parameters=model.num_parameters(),
         language_parameters=language,
         vision_parameters=vision,
+        vision_hidden=getattr(vision_config, "embed_dim", None) or vision_config.hidden_size,
+        vision_intermediate=getattr(vision_config, "intermediate_size", None) or 4 * vision_config.hidden_size,
+        pixels_per_token=_pixels_per_token(vision_config),
         hidden=text.hidden_size,
         layers=text.num_hidden_layers,
         intermediate=text.intermediate_size,
-        query_width=heads * head,
-        kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head,
+        norm_width=2 * text.hidden_size + (query + key if own_norms else 0),
+        query_width=query,
+        kv_width=key,
         vocabulary=text.vocab_size,
         linears=linears,
     )
+
+
+def _pixels_per_token(vision: PreTrainedConfig) -> int:
+    """Patches are squares of `patch_size`, and squares of `spatial_merge_size` patches become a token."""
+    return (getattr(vision, "patch_size", 14) * getattr(vision, "spatial_merge_size", 2)) ** 2

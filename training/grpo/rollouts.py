@@ -36,6 +36,7 @@ from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.data.prepare import OTHERS
 from training.grading.reward_loading import RESERVED
+from training.estimate.memory import WHOLE_BYTES
 from training.grading.rewards import completion_text
 from training.runs.folder import RunFolder
 
@@ -46,8 +47,6 @@ _Entry = TypeVar("_Entry")
 _POLICY = "policy"
 REASON_SUFFIX = "_reason"
 """Ending of the columns in which reward functions log the reasons for their rewards."""
-WHOLE_BYTES = 256 * 2**20
-"""Linear layers of at most this size in all are copied with the LoRA merged, once for each rollout."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     sharing = CardSharing(store, queue)
     sharing.look()              # every few seconds, from the app's watcher
 
-`training.launch.memory` estimates the memory that the run needs. Visitors are told, and the model returns to the card
+`training.estimate.memory` estimates the memory that the run needs. Visitors are told, and the model returns to the card
 when the run has ended.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inference.common.errors import UserError
-from training.launch.memory import Card, Sharing, card_here, memory_need, sizes_of
+from training.estimate.memory import Card, Sharing, card_here, memory_need, sizes_of
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
 

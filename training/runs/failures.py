@@ -105,9 +105,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _memory_message(config: RunConfig) -> str:
     at_resume = []
-    if config.micro_batch_size > 1:
+    if config.micro_batch_size == "auto" or config.micro_batch_size > 1:
         at_resume.append(f"lower micro_batch_size (now {config.micro_batch_size})")
-    if not config.gradient_checkpointing:
+    if config.gradient_checkpointing is not True:
         at_resume.append("turn gradient_checkpointing on")
     first = f"with --resume {', or '.join(at_resume)}; or, " if at_resume else ""
     return (

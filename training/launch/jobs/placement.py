@@ -16,7 +16,7 @@ from inference.common.settings import Settings, base_source
 from training.config.run_config import RunConfig
 from training.hub.space.prices import RETRY_SECONDS, PriceList, Prices
 from training.launch.jobs.spec import hardware_of_jobs
-from training.launch.memory import GB, Card, MemoryNeed, ModelSizes, Sharing, card_here, memory_need, sizes_of
+from training.estimate.memory import GB, Card, MemoryNeed, ModelSizes, Sharing, card_here, memory_need, sizes_of
 from training.runs.record import RunRecord
 
 NONE_FREE = "no free machine:"

@@ -9,7 +9,7 @@ from inference.common.space_file import TrainingSection
 from training.config.run_config import load_config
 from training.hub.space.prices import Hardware, PriceList
 from training.launch.jobs.placement import hardware_of, need_gb, placement_words, price_per_hour, queue_words
-from training.launch.memory import Card
+from training.estimate.memory import Card
 
 STARTER_RUN = load_config("starter")
 BUCKET = Path("/state")

@@ -7,7 +7,7 @@ from transformers import AutoConfig
 
 from inference.common.errors import UserError
 from training.config.run_config import load_config
-from training.launch.memory import Card, MemoryNeed, ModelSizes, Sharing, memory_need, sizes_by, sizes_of
+from training.estimate.memory import Card, MemoryNeed, ModelSizes, Sharing, memory_need, sizes_by, sizes_of
 
 TEXT = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936}
 TEXT |= {"num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True}

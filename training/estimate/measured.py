@@ -1,0 +1,143 @@
+"""Measured times of runs: their steps, and what they took besides, from their folders.
+
+    measured = newest_like(config, store.list())     # of the newest run like it, here or elsewhere
+
+A run is like another with the same base, completions per step, length limit, picture size and kind of sampling, on
+which a step's time depends. The shipped starter's run is one record. Importing this does not load torch.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.common.errors import UserError
+from inference.common.files import Json, read_json
+from inference.common.settings import STARTER, STARTER_NAME, base_source
+from training.config.run_config import RunConfig
+from training.runs.record import RunRecord
+
+MAX_RUNS_READ = 12
+"""Runs of the same kind, the newest first, that are read for measured steps."""
+WARM_UP_STEPS = 2
+"""The first steps of a run, which are slower (compilation, caches) and not measured."""
+MIN_STEPS = 3
+"""Measured steps that are needed at least."""
+SHIPPED = Path(__file__).with_name("starter.json")
+"""The record of the shipped starter's run."""
+
+
+def runs_like(config: RunConfig, records: Sequence[RunRecord]) -> Iterator[tuple[str, MeasuredSteps]]:
+    """Measured runs of the same kind with their names, the newest first; last the shipped starter's, if it is one."""
+    kind = _kind(config)
+    for record in [record for record in records if _kind(_stored(record)) == kind][:MAX_RUNS_READ]:
+        try:
+            yield f"run {record.id}", read_measured_run(record.folder)
+        except UserError:  # too few steps, or its folder is gone: the next one
+            continue
+    shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    if kind == _kind(RunConfig(**shipped["settings"])):
+        step = StepConditions(STARTER_NAME, config.completions_per_step, config.max_completion_length, None, False, 0)
+        yield "the shipped starter's run", MeasuredSteps(step=step, **shipped["measured"])
+
+
+def _stored(record: RunRecord) -> RunConfig | None:
+    try:
+        return record.run_config
+    except ValueError:  # of another version
+        return None
+
+
+def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
+    """The settings that the time of a step depends on."""
+    if config is None:
+        return None
+    step = config.completions_per_step, config.max_completion_length, config.resample_rounds, config.skip_zero_signal
+    model = config.base, config.precision, config.gradient_checkpointing, config.share_prompts
+    return *step, *model, config.data.dataset, config.data.max_pixels, json.dumps(config.trl, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class StepConditions:
+    """The conditions of a step's time, apart from the hardware."""
+
+    base: str
+    """`starter`, an absolute path, or a Hub id."""
+    completions: int
+    max_completion_length: int
+    """Tokens of a completion at most."""
+    max_pixels: int | None
+    """Pixels of a picture at most; `None` where pictures are not scaled."""
+    gradient_checkpointing: bool
+    num_gpus: int
+
+
+def plain_base(base: str) -> str:
+    """The canonical name of a base: `starter`, an absolute path, or a Hub id."""
+    folder = Path(base_source(base)).expanduser()
+    if not folder.is_dir():
+        return base
+    return STARTER_NAME if folder.resolve() == STARTER.resolve() else str(folder.resolve())
+
+
+@dataclass(frozen=True)
+class MeasuredSteps:
+    """The steps of an earlier run."""
+
+    seconds: float
+    """The median of a step, without the first ones."""
+    num_steps: int
+    step: StepConditions
+    hardware: str
+    load_seconds: float | None = None
+    """From the beginning of its process to its first step; `None` where that is not known."""
+    rest_seconds: float | None = None
+    """After its last step: choice of the checkpoint, evaluation and comparison; `None` where that is not known."""
+
+
+def read_measured_run(folder: Path) -> MeasuredSteps:
+    """The steps of a run's last start: times in `metrics.jsonl`, conditions in `config.json` and `versions.json`."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        start = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        # An earlier start may have had other hardware or settings.
+        steps = [row.get("step_time") for row in rows if row.get("step", 0) > start.get("step", 0)]
+        step = StepConditions(
+            plain_base(config["base"]),
+            int(config["prompts_per_step"]) * int(config["num_generations"]),
+            int(config["max_completion_length"]),
+            None if (most := config["data"]["max_pixels"]) is None else int(most),
+            start.get("gradient_checkpointing", config["gradient_checkpointing"]) is True,
+            int(start["num_gpus"]),
+        )
+        hardware = str(start["hardware"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--measured-run is {folder}, which is no run folder with config.json, versions.json and metrics.jsonl "
+            f"({type(error).__name__}: {error}). Name the folder of a run."
+        ) from error
+    seconds = [float(step) for step in steps if isinstance(step, int | float)][WARM_UP_STEPS:]
+    if len(seconds) < MIN_STEPS:
+        raise UserError(
+            f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS} of its "
+            f"last start; at least {MIN_STEPS} are needed. Let it run a little longer."
+        )
+    return MeasuredSteps(statistics.median(seconds), len(seconds), step, hardware, *_around(folder, steps))
+
+
+def _around(folder: Path, steps: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Seconds before the first and after the last step of a run that succeeded at its first start."""
+    hours, status = read_json(folder / "hours.json") or {}, read_json(folder / "status.json") or {}
+    starts, load = hours.get("starts"), hours.get("load_seconds")
+    if status.get("status") != "succeeded" or not isinstance(starts, list) or len(starts) != 1 or None in steps:
+        return None, None
+    try:
+        trained = float(hours["trained_seconds"])
+        return float(load), max(0.0, float(starts[0]["seconds"]) - float(load) - trained)
+    except (LookupError, TypeError, ValueError):  # edited by hand, or of an earlier version
+        return None, None
