@@ -25,7 +25,7 @@ import transformers
 import trl
 from transformers.utils import logging
 
-from tests.benchmarks import engine, grading, grpo, page, roofline, shapes, skipping
+from tests.benchmarks import engine, grading, grpo, memory, page, roofline, shapes, skipping
 from tests.benchmarks.table import HEAD, Measurement, line
 
 ELSEWHERE = ("page", "grading")
@@ -39,6 +39,7 @@ PARTS: dict[str, Callable[..., Iterable[Measurement]]] = {
     "grading": grading.measure,
     "grpo": grpo.measure,
     "skipping": skipping.measure,
+    "memory": memory.measure,
 }
 
 

@@ -221,7 +221,7 @@ def started(visit: Admin, store: RunStore) -> str:
     assert store.list() == []
     visit.set("warmup-steps", 2)
     visit.wait_for(lambda: f"{8 * STEPS}" in visit.text("#train-estimate"), "the number of completions")
-    assert "unknown" in visit.text("#train-estimate")
+    assert "unknown" not in visit.text("#train-estimate") and "Memory" in visit.text("#train-estimate")
     visit.shoot("laptop-light-train-start")
     visit.check_access("Start")
     page.click("#train-start")

@@ -91,6 +91,27 @@ def resolve_commit(name: str, revision: str | None) -> str:
         raise in_words from error
 
 
+def published_sizes(config: DataConfig) -> dict[str, int]:
+    """Rows of each split by the repository's card, without a download; empty if the card does not tell.
+
+    Raises `UserError` for a dataset that is not there, and `HubUnreachable` if the Hub does not answer.
+    """
+    try:
+        card = huggingface_hub.HfApi().dataset_info(config.dataset, revision=config.revision).card_data
+    except Exception as error:  # the Hub's client and its HTTP library share no base class
+        in_words = read_error("dataset", config.dataset, error)
+        if in_words is None:
+            raise
+        raise in_words from error
+    infos = card.to_dict().get("dataset_info") if card else None
+    for info in infos if isinstance(infos, list) else [infos]:
+        if isinstance(info, dict) and config.subset in (None, info.get("config_name")):
+            splits = info.get("splits")
+            named = [split for split in splits if isinstance(split, dict)] if isinstance(splits, list) else []
+            return {str(s.get("name")): n for s in named if isinstance(n := s.get("num_examples"), int)}
+    return {}
+
+
 def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
     """The commit of this revision in the cache."""
     if revision and COMMIT.fullmatch(revision):

@@ -9,6 +9,7 @@ which a step's time depends. The shipped starter's run is one record. Importing 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ WARM_UP_STEPS = 2
 """The first steps of a run, which are slower (compilation, caches) and not measured."""
 MIN_STEPS = 3
 """Measured steps that are needed at least."""
+NUM_CONDITIONS = {"main": 5, "all": 13}
+"""Conditions of an evaluation (`training.evaluation.conditions`, which is above this room)."""
 SHIPPED = Path(__file__).with_name("starter.json")
 """The record of the shipped starter's run."""
 
@@ -96,6 +99,17 @@ class MeasuredSteps:
     """From the beginning of its process to its first step; `None` where that is not known."""
     rest_seconds: float | None = None
     """After its last step: choice of the checkpoint, evaluation and comparison; `None` where that is not known."""
+    evaluated: int = 0
+    """Completions of those stages (`evaluated_completions`)."""
+
+
+def evaluated_completions(config: RunConfig, num_steps: int) -> int:
+    """Completions after the last step: of the choice of a checkpoint, the evaluation, and the comparison of two
+    adapters on the validation rows."""
+    validation = config.data.validation_rows or (config.eval_rows if config.data.is_starter else 0)
+    candidates = math.ceil(num_steps / config.save_steps) if config.choose_checkpoint else 0
+    compared = 2 * validation if config.eval_rows else 0
+    return config.eval_rows * NUM_CONDITIONS[config.eval_conditions] + compared + candidates * validation
 
 
 def read_measured_run(folder: Path) -> MeasuredSteps:
@@ -127,17 +141,19 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
             f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS} of its "
             f"last start; at least {MIN_STEPS} are needed. Let it run a little longer."
         )
-    return MeasuredSteps(statistics.median(seconds), len(seconds), step, hardware, *_around(folder, steps))
+    return MeasuredSteps(statistics.median(seconds), len(seconds), step, hardware, *_around(folder, steps, config))
 
 
-def _around(folder: Path, steps: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Seconds before the first and after the last step of a run that succeeded at its first start."""
+def _around(folder: Path, steps: Sequence[object], config: Json) -> tuple[float | None, float | None, int]:
+    """Seconds before the first and after the last step of a run that succeeded at its first start, and the completions
+    of its evaluation."""
     hours, status = read_json(folder / "hours.json") or {}, read_json(folder / "status.json") or {}
     starts, load = hours.get("starts"), hours.get("load_seconds")
     if status.get("status") != "succeeded" or not isinstance(starts, list) or len(starts) != 1 or None in steps:
-        return None, None
+        return None, None, 0
     try:
-        trained = float(hours["trained_seconds"])
-        return float(load), max(0.0, float(starts[0]["seconds"]) - float(load) - trained)
+        rest = float(starts[0]["seconds"]) - float(load) - float(hours["trained_seconds"])
+        evaluated = evaluated_completions(RunConfig.model_validate(config), len(steps))
+        return float(load), max(0.0, rest), evaluated
     except (LookupError, TypeError, ValueError):  # edited by hand, or of an earlier version
-        return None, None
+        return None, None, 0

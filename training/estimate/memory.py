@@ -23,9 +23,10 @@ GB = 1e9
 TRAINABLE_BYTES = 16
 """Bytes of a LoRA parameter: itself, its gradient and AdamW's two moments, in fp32."""
 HEAD_TOKENS, HEAD_COLUMNS = 4096, 32_768
-"""Tokens and vocabulary entries whose logits TRL's head (`trl.kernels.chunked_logprob`) holds at once."""
-CPU_HEAD_COPIES = 5
-"""Copies of the head's tile in fp32 on a CPU, where no kernel works in place."""
+"""Tokens and columns of the tile in which TRL's head (`trl.kernels.chunked_logprob`) holds logits; it has all columns
+for a smaller vocabulary too."""
+CPU_HEAD_COPIES = 6
+"""Copies of the logits of a tile in fp32 on a CPU, where no kernel works in place."""
 CONTEXT_BYTES = 1.0 * GB
 """Bytes of a process's CUDA context with its kernels."""
 SLACK = 1.1
@@ -123,6 +124,13 @@ class Sharing:
                 "visitors are told to come back."
             )
         return f"{about}, and the model that answers holds {held:.0f}: it goes on answering, more slowly."
+
+
+def share_card(config: RunConfig, sizes: ModelSizes, card: Card) -> Sharing:
+    """A run on the app's card: with the micro-batch that fits beside the app's model, else the one that fits alone."""
+    beside = choose_batch(config, sizes, card.total - card.held_by_app)
+    alone = choose_batch(config, sizes, card.total)
+    return Sharing((beside if beside.fits else alone).need, card)
 
 
 @dataclass(frozen=True)
@@ -234,10 +242,11 @@ def _loss_bytes(
     layer = tokens * _kept_of_token(config, sizes, width) + _kept_of_attention(sizes, keys, pairs, width, on_gpu)
     between = width * sizes.hidden * tokens
     kept = sizes.layers * between + layer if batch.gradient_checkpointing else sizes.layers * layer
-    backward = width * tokens * (2 * sizes.intermediate + 2 * sizes.hidden)
+    backward = width * tokens * (3 * sizes.intermediate + 2 * sizes.hidden)
     scored = rows * length if on_gpu or is_shared else tokens
-    tile = min(scored, HEAD_TOKENS) * min(sizes.vocabulary, HEAD_COLUMNS)
-    head = scored * sizes.hidden * (8 + 2 * width) + tile * (width if on_gpu else 4 * CPU_HEAD_COPIES)
+    copies = 0 if on_gpu else 4 * CPU_HEAD_COPIES * min(sizes.vocabulary, HEAD_COLUMNS)
+    tile = min(scored, HEAD_TOKENS) * (HEAD_COLUMNS * width + copies)
+    head = scored * sizes.hidden * (8 + 2 * width) + tile
     return kept + max(backward, head)
 
 
@@ -245,17 +254,17 @@ def _kept_of_token(config: RunConfig, sizes: ModelSizes, width: int) -> float:
     """Bytes that one layer keeps of a token for its backward pass, without attention's keys and masks.
 
     Norms keep their input in fp32; a frozen linear layer keeps nothing, one with LoRA its input and the low-rank
-    product; the gated unit keeps gate, its activation and the other factor.
+    product; the gated unit keeps gate, its activation and the other factor. In bf16 LoRA is in fp32, so that PEFT casts
+    its input, and each layer keeps a copy of its own.
     """
     adapted = {name: inputs for name, inputs, _ in sizes.layer_linears if name in config.lora_modules}
-    inputs = 0
-    if adapted.keys() & {"q_proj", "k_proj", "v_proj"}:
-        inputs += sizes.hidden
-    if adapted.keys() & {"gate_proj", "up_proj"}:
-        inputs += sizes.hidden
-    if "down_proj" in adapted:
-        inputs += sizes.intermediate
-    kept = inputs + len(adapted) * config.lora_rank + 2 * sizes.query_width + 3 * sizes.intermediate
+    kept = len(adapted) * config.lora_rank + 2 * sizes.query_width + 3 * sizes.intermediate
+    if width == 2:
+        kept += sum(adapted.values())
+    else:
+        kept += sizes.hidden * bool(adapted.keys() & {"q_proj", "k_proj", "v_proj"})
+        kept += sizes.hidden * bool(adapted.keys() & {"gate_proj", "up_proj"})
+        kept += sizes.query_width * ("o_proj" in adapted) + sizes.intermediate * ("down_proj" in adapted)
     dropped = sum(adapted.values()) * (width + 1) if config.lora_dropout else 0  # each its own input, and a mask
     return 4 * sizes.norm_width + width * kept + dropped
 

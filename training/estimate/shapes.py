@@ -68,13 +68,11 @@ def sizes_of(base: str, revision: str | None = None) -> ModelSizes:
     """The sizes of a base, from its configuration. Raises `UserError` if that cannot be read."""
     from transformers import AutoConfig
 
-    if base in KNOWN and revision is None:
+    if base in KNOWN:  # every commit of a model has the same sizes
         return sizes_by(AutoConfig.for_model(**KNOWN[base]))
     try:
         config = AutoConfig.from_pretrained(base_source(base), revision=revision)
     except (OSError, ValueError) as error:
-        if base in KNOWN:  # another commit of the same model has the same sizes
-            return sizes_of(base)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"the sizes of {base} are not known: its configuration cannot be read: {reason}") from error
     return sizes_by(config)

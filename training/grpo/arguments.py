@@ -147,7 +147,8 @@ _DEFAULTS = {"epsilon": 0.2, "scale_rewards": "group", "num_iterations": 1}
 def _run_values(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> dict[str, Any]:
     """The fields that a run decides by its own settings, and `_DEFAULTS`."""
     share = config.completions_per_step // check_processes(config)
-    micro = math.gcd(share, config.micro_batch_size) if config.micro_batch_size < share else share
+    size = share if config.micro_batch_size == "auto" else config.micro_batch_size  # auto: only to check the arguments
+    micro = math.gcd(share, size) if size < share else share
     return _DEFAULTS | {
         "output_dir": str(folder / "checkpoints"),
         "max_steps": config.max_steps or -1,
@@ -170,7 +171,7 @@ def _run_values(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> di
         "seed": config.seed,
         "use_cpu": not on_gpu,
         "bf16": bf16,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing": config.gradient_checkpointing is True,
         "ddp_broadcast_buffers": False,  # none ever changes, and processes may need different numbers of passes
         "logging_steps": config.logging_steps,
         "logging_nan_inf_filter": False,

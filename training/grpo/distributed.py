@@ -51,6 +51,11 @@ def any_process(*mine: bool) -> list[bool]:
     return [bool(value) for value in _gathered(*map(float, mine)).amax(0)]
 
 
+def least_of_all(mine: float) -> float:
+    """The smallest of every process's values. All processes call it together."""
+    return float(_gathered(mine).min())
+
+
 def check_checkpoint(path: Path, step: int) -> None:
     """Raise `UserError`, in every process, unless all see the checkpoint that the first one resumes from.
 

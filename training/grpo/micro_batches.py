@@ -99,6 +99,15 @@ class TokenMeans:
         """Count a micro-batch by its `completion_mask` (B, C), of the rows that its loss is computed on."""
         self._counts.append(mask.sum())
 
+    @property
+    def num_counts(self) -> int:
+        """Micro-batches counted since the last log."""
+        return len(self._counts)
+
+    def drop_after(self, num: int) -> None:
+        """Forget all counts but the first `num`: their micro-batches are computed again."""
+        del self._counts[num:]
+
     def settle(self, metrics: MutableMapping[str, list[float]]) -> None:
         """Before TRL averages `metrics`: replace each list by one mean over all tokens since the last call.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import traceback
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,8 +19,10 @@ from inference.common.settings import base_source, wants_cuda_graphs
 from inference.engine.engine import Engine
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
+from training.estimate.memory import BatchChoice
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
+from training.grpo.fitting import SmallerPasses, keep_in, settled
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
 from training.grpo.micro_batches import Batch, TokenMeans, arrange, has_signal, replace_groups, select_rows
@@ -33,6 +37,7 @@ from training.grpo.rollouts import (
     share_weights,
     with_columns,
 )
+from training.runs.failures import is_out_of_memory
 from training.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -54,6 +59,7 @@ class RunTrainer(GRPOTrainer):
         skip_zero_signal: bool,
         share_prompts: bool,
         resample_rounds: int,
+        passes: SmallerPasses,
         by_trl: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +79,10 @@ class RunTrainer(GRPOTrainer):
             use_grouped_attention(self.model.get_base_model().get_decoder())
         self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
+        self.smaller = passes
+        self._before_losses: tuple[dict[str, int], int] | None = None
+        """Lengths of the metrics when the losses of a step begin; `None` while there is no step to redo."""
+        self._is_redone = False
         self._rollouts: Rollouts | None = None
         """The batch while it is generated: TRL asks for a reference's log-probabilities without handing it on."""
 
@@ -169,6 +179,8 @@ class RunTrainer(GRPOTrainer):
         `bnpo` divides by the tokens of a micro-batch, and `top_entropy_quantile` compares them, so that rows must stay
         in theirs.
         """
+        if self._is_redone:
+            return self._buffered_inputs[self._step % self.args.steps_per_generation]
         before = self._buffered_inputs
         if before is None and self.model.training:  # a resumed run generates at the same steps (`num_iterations`)
             self._step = self.state.global_step * self.args.gradient_accumulation_steps
@@ -200,6 +212,69 @@ class RunTrainer(GRPOTrainer):
         log_probs, entropies = (torch.cat(t) for t in zip(*((part.log_probs, part.entropies) for part in parts)))
         return log_probs, entropies if compute_entropy else None, None
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """TRL's micro-step; if memory runs out in a loss, the whole step begins anew with smaller passes.
+
+        Of several processes none can do that alone, since the others wait for it: there the error ends the run.
+        """
+        target = self._step
+        while True:
+            try:
+                while self._step < target:  # micro-batches whose gradient was dropped
+                    super().training_step(model, inputs, num_items_in_batch)
+                loss = super().training_step(model, inputs, num_items_in_batch)
+                self._is_redone = False
+                return loss
+            except Exception as error:
+                if not is_out_of_memory(error) or self._before_losses is None or self.accelerator.num_processes > 1:
+                    raise
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed pass
+                if not self.smaller.shrink():
+                    raise
+            self._begin_step_anew(model, target)
+
+    def _begin_step_anew(self, model: Any, target: int) -> None:
+        """Drop the gradient and the metrics of a step's losses, and go back to its first micro-batch."""
+        assert self._before_losses is not None
+        lengths, num_counts = self._before_losses
+        metrics = self._metrics["train"]
+        for name in metrics:
+            del metrics[name][lengths.get(name, 0) :]
+        self.token_means.drop_after(num_counts)
+        model.zero_grad(set_to_none=True)
+        if self.smaller.batch.gradient_checkpointing and not self.args.gradient_checkpointing:
+            self.args.gradient_checkpointing = True
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            if self.policy is not None:
+                self.passes = replace(self.passes, share_prompts=False)
+        self._is_redone = True
+        self._step = target - target % self.current_gradient_accumulation_steps
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """TRL's loss of a micro-batch, in passes that fit: each but the last goes backward here."""
+        if self.model.training and self._step % self.current_gradient_accumulation_steps == 0:
+            lengths = {name: len(values) for name, values in self._metrics["train"].items()}
+            self._before_losses = lengths, self.token_means.num_counts
+        parts = self.smaller.parts(len(inputs["advantages"]))
+        if len(parts) == 1:
+            return super().compute_loss(model, inputs)
+        rows, total = split_pixel_values_by_grid(inputs), torch.zeros((), device=self.accelerator.device)
+        for number, part in enumerate(parts, 1):
+            batch = unsplit_pixel_values_by_grid(select_rows(rows, part))
+            loss = super().compute_loss(model, batch) * self._share_of(batch, inputs)
+            if number < len(parts):
+                self.accelerator.backward(loss)  # TRL has scaled it for accumulation already
+                total += loss.detach()
+        return loss + total
+
+    def _share_of(self, part: Batch, whole: Batch) -> float:
+        """The factor that makes a part's loss its term in the loss of the whole."""
+        if self.loss_type in ("grpo", "dr_grpo"):
+            return len(part["advantages"]) / len(whole["advantages"])
+        if self.loss_type == "bnpo":
+            return float(part["completion_mask"].sum() / whole["completion_mask"].sum().clamp(min=1))
+        return 1.0
+
     def _compute_loss(self, model, inputs):
         """TRL's loss on the rows that have an advantage, scaled to the value for all rows.
 
@@ -219,12 +294,7 @@ class RunTrainer(GRPOTrainer):
         if len(rows) == total:
             return self._loss_of(model, inputs)
         part = unsplit_pixel_values_by_grid(select_rows(split_pixel_values_by_grid(inputs), rows))
-        scale = 1.0
-        if self.loss_type in ("grpo", "dr_grpo"):
-            scale = len(rows) / total
-        elif self.loss_type == "bnpo":
-            scale = float(part["completion_mask"].sum() / inputs["completion_mask"].sum().clamp(min=1))
-        return self._loss_of(model, part) * scale
+        return self._loss_of(model, part) * self._share_of(part, inputs)
 
     def _loss_of(self, model, inputs):
         if "rollout_prompts" in inputs:  # TRL hands `pixel_values` on to the log-probabilities as they are
@@ -252,6 +322,7 @@ class RunTrainer(GRPOTrainer):
 
 def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks: list[TrainerCallback]) -> RunTrainer:
     """A trainer for `rows` (columns `image`, `problem`, `solution`) that writes its files to `folder`."""
+    config = settled(config)
     on_gpu = torch.cuda.is_available()
     bf16 = config.precision == "bf16" or config.precision == "auto" and on_gpu
     args = grpo_config(config, folder.path, on_gpu, bf16)
@@ -281,5 +352,8 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         skip_zero_signal=config.skip_zero_signal,
         share_prompts=config.share_prompts,
         resample_rounds=config.resample_rounds,
+        passes=SmallerPasses(
+            BatchChoice(args.per_device_train_batch_size, args.gradient_checkpointing), keep_in(folder)
+        ),
         by_trl=rolls_out_by_trl(config),
     )

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inference.common.errors import UserError
-from training.estimate.memory import Card, Sharing, card_here, memory_need, sizes_of
+from training.estimate.memory import Card, Sharing, card_here, share_card
+from training.estimate.shapes import sizes_of
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
 
@@ -68,7 +69,7 @@ class CardSharing:
             return None
         try:
             config = record.run_config
-            return Sharing(memory_need(config, sizes_of(config.base, config.base_revision)), card)
+            return share_card(config, sizes_of(config.base, config.base_revision), card)
         except UserError as error:
             log.warning("the memory that run %s needs is not known: %s", record.id, error)
         except ValueError:  # a configuration of another version: the trainer refuses it

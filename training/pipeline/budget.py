@@ -2,8 +2,8 @@
 
 All time of a start counts, from the beginning of its process to its end. The budget is checked before each step: a run
 that has begun the choice of the checkpoint, the evaluation or the comparison after its last step finishes them, unless
-the launcher stops it (`training.launch.local`). `hours.json` in the run folder has the count. It is written at every
-step and stage, so that a kill loses at most one of them.
+the launcher stops it (`training.launch.local`). `hours.json` in the run folder has the count, and of the newest start the seconds of loading and of all steps. It is
+written at every step and stage, so that a kill loses at most one of them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Budget:
             raise UserError(
                 f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
             ) from error
+        self._trained = 0.0
         self._opened = self._lap = time.monotonic()
         self._began = self._opened - already
         self._starts.append({"time": time.time(), "seconds": 0.0})
@@ -85,6 +86,7 @@ class Budget:
         """Writes `hours.json`."""
         self._starts[-1]["seconds"] = round(time.monotonic() - self._began, 3)
         steps = {"recent_step_seconds": list(self._steps), "save_seconds": self._save, "load_seconds": self._load}
+        steps["trained_seconds"] = self._trained
         write_json(self.path, {"starts": self._starts} | steps)
 
     def reason(self, step: int, path: Path) -> str:
@@ -97,4 +99,5 @@ class Budget:
 
     def _end_lap(self) -> float:
         before, self._lap = self._lap, time.monotonic()
+        self._trained += self._lap - before
         return self._lap - before

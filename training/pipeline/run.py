@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
 from training.evaluation.plots import draw_rewards
 from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
+from training.grpo.fitting import fit_batch, with_batch
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.pinned_inputs import OtherSources, check_sources
@@ -180,14 +181,18 @@ class RunPipeline:
         check_checkpoint(folder.path, step)
         with state.main_process_first():  # the others find the rows prepared
             splits = self.inputs.load_rows(progress=is_main_process())
+        chosen = fit_batch(config)
         if is_main_process():
             check_sources(config, folder, splits)
             folder.change(config)
             folder.rewind(step)
             drop_candidates(folder, after=step)
-            folder.add_versions(hardware() | {"num_processes": world_size()})
+            batch = asdict(chosen.batch) | {"memory": chosen.words}
+            folder.add_versions(hardware() | {"num_processes": world_size()} | batch)
+            log.info("%s", chosen.words)
+            print(chosen.words, flush=True)
         if is_left:
-            self._train_steps(_train_rows(config, splits), checkpoint)
+            self._train_steps(with_batch(config, chosen.batch), _train_rows(config, splits), checkpoint)
             self.stop.check()
             gc.collect()  # the trainer's model and optimizer
             torch.cuda.empty_cache()
@@ -195,10 +200,9 @@ class RunPipeline:
             self._make_adapter(splits)
         return splits
 
-    def _train_steps(self, rows: Dataset, checkpoint: Path | None) -> None:
+    def _train_steps(self, config: RunConfig, rows: Dataset, checkpoint: Path | None) -> None:
         """Trains the remaining steps; raises `StopRequested` or `BudgetSpent` if they end before the last."""
         self._enter("loading the model")
-        config = self.inputs.config
         recorder = Recorder(config, self.folder, self.stop, self.budget)
         callbacks = [recorder, *([PublishCallback(self.publishing)] if config.publish_to else [])]
         trainer = build_trainer(config, rows, self.folder, callbacks)

@@ -49,7 +49,7 @@ def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> Ru
         full = any(isinstance(cause, OSError) and cause.errno in NO_SPACE for cause in _chain(error))
         status = DISK_FULL if full else hub_trouble(error)
         return RunFailed(str(error), status) if status else None
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return RunFailed(_memory_message(config), OUT_OF_MEMORY)
     if isinstance(error, NotANumber):
         return RunFailed(
@@ -95,7 +95,8 @@ def _explain_hub(error: BaseException) -> RunFailed | None:
     return None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if the memory of a card or of the machine ran out."""
     words = str(error).lower()
     is_named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
     return (

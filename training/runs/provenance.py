@@ -31,7 +31,7 @@ LIBRARIES = (
 """Libraries that results can depend on."""
 _ROOT = Path(__file__).parents[2]
 _GIT_SECONDS = 20
-_NOT_COMPARED = ("time", "step", "cpus")
+_NOT_COMPARED = ("time", "step", "cpus", "micro_batch_size", "gradient_checkpointing", "memory")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
 _NOT_MODEL_FILES = ("evaluation.json", "comparison.json", "promotion.json", "known_pictures.safetensors")
 """Files beside a base or an adapter that are no part of it, unless it has an index, which may name any file as weights."""

@@ -11,7 +11,7 @@ import pytest
 from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
 from training.audit.sample import PlannedRun, Rollouts, project, sample_rollouts
-from training.runs.estimate import MeasuredSteps
+from training.estimate.measured import MeasuredSteps
 from training.runs.provenance import hardware_name
 
 PLAN = PlannedRun(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inference.common.background import WAIT_SECONDS, CachedAnswers
+from inference.common.errors import UserError
 from inference.common.hub_errors import hub_exceptions, reason
+from training.estimate.hardware import Machine, card_named, machine
 
 KEPT_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
@@ -87,6 +89,19 @@ class Prices:
 
 def _good_for(found: PriceList) -> float:
     return RETRY_SECONDS if found.problem else KEPT_SECONDS
+
+
+def machine_named(name: str, prices: PriceList) -> Machine:
+    """The machine of that name with the Hub's price, or the shipped one where that is not known. Raises `UserError`."""
+    live = prices.get(name)
+    try:
+        known = machine(name)
+    except UserError:
+        card = card_named(f"{live.gpu} {live.gpu_gb / max(1, live.num_gpus):.0f} GB") if live else None
+        if live is None or card is None:
+            raise
+        known = Machine(name, card, live.num_gpus, None)
+    return known if live is None else replace(known, dollars_per_hour=live.dollars_per_hour, source="the Hub, today")
 
 
 def dollars(amount: float | None) -> str | None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from inference.common.background import CachedAnswers
 from inference.common.errors import UserError
 from inference.common.settings import Settings, base_source
 from training.config.run_config import RunConfig
-from training.hub.space.prices import RETRY_SECONDS, PriceList, Prices
+from training.estimate.hardware import Machine, machine_here
+from training.estimate.memory import GB, Card, card_here, memory_need, share_card
+from training.estimate.shapes import KNOWN, ModelSizes, sizes_of
+from training.hub.space.prices import RETRY_SECONDS, PriceList, Prices, machine_named
 from training.launch.jobs.spec import hardware_of_jobs
-from training.estimate.memory import GB, Card, MemoryNeed, ModelSizes, Sharing, card_here, memory_need, sizes_of
 from training.runs.record import RunRecord
 
 NONE_FREE = "no free machine:"
@@ -39,7 +42,7 @@ def placement_words(
     words = []
     if gpu is not None:
         try:
-            words = [Sharing(_need(config), gpu).words]
+            words = [share_card(config, known_sizes(config), gpu).words]
         except UserError as error:
             words = [f"It is not known if it fits beside the model that answers: {error}."]
     return words + _bucket_words(settings, env)
@@ -68,7 +71,7 @@ def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
     if machine is None or not machine.num_gpus:
         return words
     try:
-        need, has = _need(config).total_gb, machine.gpu_gb / machine.num_gpus
+        need, has = _need_gb(config), machine.gpu_gb / machine.num_gpus
     except UserError:
         return words
     words.append(f"By its sizes it needs about {need:.0f} GB of a card's {has:.0f}.")
@@ -86,17 +89,21 @@ def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices
     return machine.dollars_per_hour if machine else None
 
 
-def hardware_of(settings: Settings, records: Sequence[RunRecord]) -> str | None:
-    """The hardware of which measured step times count; `None` for this machine."""
+def machine_of(
+    settings: Settings, records: Sequence[RunRecord], prices: Callable[[], PriceList] = _prices.of_jobs
+) -> Machine:
+    """The machine that a run would train on, with its price. Raises `UserError` for hardware that is not known."""
     if settings.training.trainer != "job":
-        return None
-    return hardware_of_jobs(records, settings.training.job_hardware)
+        return machine_here()
+    flavor = settings.training.job_hardware
+    found = machine_named(flavor, prices())
+    return replace(found, name=hardware_of_jobs(records, flavor))
 
 
 def need_gb(config: RunConfig) -> float | None:
     """The memory that a run needs, in GB; `None` where its base's sizes are not known."""
     try:
-        return _need(config).total / GB
+        return _need_gb(config)
     except UserError:
         return None
 
@@ -118,12 +125,18 @@ def queue_words(prices: PriceList, flavor: str, waited_seconds: float, need_gb: 
     )
 
 
-def _need(config: RunConfig) -> MemoryNeed:
-    if Path(base_source(config.base)).is_dir():
-        return memory_need(config, sizes_of(config.base, config.base_revision))
+def _need_gb(config: RunConfig) -> float:
+    """The least that the run needs: with the smallest micro-batch where that is chosen automatically."""
+    return memory_need(config, known_sizes(config)).total / GB
+
+
+def known_sizes(config: RunConfig) -> ModelSizes:
+    """The sizes of a run's base, without waiting for the Hub. Raises `UserError` until they are known."""
+    if config.base in KNOWN or Path(base_source(config.base)).is_dir():
+        return sizes_of(config.base, config.base_revision)
     sizes = _of_the_hub.get((config.base, config.base_revision))
     if isinstance(sizes, ModelSizes):
-        return memory_need(config, sizes)
+        return sizes
     raise sizes or UserError(f"the sizes of {config.base} are not known, because the Hub has not answered yet")
 
 

@@ -24,11 +24,13 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.settings import STARTER_NAME, Settings
 from training.config.run_config import RunConfig
+from training.estimate.hardware import machine
+from training.estimate.measured import read_measured_run
+from training.estimate.run_estimate import estimate_run
 from training.hub.backup.mirror import mirror_run
 from training.launch.jobs.api import APP, JobSpec
 from training.launch.jobs.worker import MIRROR_SECONDS, ORDER, Order
 from training.launch.spawn import secrets_for
-from training.runs.estimate import estimate_run, read_measured_run
 from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord
 
@@ -98,15 +100,16 @@ def check_config(config: RunConfig, target: JobTarget) -> None:
 
 
 def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str) -> int:
-    """Half as much again as the estimate on this hardware, and the time to load; never beyond what the budget leaves.
+    """Half as much again as the longest time of the estimate on this hardware, and the time to load; never beyond what
+    the budget leaves.
 
     Times measured in earlier Jobs on the same hardware count.
     """
     try:
-        hours = estimate_run(record.run_config, records, hardware=hardware_of_jobs(records, flavor)).hours
-    except ValueError:
-        hours = None
-    seconds = UNKNOWN_SECONDS if hours is None else hours * 3600 * _MARGIN + LOADING_SECONDS
+        found = estimate_run(record.run_config, records, machine(hardware_of_jobs(records, flavor)))
+        seconds = found.hours_high * 3600 * _MARGIN + LOADING_SECONDS
+    except (ValueError, UserError):  # of another version, or of a base, data or hardware that are not known
+        seconds = UNKNOWN_SECONDS
     if record.budget_hours is not None:
         seconds = min(seconds, max(0.0, record.budget_hours - record.hours) * 3600 + LOADING_SECONDS)
     return int(min(MAX_SECONDS, max(MIN_SECONDS, seconds)))

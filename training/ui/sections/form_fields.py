@@ -67,8 +67,8 @@ class Fields:
         [value], kind = self.shown(self.config(None), [name]), _kind(field.annotation)
         if isinstance(value, bool):
             component: Component = gr.Checkbox(value, **common)
-        elif get_origin(kind) is Literal:
-            component = gr.Dropdown(list(get_args(kind)), value=value, filterable=False, **common)
+        elif choices := _choices(kind):
+            component = gr.Dropdown(choices, value=value, filterable=False, **common)
         else:
             lines = 6 if name == "system_prompt" else 1
             component = gr.Textbox(value, max_length=MAX_CHARS, max_lines=lines, **common)
@@ -105,7 +105,7 @@ def shown(name: str, config: RunConfig) -> str | bool:
     """A setting's value in its component: text, or a switch; empty if it is not set."""
     value = getattr(config.data if name.startswith(_DATA) else config, name.removeprefix(_DATA))
     if isinstance(value, bool):
-        return value
+        return str(value).lower() if _choices(_kind(_field(name).annotation)) else value
     if value is None:
         return ""
     if isinstance(value, dict | tuple):
@@ -163,6 +163,14 @@ def _read(name: str, value: object) -> object:
 def _field(name: str) -> FieldInfo:
     fields = DataConfig.model_fields if name.startswith(_DATA) else RunConfig.model_fields
     return fields[name.removeprefix(_DATA)]
+
+
+def _choices(kind: object) -> list[str]:
+    """The values of a setting that has few: those of a `Literal`, with `true` and `false` if it may be a switch too."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    others = [value for part in get_args(kind) if get_origin(part) is Literal for value in get_args(part)]
+    return [*others, "true", "false"] if others and bool in get_args(kind) else []
 
 
 def _kind(annotation: object) -> object:

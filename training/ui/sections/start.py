@@ -15,11 +15,11 @@ from inference.common.html import escape
 from inference.common.settings import Settings, base_source
 from training.admin.access import Caller
 from training.config.run_config import RunConfig, deployment_profile
+from training.estimate.run_estimate import RunEstimate, estimate_run
 from training.hub.publish.licence import licence_words
 from training.hub.publish.offer import PublishOffer
 from training.hub.space.prices import dollars
-from training.launch.jobs.placement import hardware_of, placement_words, price_per_hour
-from training.runs.estimate import RunEstimate, estimate_run
+from training.launch.jobs.placement import known_sizes, machine_of, placement_words, price_per_hour
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN
@@ -30,6 +30,8 @@ FRESH = "a fresh LoRA"
 PROFILE_WORDS = {
     "starter": "starter: the shipped model",
     "a100": "a100: for one 80 GB card",
+    "40gb": "40gb: for one card of 40 or 48 GB",
+    "24gb": "24gb: for one card of 24 GB",
     "recipe": "recipe: the cookbook's run, for comparison",
 }
 MAIN = {
@@ -181,7 +183,15 @@ class StartForm:
             place = [*served_words(config, settings), *placement_words(config, settings)]
             place += published_words(config, self._context.offer)
             records = self._context.store.list()
-            return estimate_html(estimate_run(config, records, per_hour, hardware_of(settings, records)), place)
+            found = estimate_run(
+                config,
+                records,
+                machine_of(settings, records),
+                sizes=known_sizes(config),
+                dollars_per_hour=per_hour,
+                is_job=settings.training.trainer == "job",
+            )
+            return estimate_html(found, place)
         except UserError as error:
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
@@ -270,20 +280,30 @@ def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]
 
 
 def estimate_html(estimate: RunEstimate, place: Sequence[str] = ()) -> str:
-    """The estimated figures as a list, their source, and where the run would train."""
-    price = dollars(estimate.dollars)
-    if price is None:
-        price = "unknown" if estimate.hours is None else "unknown: enter the price per hour"
+    """The estimated figures as a list, their basis, and where the run would train."""
+    memory = estimate.memory
+    low, high = (duration(3600 * hours) for hours in (estimate.hours_low, estimate.hours_high))
     figures = {
-        "Steps": "unknown" if estimate.num_steps is None else f"{estimate.num_steps:,}",
-        "Answers": "unknown" if estimate.completions is None else f"{estimate.completions:,}",
-        "Time per step": "unknown" if estimate.step_seconds is None else f"{estimate.step_seconds:.2f} s",
-        "Training": "unknown" if estimate.hours is None else duration(3600 * estimate.hours),
-        "Price": price,
+        "Steps": f"{estimate.num_steps:,}",
+        "Answers": f"{estimate.completions:,}",
+        "Time per step": f"{estimate.step_seconds:.2f} s",
+        "Time in all": f"{duration(3600 * estimate.hours)} ({low} to {high})",
+        "Price": dollars(estimate.dollars) or "unknown: enter the price per hour",
+        "Memory": f"{memory.need.total_gb:.1f} GB of {memory.free / 1e9:.0f} GB",
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
-    source = capitalised(estimate.reason).rstrip(".")
-    notes = [f"{source}. Loading the model, and the evaluation at the end, take extra time.", *place]
-    return f'<h2 class="lt-panel-title">Before it starts</h2><dl class="lt-figures-list">{items}</dl>' + "".join(
-        f'<p class="lt-note lt-quiet">{escape(note)}</p>' for note in notes
+    parts = (
+        f"loading {duration(estimate.loading_seconds)}, training {duration(estimate.training_seconds)}, evaluation and "
+        f"comparison {duration(estimate.after_seconds)}"
+    )
+    notes = [f"{capitalised(estimate.basis)}: {parts}.", f"{capitalised(memory.words)}."]
+    notes += [*(f"{note}." for note in estimate.notes), *place]
+    warning = ""
+    if estimate.obstacle:
+        warning = (
+            f'<p class="lt-note lt-bad" role="status">This machine cannot run it. {escape(estimate.obstacle)}.</p>'
+        )
+    return (
+        f'<h2 class="lt-panel-title">Before it starts</h2>{warning}<dl class="lt-figures-list">{items}</dl>'
+        + "".join(f'<p class="lt-note lt-quiet">{escape(note)}</p>' for note in notes)
     )

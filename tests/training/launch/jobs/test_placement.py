@@ -7,9 +7,9 @@ import pytest
 from inference.common.settings import STARTER, Settings
 from inference.common.space_file import TrainingSection
 from training.config.run_config import load_config
-from training.hub.space.prices import Hardware, PriceList
-from training.launch.jobs.placement import hardware_of, need_gb, placement_words, price_per_hour, queue_words
 from training.estimate.memory import Card
+from training.hub.space.prices import Hardware, PriceList
+from training.launch.jobs.placement import machine_of, need_gb, placement_words, price_per_hour, queue_words
 
 STARTER_RUN = load_config("starter")
 BUCKET = Path("/state")
@@ -59,7 +59,9 @@ def test_the_price_and_the_hardware_of_a_job_are_its_own(home) -> None:
     prices = PriceList((machine("l40sx1", 1, 48, 1.8),))
     assert price_per_hour(job, lambda: prices) == 1.8 and price_per_hour(here, lambda: prices) is None
     assert price_per_hour(job, PriceList) is None
-    assert hardware_of(job, []) == "l40sx1" and hardware_of(here, []) is None
+    there = machine_of(job, [], lambda: prices)
+    assert (there.name, there.card.name, there.dollars_per_hour) == ("l40sx1", "L40S", 1.8)
+    assert machine_of(here, [], lambda: prices).dollars_per_hour is None
 
 
 def test_a_job_whose_price_is_not_to_be_had_says_so(home) -> None:

@@ -1,0 +1,237 @@
+"""The estimate of a run before it is paid for: steps, hours, dollars and memory, each with its basis.
+
+    found = estimate_run(config, store.list(), machine("a100-large"))
+    found.hours_low, found.hours_high, found.basis      # 3.1, 12.4, 'arithmetic, within a factor of 2'
+
+Times are those of the newest run like it that was measured on this hardware; else those of one elsewhere, carried over
+by arithmetic; else arithmetic alone (`training.estimate.step_time`). Loading, the choice of the checkpoint, the
+evaluation and the comparison are counted. Nothing here waits for the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.common.files import Json
+from training.config.run_config import RunConfig
+from training.estimate.hardware import Machine, machine, machine_here
+from training.estimate.measured import MeasuredSteps, evaluated_completions, runs_like
+from training.estimate.memory import GB, Chosen, bytes_per_number, choose_batch, longest_prompt, picture_tokens
+from training.estimate.rows import count_rows
+from training.estimate.shapes import ModelSizes, sizes_of
+from training.estimate.step_time import UNCERTAINTY, StepWork, step_seconds
+from training.runs.record import RunRecord
+
+MEASURED_SHARE = 0.1
+"""The uncertainty of times that were measured here."""
+CARRIED_FACTOR = 1.5
+"""The factor by which times that were measured elsewhere may be off."""
+USUAL_PICTURE_TOKENS, USUAL_TEXT_TOKENS = 512, 150
+"""Tokens of a usual prompt, whose picture and text may be much larger."""
+MEAN_SHARE = 0.5
+"""Mean length of a completion, as a share of the limit."""
+EVALUATED_AT_ONCE = 64
+START_SECONDS, BYTES_A_SECOND = 12.0, 0.7e9
+"""Time to import the libraries, and the speed at which a base is read from disk."""
+JOB_SECONDS = 300.0
+"""Seconds that a Job needs for its image, the requirements and the base, before the trainer begins."""
+SMALL_PARAMETERS = 5e8
+"""A base of at most this size can be trained on a processor."""
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """The estimate of a run on a machine."""
+
+    machine: Machine
+    num_steps: int
+    completions: int
+    """Sampled in all steps together."""
+    step_seconds: float
+    loading_seconds: float
+    after_seconds: float
+    """The choice of the checkpoint, the evaluation and the comparison."""
+    factor: float
+    """The time may be this many times longer, or shorter."""
+    dollars_per_hour: float | None
+    memory: Chosen
+    basis: str
+    notes: tuple[str, ...] = ()
+    """Sentences on what is assumed."""
+    obstacle: str = ""
+    """A sentence for a machine that cannot run it, with the remedy."""
+
+    @property
+    def training_seconds(self) -> float:
+        return self.num_steps * self.step_seconds
+
+    @property
+    def hours(self) -> float:
+        """With loading, evaluation and comparison."""
+        return (self.loading_seconds + self.training_seconds + self.after_seconds) / 3600
+
+    @property
+    def hours_low(self) -> float:
+        return self.hours / self.factor
+
+    @property
+    def hours_high(self) -> float:
+        return self.hours * self.factor
+
+    @property
+    def dollars(self) -> float | None:
+        """`None` where the machine has no known price."""
+        return None if self.dollars_per_hour is None else self.hours * self.dollars_per_hour
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        batch = self.memory.batch
+        return {
+            "hardware": self.machine.name,
+            "steps": self.num_steps,
+            "hours": round(self.hours, 4),
+            "hours_low": round(self.hours_low, 4),
+            "hours_high": round(self.hours_high, 4),
+            "dollars": None if self.dollars is None else round(self.dollars, 4),
+            "peak_gb": round(self.memory.need.total_gb, 2),
+            "fits": self.memory.fits,
+            "basis": self.basis,
+            "step_seconds": round(self.step_seconds, 4),
+            "loading_seconds": round(self.loading_seconds, 1),
+            "training_seconds": round(self.training_seconds, 1),
+            "evaluation_seconds": round(self.after_seconds, 1),
+            "micro_batch_size": batch.micro_batch_size,
+            "gradient_checkpointing": batch.gradient_checkpointing,
+            "notes": list(self.notes),
+            "obstacle": self.obstacle,
+        }
+
+
+def estimate_run(
+    config: RunConfig,
+    records: Sequence[RunRecord] = (),
+    on: Machine | None = None,
+    *,
+    sizes: ModelSizes | None = None,
+    train_rows: int | None = None,
+    dollars_per_hour: float | None = None,
+    is_job: bool = False,
+) -> RunEstimate:
+    """The estimate of a run on a machine, by default this one.
+
+    Raises `UserError` for a base whose sizes, or a dataset whose rows, cannot be told.
+    """
+    on = on or machine_here()
+    sizes = sizes or sizes_of(config.base, config.base_revision)
+    num_steps, notes = _num_steps(config, train_rows)
+    processes = max(1, on.num_cards)
+    memory = choose_batch(config, sizes, on.card.memory_gb * GB, not on.card.is_cpu, processes)
+    step, load, after = _by_arithmetic(config, sizes, on, memory, num_steps)
+    basis, factor = f"arithmetic, within a factor of {UNCERTAINTY:g}", UNCERTAINTY
+    if (found := _measured(config, records, on)) is not None:
+        name, measured = found
+        basis = f"measured here on {measured.num_steps:,} steps of {name}, ±{100 * MEASURED_SHARE:.0f} %"
+        ratio, factor = 1.0, 1 + MEASURED_SHARE
+        if measured.hardware != on.name:
+            there = machine(measured.hardware)
+            other = choose_batch(config, sizes, there.card.memory_gb * GB, not there.card.is_cpu)
+            ratio = step / _by_arithmetic(config, sizes, there, other, num_steps)[0]
+            factor = CARRIED_FACTOR
+            basis = (
+                f"measured on {measured.num_steps:,} steps of {name} on {measured.hardware}, carried over to "
+                f"{on.name} by arithmetic, within a factor of {factor:g}"
+            )
+        step = measured.seconds * ratio
+        if measured.load_seconds is not None and measured.rest_seconds is not None and measured.evaluated:
+            load = measured.load_seconds
+            after = measured.rest_seconds * ratio * evaluated_completions(config, num_steps) / measured.evaluated
+    return RunEstimate(
+        machine=on,
+        num_steps=num_steps,
+        completions=num_steps * config.completions_per_step,
+        step_seconds=step,
+        loading_seconds=load + (JOB_SECONDS if is_job else 0.0),
+        after_seconds=after,
+        factor=factor,
+        dollars_per_hour=on.dollars_per_hour if dollars_per_hour is None else dollars_per_hour,
+        memory=memory,
+        basis=basis,
+        notes=notes,
+        obstacle=_obstacle(config, sizes, on, memory),
+    )
+
+
+def _num_steps(config: RunConfig, train_rows: int | None) -> tuple[int, tuple[str, ...]]:
+    """Optimizer steps, and sentences on what is assumed of them."""
+    if train_rows is None:
+        rows = count_rows(config.data)  # also where max_steps is given: a dataset that is not there is noticed
+        train_rows, words = rows.num, rows.words
+    else:
+        words = ""
+    if config.max_steps:
+        return config.max_steps, ()
+    steps = math.ceil(train_rows / config.prompts_per_step * config.num_epochs)
+    return max(1, steps), (words,) if words else ()
+
+
+def _measured(config: RunConfig, records: Sequence[RunRecord], on: Machine) -> tuple[str, MeasuredSteps] | None:
+    """The newest run like it on this hardware, else the newest on another that is known."""
+    elsewhere = None
+    for name, measured in runs_like(config, records):
+        if measured.hardware == on.name:
+            return name, measured
+        elsewhere = elsewhere or (name, measured)
+    return elsewhere
+
+
+def _by_arithmetic(
+    config: RunConfig, sizes: ModelSizes, on: Machine, memory: Chosen, num_steps: int
+) -> tuple[float, float, float]:
+    """Seconds of a step, of loading, and of all after the last step."""
+    processes = max(1, on.num_cards)
+    width = bytes_per_number(config, not on.card.is_cpu)
+    picture = min(picture_tokens(config, sizes), USUAL_PICTURE_TOKENS)
+    prompt = min(picture + USUAL_TEXT_TOKENS, longest_prompt(config, sizes))
+
+    def work(prompts: float, completions: float, limit: int) -> StepWork:
+        return StepWork(
+            num_prompts=math.ceil(prompts),
+            num_completions=math.ceil(completions),
+            prompt_tokens=prompt,
+            image_tokens=picture,
+            completion_tokens=MEAN_SHARE * limit,
+            longest_completion=limit,
+            shares_prompts=config.share_prompts and not memory.batch.gradient_checkpointing,
+            gradient_checkpointing=memory.batch.gradient_checkpointing,
+            bytes_per_number=width,
+        )
+
+    share = work(
+        config.prompts_per_step / processes, config.completions_per_step / processes, config.max_completion_length
+    )
+    step = step_seconds(share, sizes, on.card).total * (1 + config.resample_rounds)
+    load = START_SECONDS + sizes.parameters * width / BYTES_A_SECOND
+    evaluated = evaluated_completions(config, num_steps)
+    if not evaluated:
+        return step, load, 0.0
+    batch = work(EVALUATED_AT_ONCE, EVALUATED_AT_ONCE, max(256, config.max_completion_length))
+    seconds = step_seconds(batch, sizes, on.card).sampling * evaluated / EVALUATED_AT_ONCE
+    return step, load, load + seconds
+
+
+def _obstacle(config: RunConfig, sizes: ModelSizes, on: Machine, memory: Chosen) -> str:
+    """A sentence for a machine on which the run is too slow or too large."""
+    if on.card.is_cpu and sizes.parameters > SMALL_PARAMETERS:
+        return (
+            f"{on.name} has no GPU, and {config.base} has {sizes.parameters / 1e9:.1f} billion parameters: use a Job "
+            "(training.trainer: job in space.yaml), or a machine with a card"
+        )
+    if not memory.fits:
+        return (
+            f"By its sizes it needs about {memory.need.total_gb:.0f} GB of the {memory.free / GB:.0f} GB of "
+            f"{on.card.name}, even with micro-batches of {memory.batch.micro_batch_size}: lower max_completion_length "
+            "or data.max_pixels, leave micro_batch_size and gradient_checkpointing on auto, or choose another machine"
+        )
+    return ""
