@@ -25,6 +25,7 @@ from tests.benchmarks.step_profile import measure_parts
 from tests.benchmarks.table import Measurement, median_ratio
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
+from training.grpo.fitting import settled
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _sides(shape: str, plan: Plan, length: int, home: Path) -> tuple[Dataset, di
     if shape != "starter":
         shapes.write(shape, home / "base")
     values: dict[str, Any] = {"max_completion_length": length, "data": data, "base": base}
-    config, recipe = (load_config(name).model_copy(update=values) for name in (plan.profile, "recipe"))
+    config, recipe = (settled(load_config(name).model_copy(update=values)) for name in (plan.profile, "recipe"))
     sides = {
         "ours": Side(ours, config, plan.num_steps["ours"]),
         "recipe": Side(trl(learning_rate=recipe.learning_rate), recipe, plan.num_steps["recipe"]),
@@ -107,7 +108,7 @@ def _sides(shape: str, plan: Plan, length: int, home: Path) -> tuple[Dataset, di
 def _lines(sides: dict[str, Side], plan: Plan, length: int) -> Iterator[Measurement]:
     mine = sides["ours"]
     batch = f"{mine.config.completions_per_step} a step"
-    if mine.config.micro_batch_size < mine.config.completions_per_step:
+    if int(mine.config.micro_batch_size) < mine.config.completions_per_step:
         batch += f" in micro-batches of {mine.config.micro_batch_size}"
     what = f"{batch}; every side: {length} tokens each, nothing skipped"
     yield _line("GRPO, our trainer", mine, plan.goals.get("ours", ""), what)

@@ -130,7 +130,7 @@ def trl(**values: Any) -> Build:
         processor = AutoProcessor.from_pretrained(base)
         processor.tokenizer.padding_side = "left"
         model = AutoModelForImageTextToText.from_pretrained(base, dtype="bfloat16" if on_gpu else "float32")
-        micro = min(config.micro_batch_size, config.completions_per_step)
+        micro = min(int(config.micro_batch_size), config.completions_per_step)
         defaults: dict[str, Any] = {
             "output_dir": str(folder),
             "max_steps": config.max_steps,

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from inference.common.errors import UserError
 from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.estimate.hardware import Machine, machine, machine_here
@@ -177,11 +178,17 @@ def _num_steps(config: RunConfig, train_rows: int | None) -> tuple[int, tuple[st
 
 
 def _measured(config: RunConfig, records: Sequence[RunRecord], on: Machine) -> tuple[str, MeasuredSteps] | None:
-    """The newest run like it on this hardware, else the newest on another that is known."""
+    """The newest run like it on this hardware, else the newest on another whose figures are known."""
     elsewhere = None
     for name, measured in runs_like(config, records):
         if measured.hardware == on.name:
             return name, measured
+        try:
+            there = machine(measured.hardware)
+        except UserError:  # a card that is not in the list
+            continue
+        if not on.card.is_cpu and (there.card.name, there.num_cards) == (on.card.name, on.num_cards):
+            return name, replace(measured, hardware=on.name)
         elsewhere = elsewhere or (name, measured)
     return elsewhere
 

@@ -10,14 +10,21 @@ sum over rows, or a mean that is brought back to the whole micro-batch.
 from __future__ import annotations
 
 import gc
+import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from datasets import Dataset
+from datasets import Image as ImageColumn
+from PIL import Image
+from transformers import AutoProcessor
 
 from inference.common.errors import UserError
+from inference.common.settings import base_source
 from training.config.run_config import RunConfig
+from training.data.dataset import PromptSizer
 from training.estimate.memory import BatchChoice, Chosen, choose_batch, free_bytes_here, longest_row
 from training.estimate.shapes import sizes_of
 from training.grpo.distributed import least_of_all, world_size
@@ -46,12 +53,24 @@ def settled(config: RunConfig) -> RunConfig:
     return with_batch(config, fit_batch(config).batch)
 
 
+def prompt_tokens(config: RunConfig, rows: Dataset) -> list[int]:
+    """Tokens of the rows' prompts with their pictures; none if the base's processor cannot count them."""
+    processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
+    try:
+        sizer = PromptSizer(processor, config.system_prompt_text)
+    except UserError:
+        return []
+    num_tokens = []
+    for row in rows.select_columns(["problem", "image"]).cast_column("image", ImageColumn(decode=False)):
+        content = row["image"]["bytes"]
+        with Image.open(io.BytesIO(content) if content else row["image"]["path"]) as picture:  # reads its header alone
+            num_tokens.append(sizer.measure(row["problem"], *picture.size).total)
+    return num_tokens
+
+
 def longer_rows(config: RunConfig, chosen: Chosen, num_tokens: Sequence[int]) -> str:
     """A sentence on the longest prompt that the memory admits, and on how many of these prompts are longer."""
-    try:
-        sizes = sizes_of(config.base, config.base_revision)
-    except UserError:
-        return ""
+    sizes = sizes_of(config.base, config.base_revision)
     limit = longest_row(config, sizes, chosen.free, chosen.batch, torch.cuda.is_available())
     longer = sum(num > limit for num in num_tokens)
     words = f"by the sizes, prompts of up to {limit:,} tokens with their picture fit"

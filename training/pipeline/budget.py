@@ -2,8 +2,9 @@
 
 All time of a start counts, from the beginning of its process to its end. The budget is checked before each step: a run
 that has begun the choice of the checkpoint, the evaluation or the comparison after its last step finishes them, unless
-the launcher stops it (`training.launch.local`). `hours.json` in the run folder has the count, and of the newest start the seconds of loading and of all steps. It is
-written at every step and stage, so that a kill loses at most one of them.
+the launcher stops it (`training.launch.local`). `hours.json` in the run folder has the count, and of the newest start
+the seconds of loading and of all steps. It is written at every step and stage, so that a kill loses at most one of
+them.
 """
 
 from __future__ import annotations

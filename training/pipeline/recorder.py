@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from training.pipeline.terminal import ProgressView
 from training.runs.diagnosis import diagnose
 from training.runs.failures import NotANumber
 from training.runs.folder import RunFolder
+from training.runs.outcome import seconds_after
 
 
 class Recorder(TrainerCallback):
@@ -40,7 +42,8 @@ class Recorder(TrainerCallback):
         if self.over_budget:
             raise BudgetSpent(self.budget.reason(state.global_step, self.folder.path))
         if state.is_world_process_zero:
-            self._view = ProgressView(state.max_steps, self._history)
+            after = functools.partial(seconds_after, self.folder.path)
+            self._view = ProgressView(state.max_steps, self._history, after=after)
             self.budget.loaded()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:

@@ -27,12 +27,14 @@ from inference.common.files import write_json
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits, order_by_difficulty
+from training.estimate.memory import Chosen
+from training.estimate.run_estimate import estimate_run
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
 from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
 from training.evaluation.plots import draw_rewards
 from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
-from training.grpo.fitting import fit_batch, with_batch
+from training.grpo.fitting import fit_batch, longer_rows, prompt_tokens, with_batch
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.pinned_inputs import OtherSources, check_sources
@@ -42,6 +44,7 @@ from training.pipeline.recorder import Recorder
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
+from training.runs.outcome import ESTIMATE
 from training.runs.processes import Identity, boot_seconds
 from training.runs.provenance import hardware
 
@@ -148,7 +151,8 @@ class RunPipeline:
         elif isinstance(error, BudgetSpent):
             failure = RunFailed(str(error), BUDGET_SPENT)
         else:
-            failure = explain_failure(error, self.inputs.config, self.folder.path)
+            config = RunFolder.open(self.folder.path)[1]  # with the micro-batch that a step without memory has left
+            failure = explain_failure(error, config, self.folder.path)
         reason = str(failure or error) or type(error).__name__
         resumable = isinstance(error, StopRequested | BudgetSpent)
         if not resumable and is_trained(self.folder):
@@ -189,8 +193,7 @@ class RunPipeline:
             drop_candidates(folder, after=step)
             batch = asdict(chosen.batch) | {"memory": chosen.words}
             folder.add_versions(hardware() | {"num_processes": world_size()} | batch)
-            log.info("%s", chosen.words)
-            print(chosen.words, flush=True)
+            self._say_what_fits(chosen, splits)
         if is_left:
             self._train_steps(with_batch(config, chosen.batch), _train_rows(config, splits), checkpoint)
             self.stop.check()
@@ -199,6 +202,18 @@ class RunPipeline:
         if is_main_process():
             self._make_adapter(splits)
         return splits
+
+    def _say_what_fits(self, chosen: Chosen, splits: Splits) -> None:
+        """Says the micro-batch and the rows that may be too long, and writes what the run is expected to take."""
+        config = self.inputs.config
+        found = estimate_run(with_batch(config, chosen.batch), train_rows=len(splits.train))
+        write_json(self.folder.path / ESTIMATE, found.to_json())
+        words = [chosen.words]
+        if not config.data.is_starter:  # whose pictures and texts are all small
+            words.append(longer_rows(config, chosen, prompt_tokens(config, splits.train)))
+        for line in words:
+            log.info("%s", line)
+            print(line, flush=True)
 
     def _train_steps(self, config: RunConfig, rows: Dataset, checkpoint: Path | None) -> None:
         """Trains the remaining steps; raises `StopRequested` or `BudgetSpent` if they end before the last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import plotext
 from rich.console import Console, Group
@@ -29,8 +29,15 @@ _WIDTH, _HEIGHT = 76, 12
 class ProgressView:
     """Shows a run's steps on standard error until it is closed; `history` are those of earlier starts."""
 
-    def __init__(self, num_steps: int, history: Sequence[Json], console: Console | None = None) -> None:
-        self.num_steps, self._history = num_steps, list(history)
+    def __init__(
+        self,
+        num_steps: int,
+        history: Sequence[Json],
+        console: Console | None = None,
+        after: Callable[[float], float] = lambda step_seconds: 0.0,
+    ) -> None:
+        """`after` gives the seconds of the stages after the last step, by those of a step."""
+        self.num_steps, self._history, self._after = num_steps, list(history), after
         self._num_earlier = len(self._history)
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
@@ -58,7 +65,8 @@ class ProgressView:
 
     def _line(self, metrics: Json) -> str:
         done = metrics["step"] - (self._history[self._num_earlier - 1]["step"] if self._num_earlier else 0)
-        left = (self.num_steps - metrics["step"]) * (time.monotonic() - self._started) / max(1, done)
+        seconds = (time.monotonic() - self._started) / max(1, done)
+        left = (self.num_steps - metrics["step"]) * seconds + self._after(seconds)
         parts = [
             f"{_NAMES.get(column, label)} {metrics[column]:.2f}" for column, label in reward_labels([metrics]).items()
         ]

@@ -12,6 +12,7 @@
     candidates/          the adapter of every checkpoint, if the best is chosen at the end
     validation.json      the candidates' scores on validation rows, and the one that was chosen
     hours.json           the hours of each start
+    estimate.json        what the newest start was expected to take
     adapter/             the result, with evaluation.json
     publish/             revisions to upload to the Hub, and uploaded ones (`training.hub.publish.queue`)
     train.log, rewards.png, tensorboard/

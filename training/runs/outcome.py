@@ -19,6 +19,8 @@ from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import PROCESS
 
 EXIT = "exit.json"
+ESTIMATE = "estimate.json"
+"""What the run was expected to take when its newest start began."""
 OUTPUT = "output.log"
 """The output of the trainer's process, of all starts."""
 WRONG_INPUT = 2
@@ -122,6 +124,16 @@ def seconds_a_step(folder: Path) -> float | None:
     """The median of the newest steps, in seconds; `None` before the first."""
     steps = _recent_steps(folder)
     return statistics.median(steps) if steps else None
+
+
+def seconds_after(folder: Path, step_seconds: float) -> float:
+    """Seconds that the stages after the last step may take: the run's own estimate (`estimate.json`), as much longer or
+    shorter as its steps turned out; 0 where there is none."""
+    values = read_json(folder / ESTIMATE) or {}
+    after, step = values.get("evaluation_seconds"), values.get("step_seconds")
+    if not (is_number(after, MAX_FIGURE) and is_number(step, MAX_FIGURE)) or after < 0 or step <= 0:
+        return 0.0
+    return float(after) * step_seconds / float(step)
 
 
 def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[Json]:

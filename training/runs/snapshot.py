@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from inference.common.environment import hide_secrets
 from inference.common.files import Json, read_json
 from training.runs.diagnosis import Finding, diagnose
 from training.runs.metrics import CURVES, MAX_FIGURE, is_number
-from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step
+from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step, seconds_after
 from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import record_of
 
@@ -48,7 +49,8 @@ class Snapshot:
     max_steps: int | None
     """`None` before the number of steps is known."""
     seconds_left: float | None
-    """Seconds of training left, by the newest steps; `None` where that is unknown or nothing is left."""
+    """Seconds left with evaluation and comparison, by the newest steps and the run's estimate; `None` where that is
+    unknown or nothing is left."""
     hours: float | None
     cost_dollars: float | None
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -154,10 +156,14 @@ class RunWatch:
         return str(values.get("reason") or "")[:200]
 
     def _seconds_left(self, record: RunRecord, step: int, max_steps: int | None) -> float | None:
-        if max_steps is None or not (record.is_active or record.status == "queued") or step >= max_steps:
-            return None
+        """Of the steps that are left and of the stages after them; of those stages alone once the steps are done."""
         seconds = seconds_a_step(self.folder)
-        return None if seconds is None else seconds * (max_steps - step)
+        if max_steps is None or seconds is None or not (record.is_active or record.status == "queued"):
+            return None
+        after = seconds_after(self.folder, seconds)
+        if step < max_steps:
+            return seconds * (max_steps - step) + after
+        return max(0.0, after - (time.time() - self._metrics.stat().st_mtime)) or None
 
 
 class _Curve:

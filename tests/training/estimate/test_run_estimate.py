@@ -11,6 +11,7 @@ import pytest
 
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
+from training.config.data_config import read_data_config
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.estimate.hardware import Machine, card_named, machine
 from training.estimate.measured import (
@@ -152,9 +153,9 @@ def test_steps_from_the_rows_of_the_data(tmp_path: Path, here: Machine) -> None:
     rows = [{"image": "a.png", "problem": "?", "solution": "1"}] * 50
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert count_rows(load_config("a100", {"data": {"dataset": str(file), "validation_rows": 0}}).data).num == 47
+    assert count_rows(read_data_config(dataset=str(file), test_share=0.2)).num == 40
     with pytest.raises(UserError, match=r"nowhere\.jsonl"):
-        count_rows(load_config("a100", {"data": {"dataset": "/nowhere.jsonl"}}).data)
+        count_rows(read_data_config(dataset="/nowhere.jsonl"))
 
 
 def write_run(folder: Path, steps: list[Any], hardware: str = "two cores", **config: Any) -> Path:

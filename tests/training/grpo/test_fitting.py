@@ -14,10 +14,10 @@ from tests.support.gradient_probe import KeepGradient
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
-from training.estimate.memory import BatchChoice, choose_batch
+from training.estimate.memory import STARTER_PROMPT_TOKENS, BatchChoice, choose_batch
 from training.estimate.shapes import sizes_of
 from training.grpo import fitting
-from training.grpo.fitting import SmallerPasses, fit_batch, longer_rows, next_smaller, settled
+from training.grpo.fitting import SmallerPasses, fit_batch, longer_rows, next_smaller, prompt_tokens, settled
 from training.grpo.log_probs import Passes
 from training.grpo.trainer import build_trainer
 from training.runs.failures import OUT_OF_MEMORY, explain_failure
@@ -133,7 +133,9 @@ def test_auto_follows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_that_are_too_long_are_counted() -> None:
-    """The recipe on a card of 40 GB."""
+    """The recipe on a card of 40 GB; tokens of rows are counted by their pictures' headers."""
+    problems = load_rows(load_config("starter", {"data": {"train_rows": 2, "test_rows": 2}}).data).train
+    assert all(16 < num < STARTER_PROMPT_TOKENS for num in prompt_tokens(load_config("starter"), problems))
     config = load_config("recipe")
     chosen = choose_batch(config, sizes_of(config.base), 41e9)
     words = longer_rows(config, chosen, [500, 1_000, 60_000])

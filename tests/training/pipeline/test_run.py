@@ -109,7 +109,7 @@ def test_a_resume_may_change_what_a_step_does_not_depend_on(folder, tmp_path, ca
     noted = [json.loads(line) for line in (killed.path / "changes.jsonl").read_text().splitlines()]
     assert {(n["setting"], str(n["from"]), str(n["to"]), n["step"]) for n in noted} == {
         ("micro_batch_size", "8", "4", 1),
-        ("gradient_checkpointing", "False", "True", 1),
+        ("gradient_checkpointing", "auto", "True", 1),
         ("keep_checkpoints", "3", "1", 1),
         ("save_steps", "1", "2", 1),
         ("report_to", "['tensorboard']", "[]", 1),

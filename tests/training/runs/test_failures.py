@@ -28,7 +28,7 @@ from training.runs.failures import DISK_FULL, NOT_A_NUMBER, OUT_OF_MEMORY, NotAN
 def test_out_of_memory(error: BaseException, tmp_path) -> None:
     failure = explain_failure(error, RunConfig(), tmp_path)
     assert failure and failure.status == OUT_OF_MEMORY
-    for said in ("micro_batch_size (now 64)", "gradient_checkpointing", "max_completion_length (now 96)"):
+    for said in ("micro_batch_size (now auto)", "gradient_checkpointing", "max_completion_length (now 96)"):
         assert said in str(failure)
 
 

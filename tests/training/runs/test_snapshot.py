@@ -7,7 +7,7 @@ import pytest
 from inference.common.files import append_line
 from training.config.run_config import load_config
 from training.runs.folder import RunFolder
-from training.runs.outcome import OUTPUT
+from training.runs.outcome import ESTIMATE, OUTPUT
 from training.runs.record import RunRecord
 from training.runs.snapshot import CURVES, MAX_GROUPS, MAX_POINTS, RunWatch
 from training.runs.store import RunStore
@@ -46,6 +46,8 @@ def test_a_run_is_seen_as_it_grows(folder, record) -> None:
     assert (seen.status, seen.stage, seen.step, seen.max_steps, seen.hours) == ("running", "training", 2, 100, 0.5)
     assert seen.curves == {"reward": [(1, 0.1), (2, 0.2)], "loss": [(1, 0.5), (2, 0.5)]}
     assert seen.seconds_left == 98 * 3.0 and seen.log == "loading"
+    (folder.path / ESTIMATE).write_text(json.dumps({"step_seconds": 1.5, "evaluation_seconds": 60}))
+    assert watch.look(record).seconds_left == 98 * 3.0 + 120  # its steps take twice as long as expected
     with folder.metrics.open("a") as file:
         file.write('{"step": 3, "reward"')
     assert watch.look(record).curves == seen.curves

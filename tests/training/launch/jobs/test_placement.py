@@ -45,7 +45,7 @@ def settings(home, **training) -> Settings:
 def test_a_job_says_its_price_and_what_it_needs(home) -> None:
     prices = PriceList((machine("a100-large", 1, 80, 2.5), *LIST.hardware))
     first, second = placement_words(STARTER_RUN, settings(home, trainer="job"), lambda: prices, lambda: None)
-    assert "Hugging Face Job on a100-large ($2.50 an hour)" in first and "about 6 GB of a card's 80" in second
+    assert "Hugging Face Job on a100-large ($2.50 an hour)" in first and "about 1 GB of a card's 80" in second
 
 
 def test_a_job_on_too_small_a_machine_names_others(home) -> None:
