@@ -83,6 +83,7 @@ class RunTrainer(GRPOTrainer):
         self._before_losses: tuple[dict[str, int], int] | None = None
         """Lengths of the metrics when the losses of a step begin; `None` while there is no step to redo."""
         self._is_redone = False
+        self._is_checkpointing = passes.batch.gradient_checkpointing
         self._rollouts: Rollouts | None = None
         """The batch while it is generated: TRL asks for a reference's log-probabilities without handing it on."""
 
@@ -224,6 +225,8 @@ class RunTrainer(GRPOTrainer):
                     super().training_step(model, inputs, num_items_in_batch)
                 loss = super().training_step(model, inputs, num_items_in_batch)
                 self._is_redone = False
+                if self._step % self.current_gradient_accumulation_steps == 0:
+                    self._before_losses = None  # memory that runs out in the next rollouts is another matter
                 return loss
             except Exception as error:
                 if not is_out_of_memory(error) or self._before_losses is None or self.accelerator.num_processes > 1:
@@ -242,8 +245,8 @@ class RunTrainer(GRPOTrainer):
             del metrics[name][lengths.get(name, 0) :]
         self.token_means.drop_after(num_counts)
         model.zero_grad(set_to_none=True)
-        if self.smaller.batch.gradient_checkpointing and not self.args.gradient_checkpointing:
-            self.args.gradient_checkpointing = True
+        if self.smaller.batch.gradient_checkpointing and not self._is_checkpointing:
+            self._is_checkpointing = True
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
             if self.policy is not None:
                 self.passes = replace(self.passes, share_prompts=False)
@@ -353,7 +356,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         share_prompts=config.share_prompts,
         resample_rounds=config.resample_rounds,
         passes=SmallerPasses(
-            BatchChoice(args.per_device_train_batch_size, args.gradient_checkpointing), keep_in(folder)
+            BatchChoice(args.per_device_train_batch_size, config.gradient_checkpointing is True), keep_in(folder)
         ),
         by_trl=rolls_out_by_trl(config),
     )
