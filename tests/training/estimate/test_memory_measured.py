@@ -1,4 +1,4 @@
-"""The memory estimate against the bytes that live in real steps on a CPU (more of them in `tests.benchmarks memory`)."""
+"""The memory estimate against the bytes that live in real steps on a CPU; `tests.benchmarks memory` has more."""
 
 from __future__ import annotations
 
