@@ -68,10 +68,10 @@ def prompt_tokens(config: RunConfig, rows: Dataset) -> list[int]:
     return num_tokens
 
 
-def longer_rows(config: RunConfig, chosen: Chosen, num_tokens: Sequence[int]) -> str:
+def longer_rows(config: RunConfig, chosen: Chosen, num_tokens: Sequence[int], on_gpu: bool) -> str:
     """A sentence on the longest prompt that the memory admits, and on how many of these prompts are longer."""
     sizes = sizes_of(config.base, config.base_revision)
-    limit = longest_row(config, sizes, chosen.free, chosen.batch, torch.cuda.is_available())
+    limit = longest_row(config, sizes, chosen.free, chosen.batch, on_gpu)
     longer = sum(num > limit for num in num_tokens)
     words = f"by the sizes, prompts of up to {limit:,} tokens with their picture fit"
     if not longer:

@@ -35,8 +35,8 @@ from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.data.prepare import OTHERS
-from training.grading.reward_loading import RESERVED
 from training.estimate.memory import WHOLE_BYTES
+from training.grading.reward_loading import RESERVED
 from training.grading.rewards import completion_text
 from training.runs.folder import RunFolder
 

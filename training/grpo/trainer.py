@@ -229,11 +229,13 @@ class RunTrainer(GRPOTrainer):
                     self._before_losses = None  # memory that runs out in the next rollouts is another matter
                 return loss
             except Exception as error:
-                if not is_out_of_memory(error) or self._before_losses is None or self.accelerator.num_processes > 1:
+                can_begin_anew = self._before_losses is not None and self.top_entropy_quantile == 1.0
+                if not is_out_of_memory(error) or not can_begin_anew or self.accelerator.num_processes > 1:
                     raise
                 traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed pass
                 if not self.smaller.shrink():
                     raise
+                target = max(target, self._step)  # a resumed run begins to count when it has its first inputs
             self._begin_step_anew(model, target)
 
     def _begin_step_anew(self, model: Any, target: int) -> None:

@@ -210,7 +210,7 @@ class RunPipeline:
         write_json(self.folder.path / ESTIMATE, found.to_json())
         words = [chosen.words]
         if not config.data.is_starter:  # whose pictures and texts are all small
-            words.append(longer_rows(config, chosen, prompt_tokens(config, splits.train)))
+            words.append(longer_rows(config, chosen, prompt_tokens(config, splits.train), torch.cuda.is_available()))
         for line in words:
             log.info("%s", line)
             print(line, flush=True)

@@ -137,6 +137,6 @@ def test_rows_that_are_too_long_are_counted() -> None:
     assert all(16 < num < STARTER_PROMPT_TOKENS for num in prompt_tokens(load_config("starter"), problems))
     config = load_config("recipe")
     chosen = choose_batch(config, sizes_of(config.base), 41e9)
-    words = longer_rows(config, chosen, [500, 1_000, 60_000])
+    words = longer_rows(config, chosen, [500, 1_000, 60_000], on_gpu=True)
     assert "1 of 3 are longer" in words and "turn gradient_checkpointing on" in words
-    assert longer_rows(config, chosen, [500]).endswith("none is longer")
+    assert longer_rows(config, chosen, [500], on_gpu=True).endswith("none is longer")
