@@ -148,7 +148,7 @@ def _around(folder: Path, steps: Sequence[object], config: Json) -> tuple[float 
     """Seconds before the first and after the last step of a run that succeeded at its first start, and the completions
     of its evaluation."""
     hours, status = read_json(folder / "hours.json") or {}, read_json(folder / "status.json") or {}
-    starts, load = hours.get("starts"), hours.get("load_seconds")
+    starts, load = hours.get("starts"), hours.get("load_seconds", "unknown")
     if status.get("status") != "succeeded" or not isinstance(starts, list) or len(starts) != 1 or None in steps:
         return None, None, 0
     try:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.settings import base_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-KNOWN: dict[str, dict[str, object]] = json.loads(Path(__file__).with_name("bases.json").read_text(encoding="utf-8"))
+KNOWN: dict[str, Json] = json.loads(Path(__file__).with_name("bases.json").read_text(encoding="utf-8"))
 """Configurations by the Hub's name, as far as they decide sizes."""
 
 
