@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--max-dollars", type=float, help="stop at a checkpoint before it has cost more")
     if command == "resume":
         parser.add_argument("--max-hours", type=float, help="new budget of hours, over all starts")
+        parser.add_argument("--num-processes", type=int, help="processes that share each step; 0: one a card")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -103,7 +104,11 @@ def _cancel(launcher: LocalLauncher, args: argparse.Namespace) -> int:
 
 def _resume(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     launcher.reconcile()
-    return _print(launcher.resume(args.id, max_hours=args.max_hours, max_dollars=args.max_dollars))
+    return _print(
+        launcher.resume(
+            args.id, max_hours=args.max_hours, max_dollars=args.max_dollars, num_processes=args.num_processes
+        )
+    )
 
 
 def _withdraw(launcher: LocalLauncher, args: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ CHANGEABLE = (
     "gradient_checkpointing",
     "keep_checkpoints",
     "save_steps",
+    "num_processes",
     "report_to",
     "max_hours",
     "publish_to",
@@ -176,6 +177,9 @@ class RunConfig(BaseModel):
     gradient_checkpointing: bool | Literal["auto"] = Field(
         "auto", description="recompute activations to save memory, for time; auto: only if it does not fit otherwise"
     )
+    num_processes: int = Field(
+        0, ge=0, le=64, description="processes that share each step in a background run; 0: one a card, or one"
+    )
     trl: dict[str, JsonValue] = Field(
         default_factory=dict, description="further fields of TRL's GRPOConfig, which get these values as they are"
     )
@@ -282,6 +286,21 @@ class RunConfig(BaseModel):
         if self.choose_checkpoint and not self.data.validation_rows:
             return "choose_checkpoint needs rows to choose by, and data.validation_rows is 0; give at least 100"
         return None if self.publish_to is None else repository_problem("publish_to", self.publish_to)
+
+
+def check_processes(config: RunConfig, num_processes: int) -> None:
+    """Raises `UserError` if so many processes cannot share the steps."""
+    if config.completions_per_step % num_processes:
+        raise UserError(
+            f"{config.completions_per_step} completions a step cannot be shared by {num_processes} processes; "
+            f"make prompts_per_step × num_generations a multiple of {num_processes}, or set num_processes"
+        )
+    if config.resample_rounds and config.prompts_per_step % num_processes:
+        raise UserError(
+            f"resample_rounds is {config.resample_rounds}, and {config.prompts_per_step} prompts a step leave "
+            f"{num_processes} processes no whole groups; make prompts_per_step a multiple of {num_processes}, or set "
+            "resample_rounds to 0"
+        )
 
 
 def load_config(

@@ -22,7 +22,7 @@ from trl import GRPOConfig
 
 from inference.common.errors import UserError, first_line
 from training.config.run_config import RunConfig
-from training.grpo.distributed import check_processes, world_size
+from training.grpo.distributed import world_size
 
 PROJECT = "lookthink"
 """The project of runs in trackio and W&B, unless WANDB_PROJECT names another."""
@@ -104,6 +104,15 @@ def check_trl(config: RunConfig) -> None:
             _built(config, Path(folder), torch.cuda.is_available(), bf16=False)
 
 
+class RunArguments(GRPOConfig):
+    """TRL's arguments of a process, which has one card. With more of them in sight `Trainer` would wrap the model in
+    `nn.DataParallel`, which TRL refuses."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
     """TRL's arguments. The completions of a step are generated together and trained on in micro-batches."""
     os.environ.update(tracker_environment(folder))
@@ -113,7 +122,7 @@ def grpo_config(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GR
 def _built(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> GRPOConfig:
     values = _run_values(config, folder, on_gpu, bf16)
     try:
-        return GRPOConfig(**values | _trl_values(config))
+        return RunArguments(**values | _trl_values(config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         if not config.trl:
             raise
@@ -146,7 +155,7 @@ _DEFAULTS = {"epsilon": 0.2, "scale_rewards": "group", "num_iterations": 1}
 
 def _run_values(config: RunConfig, folder: Path, on_gpu: bool, bf16: bool) -> dict[str, Any]:
     """The fields that a run decides by its own settings, and `_DEFAULTS`."""
-    share = config.completions_per_step // check_processes(config)
+    share = config.completions_per_step // world_size()
     size = share if config.micro_batch_size == "auto" else config.micro_batch_size  # auto: only to check the arguments
     micro = math.gcd(share, size) if size < share else share
     return _DEFAULTS | {

@@ -13,7 +13,6 @@ import torch
 from accelerate import PartialState
 
 from inference.common.errors import UserError
-from training.config.run_config import RunConfig
 
 PREPARING = timedelta(hours=3)
 """Longest wait of the others while the first process prepares the rows; a process that ends is noticed at once."""
@@ -83,20 +82,3 @@ def _gathered(*values: float) -> torch.Tensor:
     everyone = [torch.zeros_like(mine) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(everyone, mine)
     return torch.stack(everyone).cpu()
-
-
-def check_processes(config: RunConfig) -> int:
-    """The number of processes of this run. Raises `UserError` if they cannot share its steps."""
-    processes = world_size()
-    if config.completions_per_step % processes:
-        raise UserError(
-            f"{config.completions_per_step} completions a step cannot be shared by {processes} processes; "
-            f"make prompts_per_step × num_generations a multiple of {processes}"
-        )
-    if config.resample_rounds and config.prompts_per_step % processes:
-        raise UserError(
-            f"resample_rounds is {config.resample_rounds}, and {config.prompts_per_step} prompts a step leave "
-            f"{processes} processes no whole groups; make prompts_per_step a multiple of {processes}, or set "
-            "resample_rounds to 0"
-        )
-    return processes

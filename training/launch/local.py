@@ -28,6 +28,7 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.launch.machine_lock import is_taken
+from training.launch.ranks import processes_of
 from training.launch.spawn import spawn
 from training.runs import outcome
 from training.runs.folder import RunFolder, step_of
@@ -71,6 +72,7 @@ class LocalLauncher:
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that cannot be started here; a local process can read all that this one can."""
+        processes_of(config)
 
     def start_next(self) -> RunRecord | None:
         """Starts the next run of the queue if none is active; returns its record, else `None`."""
@@ -105,9 +107,16 @@ class LocalLauncher:
                 return self.store.update(record, stop_for="cancel") or self.store.get(run_id)
             return self._ask_to_stop(record, "cancel") or self.cancel(run_id)
 
-    def resume(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
+    def resume(
+        self,
+        run_id: str,
+        *,
+        max_hours: float | None = None,
+        max_dollars: float | None = None,
+        num_processes: int | None = None,
+    ) -> RunRecord:
         """Queues a run that ended early again, and starts it if none is active."""
-        self.store.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)
+        self.store.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars, num_processes=num_processes)
         self.start_next()
         return self.store.get(run_id)
 

@@ -2,7 +2,8 @@
 
     python -m training.launch.worker HOME ID LAUNCH
 
-The launcher starts it. It claims the run in the records first, so that a start that was given up trains nothing. While
+The launcher starts it. It claims the run in the records first, so that a start that was given up trains nothing. On a
+machine with several cards it starts a process for each (`training.launch.ranks`), else it trains itself. While
 it lives it writes `process.json` (its identity and its age); when the trainer ends it writes `exit.json` with the exit
 status and the reason, since only a parent process could learn them from the system. A killed process leaves none.
 """
@@ -15,7 +16,6 @@ import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,8 +25,9 @@ from inference.common.environment import hide_secrets
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json
 from training.launch.machine_lock import alone
+from training.launch.ranks import processes_of, train, train_together
 from training.pipeline.signals import Stop, StopRequested
-from training.runs.failures import INTERRUPTED, RunFailed
+from training.runs.failures import INTERRUPTED
 from training.runs.folder import RunFolder
 from training.runs.outcome import EXIT, WRONG_INPUT
 from training.runs.processes import Identity, boot_seconds, own_identity
@@ -56,25 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(path: Path) -> tuple[int, str]:
-    """Runs the trainer; returns its exit status, and the reason if it is not 0."""
+    """Runs the trainer, in one process or in several; returns its exit status, and the reason if it is not 0."""
     with Stop() as stop:
         try:
-            from training.pipeline.run import is_finished, run  # slow to import; an error of it is a reason too
-
             with alone(path.parents[1], stop, lambda: print("waits for a run that was begun by hand", flush=True)):
-                folder, config = RunFolder.open(path)
-                if not is_finished(folder, config):  # else it was killed before `exit.json` was written
-                    run(config, path, resume=True, stop=stop, began=own_identity())
-            return 0, ""
+                num_processes = processes_of(RunFolder.open(path)[1])
+                return train(path, stop) if num_processes == 1 else train_together(path, num_processes, stop)
         except StopRequested:
             return INTERRUPTED, "stopped while starting"
-        except RunFailed as failure:
-            return failure.status, str(failure)
         except UserError as error:
             return WRONG_INPUT, str(error)
-        except Exception as error:  # a bug or a fault: the launcher tries again, and the log has the traceback
-            traceback.print_exc()
-            return 1, f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}"
 
 
 class _Beat:

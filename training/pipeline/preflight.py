@@ -22,14 +22,14 @@ from inference.common.errors import UserError, first_line
 from inference.common.settings import base_source
 from inference.model.families import check_family
 from inference.model.lora_file import check_adapter
-from training.config.run_config import RunConfig
+from training.config.run_config import RunConfig, check_processes
 from training.data.dataset import Splits, load_rows, read_pass_rates
 from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import assign_rows, splits_to_open
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import check_trl
-from training.grpo.distributed import check_processes
+from training.grpo.distributed import world_size
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
 from training.runs.provenance import base_commit
 
@@ -60,7 +60,7 @@ class RunInputs:
 
 def check_run(config: RunConfig) -> RunInputs:
     """Checks a configuration and opens its inputs; raises `UserError`. The cheapest check is first."""
-    check_processes(config)
+    check_processes(config, world_size())
     if config.curriculum:
         read_pass_rates(Path(config.curriculum))
     check_tools(config)

@@ -126,10 +126,18 @@ class RunStore:
         withdrawn = self.transition(record, "cancelled", reason="withdrawn from the queue", ended_at=time.time())
         return withdrawn or self.withdraw(run_id)
 
-    def requeue(self, run_id: str, *, max_hours: float | None = None, max_dollars: float | None = None) -> RunRecord:
+    def requeue(
+        self,
+        run_id: str,
+        *,
+        max_hours: float | None = None,
+        max_dollars: float | None = None,
+        num_processes: int | None = None,
+    ) -> RunRecord:
         """Puts a run that ended early at the end of the queue, to resume from its newest checkpoint.
 
-        `max_hours` and `max_dollars` replace its own budgets. Raises `UserError` where the budget is used up.
+        `max_hours` and `max_dollars` replace its own budgets, `num_processes` its own number. Raises `UserError` where
+        the budget is used up.
         """
         record = self.get(run_id)
         if record.status not in RESUMABLE:
@@ -145,6 +153,8 @@ class RunStore:
             )
         folder, before = RunFolder.open(record.folder)
         config = with_budget(before, changed)
+        if num_processes is not None:
+            config = RunConfig.model_validate(config.model_dump() | {"num_processes": num_processes})
         if config != before:
             write_json(folder.path / "config.json", config.model_dump(mode="json"), indent=2)
         queued = self.transition(
@@ -159,7 +169,7 @@ class RunStore:
             exception="",
             ended_at=None,
         )
-        return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars)
+        return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars, num_processes=num_processes)
 
     def transition(self, record: RunRecord, status: str, **changes: object) -> RunRecord | None:
         """Changes the status, and other fields, if the run's status is still that of `record`; else `None`.
