@@ -22,14 +22,16 @@ from PIL import Image
 from inference.common.errors import UserError
 from inference.engine.batch import Batch
 from inference.engine.generation import Generation
+from inference.engine.plain import PlainBatch
 from inference.engine.scheduler import Scheduler
 from inference.engine.sequence import Sequence, SequenceGroup
-from inference.model.families import ImageEncoding, make_family
+from inference.model.families import FAMILIES, ImageEncoding, is_known
 from inference.model.image_encoder import ImageEncoder
 from inference.model.known_pictures import KnownPictures
 from inference.model.loading import load_base
 from inference.model.lora_file import read_adapter
 from inference.model.lora_layers import Adapter, route_linears
+from inference.model.plain import PlainFamily, PlainTokenizer
 from inference.model.request import Completion, Request, check_request
 from inference.model.tokenizer import ChatTokenizer
 from inference.prompt.system_prompt import read_system_prompt
@@ -65,13 +67,21 @@ class Engine:
         self.device: torch.device = model.device
         self.lock = threading.Lock()
         """Held during one decode step, or while pictures are encoded."""
-        self.tokenizer = ChatTokenizer(processor, model.config, model.generation_config)
+        self.is_plain = not is_known(model.config.model_type)
+        """True for a family that the engine does not know: every row takes its steps alone."""
+        kind = PlainTokenizer if self.is_plain else ChatTokenizer
+        self.tokenizer: ChatTokenizer = kind(processor, model.config, model.generation_config)
         self._model = model.eval().requires_grad_(False)
-        self.family = make_family(model, processor)
+        self.family = FAMILIES.get(model.config.model_type, PlainFamily)(model, processor)
         """Takes pictures and counts positions as this family of models does."""
         text = model.config.get_text_config()
         vocabulary = self.tokenizer.vocabulary
-        batch = Batch(self._model, self.family, route_linears(model), vocabulary, static_steps)
+        router = route_linears(model)
+        batch: Batch | PlainBatch
+        if isinstance(self.tokenizer, PlainTokenizer):
+            batch = PlainBatch(self._model, self.tokenizer, router)
+        else:
+            batch = Batch(self._model, self.family, router, vocabulary, static_steps)
         runs_ahead = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
         self._scheduler = Scheduler(batch, max_num_seqs, vocabulary.ends, text.hidden_size, runs_ahead)
         self.encoder = ImageEncoder(self.family, self.lock, KnownPictures.read(base_name))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference.engine.batch import Batch
+from inference.engine.plain import PlainBatch
 from inference.engine.sequence import PrefixKey, Sequence, SequenceGroup
 from inference.model.device import HostCopy
 from inference.model.lora_layers import fit_together
@@ -41,7 +42,7 @@ class Scheduler:
     """First come, first served. Not thread-safe: the engine calls it with its lock held."""
 
     def __init__(
-        self, batch: Batch, max_num_seqs: int, ends: frozenset[int], hidden_size: int, runs_ahead: bool
+        self, batch: Batch | PlainBatch, max_num_seqs: int, ends: frozenset[int], hidden_size: int, runs_ahead: bool
     ) -> None:
         """`max_num_seqs` run at once; `ends` are the end tokens. The model's `hidden_size` decides which adapters may
         share a batch."""

@@ -1,6 +1,6 @@
 """Families of models: how each encodes a picture, writes it in a prompt and counts positions.
 
-family = make_family(model, processor)
+family = FAMILIES[model.config.model_type](model, processor)
 inputs = family.process(image)  # on the CPU
 encoding = family.encode([inputs])[0]
 encoding.placeholder  # the text that takes the place of the picture's marker
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from PIL import Image
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import ModelOutput, is_flash_attn_2_available, is_kernels_available
 
 from inference.common.errors import UserError
@@ -176,21 +178,22 @@ FAMILIES: dict[str, type[Family]] = {
 """By the `model_type` in a base's config.json. The first SmolVLM models are of type idefics3."""
 
 
-def make_family(model: PreTrainedModel, processor: ProcessorMixin) -> Family:
-    """The family of a loaded model that passed `check_family`."""
-    return FAMILIES[model.config.model_type](model, processor)
+def is_known(model_type: str) -> bool:
+    """True for a family that the engine knows; others go the plain way (`inference.model.plain`)."""
+    return model_type in FAMILIES
 
 
 def check_family(base: str, model_type: str | None) -> None:
-    """Raises `UserError` for a base of a family that cannot be served."""
+    """Raises `UserError` for a base that is no vision-language model of transformers."""
     if model_type is None:
         raise UserError(
             f"The base {base} holds no model: there is no config.json with a model_type. Name a folder that holds a "
             "model in safetensors with its processor, or a Hub id."
         )
-    if model_type not in FAMILIES:
+    if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise UserError(
-            f"The base {base} is of the family {model_type}, which cannot be served; choose one of the families "
+            f"The base {base} is of the family {model_type}, which is no vision-language model of this transformers "
+            f"({transformers.__version__}); choose one that AutoModelForImageTextToText loads, such as "
             f"{', '.join(FAMILIES)}."
         )
 

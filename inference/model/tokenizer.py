@@ -38,6 +38,8 @@ class ChatTokenizer:
         """Raises `UserError` for a base whose template or vocabulary cannot be served."""
         self.processor = processor
         self.hf_tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        vocabulary, added = self.hf_tokenizer.get_vocab(), self.hf_tokenizer.get_added_vocab()
+        self._check_letters(set().union(*(vocabulary.keys() - added.keys())))
         self.vocabulary = _read_vocabulary(self.hf_tokenizer, config, generation_config)
         self.markers = chat_markers(self.hf_tokenizer)
         self._special_ids = frozenset(self.hf_tokenizer.convert_tokens_to_ids(list(self.markers)))
@@ -69,6 +71,18 @@ class ChatTokenizer:
         if known is None:
             known = self._bytes[token_id] = self._look_up(token_id)
         return known
+
+    def _has_byte_letters(self, letters: set[str]) -> bool:
+        """True if the characters of all tokens are those by which byte-level BPE writes bytes."""
+        return letters <= _BYTE_OF.keys()
+
+    def _check_letters(self, letters: set[str]) -> None:
+        """Raises `UserError` for a vocabulary whose text cannot be streamed."""
+        if not self._has_byte_letters(letters):
+            raise UserError(
+                f"The base's tokenizer has tokens with {min(letters - _BYTE_OF.keys())!r}: it is not a byte-level BPE, "
+                "the only kind whose text can be streamed here. Choose another base."
+            )
 
     def _prompt(self, question: str, system_prompt: str | None) -> str:
         messages = build_messages(question, system_prompt)
@@ -129,19 +143,12 @@ class TextStream:
 def _read_vocabulary(
     tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, generation_config: GenerationConfig
 ) -> Vocabulary:
-    """The ids that steer generation. Raises `UserError` for a vocabulary that cannot be streamed."""
+    """The ids that steer generation. Raises `UserError` if tokenizer and model do not belong together."""
     ends = generation_config.eos_token_id
     ends = {ends} if isinstance(ends, int) else set(ends or ())
     ends |= {tokenizer.eos_token_id} - {None}
     if not ends:
         raise UserError("The base names no end token: set eos_token_id in its generation_config.json.")
-    vocabulary = tokenizer.get_vocab()
-    letters = set().union(*(vocabulary.keys() - tokenizer.get_added_vocab().keys()))
-    if not letters <= _BYTE_OF.keys():
-        raise UserError(
-            f"The base's tokenizer has tokens with {min(letters - _BYTE_OF.keys())!r}: it is not a byte-level BPE, the "
-            "only kind whose text can be streamed here. Choose another base."
-        )
     size = config.get_text_config().vocab_size
     if len(tokenizer) > size:
         raise UserError(
@@ -149,12 +156,15 @@ def _read_vocabulary(
             "Take both from the same place."
         )
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    image = getattr(config, "image_token_id", None)
+    if image is None:
+        raise UserError("The base names no image token: its config.json has no image_token_id. Choose a vision model.")
     suppressed = {getattr(config, name, None) for name in names} | {tokenizer.pad_token_id}
-    suppressed |= {vocabulary.get("<|vision_pad|>")}
+    suppressed |= {tokenizer.get_vocab().get("<|vision_pad|>")}
     suppressed |= set(range(len(tokenizer), size))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     never = {token for token in suppressed if token is not None} - ends
-    return Vocabulary(config.image_token_id, pad, frozenset(ends), tuple(sorted(never)))
+    return Vocabulary(image, pad, frozenset(ends), tuple(sorted(never)))
 
 
 def _byte_of_characters() -> dict[str, int]:

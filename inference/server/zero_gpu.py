@@ -79,7 +79,7 @@ class ZeroGpuEngine:
     """The parts of an engine that the queue and the adapters use, with each generation in a worker of its own."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.num_parameters = engine, engine.num_parameters
+        self._engine, self.num_parameters, self.is_plain = engine, engine.num_parameters, engine.is_plain
         self.repetition_penalty = engine.repetition_penalty
         self.num_free_seqs = 8  # in as many workers at most; ZeroGPU may let fewer run
         self._answer = spaces.GPU(duration=_seconds)(self._generate)

@@ -57,6 +57,7 @@ OTHER = """
 <p>The base is an instruct model that can look and reason. An adapter is trained with GRPO: the model writes several
 answers for each problem, and those that keep the format and are correct are reinforced.</p>
 """
+PLAIN = "The engine does not know this family of models: each answer is made alone, which is slower."
 ZERO_GPU_NOTICE = (
     '<aside class="lt-notice" aria-label="About the GPU"><p><strong>An experiment: this Space answers on ZeroGPU.'
     "</strong> A GPU is lent for each answer and takes from your own quota at Hugging Face. Nobody has reported yet "
@@ -214,7 +215,10 @@ def base_title(service: Service) -> str:
     """The base's name and, once it is loaded, its size."""
     base, engine = service.settings.base, service.queue.engine
     name = "starter" if service.settings.is_starter else (Path(base).name if Path(base).is_absolute() else base)
-    return html.escape(name) + (f" <span>{_size(engine.num_parameters)}</span>" if engine else "")
+    if engine is None:
+        return html.escape(name)
+    plain = f' <span title="{PLAIN}">the plain way</span>' if engine.is_plain else ""
+    return f"{html.escape(name)} <span>{_size(engine.num_parameters)}</span>{plain}"
 
 
 def _adapter_title(service: Service) -> str:

@@ -17,6 +17,7 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from inference.common.settings import base_source, wants_cuda_graphs
 from inference.engine.engine import Engine
+from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.estimate.memory import BatchChoice
@@ -48,7 +49,8 @@ class RunTrainer(GRPOTrainer):
     """Rolls out with the project's engine, records every rollout, and leaves out passes that change nothing.
 
     `twin` is the base model once more, on the same parameters (`share_weights`). With `by_trl`, with parameters sharded
-    over processes, and for mixtures of experts with a loss of their own, generation and passes are TRL's.
+    over processes, for mixtures of experts with a loss of their own, and for families that the engine does not know,
+    generation and passes are TRL's.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class RunTrainer(GRPOTrainer):
 
     def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
         is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
-        if self.rollout_func is None or self.aux_loss_enabled or not is_whole:
+        is_plain = not is_known(self.model.config.model_type)
+        if self.rollout_func is None or self.aux_loss_enabled or is_plain or not is_whole:
             self.rollout_func = None
             return None
         add_in_place(self.model)

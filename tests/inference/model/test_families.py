@@ -134,9 +134,10 @@ def test_an_adapter_on_the_tower_is_refused(served: Served, tmp_path: Path) -> N
         served.engine.add_adapter("tower", folder)
 
 
-def test_a_family_that_is_not_served_is_named() -> None:
-    with pytest.raises(UserError, match="some/base is of the family gemma3, .*families qwen2_vl, .*idefics3"):
-        check_family("some/base", "gemma3")
+def test_what_is_no_vision_language_model_is_named() -> None:
+    with pytest.raises(UserError, match="some/base is of the family bert, which is no vision-language .*qwen2_vl, .*"):
+        check_family("some/base", "bert")
+    check_family("some/base", "gemma3")  # the engine does not know it: it goes the plain way
 
 
 @needs_num2words
