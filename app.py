@@ -145,7 +145,7 @@ def _wait_for_model(service: Service, training: TrainingApp, stop: threading.Eve
 def _load_engine(settings: Settings) -> Engine:
     from inference.engine.engine import Engine
 
-    return Engine.load(settings.base, cuda_graphs=settings.cuda_graphs)
+    return Engine.load(settings.base)
 
 
 def _zero_gpu_engine(settings: Settings) -> Engine:

@@ -15,6 +15,7 @@ COMMANDS = {
     "grade": "grade pairs of gold and answer of a file, and say what was read and why",
     "audit": "check a dataset before money is spent on it",
     "estimate": "say what a run would take on a machine: steps, hours, price, memory",
+    "doctor": "try out whether this machine is right for a run, at most three minutes",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
     "runs": "list the runs in the background",

@@ -4,8 +4,7 @@
     True
 
 Variables: `LOOKTHINK_BASE` (`starter`, a folder or a Hub id), `LOOKTHINK_ADAPTER` (a folder, or `owner/name@revision`),
-`LOOKTHINK_HOME`, `LOOKTHINK_STATE` (the folder where the bucket is mounted), `LOOKTHINK_BUCKET` (its name),
-`LOOKTHINK_CUDA_GRAPHS` (1 for yes).
+`LOOKTHINK_HOME`, `LOOKTHINK_STATE` (the folder where the bucket is mounted), `LOOKTHINK_BUCKET` (its name).
 """
 
 from __future__ import annotations
@@ -37,6 +36,10 @@ STARTER = Path(__file__).parents[1] / "starter"
 DEFAULT_HOME = "~/.cache/lookthink"
 
 
+REPORTS = "doctor"
+"""The folder of the doctor's reports, in the home and in the bucket."""
+
+
 def base_source(base: str) -> str:
     """The folder or the Hub id that a configuration's base is loaded from."""
     return str(STARTER) if base == STARTER_NAME else base
@@ -61,8 +64,6 @@ class Settings(Strict):
     """The folder of runs, adapters and caches."""
     state: Path | None = None
     """The folder where the bucket is mounted, which outlives a restart; `None` if there is none."""
-    cuda_graphs: bool = False
-    """True if decode steps are captured on CUDA (`inference.engine.cuda_graph`)."""
     limits: Limits = DEFAULT_LIMITS
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
@@ -72,6 +73,12 @@ class Settings(Strict):
     def is_starter(self) -> bool:
         """True if the embedded model is served."""
         return Path(self.base) == STARTER
+
+
+def report_folders(settings: Settings) -> list[Path]:
+    """The folders of reports: the bucket's first, as it outlives the other; one that is not mounted is left out."""
+    state = settings.state
+    return [*([state / REPORTS] if state is not None and state.is_dir() else []), settings.home / REPORTS]
 
 
 def load_settings(
@@ -98,20 +105,11 @@ def load_settings(
         adapter_is_pinned=bool(pinned),
         home=home,
         state=Path(state).expanduser().absolute() if state else None,
-        cuda_graphs=wants_cuda_graphs(env),
         limits=file.limits,
         space=file.space,
         privacy=file.privacy,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
-
-
-def wants_cuda_graphs(env: Mapping[str, str] = os.environ) -> bool:
-    """True if `LOOKTHINK_CUDA_GRAPHS` asks for CUDA graphs. Raises `UserError`."""
-    value = env.get("LOOKTHINK_CUDA_GRAPHS", "").strip()
-    if value not in ("", "0", "1"):
-        raise UserError(f"LOOKTHINK_CUDA_GRAPHS is {value!r}; set it to 1, or leave it out.")
-    return value == "1"
 
 
 def _with_bucket(section: TrainingSection, bucket: str) -> TrainingSection:

@@ -52,6 +52,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self._sequences)
 
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs that are held."""
+        return self._static.num_captured if self._static is not None else 0
+
     def release(self) -> None:
         """Drop all sequences and give back their memory."""
         if self._static is not None:

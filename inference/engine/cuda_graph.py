@@ -1,8 +1,8 @@
 """A decode step whose tensors keep their shapes and addresses, so that a CUDA graph can replay it as one launch.
 
 It looks at every column of the cache and masks those that a row does not have. It has a power of two of rows; the last
-ones may be unused. It is captured on CUDA only, and only if `LOOKTHINK_CUDA_GRAPHS` asks for it. On a CPU the same step
-runs without a graph. The capture itself has not been run: no such machine was available.
+ones may be unused. It is captured on CUDA only, and used where the doctor has seen it right
+(`inference.engine.fast_paths`). On a CPU the same step runs without a graph.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ class StaticStep:
         self._device, self._dtype = model.device, model.dtype
         self._graphs: OrderedDict[tuple, _StepGraph] = OrderedDict()
         self._num_rows = 0
+
+    @property
+    def num_captured(self) -> int:
+        """Graphs that are held."""
+        return sum(step.graph is not None for step in self._graphs.values())
 
     def forget(self) -> None:
         """Drop all graphs, with the adapters that they keep."""

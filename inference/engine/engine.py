@@ -10,6 +10,7 @@ for updates in engine.stream(requests):
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -21,6 +22,7 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.engine.batch import Batch
+from inference.engine.fast_paths import PLAIN, FastPaths, proven_here
 from inference.engine.generation import Generation
 from inference.engine.plain import PlainBatch
 from inference.engine.scheduler import Scheduler
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "Engine", "Generation", "Request"]
 
+log = logging.getLogger(__name__)
 MAX_NUM_SEQS = 64
 """Sequences that decode together unless another number is given; memory is taken as they come."""
 
@@ -54,12 +57,12 @@ class Engine:
         processor: ProcessorMixin,
         base_name: str,
         max_num_seqs: int = MAX_NUM_SEQS,
-        static_steps: bool = False,
+        fast: FastPaths = PLAIN,
     ) -> None:
         """Takes the model over: its linear layers are replaced by ones that know adapters.
 
-        At most `max_num_seqs` sequences decode together; further ones wait. `static_steps` have tensors of fixed shape
-        that CUDA graphs can hold (`inference.engine.cuda_graph`); without CUDA they are only slower.
+        At most `max_num_seqs` sequences decode together; further ones wait. `fast` names the fast paths to take
+        (`inference.engine.fast_paths`); without CUDA they are only slower.
         """
         self.max_num_seqs = max_num_seqs
         self.base_name = base_name
@@ -81,9 +84,11 @@ class Engine:
         if isinstance(self.tokenizer, PlainTokenizer):
             batch = PlainBatch(self._model, self.tokenizer, router)
         else:
-            batch = Batch(self._model, self.family, router, vocabulary, static_steps)
-        runs_ahead = self.device.type == "cuda"  # a CPU has nothing to do while the host does something else
-        self._scheduler = Scheduler(batch, max_num_seqs, vocabulary.ends, text.hidden_size, runs_ahead)
+            batch = Batch(self._model, self.family, router, vocabulary, fast.cuda_graphs)
+        self._batch = batch
+        self._scheduler = Scheduler(batch, max_num_seqs, vocabulary.ends, text.hidden_size, fast.runs_ahead)
+        if fast.flash_attention:
+            self.family.use_flash_attention()
         self.encoder = ImageEncoder(self.family, self.lock, KnownPictures.read(base_name))
         self._adapters: dict[str, Adapter] = {}
         self._system_prompts: dict[str, str | None] = {}
@@ -101,24 +106,29 @@ class Engine:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         max_num_seqs: int = MAX_NUM_SEQS,
-        cuda_graphs: bool = False,
     ) -> Engine:
         """Load the base at a local path or of a Hub id; by default on the GPU in bf16, else on the CPU in fp32.
 
-        `revision` is a branch, a tag or a commit of a base on the Hub. `cuda_graphs` hold the decode step where the
-        device is CUDA; they have never been run. Raises `UserError` if there is no such base or its family is unknown.
+        `revision` is a branch, a tag or a commit of a base on the Hub. The fast paths are those that the doctor has
+        seen right on this machine. Raises `UserError` if there is no such base or its family is unknown.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
         model, processor = load_base(base, revision, dtype)
-        has_graphs = cuda_graphs and torch.device(device).type == "cuda"
         model.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
-        return cls(model, processor, str(base), max_num_seqs, has_graphs)
+        fast, words = proven_here(str(base), model.device)
+        log.info("%s", words)
+        return cls(model, processor, str(base), max_num_seqs, fast)
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters held, in the order they came."""
         return tuple(self._adapters)
+
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs that are held."""
+        return self._batch.num_graphs
 
     @property
     def num_free_seqs(self) -> int:

@@ -54,6 +54,11 @@ class PlainBatch:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def num_graphs(self) -> int:
+        """CUDA graphs that are held: none."""
+        return 0
+
     def release(self) -> None:
         """Drop all sequences and give back their memory."""
         self._rows = []

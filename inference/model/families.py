@@ -56,6 +56,10 @@ class Family(ABC):
         self._model: Any = model  # the classes differ by family
         self._processor: Any = processor
 
+    def use_flash_attention(self) -> bool:
+        """Switch the vision tower to FlashAttention; False where that cannot be."""
+        return False
+
     @abstractmethod
     def process(self, image: Image.Image) -> BatchFeature:
         """The image processor's tensors for one RGB picture."""
@@ -86,9 +90,8 @@ class Family(ABC):
 class QwenVL(Family):
     """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: pictures of any shape as rows of patches, positions in three axes."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        super().__init__(model, processor)
-        use_flash_attention(model.model.visual)
+    def use_flash_attention(self) -> bool:
+        return use_flash_attention(self._model.model.visual)
 
     def process(self, image: Image.Image) -> BatchFeature:
         return self._processor.image_processor(images=[image], return_tensors="pt")
@@ -218,7 +221,7 @@ def use_flash_attention(tower: PreTrainedModel) -> bool:
     """Switch a vision tower to FlashAttention if its device, its dtype and an installed package allow it.
 
     torch's own attention takes the tower's windows one by one. `pip install kernels` brings FlashAttention from the
-    Hub, `flash-attn` from PyPI. It has not been run: no such machine was available.
+    Hub, `flash-attn` from PyPI. An engine asks for it where the doctor has seen it right (`FastPaths`).
     """
     is_half = tower.dtype in (torch.bfloat16, torch.float16)
     has_package = is_kernels_available() or is_flash_attn_2_available()

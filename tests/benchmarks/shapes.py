@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig
 
-from inference.common.settings import STARTER, load_settings
+from inference.common.settings import STARTER
 from inference.engine.engine import Engine
+from inference.engine.fast_paths import PLAIN, FastPaths
 
 PICTURE_TOKENS = {"qwen2.5-vl-3b": 400, "qwen2.5-vl-small": 100}
 """With 400 a prompt has about 500 tokens."""
@@ -69,14 +70,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 def build(shape: str) -> Engine:
     """The starter itself, or an engine with the starter's tokenizer on a model of that shape in bf16 (8 GB for 3B).
 
-    `LOOKTHINK_CUDA_GRAPHS=1` captures the decode step on CUDA, as for the app.
+    On CUDA it takes every fast path, also those that the doctor has not tried.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    has_graphs = device == "cuda" and load_settings().cuda_graphs
     if shape == "starter":
-        return Engine.load(STARTER, cuda_graphs=has_graphs)
+        return Engine.load(STARTER)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model, processor = _make(shape, device)
-    return Engine(model, processor, shape, static_steps=has_graphs)
+    fast = FastPaths(True, True, True) if device == "cuda" else PLAIN
+    return Engine(model, processor, shape, fast=fast)
 
 
 def write(shape: str, folder: Path) -> None:

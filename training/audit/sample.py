@@ -22,7 +22,6 @@ from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share
-from training.runs.provenance import hardware_name
 
 if TYPE_CHECKING:  # both load torch
     from datasets import Dataset
@@ -103,6 +102,8 @@ def sample_rollouts(
     """
     prompts_per_batch = max(1, batch_size // plan.num_generations)
     outcomes: list[GradedCompletion] = []
+    from inference.model.device import hardware_name  # loads torch
+
     started = time.perf_counter()
     for first in range(0, len(rows), prompts_per_batch):
         batch = rows[first : first + prompts_per_batch]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from inference.common.settings import load_settings
+from inference.common.settings import load_settings, report_folders
 from training.config.options import add_config_options, config_values
 from training.config.run_config import load_config
 from training.estimate.hardware import machine_here
@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
         config,
         store.list() if store.exists() else (),
         machine_named(args.hardware, Prices().of_jobs()) if args.hardware else machine_here(),
+        doctor_folders=report_folders(settings),
         train_rows=config.data.train_rows if config.data.is_hub else None,
         dollars_per_hour=args.dollars_per_hour,
     )

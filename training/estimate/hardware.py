@@ -105,7 +105,7 @@ def processor(num_cores: int, memory_gb: float | None = None) -> CardModel:
 def machine(name: str) -> Machine:
     """A rented machine by the Hub's name, a card by its own with an optional number (`2x H100`), or `8 cores`.
 
-    The names that `training.runs.provenance.hardware_name` gives are understood too. Raises `UserError` for another.
+    The names that `inference.model.device.hardware_name` gives are understood too. Raises `UserError` for another.
     """
     for rented, card, num_cards, dollars in _RENTED:
         if name.lower() == rented:
@@ -132,7 +132,7 @@ def machine_here() -> Machine:
     import psutil
     import torch
 
-    from training.runs.provenance import hardware_name
+    from inference.model.device import hardware_name
 
     name = hardware_name()
     if not torch.cuda.is_available():

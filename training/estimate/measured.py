@@ -1,9 +1,10 @@
 """Measured times of runs: their steps, and what they took besides, from their folders.
 
-    measured = newest_like(config, store.list())     # of the newest run like it, here or elsewhere
+    for name, measured in runs_like(config, store.list(), doctor_folders): ...     # here or elsewhere, newest first
 
 A run is like another with the same base, completions per step, length limit, picture size and kind of sampling, on
-which a step's time depends. The shipped starter's run is one record. Importing this does not load torch.
+which a step's time depends. The doctor's steps (`training.doctor`) are records too, and so is the
+shipped starter's run. Importing this does not load torch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inference.common.errors import UserError
@@ -29,22 +30,39 @@ MIN_STEPS = 3
 """Measured steps that are needed at least."""
 NUM_CONDITIONS = {"main": 5, "all": 13}
 """Conditions of an evaluation (`training.evaluation.conditions`, which is above this room)."""
+DOCTOR = "the doctor"
+"""The name of its steps in the basis of an estimate."""
 SHIPPED = Path(__file__).with_name("starter.json")
 """The record of the shipped starter's run."""
 
 
-def runs_like(config: RunConfig, records: Sequence[RunRecord]) -> Iterator[tuple[str, MeasuredSteps]]:
-    """Measured runs of the same kind with their names, the newest first; last the shipped starter's, if it is one."""
+def runs_like(
+    config: RunConfig, records: Sequence[RunRecord], doctor_folders: Sequence[Path] = ()
+) -> Iterator[tuple[str, MeasuredSteps]]:
+    """Measured runs of the same kind with their names, the newest first; then steps in the doctor's reports; last the
+    shipped starter's, if it is one."""
     kind = _kind(config)
     for record in [record for record in records if _kind(_stored(record)) == kind][:MAX_RUNS_READ]:
         try:
             yield f"run {record.id}", read_measured_run(record.folder)
         except UserError:  # too few steps, or its folder is gone: the next one
             continue
+    base, pixels = plain_base(config.base), config.data.max_pixels
+    step = StepConditions(base, config.completions_per_step, config.max_completion_length, pixels, False, 0)
+    for path in sorted(path for folder in doctor_folders for path in folder.glob("*.json")):
+        for measured in (read_json(path) or {}).get("steps", ()):
+            if kind == _kind(_stored_settings(measured)):
+                yield DOCTOR, MeasuredSteps(step=step, **measured["measured"])
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
     if kind == _kind(RunConfig(**shipped["settings"])):
-        step = StepConditions(STARTER_NAME, config.completions_per_step, config.max_completion_length, None, False, 0)
-        yield "the shipped starter's run", MeasuredSteps(step=step, **shipped["measured"])
+        yield "the shipped starter's run", MeasuredSteps(step=replace(step, max_pixels=None), **shipped["measured"])
+
+
+def _stored_settings(measured: Json) -> RunConfig | None:
+    try:
+        return RunConfig.model_validate(measured["settings"])
+    except (ValueError, KeyError, TypeError):  # of another version
+        return None
 
 
 def _stored(record: RunRecord) -> RunConfig | None:
@@ -101,6 +119,8 @@ class MeasuredSteps:
     """After its last step: choice of the checkpoint, evaluation and comparison; `None` where that is not known."""
     evaluated: int = 0
     """Completions of those stages (`evaluated_completions`)."""
+    peak_gb: float | None = None
+    """Of a card's memory, where it was measured."""
 
 
 def evaluated_completions(config: RunConfig, num_steps: int) -> int:

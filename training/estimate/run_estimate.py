@@ -13,20 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from inference.common.errors import UserError
 from inference.common.files import Json
 from training.config.run_config import RunConfig
 from training.estimate.hardware import Machine, machine, machine_here
-from training.estimate.measured import MeasuredSteps, evaluated_completions, runs_like
+from training.estimate.measured import DOCTOR, MeasuredSteps, evaluated_completions, runs_like
 from training.estimate.memory import GB, Chosen, bytes_per_number, choose_batch, longest_prompt, picture_tokens
 from training.estimate.rows import count_rows
 from training.estimate.shapes import ModelSizes, sizes_of
 from training.estimate.step_time import UNCERTAINTY, StepWork, step_seconds
 from training.runs.record import RunRecord
 
-MEASURED_SHARE = 0.1
-"""The uncertainty of times that were measured here."""
+MEASURED_SHARE, FEW_STEPS_SHARE = 0.1, 0.3
+"""The uncertainty of times that were measured here: of runs, and of the doctor's few steps."""
 CARRIED_FACTOR = 1.5
 """The factor by which times that were measured elsewhere may be off."""
 USUAL_PICTURE_TOKENS, USUAL_TEXT_TOKENS = 512, 150
@@ -115,6 +116,7 @@ def estimate_run(
     records: Sequence[RunRecord] = (),
     on: Machine | None = None,
     *,
+    doctor_folders: Sequence[Path] = (),
     sizes: ModelSizes | None = None,
     train_rows: int | None = None,
     dollars_per_hour: float | None = None,
@@ -131,10 +133,13 @@ def estimate_run(
     memory = choose_batch(config, sizes, on.card.memory_gb * GB, not on.card.is_cpu, processes)
     step, load, after = _by_arithmetic(config, sizes, on, memory, num_steps)
     basis, factor = f"arithmetic, within a factor of {UNCERTAINTY:g}", UNCERTAINTY
-    if (found := _measured(config, records, on)) is not None:
+    if (found := _measured(config, records, doctor_folders, on)) is not None:
         name, measured = found
-        basis = f"measured here on {measured.num_steps:,} steps of {name}, ±{100 * MEASURED_SHARE:.0f} %"
-        ratio, factor = 1.0, 1 + MEASURED_SHARE
+        share = FEW_STEPS_SHARE if name == DOCTOR else MEASURED_SHARE
+        basis = f"measured here on {measured.num_steps:,} steps of {name}, ±{100 * share:.0f} %"
+        ratio, factor = 1.0, 1 + share
+        if measured.peak_gb is not None and measured.hardware == on.name:
+            notes = (*notes, f"The doctor measured a peak of {measured.peak_gb:.1f} GB here")
         if measured.hardware != on.name:
             there = machine(measured.hardware)
             other = choose_batch(config, sizes, there.card.memory_gb * GB, not there.card.is_cpu)
@@ -177,10 +182,12 @@ def _num_steps(config: RunConfig, train_rows: int | None) -> tuple[int, tuple[st
     return max(1, steps), (words,) if words else ()
 
 
-def _measured(config: RunConfig, records: Sequence[RunRecord], on: Machine) -> tuple[str, MeasuredSteps] | None:
+def _measured(
+    config: RunConfig, records: Sequence[RunRecord], doctor_folders: Sequence[Path], on: Machine
+) -> tuple[str, MeasuredSteps] | None:
     """The newest run like it on this hardware, else the newest on another whose figures are known."""
     elsewhere = None
-    for name, measured in runs_like(config, records):
+    for name, measured in runs_like(config, records, doctor_folders):
         if measured.hardware == on.name:
             return name, measured
         try:

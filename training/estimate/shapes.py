@@ -92,7 +92,8 @@ def sizes_by(config: PreTrainedConfig) -> ModelSizes:
     counts = {name: p.numel() for name, p in model.named_parameters()}
     vision = sum(number for name, number in counts.items() if ".visual." in name or ".vision" in name)
     embedding = text.vocab_size * text.hidden_size
-    language = model.num_parameters() - vision - (0 if text.tie_word_embeddings else embedding)
+    is_tied = getattr(text, "tie_word_embeddings", getattr(model.config, "tie_word_embeddings", True))
+    language = model.num_parameters() - vision - (0 if is_tied else embedding)
     own_norms = any(name.endswith("q_norm.weight") for name in counts)
     query, key = heads * head, (getattr(text, "num_key_value_heads", None) or heads) * head
     vision_config = getattr(model.config, "vision_config", text)

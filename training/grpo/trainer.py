@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import traceback
 import warnings
@@ -15,8 +16,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMi
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from inference.common.settings import base_source, wants_cuda_graphs
+from inference.common.settings import base_source
 from inference.engine.engine import Engine
+from inference.engine.fast_paths import proven_here
 from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
@@ -43,6 +45,9 @@ from training.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+log = logging.getLogger(__name__)
 
 
 class RunTrainer(GRPOTrainer):
@@ -98,9 +103,10 @@ class RunTrainer(GRPOTrainer):
         add_in_place(self.model)
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
-        has_graphs = device.type == "cuda" and wants_cuda_graphs()
+        fast, words = proven_here(base, device)
+        log.info("rollouts: %s", words)
         twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
-        engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, has_graphs)
+        engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, fast)
         share = self.share_prompts and not self.args.gradient_checkpointing
         self.passes = Passes(engine.family, engine.tokenizer.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)

@@ -81,7 +81,7 @@ class LocalLauncher:
             if not queue or self.store.active():
                 return None
             if is_taken(self.store.home):
-                reason = f"waits for {running_by_hand(self.store) or 'a run'}, which was started by hand"
+                reason = f"waits for {running_by_hand(self.store) or 'a run or a doctor'}, which was started by hand"
                 if queue[0].reason != reason:
                     self.store.update(queue[0], reason=reason)
                 return None

@@ -68,26 +68,11 @@ def changed_versions(before: Json, now: Json) -> str:
     return "; ".join(changes)
 
 
-def hardware_name() -> str:
-    """The GPUs (`2 × NVIDIA A100-SXM4-80GB`), else the processor and its cores (`AMD EPYC 7B13, 2 cores`).
-
-    Measured times are stored with it, since they hold for this hardware only.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        num = torch.cuda.device_count()
-        name = torch.cuda.get_device_name(0)
-        return f"{num} × {name}" if num > 1 else name
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(models, platform.machine())}, {os.cpu_count()} cores"
-
-
 def hardware() -> Json:
     """`hardware` (its name), `num_gpus`, and `cuda`, the version of CUDA or `None`."""
     import torch
+
+    from inference.model.device import hardware_name
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {"hardware": hardware_name(), "num_gpus": gpus, "cuda": torch.version.cuda if gpus else None}

@@ -60,13 +60,6 @@ def test_the_variable_overrides_the_base(space, model_folder: Path, has_gpu: boo
         assert settings.base == base and "LOOKTHINK_BASE" in settings.base_reason
 
 
-def test_cuda_graphs_are_asked_for_by_a_variable(space) -> None:
-    for value, expected in (("", False), ("0", False), ("1", True)):
-        assert space("model: {base: starter}", LOOKTHINK_CUDA_GRAPHS=value).cuda_graphs is expected
-    with pytest.raises(UserError, match="LOOKTHINK_CUDA_GRAPHS is 'yes'; set it to 1"):
-        space("model: {base: starter}", LOOKTHINK_CUDA_GRAPHS="yes")
-
-
 def test_an_empty_variable_counts_as_unset(space) -> None:
     assert space(f"model: {{base: {HUB}}}", True, LOOKTHINK_BASE=" ", LOOKTHINK_HOME="").base == HUB
 

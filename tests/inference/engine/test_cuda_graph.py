@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from inference.common.settings import STARTER
 from inference.engine.cuda_graph import MAX_GRAPHS, StaticStep
 from inference.engine.engine import Engine, Request
+from inference.engine.fast_paths import FastPaths
 from inference.model.lora_layers import Factors
 from tests.support.samples import perturbed_adapter, problems
 from tests.support.waits import check_a_step
@@ -23,7 +24,8 @@ from tests.support.waits import check_a_step
 def static(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """With two adapters, and four slots of fixed shape."""
     model = AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32)
-    engine = Engine(model, AutoProcessor.from_pretrained(STARTER), str(STARTER), max_num_seqs=4, static_steps=True)
+    processor, fast = AutoProcessor.from_pretrained(STARTER), FastPaths(cuda_graphs=True)
+    engine = Engine(model, processor, str(STARTER), max_num_seqs=4, fast=fast)
     return with_adapters(engine, tmp_path_factory.mktemp("adapters"))
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from inference.engine.engine import Engine
+from inference.model.device import hardware_name
 from inference.model.request import Completion, Request
 from training.audit.sample import PlannedRun, Rollouts, project, sample_rollouts
 from training.estimate.measured import MeasuredSteps
-from training.runs.provenance import hardware_name
 
 PLAN = PlannedRun(
     num_generations=4,

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from trl import GRPOTrainer
-from trl.data_utils import prepare_multimodal_messages
 
 from tests.support.samples import SMALL_RUN
 from tests.support.tiny_models import build_tiny
@@ -31,8 +30,8 @@ from training.grpo.log_probs import (
     MOST_WASTE,
     grouped_attention,
     split_by_length,
-    use_grouped_attention,
 )
+from training.grpo.reference import as_trl_takes_it, gradient_by_ours, gradient_by_trl
 from training.grpo.trainer import RunTrainer, build_trainer
 from training.runs.folder import RunFolder
 
@@ -67,52 +66,6 @@ def batch(trainer: RunTrainer, lengths: Sequence[int] = (), more_words: str = ""
     return inputs
 
 
-def as_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The same batch with what TRL's own passes take: its processor's tensors of every row."""
-    prompts = inputs["rollout_prompts"]
-    messages = [
-        prepare_multimodal_messages(
-            [{"role": "system", "content": p.system_prompt}, {"role": "user", "content": p.question}], [p.image]
-        )
-        for p in prompts
-    ]
-    text = trainer.processing_class.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    made = trainer.processing_class(images=[[p.image] for p in prompts], text=text, padding=True, return_tensors="pt")
-    assert made.pop("input_ids").tolist() == inputs["prompt_ids"].tolist()
-    made.pop("attention_mask")
-    if "mm_token_type_ids" in made:
-        blank = torch.zeros_like(inputs["completion_ids"])
-        made["mm_token_type_ids"] = torch.cat([made["mm_token_type_ids"], blank], dim=1)
-    return {k: v for k, v in inputs.items() if k != "rollout_prompts"} | dict(made) | {"num_images": [1] * len(prompts)}
-
-
-def gradient(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
-    trainer.model.zero_grad()
-    trainer._compute_loss(trainer.model, inputs).backward()
-    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-
-
-def of_trl(trainer: RunTrainer, inputs: dict[str, Any]) -> torch.Tensor:
-    """The gradient by TRL's own methods, PEFT's own layers, and nothing of ours."""
-    trainer.model.zero_grad()
-    policy, trainer.policy = trainer.policy, None
-    layers = [module for module in trainer.model.modules() if isinstance(module, LoraLayer)]
-    variants = [dict(layer.lora_variant) for layer in layers]
-    decoder = trainer.model.get_base_model().get_decoder()
-    assert all(variants) and decoder.config._attn_implementation == GROUPED_ATTENTION
-    try:
-        for layer in layers:
-            layer.lora_variant.clear()
-        decoder.set_attn_implementation("sdpa")
-        GRPOTrainer._compute_loss(trainer, trainer.model, as_trl(trainer, inputs)).backward()
-    finally:
-        trainer.policy = policy
-        for layer, variant in zip(layers, variants):
-            layer.lora_variant.update(variant)
-        use_grouped_attention(decoder)
-    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-
-
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> RunTrainer:
     return make(tmp_path_factory.mktemp("passes"))
@@ -128,12 +81,16 @@ def test_the_gradient_is_that_of_trl(
     lengths: Sequence[int], more_words: str, trainer: RunTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = batch(trainer, lengths, more_words)
-    theirs = of_trl(trainer, inputs)
+    layers = [module for module in trainer.model.modules() if isinstance(module, LoraLayer)]
+    assert all(layer.lora_variant for layer in layers), "ours adds its LoRA in place"
+    assert trainer.model.get_base_model().get_decoder().config._attn_implementation == GROUPED_ATTENTION
+    theirs = gradient_by_trl(trainer, inputs)
     assert theirs.norm() > 0
+    assert all(layer.lora_variant for layer in layers), "and does so again"
     for share_prompts, fewest_rows in ((True, 8), (True, 1), (False, 8)):  # in one pass, several, one with the prompts
         monkeypatch.setattr("training.grpo.log_probs.FEWEST_ROWS", fewest_rows)
         monkeypatch.setattr(trainer, "passes", dataclasses.replace(trainer.passes, share_prompts=share_prompts))
-        ours = gradient(trainer, inputs)
+        ours = gradient_by_ours(trainer, inputs)
         assert ours.shape == theirs.shape
         assert (ours - theirs).norm() / theirs.norm() < 1e-5, (share_prompts, fewest_rows)
 
@@ -152,7 +109,7 @@ def test_other_families_too(family: str, tmp_path: Path) -> None:
         for name, parameter in trainer.model.named_parameters():
             parameter.mul_(1.0 if "lora" in name else 0.7)
     inputs = batch(trainer)
-    ours, theirs = gradient(trainer, inputs), of_trl(trainer, inputs)
+    ours, theirs = gradient_by_ours(trainer, inputs), gradient_by_trl(trainer, inputs)
     assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
 
 
@@ -162,7 +119,7 @@ def test_checkpointing_computes_the_same_again(tmp_path: Path) -> None:
     trainer = make(tmp_path, gradient_checkpointing=True, lora_dropout=0.5, max_completion_length=6)
     inputs = batch(trainer)
     gradients = []
-    for of in (gradient, of_trl):
+    for of in (gradient_by_ours, gradient_by_trl):
         torch.manual_seed(7)
         gradients.append(of(trainer, inputs))
     ours, theirs = gradients
@@ -174,7 +131,7 @@ def test_the_reference_is_scored_as_trl_scores_it(tmp_path: Path) -> None:
     """With a KL penalty: the base's log-probabilities, in parts of a micro-batch."""
     trainer = make(tmp_path, beta=0.1, micro_batch_size=4)
     inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    theirs = as_trl(trainer, inputs)
+    theirs = as_trl_takes_it(trainer, inputs)
     ids, mask = (
         torch.cat([inputs[f"{part}_{kind}"] for part in ("prompt", "completion")], 1) for kind in ("ids", "mask")
     )

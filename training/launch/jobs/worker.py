@@ -27,12 +27,13 @@ from types import FrameType
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json, write_whole
 from training.config.run_config import RunConfig
+from training.doctor.background import look_before
 from training.hub.backup.mirror import RunBackup
 from training.hub.backup.restore import has_copy, restore_run
 from training.hub.publish.queue import PublishQueue
 from training.hub.publish.retry import PublishRetry
 from training.launch.jobs.log import BEGINS, NOT_COPIED, mark_line
-from training.launch.spawn import spawn
+from training.launch.spawn import environment, spawn
 from training.runs.folder import RunFolder, step_of
 from training.runs.outcome import OUTPUT
 from training.runs.record import RunRecord
@@ -97,6 +98,7 @@ def main() -> int:
         on_step=lambda step: print(f"the checkpoint of step {step} is in the bucket", flush=True),
     )
     backup.start()
+    look_before(record.folder / "config.json", environment(record, os.environ), lambda: stop.is_asked)
     trainer = spawn(record)
     stop.of = trainer
     while trainer.poll() is None:

@@ -12,7 +12,7 @@ from gradio.components import Component
 from inference.adapters.record import available_adapters
 from inference.common.errors import UserError
 from inference.common.html import escape
-from inference.common.settings import Settings, base_source
+from inference.common.settings import Settings, base_source, report_folders
 from training.admin.access import Caller
 from training.config.run_config import RunConfig, deployment_profile
 from training.estimate.run_estimate import RunEstimate, estimate_run
@@ -187,6 +187,7 @@ class StartForm:
                 config,
                 records,
                 machine_of(settings, records),
+                doctor_folders=report_folders(settings),
                 sizes=known_sizes(config),
                 dollars_per_hour=per_hour,
                 is_job=settings.training.trainer == "job",
