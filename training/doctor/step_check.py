@@ -38,7 +38,6 @@ MAX_STEPS = 4
 """The first step, and three that are timed."""
 ENOUGH_SECONDS = 20.0
 """No further step is begun once the timed ones took this long."""
-NUM_PROBLEMS = 64
 SHORT = 24
 """Tokens of the completions whose gradient is compared."""
 FEW_ROWS = 4
@@ -109,7 +108,7 @@ def _trainer(subject: Subject) -> tuple[RunTrainer, RunConfig]:
     changes |= {"eval_rows": 0, "curriculum": None}
     changes |= {"report_to": (), "publish_to": None, "max_hours": None, "choose_checkpoint": False}
     config = settled(subject.config.model_copy(update=changes))
-    problems = subject.problems(max(config.prompts_per_step * MAX_STEPS, NUM_PROBLEMS))
+    problems = subject.problems(config.prompts_per_step * MAX_STEPS)
     rows = Dataset.from_dict(
         {
             "image": [problem.image for problem in problems],
@@ -135,7 +134,7 @@ class _StepWatch(TrainerCallback):
         self.peak_gb = 0.0
         """Of the first step."""
         self.prompt_tokens = 0
-        self._trainer, self._rewards = trainer, list(trainer.reward_funcs)
+        self._trainer, self._rewards, self._options = trainer, list(trainer.reward_funcs), trainer.generation_kwargs
         self._began = 0.0
         trainer.reward_funcs = [alternating] * len(self._rewards)
         trainer.generation_kwargs = {"min_new_tokens": trainer.args.max_completion_length}
@@ -148,7 +147,7 @@ class _StepWatch(TrainerCallback):
         if len(self.seconds) == 1:
             self.peak_gb = self.peak.gb
             self.prompt_tokens = _prompt_tokens(self._trainer)
-            self._trainer.reward_funcs, self._trainer.generation_kwargs = self._rewards, {}
+            self._trainer.reward_funcs, self._trainer.generation_kwargs = self._rewards, self._options
         elif sum(self.seconds[1:]) > ENOUGH_SECONDS:
             control.should_training_stop = True
 

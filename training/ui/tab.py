@@ -81,6 +81,7 @@ class TrainTab:
             head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **HIDDEN)
         self.dismiss.click(guard(self._dismiss), None, [self.notice, self.dismiss], **HIDDEN)
         self.form.button.click(guard(self._start), [*inputs, *self.form.inputs], outputs, **HIDDEN)
+        self.form.check.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.resume.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
 

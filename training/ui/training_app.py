@@ -20,6 +20,7 @@ from inference.common.settings import Settings
 from inference.server.queue import RequestQueue
 from inference.server.service import Example, Verdict
 from training.admin.access import Access, access_routes
+from training.doctor.background import Examination, FirstLook
 from training.grading.grader import grade_lenient
 from training.hub.backup.backup import Backup
 from training.hub.publish.offer import PublishOffer
@@ -55,6 +56,7 @@ class TrainingApp:
         self.setup, self.sleep_timer = Setup(settings), SleepTimer(settings)
         self.watcher = Watcher(self.launcher, also=[self._update_sleep_timer, PublishRetry(self.store.folder).look])
         self.backup = Backup(settings, self.store)
+        self.examination = Examination(settings)
 
     @property
     def routes(self) -> list[Route]:
@@ -63,7 +65,8 @@ class TrainingApp:
 
     def start(self, queue: RequestQueue) -> None:
         """Watch the runs and the deployment from now on; the app's model leaves the GPU to runs that need it."""
-        self.watcher.also = [CardSharing(self.store, queue).look, *self.watcher.also]
+        first_look = FirstLook(self._settings, queue, self.store, self.examination)
+        self.watcher.also = [CardSharing(self.store, queue).look, *self.watcher.also, first_look.look]
         self.watcher.start()
         self.setup.start()
 
@@ -90,6 +93,7 @@ class TrainingApp:
             refresh_served,
             self.backup,
             PublishOffer(self._settings, self.setup.publish_owner),
+            self.examination,
             queue,
             lambda: owner_html(self.setup, [self.sleep_timer.note]),
         )

@@ -24,6 +24,7 @@ from gradio.components import Component
 
 from inference.common.settings import Settings
 from inference.server.queue import RequestQueue
+from training.doctor.background import Examination
 from training.hub.backup.backup import Backup
 from training.hub.publish.offer import PublishOffer
 from training.hub.publish.queue import waiting_runs
@@ -64,6 +65,8 @@ class Context:
     """Copies the runs to where they outlive this machine."""
     offer: PublishOffer
     """The repository that Start offers to publish to."""
+    examination: Examination
+    """The doctor of this machine."""
     queue: RequestQueue | None = None
     """The queue in front of the app's engine; `None` where no page is served."""
     setup_html: Callable[[], str] = str
@@ -86,9 +89,9 @@ class Context:
             return snapshot
 
     def is_busy(self) -> bool:
-        """True while a run is active or waits, or an adapter is being published."""
+        """True while a run is active or waits, an adapter is being published, or the doctor looks at this machine."""
         has_runs = any(record.is_active or record.status == "queued" for record in self.store.list())
-        return has_runs or next(waiting_runs(self.store.folder), None) is not None
+        return has_runs or self.examination.is_running or next(waiting_runs(self.store.folder), None) is not None
 
 
 @dataclass(frozen=True)

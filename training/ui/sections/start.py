@@ -15,6 +15,7 @@ from inference.common.html import escape
 from inference.common.settings import Settings, base_source, report_folders
 from training.admin.access import Caller
 from training.config.run_config import RunConfig, deployment_profile
+from training.doctor.report import Report
 from training.estimate.run_estimate import RunEstimate, estimate_run
 from training.hub.publish.licence import licence_words
 from training.hub.publish.offer import PublishOffer
@@ -27,6 +28,9 @@ from training.ui.base.html import capitalised, duration
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
 
 FRESH = "a fresh LoRA"
+CHECK, CHECKING = "Check this machine", "Checking this machine: at most three minutes"
+DOCTOR_WORDS = {"fail": "Wrong", "warn": "Look at", "pass": "Right", "skip": "Not looked at"}
+"""For each status of a line its word on the page, what matters most first."""
 PROFILE_WORDS = {
     "starter": "starter: the shipped model",
     "a100": "a100: for one 80 GB card",
@@ -124,6 +128,8 @@ class StartForm:
 
     def _build_before(self) -> None:
         self.estimate = gr.HTML(js_on_load=None, elem_id="train-estimate")
+        self.check = gr.Button(CHECK, size="sm", elem_id="train-doctor", elem_classes="lt-small")
+        self.lines = gr.HTML(js_on_load=None, elem_id="train-doctor-lines")
         with gr.Row(elem_classes="lt-two"):
             self.price = number_field("Dollars per hour", "The price of this machine.", "price")
             self.hours = number_field("Stop after (hours)", "It stops at a checkpoint before.", "max-hours")
@@ -233,6 +239,12 @@ class StartForm:
         self._context.launcher.start_next()
         return record.id
 
+    def look(self, caller: Caller, *values: Any) -> list[object]:
+        """Start the doctor for the form's run; its lines come with the next refreshes."""
+        profile, origin, publish, *rest = values
+        self._context.examination.start(self._config(profile, origin, publish, *rest[3:]))
+        return self.refresh(caller, *values)
+
     @property
     def inputs(self) -> list[Component]:
         """The components whose values `start` takes after the caller."""
@@ -247,7 +259,21 @@ class StartForm:
             gr.update(choices=names, value=origin),
             gr.update(value=is_ticked, visible=offer.is_made),
             self._before_html(values[0], origin, is_ticked, *values[3:]),
+            *self._doctor(values[0], origin, is_ticked, *values[6:]),
         ]
+
+    def _doctor(self, profile: str, origin: str, publish: object, *values: object) -> list[object]:
+        """The button of the doctor, and its newest lines for the form's base."""
+        examination = self._context.examination
+        is_running = examination.is_running
+        button = gr.update(interactive=not is_running, value=CHECKING if is_running else CHECK)
+        if is_running:
+            return [button, doctor_html(None, examination.output)]
+        try:
+            report = examination.report(self._config(profile, origin, publish, *values))
+        except UserError:  # such a run cannot start, as the estimate says
+            return [button, ""]
+        return [button, doctor_html(report, [] if report else examination.output)]
 
 
 def served_words(config: RunConfig, settings: Settings) -> list[str]:
@@ -275,9 +301,28 @@ def published_words(config: RunConfig, offer: PublishOffer) -> list[str]:
 def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(context)
-    return Section(
-        "start", context, note, form.inputs[2:], [form.origin, form.publish, form.estimate], form.refresh
-    ), form
+    outputs = [form.origin, form.publish, form.estimate, form.check, form.lines]
+    section = Section("start", context, note, form.inputs[2:], outputs, form.refresh)
+    section.on(form.check.click, form.look)
+    return section, form
+
+
+def doctor_html(report: Report | None, output: Sequence[str]) -> str:
+    """The doctor's lines, each with its remedy, or what it has printed so far."""
+    if report is None:
+        return f'<pre class="lt-log">{escape(chr(10).join(output))}</pre>' if output else ""
+    items = "".join(
+        f"<li><strong>{DOCTOR_WORDS[line.status]}: {escape(line.title)}.</strong> {escape(capitalised(line.evidence))}."
+        + (f" <em>{escape(capitalised(line.remedy))}.</em>" if line.remedy else "")
+        + "</li>"
+        for line in sorted(report.lines, key=lambda line: list(DOCTOR_WORDS).index(line.status))
+    )
+    is_open = "" if report.is_good else " open"
+    head = f"<strong>This machine:</strong> {escape(report.summary)}. It took {escape(report.cost)}."
+    about = "The report to attach to a bug report is in the folder doctor of LOOKTHINK_HOME."
+    return (
+        f'<details class="lt-note lt-setup"{is_open}><summary>{head}</summary><ul>{items}</ul><p>{about}</p></details>'
+    )
 
 
 def estimate_html(estimate: RunEstimate, place: Sequence[str] = ()) -> str:
