@@ -110,6 +110,12 @@ class Examination:
             return False
         return True
 
+    def stop(self) -> None:
+        """Ends it at once; the lines of that look are lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     @property
     def output(self) -> list[str]:
         """The lines that it has printed so far."""

@@ -19,7 +19,7 @@ import torch
 from inference.common.errors import UserError, first_line
 from inference.engine.fast_paths import NAMES, TITLES
 from training.doctor import model_checks, step_check, surroundings
-from training.doctor.model_checks import FastPathCheck, Finding
+from training.doctor.model_checks import NOT_HERE, FastPathCheck, Finding
 from training.doctor.report import Form, Line, Report, harmless, new_report
 from training.doctor.subject import Subject
 from training.runs.failures import is_out_of_memory
@@ -114,22 +114,6 @@ def examine(
         proven=tuple(name for name in NAMES if name in subject.proven),
         steps=tuple(steps[:8]),
     )
-
-
-def is_examined(report: Report | None, form: Form) -> bool:
-    """True if a report has each kept line of the form, so that nothing is left to look at but the surroundings."""
-    if report is None:
-        return False
-    known = {line.name for line in report.lines if line.status in ("pass", "warn") or _is_not_here(line)}
-    return {check.name for check in CHECKS if check.is_kept and (check.is_short or form == "full")} <= known
-
-
-def _is_not_here(line: Line) -> bool:
-    return line.status == "skip" and line.evidence.startswith(NOT_HERE)
-
-
-NOT_HERE = "not here: "
-"""The beginning of the evidence of a line that this machine cannot have."""
 
 
 def _look(check: Check, subject: Subject, lines: dict[str, Line], end: float, about: str) -> Line:

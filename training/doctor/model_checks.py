@@ -19,9 +19,11 @@ from inference.engine.engine import Engine, Request
 from inference.engine.fast_paths import TITLES, FastPaths
 from training.doctor.report import Status
 from training.doctor.subject import Reference, Subject
+from training.estimate.run_estimate import SMALL_PARAMETERS
+from training.estimate.shapes import sizes_of
 
-TIE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""Logits this near are a tie: bf16 has steps of 0.125 from 16 to 32."""
+TIE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""Logits this near are a tie: bf16 has steps of 0.125 from 16 to 32, and each side rounds in every layer."""
 ATTENTION_ERROR = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 """Largest difference from attention in fp64, of outputs about 1."""
 BACKENDS = {
@@ -29,6 +31,8 @@ BACKENDS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "cuDNN": SDPBackend.CUDNN_ATTENTION,
 }
+NOT_HERE = "not here: "
+"""The beginning of the evidence of a line that this machine cannot have."""
 TIMED_ROWS, TIMED_TOKENS = 16, 32
 FASTER = 0.98
 """A path that takes more than this share of the plain path's time is not used."""
@@ -44,8 +48,20 @@ class Finding:
     remedy: str = ""
 
 
+def too_large(subject: Subject) -> Finding | None:
+    """The finding where a processor would take hours for the base; `None` elsewhere."""
+    config = subject.config
+    parameters = sizes_of(config.base, config.base_revision).parameters
+    if torch.cuda.is_available() or parameters <= SMALL_PARAMETERS:
+        return None
+    words = f"{NOT_HERE}this machine has no card, and {config.base} has {parameters / 1e9:.1f} billion parameters"
+    return Finding("skip", f"{words}; a Job has one")
+
+
 def base_loads(subject: Subject) -> Finding:
     """Loading of model and processor, and of the engine on them. Raises `UserError`."""
+    if (obstacle := too_large(subject)) is not None:
+        return obstacle
     started = time.perf_counter()
     model, _ = subject.loaded
     seconds = time.perf_counter() - started

@@ -22,11 +22,9 @@ from transformers import TrainerCallback
 from inference.common.files import Json
 from inference.model.device import hardware_name
 from training.config.run_config import RunConfig
-from training.doctor.model_checks import Finding
+from training.doctor.model_checks import Finding, too_large
 from training.doctor.subject import Subject
-from training.estimate.hardware import machine_here
 from training.estimate.memory import GB, BatchChoice, memory_need
-from training.estimate.run_estimate import SMALL_PARAMETERS
 from training.estimate.shapes import sizes_of
 from training.grpo.fitting import settled
 from training.grpo.micro_batches import select_rows
@@ -48,7 +46,7 @@ _SAMPLE_SECONDS = 0.02
 
 def step(subject: Subject) -> Finding:
     """Steps of the run's own trainer; the estimate then has their time as measured."""
-    if (obstacle := _obstacle(subject)) is not None:
+    if (obstacle := too_large(subject)) is not None:
         return obstacle
     trainer, config = _trainer(subject)
     watch = _StepWatch(trainer)
@@ -79,7 +77,7 @@ def step(subject: Subject) -> Finding:
 
 def gradient(subject: Subject) -> Finding:
     """The gradient of a small batch, by the run's loss and by TRL's own."""
-    if (obstacle := _obstacle(subject)) is not None:
+    if (obstacle := too_large(subject)) is not None:
         return obstacle
     trainer, config = _trainer(subject)
     if trainer.policy is None:
@@ -211,15 +209,6 @@ def _prompt_tokens(trainer: RunTrainer) -> int:
     """Tokens of the longest prompt of the batch that was just trained on."""
     batches: Any = trainer._buffered_inputs
     return max(int(batch["prompt_mask"].sum(1).max()) for batch in batches)
-
-
-def _obstacle(subject: Subject) -> Finding | None:
-    here, config = machine_here(), subject.config
-    parameters = sizes_of(config.base, config.base_revision).parameters
-    if here.card.is_cpu and parameters > SMALL_PARAMETERS:
-        words = f"not here: {here.name} has no card, and {config.base} has {parameters / 1e9:.1f} billion parameters"
-        return Finding("skip", f"{words}; a Job has one")
-    return None
 
 
 def _now() -> float:

@@ -47,6 +47,10 @@ def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWo
     done = world.until(record, "succeeded", "failed")
     assert done.status == "succeeded", (done.reason, world.logs())
     assert [job.stage for job in world.all()] == ["ERROR", "COMPLETED"]
+    said = [line["data"] for job in world.all() for line in job.lines]
+    assert sum(line.startswith("pass  Greedy tokens:") for line in said) == 2, "the doctor goes before each trainer"
+    [report] = (world.state / "doctor").glob("*.json")
+    assert json.loads(report.read_text())["form"] == "short", "and its report outlives the Job"
     second = json.loads(world.all()[1].spec["environment"][ORDER])["record"]
     assert second["checkpoint_step"] > 0 and "ran into its timeout" in "".join(second["reason"])
     assert steps(done.folder) == list(range(1, 7)) and done.step == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -11,12 +12,14 @@ from hypothesis import given
 
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
+from training.admin.access import Access, Caller
 from training.config.data_config import DataConfig
 from training.config.run_config import PROFILES, RunConfig, load_config
+from training.doctor.report import Line, new_report
 from training.hub.publish.offer import PublishOffer
 from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
 from training.ui.sections.runs import table_html
-from training.ui.sections.start import ADVANCED, MAIN, published_words, served_words
+from training.ui.sections.start import ADVANCED, MAIN, build_start, doctor_html, published_words, served_words
 
 SETTINGS = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
 
@@ -64,6 +67,39 @@ def test_the_form_says_where_it_publishes_and_the_licence_of_the_base() -> None:
     assert f"published to {name}, private" in where and "a tag for this run" in where
     assert "qwen-research, for research, not for commercial use" in licence
     assert published_words(config, PublishOffer(settings, str)) == []
+
+
+def test_the_doctors_lines_on_the_page() -> None:
+    """What is wrong comes first and is open; texts from a machine are escaped."""
+    good = Line(name="base", title="Base", status="pass", evidence="it <loads>")
+    bad = Line(name="disk", title="Disk", status="fail", evidence="0.1 GB free", remedy="make room")
+    report = new_report("starter", "short", [good, bad], time=1.0, seconds=40.0)
+    html = doctor_html(report, [])
+    assert html.index("Wrong: Disk") < html.index("Right: Base") and "<em>Make room.</em>" in html
+    assert "It &lt;loads&gt;" in html and "<details class=" in html and " open>" in html
+    assert " open>" not in doctor_html(new_report("starter", "short", [good], time=1.0, seconds=40.0), [])
+    assert doctor_html(None, []) == "" and "pass  Disk: &lt;" in doctor_html(None, ["pass  Disk: <"])
+
+
+def test_the_button_starts_the_doctor_for_the_forms_run(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and its lines come with the next refreshes; the button rests meanwhile."""
+    from training.ui.training_app import TrainingApp
+
+    monkeypatch.setenv("LOOKTHINK_BASE", "starter")
+    app = TrainingApp(load_settings(), Access(home))
+    with gr.Blocks(analytics_enabled=False):
+        section, form = build_start(app.context(lambda: None), gr.Textbox())
+    caller, values = Caller("me"), [component.value for component in section.inputs]
+    before = dict(zip(section.outputs, section.refresh(caller, *values)))
+    assert before[form.lines] == "" and before[form.check]["interactive"]
+    after = dict(zip(section.outputs, form.look(caller, *values)))
+    try:
+        assert app.examination.is_running and app.context(lambda: None).is_busy()
+        assert not after[form.check]["interactive"] and "at most three minutes" in after[form.check]["value"]
+        assert json.loads((home / "doctor" / "asked.json").read_text())["profile"] == "starter"
+    finally:
+        app.examination.stop()
+    assert not app.examination.is_running
 
 
 @pytest.mark.parametrize("profile", PROFILES)
