@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from inference.common.errors import first_line
+from inference.common.errors import UserError, first_line
 from inference.engine.engine import Engine, Request
 from inference.engine.fast_paths import TITLES, FastPaths
 from training.doctor.report import Status
@@ -51,8 +51,13 @@ class Finding:
 def too_large(subject: Subject) -> Finding | None:
     """The finding where a processor would take hours for the base; `None` elsewhere."""
     config = subject.config
-    parameters = sizes_of(config.base, config.base_revision).parameters
-    if torch.cuda.is_available() or parameters <= SMALL_PARAMETERS:
+    if torch.cuda.is_available():
+        return None
+    try:
+        parameters = sizes_of(config.base, config.base_revision).parameters
+    except (UserError, ValueError):  # loading says what is wrong with it
+        return None
+    if parameters <= SMALL_PARAMETERS:
         return None
     words = f"{NOT_HERE}this machine has no card, and {config.base} has {parameters / 1e9:.1f} billion parameters"
     return Finding("skip", f"{words}; a Job has one")

@@ -76,9 +76,9 @@ def test_a_disk(free: float, status: str, subject: Callable[..., Subject], monke
     ("off", "status", "words"),
     [
         (0, "pass", "within 2 s"),
-        (-3_600, "fail", "3600 s ahead of the Hub's"),
-        (3_600, "fail", "3600 s behind the Hub's"),
-        (-90, "warn", "90 s ahead of the Hub's"),
+        (-3_600, "fail", "s ahead of the Hub's"),
+        (3_600, "fail", "s behind the Hub's"),
+        (-90, "warn", "s ahead of the Hub's"),
     ],
 )
 def test_a_clock(
@@ -92,9 +92,8 @@ def test_a_clock(
     now = lambda self, timestamp=None: formatdate(time.time() + off, usegmt=True)  # noqa: E731
     monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "date_time_string", now)
     said = line("clock", subject())
-    number = words.partition(" ")[0]
-    assert said.status == status
-    assert words in said.evidence or f"{int(number) + 1}{words.removeprefix(number)}" in said.evidence
+    assert said.status == status and words in said.evidence
+    assert not off or abs(int(said.evidence.partition(" ")[0]) - abs(off)) <= 2
 
 
 def test_a_clock_that_cannot_be_compared(subject: Callable[..., Subject], hub_client: Client) -> None:
@@ -138,9 +137,9 @@ def test_a_token(
 def test_a_token_while_the_hub_is_out_of_order(
     subject: Callable[..., Subject], hub: Hub, hub_client: Client, impatient: None
 ) -> None:
-    hub.failure = 503
+    hub.tokens[TOKEN], hub.failure = "me", 503
     said = line("token", subject(PUBLISHES, HF_TOKEN=TOKEN))
-    assert said.status == "warn" and "could not be tested" in said.evidence
+    assert (said.status, said.evidence.partition(":")[0]) == ("warn", "it could not be tested"), said
 
 
 @pytest.mark.parametrize(
