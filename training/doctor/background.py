@@ -71,7 +71,6 @@ class Examination:
         self._settings, self._lock = settings, threading.Lock()
         self._folder = settings.home / REPORTS
         self._process: subprocess.Popen[bytes] | None = None
-        self._config: RunConfig | None = None
 
     @property
     def is_running(self) -> bool:
@@ -97,7 +96,7 @@ class Examination:
                     )
             except OSError as error:
                 raise UserError(f"the doctor cannot be started ({error.strerror}); check {self._folder}") from error
-            self._process, self._config = process, config
+            self._process = process
         if nice:
             psutil.Process(process.pid).nice(_NICE)
 
@@ -150,15 +149,16 @@ class FirstLook:
     def __init__(self, settings: Settings, queue: _Queue, store: RunStore, examination: Examination) -> None:
         self._settings, self._queue, self._store, self._examination = settings, queue, store, examination
         self._is_done = not is_on_space() or is_on_zero_gpu()
-        self._is_started = False
+        self._config: RunConfig | None = None
+        """The run that it was started for."""
         self._quiet_since: float | None = None
 
     def look(self) -> None:
         """Called every few seconds by the app's watcher."""
         if self._is_done:
             return
-        if self._is_started:
-            self._end()
+        if self._config is not None:
+            self._end(self._config)
             return
         is_training = self._store.exists() and self._store.active() is not None
         is_asked = self._queue.engine is None or self._queue.is_answering or self._queue.num_waiting > 0
@@ -182,13 +182,12 @@ class FirstLook:
             log.info("the doctor does not look at this machine: %s", words)
             return
         self._examination.start(config, short=True, nice=True)
-        self._is_started = True
+        self._config = config
 
-    def _end(self) -> None:
+    def _end(self, config: RunConfig) -> None:
         if self._examination.is_running:
             return
         self._is_done = True
-        config = load_config(deployment=self._settings)
         report = self._examination.report(config)
         log.info("the doctor has looked at this machine: %s", report.summary if report else "it left no report")
 

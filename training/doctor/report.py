@@ -3,7 +3,7 @@
     report = read_report(base, settings)
     keep_report(report, settings)        # in the home, and in the bucket where one is mounted
 
-It has no token, no account and no path of a home, so that it can be attached to a bug report.
+It has no token and no path of a home, so that it can be attached to a bug report.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from inference.engine.fast_paths import machine_key
 from inference.server.visitors import is_on_space
 from training.data.hub_source import resolve_commit
 from training.doctor.model_checks import Finding
+from training.doctor.report import Status
 from training.doctor.subject import Subject
 from training.estimate.memory import GB
 from training.estimate.rows import count_rows
@@ -88,7 +89,8 @@ def disk(subject: Subject) -> Finding:
         from huggingface_hub import constants
 
         needs[Path(constants.HF_HUB_CACHE)] = 2.0 * sizes.parameters
-    words, status = [], "pass"
+    words: list[str] = []
+    status: Status = "pass"
     for folder, need in needs.items():
         free = free_bytes(folder)
         what = "runs" if folder == subject.settings.home else "the base"
@@ -98,11 +100,7 @@ def disk(subject: Subject) -> Finding:
         elif free < 2 * need and status == "pass":
             status = "warn"
     remedy = "make room, lower keep_checkpoints, or set LOOKTHINK_HOME (runs) and HF_HOME (bases) to another disk"
-    return Finding(
-        "fail" if status == "fail" else "warn" if status == "warn" else "pass",
-        "; ".join(words),
-        remedy * (status != "pass"),
-    )
+    return Finding(status, "; ".join(words), "" if status == "pass" else remedy)
 
 
 def free_bytes(folder: Path) -> int:

@@ -273,7 +273,8 @@ class StartForm:
             report = examination.report(self._config(profile, origin, publish, *values))
         except UserError:  # such a run cannot start, as the estimate says
             return [button, ""]
-        return [button, doctor_html(report, [] if report else examination.output)]
+        is_job = self._context.settings.training.trainer == "job"
+        return [button, doctor_html(report, [] if report else examination.output, is_job)]
 
 
 def served_words(config: RunConfig, settings: Settings) -> list[str]:
@@ -307,8 +308,8 @@ def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]
     return section, form
 
 
-def doctor_html(report: Report | None, output: Sequence[str]) -> str:
-    """The doctor's lines, each with its remedy, or what it has printed so far."""
+def doctor_html(report: Report | None, output: Sequence[str], is_job: bool = False) -> str:
+    """The doctor's lines, each with its remedy, or what it has printed so far. `is_job`: runs train elsewhere."""
     if report is None:
         return f'<pre class="lt-log">{escape(chr(10).join(output))}</pre>' if output else ""
     items = "".join(
@@ -320,6 +321,8 @@ def doctor_html(report: Report | None, output: Sequence[str]) -> str:
     is_open = "" if report.is_good else " open"
     head = f"<strong>This machine:</strong> {escape(report.summary)}. It took {escape(report.cost)}."
     about = "The report to attach to a bug report is in the folder doctor of LOOKTHINK_HOME."
+    if is_job:
+        about += " Runs train in Jobs, each of which looks at its own machine first: the lines are in its log."
     return (
         f'<details class="lt-note lt-setup"{is_open}><summary>{head}</summary><ul>{items}</ul><p>{about}</p></details>'
     )
