@@ -12,6 +12,7 @@ from inference.common.settings import Settings, load_settings
 from inference.engine.engine import Engine, Request
 from inference.server.queue import RequestQueue
 from tests.support.samples import SMALL_RUN, problems
+from tests.support.serving import WAIT_SECONDS
 from training.config.run_config import load_config
 from training.doctor import background
 from training.doctor.background import Examination, FirstLook
@@ -38,9 +39,10 @@ def test_a_new_space_is_looked_at_once_beside_its_visitors(settings: Settings, e
         examination.start(load_config("starter"))
     [problem] = problems(1)
     submission = queue.submit([Request(problem.image.convert("RGB"), problem.problem, max_new_tokens=2)])
-    assert submission.wait(60) and submission.error is None and examination.is_running, "it is answered meanwhile"
+    assert submission.wait(WAIT_SECONDS) and submission.error is None, "it is answered meanwhile"
+    assert examination.is_running
     first.look()
-    assert examination.wait(300)
+    assert examination.wait(600)
     report = examination.report(load_config("starter"))
     assert report is not None and report.form == "short", examination.output
     assert any(line.startswith("pass  Base:") for line in examination.output)
