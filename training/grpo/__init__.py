@@ -2,5 +2,5 @@
 
 Doors: `trainer` (`build_trainer`) makes the trainer of a run, `distributed` is the agreement of several processes. The
 rest serves the trainer: `rollouts` generates and writes `rollouts.jsonl`, `log_probs` and `micro_batches` compute the
-loss, `lora` places the adapter.
+loss, `lora` places the adapter. `reference` has TRL's own gradient beside ours, for tests and the doctor.
 """

@@ -241,11 +241,14 @@ def test_a_fast_path_that_is_not_there_or_wrong(
     assert loaded.proven == set()
 
 
-def test_a_gradient_that_is_not_trls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_not_trls(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A loss that is a hundredth too large. On the way the trainer's log says which path the rollouts take."""
+    caplog.set_level("INFO", logger="training.grpo.trainer")
     right = RunTrainer._loss_of
     monkeypatch.setattr(RunTrainer, "_loss_of", lambda self, model, inputs: 1.01 * right(self, model, inputs))
     [line] = examine(subject(), "full", checks=[CHECKS[-1]]).lines
     assert line.status == "fail" and "from TRL's on 4 rows" in line.evidence and "bug report" in line.remedy
+    assert "rollouts: plain path: the fast ones need a card" in caplog.text
 
 
 @pytest.mark.parametrize(
