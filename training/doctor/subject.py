@@ -124,14 +124,13 @@ class Subject:
     def free(self) -> None:
         """Let go of model and trainer."""
         held = [name for name in ("loaded", "engine", "references") if name in self.__dict__]
-        if not held and self.trainer is None:
-            return
-        self.trainer = None
-        for name in held:
-            del self.__dict__[name]
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if held or self.trainer is not None:
+            self.trainer = None
+            for name in held:
+                del self.__dict__[name]
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         self.resources.close()
 
     def _generate(self, request: Request) -> Reference:
