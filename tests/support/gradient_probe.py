@@ -1,6 +1,7 @@
 """One GRPO step on rollouts that are given, not sampled: writes the reduced LoRA gradient, rewards and advantages.
 
-Run as `python -m tests.support.gradient_probe FOLDER`, alone or by several processes under torchrun.
+Run as `python -m tests.support.gradient_probe FOLDER`, alone or by several processes under torchrun, which share the
+base's weights with the argument `sharded`.
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ class KeepGradient(TrainerCallback):
         self.gradient = torch.cat([found[name].flatten() for name in sorted(found)])
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, shard_weights: bool = False) -> None:
     """Train one step and keep what it was made of."""
     config = load_config(
         "starter",
         {
             **{"max_steps": 1, "warmup_steps": 0, "prompts_per_step": 2, "num_generations": 16, "micro_batch_size": 32},
             **{"max_grad_norm": 1e9, "report_to": [], "save_steps": 9, "data": {"train_rows": 2, "test_rows": 2}},
+            "shard_weights": shard_weights,
         },
     )
     rank = int(os.environ.get("RANK", "0"))
@@ -78,7 +80,8 @@ def main(folder: Path) -> None:
         texts = [completion(n) for n in range(first, first + len(prompts))]
         ids = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]
         batch = trainer._rollouts
-        batch.prompts = trainer.policy.prompts(prompts, batch.pictures)
+        with trainer._whole_weights():
+            batch.prompts = trainer.policy.prompts(prompts, batch.pictures)
         prompt_ids = [list(prompt.ids) for prompt in batch.prompts]
         return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": batch.pictures}
 
@@ -96,4 +99,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), shard_weights="sharded" in sys.argv[2:])

@@ -2,6 +2,7 @@
 
     python -m training train --profile recipe --folder runs/first
     python -m training train --resume runs/first
+    python -m training train --folder FOLDER --num-nodes 2 --node 1 --address 10.0.0.5:29500    # on each machine
 
 Trains a LoRA adapter, shows the rewards as they move, evaluates base and adapter on held-out rows, and keeps
 everything in a run folder (`training.runs.folder`). A run that was stopped or killed continues with `--resume`.
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
     parser.add_argument("--folder", type=Path, help="the run folder (default: a new one under LOOKTHINK_HOME/runs)")
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="continue the run in this folder")
+    parser.add_argument("--node", type=int, default=0, metavar="NUMBER", help="this machine's of --num-nodes")
+    parser.add_argument("--address", metavar="HOST:PORT", help="of machine 0, a port that is free there (--num-nodes)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,10 +51,8 @@ def main(args: argparse.Namespace) -> int:
         print(licence_words(config.base), flush=True)
     with Stop() as stop:
         try:
-            from training.pipeline.run import run  # imports torch: takes seconds, and signals count already
-
             with by_hand(load_settings().home):
-                adapter = run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
+                adapter = _train(folder, config, args, stop)
         except StopRequested:
             return _stopped_early(folder, bool(args.resume))
         except RunFailed as failure:
@@ -64,6 +65,25 @@ def main(args: argparse.Namespace) -> int:
         if RunFolder.open(folder)[1].publish_to is not None:
             finish(folder, _PUBLISHING_SECONDS)
     return 0
+
+
+def _train(folder: Path, config: RunConfig, args: argparse.Namespace, stop: Stop) -> Path:
+    """Trains in this process, or in one for each card of this and other machines; returns the adapter's folder."""
+    from training.launch.ranks import processes_of, train_together
+    from training.launch.rendezvous import Node
+    from training.pipeline.run import run  # these import torch: takes seconds, and signals count already
+
+    has_launcher = "RANK" in os.environ  # `torchrun` or `accelerate launch` has started one process a card
+    num_processes = 1 if has_launcher else processes_of(config)
+    if has_launcher or num_processes * config.num_nodes == 1:
+        return run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
+    node = Node(args.node, config.num_nodes, args.address or Node.address)
+    if node.number == 0:
+        (RunFolder(folder) if args.resume else RunFolder.create(folder, config)).change(config)
+    status, reason = train_together(folder, num_processes, stop, node)
+    if status:
+        raise RunFailed(reason, status)
+    return RunFolder(folder).adapter
 
 
 def _next_commands(folder: Path, adapter: Path) -> str:

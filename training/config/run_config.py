@@ -33,6 +33,8 @@ CHANGEABLE = (
     "keep_checkpoints",
     "save_steps",
     "num_processes",
+    "num_nodes",
+    "shard_weights",
     "report_to",
     "max_hours",
     "publish_to",
@@ -178,7 +180,13 @@ class RunConfig(BaseModel):
         "auto", description="recompute activations to save memory, for time; auto: only if it does not fit otherwise"
     )
     num_processes: int = Field(
-        0, ge=0, le=64, description="processes that share each step in a background run; 0: one a card, or one"
+        0, ge=0, le=64, description="processes of a machine that share each step; 0: one a card, or one"
+    )
+    num_nodes: int = Field(
+        1, ge=1, le=64, description="machines that share each step: Jobs in one network, or started by hand on each"
+    )
+    shard_weights: bool = Field(
+        False, description="each process holds a part of the base's weights (FSDP2), all only to sample"
     )
     trl: dict[str, JsonValue] = Field(
         default_factory=dict, description="further fields of TRL's GRPOConfig, which get these values as they are"

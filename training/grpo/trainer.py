@@ -6,6 +6,7 @@ import logging
 import random
 import traceback
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,13 +19,14 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
-from inference.engine.fast_paths import proven_here
+from inference.engine.fast_paths import PLAIN, proven_here
 from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.estimate.memory import BatchChoice
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
+from training.grpo.distributed import world_size
 from training.grpo.fitting import SmallerPasses, keep_in, settled
 from training.grpo.log_probs import Passes, use_grouped_attention
 from training.grpo.lora import add_in_place, load_adapter, lora_config, stop_tower_gradient
@@ -40,6 +42,7 @@ from training.grpo.rollouts import (
     share_weights,
     with_columns,
 )
+from training.grpo.sharding import Shards, load_sharded
 from training.runs.failures import is_out_of_memory
 from training.runs.folder import RunFolder
 
@@ -53,9 +56,9 @@ log = logging.getLogger(__name__)
 class RunTrainer(GRPOTrainer):
     """Rolls out with the project's engine, records every rollout, and leaves out passes that change nothing.
 
-    `twin` is the base model once more, on the same parameters (`share_weights`). With `by_trl`, with parameters sharded
-    over processes, for mixtures of experts with a loss of their own, and for families that the engine does not know,
-    generation and passes are TRL's.
+    `twin` is the base model once more, on the same parameters (`share_weights`), with `shards` on those that are
+    gathered. With `by_trl`, for mixtures of experts with a loss of their own, and for families that the engine does not
+    know, generation and passes are TRL's.
     """
 
     def __init__(
@@ -68,11 +71,14 @@ class RunTrainer(GRPOTrainer):
         resample_rounds: int,
         passes: SmallerPasses,
         by_trl: bool = False,
+        shards: Shards | None = None,
         **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
             super().__init__(**kwargs, rollout_func=None if by_trl else cast(Any, self._roll_out))
+        # Not before: `Trainer` would refuse to save the optimizer, which here has ordinary tensors alone.
+        self.is_distributed_loading_by_transformers = shards is not None
         self.args: Any
         self.model: Any
         self.train_dataset: Dataset
@@ -84,7 +90,9 @@ class RunTrainer(GRPOTrainer):
         stop_tower_gradient(self.model)
         if self.accelerator.device.type == "cpu":
             use_grouped_attention(self.model.get_base_model().get_decoder())
-        self.policy = self._make_policy(twin)
+        self.shards = shards
+        with self._whole_weights():
+            self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
         self.smaller = passes
         self._before_losses: tuple[dict[str, int], int] | None = None
@@ -94,20 +102,23 @@ class RunTrainer(GRPOTrainer):
         self._rollouts: Rollouts | None = None
         """The batch while it is generated: TRL asks for a reference's log-probabilities without handing it on."""
 
+    def _whole_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.shards is None else self.shards.gathered()
+
     def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
-        is_whole = self.accelerator.distributed_type.value in ("NO", "MULTI_CPU", "MULTI_GPU")
         is_plain = not is_known(self.model.config.model_type)
-        if self.rollout_func is None or self.aux_loss_enabled or is_plain or not is_whole:
+        if self.rollout_func is None or self.aux_loss_enabled or is_plain:
             self.rollout_func = None
             return None
         add_in_place(self.model)
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
-        fast, words = proven_here(base, device)
+        fast, words = proven_here(base, device) if self.shards is None else (PLAIN, "plain path: the weights are shared")
         log.info("rollouts: %s", words)
         twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
         engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, fast)
-        share = self.share_prompts and not self.args.gradient_checkpointing
+        # Of sharded weights all processes gather each layer together, so that they need the same number of passes.
+        share = self.share_prompts and not self.args.gradient_checkpointing and self.shards is None
         self.passes = Passes(engine.family, engine.tokenizer.vocabulary.image, share_prompts=share)
         return PolicyEngine(engine, self.model)
 
@@ -146,17 +157,17 @@ class RunTrainer(GRPOTrainer):
         """
         batch = self._rollouts
         assert self.policy is not None and batch is not None
-        batch.prompts = self.policy.prompts(conversations, batch.pictures)
-        first = self.accelerator.process_index * len(batch.prompts)
-        step = self.state.global_step
-        completions = self.policy.generate(
-            batch.prompts,
-            [rollout_seed(self.args.seed, step, batch.round_number, first + i) for i in range(len(batch.prompts))],
-            max_new_tokens=self.args.max_completion_length,
-            min_new_tokens=self.generation_kwargs.get("min_new_tokens", 0),
-            temperature=self.temperature,
-            top_p=self.top_p,
-        )
+        first, step = self.accelerator.process_index * len(conversations), self.state.global_step
+        with self._whole_weights():
+            batch.prompts = self.policy.prompts(conversations, batch.pictures)
+            completions = self.policy.generate(
+                batch.prompts,
+                [rollout_seed(self.args.seed, step, batch.round_number, first + i) for i in range(len(batch.prompts))],
+                max_new_tokens=self.args.max_completion_length,
+                min_new_tokens=self.generation_kwargs.get("min_new_tokens", 0),
+                temperature=self.temperature,
+                top_p=self.top_p,
+            )
         ids = [list(prompt.ids) for prompt in batch.prompts]
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": batch.pictures}
 
@@ -343,15 +354,21 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
     base = base_source(config.base)
     processor = AutoProcessor.from_pretrained(base, revision=config.base_revision)
     processor.tokenizer.padding_side = "left"
-    model = AutoModelForImageTextToText.from_pretrained(
-        base, revision=config.base_revision, dtype="bfloat16" if bf16 else "float32", use_safetensors=True
-    )
+    dtype = "bfloat16" if bf16 else "float32"
+    shards = None
+    if config.shard_weights and world_size() > 1:
+        model = load_sharded(base, config.base_revision, dtype)
+        shards = Shards(model)
+    else:
+        model = AutoModelForImageTextToText.from_pretrained(
+            base, revision=config.base_revision, dtype=dtype, use_safetensors=True
+        )
     exactness = {"tolerance": config.data.tolerance} if config.data.tolerance else {}
     settings = {
         "accuracy_reward": exactness,
         "length_reward": {"max_tokens": config.max_completion_length} | exactness,
     }
-    twin = share_weights(model)
+    twin = share_weights(model) if shards is None else shards.twin
     prompts = prompt_rows(rows, chat_markers(processor.tokenizer), config.system_prompt_text)
     return RunTrainer(
         model=load_adapter(model, config.start_adapter, base) if config.start_adapter else model,
@@ -370,4 +387,5 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
             BatchChoice(args.per_device_train_batch_size, config.gradient_checkpointing is True), keep_in(folder)
         ),
         by_trl=rolls_out_by_trl(config),
+        shards=shards,
     )

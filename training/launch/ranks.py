@@ -1,17 +1,18 @@
 """The processes of one start of a run, one for each card: starts them, watches them, and ends all when one ends early.
 
-    status, reason = train_together(folder, num_processes=4)
+    status, reason = train_together(folder, 4, stop)
+    status, reason = train_together(folder, 8, stop, Node(number=1, count=2, address="10.0.0.5:29500"))
 
 Each process runs `python -m training.launch.ranks FOLDER` with the environment of `torchrun` and trains on the run's
-folder as `training.launch.worker` does alone. `torchrun` itself and `accelerate launch` are for a command line: they
-kill processes that have not ended 30 seconds after a signal, and a step with its checkpoint may take longer.
+folder as `training.launch.worker` does alone. On each of several machines one launcher does this, and they end together
+too. `torchrun` itself and `accelerate launch` kill processes that have not ended 30 seconds after a signal, and a step
+with its checkpoint may take longer.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 from inference.common.files import read_json, write_json
@@ -28,6 +30,9 @@ from training.runs.failures import INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.outcome import WRONG_INPUT
 from training.runs.processes import own_identity
+
+if TYPE_CHECKING:
+    from training.launch.rendezvous import Node, Rendezvous
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -39,17 +44,19 @@ _OUTCOME = "LOOKTHINK_OUTCOME"
 @dataclass
 class _Rank:
     number: int
+    total: int
+    """Processes of all machines."""
     process: subprocess.Popen[bytes]
     outcome: Path
 
-    def end(self, num_processes: int) -> tuple[int, str]:
+    def end(self) -> tuple[int, str]:
         """Its exit status and the reason. A killed process has written none: then the status is 1."""
         values = read_json(self.outcome) or {}
         status, reason = self.process.returncode, str(values.get("reason") or "")
         if status >= 0:
             return status, reason
         name = signal.Signals(-status).name
-        return 1, f"process {self.number} of {num_processes} was killed ({name})"
+        return 1, f"process {self.number} of {self.total} was killed ({name})"
 
 
 def processes_of(config: RunConfig) -> int:
@@ -69,40 +76,46 @@ def processes_of(config: RunConfig) -> int:
     return num_processes
 
 
-def train_together(folder: Path, num_processes: int, stop: Stop) -> tuple[int, str]:
-    """Trains in `num_processes` processes; returns the exit status, and the reason if it is not 0.
+def train_together(folder: Path, num_processes: int, stop: Stop, node: Node | None = None) -> tuple[int, str]:
+    """Trains in `num_processes` processes of this machine; returns the exit status, and the reason if it is not 0.
 
-    The first process that ends early gives the reason. A request to stop is passed on once to each.
+    The first process that ends early gives the reason, on whichever machine. A request to stop is passed on once to
+    each. Raises `UserError`, and `StopRequested` while it waits for the other machines.
     """
-    with tempfile.TemporaryDirectory() as temporary, stop.held():
-        ranks = _start(folder, num_processes, Path(temporary))
-        try:
-            return _watch(ranks, stop)
-        finally:
-            for rank in ranks:
-                if rank.process.poll() is None:
-                    rank.process.kill()
-                rank.process.wait()
+    from training.launch.rendezvous import Node, Rendezvous  # imports torch
+
+    with Rendezvous(node or Node(), stop) as others:
+        first, total = others.join(num_processes)
+        check_processes(RunFolder.open(folder)[1], total)
+        with tempfile.TemporaryDirectory() as temporary, stop.held():
+            ranks = _start(folder, range(first, first + num_processes), total, others, Path(temporary))
+            try:
+                status, reason = _watch(ranks, stop, others)
+            finally:
+                for rank in ranks:
+                    if rank.process.poll() is None:
+                        rank.process.kill()
+                    rank.process.wait()
+        return others.tell(status, reason)
 
 
-def _start(folder: Path, num_processes: int, temporary: Path) -> list[_Rank]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    threads = max(1, (os.cpu_count() or 1) // num_processes)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": str(threads)} | os.environ
+def _start(folder: Path, numbers: range, total: int, others: Rendezvous, temporary: Path) -> list[_Rank]:
+    threads = max(1, (os.cpu_count() or 1) // len(numbers))
+    shared = {"OMP_NUM_THREADS": str(threads)} | os.environ
+    shared |= {"MASTER_ADDR": others.host, "MASTER_PORT": str(others.port)}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}  # torch's own: the store is there already
     ranks = []
-    for number in range(num_processes):
+    for local, number in enumerate(numbers):
         outcome = temporary / f"{number}.json"
-        own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
+        own = {"RANK": number, "LOCAL_RANK": local, "WORLD_SIZE": total, "LOCAL_WORLD_SIZE": len(numbers)}
         environment = shared | {name: str(value) for name, value in own.items()} | {_OUTCOME: str(outcome)}
         command = [sys.executable, "-m", "training.launch.ranks", str(folder)]
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-        ranks.append(_Rank(number, process, outcome))
+        ranks.append(_Rank(number, total, process, outcome))
     return ranks
 
 
-def _watch(ranks: list[_Rank], stop: Stop) -> tuple[int, str]:
+def _watch(ranks: list[_Rank], stop: Stop, others: Rendezvous) -> tuple[int, str]:
     """Waits for all processes, or for the first that ends early and then at most `_GRACE_SECONDS` for the others."""
     first: tuple[int, str] | None = None
     until = float("inf")
@@ -112,9 +125,10 @@ def _watch(ranks: list[_Rank], stop: Stop) -> tuple[int, str]:
             is_told = True
             for rank in running:
                 rank.process.terminate()
-        if first is None:
-            first = _first_end(ranks)
-            until = float("inf") if first is None else time.monotonic() + _GRACE_SECONDS
+        elsewhere = others.look()
+        if first is None and (first := _first_end(ranks) or elsewhere) is not None:
+            first = others.tell(*first)
+            until = time.monotonic() + _GRACE_SECONDS
         if time.monotonic() > until:
             break
         time.sleep(_LOOK_SECONDS)
@@ -126,7 +140,7 @@ def _first_end(ranks: list[_Rank]) -> tuple[int, str] | None:
     early = [rank for rank in ranks if rank.process.poll()]
     if not early:
         return None
-    return min(early, key=lambda rank: (rank.process.returncode > 0, -rank.process.returncode)).end(len(ranks))
+    return min(early, key=lambda rank: (rank.process.returncode > 0, -rank.process.returncode)).end()
 
 
 def train(path: Path, stop: Stop) -> tuple[int, str]:

@@ -1,7 +1,11 @@
-"""Several processes of one run through the launcher's own path, and the number of them by cards and settings."""
+"""Several processes of one run through its own launcher, on one machine and on two that know an address alone."""
 
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +16,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
+from inference.common.environment import MARK
 from inference.common.errors import UserError
 from inference.common.files import read_json
+from tests import ROOT
 from training.config.run_config import load_config
 from training.grpo.arguments import grpo_config
 from training.launch.local import LocalLauncher
 from training.launch.ranks import processes_of
+from training.pipeline.run import run
 from training.runs.folder import RunFolder
 from training.runs.processes import kill_marked, marked
 from training.runs.record import RunRecord
@@ -33,8 +40,7 @@ SETTINGS = {
     "save_steps": 2,
     "report_to": (),
     "eval_rows": 0,
-    "num_processes": 2,
-    "data": {"train_rows": 40, "test_rows": 4},
+    "data": {"train_rows": 40, "test_rows": 4, "validation_rows": 4},
 }
 
 
@@ -91,37 +97,96 @@ def has_checkpoint(folder: Path) -> bool:
     return RunFolder(folder).newest_checkpoint() is not None
 
 
+def rows_and_adapter(folder: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    run = RunFolder(folder)
+    return run.history(), load_file(run.adapter / "adapter_model.safetensors")
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every step once, the same rollouts in each, and the same adapter but for rounding."""
+    (history, adapter), (others_history, others_adapter) = rows_and_adapter(one), rows_and_adapter(other)
+    for rows in (history, others_history):
+        assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    rewards = [[row["reward"] for row in rows] for rows in (history, others_history)]
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-6)
+    assert adapter.keys() == others_adapter.keys()
+    distance = sum(float((adapter[k].double() - others_adapter[k].double()).square().sum()) for k in adapter)
+    size = sum(float(value.double().square().sum()) for value in others_adapter.values())
+    assert (distance / size) ** 0.5 < 1e-3
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The folder of the run in one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    run(load_config("starter", SETTINGS | {"num_processes": 1}), folder)
+    return folder
+
+
 @pytest.mark.slow
-def test_two_processes_a_killed_one_a_stop_and_another_number(home) -> None:
+def test_four_processes_with_sharded_weights_a_killed_one_a_stop_and_another_number(home, alone) -> None:
     store = RunStore(home)
     launcher = LocalLauncher(store)
-    together = store.submit(load_config("starter", SETTINGS), "me")
+    together = store.submit(load_config("starter", SETTINGS | {"num_processes": 4, "shard_weights": True}), "me")
     try:
         wait_until(launcher, together, lambda r: has_checkpoint(together.folder))
         first = store.get(together.id)
         os.kill(ranks_of(first.launch)["1"].pid, signal.SIGKILL)
         again = wait_until(launcher, together, lambda r: r.launch != first.launch)
         assert again.deaths == 1 and not marked(first.launch), "no process of the first start is left"
-        wait_until(launcher, together, lambda r: r.status == "running" and len(ranks_of(r.launch)) == 2)
+        wait_until(launcher, together, lambda r: r.status == "running" and len(ranks_of(r.launch)) == 4)
         launcher.cancel(together.id)
         cancelled = wait_until(launcher, together, lambda r: not r.is_active)
         assert cancelled.status == "cancelled", cancelled.reason
-        launcher.resume(together.id, num_processes=1)
+        launcher.resume(together.id, num_processes=2)
         wait_until(launcher, together, lambda r: r.status == "succeeded")
-        alone = store.submit(load_config("starter", SETTINGS | {"num_processes": 1}), "me")
-        wait_until(launcher, alone, lambda r: r.status == "succeeded")
     finally:
         for record in store.list():
             kill_marked(record.launch)
     versions = read_json(together.folder / "versions.json")
-    assert [start["num_processes"] for start in versions] in ([2, 2, 1], [2, 1])
-    histories = [RunFolder(record.folder).history() for record in (together, alone)]
-    for history in histories:
-        assert [row["step"] for row in history] == list(range(1, STEPS + 1))
-    for one, other in zip(*histories):
-        assert one["reward"] == pytest.approx(other["reward"], abs=1e-6), "the same rollouts, step by step"
-    adapters = [load_file(RunFolder(r.folder).adapter / "adapter_model.safetensors") for r in (together, alone)]
-    assert adapters[0].keys() == adapters[1].keys()
-    distance = sum(float((adapters[0][k].double() - adapters[1][k].double()).square().sum()) for k in adapters[0])
-    size = sum(float(v.double().square().sum()) for v in adapters[1].values())
-    assert (distance / size) ** 0.5 < 1e-3
+    assert [start["num_processes"] for start in versions] in ([4, 4, 2], [4, 2])
+    assert_same_run(together.folder, alone)
+
+
+def machines(log: Path, *options: str) -> list[subprocess.Popen[bytes]]:
+    """Both machines of a run: one launcher on each, with two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    own = ["--num-nodes", "2", "--num-processes", "2", "--address", address]
+    started = []
+    for number in ("1", "0"):  # the second one comes first, and waits
+        command = [sys.executable, "-m", "training", "train", "--node", number, *own, *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", MARK: str(log)}
+        with log.with_suffix(f".{number}").open("ab") as out:
+            pipes = {"stdout": out, "stderr": out, "stdin": subprocess.DEVNULL}
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes))
+    return started[::-1]
+
+
+@pytest.mark.slow
+def test_two_machines_a_killed_process_and_the_same_adapter(home, alone) -> None:
+    folder, log = home / "run", home / "log"
+    (home / "run.yaml").write_text(json.dumps({"profile": "starter"} | SETTINGS))
+    launchers = machines(log, "--folder", str(folder), "--config", str(home / "run.yaml"))
+    try:
+        limit = time.monotonic() + 300
+        while not has_checkpoint(folder):
+            assert time.monotonic() < limit and not any(machine.poll() for machine in launchers), said(log)
+            time.sleep(0.1)
+        ranks = ranks_of(str(log))
+        assert sorted(ranks) == ["0", "1", "2", "3"]
+        os.kill(ranks["3"].pid, signal.SIGKILL)
+        assert [machine.wait(timeout=120) for machine in launchers] == [1, 1]
+        assert "on machine 1: process 3 of 4 was killed (SIGKILL)" in said(log)
+        assert not marked(str(log)), "no process is left on either machine"
+        launchers = machines(log, "--resume", str(folder))
+        assert [machine.wait(timeout=300) for machine in launchers] == [0, 0], said(log)
+    finally:
+        kill_marked(str(log))
+    assert [start["num_processes"] for start in read_json(folder / "versions.json")] == [4, 4]
+    assert_same_run(folder, alone)
+
+
+def said(log: Path) -> str:
+    return "".join(path.read_text()[-3000:] for path in sorted(log.parent.glob("log.*")))
