@@ -80,7 +80,7 @@ def main(folder: Path, shard_weights: bool = False) -> None:
         texts = [completion(n) for n in range(first, first + len(prompts))]
         ids = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in texts]
         batch = trainer._rollouts
-        with trainer._whole_weights():
+        with trainer._sampling():
             batch.prompts = trainer.policy.prompts(prompts, batch.pictures)
         prompt_ids = [list(prompt.ids) for prompt in batch.prompts]
         return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": batch.pictures}

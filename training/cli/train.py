@@ -24,6 +24,8 @@ from training.config.run_config import RunConfig, change_config, load_config
 from training.hub.publish.licence import licence_words
 from training.hub.publish.publisher import finish
 from training.launch.machine_lock import by_hand
+from training.launch.ranks import processes_of, train_together
+from training.launch.rendezvous import ALONE, Node
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
@@ -60,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
             if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first process prints it
                 print(f"{where}ended early: {failure}", flush=True)
             return failure.status
-    if _is_first():
+    if _is_first() and args.node == 0:
         print(_next_commands(folder, adapter), flush=True)
         if RunFolder.open(folder)[1].publish_to is not None:
             finish(folder, _PUBLISHING_SECONDS)
@@ -69,19 +71,20 @@ def main(args: argparse.Namespace) -> int:
 
 def _train(folder: Path, config: RunConfig, args: argparse.Namespace, stop: Stop) -> Path:
     """Trains in this process, or in one for each card of this and other machines; returns the adapter's folder."""
-    from training.launch.ranks import processes_of, train_together
-    from training.launch.rendezvous import Node
-    from training.pipeline.run import run  # these import torch: takes seconds, and signals count already
-
     has_launcher = "RANK" in os.environ  # `torchrun` or `accelerate launch` has started one process a card
     num_processes = 1 if has_launcher else processes_of(config)
     if has_launcher or num_processes * config.num_nodes == 1:
+        from training.pipeline.run import run  # imports torch: takes seconds, and signals count already
+
         return run(config, folder, resume=bool(args.resume), stop=stop, began=own_identity())
-    node = Node(args.node, config.num_nodes, args.address or Node.address)
+    node = Node(args.node, config.num_nodes, args.address or ALONE.address)
     if node.number == 0:
         (RunFolder(folder) if args.resume else RunFolder.create(folder, config)).change(config)
     status, reason = train_together(folder, num_processes, stop, node)
     if status:
+        before = RunFolder(folder).status()
+        if node.number == 0 and before.get("status") != "interrupted":  # a killed process has written nothing
+            RunFolder(folder).set_status("failed", reason, before.get("step"))
         raise RunFailed(reason, status)
     return RunFolder(folder).adapter
 

@@ -186,7 +186,7 @@ class RunConfig(BaseModel):
         1, ge=1, le=64, description="machines that share each step: Jobs in one network, or started by hand on each"
     )
     shard_weights: bool = Field(
-        False, description="each process holds a part of the base's weights (FSDP2), all only to sample"
+        False, description="each process holds a part of the base's weights (FSDP2), for a base that fits no card"
     )
     trl: dict[str, JsonValue] = Field(
         default_factory=dict, description="further fields of TRL's GRPOConfig, which get these values as they are"

@@ -172,7 +172,8 @@ def memory_need(
     """The peak memory of a step on one card.
 
     `batch` defaults to the configuration's, or to its smallest where that is `auto`; `prompt_tokens` to
-    `longest_prompt`. Each process has its share of the completions and all weights.
+    `longest_prompt`. Each process has its share of the completions and all weights; of sharded ones its part, and
+    besides those of two layers, of the embeddings and, to sample, of the vision tower.
     """
     batch = batch or list(possible_batches(config, num_processes))[-1]
     width = bytes_per_number(config, on_gpu)
@@ -189,12 +190,19 @@ def memory_need(
     if width == 4 and 4 * sizes.linear_parameters(config.lora_modules) <= WHOLE_BYTES:
         rollouts += 4 * sizes.linear_parameters(config.lora_modules)  # `training.grpo.rollouts` merges small models
     loss = _loss_bytes(config, sizes, batch, prompt, width, on_gpu)
+    weights = sizes.parameters * width
+    gathered = tower = 0.0
+    if config.shard_weights and num_processes > 1:
+        linears = sum(inputs * outputs for _, inputs, outputs in sizes.linears)
+        tower = width * sizes.vision_parameters
+        gathered = weights - tower - width * linears * (1 - 2 / sizes.layers)
+        weights /= num_processes
     parts = MemoryNeed(
-        sizes.parameters * width,
+        weights,
         lora * TRAINABLE_BYTES,
-        features + encoded * of_patch,
-        features + rollouts,
-        features + loss,
+        gathered + tower + features + encoded * of_patch,
+        gathered + tower + features + rollouts,
+        gathered + features + loss,
         0.0,
     )
     overhead = (CONTEXT_BYTES if on_gpu else 0.0) + (SLACK - 1) * parts.tensors
@@ -235,7 +243,8 @@ def _loss_bytes(
     """What autograd keeps of a micro-batch, and the largest of what it needs besides."""
     rows, length = batch.micro_batch_size, config.max_completion_length
     groups = math.ceil(rows / config.num_generations)
-    is_shared = config.share_prompts and not batch.gradient_checkpointing and groups < rows
+    can_share = config.share_prompts and not batch.gradient_checkpointing and not config.shard_weights
+    is_shared = can_share and groups < rows
     tokens = groups * prompt + rows * length if is_shared else rows * (prompt + length)
     keys = groups * prompt + rows * (prompt + length) if is_shared else tokens
     pairs = groups * prompt**2 + rows * length * (prompt + length) if is_shared else rows * (prompt + length) ** 2

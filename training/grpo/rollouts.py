@@ -25,6 +25,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from PIL import Image
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
@@ -221,7 +222,7 @@ def live_adapter(model: PeftModel) -> Adapter:
             factors = [side[name].get_parameter("weight") for side in (module.lora_A, module.lora_B)]
             a, b = (factor.detach().to(weight.dtype).t() for factor in factors)
             adapter[path] = Factors(a, b, module.scaling[name])
-    if all(weight.dtype == torch.float32 for weight in weights.values()):
+    if all(weight.dtype == torch.float32 and not isinstance(weight, DTensor) for weight in weights.values()):
         if sum(weight.nbytes for weight in weights.values()) <= WHOLE_BYTES:
             return {path: _with_whole(factors, weights[path]) for path, factors in adapter.items()}
     return adapter

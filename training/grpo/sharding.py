@@ -1,13 +1,13 @@
 """A base whose weights are sharded over the processes (FSDP2), for one that fits no card beside a step's activations.
 
-    model = load_sharded(base, revision, "bfloat16")     # each process reads and keeps its shard
+    model = load_sharded(base, revision, "bfloat16")        # each process reads and keeps its shard
     shards = Shards(model)
-    with shards.gathered():
-        ...                                                 # `shards.twin` has all weights: rollouts by the engine
+    with shards.sampling():
+        ...                                                 # `shards.twin` works: rollouts by the engine
 
-In the loss FSDP2 gathers one layer at a time. Only the base is sharded: the LoRA matrices are ordinary tensors, the
-same on each process, so that checkpoints do not depend on the number of processes; transformers' Trainer averages
-their gradients.
+In a forward one layer of the language model is gathered at a time, to sample as in the loss. Only the base is sharded:
+the LoRA matrices are ordinary tensors, the same on each process, so that checkpoints do not depend on the number of
+processes; transformers' Trainer averages their gradients.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch.distributed.fsdp import FSDPModule
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.distributed import DistributedConfig
 
 from inference.model.loading import model_without_weights
 from inference.model.lora_layers import decoder_path
-from training.grpo.distributed import connect, world_size
+from training.grpo.distributed import any_process, connect, world_size
 from training.grpo.lora import TOWERS
 
 if TYPE_CHECKING:
@@ -40,37 +41,58 @@ def load_sharded(base: str, revision: str | None, dtype: str) -> PreTrainedModel
     model = AutoModelForImageTextToText.from_pretrained(
         base, revision=revision, dtype=dtype, use_safetensors=True, distributed_config=config
     )
+    # Else `Trainer` would refuse to save the optimizer, which here has ordinary tensors alone.
     model._is_distributed_loading_by_transformers = False
     return model
 
 
 class Shards:
-    """This process's shard of a model's weights, and the whole weights for as long as they are gathered."""
+    """A model of `load_sharded`, and its layers once more, which gather the weights that they need."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Takes a model of `load_sharded`, before PEFT changes its layers."""
-        self._parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
-        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-        self._owners = {name: model.get_submodule(name.rpartition(".")[0]) for name in names}
+        """Takes the model before PEFT changes its layers."""
         config = copy.deepcopy(model.config)
         del config.distributed_config
         self.twin = model_without_weights(config)
-        """The same layers once more, for the engine. It has weights only while they are gathered."""
+        """For the engine. It works only in a block of `sampling`."""
         self.twin.generation_config = model.generation_config
         for name, buffer in model.named_buffers():
             path, _, own = name.rpartition(".")
             self.twin.get_submodule(path)._buffers[own] = buffer
+        path = f"{decoder_path(model)}.layers."
+        parts = [(name, module) for name, module in model.named_modules() if isinstance(module, FSDPModule)]
+        self._layers: list[FSDPModule] = [module for name, module in parts if name.startswith(path)]
+        self._others: list[FSDPModule] = [module for name, module in parts if not name.startswith(path)]
+        for _, module in parts:
+            module.unshard()
+        for name, _ in self.twin.named_parameters(remove_duplicate=False):
+            path_of, _, own = name.rpartition(".")
+            whole = model.get_submodule(path_of)._parameters[own]  # FSDP2 fills it each time it gathers the layer
+            self.twin.get_submodule(path_of)._parameters[own] = whole
+        for _, module in parts:
+            module.reshard()
+        for number, layer in enumerate(self.twin.get_decoder().layers):
+            layer.register_forward_pre_hook(lambda *_, number=number: self._gather(number))
+            layer.register_forward_hook(lambda *_, number=number: self._layers[number].reshard())
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """All weights on each process until the end of the block. All processes enter it together."""
-        for part in self._parts:
+    def sampling(self) -> Iterator[None]:
+        """Lets the twin work until the end of the block. All processes enter it together.
+
+        They gather each layer together, so that those which have no more to sample take part in the others' forwards.
+        """
+        for part in self._others:
             part.unshard()
-        for name, owner in self._owners.items():
-            path, _, own = name.rpartition(".")
-            self.twin.get_submodule(path)._parameters[own] = owner._parameters[own]
-        try:
-            yield
-        finally:
-            for part in self._parts:
-                part.reshard()
+        yield
+        while any_process(False)[0]:
+            for layer in self._layers:
+                layer.unshard()
+                layer.reshard()
+        for part in self._others:
+            part.reshard()
+
+    def _gather(self, number: int) -> None:
+        with torch.inference_mode(False):
+            if number == 0:
+                any_process(True)
+            self._layers[number].unshard()

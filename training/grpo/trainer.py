@@ -17,6 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMi
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
+from inference.common.errors import UserError
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from inference.engine.fast_paths import PLAIN, proven_here
@@ -56,9 +57,9 @@ log = logging.getLogger(__name__)
 class RunTrainer(GRPOTrainer):
     """Rolls out with the project's engine, records every rollout, and leaves out passes that change nothing.
 
-    `twin` is the base model once more, on the same parameters (`share_weights`), with `shards` on those that are
-    gathered. With `by_trl`, for mixtures of experts with a loss of their own, and for families that the engine does not
-    know, generation and passes are TRL's.
+    `twin` is the base model once more, on the same parameters (`share_weights`, or that of `shards`). With `by_trl`,
+    for mixtures of experts with a loss of their own, and for families that the engine does not know, generation and
+    passes are TRL's.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class RunTrainer(GRPOTrainer):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are using 'rollout_func'")  # it may change; tests would tell
             super().__init__(**kwargs, rollout_func=None if by_trl else cast(Any, self._roll_out))
-        # Not before: `Trainer` would refuse to save the optimizer, which here has ordinary tensors alone.
         self.is_distributed_loading_by_transformers = shards is not None
         self.args: Any
         self.model: Any
         self.train_dataset: Dataset
         self.num_generations: int
+        self.max_completion_length: int
         self.writer = writer
         self.skip_zero_signal = skip_zero_signal
         self.share_prompts = share_prompts
@@ -91,8 +92,7 @@ class RunTrainer(GRPOTrainer):
         if self.accelerator.device.type == "cpu":
             use_grouped_attention(self.model.get_base_model().get_decoder())
         self.shards = shards
-        with self._whole_weights():
-            self.policy = self._make_policy(twin)
+        self.policy = self._make_policy(twin)
         self.token_means = TokenMeans(self.accelerator)
         self.smaller = passes
         self._before_losses: tuple[dict[str, int], int] | None = None
@@ -102,20 +102,24 @@ class RunTrainer(GRPOTrainer):
         self._rollouts: Rollouts | None = None
         """The batch while it is generated: TRL asks for a reference's log-probabilities without handing it on."""
 
-    def _whole_weights(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.shards is None else self.shards.gathered()
+    def _sampling(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.shards is None else self.shards.sampling()
 
     def _make_policy(self, twin: PreTrainedModel) -> PolicyEngine | None:
         is_plain = not is_known(self.model.config.model_type)
         if self.rollout_func is None or self.aux_loss_enabled or is_plain:
+            if self.shards is not None:
+                raise UserError("shard_weights is for the engine's rollouts, and these are TRL's; set it to false")
             self.rollout_func = None
             return None
         add_in_place(self.model)
         base, completions = self.model.config.name_or_path, self._train_batch_size * self.args.steps_per_generation
         device = self.accelerator.device
-        fast, words = proven_here(base, device) if self.shards is None else (PLAIN, "plain path: the weights are shared")
+        fast, words = PLAIN, "plain path: the weights are shared"
+        if self.shards is None:
+            fast, words = proven_here(base, device)
+            twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
         log.info("rollouts: %s", words)
-        twin.to(device)  # type: ignore[arg-type]  # transformers' own annotation is of the bare function
         engine = Engine(twin, cast(ProcessorMixin, self.processing_class), base, completions, fast)
         # Of sharded weights all processes gather each layer together, so that they need the same number of passes.
         share = self.share_prompts and not self.args.gradient_checkpointing and self.shards is None
@@ -158,7 +162,7 @@ class RunTrainer(GRPOTrainer):
         batch = self._rollouts
         assert self.policy is not None and batch is not None
         first, step = self.accelerator.process_index * len(conversations), self.state.global_step
-        with self._whole_weights():
+        with self._sampling():
             batch.prompts = self.policy.prompts(conversations, batch.pictures)
             completions = self.policy.generate(
                 batch.prompts,

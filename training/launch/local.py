@@ -72,6 +72,11 @@ class LocalLauncher:
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that cannot be started here; a local process can read all that this one can."""
+        if config.num_nodes > 1:
+            raise UserError(
+                f"num_nodes is {config.num_nodes}, and a run in the background has this one alone; start it by hand "
+                "on each machine (docs/multi-gpu.md) or as Jobs, or set num_nodes to 1"
+            )
         processes_of(config)
 
     def start_next(self) -> RunRecord | None:
@@ -207,7 +212,7 @@ class LocalLauncher:
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         if record.boot_id is not None and record.boot_id != boot_id():
             deaths = record.deaths  # the machine was restarted: not the run's fault
-        counted = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
+        counted: Json = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
         counted |= {"exception": outcome.exception_of(record)}
         if (end := outcome.dies_alike(record)) is not None:
             self._end(record, end, **counted)

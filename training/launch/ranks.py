@@ -20,19 +20,16 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
 from inference.common.files import read_json, write_json
 from training.config.run_config import RunConfig, check_processes
+from training.launch.rendezvous import ALONE, Node, Rendezvous
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.outcome import WRONG_INPUT
 from training.runs.processes import own_identity
-
-if TYPE_CHECKING:
-    from training.launch.rendezvous import Node, Rendezvous
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -76,15 +73,13 @@ def processes_of(config: RunConfig) -> int:
     return num_processes
 
 
-def train_together(folder: Path, num_processes: int, stop: Stop, node: Node | None = None) -> tuple[int, str]:
+def train_together(folder: Path, num_processes: int, stop: Stop, node: Node = ALONE) -> tuple[int, str]:
     """Trains in `num_processes` processes of this machine; returns the exit status, and the reason if it is not 0.
 
     The first process that ends early gives the reason, on whichever machine. A request to stop is passed on once to
     each. Raises `UserError`, and `StopRequested` while it waits for the other machines.
     """
-    from training.launch.rendezvous import Node, Rendezvous  # imports torch
-
-    with Rendezvous(node or Node(), stop) as others:
+    with Rendezvous(node, stop) as others:
         first, total = others.join(num_processes)
         check_processes(RunFolder.open(folder)[1], total)
         with tempfile.TemporaryDirectory() as temporary, stop.held():

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-
-from torch.distributed import DistError, TCPStore
+from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError, first_line
 from training.pipeline.signals import Stop
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
 
 JOIN_SECONDS = 900.0
 """Longest wait for the other machines: a Job may wait in the Hub's queue."""
@@ -30,6 +33,10 @@ LOST_SECONDS = 90.0
 _ANSWER = timedelta(seconds=20)
 _BEAT_SECONDS = 2.0
 _LOOK_SECONDS = 0.2
+HERE = "LOOKTHINK_NODE"
+"""The environment variable for the `Node` of a Job, as JSON."""
+_NO_ANSWER = RuntimeError
+"""Torch's `DistError` is one. Importing this module must not load torch."""
 _END = "end"
 """The store's name for the first early end: number, status and reason."""
 
@@ -44,6 +51,9 @@ class Node:
     address: str = "127.0.0.1:0"
     """`host:port` of the first machine, as the others reach it; with port 0 any free one."""
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
     def host_and_port(self) -> tuple[str, int]:
         """Raises `UserError` for an address that is none, or a number that is not below the count."""
         if self.count > 1 and self.address == Node.address:
@@ -54,6 +64,19 @@ class Node:
         if not 0 <= self.number < self.count:
             raise UserError(f"this is machine {self.number} of {self.count}; give 0 to {self.count - 1}")
         return host, int(port)
+
+
+ALONE = Node()
+
+
+def node_here(count: int) -> Node:
+    """This machine by the environment variable `HERE`, else the only one. Raises `UserError` for another count."""
+    node = Node(**json.loads(os.environ.get(HERE, "{}")))
+    if node.count != count:
+        raise UserError(
+            f"num_nodes is {count}, and the launcher has started {node.count}; start the run on each machine"
+        )
+    return node
 
 
 class Rendezvous:
@@ -76,7 +99,7 @@ class Rendezvous:
     def __exit__(self, *error: object) -> None:
         """The first machine, which holds the store, waits a moment for the others to read how it ended."""
         until = time.monotonic() + _ANSWER.total_seconds()
-        with contextlib.suppress(DistError):
+        with contextlib.suppress(_NO_ANSWER):
             self._store.set(f"gone/{self.node.number}", "")
             while self.node.number == 0 and time.monotonic() < until:
                 if self._store.check([f"gone/{other}" for other in range(1, self.node.count)]):
@@ -115,14 +138,14 @@ class Rendezvous:
             if self._store.check([_END]):
                 return self._read(self._store.get(_END))
             lost = [other for other in range(self.node.count) if self._is_lost(other, now)]
-        except DistError:
+        except _NO_ANSWER:
             lost = [0]
         return (1, f"machine {lost[0]} of {self.node.count} does not answer any more") if lost else None
 
     def tell(self, status: int, reason: str) -> tuple[int, str]:
         """Tells the others how this machine ended; returns the end of the first one that ended early."""
         if self.node.count > 1:
-            with contextlib.suppress(DistError):  # the first machine has ended
+            with contextlib.suppress(_NO_ANSWER):  # the first machine has ended
                 if not status:
                     self._store.set(f"done/{self.node.number}", "")
                 else:
@@ -143,6 +166,8 @@ class Rendezvous:
         return now - self._beats[other][1] > LOST_SECONDS
 
     def _connect(self, port: int) -> TCPStore:
+        from torch.distributed import TCPStore
+
         is_first, until = self.node.number == 0, time.monotonic() + JOIN_SECONDS
         while not is_first:
             with contextlib.suppress(OSError), socket.create_connection((self.host, port), _ANSWER.total_seconds()):
@@ -156,5 +181,5 @@ class Rendezvous:
             time.sleep(_LOOK_SECONDS)
         try:
             return TCPStore(self.host, port, is_master=is_first, wait_for_workers=False, timeout=_ANSWER)
-        except DistError as error:
+        except _NO_ANSWER as error:
             raise UserError(f"the address {self.node.address} cannot be used: {first_line(error)}") from error

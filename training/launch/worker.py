@@ -26,6 +26,7 @@ from inference.common.errors import UserError
 from inference.common.files import Json, write_json
 from training.launch.machine_lock import alone
 from training.launch.ranks import processes_of, train, train_together
+from training.launch.rendezvous import node_here
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED
 from training.runs.folder import RunFolder
@@ -61,8 +62,11 @@ def _train(path: Path) -> tuple[int, str]:
     with Stop() as stop:
         try:
             with alone(path.parents[1], stop, lambda: print("waits for a run that was begun by hand", flush=True)):
-                num_processes = processes_of(RunFolder.open(path)[1])
-                return train(path, stop) if num_processes == 1 else train_together(path, num_processes, stop)
+                config = RunFolder.open(path)[1]
+                num_processes, node = processes_of(config), node_here(config.num_nodes)
+                if num_processes * node.count == 1:
+                    return train(path, stop)
+                return train_together(path, num_processes, stop, node)
         except StopRequested:
             return INTERRUPTED, "stopped while starting"
         except UserError as error:

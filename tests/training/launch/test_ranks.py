@@ -165,10 +165,10 @@ def machines(log: Path, *options: str) -> list[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
-def test_two_machines_a_killed_process_and_the_same_adapter(home, alone) -> None:
-    folder, log = home / "run", home / "log"
-    (home / "run.yaml").write_text(json.dumps({"profile": "starter"} | SETTINGS))
-    launchers = machines(log, "--folder", str(folder), "--config", str(home / "run.yaml"))
+def test_two_machines_a_killed_process_and_the_same_adapter(home, tmp_path, alone) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    (tmp_path / "run.yaml").write_text(json.dumps({"profile": "starter"} | SETTINGS))
+    launchers = machines(log, "--folder", str(folder), "--config", str(tmp_path / "run.yaml"))
     try:
         limit = time.monotonic() + 300
         while not has_checkpoint(folder):
@@ -178,7 +178,7 @@ def test_two_machines_a_killed_process_and_the_same_adapter(home, alone) -> None
         assert sorted(ranks) == ["0", "1", "2", "3"]
         os.kill(ranks["3"].pid, signal.SIGKILL)
         assert [machine.wait(timeout=120) for machine in launchers] == [1, 1]
-        assert "on machine 1: process 3 of 4 was killed (SIGKILL)" in said(log)
+        assert RunFolder(folder).status()["reason"] == "on machine 1: process 3 of 4 was killed (SIGKILL)", said(log)
         assert not marked(str(log)), "no process is left on either machine"
         launchers = machines(log, "--resume", str(folder))
         assert [machine.wait(timeout=300) for machine in launchers] == [0, 0], said(log)

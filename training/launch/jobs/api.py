@@ -42,6 +42,9 @@ class JobSpec:
     volumes: list[Volume]
     name: str
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
+    network_group: str | None = None
+    network_aliases: list[str] | None = None
+    """The Job's names in the network of the Jobs with the same `network_group`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Job:
     @property
     def is_over(self) -> bool:
         return self.stage in OVER
+
+    @property
+    def is_helper(self) -> bool:
+        """True for one of several Jobs of a start that is not the first, which keeps the records."""
+        return self.labels.get("node", "0") != "0"
 
 
 class JobsHub:

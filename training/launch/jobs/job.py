@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,8 +125,12 @@ class JobRun:
     def _make(self, record: RunRecord, hub: JobsHub) -> None:
         """Finds this start's Job by its labels, or makes it."""
         jobs = hub.find(run=record.id)
-        own = [job for job in jobs if job.labels.get("launch") == record.launch]
-        others = [job for job in jobs if not job.is_over and job not in own[:1]]
+        of_start = [job for job in jobs if job.labels.get("launch") == record.launch]
+        own = [job for job in of_start if not job.is_helper]
+        helpers = {job.labels["node"]: job for job in reversed(of_start) if job.is_helper}
+        is_stopping = record.status == "stopping" and not own
+        kept = own[:1] if is_stopping else [*own[:1], *helpers.values()]
+        others = [job for job in jobs if not job.is_over and job not in kept]
         for job in others:
             hub.cancel(job.id)
         if own:
@@ -135,12 +140,16 @@ class JobRun:
         elif others:
             self._say(record, f"waits until an earlier Job of it has ended ({others[0].id})")
         elif self._may_make(record):
-            self._adopt(record, self._started(record, hub), hub)
+            self._adopt(record, self._started(record, hub, helpers), hub)
 
-    def _cancel_others(self, record: RunRecord, hub: JobsHub) -> None:
-        """Cancels other Jobs of the run: a request that was taken for lost may have reached the Hub late."""
+    def _cancel_others(self, record: RunRecord, hub: JobsHub, first: Job) -> None:
+        """Cancels other Jobs of the run: a request that was taken for lost may have reached the Hub late.
+
+        The helpers of the first Job are cancelled too when it is over.
+        """
         for job in hub.find(run=record.id):
-            if job.id != record.job["id"] and not job.is_over:
+            helps = job.is_helper and job.labels.get("launch") == record.launch and not first.is_over
+            if job.id != first.id and not helps and not job.is_over:
                 hub.cancel(job.id)
         self._searched_at = time.monotonic()
 
@@ -149,7 +158,8 @@ class JobRun:
         starter = Identity.from_json(record.starter)
         return starter == own_identity() or not is_alive(starter)
 
-    def _started(self, record: RunRecord, hub: JobsHub) -> Job:
+    def _started(self, record: RunRecord, hub: JobsHub, helpers: Container[str]) -> Job:
+        """Starts the Jobs that are missing, the first one last; returns it."""
         target = target_of(self.settings, os.environ)
         try:
             check_config(record.run_config, target)
@@ -162,8 +172,13 @@ class JobRun:
         known = record.job.get("asked_seconds")
         seconds = int(known or timeout_seconds(record, self.store.list(), target.flavor))
         revision = hub.revision(target.space)
-        spec = job_spec(record, target, revision, seconds, served=served, mirror_seconds=self.pace.mirror)
-        return hub.start(spec)
+        make = functools.partial(
+            job_spec, record, target, revision, seconds, served=served, mirror_seconds=self.pace.mirror
+        )
+        for node in range(1, record.run_config.num_nodes):
+            if str(node) not in helpers:
+                hub.start(make(node=node))
+        return hub.start(make())
 
     def _adopt(self, record: RunRecord, job: Job, hub: JobsHub) -> None:
         """Records the Job's id, also if the run was asked to stop meanwhile."""
@@ -178,15 +193,16 @@ class JobRun:
     def _price(self, record: RunRecord, job: Job) -> Json:
         """The price of an hour by the Hub, if the record has none."""
         hardware = self._prices.of_jobs().get(job.flavor) if record.dollars_per_hour is None else None
-        return {"dollars_per_hour": hardware.dollars_per_hour} if hardware else {}
+        return {"dollars_per_hour": hardware.dollars_per_hour * record.run_config.num_nodes} if hardware else {}
 
     def _see(self, record: RunRecord, hub: JobsHub) -> None:
         job_id = str(record.job["id"])
         job = hub.look(job_id) or next((other for other in hub.find(run=record.id) if other.id == job_id), None)
         if job is None:
             job = Job(job_id, "DELETED", "the Hub knows no such Job any more", "", "", {}, 0.0, 0.0, 0.0)
-        if time.monotonic() - self._searched_at > self.pace.others:
-            self._cancel_others(record, hub)
+        has_ended = job.is_over and self._over_since is None
+        if has_ended or time.monotonic() - self._searched_at > self.pace.others:
+            self._cancel_others(record, hub, job)
         self._log = self._log or JobLog(record, hub, self.pace.longest_wait)
         if job.stage != "SCHEDULING":
             has_run = job.stage == "COMPLETED" or job.seconds > 0 or record.started_at is not None
@@ -274,7 +290,7 @@ class JobRun:
         """Starts a next Job from the newest copy, unless the budget or the number of deaths forbids it."""
         step = step_in_bucket(record, self.settings.state)
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
-        counted = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
+        counted: Json = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
         counted |= {"exception": outcome.exception_of(record)}
         budget = record.budget_hours
         if (end := outcome.dies_alike(record)) is not None:

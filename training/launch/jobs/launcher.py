@@ -204,7 +204,13 @@ def adopt_jobs(store: RunStore, hub: JobsHub, target: JobTarget) -> list[str]:
     adopted = []
     for job in hub.find(space=target.space.replace("/", "--"), home=target.home):
         run_id = job.labels.get("run", "")
-        if job.is_over or run_id in known or not RUN_ID.fullmatch(run_id) or (store.folder / run_id).exists():
+        if (
+            job.is_over
+            or job.is_helper
+            or run_id in known
+            or not RUN_ID.fullmatch(run_id)
+            or (store.folder / run_id).exists()
+        ):
             continue
         if _adopt_job(store, job, hub, run_id):
             known.add(run_id)

@@ -126,14 +126,16 @@ def job_spec(
     revision: str,
     seconds: int,
     *,
+    node: int = 0,
     served: str | None = None,
     mirror_seconds: float = MIRROR_SECONDS,
     env: Mapping[str, str] = os.environ,
 ) -> JobSpec:
-    """The Job of one start of a run."""
+    """The Job of one start of a run; of several, which reach each other by their numbers from 1, that of a `node`."""
     from huggingface_hub import Volume
 
-    order = Order(_for_the_job(record), seconds, reserve_seconds(seconds), served, mirror_seconds)
+    is_shared = record.run_config.num_nodes > 1
+    order = Order(_for_the_job(record), seconds, reserve_seconds(seconds), served, mirror_seconds, node)
     run = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/requirements.txt"]
     variables = {ORDER: order.to_json(), "LOOKTHINK_STATE": STATE, "PYTHONPATH": CODE, MARK: record.launch}
     variables |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -146,12 +148,14 @@ def job_spec(
         secrets=secrets_for(record, _with_token(env)),
         flavor=target.flavor,
         timeout=seconds,
-        labels=labels | {"revision": revision},
+        labels=labels | {"revision": revision} | ({"node": str(node)} if is_shared else {}),
         volumes=[
             Volume(type="space", source=target.space, mount_path=CODE, revision=revision),
             Volume(type="bucket", source=target.bucket, mount_path=STATE),
         ],
         name=f"lookthink-{record.id}",
+        network_group=f"lookthink-{record.launch}" if is_shared else None,
+        network_aliases=[str(node + 1)] if is_shared else None,
     )
 
 

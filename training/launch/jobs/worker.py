@@ -33,7 +33,11 @@ from training.hub.backup.restore import has_copy, restore_run
 from training.hub.publish.queue import PublishQueue
 from training.hub.publish.retry import PublishRetry
 from training.launch.jobs.log import BEGINS, NOT_COPIED, mark_line
+from training.launch.ranks import processes_of, train_together
+from training.launch.rendezvous import HERE, Node
 from training.launch.spawn import environment, spawn
+from training.pipeline.signals import Stop, StopRequested
+from training.runs.failures import INTERRUPTED
 from training.runs.folder import RunFolder, step_of
 from training.runs.outcome import OUTPUT
 from training.runs.record import RunRecord
@@ -65,6 +69,8 @@ class Order:
     served: str | None = None
     """Below the bucket: the adapter to compare with."""
     mirror_seconds: float = MIRROR_SECONDS
+    node: int = 0
+    """The number of this Job among those of the start. The first one keeps the records."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Order:
@@ -89,6 +95,12 @@ def main() -> int:
     if order.served is not None:
         os.environ |= {"LOOKTHINK_ADAPTER": str(state / order.served)}
     os.environ["LOOKTHINK_BASE"] = record.run_config.base
+    if (count := record.run_config.num_nodes) > 1:
+        port = 20_000 + int(record.launch[:3], 16)
+        node = Node(order.node, count, f"{os.environ['HF_NETWORK_GROUP_PREFIX']}1:{port}")
+        if order.node:
+            return help_train(record, node)
+        os.environ[HERE] = node.to_json()
     output = _Output(record.folder)
     print(mark_line(record.launch, BEGINS), flush=True)
     backup = RunBackup(
@@ -111,6 +123,17 @@ def main() -> int:
         print(f"{backup.trouble}; it cannot go on from here", flush=True)
         print(mark_line(record.launch, NOT_COPIED), flush=True)
     return trainer.returncode
+
+
+def help_train(record: RunRecord, node: Node) -> int:
+    """Trains with the first Job of the start, which keeps the records and the checkpoints; returns the exit status."""
+    with Stop() as stop:
+        try:
+            status, reason = train_together(record.folder, processes_of(record.run_config), stop, node)
+        except StopRequested:
+            status, reason = INTERRUPTED, "stopped while starting"
+    print(reason or "done", flush=True)
+    return status
 
 
 def _publish_the_rest(home: Path, record: RunRecord, stop: _Stop) -> None:

@@ -144,8 +144,8 @@ class RunsPanel:
     def _resume(
         self, caller: Caller, chosen: object, to_delete: object, hours: object, dollars: object
     ) -> list[object]:
-        limits = {"max_hours": read_number("max_hours", hours), "max_dollars": read_number("max_dollars", dollars)}
-        self._context.launcher.resume(chosen_run(chosen), **limits)
+        budget = read_number("max_hours", hours), read_number("max_dollars", dollars)
+        self._context.launcher.resume(chosen_run(chosen), max_hours=budget[0], max_dollars=budget[1])
         return self.refresh(caller, chosen, "")
 
     def _action(self, act: Callable[[str], object]) -> Callable[..., list[object]]:

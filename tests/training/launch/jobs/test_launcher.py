@@ -237,6 +237,53 @@ def test_a_second_job_of_a_start_is_ended(make, hub: Hub) -> None:
     assert world.store.get(record.id).job["id"] == world.all()[0].id
 
 
+HELPS = "if order['node']: time.sleep(60)\n"
+
+
+def test_a_run_on_two_machines_is_two_jobs_in_one_network(make) -> None:
+    world = make(HELPS + WAITS)
+    record = world.ask(num_nodes=2)
+    running = world.until(record, "running")
+    helper, first = world.all()
+    networks = [job.spec["network"] for job in (first, helper)]
+    assert [network["aliases"] for network in networks] == [["1"], ["2"]]
+    assert {network["group"] for network in networks} == {f"lookthink-{running.launch}"}
+    assert running.job["id"] == first.id
+    assert running.dollars_per_hour == pytest.approx(5.0, rel=1e-3), "of both"
+    world.launcher = world.new_launcher(pace=replace(QUICK, look=0.0, others=0.0))
+    for _ in range(3):
+        world.launcher.reconcile()
+    assert not helper.is_over and len(world.all()) == 2, "it is no second Job of the start"
+    world.launcher.cancel(record.id)
+    world.until(record, "cancelled")
+    world.wait(lambda: helper.is_over)
+    assert (first.stage, helper.stage) == ("CANCELED", "CANCELED")
+
+
+def test_two_jobs_go_on_as_two_new_ones(make) -> None:
+    world = make(HELPS + "checkpoint(number + 1)\n" + WAITS)
+    record = world.ask(num_nodes=2)
+    world.until(record, "running")
+    world.jobs.end(world.all()[1], "ERROR", "Job timeout")
+    world.wait(lambda: len(world.all()) == 4)
+    assert all(job.is_over for job in world.all()[:2])
+    assert [job.spec["network"]["aliases"] for job in world.all()[2:]] == [["2"], ["1"]]
+
+
+def test_a_helper_that_was_started_already_is_not_started_twice(make, hub: Hub) -> None:
+    world = make(HELPS + WAITS)
+    hub.faults.append(Fault("500", "GET /api/spaces/.*", times=-1))
+    record = world.ask(num_nodes=2)
+    world.wait(lambda: "does not answer" in world.store.get(record.id).reason)
+    launch = world.store.get(record.id).launch
+    labels = {"app": "lookthink", "run": record.id, "launch": launch, "space": "me--lookthink", "home": "space"}
+    command = {"flavor": "a100-large", "command": ["sleep", "60"], "labels": labels | {"node": "1"}}
+    helper = world.jobs.start("me", command)
+    hub.faults.clear()
+    world.until(record, "running")
+    assert [job.labels["node"] for job in world.all()] == ["1", "0"] and not helper.is_over
+
+
 def test_a_budget_stops_a_job(make) -> None:
     world = make(WAITS)
     record = world.ask(budget={"max_hours": 0.0016})

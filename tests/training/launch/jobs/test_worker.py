@@ -70,6 +70,17 @@ def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWo
 
 
 @pytest.mark.slow
+def test_two_jobs_train_one_adapter(world: JobWorld) -> None:
+    """They reach each other through their network alone, and the first one brings everything home."""
+    record = world.ask(max_steps=2, num_nodes=2)
+    done = world.until(record, "succeeded", "failed")
+    assert done.status == "succeeded", (done.reason, world.logs())
+    assert [job.stage for job in world.all()] == ["COMPLETED", "COMPLETED"] and steps(done.folder) == [1, 2]
+    (start,) = json.loads((done.folder / "versions.json").read_text())
+    assert start["num_processes"] == 2 and (done.folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.slow
 @TORTURE
 def test_a_run_is_cancelled_amid_its_start(world: JobWorld) -> None:
     record = world.ask(max_steps=200)
