@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
             with by_hand(load_settings().home):
                 adapter = _train(folder, config, args, stop)
         except StopRequested:
-            return _stopped_early(folder, bool(args.resume))
+            return _stopped_early(folder, (folder / "config.json").is_file())
         except RunFailed as failure:
             where = f"run folder: {folder}\n" if (folder / "config.json").is_file() else ""
             if _is_first() or failure.status not in (INTERRUPTED, BUDGET_SPENT):  # else the first process prints it

@@ -190,7 +190,7 @@ def memory_need(
     if width == 4 and 4 * sizes.linear_parameters(config.lora_modules) <= WHOLE_BYTES:
         rollouts += 4 * sizes.linear_parameters(config.lora_modules)  # `training.grpo.rollouts` merges small models
     loss = _loss_bytes(config, sizes, batch, prompt, width, on_gpu)
-    weights = sizes.parameters * width
+    weights = float(sizes.parameters * width)
     gathered = tower = 0.0
     if config.shard_weights and num_processes > 1:
         linears = sum(inputs * outputs for _, inputs, outputs in sizes.linears)

@@ -111,6 +111,13 @@ class Rendezvous:
 
         Raises `UserError` if they do not come in time, and `StopRequested`.
         """
+        try:
+            counts = self._counts(num_processes)
+        except _NO_ANSWER as error:
+            raise UserError(f"machine 0 of {self.node.count} does not answer any more; start the run again") from error
+        return sum(counts[: self.node.number]), sum(counts)
+
+    def _counts(self, num_processes: int) -> list[int]:
         names = [f"processes/{number}" for number in range(self.node.count)]
         self._store.set(names[self.node.number], str(num_processes))
         until = time.monotonic() + JOIN_SECONDS
@@ -123,8 +130,7 @@ class Rendezvous:
                     f"there with the address {self.host}:{self.port}"
                 )
             time.sleep(_LOOK_SECONDS)
-        counts = [int(self._store.get(name)) for name in names]
-        return sum(counts[: self.node.number]), sum(counts)
+        return [int(self._store.get(name)) for name in names]
 
     def look(self) -> tuple[int, str] | None:
         """The exit status and the reason of the first machine that ended early, or was lost."""

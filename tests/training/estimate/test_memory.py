@@ -46,6 +46,21 @@ def test_the_parts_of_a_need(of_3b: ModelSizes) -> None:
     assert memory_need(load_config("starter"), sizes_of("starter")).total < need.total
 
 
+def test_sharded_weights_leave_room_and_two_layers_are_whole(of_3b: ModelSizes) -> None:
+    config = load_config("a100", {"prompts_per_step": 32})
+    whole, alone = (memory_need(config, of_3b, num_processes=count) for count in (8, 1))
+    sharded = memory_need(config.model_copy(update={"shard_weights": True}), of_3b, num_processes=8)
+    assert sharded.weights == whole.weights / 8 and sharded.adapter == whole.adapter
+    embedding, tower = 2 * 151_936 * 2048, 2 * of_3b.vision_parameters
+    two_layers = 2 * sum(2 * inputs * outputs for _, inputs, outputs in of_3b.linears) / 36
+    gathered = sharded.rollouts - whole.rollouts
+    assert gathered == pytest.approx(embedding + tower + two_layers, rel=1e-3)
+    assert sharded.pictures - whole.pictures == pytest.approx(gathered)
+    assert sharded.total < whole.total
+    alone_sharded = memory_need(config.model_copy(update={"shard_weights": True}), of_3b)
+    assert alone_sharded.weights == alone.weights, "one process holds all"
+
+
 def test_logits_are_held_in_tiles(of_3b: ModelSizes) -> None:
     """The loss of a micro-batch is far below its logits in fp32."""
     config = load_config("a100")

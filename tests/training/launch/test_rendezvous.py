@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from inference.common.errors import UserError
+from training.config.run_config import load_config
 from training.launch import rendezvous
-from training.launch.rendezvous import Node, Rendezvous
+from training.launch.local import LocalLauncher
+from training.launch.rendezvous import HERE, Node, Rendezvous, node_here
 from training.pipeline.signals import Stop, StopRequested
+from training.runs.store import RunStore
 
 
 def free_address() -> str:
@@ -43,6 +46,19 @@ def on_each(count: int, body: Callable[[Rendezvous], object]) -> list:
 def test_an_address_or_number_that_is_none_is_refused(node: Node, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Rendezvous(node, Stop())
+
+
+def test_a_machine_is_the_only_one_unless_the_launcher_says_otherwise(monkeypatch) -> None:
+    assert node_here(1) == Node()
+    with pytest.raises(UserError, match="num_nodes is 2, and the launcher has started 1"):
+        node_here(2)
+    monkeypatch.setenv(HERE, Node(1, 2, "node0:29500").to_json())
+    assert node_here(2) == Node(1, 2, "node0:29500")
+
+
+def test_a_run_in_the_background_has_one_machine(home) -> None:
+    with pytest.raises(UserError, match="num_nodes is 2, and a run in the background has this one alone"):
+        LocalLauncher(RunStore(home)).check(load_config("starter", {"num_nodes": 2}))
 
 
 def test_an_address_that_is_taken_is_refused() -> None:
@@ -98,6 +114,14 @@ def test_a_machine_that_is_done_is_not_lost_and_a_silent_one_is(monkeypatch) -> 
 
     assert on_each(2, body)[0] is None
     assert on_each(3, body)[0] == (1, "machine 2 of 3 does not answer any more")
+
+
+def test_a_first_machine_that_leaves_before_all_have_come_ends_the_wait() -> None:
+    address = free_address()
+    first, second = (Rendezvous(Node(number, 3, address), Stop()) for number in (0, 1))
+    del first
+    with pytest.raises(UserError, match="machine 0 of 3 does not answer any more"):
+        second.join(1)
 
 
 def test_machines_that_do_not_come_and_a_stop_end_the_wait(monkeypatch) -> None:
