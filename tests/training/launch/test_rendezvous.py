@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from inference.common.errors import UserError
+from inference.common.settings import load_settings
 from training.config.run_config import load_config
 from training.launch import rendezvous
+from training.launch.jobs.launcher import launcher_for
 from training.launch.local import LocalLauncher
 from training.launch.rendezvous import HERE, Node, Rendezvous, node_here
 from training.pipeline.signals import Stop, StopRequested
@@ -57,8 +59,9 @@ def test_a_machine_is_the_only_one_unless_the_launcher_says_otherwise(monkeypatc
 
 
 def test_a_run_in_the_background_has_one_machine(home) -> None:
-    with pytest.raises(UserError, match="num_nodes is 2, and a run in the background has this one alone"):
-        LocalLauncher(RunStore(home)).check(load_config("starter", {"num_nodes": 2}))
+    for launcher in (LocalLauncher(RunStore(home)), launcher_for(load_settings(), RunStore(home))):
+        with pytest.raises(UserError, match="num_nodes is 2, and a run in the background has this one alone"):
+            launcher.check(load_config("starter", {"num_nodes": 2}))
 
 
 def test_an_address_that_is_taken_is_refused() -> None:

@@ -73,9 +73,11 @@ class JobLauncher(LocalLauncher):
         self._next_fetch = 0.0
 
     def check(self, config: RunConfig) -> None:
-        """Raises `UserError` for a run that could not be a Job."""
+        """Raises `UserError` for a run that could not be a Job, or a process of this machine."""
         if self.starts_jobs:
             check_config(config, target_of(self.settings, os.environ))
+        else:
+            super().check(config)
 
     def reconcile(self) -> None:
         """As `LocalLauncher`; the first call also searches for Jobs of runs that this home does not know."""
