@@ -185,9 +185,10 @@ class Jobs:
         repo = self.hub.repos[volume["type"], volume["source"]]
         sha = repo.resolve(volume.get("revision") or "main")
         folder = self.folder / "repos" / f"{repo.id.replace('/', '--')}-{sha}"
-        for path, data in repo.commits[str(sha)].items() if not folder.exists() else ():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(data)
+        with self.hub.lock:  # Jobs that start together wait until it is whole
+            for path, data in repo.commits[str(sha)].items() if not folder.exists() else ():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(data)
         return folder
 
 
