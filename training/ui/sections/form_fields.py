@@ -39,6 +39,9 @@ LABELS = {
     "max_grad_norm": "Largest gradient norm",
     "max_pixels": "Most pixels",
     "num_epochs": "Passes over the data",
+    "num_nodes": "Machines",
+    "num_processes": "Processes of a machine",
+    "shard_weights": "Sharded weights (FSDP2)",
     "top_p": "Top p",
 }
 """Labels of settings whose name, in words, is not the usual label."""

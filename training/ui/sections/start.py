@@ -66,7 +66,7 @@ _GROUPS = {
         "skip_zero_signal",
         "share_prompts",
     ),
-    "Machine": ("precision", "gradient_checkpointing"),
+    "Machine": ("precision", "gradient_checkpointing", "num_processes", "num_nodes", "shard_weights"),
     "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
