@@ -31,6 +31,8 @@ from training.runs.record import RunRecord
 from training.runs.store import RunStore
 
 STEPS = 6
+LIMIT_SECONDS = 900
+"""For each stage, however busy the machine is."""
 SETTINGS = {
     "max_steps": STEPS,
     "warmup_steps": 0,
@@ -74,7 +76,7 @@ def test_a_process_trains_on_one_card_however_many_it_sees(tmp_path, monkeypatch
 
 def wait_until(launcher: LocalLauncher, record: RunRecord, is_so: Callable[[RunRecord], bool]) -> RunRecord:
     """Reconciles until it is so; fails if the run ends before, or after a quarter of an hour."""
-    limit = time.monotonic() + 900
+    limit = time.monotonic() + LIMIT_SECONDS
     while not is_so(now := launcher.store.get(record.id)):
         log = (record.folder / "output.log").read_text()[-3000:] if (record.folder / "output.log").exists() else ""
         assert time.monotonic() < limit and now.status not in ("failed", "lost"), f"{now}\n{log}"
@@ -170,18 +172,18 @@ def test_two_machines_a_killed_process_and_the_same_adapter(home, tmp_path, alon
     (tmp_path / "run.yaml").write_text(json.dumps({"profile": "starter"} | SETTINGS))
     launchers = machines(log, "--folder", str(folder), "--config", str(tmp_path / "run.yaml"))
     try:
-        limit = time.monotonic() + 300
+        limit = time.monotonic() + LIMIT_SECONDS
         while not has_checkpoint(folder):
             assert time.monotonic() < limit and not any(machine.poll() for machine in launchers), said(log)
             time.sleep(0.1)
         ranks = ranks_of(str(log))
         assert sorted(ranks) == ["0", "1", "2", "3"]
         os.kill(ranks["3"].pid, signal.SIGKILL)
-        assert [machine.wait(timeout=120) for machine in launchers] == [1, 1]
+        assert [machine.wait(timeout=LIMIT_SECONDS) for machine in launchers] == [1, 1]
         assert RunFolder(folder).status()["reason"] == "on machine 1: process 3 of 4 was killed (SIGKILL)", said(log)
         assert not marked(str(log)), "no process is left on either machine"
         launchers = machines(log, "--resume", str(folder))
-        assert [machine.wait(timeout=300) for machine in launchers] == [0, 0], said(log)
+        assert [machine.wait(timeout=LIMIT_SECONDS) for machine in launchers] == [0, 0], said(log)
     finally:
         kill_marked(str(log))
     assert [start["num_processes"] for start in read_json(folder / "versions.json")] == [4, 4]
