@@ -18,7 +18,6 @@ from transformers import TrainingArguments
 
 from inference.common.environment import MARK
 from inference.common.errors import UserError
-from inference.common.files import read_json
 from tests import ROOT
 from training.config.run_config import load_config
 from training.grpo.arguments import grpo_config
@@ -117,6 +116,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (distance / size) ** 0.5 < 1e-3
 
 
+def numbers_of(folder: Path) -> list[int]:
+    """The number of processes of each start."""
+    return [start["num_processes"] for start in json.loads((folder / "versions.json").read_text())]
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
     """The folder of the run in one process."""
@@ -145,8 +149,7 @@ def test_four_processes_with_sharded_weights_a_killed_one_a_stop_and_another_num
     finally:
         for record in store.list():
             kill_marked(record.launch)
-    versions = read_json(together.folder / "versions.json")
-    assert [start["num_processes"] for start in versions] in ([4, 4, 2], [4, 2])
+    assert numbers_of(together.folder) in ([4, 4, 2], [4, 2])
     assert_same_run(together.folder, alone)
 
 
@@ -186,7 +189,7 @@ def test_two_machines_a_killed_process_and_the_same_adapter(home, tmp_path, alon
         assert [machine.wait(timeout=LIMIT_SECONDS) for machine in launchers] == [0, 0], said(log)
     finally:
         kill_marked(str(log))
-    assert [start["num_processes"] for start in read_json(folder / "versions.json")] == [4, 4]
+    assert numbers_of(folder) == [4, 4]
     assert_same_run(folder, alone)
 
 
