@@ -240,7 +240,7 @@ def _rollout_bytes(config: RunConfig, sizes: ModelSizes, rows: int, prompt: floa
 def _loss_bytes(
     config: RunConfig, sizes: ModelSizes, batch: BatchChoice, prompt: float, width: int, on_gpu: bool
 ) -> float:
-    """What autograd keeps of a micro-batch, and the largest of what it needs besides."""
+    """The bytes that autograd keeps of a micro-batch, and the largest of what it needs besides."""
     rows, length = batch.micro_batch_size, config.max_completion_length
     groups = math.ceil(rows / config.num_generations)
     can_share = config.share_prompts and not batch.gradient_checkpointing and not config.shard_weights
