@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ON_THE_MODEL = "rope_deltas"
-"""What some models keep of a prompt on themselves between two steps: the shift of its positions."""
+"""The attribute in which some models keep the shift of a prompt's positions between two steps."""
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ class _Row:
     ids: torch.Tensor
     """(1, T), prompt and completion."""
     inputs: dict[str, Any]
-    """What `generate` hands from step to step: the cache, the mask, the picture."""
+    """The inputs that `generate` hands from step to step: the cache, the mask, the picture."""
     routes: Routes
     sampler: Sampler
     kept: list[Any] = field(default_factory=list)

@@ -56,7 +56,7 @@ class PlainTokenizer(ChatTokenizer):
     """A tokenizer of any kind, whose prompts the processor makes whole, with the picture."""
 
     def inputs(self, request: Request) -> dict[str, torch.Tensor]:
-        """What the model takes of a request: `input_ids` (1, T), which end with the prefix, their mask, the picture."""
+        """The model's inputs for a request: `input_ids` (1, T), which end with the prefix, their mask, the picture."""
         messages = build_messages(self.safe_text(request.question), request.system_prompt)
         for message in messages:
             for part in message["content"]:

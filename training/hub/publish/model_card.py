@@ -271,7 +271,7 @@ def training_rows(facts: Facts) -> str:
 
 
 def lora_words(settings: Mapping[str, object]) -> str:
-    """What an adapter's own settings say of its LoRA: rank, alpha, scale and the names of its layers.
+    """The LoRA of an adapter by its own settings: rank, alpha, scale and the names of its layers.
 
     >>> lora_words({"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]})
     'rank 8, alpha 16, on q_proj, v_proj'
