@@ -72,7 +72,8 @@ def test_the_rule_of_floors() -> None:
 def test_the_rule_of_floors_can_fail(tmp_path: Path, floors: str, broken: bool) -> None:
     """A room on the wrong floor, or on none, is found."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    changed = settings.replace('    "estimate",\n    "runs",\n', f'    "{floors}",\n' + ("" if broken else '    "runs",\n'))
+    rest = "" if broken else '    "runs",\n'
+    changed = settings.replace('    "estimate",\n    "runs",\n', f'    "{floors}",\n{rest}')
     assert (changed != settings) is broken
     (tmp_path / "pyproject.toml").write_text(changed, encoding="utf-8")
     lint = Path(sys.executable).with_name("lint-imports")
