@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
@@ -65,7 +65,7 @@ class PlainTokenizer(ChatTokenizer):
         made = self.processor.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )
-        inputs: dict[str, torch.Tensor] = dict(made)
+        inputs = dict(cast("BatchFeature", made))  # transformers' own annotation is of untokenized text
         prefix = torch.tensor([self.prefix_ids(request)], dtype=torch.long)  # (1, P)
         if prefix.shape[1]:
             inputs["input_ids"] = torch.cat([inputs["input_ids"], prefix], dim=1)
@@ -87,7 +87,7 @@ class PlainTokenizer(ChatTokenizer):
         token = self.hf_tokenizer.convert_ids_to_tokens(token_id)
         if self._is_byte_level or token is None or token_id in self._special_ids:
             return super()._look_up(token_id)
-        byte = _BYTE.fullmatch(token)
+        byte = _BYTE.fullmatch(str(token))
         return bytes([int(byte[1], 16)]) if byte else str(token).replace("▁", " ").encode("utf-8")
 
     def _check_template(self) -> None:
