@@ -11,7 +11,7 @@ from inference.common.errors import UserError
 from inference.common.files import read_lines
 from tests.support.gradient_probe import KeepGradient
 from tests.support.samples import SMALL_RUN
-from training.config.run_config import RunConfig, load_config
+from training.config.run_config import RunConfig, check_processes, load_config
 from training.data.dataset import load_rows
 from training.grpo.arguments import PROJECT, grpo_config, run_id, tracker_environment
 from training.grpo.lora import TOWERS, lora_targets, stop_tower_gradient
@@ -212,13 +212,13 @@ def test_a_tower_that_is_trained_keeps_its_gradient() -> None:
     assert not model.visual(torch.ones(1, 2, requires_grad=True)).requires_grad
 
 
-def test_a_step_is_shared_by_the_processes(tmp_path, monkeypatch) -> None:
+def test_a_step_is_shared_by_the_processes(tmp_path) -> None:
     config = RunConfig(prompts_per_step=8, num_generations=8, micro_batch_size=16)
     one = grpo_config(config, tmp_path, on_gpu=False, bf16=False)
     assert (one.per_device_train_batch_size, one.gradient_accumulation_steps) == (16, 4)
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    check_processes(config, 4)
     with pytest.raises(UserError, match="64 completions a step cannot be shared by 3 processes"):
-        grpo_config(config, tmp_path, on_gpu=False, bf16=False)
+        check_processes(config, 3)
 
 
 def test_prompts_keep_what_people_typed_as_text() -> None:
