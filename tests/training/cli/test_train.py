@@ -142,7 +142,7 @@ def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
     ],
 )
 def test_a_wrong_option_is_named(words: tuple[str, ...], said: str, capsys, tmp_path) -> None:
-    assert main(["train", *words, "--train-rows", "2", "--folder", str(tmp_path / "run")]) != 0
+    assert main(["train", *words, "--train-rows", "8", "--folder", str(tmp_path / "run")]) != 0
     printed = capsys.readouterr()
     assert said in printed.err + printed.out
     assert not (tmp_path / "run").exists()
@@ -156,6 +156,6 @@ def test_what_is_no_run_is_not_resumed(capsys, tmp_path) -> None:
 def test_a_new_run_is_not_put_on_one_that_is_there(capsys, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    assert main(["train", "--train-rows", "2", "--folder", str(tmp_path / "run")]) == 2
+    assert main(["train", "--train-rows", "8", "--folder", str(tmp_path / "run")]) == 2
     assert "resume it with --resume" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
