@@ -34,7 +34,7 @@ _GIT_SECONDS = 20
 _NOT_COMPARED = ("time", "step", "cpus", "micro_batch_size", "gradient_checkpointing", "memory")
 _MODEL_FILES = (".safetensors", ".json", ".jinja")
 _NOT_MODEL_FILES = ("evaluation.json", "comparison.json", "promotion.json", "known_pictures.safetensors")
-"""Files beside a base or an adapter that are no part of it, unless it has an index, which may name any file as weights."""
+"""Files beside a base or an adapter that are no part of it, unless it has an index (it may name any file)."""
 
 
 def versions_here() -> Json:
