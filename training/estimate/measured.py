@@ -78,7 +78,8 @@ def _kind(config: RunConfig | None) -> tuple[object, ...] | None:
         return None
     step = config.completions_per_step, config.max_completion_length, config.resample_rounds, config.skip_zero_signal
     model = config.base, config.precision, config.gradient_checkpointing, config.share_prompts
-    return *step, *model, config.data.dataset, config.data.max_pixels, json.dumps(config.trl, sort_keys=True)
+    shared = config.num_processes, config.num_nodes, config.shard_weights
+    return *step, *model, *shared, config.data.dataset, config.data.max_pixels, json.dumps(config.trl, sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class RunEstimate:
     factor: float
     """The time may be this many times longer, or shorter."""
     dollars_per_hour: float | None
+    """Of all its machines together."""
     memory: Chosen
     basis: str
     notes: tuple[str, ...] = ()
@@ -122,15 +123,15 @@ def estimate_run(
     dollars_per_hour: float | None = None,
     is_job: bool = False,
 ) -> RunEstimate:
-    """The estimate of a run on a machine, by default this one.
+    """The estimate of a run on a machine, by default this one; with `num_nodes` on so many of them.
 
+    `dollars_per_hour` is the price of all together, by default the listed one.
     Raises `UserError` for a base whose sizes, or a dataset whose rows, cannot be told.
     """
     on = on or machine_here()
     sizes = sizes or sizes_of(config.base, config.base_revision)
     num_steps, notes = _num_steps(config, train_rows)
-    processes = max(1, on.num_cards)
-    memory = choose_batch(config, sizes, on.card.memory_gb * GB, not on.card.is_cpu, processes)
+    memory = _chosen_batch(config, sizes, on)
     step, load, after = _by_arithmetic(config, sizes, on, memory, num_steps)
     basis, factor = f"arithmetic, within a factor of {UNCERTAINTY:g}", UNCERTAINTY
     if (found := _measured(config, records, doctor_folders, on)) is not None:
@@ -142,8 +143,8 @@ def estimate_run(
             notes = (*notes, f"The doctor measured a peak of {measured.peak_gb:.1f} GB here")
         if measured.hardware != on.name:
             there = machine(measured.hardware)
-            other = choose_batch(config, sizes, there.card.memory_gb * GB, not there.card.is_cpu)
-            ratio = step / _by_arithmetic(config, sizes, there, other, num_steps)[0]
+            other = _by_arithmetic(config, sizes, there, _chosen_batch(config, sizes, there), num_steps)
+            ratio = step / other[0]
             factor = CARRIED_FACTOR
             basis = (
                 f"measured on {measured.num_steps:,} steps of {name} on {measured.hardware}, carried over to "
@@ -153,6 +154,8 @@ def estimate_run(
         if measured.load_seconds is not None and measured.rest_seconds is not None and measured.evaluated:
             load = measured.load_seconds
             after = measured.rest_seconds * ratio * evaluated_completions(config, num_steps) / measured.evaluated
+    if dollars_per_hour is None and on.dollars_per_hour is not None:
+        dollars_per_hour = on.dollars_per_hour * config.num_nodes
     return RunEstimate(
         machine=on,
         num_steps=num_steps,
@@ -161,7 +164,7 @@ def estimate_run(
         loading_seconds=load + (JOB_SECONDS if is_job else 0.0),
         after_seconds=after,
         factor=factor,
-        dollars_per_hour=on.dollars_per_hour if dollars_per_hour is None else dollars_per_hour,
+        dollars_per_hour=dollars_per_hour,
         memory=memory,
         basis=basis,
         notes=notes,
@@ -200,11 +203,24 @@ def _measured(
     return elsewhere
 
 
+def _num_cards(config: RunConfig, on: Machine) -> int:
+    """Cards, or processors, that share a step."""
+    cards = min(config.num_processes or on.num_cards, on.num_cards)
+    return max(1, cards) * config.num_nodes
+
+
+def _chosen_batch(config: RunConfig, sizes: ModelSizes, on: Machine) -> Chosen:
+    """The micro-batch of one process; those of a processor share its memory."""
+    num_local = max(1, config.num_processes or on.num_cards)
+    memory = on.card.memory_gb * GB / (num_local if on.card.is_cpu else 1)
+    return choose_batch(config, sizes, memory, not on.card.is_cpu, num_local * config.num_nodes)
+
+
 def _by_arithmetic(
     config: RunConfig, sizes: ModelSizes, on: Machine, memory: Chosen, num_steps: int
 ) -> tuple[float, float, float]:
     """Seconds of a step, of loading, and of all after the last step."""
-    processes = max(1, on.num_cards)
+    parts = _num_cards(config, on)
     width = bytes_per_number(config, not on.card.is_cpu)
     picture = min(picture_tokens(config, sizes), USUAL_PICTURE_TOKENS)
     prompt = min(picture + USUAL_TEXT_TOKENS, longest_prompt(config, sizes))
@@ -222,9 +238,7 @@ def _by_arithmetic(
             bytes_per_number=width,
         )
 
-    share = work(
-        config.prompts_per_step / processes, config.completions_per_step / processes, config.max_completion_length
-    )
+    share = work(config.prompts_per_step / parts, config.completions_per_step / parts, config.max_completion_length)
     step = step_seconds(share, sizes, on.card).total * (1 + config.resample_rounds)
     load = START_SECONDS + sizes.parameters * width / BYTES_A_SECOND
     evaluated = evaluated_completions(config, num_steps)

@@ -20,7 +20,7 @@ from transformers import AutoProcessor, PreTrainedConfig
 
 from inference.common.errors import UserError, first_line
 from inference.common.settings import base_source
-from inference.model.families import check_family
+from inference.model.families import check_family, is_known
 from inference.model.lora_file import check_adapter
 from training.config.run_config import RunConfig, check_processes
 from training.data.dataset import Splits, load_rows, read_pass_rates
@@ -28,7 +28,7 @@ from training.data.open_source import open_source
 from training.data.source import Source, column_mapping
 from training.data.splits import assign_rows, splits_to_open
 from training.grading.reward_loading import load_reward
-from training.grpo.arguments import check_trl
+from training.grpo.arguments import check_trl, rolls_out_by_trl
 from training.grpo.distributed import world_size
 from training.runs.failures import REFUSED, UNREACHABLE, hub_trouble
 from training.runs.provenance import base_commit
@@ -150,7 +150,13 @@ def _check_base(config: RunConfig) -> str | None:
         settings, _ = PreTrainedConfig.get_config_dict(base_source(config.base), revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(_base_message(config, error)) from error
-    check_family(config.base, settings.get("model_type"))
+    model_type = settings.get("model_type")
+    check_family(config.base, model_type)
+    if config.shard_weights and (rolls_out_by_trl(config) or not is_known(str(model_type))):
+        raise UserError(
+            "shard_weights is true, which the engine's rollouts alone can use, and those of this run are TRL's (by "
+            f"trl, or as the engine does not know the family {model_type}); set shard_weights to false"
+        )
     return revision
 
 

@@ -120,6 +120,19 @@ def test_of_a_run_of_another_kind_nothing_is_taken(tmp_path: Path, here: Machine
     assert found.basis == "arithmetic, within a factor of 2" and found.hours_high == 2 * found.hours
 
 
+def test_machines_that_share_a_step_take_less_time_and_cost_more_an_hour() -> None:
+    run = load_config("a100", {"prompts_per_step": 32})
+    one, two, half = (
+        estimate_run(run.model_copy(update=change), on=machine("l4x4"), train_rows=7_000)
+        for change in ({}, {"num_nodes": 2}, {"num_processes": 2})
+    )
+    assert two.step_seconds < one.step_seconds < half.step_seconds
+    assert one.dollars_per_hour == 3.8 and two.dollars_per_hour == 7.6
+    beside = load_config("starter", {"num_processes": 2, "micro_batch_size": 8})
+    alone = estimate_run(beside.model_copy(update={"num_processes": 1}), on=machine("2 cores"))
+    assert estimate_run(beside, on=machine("2 cores")).memory.free == alone.memory.free / 2
+
+
 def test_times_of_another_machine_are_carried_over(tmp_path: Path, here: Machine) -> None:
     found = estimate_run(config(), [measured(tmp_path / "run", config(), "the other, 8 cores")], here)
     assert "on the other, 8 cores, carried over to a machine, 2 cores by arithmetic" in found.basis
@@ -128,8 +141,8 @@ def test_times_of_another_machine_are_carried_over(tmp_path: Path, here: Machine
 
 def test_the_shipped_starter_is_a_record() -> None:
     shipped = estimate_run(load_config("starter"), on=machine("Intel(R) Xeon(R) Processor @ 2.80GHz, 2 cores"))
-    assert "measured here on 150 steps of the shipped starter's run" in shipped.basis
-    assert shipped.step_seconds == 3.0 and shipped.after_seconds == pytest.approx(83.0)
+    assert "measured here on 28 steps of the shipped starter's run" in shipped.basis
+    assert shipped.step_seconds == 2.42 and shipped.after_seconds == pytest.approx(131.7)
 
 
 def test_runs_that_measured_nothing_are_passed_over(tmp_path: Path, here: Machine) -> None:

@@ -53,6 +53,10 @@ def test_what_several_processes_cannot_do(values: dict[str, Any], said: str, mon
     assert said in refused(values)
 
 
+def test_weights_are_sharded_in_the_engine_s_rollouts_alone() -> None:
+    assert "set shard_weights to false" in refused({"shard_weights": True, "trl": {"top_k": 5}})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

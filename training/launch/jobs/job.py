@@ -13,7 +13,7 @@ from inference.common.background import backoff_seconds
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.hub_errors import HubError, HubUnreachable
-from inference.common.settings import Settings
+from inference.common.settings import Settings, report_folders
 from training.hub.backup.mirror import in_words
 from training.hub.space.prices import Prices
 from training.launch.jobs.api import Job, JobsHub
@@ -170,7 +170,8 @@ class JobRun:
         served = copy_inputs(record, target, self.settings)
         leave_to_bucket(record)
         known = record.job.get("asked_seconds")
-        seconds = int(known or timeout_seconds(record, self.store.list(), target.flavor))
+        reports = report_folders(self.settings)
+        seconds = int(known or timeout_seconds(record, self.store.list(), target.flavor, reports))
         revision = hub.revision(target.space)
         make = functools.partial(
             job_spec, record, target, revision, seconds, served=served, mirror_seconds=self.pace.mirror

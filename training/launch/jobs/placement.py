@@ -81,12 +81,14 @@ def _job_words(config: RunConfig, flavor: str, prices: PriceList) -> list[str]:
     return words
 
 
-def price_per_hour(settings: Settings, prices: Callable[[], PriceList] = _prices.of_jobs) -> float | None:
-    """The price of an hour of a Job, by the Hub; `None` for a local process, whose price is not known."""
+def price_per_hour(
+    settings: Settings, num_nodes: int = 1, prices: Callable[[], PriceList] = _prices.of_jobs
+) -> float | None:
+    """The price of an hour of a run's Jobs, by the Hub; `None` for a local process, whose price is not known."""
     if settings.training.trainer != "job":
         return None
     machine = prices().get(settings.training.job_hardware)
-    return machine.dollars_per_hour if machine else None
+    return machine.dollars_per_hour * num_nodes if machine else None
 
 
 def machine_of(

@@ -99,14 +99,17 @@ def check_config(config: RunConfig, target: JobTarget) -> None:
         )
 
 
-def timeout_seconds(record: RunRecord, records: Sequence[RunRecord], flavor: str) -> int:
+def timeout_seconds(
+    record: RunRecord, records: Sequence[RunRecord], flavor: str, doctor_folders: Sequence[Path] = ()
+) -> int:
     """Half as much again as the longest time of the estimate on this hardware, and the time to load; never beyond what
     the budget leaves.
 
-    Times measured in earlier Jobs on the same hardware count.
+    Times measured on the same hardware count, in earlier Jobs and by the doctor.
     """
     try:
-        found = estimate_run(record.run_config, records, machine(hardware_of_jobs(records, flavor)))
+        on = machine(hardware_of_jobs(records, flavor))
+        found = estimate_run(record.run_config, records, on, doctor_folders=doctor_folders)
         seconds = found.hours_high * 3600 * _MARGIN + LOADING_SECONDS
     except (ValueError, UserError):  # of another version, or of a base, data or hardware that are not known
         seconds = UNKNOWN_SECONDS

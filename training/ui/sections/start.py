@@ -184,7 +184,7 @@ class StartForm:
         settings = self._context.settings
         try:
             config = self._config(profile, origin, publish, *values)
-            per_hour, _, _ = self._budget(price, hours, dollars)
+            per_hour, _, _ = self._budget(config, price, hours, dollars)
             self._context.launcher.check(config)
             place = [*served_words(config, settings), *placement_words(config, settings)]
             place += published_words(config, self._context.offer)
@@ -214,9 +214,12 @@ class StartForm:
             changes["start_adapter"] = str(records[origin].path)
         return self._context.offer.applied(self._fields.config(profile, changes), publish is True)
 
-    def _budget(self, price: object, hours: object, dollars: object) -> tuple[float | None, float | None, float | None]:
+    def _budget(
+        self, config: RunConfig, price: object, hours: object, dollars: object
+    ) -> tuple[float | None, float | None, float | None]:
         """Price per hour (typed, or else the Hub's) and limits; raises what the store would refuse later."""
-        per_hour = read_number("dollars_per_hour", price) or price_per_hour(self._context.settings)
+        listed = price_per_hour(self._context.settings, config.num_nodes)
+        per_hour = read_number("dollars_per_hour", price) or listed
         limits = read_number("max_hours", hours), read_number("max_dollars", dollars)
         check_budget(RunRecord("", Path(), "", dollars_per_hour=per_hour, max_hours=limits[0], max_dollars=limits[1]))
         return per_hour, *limits
@@ -225,7 +228,7 @@ class StartForm:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
         profile, origin, publish, *budget = values[:6]
         config = self._config(profile, origin, publish, *values[6:])
-        price, hours, dollars = self._budget(*budget)
+        price, hours, dollars = self._budget(config, *budget)
         self._context.launcher.check(config)
         record = self._context.store.submit(
             config,

@@ -49,7 +49,7 @@ def test_a_job_says_its_price_and_what_it_needs(home) -> None:
 
 
 def test_a_job_on_too_small_a_machine_names_others(home) -> None:
-    small = PriceList((machine("a100-large", 1, 4, 0.1), *LIST.hardware))
+    small = PriceList((machine("a100-large", 1, 0.5, 0.1), *LIST.hardware))
     said = placement_words(STARTER_RUN, settings(home, trainer="job"), lambda: small, lambda: None)
     assert "That is not enough; it would fit on small: 1 x A card, 24 GB, $1.00 an hour" in said[-1]
 
@@ -57,8 +57,8 @@ def test_a_job_on_too_small_a_machine_names_others(home) -> None:
 def test_the_price_and_the_hardware_of_a_job_are_its_own(home) -> None:
     job, here = settings(home, trainer="job", job_hardware="l40sx1"), settings(home)
     prices = PriceList((machine("l40sx1", 1, 48, 1.8),))
-    assert price_per_hour(job, lambda: prices) == 1.8 and price_per_hour(here, lambda: prices) is None
-    assert price_per_hour(job, PriceList) is None
+    assert price_per_hour(job, 2, lambda: prices) == 3.6 and price_per_hour(here, 1, lambda: prices) is None
+    assert price_per_hour(job, 1, PriceList) is None
     there = machine_of(job, [], lambda: prices)
     assert (there.name, there.card.name, there.dollars_per_hour) == ("l40sx1", "L40S", 1.8)
     assert machine_of(here, [], lambda: prices).dollars_per_hour is None
@@ -75,7 +75,7 @@ def test_the_spaces_own_card_is_shared_or_left(home) -> None:
     assert placement_words(STARTER_RUN, here, lambda: LIST, lambda: None) == []
     (beside,) = placement_words(STARTER_RUN, here, lambda: LIST, lambda: Card(80e9, 9e9))
     assert "goes on answering" in beside
-    (way,) = placement_words(STARTER_RUN, here, lambda: LIST, lambda: Card(12e9, 9e9))
+    (way,) = placement_words(STARTER_RUN, here, lambda: LIST, lambda: Card(10e9, 9.3e9))
     assert "leaves the card while the run trains" in way
     unknown = load_config("recipe", {"base": "nobody/nothing"})
     (said,) = placement_words(unknown, here, lambda: LIST, lambda: Card(80e9, 9e9))
