@@ -108,22 +108,34 @@ def strangers(server: Server) -> list[Stranger]:
     ]
 
 
-def call_handlers(server: Server, stranger: Stranger, which: list[Handler]) -> Iterator[Answer]:
-    """Each of these handlers, through the queue by its index and through the routes by its name."""
+DOORS = ("queue/join", "run", "call")
+"""The ways to a handler: through the queue by its index, and through two routes by its name."""
+
+
+def call_handlers(
+    server: Server, stranger: Stranger, which: list[Handler], doors: dict[int, list[str]] | None = None
+) -> Iterator[Answer]:
+    """Each of these handlers through every door, or through those given by its index."""
     with httpx.Client(base_url=f"{server.url}/gradio_api", timeout=WAIT_SECONDS, headers=stranger.headers) as http:
         http.cookies.update(stranger.cookies)
         for handler in which:
-            data = [None] * handler.num_inputs
-            session = uuid.uuid4().hex
-            body = {"data": data, "fn_index": handler.index, "session_hash": session, **stranger.body}
-            join = http.post("/queue/join", json=body)
-            read = http.get("/queue/data", params={"session_hash": session}) if join.is_success else join
-            yield Answer("queue/join " + handler.name, stranger.name, read.status_code, read.text, handler.is_admin)
-            for door in ("run", "call"):
-                made = http.post(f"/{door}/{handler.name}", json={"data": data, **stranger.body})
-                if door == "call" and made.is_success:
-                    made = http.get(f"/call/{handler.name}/{made.json()['event_id']}")
-                yield Answer(f"{door}/{handler.name}", stranger.name, made.status_code, made.text, handler.is_admin)
+            for door in DOORS if doors is None else doors[handler.index]:
+                answer = _through(http, door, handler, stranger.body)
+                name = f"{door} {handler.name}"
+                yield Answer(name, stranger.name, answer.status_code, answer.text, handler.is_admin)
+
+
+def _through(http: httpx.Client, door: str, handler: Handler, body: dict[str, Any]) -> httpx.Response:
+    data = [None] * handler.num_inputs
+    if door == "queue/join":
+        session = uuid.uuid4().hex
+        asked = {"data": data, "fn_index": handler.index, "session_hash": session, **body}
+        joined = http.post("/queue/join", json=asked)
+        return http.get("/queue/data", params={"session_hash": session}) if joined.is_success else joined
+    made = http.post(f"/{door}/{handler.name}", json={"data": data, **body})
+    if door == "call" and made.is_success:
+        made = http.get(f"/call/{handler.name}/{made.json()['event_id']}")
+    return made
 
 
 def call_routes(server: Server, stranger: Stranger, paths: list[str]) -> Iterator[Answer]:

@@ -41,7 +41,7 @@ LINES = ("pass", "warn", "fail", "skip", "->", "error")
 """Beginnings of the lines of output that are shown; libraries write others."""
 QUIET_SECONDS = 60.0
 """Time without a question, after the model is loaded, before a new Space is looked at."""
-_NICE = 19
+NICENESS = 19
 _MEMORY_FACTOR = 2.5
 """Free memory that a second copy of the model and its engine need, in sizes of the model."""
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Examination:
                 raise UserError(f"the doctor cannot be started ({error.strerror}); check {self._folder}") from error
             self._process = process
         if nice:
-            psutil.Process(process.pid).nice(_NICE)
+            psutil.Process(process.pid).nice(NICENESS)
 
     def wait(self, seconds: float) -> bool:
         """Waits until it has ended; True if it has."""

@@ -24,6 +24,7 @@ def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("LOOKTHINK_BASE", "starter")
     monkeypatch.setenv("SPACE_ID", "me/look")
     monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(background, "NICENESS", 0)  # other tests may leave nothing to the lowest priority
     return load_settings()
 
 
