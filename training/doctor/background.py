@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
 OUTPUT, ASKED = "doctor.log", "asked.json"
-LINES = ("pass", "warn", "fail", "skip", "->", "error")
+LINES = re.compile(r"\s*(?:(?:pass|warn|fail|skip|->) |error\b)")
 """Beginnings of the lines of output that are shown; libraries write others."""
 QUIET_SECONDS = 60.0
 """Time without a question, after the model is loaded, before a new Space is looked at."""
@@ -122,7 +123,7 @@ class Examination:
             text = (self._folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
-        return [line for line in hide_secrets(text).splitlines() if line.strip().startswith(LINES)]
+        return [line for line in hide_secrets(text).splitlines() if LINES.match(line)]
 
     def report(self, config: RunConfig) -> Report | None:
         """The newest report for a run's base."""

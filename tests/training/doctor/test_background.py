@@ -47,6 +47,7 @@ def test_a_new_space_is_looked_at_once_beside_its_visitors(settings: Settings, e
     report = examination.report(load_config("starter"))
     assert report is not None and report.form == "short", examination.output
     assert any(line.startswith("pass  Base:") for line in examination.output)
+    assert not background.LINES.match("  warnings.warn(") and background.LINES.match("warn  Clock: 40 s off")
     first.look()
     for fresh in (first, FirstLook(settings, queue, store, examination)):
         fresh.look()
