@@ -12,7 +12,7 @@ from pathlib import Path
 from inference.common.html import escape
 from inference.prompt.image import thumbnail_uri
 from training.audit.report import AuditReport, Example, percent, tables
-from training.data.clean_row import REASONS
+from training.data.refusals import REASONS
 
 MAX_TEXT_CHARS = 2_000
 """Longer text is cut."""

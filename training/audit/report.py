@@ -9,7 +9,7 @@ from PIL import Image
 
 from inference.common.files import Json
 from training.audit.sample import Projection, Rollouts
-from training.data.clean_row import Dropped
+from training.data.refusals import Dropped
 from training.data.splits import ROLES
 from training.evaluation.statistics import Estimate
 from training.runs.metrics import METRICS

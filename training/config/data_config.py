@@ -77,7 +77,7 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(
-        STARTER, description="`starter`, a Hub id `owner/name`, a folder with metadata.jsonl, a JSONL or a Parquet file"
+        STARTER, description="`starter`, a Hub id `owner/name`, or a folder or file of JSON, CSV, Parquet, Arrow or tar"
     )
     revision: str | None = Field(
         None, description="branch, tag or commit of a Hub dataset; pin a commit to repeat a run"
@@ -97,6 +97,9 @@ class DataConfig(BaseModel):
     seed: int = Field(42, ge=0, lt=2**32, description="seed of the split's shuffle, and of the starter problems")
     columns: dict[str, str] = Field(
         default_factory=dict, description="our column names to the dataset's: {problem: question, solution: answer}"
+    )
+    image_root: str | None = Field(
+        None, description="folder of the pictures that rows name, where it is not the dataset's (local datasets)"
     )
     max_pixels: int | None = Field(
         DEFAULT_LIMITS.max_model_pixels,
@@ -159,6 +162,8 @@ class DataConfig(BaseModel):
         ]
         if self.is_starter and wrong:
             raise ValueError(f"the starter problems have no {wrong[0]}; leave it out, or name another dataset")
+        if self.image_root is not None and self.source_kind != "local":
+            raise ValueError(f"image_root is for datasets on this machine, and {self.dataset} is none; leave it out")
         if not self.is_hub and not self.is_starter and (self.revision or self.subset):
             wrong = ["revision" if self.revision else "subset"]
             raise ValueError(f"{wrong[0]} is for datasets of the Hub, and {self.dataset} is a path; leave it out")

@@ -32,9 +32,9 @@ from inference.common.settings import load_settings
 from inference.model.tokenizer import chat_markers
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.config.data_config import DataConfig
-from training.data.clean_row import Drop, Dropped
 from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
+from training.data.refusals import Drop, Dropped
 from training.data.source import Source
 from training.data.splits import ROLES, assign_rows, splits_to_open
 

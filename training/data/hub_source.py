@@ -20,6 +20,7 @@ from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, read_error, reason
 from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
+from training.data.pictures import Folders
 from training.data.source import RawRow, cells_of, no_such_split
 
 FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
@@ -36,7 +37,7 @@ class HubSource:
     def __init__(self, config: DataConfig, splits: Sequence[str], commit: str | None = None) -> None:
         self.name = config.dataset
         self.revision: str | None = commit or resolve_commit(config.dataset, config.revision)
-        self._root = _cache_of(config.dataset)
+        self._folders = Folders.of(_cache_of(config.dataset))
         _check_cards(self.name, self.revision)
         builder = _builder(config, self.revision)
         self.identity = f"{self.name}@{self.revision}/{builder.config.name}"
@@ -67,7 +68,7 @@ class HubSource:
         at = 0
         for table in chosen.iter(BATCH_ROWS):
             for index in range(table.num_rows):
-                yield RawRow(positions[at], cells_of(table, index), self._root)
+                yield RawRow(positions[at], cells_of(table, index), self._folders)
                 at += 1
 
 

@@ -1,106 +1,37 @@
-"""Rows from files on this machine: a folder of pictures with `metadata.jsonl`, JSONL files, or Parquet files.
+"""Rows from files on this machine, in the layouts that people and the Hub use.
 
-A folder may hold `metadata.jsonl` itself, have a folder for each split that does, or hold files named after their
-split: `train.jsonl`, `test.parquet`, `data/train-00000-of-00002.parquet`. Everything is streamed.
+A folder may hold `metadata.jsonl`, `.csv` or `.parquet` itself, have a folder for each split that does, hold files that
+are named after their split (`train.jsonl`, `data/test-00000-of-00002-0a1b.parquet`) or lie in a folder of its name
+(`default/train/0000.parquet`), or be written by `save_to_disk`. Everything is streamed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
-from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from inference.common.errors import UserError, first_line
+from inference.common.errors import UserError
 from inference.common.settings import load_settings
-from training.data.clean_row import Refusal
-from training.data.source import Cells, RawRow, cells_of, digest, no_such_split
+from training.data.files import PACKED, SUFFIXES, is_data_file, open_file, saved_splits
+from training.data.pictures import Folders
+from training.data.source import RawRow, digest, no_such_split
 
-MAX_LINE_BYTES = 64 * 2**20
-"""Longer lines of JSON are refused."""
 MAX_FILES = 500_000
 """Files that are looked at to tell whether a folder has changed."""
-BATCH_ROWS = 16
-"""Rows of a Parquet file in memory at once."""
-_SUFFIXES = (".jsonl", ".ndjson", ".parquet")
-_SHARD = re.compile(r"(?P<split>\w+?)(?:-\d{5}-of-\d{5}|[-_]\d+)?")
-
-
-class JsonLines:
-    """One JSONL file; only the positions of its lines are in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._starts = array("Q")
-        with path.open("rb") as file:
-            start = 0
-            while line := _read_line(file):
-                if line.strip():
-                    self._starts.append(start)
-                start = file.tell()
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def columns(self) -> list[str]:
-        """The keys of the first hundred readable rows, in their order."""
-        names: dict[str, None] = {}
-        for _, row in self.rows(range(min(100, len(self))), ()):
-            names |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
-        return list(names)
-
-    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`; a line that is not a JSON object is a refusal."""
-        with self.path.open("rb") as file:
-            for at in positions:
-                file.seek(self._starts[at])
-                yield at, _parse(_read_line(file))
-
-
-class ParquetRows:
-    """One Parquet file, read a few rows at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path.name} is not a readable Parquet file: {first_line(error)}") from error
-
-    def __len__(self) -> int:
-        return self._file.metadata.num_rows
-
-    def columns(self) -> list[str]:
-        """The names in its schema."""
-        return list(self._file.schema_arrow.names)
-
-    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`; other row groups are not read."""
-        first = 0
-        for group in range(self._file.metadata.num_row_groups):
-            size = self._file.metadata.row_group(group).num_rows
-            here = {at - first for at in positions if first <= at < first + size}
-            if here:
-                try:
-                    yield from ((first + at, row) for at, row in self._group(group, here, columns))
-                except (pa.ArrowException, OSError) as error:
-                    detail = f"{self.path.name}, row group {group}: {first_line(error)}"
-                    raise UserError(f"The dataset is damaged: {detail}. Download or write it again.") from error
-            first += size
-
-    def _group(self, group: int, here: set[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        at = 0
-        names = [name for name in columns if name in self._file.schema_arrow.names]
-        for batch in self._file.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False):
-            yield from ((at + i, cells_of(batch, i)) for i in range(batch.num_rows) if at + i in here)
-            at += batch.num_rows
+MAX_DEPTH = 4
+"""Folders within one another that are searched for data files."""
+METADATA = "metadata"
+"""The stem of a file that lies beside the pictures it names."""
+NOT_DATA = ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "package", "tokenizer_config")
+"""Stems of JSON files that describe a dataset and hold no rows."""
+_SHARD = re.compile(r"(?P<name>.+?)(?:-\d{5}-of-\d{5}(?:-[0-9a-f]{6,40})?|[-_]\d+)?")
+_NAMED = re.compile(
+    r"(?:^|[-_. ])(train|training|test|testing|validation|valid|val|dev|eval)(?:[-_. ]|\d|$)", re.IGNORECASE
+)
+_SPLITS = {"training": "train", "testing": "test"}
 
 
 class LocalSource:
@@ -108,82 +39,111 @@ class LocalSource:
 
     revision: str | None = None
 
-    def __init__(self, path: Path, splits: Sequence[str]) -> None:
+    def __init__(self, path: Path, splits: Sequence[str], image_root: Path | None = None) -> None:
         if not path.exists():
             raise UserError(
                 f"There is no dataset {path}: no such file or folder, and it is not a Hub id (owner/name). "
                 "Check the name, or use `starter`."
             )
-        paths = _find(path)
+        if image_root is not None and not image_root.is_dir():
+            raise UserError(f"image_root is {image_root}, and there is no such folder; name the folder of the pictures")
+        paths: dict[str, list[Path]] = {}
+        opened = saved_splits(path) if path.is_dir() else None
+        if opened is None:
+            paths = _find(path)
+        self.names = list(opened or paths)
         for split in splits:
-            if split not in paths:
-                raise no_such_split(path.name, split, list(paths))
-        self.names = list(paths)
-        self._files = {split: [_open(file) for file in paths[split]] for split in splits}
-        self.sizes = {split: sum(map(len, files)) for split, files in self._files.items()}
-        self.identity = _identity(path if path.is_dir() else path.parent)
+            if split not in self.names:
+                raise no_such_split(path.name, split, self.names)
+        self._files = opened or {split: [open_file(file) for file in paths[split]] for split in splits}
+        self.sizes = {split: sum(map(len, self._files[split])) for split in splits}
+        folder = path if path.is_dir() else path.parent
+        more = [] if image_root is None else [image_root]
+        self._folders = {
+            split: [Folders.of(file.parent, folder, *more, within=(folder, *more)) for file in paths[split]]
+            if split in paths
+            else [Folders.of(folder, *more, within=(folder, *more))]
+            for split in splits
+        }
+        self.identity = digest([_identity(place).encode() for place in (folder, *more)])
 
     def columns(self, split: str) -> list[str]:
         """The columns of its first file, then further ones of later files."""
         return list(dict.fromkeys(name for file in self._files[split] for name in file.columns()))
 
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """The rows at increasing positions; a picture's path is relative to its file's folder and stays in it."""
+        """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's."""
         first = 0
-        for file in self._files[split]:
+        for file, folders in zip(self._files[split], self._folders[split]):
             here = [at - first for at in positions if first <= at < first + len(file)]
             for at, cells in file.rows(here, columns):
-                yield RawRow(first + at, cells, file.path.parent)
+                yield RawRow(first + at, cells, folders)
             first += len(file)
 
 
 def _find(path: Path) -> dict[str, list[Path]]:
     """The data files of each split."""
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
-            raise UserError(f"{path.name} is neither JSONL nor Parquet; write one JSON object a line, or Parquet.")
+        if not is_data_file(path):
+            raise UserError(
+                f"{path.name} is none of {', '.join(SUFFIXES)} (also with {', '.join(PACKED)}); write one of them."
+            )
         return {"train": [path]}
-    if (path / "metadata.jsonl").is_file():
-        return {"train": [path / "metadata.jsonl"]}
-    folders = sorted(child.name for child in path.iterdir() if (child / "metadata.jsonl").is_file())
-    if folders:
-        return {name: [path / name / "metadata.jsonl"] for name in folders}
+    files = sorted(_data_files(path, path, 0))
+    metadata = [file for file in files if file.name.split(".")[0].lower() == METADATA]
+    if metadata:
+        return _by_folder(path, metadata)
+    subsets: set[str] = set()
     by_split: dict[str, list[Path]] = {}
-    for file in sorted([*path.glob("*"), *path.glob("data/*")]):
-        if file.suffix in _SUFFIXES and file.is_file() and (match := _SHARD.fullmatch(file.stem)):
-            by_split.setdefault(match["split"], []).append(file)
+    unnamed: dict[str, list[Path]] = {}
+    for file in files:
+        parts = [part for part in file.relative_to(path).parts[:-1] if part.lower() != "data"]
+        split = next((found for part in (file.name, *reversed(parts)) if (found := _split_in(part))), None)
+        subsets.add("/".join(part for part in parts if not _split_in(part)))
+        match = _SHARD.fullmatch(file.name.split(".")[0])
+        (by_split if split else unnamed).setdefault(split or (match["name"] if match else file.name), []).append(file)
+    if len(subsets) > 1:
+        named = ", ".join(sorted(str(path / subset) for subset in subsets if subset))
+        raise UserError(f"The folder {path.name} holds several datasets; name one of them: {named}.")
+    if len(unnamed) == 1 and not by_split:
+        by_split = {"train": next(iter(unnamed.values()))}
+    elif not by_split or len(unnamed) != 1:
+        by_split |= unnamed
     if not by_split:
         raise UserError(
-            f"There is no data in the folder {path.name}: no metadata.jsonl, and no JSONL or Parquet file. "
+            f"There is no data in the folder {path.name}: no metadata.jsonl, and no file of {', '.join(SUFFIXES)}. "
             'Write metadata.jsonl with lines such as {"file_name": "1.png", "problem": "…", "solution": "…"}.'
         )
     return by_split
 
 
-def _open(path: Path) -> JsonLines | ParquetRows:
-    try:
-        return ParquetRows(path) if path.suffix == ".parquet" else JsonLines(path)
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}. Check its permissions.") from error
+def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
+    """The data files under a folder; links are followed to files and folders inside it alone."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if depth < MAX_DEPTH and not _is_own(path, load_settings().home.resolve()):
+                yield from _data_files(path, root, depth + 1)
+        elif entry.is_file() and is_data_file(path) and entry.name.split(".")[0].lower() not in NOT_DATA:
+            yield path
 
 
-def _read_line(file: BinaryIO) -> bytes:
-    """The next line; of one that is too long, the first `MAX_LINE_BYTES` + 1 bytes, and the rest is skipped."""
-    line = file.readline(MAX_LINE_BYTES + 1)
-    if len(line) > MAX_LINE_BYTES:
-        while (more := file.readline(MAX_LINE_BYTES)) and not more.endswith(b"\n"):
-            pass
-    return line
+def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Metadata files by the first folder of their path, which is a split, or by `train` in the dataset's own."""
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        parts = [part for part in file.relative_to(root).parts[:-1] if part.lower() != "data"]
+        by_split.setdefault(parts[0] if parts else "train", []).append(file)
+    return by_split
 
 
-def _parse(line: bytes) -> Cells:
-    if len(line) > MAX_LINE_BYTES:
-        return Refusal("row unreadable", f"the line has more than {MAX_LINE_BYTES:,} bytes")
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Refusal("row unreadable", f"not JSON: {first_line(error)}")
-    return row if isinstance(row, dict) else Refusal("row unreadable", f"a {type(row).__name__}, not an object")
+def _split_in(name: str) -> str | None:
+    """The split that a file's or folder's name tells, if it does."""
+    match = _NAMED.search(name.split(".")[0])
+    found = match[1].lower() if match else ""
+    return _SPLITS.get(found, found) or None
 
 
 def _identity(folder: Path) -> str:

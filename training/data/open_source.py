@@ -48,7 +48,8 @@ def open_source(config: DataConfig, splits: Sequence[str], *, commit: str | None
     if config.source_kind == "local":
         from training.data.local_source import LocalSource
 
-        return LocalSource(Path(config.dataset).expanduser(), splits)
+        root = None if config.image_root is None else Path(config.image_root).expanduser()
+        return LocalSource(Path(config.dataset).expanduser(), splits, root)
     if config.source_kind == "hub":
         from training.data.hub_source import HubSource
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -28,11 +29,13 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
-from training.data.clean_row import CleanRow, Drop, Dropped, Refusal, clean_row
-from training.data.source import RawRow, Source, column_mapping, digest
+from training.data.clean_row import CleanRow, clean_row
+from training.data.formats import RowShape
+from training.data.refusals import Drop, Dropped, Refusal
+from training.data.source import RawRow, Source, digest, row_shape
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 2
+VERSION = 3
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
 FACTS = ("width", "height", "original_pixels", "picture_digest", "row_digest")
 """Columns that describe a row and are not part of it; the first three are numbers."""
@@ -44,6 +47,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 BATCH_ROWS = 16
 """Clean rows in memory before they are written."""
 _STALE_SECONDS = 24 * 3600
+log = logging.getLogger(__name__)
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -124,9 +128,12 @@ def _write(config: DataConfig, source: Source, assignment: RowAssignment, folder
     index: dict[RowKey, int] = {}
     digests: dict[RowKey, str] = {}
     refused: dict[RowKey, Refusal] = {}
-    features = _features(config, source, assignment)
+    shapes = {split: row_shape(config, source, split) for split in assignment.by_split()}
+    for split, shape in shapes.items():
+        log.info("%s of %s: %s", split, config.dataset, shape.words)
+    features = _features(source, shapes)
     with ArrowWriter(path=str(folder / "rows.arrow"), features=features, writer_batch_size=BATCH_ROWS) as writer:
-        for key, row in _clean(config, source, assignment, progress):
+        for key, row in _clean(config, source, assignment, shapes, progress):
             if isinstance(row, Refusal):
                 refused[key] = row
             else:
@@ -152,11 +159,11 @@ def _write(config: DataConfig, source: Source, assignment: RowAssignment, folder
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
-def _features(config: DataConfig, source: Source, assignment: RowAssignment) -> Features:
+def _features(source: Source, shapes: Mapping[str, RowShape]) -> Features:
     """The columns of `rows.arrow`, with the optional ones that any of the splits has."""
-    mapped = {name for split in assignment.by_split() for name in column_mapping(config, source.columns(split))}
+    mapped = {ours for shape in shapes.values() for ours, _ in shape.others}
     extras = [name for name in COLUMNS[3:] if name in mapped]
-    if any(_others(config, source, split) for split in assignment.by_split()):
+    if any(_others(source, split, shape) for split, shape in shapes.items()):
         extras.append(OTHERS)
     texts = ["problem", "solution", *extras, "row_id", "picture_digest", "row_digest"]
     columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[:3]}
@@ -170,10 +177,10 @@ def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, object
     return {name: values[name] if name in values else row.extras.get(name) for name in features}
 
 
-def _others(config: DataConfig, source: Source, split: str) -> list[str]:
+def _others(source: Source, split: str, shape: RowShape) -> list[str]:
     """The names of a split's columns that are none of ours."""
-    columns = source.columns(split)
-    return [name for name in columns if name not in column_mapping(config, columns).values()]
+    used = {*shape.columns, *shape.image, shape.problem, shape.solution}
+    return [name for name in source.columns(split) if name not in used]
 
 
 def _as_json(cells: Mapping[str, object]) -> str:
@@ -202,7 +209,11 @@ def _drop_leaks(keys_by_role: dict[str, list[RowKey]], digests: dict[RowKey, str
 
 
 def _clean(
-    config: DataConfig, source: Source, assignment: RowAssignment, progress: bool
+    config: DataConfig,
+    source: Source,
+    assignment: RowAssignment,
+    shapes: Mapping[str, RowShape],
+    progress: bool,
 ) -> Iterator[tuple[RowKey, CleanRow | Refusal]]:
     """Cleans every assigned row once, split by split, in the order of the file."""
     most = config.max_pixels or DEFAULT_LIMITS.max_pixels  # more than that is refused
@@ -211,21 +222,20 @@ def _clean(
     total = sum(map(len, by_split.values()))
     with tqdm(total=total, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True) as bar:
         for split, positions in by_split.items():
-            mapping, others = column_mapping(config, source.columns(split)), _others(config, source, split)
+            shape, others = shapes[split], _others(source, split, shapes[split])
 
-            def clean(raw: RawRow, mapping: dict[str, str] = mapping, others: list[str] = others) -> CleanRow | Refusal:
+            def clean(raw: RawRow, shape: RowShape = shape, others: list[str] = others) -> CleanRow | Refusal:
                 if isinstance(raw.cells, Refusal):
                     return raw.cells
-                cells = {ours: raw.cells.get(theirs) for ours, theirs in mapping.items()}
                 try:
-                    row = clean_row(cells, raw.root, limits, drop_unreadable=config.drop_unreadable)
+                    row = clean_row(shape.cells(raw.cells), raw.folders, limits, drop_unreadable=config.drop_unreadable)
                 except Refusal as refusal:
                     return refusal
                 if others:
                     row.extras[OTHERS] = _as_json({name: raw.cells.get(name) for name in others})
                 return row
 
-            for raw, row in _in_order(clean, source.rows(split, positions, [*mapping.values(), *others])):
+            for raw, row in _in_order(clean, source.rows(split, positions, source.columns(split))):
                 bar.update()
                 yield (split, raw.position), row
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 from typing import Protocol
 
 import pyarrow as pa
 
 from inference.common.errors import UserError
-from training.config.data_config import COLUMNS, REQUIRED, DataConfig
-from training.data.clean_row import Refusal
+from training.config.data_config import DataConfig
+from training.data.formats import RowShape, recognise
+from training.data.pictures import Folders
+from training.data.refusals import Refusal
 
 Cells = Mapping[str, object] | Refusal
 """A row under the dataset's own names, or the reason why it cannot be read."""
-IMAGE_NAMES = ("image", "file_name", "images")
-"""Names of the picture's column unless the mapping names another."""
+SAMPLE_ROWS = 20
+"""Rows of a split from which its shape is told."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class RawRow:
     position: int
     """Index in its split."""
     cells: Cells
-    root: Path | None = None
-    """The only folder that its picture may be read from."""
+    folders: Folders | None = None
+    """Those that its picture may be read from."""
 
 
 class Source(Protocol):
@@ -55,26 +57,15 @@ class Source(Protocol):
         ...
 
 
-def column_mapping(config: DataConfig, columns: Sequence[str]) -> dict[str, str]:
-    """The dataset's name of each of our columns: as mapped, else the same.
+def row_shape(config: DataConfig, source: Source, split: str) -> RowShape:
+    """The shape of a split's rows, by its columns and its first rows.
 
     Raises `UserError`, which lists the columns, if a required or mapped one is missing.
     """
-    mapping = {}
-    for name in COLUMNS:
-        candidates = [config.columns[name]] if name in config.columns else [name]
-        if name == "image" and name not in config.columns:
-            candidates = list(IMAGE_NAMES)
-        column = next((candidate for candidate in candidates if candidate in columns), None)
-        if column:
-            mapping[name] = column
-        elif name in REQUIRED or name in config.columns:
-            raise UserError(
-                f"The dataset {config.dataset} has no column {candidates[0]!r} for `{name}`; it has "
-                f"{', '.join(map(str, list(columns)[:40])) or 'none'}. Map one of them: "
-                f'--columns "{{{name}: NAME}}" (`columns` under `data` in a file).'
-            )
-    return mapping
+    columns = source.columns(split)
+    first = range(min(SAMPLE_ROWS, source.sizes[split]))
+    rows = [raw.cells for raw in islice(source.rows(split, first, columns), SAMPLE_ROWS)]
+    return recognise(config, columns, [cells for cells in rows if not isinstance(cells, Refusal)])
 
 
 def cells_of(batch: pa.RecordBatch | pa.Table, index: int) -> Cells:

@@ -25,7 +25,7 @@ from inference.model.lora_file import check_adapter
 from training.config.run_config import RunConfig, check_processes
 from training.data.dataset import Splits, load_rows, read_pass_rates
 from training.data.open_source import open_source
-from training.data.source import Source, column_mapping
+from training.data.source import Source, row_shape
 from training.data.splits import assign_rows, splits_to_open
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import check_trl, rolls_out_by_trl
@@ -138,7 +138,7 @@ def _open_local(config: RunConfig) -> Source:
     source = open_source(config.data, splits_to_open(config.data))
     assignment = assign_rows(config.data, source.sizes)
     for split in source.sizes:
-        column_mapping(config.data, source.columns(split))
+        row_shape(config.data, source, split)
     check_train_rows(config, assignment.sizes["train"])
     return source
 

@@ -16,7 +16,7 @@ from PIL import Image
 from inference.common.html import escape
 from training.audit.page import THUMBNAIL_PIXELS, render_page
 from training.audit.report import AuditReport, Example, Gold, Spread
-from training.data.clean_row import Drop, Dropped
+from training.data.refusals import Drop, Dropped
 from training.evaluation.statistics import share
 
 HOSTILE = [

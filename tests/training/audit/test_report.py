@@ -12,7 +12,7 @@ from tests.training.audit.test_page import report
 from tests.training.audit.test_sample import PLAN
 from training.audit.report import Spread, projection_cells
 from training.audit.sample import Projection, Rollouts
-from training.data.clean_row import Drop, Dropped
+from training.data.refusals import Drop, Dropped
 from training.evaluation.statistics import share
 
 EMPTY = Drop("test", "test[1]", "no gold")

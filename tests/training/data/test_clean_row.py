@@ -15,7 +15,9 @@ from PIL import Image
 
 from inference.common.settings import DEFAULT_LIMITS
 from tests.inference.prompt.test_image import bomb, claimed, encoded, gradient
-from training.data.clean_row import REASONS, Refusal, clean_row, normalised
+from training.data.clean_row import clean_row, normalised
+from training.data.pictures import Folders
+from training.data.refusals import REASONS, Refusal
 
 GOLD = "<think>3 + 4</think>\n\n<answer>7</answer>"
 PNG = encoded(gradient(size=(40, 30)))
@@ -27,7 +29,7 @@ def row(**cells: Any) -> dict[str, Any]:
 
 def reason(raw: dict[str, Any], root: Path | None = None) -> str:
     with pytest.raises(Refusal) as refused:
-        clean_row(raw, root)
+        clean_row(raw, root and Folders.of(root))
     assert refused.value.reason in REASONS
     return refused.value.reason
 
@@ -117,7 +119,7 @@ def test_paths_within_the_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "1.png").write_bytes(PNG)
     (tmp_path / "link.png").symlink_to("pictures/1.png")
     for cell in ("pictures/1.png", "./link.png", "pictures/../link.png", {"path": "link.png"}, ["link.png"]):
-        assert clean_row(row(image=cell), tmp_path).picture == PNG
+        assert clean_row(row(image=cell), Folders.of(tmp_path)).picture == PNG
 
 
 @pytest.mark.parametrize(

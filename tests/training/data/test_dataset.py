@@ -101,17 +101,17 @@ def test_nothing_left(tmp_path: Path, home: Path) -> None:
 
 
 def test_parquet_with_bytes_and_mapped_columns(tmp_path: Path) -> None:
-    renamed = [{"image": r["image"], "question": r["problem"], "answer": r["original_answer"]} for r in rows(8)]
+    renamed = [{"image": r["image"], "frage": r["problem"], "antwort": r["original_answer"]} for r in rows(8)]
     (tmp_path / "x.parquet").write_bytes(parquet(renamed))
     with pytest.raises(UserError) as refused:
         load(tmp_path / "x.parquet")
-    assert "has no column 'problem' for `problem`; it has image, question, answer" in str(refused.value)
+    assert "has no column 'problem' for `problem`; it has image, frage, antwort" in str(refused.value)
     assert '--columns "{problem: NAME}"' in str(refused.value)
-    splits = load(tmp_path / "x.parquet", columns={"problem": "question", "solution": "answer"})
+    splits = load(tmp_path / "x.parquet", columns={"problem": "frage", "solution": "antwort"})
     assert splits.train.column_names == ["image", "problem", "solution", "row_id"]
     assert set(splits.train["solution"]) <= {str(i + 1) for i in range(8)}
     with pytest.raises(UserError, match="no column 'kinds' for `kind`"):
-        load(tmp_path / "x.parquet", columns={"problem": "question", "solution": "answer", "kind": "kinds"})
+        load(tmp_path / "x.parquet", columns={"problem": "frage", "solution": "antwort", "kind": "kinds"})
 
 
 def test_leaks_are_dropped_from_train(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from training.config.data_config import read_data_config
 from training.data.hub_source import HubSource, resolve_commit
+from training.data.pictures import Folders
 
 pytestmark = pytest.mark.usefixtures("hub_client")
 NAME = "owner/geometry"
@@ -156,5 +157,5 @@ def test_repositories_that_are_no_dataset(hub: Hub, files: dict[str, bytes], mes
 
 def test_a_path_in_a_cell_is_only_read_from_the_datasets_own_cache(hub: Hub, hub_client: Client) -> None:
     hub.repo("dataset", NAME).commit(shards(rows(4)))
-    root = next(source().rows("train", [0], ["image"])).root
-    assert root == Path(hub_client.cache) / "hub" / "datasets--owner--geometry"
+    folders = next(source().rows("train", [0], ["image"])).folders
+    assert folders == Folders.of(Path(hub_client.cache) / "hub" / "datasets--owner--geometry")

@@ -8,9 +8,9 @@ import pytest
 
 from inference.common.errors import UserError
 from tests.support.datasets_on_disk import parquet, rows, shards, write_folder, write_lines
-from training.data import local_source
-from training.data.clean_row import Refusal
+from training.data import files
 from training.data.local_source import LocalSource
+from training.data.refusals import Refusal
 
 
 def ids(source: LocalSource, split: str, positions: list[int]) -> list[tuple[int, str]]:
@@ -23,7 +23,7 @@ def test_a_folder_with_metadata(tmp_path: Path) -> None:
     assert (source.names, source.sizes) == (["train"], {"train": 4})
     assert source.columns("train")[:3] == ["file_name", "problem", "solution"]
     assert ids(source, "train", [1, 3]) == [(1, "1"), (3, "3")]
-    assert next(source.rows("train", [0], [])).root == tmp_path / "set"
+    assert next(source.rows("train", [0], [])).folders.tried == (tmp_path / "set",)
 
 
 def test_a_folder_for_each_split(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_folder_for_each_split(tmp_path: Path) -> None:
     write_folder(tmp_path / "test", 2, first=10)
     source = LocalSource(tmp_path, ["test"])
     assert (source.names, source.sizes) == (["test", "train"], {"test": 2})
-    assert next(source.rows("test", [0], [])).root == tmp_path / "test"
+    assert next(source.rows("test", [0], [])).folders.tried == (tmp_path / "test", tmp_path)
     with pytest.raises(UserError, match="no split 'dev'; it has test, train. Name one of them: --split test"):
         LocalSource(tmp_path, ["dev"])
 
@@ -62,7 +62,7 @@ def test_files_named_after_their_split(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_source, "MAX_LINE_BYTES", 4_000)
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 4_000)
     good = {"problem": "What is 5"}
     bad = ["{", "[1]", '"text"', "[" * 3_000, '{"a": ' + "9" * 3_990 + "9" * 600 + "}", '{"a": "' + "x" * 9_000 + '"}']
     file = write_lines(tmp_path / "x.jsonl", [good, "", *bad, "   ", good])
@@ -76,8 +76,8 @@ def test_lines_that_are_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("name", "content", "message"),
     [
         ("x.parquet", b"PAR1 but not really PAR1", "x.parquet is not a readable Parquet file"),
-        ("x.csv", b"a,b", "x.csv is neither JSONL nor Parquet"),
-        ("x.pkl", b"\x80\x04.", "neither JSONL nor Parquet"),
+        ("x.json", b"[]", "x.json is neither an array of objects nor one object a line"),
+        ("x.pkl", b"\x80\x04.", "x.pkl is none of .jsonl, .ndjson, .json, .csv"),
         ("empty", None, "There is no data in the folder empty"),
         ("nowhere", b"", "There is no dataset"),
     ],

@@ -77,11 +77,11 @@ def test_a_dataset_that_is_not_there_or_does_not_fit(tmp_path: Path) -> None:
     assert "There is no dataset" in refused({"data": {"dataset": str(folder)}})
     folder.mkdir()
     assert "There is no data in the folder" in refused({"data": {"dataset": str(folder)}})
-    lines = [{"file_name": f"{i}.png", "question": "?", "solution": "1"} for i in range(8)]
+    lines = [{"file_name": f"{i}.png", "frage": "?", "solution": "1"} for i in range(8)]
     write_lines(folder / "metadata.jsonl", lines)
     here = {"dataset": str(folder), "test_rows": 2}
     assert "has no column 'problem'" in refused({"data": here})
-    mapped = here | {"columns": {"problem": "question"}}
+    mapped = here | {"columns": {"problem": "frage"}}
     assert "no split 'dev'" in refused({"data": mapped | {"split": "dev"}})
     assert "test_rows is 9" in refused({"data": mapped | {"test_rows": 9}})
     assert "eval_rows is 480" in refused({"data": mapped | {"test_rows": 0}})
