@@ -42,6 +42,28 @@ def module_of(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 2 for wrong input, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _check_dataset(argv[1:])
+        return _run(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _check_dataset(options: Sequence[str]) -> None:
+    """Refuses a mistyped path at once: the modules of commands take seconds to load."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--dataset")
+    if (dataset := early.parse_known_args(options)[0].dataset) is not None:
+        from training.config.data_config import check_there
+
+        check_there(dataset)
+
+
+def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, purpose in COMMANDS.items():
@@ -50,14 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = module_of(name)
             module.add_arguments(command)
     args = parser.parse_args(argv)
-    try:
-        return module.main(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return module.main(args)
 
 
 if __name__ == "__main__":

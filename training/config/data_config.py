@@ -201,6 +201,15 @@ class DataConfig(BaseModel):
         return "local" if exists_here or not is_hub_name(self.dataset) else "hub"
 
 
+def check_there(dataset: str) -> None:
+    """Raises `UserError` for a path at which nothing is; names of the Hub are not looked up."""
+    if dataset != STARTER and not is_hub_name(dataset) and not Path(dataset).expanduser().exists():
+        raise UserError(
+            f"There is no dataset {dataset}: no such file or folder, and it is not a Hub id (owner/name). "
+            "Check the name, or use `starter`."
+        )
+
+
 def read_data_config(**values: Any) -> DataConfig:
     """A checked `DataConfig`; a `UserError` names the setting, its value and the remedy."""
     try:

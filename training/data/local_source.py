@@ -15,6 +15,7 @@ from pathlib import Path
 
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
+from training.config.data_config import check_there
 from training.data.files import PACKED, SUFFIXES, is_data_file, open_file, saved_splits
 from training.data.pictures import Folders
 from training.data.source import RawRow, digest, no_such_split
@@ -40,11 +41,7 @@ class LocalSource:
     revision: str | None = None
 
     def __init__(self, path: Path, splits: Sequence[str], image_root: Path | None = None) -> None:
-        if not path.exists():
-            raise UserError(
-                f"There is no dataset {path}: no such file or folder, and it is not a Hub id (owner/name). "
-                "Check the name, or use `starter`."
-            )
+        check_there(str(path))
         if image_root is not None and not image_root.is_dir():
             raise UserError(f"image_root is {image_root}, and there is no such folder; name the folder of the pictures")
         paths: dict[str, list[Path]] = {}
