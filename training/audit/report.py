@@ -15,6 +15,7 @@ from training.evaluation.statistics import Estimate
 from training.runs.metrics import METRICS
 
 MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL, MANY_CUT_OFF, MUCH_OF_ONE_LETTER = 0.02, 0.05, 0.5, 0.1, 0.4
+MUCH_OF_ONE_GOLD, MUCH_WITHOUT_PICTURE = 0.3, 0.5
 """Shares above which there is a finding."""
 
 
@@ -85,6 +86,14 @@ class AuditReport:
     """For each role, the rows that repeat the picture and problem of an earlier one."""
     shared_pictures: int
     """Train rows whose picture is also in test or validation, with another problem."""
+    letters_alone: int = 0
+    """Golds that are a letter, of problems that give no options."""
+    worked: int = 0
+    """Golds of so many words that they are no answers but worked solutions."""
+    majority: tuple[str, int] = ("", 0)
+    """The most frequent gold and its number."""
+    look_alikes: int = 0
+    """Train rows whose picture is not in test and looks like one that is."""
     examples: list[Example] = field(default_factory=list, repr=False)
     rollouts: Rollouts | None = None
     projection: Projection | None = None
@@ -112,6 +121,17 @@ class AuditReport:
             yield (
                 f"{num_unverified:,} of {self.num_kept:,} golds cannot be verified: rollouts of these rows never score."
             )
+        if self.letters_alone:
+            yield (
+                f"{self.letters_alone:,} golds are the letter of an option, and their problems give no options: nobody "
+                "can answer them. Call the column of the options `options`, or write them into the problem."
+            )
+        if self.worked:
+            yield f"{self.worked:,} golds are longer than an answer; mark the answer in them, as in #### 7."
+        gold, num = self.majority
+        if num > max(2, MUCH_OF_ONE_GOLD * self.num_kept):
+            part = percent(num / self.num_kept, 0)
+            yield f"“{gold[:40]}” is the gold of {part} of rows: whoever always answers it scores as much."
 
     def _rollout_findings(self) -> Iterator[str]:
         rollouts = self.rollouts
@@ -123,6 +143,11 @@ class AuditReport:
             )
         if rollouts and rollouts.truncated_rate > MANY_CUT_OFF:
             yield f"{percent(rollouts.truncated_rate, 0)} of completions were cut off; allow more tokens."
+        if rollouts and rollouts.blind_rate > MUCH_WITHOUT_PICTURE * rollouts.pass_rate > 0:
+            yield (
+                f"With a blank picture {percent(rollouts.blind_rate, 0)} of completions are correct, and "
+                f"{percent(rollouts.pass_rate, 0)} with theirs: many problems can be answered from their text alone."
+            )
 
     def _row_findings(self) -> Iterator[str]:
         num_rows = self.num_kept + len(self.dropped)
@@ -133,6 +158,13 @@ class AuditReport:
             yield f"Rows that were in two of the splits: {num_leaks:,}. They were dropped, so that test stays unseen."
         if num_repeated := sum(self.duplicates.values()):
             yield f"Rows that repeat another one of their split: {num_repeated:,}."
+        if self.shared_pictures:
+            yield (
+                f"{self.shared_pictures:,} train rows show a picture that is in test or validation too, with another "
+                "problem; --group-by image keeps each picture on one side."
+            )
+        if self.look_alikes:
+            yield f"{self.look_alikes:,} train rows show a picture that looks like one in test; look at some of them."
         if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
             part = num / sum(self.letters.values())
@@ -155,6 +187,10 @@ class AuditReport:
             "duplicates": self.duplicates,
             "leaks": self.leaks,
             "shared_pictures": self.shared_pictures,
+            "look_alikes": self.look_alikes,
+            "letters_alone": self.letters_alone,
+            "worked": self.worked,
+            "majority": {"gold": self.majority[0], "rows": self.majority[1]},
             "findings": self.findings(),
             "rollouts": self.rollouts.to_json() if self.rollouts else None,
             "projection": self.projection.to_json() if self.projection else None,
@@ -216,6 +252,7 @@ def rollout_cells(rollouts: Rollouts) -> list[list[str]]:
         ["Problems always correct / never correct", extremes],
         [f"{METRICS['completion_tokens'].label}, mean", METRICS["completion_tokens"].text(rollouts.mean_tokens)],
         ["cut off", percent(rollouts.truncated_rate)],
+        ["correct (strict) with a blank picture", percent(rollouts.blind_rate)],
         ["speed", f"{rollouts.completions_per_second:.2f} completions/s on {rollouts.hardware}"],
     ]
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from inference.common.files import Json
 from inference.model.request import Request
 from training.estimate.measured import MeasuredSteps, StepConditions, plain_base
@@ -71,6 +73,8 @@ class Rollouts:
     never_right: float
     seconds: float
     hardware: str
+    blind_rate: float = 0.0
+    """Share of completions that are correct (strict) where the picture is blank, one for each prompt."""
     pass_rates: dict[str, float] = field(default_factory=dict)
     """Share of correct completions by row id; a curriculum orders the rows by it."""
 
@@ -125,6 +129,7 @@ def sample_rollouts(
         if progress:
             progress(len(requests))
     seconds = time.perf_counter() - started
+    blind = _blind(engine, rows, plan, seed, batch_size, tolerance)
     names = rows["row_id"] if "row_id" in rows.column_names else [str(i) for i in range(len(rows))]
     size = plan.num_generations
     groups = [outcomes[i : i + size] for i in range(0, len(outcomes), size)]
@@ -142,8 +147,31 @@ def sample_rollouts(
         never_right=num_correct.count(0) / len(groups),
         seconds=seconds,
         hardware=hardware_name(),
+        blind_rate=statistics.fmean(outcome.strict for outcome in blind),
         pass_rates={name: round(num / size, 4) for name, num in zip(names, num_correct, strict=True)},
     )
+
+
+def _blind(
+    engine: Engine, rows: Dataset, plan: PlannedRun, seed: int, batch_size: int, tolerance: float
+) -> list[GradedCompletion]:
+    """A graded completion of each problem with a grey picture of its own picture's size."""
+    outcomes: list[GradedCompletion] = []
+    for first in range(0, len(rows), batch_size):
+        batch = rows[first : first + batch_size]
+        requests = [
+            Request(
+                image=Image.new("RGB", image.size, "grey"),
+                question=problem,
+                max_new_tokens=plan.max_completion_length,
+                temperature=1.0,
+                seed=seed * 1_000_003 + first + i,
+            )
+            for i, (image, problem) in enumerate(zip(batch["image"], batch["problem"]))
+        ]
+        completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
+        outcomes += grade_rows(batch["solution"], completions, False, batch["problem"], tolerance)
+    return outcomes
 
 
 @dataclass(frozen=True)

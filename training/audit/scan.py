@@ -6,9 +6,10 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from inference.common.errors import UserError
@@ -19,7 +20,7 @@ from training.data.dataset import PromptSize, PromptSizer, drop_long_prompts, pr
 from training.data.prepare import Prepared
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
-from training.grading.grader import check_gold, gold_answer
+from training.grading.grader import check_gold, gold_answer, options_of
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -28,6 +29,10 @@ MAX_GOLD_CHARS = 500
 """Characters of an unverified gold in the report."""
 BATCH_ROWS = 256
 """Golds graded in one batch."""
+WORKED_WORDS = 12
+"""A gold with more words is taken for a worked solution."""
+ALIKE_BITS = 6
+"""Differing bits of 256 up to which two pictures count as looking alike."""
 _LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
 """A gold that is the letter of a choice, such as `B`, `(b)` or `Option B`."""
 Golds = dict[int, tuple[str, bool, str]]
@@ -65,11 +70,18 @@ def audit(
         verified=share([correct for _, correct, _ in golds.values()]),
         unverified=[Gold(rows[i]["row_id"], g[:MAX_GOLD_CHARS], rule) for i, (g, ok, rule) in golds.items() if not ok],
         letters=_letters(golds),
+        letters_alone=sum(
+            _LETTER.fullmatch(gold.strip()) is not None and not options_of(rows[i]["problem"])
+            for i, (gold, _, _) in golds.items()
+        ),
+        worked=sum(len(gold.split()) > WORKED_WORDS for gold, _, _ in golds.values()),
+        majority=Counter(gold for gold, _, _ in golds.values()).most_common(1)[0],
         pictures=_picture_sizes(rows),
         num_scaled=sum(row["original_pixels"] > (config.max_pixels or math.inf) for row in rows.values()),
         prompts=_prompt_sizes(prompts) if prompts else None,
         duplicates=_duplicates(prepared, rows),
         shared_pictures=_shared_pictures(prepared, rows),
+        look_alikes=_look_alikes(prepared, rows),
         examples=[
             _example(prepared, index, role, golds[index], prompts[index].total if prompts else None)
             for role, index in _choose(prepared, golds, num_examples, config.seed)
@@ -115,6 +127,26 @@ def _duplicates(prepared: Prepared, rows: Mapping[int, Json]) -> dict[str, int]:
 def _shared_pictures(prepared: Prepared, rows: Mapping[int, Json]) -> int:
     apart = {rows[i]["picture_digest"] for role in ("validation", "test") for i in prepared.roles[role]}
     return sum(rows[i]["picture_digest"] in apart for i in prepared.roles["train"])
+
+
+def _look_alikes(prepared: Prepared, rows: Mapping[int, Json]) -> int:
+    """Train rows whose picture is not in test, and looks like one that is."""
+
+    def bits(indices: Sequence[int]) -> np.ndarray:
+        data = b"".join(bytes.fromhex(rows[i]["look"]) for i in indices)
+        return np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 256).astype(np.float32)  # (N, 256)
+
+    seen = {rows[i]["picture_digest"] for i in prepared.roles["test"]}
+    train = [i for i in prepared.roles["train"] if rows[i]["picture_digest"] not in seen]
+    test = bits(prepared.roles["test"])
+    if not train or not len(test):
+        return 0
+    found = 0
+    for first in range(0, len(train), BATCH_ROWS):
+        own = bits(train[first : first + BATCH_ROWS])
+        differing = own @ (1 - test).T + (1 - own) @ test.T  # (N, M)
+        found += int((differing.min(1) <= ALIKE_BITS).sum())
+    return found
 
 
 def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:

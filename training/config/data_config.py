@@ -26,7 +26,7 @@ COLUMNS = ("image", "problem", "solution", "original_question", "original_answer
 REQUIRED = COLUMNS[:3]
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SPLIT = re.compile(r"(?P<name>\w+(?:\.\w+)*)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
-_NOT_FOR_STARTER = ("revision", "subset", "split", "test_split", "validation_split", "columns")
+_NOT_FOR_STARTER = ("revision", "subset", "split", "test_split", "validation_split", "columns", "group_by")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ class DataConfig(BaseModel):
         description="rows to choose a checkpoint by: outside the slice, or out of train if there is none",
     )
     seed: int = Field(42, ge=0, lt=2**32, description="seed of the split's shuffle, and of the starter problems")
+    group_by: str | None = Field(
+        None, description="column whose equal values stay on one side of the split, such as a figure's name; or image"
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="our column names to the dataset's: {problem: question, solution: answer}"
     )

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from inference.common.errors import UserError
@@ -39,6 +40,8 @@ class CleanRow:
     """Before it was scaled."""
     picture_digest: str
     """Digest of the decoded pixels: equal for equal pictures, whatever their file format (32 hexadecimal digits)."""
+    look: str
+    """256 bits, in hexadecimal digits, that are nearly the same for pictures that look alike (`look_of`)."""
     row_digest: str
     """Digest of the decoded pixels and the `normalised` problem."""
     problem: str
@@ -64,7 +67,15 @@ def clean_row(
     digest = hashlib.blake2b(key + normalised(problem).encode(), digest_size=16).hexdigest()
     as_it_came = limits.max_model_pixels >= limits.max_pixels
     data = _encode(image, source if isinstance(source, bytes) else None, is_lossless=as_it_came)
-    return CleanRow(data, *image.size, math.prod(original), key.hex(), digest, problem, solution, extras)
+    return CleanRow(
+        data, *image.size, math.prod(original), key.hex(), look_of(image), digest, problem, solution, extras
+    )
+
+
+def look_of(image: Image.Image) -> str:
+    """A difference hash: for each of 16 × 16 places, whether it is brighter than its right neighbour."""
+    small = np.asarray(image.resize((17, 16), Image.Resampling.BOX).convert("L"), dtype=np.int16)  # (16, 17)
+    return np.packbits(small[:, :-1] > small[:, 1:]).tobytes().hex()
 
 
 def normalised(problem: str) -> str:

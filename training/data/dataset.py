@@ -35,7 +35,7 @@ from training.config.data_config import DataConfig
 from training.data.open_source import open_source
 from training.data.prepare import FACTS, Prepared, prepare
 from training.data.refusals import Drop, Dropped
-from training.data.source import Source
+from training.data.source import Source, group_keys
 from training.data.splits import ROLES, assign_rows, splits_to_open
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def prepare_rows(
 ) -> Prepared:
     """The rows with their `FACTS`, before the limit on prompts; the audit uses them."""
     source = source or open_source(config, splits_to_open(config))
-    assignment = assign_rows(config, source.sizes)
+    groups = None if config.group_by is None else group_keys(config, source)
+    assignment = assign_rows(config, source.sizes, groups)
     return prepare(config, source, assignment, home or load_settings().home, progress)
 
 

@@ -37,7 +37,7 @@ from training.data.splits import ROLES, RowAssignment, RowKey
 
 VERSION = 3
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
-FACTS = ("width", "height", "original_pixels", "picture_digest", "row_digest")
+FACTS = ("width", "height", "original_pixels", "picture_digest", "look", "row_digest")
 """Columns that describe a row and are not part of it; the first three are numbers."""
 OTHERS = "other_columns"
 """The column with all that a row has beside our columns, as a JSON object, for reward functions."""
@@ -165,7 +165,7 @@ def _features(source: Source, shapes: Mapping[str, RowShape]) -> Features:
     extras = [name for name in COLUMNS[3:] if name in mapped]
     if any(_others(source, split, shape) for split, shape in shapes.items()):
         extras.append(OTHERS)
-    texts = ["problem", "solution", *extras, "row_id", "picture_digest", "row_digest"]
+    texts = ["problem", "solution", *extras, "row_id", *FACTS[3:]]
     columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[:3]}
     return Features({"image": Image()} | columns)
 

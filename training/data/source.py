@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from inference.common.errors import UserError
 from training.config.data_config import DataConfig
-from training.data.formats import RowShape, recognise
+from training.data.formats import RowShape, recognise, value_at
 from training.data.pictures import Folders
 from training.data.refusals import Refusal
 
@@ -66,6 +66,30 @@ def row_shape(config: DataConfig, source: Source, split: str) -> RowShape:
     first = range(min(SAMPLE_ROWS, source.sizes[split]))
     rows = [raw.cells for raw in islice(source.rows(split, first, columns), SAMPLE_ROWS)]
     return recognise(config, columns, [cells for cells in rows if not isinstance(cells, Refusal)])
+
+
+def group_keys(config: DataConfig, source: Source) -> dict[tuple[str, int], str]:
+    """The group of each row of the open splits: a digest of its cell in `group_by`, or of its pictures' cells.
+
+    Pictures count as equal if their files, or the paths that name them, are. Raises `UserError` for a column that is
+    missing.
+    """
+    assert config.group_by is not None
+    groups = {}
+    for split, size in source.sizes.items():
+        columns = source.columns(split)
+        paths = [config.group_by]
+        if config.group_by == "image" and "image" not in columns:
+            paths = list(row_shape(config, source, split).image)
+        if missing := [path for path in paths if path.split(".")[0] not in columns]:
+            raise UserError(
+                f"group_by is {missing[0]}, and the dataset {config.dataset} has no such column; it has "
+                f"{', '.join(columns[:40])}. Name one of them, or image."
+            )
+        for raw in source.rows(split, range(size), [path.split(".")[0] for path in paths]):
+            cells = () if isinstance(raw.cells, Refusal) else tuple(value_at(raw.cells, path) for path in paths)
+            groups[split, raw.position] = digest([repr(cells).encode("utf-8", "surrogatepass")])
+    return groups
 
 
 def cells_of(batch: pa.RecordBatch | pa.Table, index: int) -> Cells:

@@ -49,8 +49,13 @@ def splits_to_open(config: DataConfig) -> list[str]:
     return list(dict.fromkeys(Slice.parse(text).name for text in slices if text))
 
 
-def assign_rows(config: DataConfig, sizes: Mapping[str, int]) -> RowAssignment:
-    """Assigns the rows of splits of these sizes. Raises `UserError` for settings that do not fit them."""
+def assign_rows(
+    config: DataConfig, sizes: Mapping[str, int], groups: Mapping[RowKey, str] | None = None
+) -> RowAssignment:
+    """Assigns the rows of splits of these sizes. Raises `UserError` for settings that do not fit them.
+
+    With `groups`, by row, train shares none with validation and test, nor validation with test.
+    """
     if config.is_starter:
         return _assign_starter(config)
     chosen = _slice_keys(config, config.split, sizes)
@@ -64,8 +69,13 @@ def assign_rows(config: DataConfig, sizes: Mapping[str, int]) -> RowAssignment:
         if config.test_rows is not None:
             test = _sample(test, config.test_rows, f"test_rows is {config.test_rows}", config.seed)
     else:
-        train, test = _cut(chosen, config)
+        train, test = _cut(chosen, config) if groups is None else _cut_groups(chosen, config, groups)
     train, validation = _validation(config, sizes, train, test)
+    if groups is not None:
+        in_test = {groups[key] for key in test}
+        validation = [key for key in validation if groups[key] not in in_test]
+        apart = in_test | {groups[key] for key in validation}
+        train = [key for key in train if groups[key] not in apart]
     return RowAssignment({"train": train[: config.train_rows], "validation": validation, "test": test})
 
 
@@ -112,6 +122,29 @@ def _cut(keys: Sequence[RowKey], config: DataConfig) -> tuple[list[RowKey], list
             "Ask for another share, or for a larger slice."
         ) from error
     return [keys[i] for i in cut["train"]["at"]], [keys[i] for i in cut["test"]["at"]]
+
+
+def _cut_groups(
+    keys: Sequence[RowKey], config: DataConfig, groups: Mapping[RowKey, str]
+) -> tuple[list[RowKey], list[RowKey]]:
+    """The keys of train and test: whole groups, in the seed's order, until test has as many rows as it is to have."""
+    by_group: dict[str, list[RowKey]] = {}
+    for key in keys:
+        by_group.setdefault(groups[key], []).append(key)
+    order = list(by_group)
+    random.Random(f"groups-{config.seed}").shuffle(order)
+    wanted = config.test_rows if config.test_rows is not None else round(config.test_share * len(keys))
+    test: list[RowKey] = []
+    while order and len(test) < wanted:
+        test += by_group[order.pop()]
+    train = [key for group in order for key in by_group[group]]
+    if not train:
+        raise UserError(
+            f"group_by is {config.group_by}, and none of the {len(by_group):,} groups of {config.split} is left for "
+            f"train beside {wanted:,} test rows; ask for fewer, or group by another column."
+        )
+    random.Random(f"train-{config.seed}").shuffle(train)
+    return train, test
 
 
 def _validation(

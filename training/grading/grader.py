@@ -162,6 +162,15 @@ def grade_many(
 
 
 @lru_cache(maxsize=1024)
+def options_of(problem: str) -> Mapping[str, str]:
+    """The options of a problem by letter, as they are compared; empty if it has none.
+
+    >>> dict(options_of("Which one? A. red B. blue"))
+    {'A': 'red', 'B': 'blue'}
+    """
+    return _read_problem(problem).options
+
+
 def _read_problem(problem: str) -> _Problem:
     """The options of a problem, by letter, and whether it asks for a ratio."""
     problem = problem[-_MAX_STATED_CHARS:].translate(_FULL_WIDTH)

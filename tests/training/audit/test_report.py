@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,12 @@ def test_json_has_everything_and_no_pictures() -> None:
         ({"dropped": Dropped([Drop("train", "t[1]", "also in test")])}, "Rows that were in two of the splits: 1."),
         ({"duplicates": {"train": 3}}, "Rows that repeat another one of their split: 3."),
         ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75 % of the multiple choices"),
+        ({"letters_alone": 4}, "4 golds are the letter of an option, and their problems give no options"),
+        ({"worked": 2}, "2 golds are longer than an answer"),
+        ({"majority": ("12", 4)}, "“12” is the gold of 40 % of rows"),
+        ({"look_alikes": 3}, "3 train rows show a picture that looks like one in test"),
+        ({"shared_pictures": 5}, "5 train rows show a picture that is in test or validation too"),
+        ({"rollouts": replace(ROLLOUTS, blind_rate=0.6)}, "With a blank picture 60 % of completions are correct"),
     ],
 )  # fmt: skip
 def test_findings(changes: dict, finding: str) -> None:
@@ -54,7 +61,13 @@ def test_findings(changes: dict, finding: str) -> None:
 
 
 def test_a_sound_dataset_has_no_findings() -> None:
-    sound = report(verified=share([True] * 10), dropped=Dropped(), duplicates={}, letters={"A": 2, "B": 2, "C": 2})
+    sound = report(
+        verified=share([True] * 10),
+        dropped=Dropped(),
+        duplicates={},
+        shared_pictures=0,
+        letters={"A": 2, "B": 2, "C": 2},
+    )
     assert sound.findings() == [] and "no problems found" in sound.text()
 
 

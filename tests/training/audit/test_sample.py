@@ -26,7 +26,7 @@ PLAN = PlannedRun(
 
 
 class Scripted:
-    """Says for the n-th prompt what its script says, one text for each completion of the group."""
+    """Says for the n-th prompt what its script says, one text for each completion of the group; then nothing right."""
 
     def __init__(self, script: list[list[str]]) -> None:
         self.texts = [text for group in script for text in group]
@@ -36,7 +36,7 @@ class Scripted:
         """The next texts; one that says "cut" was cut off."""
         first = len(self.asked)
         self.asked += rows
-        texts = self.texts[first : first + len(rows)]
+        texts = self.texts[first : first + len(rows)] or [said("blank")] * len(rows)
         return [Completion(text, (), 10, 1.0, 0.1, text == "cut", False) for text in texts]
 
 
@@ -61,7 +61,10 @@ def test_the_figures_of_a_sample(problems: Any) -> None:
     assert found.pass_rate == 8 / 16 and found.lenient_rate == 9 / 16
     assert found.format_rate == 14 / 16 and found.truncated_rate == 1 / 16
     assert found.zero_std.value == 0.5 and found.always_right == found.never_right == 0.25
-    assert len({row.seed for row in engine.asked}) == 16
+    blank = engine.asked[16:]
+    assert [len(set(row.image.getdata())) for row in blank] == [1] * 4 and found.blind_rate == 0.0
+    assert [row.image.size for row in blank] == [image.size for image in rows["image"]]
+    assert len({row.seed for row in engine.asked[:16]}) == 16
     assert {(row.temperature, row.max_new_tokens, row.adapter) for row in engine.asked} == {(1.0, 16, None)}
     assert [row.question for row in engine.asked[:5]] == [rows["problem"][0]] * 4 + [rows["problem"][1]]
     assert json.loads(json.dumps(found.to_json()))["zero_std"]["value"] == 0.5

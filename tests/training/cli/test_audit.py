@@ -31,7 +31,7 @@ def test_a_dataset_with_everything_wrong(tmp_path: Path) -> None:
     for at, gold in enumerate(["A", "B", "(a)", "1/2", "0.5", "isosceles", "x=3"]):
         lines[at]["solution"] = gold
     lines[7]["problem"] = ""
-    lines[8]["file_name"] = "../x.png"
+    lines[8]["file_name"] = "../../x.png"
     lines += [lines[10], lines[11] | {"problem": "Another question?"}]
     write_lines(folder / "metadata.jsonl", lines)
     (tmp_path / "test" / "11.png").write_bytes((folder / "11.png").read_bytes())

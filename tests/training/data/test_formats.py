@@ -330,6 +330,17 @@ def test_several_datasets_in_a_folder_are_named(name: str, tmp_path: Path) -> No
         load_rows(read_data_config(dataset=str(tmp_path)))
 
 
+def test_a_picture_stays_on_one_side(tmp_path: Path, home: Path) -> None:
+    pictures(tmp_path / "images")
+    both = [row | {"problem": f"{row['problem']} {again}"} for row in rows() for again in range(4)]
+    lines(tmp_path / "train.jsonl", both)
+    found = load_rows(read_data_config(dataset=str(tmp_path), test_rows=8, group_by="image"))
+    seen = {role: {row["image"].size for row in rows} for role, rows in (("train", found.train), ("test", found.test))}
+    assert (len(found.test), len(found.train)) == (8, 16) and not seen["train"] & seen["test"]
+    with pytest.raises(UserError, match="group_by is figure, and the dataset .* has no such column; it has image, pro"):
+        load_rows(read_data_config(dataset=str(tmp_path), group_by="figure"))
+
+
 HOSTILE: dict[str, bytes] = {
     "train.jsonl.gz": b"\x1f\x8b\x08\x00 no gzip",
     "train.json": b'{"data": 1',

@@ -49,6 +49,22 @@ def test_no_row_is_in_two_places(num: int, split: str, share: float, validation:
     assert assign_rows(config, {"train": num}) == assignment
 
 
+@settings(max_examples=25)
+@given(st.integers(12, 300), st.integers(4, 12), st.floats(0.1, 0.5), st.integers(0, 10), st.integers(0, 3))
+def test_no_group_is_on_two_sides(num: int, num_groups: int, share: float, validation: int, seed: int) -> None:
+    values = {"test_share": share, "validation_rows": validation, "seed": seed, "group_by": "figure"}
+    groups = {("train", at): str(at % num_groups) for at in range(num)}
+    try:
+        found = assign_rows(read_data_config(dataset="a/b", **values), {"train": num}, groups)
+    except UserError as error:
+        assert "group_by is figure" in str(error) or "validation_rows is" in str(error)
+        return
+    of = {role: {groups[key] for key in found.keys[role]} for role in found.keys}
+    assert not of["train"] & of["test"] and not of["validation"] & of["test"] and not of["train"] & of["validation"]
+    assert len(found.keys["test"]) >= min(round(share * num), num - 1) - 1
+    assert len({key for keys in found.keys.values() for key in keys}) == sum(map(len, found.keys.values()))
+
+
 def test_splits_of_their_own() -> None:
     config = read_data_config(dataset="a/b", test_split="test[:10]", validation_split="dev", validation_rows=4)
     assert splits_to_open(config) == ["train", "test", "dev"]
