@@ -14,6 +14,7 @@ COMMANDS = {
     "pretrain": "make the starter model",
     "grade": "grade pairs of gold and answer of a file, and say what was read and why",
     "audit": "check a dataset before money is spent on it",
+    "data": "list the prepared copies of datasets, and delete them",
     "estimate": "say what a run would take on a machine: steps, hours, price, memory",
     "doctor": "try out whether this machine is right for a run, at most three minutes",
     "train": "post-train an adapter with GRPO",

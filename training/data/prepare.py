@@ -1,36 +1,36 @@
 """Cleans the rows of a dataset once, and writes them to a file that is then memory-mapped.
 
-Rows are read a few at a time, so that a dataset may be larger than memory. The file is under `LOOKTHINK_HOME/data` and
-is used again as long as neither the dataset nor the settings change.
+Rows are read a few at a time, so that a dataset may be larger than memory. The files are under `LOOKTHINK_HOME/data`
+and are used again as long as neither the dataset nor the settings that decide a clean row change.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, Features, Image, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
 from inference.common.errors import UserError
-from inference.common.files import Json
+from inference.common.files import Json, write_json
 from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, clean_row
 from training.data.formats import RowShape
+from training.data.prepared_copies import ABOUT, make_room
 from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shape
 from training.data.splits import ROLES, RowAssignment, RowKey
@@ -46,7 +46,10 @@ MAX_CELL_CHARS = 100_000
 WORKERS = min(4, os.cpu_count() or 1)
 BATCH_ROWS = 16
 """Clean rows in memory before they are written."""
-_STALE_SECONDS = 24 * 3600
+PART_ROWS = 1_000
+"""Rows of a file; a process that is killed loses those of one."""
+CLEANING = ("columns", "max_pixels", "drop_unreadable", "image_root")
+"""Settings that decide the clean rows."""
 log = logging.getLogger(__name__)
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -72,91 +75,135 @@ class Prepared:
 def prepare(
     config: DataConfig, source: Source, assignment: RowAssignment, home: Path, progress: bool = False
 ) -> Prepared:
-    """Reads and cleans the assigned rows, or opens the file of an earlier time. Raises `UserError`."""
-    folder = home / "data" / _key(config, source, assignment)
-    if not (folder / "state.json").is_file():
-        with _written(folder) as partial:
-            _write(config, source, assignment, partial, progress)
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return Prepared(
-        Dataset.from_file(str(folder / "rows.arrow")),
-        state["roles"],
-        Dropped([Drop(**drop) for drop in state["dropped"]]),
-        state["about"],
-    )
-
-
-def _key(config: DataConfig, source: Source, assignment: RowAssignment) -> str:
-    settings = config.model_dump_json(exclude={"max_prompt_tokens", "tolerance"})
-    parts = [str(VERSION), source.identity, settings, repr(sorted(assignment.keys.items()))]
-    return digest([part.encode() for part in parts])
-
-
-@contextmanager
-def _written(folder: Path) -> Iterator[Path]:
-    """A new folder, renamed to `folder` when it is complete, so that a kill leaves nothing that looks complete."""
+    """Reads and cleans the assigned rows, as far as an earlier time has not. Raises `UserError`."""
+    positions = [(split, at) for split, found in assignment.by_split().items() for at in found]
+    folder = home / "data" / _key(config, source, positions)
+    parts = [positions[first : first + PART_ROWS] for first in range(0, len(positions), PART_ROWS)]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-        try:
-            yield partial
-            try:
-                partial.rename(folder)
-            except OSError:  # another process was faster; its folder is the same
-                if not (folder / "state.json").is_file():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        make_room(folder)
+        _write_parts(config, source, folder, parts, progress)
+        about = {"dataset": _shown_name(config), "rows": len(positions), "parts": len(parts)}
+        write_json(folder / ABOUT, about)  # its time is that of the last use
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        if not any(folder.glob("state-*")):
+            shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
-            f"The disk is full: the dataset's rows do not fit under {folder.parent}. Free some space, or set "
-            "LOOKTHINK_HOME to a larger disk."
+            f"The disk is full: the dataset's rows do not fit under {folder.parent}. Free some space, delete copies "
+            "(`python -m training data`), or set LOOKTHINK_HOME to a larger disk."
         ) from error
+    states = [json.loads(_state_file(folder, number).read_text(encoding="utf-8")) for number in range(len(parts))]
+    refused = {tuple(key): Refusal(*refusal) for state in states for *key, refusal in state["refused"]}
+    kept = [tuple(key) for state in states for key in state["kept"]]
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _nothing_left(config, assignment, refused)
+    filled = [number for number, state in enumerate(states) if state["kept"]]
+    rows = concatenate_datasets([Dataset.from_file(str(_rows_file(folder, number))) for number in filled])
+    return _with_roles(config, source, assignment, rows, kept, refused)
 
 
-def _sweep(folder: Path) -> None:
-    """Removes the partial folders of killed processes."""
-    for partial in folder.glob("partial-*"):
-        if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(config: DataConfig, source: Source, assignment: RowAssignment, folder: Path, progress: bool) -> None:
-    index: dict[RowKey, int] = {}
-    digests: dict[RowKey, str] = {}
-    refused: dict[RowKey, Refusal] = {}
-    shapes = {split: row_shape(config, source, split) for split in assignment.by_split()}
-    for split, shape in shapes.items():
-        log.info("%s of %s: %s", split, config.dataset, shape.words)
-    features = _features(source, shapes)
-    with ArrowWriter(path=str(folder / "rows.arrow"), features=features, writer_batch_size=BATCH_ROWS) as writer:
-        for key, row in _clean(config, source, assignment, shapes, progress):
-            if isinstance(row, Refusal):
-                refused[key] = row
-            else:
-                index[key], digests[key] = len(index), row.row_digest
-                writer.write(_columns(row, f"{key[0]}-{key[1]:06d}-{row.row_digest[:8]}", features))
-        writer.finalize()
+def _with_roles(
+    config: DataConfig,
+    source: Source,
+    assignment: RowAssignment,
+    rows: Dataset,
+    kept: list[RowKey],
+    refused: Mapping[RowKey, Refusal],
+) -> Prepared:
+    """The rows by role, without those that are in two of them."""
+    index = {key: at for at, key in enumerate(kept)}
     dropped = [
         Drop(role, _name(key), refused[key].reason, refused[key].detail)
         for role in ROLES
         for key in assignment.keys[role]
         if key in refused
     ]
-    if not index:
-        raise UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
     keys_by_role = {role: [key for key in assignment.keys[role] if key in index] for role in ROLES}
     if config.drop_repeats:
-        dropped += _drop_leaks(keys_by_role, digests)
-    is_local = config.source_kind == "local"  # its path means nothing elsewhere
-    name = Path(config.dataset).name if is_local else config.dataset
-    about = {"dataset": name, "revision": source.revision, "allotted": assignment.sizes}
+        dropped += _drop_leaks(keys_by_role, dict(zip(kept, rows["row_digest"])))
+    about = {"dataset": _shown_name(config), "revision": source.revision, "allotted": assignment.sizes}
     roles = {role: [index[key] for key in keys] for role, keys in keys_by_role.items()}
-    state = {"about": about, "roles": roles, "dropped": Dropped(dropped).to_json()}
-    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    return Prepared(rows, roles, Dropped(dropped), about)
+
+
+def _nothing_left(config: DataConfig, assignment: RowAssignment, refused: Mapping[RowKey, Refusal]) -> UserError:
+    dropped = [
+        Drop(role, _name(k), refused[k].reason, refused[k].detail) for role in ROLES for k in assignment.keys[role]
+    ]
+    return UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
+
+
+def _shown_name(config: DataConfig) -> str:
+    return (
+        Path(config.dataset).name if config.source_kind == "local" else config.dataset
+    )  # a path means nothing elsewhere
+
+
+def _key(config: DataConfig, source: Source, positions: Sequence[RowKey]) -> str:
+    """A digest of all that decides the clean rows; how they are split, ordered and filtered later does not."""
+    settings = config.model_dump_json(include=set(CLEANING))
+    parts = [str(VERSION), str(PART_ROWS), source.identity, settings, repr(positions)]
+    return digest([part.encode() for part in parts])
+
+
+def _rows_file(folder: Path, number: int) -> Path:
+    return folder / f"rows-{number:05d}.arrow"
+
+
+def _state_file(folder: Path, number: int) -> Path:
+    return folder / f"state-{number:05d}.json"
+
+
+def _write_parts(
+    config: DataConfig, source: Source, folder: Path, parts: Sequence[Sequence[RowKey]], progress: bool
+) -> None:
+    """Writes the parts that are not there yet, each whole or not at all, so that a killed process loses one at most."""
+    missing = [number for number in range(len(parts)) if not _state_file(folder, number).is_file()]
+    if not missing:
+        return
+    splits = list(dict.fromkeys(split for part in parts for split, _ in part))
+    shapes = {split: row_shape(config, source, split) for split in splits}
+    for split, shape in shapes.items():
+        log.info("%s of %s: %s", split, config.dataset, shape.words)
+    features = _features(source, shapes)
+    done = sum(map(len, parts)) - sum(len(parts[number]) for number in missing)
+    total = sum(map(len, parts))
+    with tqdm(
+        total=total, initial=done, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True
+    ) as bar:
+        for number in missing:
+            rows = _clean(config, source, parts[number], shapes)
+            _write_part(folder, number, features, _counted(rows, bar))
+
+
+def _counted(items: Iterable[In], bar: tqdm[Any]) -> Iterator[In]:
+    for item in items:
+        bar.update()
+        yield item
+
+
+def _write_part(
+    folder: Path, number: int, features: Features, rows: Iterable[tuple[RowKey, CleanRow | Refusal]]
+) -> None:
+    kept: list[RowKey] = []
+    refused: list[tuple[str, int, tuple[str, str]]] = []
+    partial = folder / f"partial-{secrets.token_hex(8)}.arrow"
+    try:
+        with ArrowWriter(path=str(partial), features=features, writer_batch_size=BATCH_ROWS) as writer:
+            for key, row in rows:
+                if isinstance(row, Refusal):
+                    refused.append((*key, (row.reason, row.detail)))
+                else:
+                    kept.append(key)
+                    writer.write(_columns(row, f"{key[0]}-{key[1]:06d}-{row.row_digest[:8]}", features))
+            writer.finalize()
+        partial.replace(_rows_file(folder, number))
+        write_json(_state_file(folder, number), {"kept": kept, "refused": refused})
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _features(source: Source, shapes: Mapping[str, RowShape]) -> Features:
@@ -209,35 +256,28 @@ def _drop_leaks(keys_by_role: dict[str, list[RowKey]], digests: dict[RowKey, str
 
 
 def _clean(
-    config: DataConfig,
-    source: Source,
-    assignment: RowAssignment,
-    shapes: Mapping[str, RowShape],
-    progress: bool,
+    config: DataConfig, source: Source, keys: Sequence[RowKey], shapes: Mapping[str, RowShape]
 ) -> Iterator[tuple[RowKey, CleanRow | Refusal]]:
-    """Cleans every assigned row once, split by split, in the order of the file."""
+    """Cleans these rows, split by split, in the order of the file."""
     most = config.max_pixels or DEFAULT_LIMITS.max_pixels  # more than that is refused
     limits = DEFAULT_LIMITS.model_copy(update={"max_model_pixels": most})
-    by_split = assignment.by_split()
-    total = sum(map(len, by_split.values()))
-    with tqdm(total=total, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True) as bar:
-        for split, positions in by_split.items():
-            shape, others = shapes[split], _others(source, split, shapes[split])
+    for split, group in itertools.groupby(keys, key=lambda key: key[0]):
+        positions = [at for _, at in group]
+        shape, others = shapes[split], _others(source, split, shapes[split])
 
-            def clean(raw: RawRow, shape: RowShape = shape, others: list[str] = others) -> CleanRow | Refusal:
-                if isinstance(raw.cells, Refusal):
-                    return raw.cells
-                try:
-                    row = clean_row(shape.cells(raw.cells), raw.folders, limits, drop_unreadable=config.drop_unreadable)
-                except Refusal as refusal:
-                    return refusal
-                if others:
-                    row.extras[OTHERS] = _as_json({name: raw.cells.get(name) for name in others})
-                return row
+        def clean(raw: RawRow, shape: RowShape = shape, others: list[str] = others) -> CleanRow | Refusal:
+            if isinstance(raw.cells, Refusal):
+                return raw.cells
+            try:
+                row = clean_row(shape.cells(raw.cells), raw.folders, limits, drop_unreadable=config.drop_unreadable)
+            except Refusal as refusal:
+                return refusal
+            if others:
+                row.extras[OTHERS] = _as_json({name: raw.cells.get(name) for name in others})
+            return row
 
-            for raw, row in _in_order(clean, source.rows(split, positions, source.columns(split))):
-                bar.update()
-                yield (split, raw.position), row
+        for raw, row in _in_order(clean, source.rows(split, positions, source.columns(split))):
+            yield (split, raw.position), row
 
 
 def _in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[tuple[In, Out]]:

@@ -113,13 +113,13 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    renamed = [{"image": r["image"], "question": r["problem"], "answer": r["original_answer"]} for r in some_rows(10)]
+    renamed = [{"image": r["image"], "frage": r["problem"], "antwort": r["original_answer"]} for r in some_rows(10)]
     commit = hub.repo("dataset", "owner/geometry").commit(shards(renamed))
-    columns = ["--columns", "{problem: question, solution: answer}"]
+    columns = ["--columns", "{problem: frage, solution: antwort}"]
     assert run("--dataset", "owner/geometry", "--split", "train[:80%]", "--test-rows", "2", *columns) == 0
     assert "train          6" in capsys.readouterr().out
     assert run("--dataset", "owner/geometry") == 2
-    assert "no column 'problem' for `problem`; it has image, question, answer" in capsys.readouterr().err
+    assert "no column 'problem' for `problem`; it has image, frage, antwort" in capsys.readouterr().err
     assert len(commit) == 40
 
 

@@ -21,10 +21,11 @@ from tests.inference.prompt.test_image import bomb
 from tests.support.datasets_on_disk import parquet, picture, rows, shards, write_folder, write_lines
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
+from training.__main__ import main
 from training.config.data_config import read_data_config
 from training.config.run_config import RECIPE_DATA
 from training.data import dataset as data
-from training.data import prepare
+from training.data import prepare, prepared_copies
 from training.data.dataset import Splits, load_rows
 
 
@@ -54,15 +55,43 @@ def test_the_same_rows_every_time_and_from_what_was_kept(tmp_path: Path, home: P
     folder = write_folder(tmp_path / "set", 10)
     one = load(folder)
     kept = list((home / "data").iterdir())
-    assert len(kept) == 1 and {p.name for p in kept[0].iterdir()} == {"rows.arrow", "state.json"}
-    (kept[0] / "rows.arrow").touch()
+    assert {p.name for p in kept[0].iterdir()} == {"rows-00000.arrow", "state-00000.json", "about.json"}
     other = load(folder)
     assert list(one.train["row_id"]) == list(other.train["row_id"]) and list(one.test["row_id"]) == list(
         other.test["row_id"]
     )
-    assert list((home / "data").iterdir()) == kept
-    load(folder, seed=1)
+    load(folder, seed=1, test_rows=3)
+    assert list((home / "data").iterdir()) == kept and len(kept) == 1, "another split of the same rows is the same copy"
+    load(folder, max_pixels=784)
     assert len(list((home / "data").iterdir())) == 2
+
+
+def test_reading_goes_on_where_a_killed_process_was(tmp_path: Path, home: Path, monkeypatch) -> None:
+    folder = write_folder(tmp_path / "set", 10)
+    monkeypatch.setattr(prepare, "PART_ROWS", 3)
+    whole = load(folder)
+    [copy] = (home / "data").iterdir()
+    untouched = {path.name: path.stat().st_mtime_ns for path in copy.glob("rows-0000[02]*")}
+    for name in ("rows-00001.arrow", "state-00001.json", "state-00003.json"):
+        (copy / name).unlink()
+    (copy / "partial-1.arrow").write_bytes(b"half")
+    again = load(folder)
+    assert list(again.train["row_id"]) == list(whole.train["row_id"]) and answers(again.test) == answers(whole.test)
+    assert untouched == {path.name: path.stat().st_mtime_ns for path in copy.glob("rows-0000[02]*")}
+
+
+def test_copies_are_listed_bounded_and_deleted(tmp_path: Path, home: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(prepared_copies, "MAX_COPIES", 2)
+    for number in range(3):
+        load(write_folder(tmp_path / f"set{number}", 4))
+    assert [copy.dataset for copy in prepared_copies.copies(home)] == ["set2", "set1"]
+    assert main(["data"]) == 0
+    said = capsys.readouterr().out
+    assert "set2" in said and "4 rows" in said and "2 prepared copies under" in said
+    name = prepared_copies.copies(home)[0].name
+    assert main(["data", "--delete", name]) == 0 and len(prepared_copies.copies(home)) == 1
+    assert main(["data", "--delete", name]) == 2 and "there is no prepared copy" in capsys.readouterr().err
+    assert main(["data", "--delete", "all"]) == 0 and prepared_copies.copies(home) == []
 
 
 def test_hostile_rows_are_dropped_and_counted(tmp_path: Path) -> None:
