@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -94,8 +93,8 @@ def test_one_visitor_cannot_take_the_line(server: Server, picture: dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="takes minutes: make torture")
-def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.torture
+def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The app in a process of its own; it is warm once it keeps as many sessions as it ever does."""
     command = [sys.executable, "-m", "training", "train", "--folder", str(tmp_path / "run"), "--max-steps", "5000"]
     process = Process(tmp_path / "home")
@@ -115,11 +114,10 @@ def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, capsys: pytes
         process.popen.wait()
         run.wait(WAIT_SECONDS)
     outcomes = Counter(visit.outcome for visit in visits)
-    with capsys.disabled():
-        print(
-            f"\n{len(visits)} questions, 30 at once, while a run trains: {outcomes['answered']} answered, "
-            f"{outcomes['busy']} told that it is busy, in {seconds:.0f} s; the longest wait "
-            f"{max(visit.seconds for visit in visits):.1f} s; memory {growth:+.0f} MB"
-        )
+    figure(
+        f"{len(visits)} questions, 30 at once, while a run trains: {outcomes['answered']} answered, "
+        f"{outcomes['busy']} told that it is busy, in {seconds:.0f} s; the longest wait "
+        f"{max(visit.seconds for visit in visits):.1f} s; memory {growth:+.0f} MB"
+    )
     assert {visit.outcome for visit in [*warm, *visits]} <= {"answered", "busy"}
     assert len(visits) == 17 * 30 and growth < GROWTH_MB
