@@ -34,7 +34,7 @@ from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
 from inference.common.logs import event, log_visitors
 from inference.common.settings import Settings
-from inference.prompt.image import limit_decoding
+from inference.prompt.decoding import limit_decoding
 from inference.server.middleware import HEALTH_PATH, Streams
 
 if TYPE_CHECKING:
