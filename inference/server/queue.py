@@ -18,7 +18,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -196,6 +196,8 @@ class RequestQueue:
         self._waiting: deque[Submission] = deque()
         self._running: list[Submission] = []
         """Submissions whose requests the engine has, oldest first."""
+        self._reading: dict[int, Visitor] = {}
+        """Visitors whose questions are being read, by identity."""
         self._disconnected: OrderedDict[str, float] = OrderedDict()
         """Sessions to the time when their page was closed."""
         self._changed = threading.Condition()
@@ -235,26 +237,35 @@ class RequestQueue:
             raise self._load_error or RuntimeError("the engine did not load")
         return self.engine
 
-    def admit(self, visitor: Visitor) -> None:
-        """Raise `Busy` if a question would be refused now; call it before the work of reading one.
+    @contextlib.contextmanager
+    def admit(self, visitor: Visitor) -> Iterator[None]:
+        """Takes a place for a question while it is read, until it is submitted or the block ends.
 
-        It counts as a question of the visitor's minute, whether or not it is submitted in the end.
+        Raises `Busy` if it is refused now. It counts as a question of the visitor's minute in any case.
         """
         with self._changed:
             self._check_room(visitor)
-        wait = self._rate.take(visitor.id) if visitor.id else 0.0
+            wait = self._rate.take(visitor.id) if visitor.id else 0.0
+            if not wait:
+                self._reading[id(visitor)] = visitor
         if wait:
             raise Busy(
                 f"You have asked {self._limits.questions_per_minute} questions in a minute, which is the limit here; "
                 f"ask again in {whole_seconds(wait)}."
             )
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reading.pop(id(visitor), None)
 
     def submit(self, requests: Sequence[Request], visitor: Visitor = THE_APP) -> Submission:
-        """Add one question's requests to the queue; raises `Busy` if too many wait."""
+        """Add one question's requests to the queue; raises `Busy` if too many wait and it has no place by `admit`."""
         if self.engine is not None:
             self.engine.prepare([request.image for request in requests])  # on the visitor's thread, so nobody waits
         with self._changed:
-            self._check_room(visitor)
+            place = self._reading.pop(id(visitor), None)
+            self._check_room(visitor, has_place=place is not None)
             submission = Submission(self, requests, visitor)
             self._waiting.append(submission)
             has_left = self._disconnected.get(visitor.session, -math.inf) > visitor.asked_at
@@ -325,17 +336,19 @@ class RequestQueue:
         for submission in submissions:
             submission.stop(error)
 
-    def _check_room(self, visitor: Visitor) -> None:
+    def _check_room(self, visitor: Visitor, has_place: bool = False) -> None:
         """Raises `Busy`; the caller holds the lock."""
         if refusal := self._closed or self._resting:
             raise refusal
         if self._load_error is not None:
             raise Busy(NOT_LOADED)
-        submissions = [*self._running, *self._waiting]
-        if len(submissions) > self._limits.max_waiting:
+        if has_place:
+            return
+        asking = [*(s.visitor for s in (*self._running, *self._waiting)), *self._reading.values()]
+        if len(asking) > self._limits.max_waiting:
             most = self._limits.max_waiting
             raise Busy(f"{most} questions are waiting or being answered already; try again in a minute.")
-        num_own = sum(s.visitor.id == visitor.id for s in submissions) if visitor.id else 0
+        num_own = sum(other.id == visitor.id for other in asking) if visitor.id else 0
         if num_own >= self._limits.questions_at_once:
             raise Busy(f"{num_own} questions of yours are not answered yet; ask the next one when one of them is.")
 

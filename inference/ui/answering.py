@@ -120,8 +120,8 @@ class Answering:
             waiting = [View(CompletionState.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
             yield Frame(waiting, self._updates(waiting, fold=True))
             visitor = visitor_of(request)
-            self.service.queue.admit(visitor)
-            submission, question = submit(visitor)
+            with self.service.queue.admit(visitor):
+                submission, question = submit(visitor)
             answer.take(submission)
             shape: list[tuple[bool, bool]] = []
             num_frames = 0

@@ -82,11 +82,12 @@ def _endpoint(
     ) -> Json:
         try:
             visitor = visitor_of(request)
-            service.queue.admit(visitor)
-            checked = service.read_question(
-                image, question, expected_answer, adapter, temperature, max_new_tokens, seed
-            )
-            *_, views = watch(submit(checked, visitor), checked.expected, service.grader_of(checked))
+            with service.queue.admit(visitor):
+                checked = service.read_question(
+                    image, question, expected_answer, adapter, temperature, max_new_tokens, seed
+                )
+                submission = submit(checked, visitor)
+            *_, views = watch(submission, checked.expected, service.grader_of(checked))
             return result(views, checked)
         except Exception as error:  # of anything but a `UserError` the client learns only that it broke
             raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -42,6 +43,12 @@ def queue() -> Iterator[RequestQueue]:
     ready.set()
 
 
+def read(queue: RequestQueue, visitor: Visitor) -> None:
+    """A question that is admitted, read, and not submitted."""
+    with queue.admit(visitor):
+        pass
+
+
 def test_stop_frees_every_place_while_the_engine_loads(queue: RequestQueue) -> None:
     submissions = [queue.submit(ROWS) for _ in range(4)]
     assert [submission.ahead for submission in submissions] == [0, 1, 2, 3]
@@ -55,13 +62,34 @@ def test_stop_frees_every_place_while_the_engine_loads(queue: RequestQueue) -> N
 def test_a_visitor_has_some_places_and_others_have_theirs(queue: RequestQueue) -> None:
     for session in ("a", "b"):
         queue.submit(ROWS, Visitor("one", session))
-    for take in (lambda: queue.admit(Visitor("one", "c")), lambda: queue.submit(ROWS, Visitor("one", "c"))):
+    for take in (lambda: read(queue, Visitor("one", "c")), lambda: queue.submit(ROWS, Visitor("one", "c"))):
         with pytest.raises(Busy, match="2 questions of yours"):
             take()
     queue.submit(ROWS, Visitor("two", "d"))
     queue.submit(ROWS, Visitor("three", "e"))
     with pytest.raises(Busy, match="3 questions are waiting or being answered already; try again in a minute"):
-        queue.admit(Visitor("four", "f"))
+        read(queue, Visitor("four", "f"))
+
+
+def test_a_question_counts_from_when_it_is_read(queue: RequestQueue) -> None:
+    """A visitor's questions, and everybody's, while their pictures are decoded; a place is given back or handed on."""
+    with contextlib.ExitStack() as reading:
+        first = Visitor("one", "a")
+        for visitor in (first, Visitor("one", "a", first.asked_at), Visitor("two", "c")):  # two that are equal
+            reading.enter_context(queue.admit(visitor))
+        with pytest.raises(Busy, match="2 questions of yours"):
+            read(queue, Visitor("one", "d"))
+        submission = queue.submit(ROWS, first)
+        with pytest.raises(Busy, match="2 questions of yours"):
+            read(queue, Visitor("one", "d"))
+        read(queue, Visitor("two", "e"))
+        reading.enter_context(queue.admit(Visitor("three", "f")))
+        with pytest.raises(Busy, match="3 questions are waiting"):
+            read(queue, Visitor("four", "g"))
+    read(queue, Visitor("four", "g"))
+    submission.stop()
+    for session in ("h", "i"):
+        queue.submit(ROWS, Visitor("one", session))
 
 
 def test_a_minute_has_so_many_questions() -> None:
@@ -69,10 +97,10 @@ def test_a_minute_has_so_many_questions() -> None:
         lambda: threading.Event().wait(), DEFAULT_LIMITS.model_copy(update={"questions_per_minute": 3})
     )  # type: ignore[arg-type,return-value]
     for _ in range(3):
-        queue.admit(Visitor("one"))
+        read(queue, Visitor("one"))
     with pytest.raises(Busy, match="3 questions in a minute"):
-        queue.admit(Visitor("one"))
-    queue.admit(Visitor("two"))
+        read(queue, Visitor("one"))
+    read(queue, Visitor("two"))
 
 
 def test_whoever_leaves_frees_the_place(queue: RequestQueue) -> None:
@@ -96,7 +124,7 @@ def test_who_waits_for_an_engine_that_does_not_come_is_told(queue: RequestQueue)
         queue.wait_loaded(WAIT_SECONDS)
     assert queue.state is EngineState.FAILED
     with pytest.raises(Busy):
-        queue.admit(Visitor("one"))
+        read(queue, Visitor("one"))
 
 
 def test_a_line_that_closes_tells_everybody(queue: RequestQueue) -> None:
