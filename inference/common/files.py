@@ -23,6 +23,7 @@ __all__ = [
     "Timeout",
     "append_line",
     "exclusive",
+    "json_object",
     "read_json",
     "read_lines",
     "sync_folder",
@@ -56,27 +57,31 @@ def append_line(path: Path, row: Json) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def json_object(text: str | bytes) -> Json | None:
+    """The JSON object that a text is; `None` for any other text, also one that is nested too deep or is not UTF-8."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def read_json(path: Path, max_bytes: int = 1_000_000) -> Json | None:
     """A JSON object of at most `max_bytes`; `None` if there is none or it cannot be read."""
     try:
         with path.open("rb") as file:
-            value = json.loads(file.read(max_bytes))
-    except (OSError, ValueError, RecursionError):
+            return json_object(file.read(max_bytes))
+    except OSError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def read_lines(path: Path) -> Iterator[Json]:
     """The JSON objects in a file of lines; a line that is cut short or no object is skipped."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as file:
         for line in file:
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if line.endswith("\n") and isinstance(row, dict):
+            if line.endswith(b"\n") and (row := json_object(line)) is not None:
                 yield row
 
 

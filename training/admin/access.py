@@ -37,7 +37,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import json_object, write_whole
 from inference.common.logs import event
 from inference.server.visitors import RateLimit, is_on_space, pseudonym, visitor_id_of, whole_seconds
 from training.admin.hub_identity import HubIdentity
@@ -275,13 +275,15 @@ class Sessions:
 
     def _read(self) -> dict[str, float]:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return {str(key): float(ends) for key, ends in content.items()}
+            content = json_object(self._path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            log.warning("%s cannot be read (%s); log in again.", self._path, type(error).__name__)
-            return {}
+        except OSError:
+            content = None
+        whole = {key: float(ends) for key, ends in (content or {}).items() if isinstance(ends, int | float)}
+        if content is None or len(whole) < len(content):
+            log.warning("%s cannot be read, or not all of it; log in again.", self._path)
+        return whole
 
     def _write(self) -> None:
         """Writes the file; where it cannot be written, sessions last as long as the process."""

@@ -43,6 +43,7 @@ MIGRATIONS = (
     """,
     "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE runs ADD COLUMN exception TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN stalls INTEGER NOT NULL DEFAULT 0",
 )
 """`PRAGMA user_version` is the number of these that a file has had."""
 log = logging.getLogger(__name__)

@@ -167,6 +167,7 @@ class RunStore:
             number=LAST,
             deaths=0,
             exception="",
+            stalls=0,
             ended_at=None,
         )
         return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars, num_processes=num_processes)

@@ -245,7 +245,7 @@ def test_the_file_of_sessions_is_the_owners_and_holds_no_session(access: Access,
     assert session not in (home / SESSIONS_FILE).read_text() and TOKEN not in (home / SESSIONS_FILE).read_text()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "b"}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "b"}', "\x00", "[" * 50_000])
 def test_a_broken_file_of_sessions_asks_for_a_new_log_in(home: Path, content: str, caplog: Any) -> None:
     home.mkdir()
     (home / SESSIONS_FILE).write_text(content)
