@@ -1,4 +1,4 @@
-"""The app: `python app.py` serves the page on port 7860 (`GRADIO_SERVER_PORT`, `LOOKTHINK_HOME` are honoured).
+"""The app: `python app.py` serves the page at 127.0.0.1:7860 (`GRADIO_SERVER_NAME`, `GRADIO_SERVER_PORT`).
 
 It composes settings, engine and adapters from `inference`, and the grader, the problems and the Train tab from
 `training`. `LOOKTHINK_LOG=json` makes its log JSON lines. Nothing imports it but tests.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # Gradio and torch are imported after `prepare`
     import gradio as gr
 
     from inference.engine.engine import Engine
+    from inference.server.lifecycle import Address
     from inference.server.middleware import Streams
     from inference.server.service import Service
     from training.ui.training_app import TrainingApp
@@ -34,10 +35,9 @@ LAST_COPY_SECONDS = 4.0
 
 def build_app(settings: Settings, training: TrainingApp, engine: Engine | None = None) -> tuple[gr.Blocks, Service]:
     """The page, and its service, which loads the engine (unless given) in the background."""
-    import gradio as gr
-
     from inference.adapters.live import LiveAdapters
     from inference.server.service import Service
+    from inference.ui.components import Page
     from inference.ui.page import build_page
     from training.ui import training_app
 
@@ -52,7 +52,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     examples = training_app.example_problems(settings.is_starter)
     new_problem = partial(training_app.new_problem, settings.is_starter)
     service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
-    with gr.Blocks(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
+    with Page(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
         build_page(blocks, service, lambda tab: training.build(tab, adapters.look, service.queue), training.setup_html)
     return blocks.queue(max_size=64), service
 
@@ -95,19 +95,24 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
 
 
 def main() -> int:
-    """Run the app until it is told to stop; 1 if the settings or files are wrong."""
-    from inference.common.logs import VARIABLE, event, set_up
-    from inference.server.lifecycle import leave, shut_down, stop_signal
+    """Run the app until it is told to stop; 2 if the settings, the address or files are wrong."""
+    from inference.common.logs import VARIABLE, event, keep_words_out_of_the_output, replace_odd_characters, set_up
+    from inference.server.lifecycle import leave, listening_address, shut_down, stop_signal
     from training.admin.access import Access
 
     is_json = os.environ.get(VARIABLE, "").strip() == "json"
     set_up(is_json)
+    replace_odd_characters()
     try:
         is_lent = is_on_zero_gpu()
         settings = load_settings(has_gpu=True if is_lent else None)
         access = Access(settings.home)
         stop = stop_signal()
         prepare(settings)
+        address = listening_address()
+        address.check_free()
+        # Gradio takes no address of IPv6 from its environment, and no port that is no number.
+        os.environ |= {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(address.port)}
         engine = _zero_gpu_engine(settings) if is_lent else None  # `spaces` comes before whatever looks for a GPU
         from training.ui.training_app import TrainingApp  # imports Gradio
 
@@ -115,19 +120,30 @@ def main() -> int:
         training.backup.start()
         training.backup.wait(RESTORE_SECONDS)  # so that the adapter served before a restart is served at once
         blocks, service = build_app(settings, training, engine)
-        streams = launch(blocks, service, training, prevent_thread_lock=True, quiet=is_json)
-        event("serving", port=blocks.server_port)
+        keep_words_out_of_the_output()
+        streams = _launch_at(address, blocks, service, training)
+        event("serving", address=f"http://{address.name}:{address.port}")
         access.announce()
         training.start(service.queue)
         _wait_for_model(service, training, stop)
     except UserError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     stop.wait()
     shut_down(blocks, service.queue, streams)
     training.backup.stop(LAST_COPY_SECONDS)
     leave(0)
     return 0
+
+
+def _launch_at(address: Address, blocks: gr.Blocks, service: Service, training: TrainingApp) -> Streams:
+    """`launch` at that address; raises `UserError` if another program has taken it since it was looked at."""
+    where = {"server_name": address.name, "server_port": address.port}
+    try:
+        return launch(blocks, service, training, prevent_thread_lock=True, quiet=True, **where)
+    except OSError as error:
+        address.check_free()
+        raise UserError(f"The page cannot be served at {address.name}:{address.port}: {error}") from error
 
 
 def _wait_for_model(service: Service, training: TrainingApp, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from inference.common.errors import UserError
+from inference.common.logs import replace_odd_characters
 
 COMMANDS = {
     "pretrain": "make the starter model",
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == [name]:  # the others stay unimported: they are slow to load
             module = module_of(name)
             module.add_arguments(command)
+    replace_odd_characters()
     args = parser.parse_args(argv)
     try:
         return module.main(args)

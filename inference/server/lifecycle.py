@@ -15,13 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
+import ipaddress
 import logging
 import os
+import re
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -40,6 +45,9 @@ from inference.server.middleware import HEALTH_PATH, Streams
 if TYPE_CHECKING:
     from inference.server.queue import RequestQueue
 
+PORT = 7860
+_HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\d+$)[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
+"""A name such as `localhost`; what ends in a number is an address, or none."""
 CLEANING_SECONDS = 300
 """Between two searches for old pictures."""
 _M_ARENA_MAX = -8
@@ -51,6 +59,59 @@ TELL_SECONDS = 1.5
 """The time for visitors to read that."""
 CLOSE_SECONDS = 1.5
 """The time for the server to close its connections by itself."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Host and port that the app listens at."""
+
+    host: str
+    """A name, or an address of IPv4 or IPv6 without brackets."""
+    port: int
+
+    @property
+    def name(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def check_free(self) -> None:
+        """Raises `UserError` if the app cannot listen there now."""
+        try:
+            family, kind, *_, where = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(where)
+        except OSError as error:
+            raise UserError(f"The app cannot listen at {self.name}:{self.port}: {self._trouble(error)}.") from error
+
+    def _trouble(self, error: OSError) -> str:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            return "this machine has no such address; set GRADIO_SERVER_NAME to one, such as 127.0.0.1, 0.0.0.0 or ::1"
+        if error.errno == errno.EADDRINUSE:
+            return "the port is taken; end what has it, or set GRADIO_SERVER_PORT to another"
+        return f"{error.strerror}; set GRADIO_SERVER_PORT to a port from 1024 to 65535"
+
+
+def listening_address(env: Mapping[str, str] = os.environ) -> Address:
+    """The address that `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT` name; raises `UserError` if it is malformed.
+
+    >>> listening_address({"GRADIO_SERVER_NAME": "[::1]"}).name
+    '[::1]'
+    """
+    typed = env.get("GRADIO_SERVER_PORT", "").strip() or str(PORT)
+    if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:6]) < 65_536):
+        raise UserError(f"GRADIO_SERVER_PORT is {typed!r}; give a number from 1 to 65535.")
+    named = env.get("GRADIO_SERVER_NAME", "").strip() or "127.0.0.1"
+    host = named[1:-1] if named.startswith("[") and named.endswith("]") else named
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise UserError(
+                f"GRADIO_SERVER_NAME is {named!r}, which is not an address; give one of this machine, such as "
+                "127.0.0.1, 0.0.0.0 (all of its addresses) or ::1."
+            ) from None
+    return Address(host, int(typed))
 
 
 def prepare(settings: Settings) -> None:

@@ -6,15 +6,22 @@ The doors are listed from the app (`tests.support.doors_of_app`), so a new one i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import http.server
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import gradio as gr
 import httpx
 import pytest
+import safehttpx
+from gradio import processing_utils
 
 import app
 from inference.engine.engine import Engine
@@ -71,11 +78,11 @@ def state(server: Server) -> dict[str, Any]:
     return found | {"served": server.service.offer.served, "records": list(server.service.offer.records)}
 
 
-def call_at_once(server: Server, stranger: Stranger, which: list[Handler]) -> list[Answer]:
+def call_at_once(server: Server, stranger: Stranger, which: list[Handler], value: object = None) -> list[Answer]:
     """As `call_handlers`, by several callers of the same kind: most of the time goes by in Gradio's queue."""
     parts = [which[start::CALLERS] for start in range(CALLERS)]
     with ThreadPoolExecutor(CALLERS) as pool:
-        found = list(pool.map(lambda some: list(call_handlers(server, stranger, some)), parts))
+        found = list(pool.map(lambda some: list(call_handlers(server, stranger, some, value)), parts))
     return [answer for answers in found for answer in answers]
 
 
@@ -110,6 +117,126 @@ def test_no_stranger_gets_anywhere_through_a_route(server: Server) -> None:
         answers = list(call_routes(server, stranger, paths if stranger is everybody[0] else ["x"]))
         assert wrong(answers, [*SECRETS, ADMIN_TOKEN, "root:x:0"]) == []
         assert state(server) == before, f"{stranger.name} changed something"
+
+
+class Inside(http.server.BaseHTTPRequestHandler):
+    """A server that only this machine can reach, which notes who asks it; `/away` sends them on to itself."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302 if self.path.startswith("/away") else 200)
+        self.send_header("location", "/there")
+        self.end_headers()
+        self.wfile.write(b"words of the inside")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def inside() -> Iterator[tuple[str, list[str]]]:
+    """Its port, and the paths that it was asked for."""
+    asked: list[str] = []
+    kind = type("Noting", (Inside,), {"asked": asked})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield str(running.server_port), asked
+        running.shutdown()
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names that were looked up; all but this machine's are unknown here, and any address counts as public.
+
+    So nothing but the app's own refusal stands between a caller and what is inside.
+    """
+    names: list[str] = []
+    look_up = socket.getaddrinfo
+
+    def noted(host: Any, *args: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        names.append(name)
+        if name not in ("127.0.0.1", "::ffff:127.0.0.1", "localhost"):
+            raise socket.gaierror(socket.EAI_NONAME, "unknown here")
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    monkeypatch.setattr(safehttpx, "is_public_ip", lambda address: True)
+    return names
+
+
+def addresses(port: str) -> list[str]:
+    """Private in every sense: loopback, mapped, by name, by redirect, carrier-grade NAT, link-local, and unknown."""
+    own = [f"http://{host}:{port}/{i}" for i, host in enumerate(("127.0.0.1", "[::ffff:127.0.0.1]", "localhost"))]
+    elsewhere = ["http://100.64.0.1/", "http://169.254.169.254/latest", "https://[fe80::1]/", "http://a.invalid/"]
+    return [*own, f"http://127.0.0.1:{port}/away", f"HTTP://127.0.0.1:{port}/big", *elsewhere]
+
+
+def test_nothing_is_fetched_for_a_stranger(server: Server, inside: tuple[str, list[str]], resolved: list[str]) -> None:
+    """Through every route and every handler, in every place where an address may stand; each is refused in words."""
+    port, asked = inside
+    anybody, named = strangers(server)[0], addresses(port)
+    answers = list(call_routes(server, anybody, [*named, *(quote(address, "") for address in named[:2])]))
+    answers += list(call_routes(server, anybody, ["x?" + urlencode(dict.fromkeys(ADDRESS_FIELDS, named[0]))]))
+    mark = {"meta": {"_type": "gradio.FileData"}}
+    for value in (
+        {"path": named[0], **mark},
+        [{"path": "/tmp/x.png", "url": named[2], **mark}, {"deep": {"path": named[3], **mark}}],
+    ):
+        answers += call_at_once(server, anybody, handlers(server.blocks), value)
+    assert asked == [] and set(resolved) <= {"127.0.0.1"}, "the name that this test calls the app by"
+    assert not [answer.door for answer in answers if "words of the inside" in answer.text]
+    assert not [(answer.door, answer.text) for answer in answers if is_without_words(answer)]
+
+
+def test_the_trap_for_fetches_catches_one(inside: tuple[str, list[str]], resolved: list[str]) -> None:
+    """What Gradio would do without the app's refusal is seen by the test above."""
+    port, asked = inside
+    response = asyncio.run(processing_utils.async_ssrf_protected_get(f"http://localhost:{port}/away"))
+    assert response.text == "words of the inside" and asked == ["/away", "/there"] and "localhost" in resolved
+
+
+ADDRESS_FIELDS = ("url", "file", "path", "image", "deep_link", "proxy_url", "__theme", "view", "upload_id", "bucket")
+"""Names of parameters in which Gradio, or a route of ours to come, might take an address."""
+
+
+def is_without_words(answer: Answer) -> bool:
+    """True for a failure that says nothing, or no more than its kind."""
+    empty = ('"error":null', '"error": null', "event: error\ndata: null", "Internal Server Error")
+    return any(words in answer.text for words in empty) or (answer.status >= 500 and not answer.text.strip())
+
+
+JUNK: list[object] = ["words", -1, True, ["a", ["b"]], {"a": None}, {"path": 1}, {"__type__": "update"}]
+
+
+def test_every_failure_is_in_words(server: Server) -> None:
+    """Whatever is sent to any handler or route: `null` and a bare status tell nobody what to do."""
+    anybody = strangers(server)[0]
+    answers = [answer for value in JUNK for answer in call_at_once(server, anybody, handlers(server.blocks), value)]
+    unknown = [Handler(99_999, "no_such_endpoint", True, 1), Handler(-1, "ask/", False, 300)]
+    answers += [*call_handlers(server, anybody, unknown), *call_routes(server, anybody, ["x"])]
+    answers += call_routes(server, Stranger("junk", body={"data": {"a": 1}, "session_hash": 7, "fn_index": "x"}), ["x"])
+    assert len(answers) > 500
+    assert sorted({(answer.door, answer.text) for answer in answers if is_without_words(answer)}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("run/ask", b'{"data": [' + b"[]," * 100_000 + b"1]}", 400, "more than 5,000 values"),
+        ("queue/join", b'{"data": ' + b"[" * 400 + b"]" * 400 + b"}", 400, "32 deep"),
+        ("call/upload", b'{"data": "' + b"a" * 2_000_000 + b'"}', 413, "larger than 1.0 MB"),
+        ("run/upload", b'{"data": "' + b"a" * 2_000_000 + b'"}', 413, "larger than 1.0 MB"),
+        ("run/ask", b"no json", 400, "not JSON"),
+    ],
+)
+def test_a_body_that_would_be_too_much_work_is_refused(
+    server: Server, path: str, body: bytes, status: int, words: str
+) -> None:
+    answer = httpx.post(f"{server.url}/gradio_api/{path}", content=body, timeout=WAIT_SECONDS)
+    assert answer.status_code == status and words in answer.json()["detail"]
 
 
 def test_the_sweep_finds_a_door_that_was_left_open(

@@ -108,12 +108,12 @@ def strangers(server: Server) -> list[Stranger]:
     ]
 
 
-def call_handlers(server: Server, stranger: Stranger, which: list[Handler]) -> Iterator[Answer]:
-    """Each of these handlers, through the queue by its index and through the routes by its name."""
+def call_handlers(server: Server, stranger: Stranger, which: list[Handler], value: object = None) -> Iterator[Answer]:
+    """Each of these handlers, through the queue by its index and through the routes by its name; `value` for all."""
     with httpx.Client(base_url=f"{server.url}/gradio_api", timeout=WAIT_SECONDS, headers=stranger.headers) as http:
         http.cookies.update(stranger.cookies)
         for handler in which:
-            data = [None] * handler.num_inputs
+            data = [value] * handler.num_inputs
             session = uuid.uuid4().hex
             body = {"data": data, "fn_index": handler.index, "session_hash": session, **stranger.body}
             join = http.post("/queue/join", json=body)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -18,7 +22,7 @@ from app import LAST_COPY_SECONDS
 from inference.common.errors import UserError
 from inference.model.request import Request
 from inference.server import lifecycle
-from inference.server.lifecycle import health_route
+from inference.server.lifecycle import health_route, listening_address
 from inference.server.queue import RequestQueue
 from tests import ROOT
 from tests.support.app_process import Process
@@ -30,6 +34,39 @@ SESSIONS_MB = 80.0
 """What sixty new sessions may take; the app keeps 256."""
 END_SECONDS = 8
 """SIGTERM to exit at most, and a little; a container is killed after ten."""
+
+
+MARK = "Words-of-a-visitor"
+
+
+def speak_everywhere(url: str) -> None:
+    """Marked words, with forged lines, as path, query, header, method, file name, question, answer and value."""
+    forged = f"{MARK}\nINFO lookthink: forged"
+    api, quoted = f"{url}/gradio_api", quote(forged, "")
+    alone = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(timeout=WAIT_SECONDS, limits=alone, headers={"user-agent": MARK, "referer": MARK}) as http:
+        for door in (f"custom_component/{quoted}/client/a/b", f"file={quoted}", f"file=/{quoted}", f"call/{quoted}/x"):
+            http.get(f"{api}/{door}", params={MARK: forged}, headers={"x-forwarded-for": MARK})
+        for door in (quoted, f"{quoted}?{quoted}", "?deep_link=" + quoted, "?view=" + quoted, "?__theme=" + quoted):
+            http.get(f"{url}/{door}")
+        http.request(MARK, url)
+        buffer = io.BytesIO()
+        problems(1, seed=3)[0].image.save(buffer, "PNG")
+        [path] = http.post(f"{api}/upload", files={"files": (f"{MARK}.png", buffer.getvalue())}).json()
+        file = {"path": path, "orig_name": forged, "meta": {"_type": "gradio.FileData"}}
+        for expected in (f"x_{{{MARK}}}+1", f"\\frac{{{MARK}", "9^{9^{9^9}}" + MARK):
+            for data in (
+                [file, forged, expected, "base", 4, 0, 0],
+                [file, forged, expected, forged, forged, 0],
+                [forged],
+            ):
+                event = http.post(f"{api}/call/ask", json={"data": data}).json()
+                http.get(f"{api}/call/ask/{event.get('event_id')}")
+        for body in (forged, json.dumps(forged), json.dumps({"data": forged, "session_hash": forged})):
+            http.post(f"{api}/queue/join", content=body, headers={"content-type": "application/json"})
+            http.post(f"{api}/run/ask", content=body, headers={"content-type": MARK})
+        http.post(f"{url}/admin/login", json={"token": forged}, headers={"origin": url})
+        http.post(f"{url}/login", data={"username": forged, "password": forged})
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +88,17 @@ def test_sixty_questions_take_little_memory(process: Process) -> None:
     visits = [visit for _ in range(2) for visit in ask_at_once(process.url, picture, range(2, 32))]
     assert len(visits) == 60 and {visit.outcome for visit in visits} <= {"answered", "busy"}
     assert process.resident_mb() - before < SESSIONS_MB
+
+
+@pytest.mark.slow
+def test_no_word_of_a_visitor_is_in_the_output(process: Process) -> None:
+    """Marked words through every part of a request; `make torture` sends them through every door."""
+    process.wait_ready()
+    speak_everywhere(process.url)
+    text = "".join(process.lines)
+    assert MARK not in text and "forged" not in text
+    assert '"gold"' not in text and "graded as wrong" in text, "the grader was asked"
+    assert all(json.loads(line) for line in process.lines if not line.startswith("Admin token"))
 
 
 @pytest.mark.slow
@@ -81,6 +129,55 @@ def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
         line.get("event") for line in logged
     }
     assert "count everything" not in text
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"GRADIO_SERVER_PORT": "x"}, "GRADIO_SERVER_PORT is 'x'; give a number from 1 to 65535"),
+        *(
+            ({"GRADIO_SERVER_PORT": port}, "give a number from 1")
+            for port in ("0", "-1", "65536", "7860.0", "²", "1e3")
+        ),
+        *(({"GRADIO_SERVER_NAME": name}, "not an address") for name in ("an address", "300.1.2.3", "1.2.3", "::1::")),
+        *(({"GRADIO_SERVER_NAME": name}, "not an address") for name in ("http://127.0.0.1", "127.0.0.1:80", "-a", "[")),
+    ],
+)
+def test_a_malformed_address_is_named(env: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        listening_address(env)
+
+
+@pytest.mark.parametrize(
+    ("env", "host", "name"),
+    [
+        ({}, "127.0.0.1", "127.0.0.1"),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, "0.0.0.0", "0.0.0.0"),
+        ({"GRADIO_SERVER_NAME": "::1"}, "::1", "[::1]"),
+        ({"GRADIO_SERVER_NAME": "[::]"}, "::", "[::]"),
+        ({"GRADIO_SERVER_NAME": "localhost"}, "localhost", "localhost"),
+    ],
+)
+def test_an_address_is_read(env: dict[str, str], host: str, name: str) -> None:
+    address = listening_address(env | {"GRADIO_SERVER_PORT": " 7861 "})
+    assert (address.host, address.name, address.port) == (host, name, 7861)
+    assert listening_address(env).port == 7860
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_told(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as taken:
+        address = lifecycle.Address(host, taken.getsockname()[1])
+        with pytest.raises(UserError, match=f"{address.port}: the port is taken; .* GRADIO_SERVER_PORT"):
+            address.check_free()
+    address.check_free()
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    for host in ("203.0.113.7", "2001:db8::7"):
+        with pytest.raises(UserError, match="this machine has no such address; set GRADIO_SERVER_NAME"):
+            lifecycle.Address(host, 7860).check_free()
 
 
 def _ask_at_length(url: str, listens: threading.Event) -> str:
