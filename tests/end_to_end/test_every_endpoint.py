@@ -7,11 +7,14 @@ The doors are listed from the app (`tests.support.doors_of_app`), so a new one i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import http.server
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from gradio import processing_utils
 
 import app
 from inference.engine.engine import Engine
+from inference.server.routes import MAX_JSON_VALUES
+from tests.support.app_process import Process
 from tests.support.doors_of_app import (
     Answer,
     Handler,
@@ -35,6 +40,7 @@ from tests.support.doors_of_app import (
     routes,
     strangers,
 )
+from tests.support.marked_words import WORDS, speak_everywhere
 from tests.support.samples import random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
@@ -181,11 +187,13 @@ def test_nothing_is_fetched_for_a_stranger(server: Server, inside: tuple[str, li
     answers = list(call_routes(server, anybody, [*named, *(quote(address, "") for address in named[:2])]))
     answers += list(call_routes(server, anybody, ["x?" + urlencode(dict.fromkeys(ADDRESS_FIELDS, named[0]))]))
     mark = {"meta": {"_type": "gradio.FileData"}}
+    all_of_them = handlers(server.blocks)
     for value in (
         {"path": named[0], **mark},
         [{"path": "/tmp/x.png", "url": named[2], **mark}, {"deep": {"path": named[3], **mark}}],
     ):
-        answers += call_at_once(server, anybody, handlers(server.blocks), value)
+        answers += call_handlers(server, anybody, all_of_them, value, direct=True)
+        answers += call_at_once(server, anybody, all_of_them[:: len(all_of_them) // CALLERS], value)
     assert asked == [] and set(resolved) <= {"127.0.0.1"}, "the name that this test calls the app by"
     assert not [answer.door for answer in answers if "words of the inside" in answer.text]
     assert not [(answer.door, answer.text) for answer in answers if is_without_words(answer)]
@@ -214,11 +222,13 @@ JUNK: list[object] = ["words", -1, True, ["a", ["b"]], {"a": None}, {"path": 1},
 def test_every_failure_is_in_words(server: Server) -> None:
     """Whatever is sent to any handler or route: `null` and a bare status tell nobody what to do."""
     anybody = strangers(server)[0]
-    answers = [answer for value in JUNK for answer in call_at_once(server, anybody, handlers(server.blocks), value)]
+    all_of_them = handlers(server.blocks)
+    answers = [a for value in JUNK for a in call_handlers(server, anybody, all_of_them, value, direct=True)]
+    answers += call_at_once(server, anybody, all_of_them[:: len(all_of_them) // CALLERS], JUNK[0])
     unknown = [Handler(99_999, "no_such_endpoint", True, 1), Handler(-1, "ask/", False, 300)]
     answers += [*call_handlers(server, anybody, unknown), *call_routes(server, anybody, ["x"])]
     answers += call_routes(server, Stranger("junk", body={"data": {"a": 1}, "session_hash": 7, "fn_index": "x"}), ["x"])
-    assert len(answers) > 500
+    assert len(answers) > 300
     assert sorted({(answer.door, answer.text) for answer in answers if is_without_words(answer)}) == []
 
 
@@ -237,6 +247,71 @@ def test_a_body_that_would_be_too_much_work_is_refused(
 ) -> None:
     answer = httpx.post(f"{server.url}/gradio_api/{path}", content=body, timeout=WAIT_SECONDS)
     assert answer.status_code == status and words in answer.json()["detail"]
+
+
+@pytest.mark.torture
+def test_the_page_answers_while_costly_bodies_come(server: Server, figure: Callable[[str], None]) -> None:
+    """Two callers send bodies of a million bytes: those that are refused, and the most work that is let in."""
+    most = MAX_JSON_VALUES - 10
+    bodies = {
+        "refused": b'{"data": [' + b"[]," * 330_000 + b"1]}",
+        "as texts": b'{"data": ["' + b"[{," * 300_000 + b'"]}',
+        "let in": b'{"data": [[' + b'{"path": "a"},' * (most // 2) + b'"' + b"a" * 800_000 + b'"]]}',
+        "not an upload": b'{"data": [' + b"[]," * 3_000_000 + b"1]}",
+    }
+    longest: dict[str, float] = {}
+    for name, body in bodies.items():
+        path = "call/upload" if name == "not an upload" else "run/ask"
+        with ThreadPoolExecutor(2) as pool:
+            posts = [pool.submit(post_or_break, f"{server.url}/gradio_api/{path}", body) for _ in range(20)]
+            longest[name] = 0.0
+            while not all(post.done() for post in posts):
+                begun = time.perf_counter()
+                assert httpx.get(f"{server.url}/healthz", timeout=WAIT_SECONDS).status_code == 200
+                longest[name] = max(longest[name], time.perf_counter() - begun)
+        assert {post.result() for post in posts} <= ({400, 413} if name in ("refused", "not an upload") else {500})
+    said = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in longest.items())
+    figure(f"longest wait for /healthz while bodies of 1 to 9 MB came, 2 at once: {said}")
+    assert max(longest.values()) < 0.5
+
+
+def post_or_break(url: str, body: bytes) -> int:
+    """The status; 413 where the server hung up before the whole body was sent."""
+    try:
+        return httpx.post(url, content=body, timeout=WAIT_SECONDS).status_code
+    except httpx.WriteError:
+        return 413
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_word_through_any_door_is_in_the_output(
+    form: str, server: Server, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """Marked words as path of every route and as value of every handler of an app that is a process of its own."""
+    forged = f"{WORDS}\nINFO lookthink: forged"
+    process = Process(tmp_path / "home", LOOKTHINK_LOG=form)
+    there = dataclasses.replace(server, url=process.url)
+    file = {"path": f"/tmp/{forged}.png", "orig_name": forged, "meta": {"_type": "gradio.FileData"}}
+    values: list[object] = [forged, [forged], {forged: forged}, {"value": forged}, file, {"path": forged}]
+    try:
+        process.wait_ready()
+        speak_everywhere(process.url)
+        count = 0
+        for at, value in enumerate(values):
+            somebody = Stranger("marked", {"x-words": WORDS}, {"words": WORDS}, {}, f"127.0.1.{2 * at + 1}")
+            count += len(call_at_once(there, somebody, handlers(server.blocks), value))
+            other = Stranger("marked", body={"data": value, "session_hash": forged}, address=f"127.0.1.{2 * at + 2}")
+            count += len(list(call_routes(there, other, [quote(forged, "")])))
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait(WAIT_SECONDS) == 0
+    finally:
+        process.popen.kill()
+    lines = "".join(process.lines).splitlines()
+    assert len(lines) > 20 and not [
+        line for line in lines if WORDS in line or line.startswith("INFO lookthink: forged")
+    ]
+    figure(f"marked words in {count:,} requests, log as {form}: 0 in {len(lines):,} lines of output")
 
 
 def test_the_sweep_finds_a_door_that_was_left_open(

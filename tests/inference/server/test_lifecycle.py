@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
 import signal
@@ -11,7 +10,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -27,6 +25,7 @@ from inference.server.queue import RequestQueue
 from tests import ROOT
 from tests.support.app_process import Process
 from tests.support.crowd import Visitor, ask_at_once
+from tests.support.marked_words import WORDS, speak_everywhere
 from tests.support.samples import problems
 from tests.support.serving import WAIT_SECONDS
 
@@ -34,39 +33,6 @@ SESSIONS_MB = 80.0
 """What sixty new sessions may take; the app keeps 256."""
 END_SECONDS = 8
 """SIGTERM to exit at most, and a little; a container is killed after ten."""
-
-
-MARK = "Words-of-a-visitor"
-
-
-def speak_everywhere(url: str) -> None:
-    """Marked words, with forged lines, as path, query, header, method, file name, question, answer and value."""
-    forged = f"{MARK}\nINFO lookthink: forged"
-    api, quoted = f"{url}/gradio_api", quote(forged, "")
-    alone = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(timeout=WAIT_SECONDS, limits=alone, headers={"user-agent": MARK, "referer": MARK}) as http:
-        for door in (f"custom_component/{quoted}/client/a/b", f"file={quoted}", f"file=/{quoted}", f"call/{quoted}/x"):
-            http.get(f"{api}/{door}", params={MARK: forged}, headers={"x-forwarded-for": MARK})
-        for door in (quoted, f"{quoted}?{quoted}", "?deep_link=" + quoted, "?view=" + quoted, "?__theme=" + quoted):
-            http.get(f"{url}/{door}")
-        http.request(MARK, url)
-        buffer = io.BytesIO()
-        problems(1, seed=3)[0].image.save(buffer, "PNG")
-        [path] = http.post(f"{api}/upload", files={"files": (f"{MARK}.png", buffer.getvalue())}).json()
-        file = {"path": path, "orig_name": forged, "meta": {"_type": "gradio.FileData"}}
-        for expected in (f"x_{{{MARK}}}+1", f"\\frac{{{MARK}", "9^{9^{9^9}}" + MARK):
-            for data in (
-                [file, forged, expected, "base", 4, 0, 0],
-                [file, forged, expected, forged, forged, 0],
-                [forged],
-            ):
-                event = http.post(f"{api}/call/ask", json={"data": data}).json()
-                http.get(f"{api}/call/ask/{event.get('event_id')}")
-        for body in (forged, json.dumps(forged), json.dumps({"data": forged, "session_hash": forged})):
-            http.post(f"{api}/queue/join", content=body, headers={"content-type": "application/json"})
-            http.post(f"{api}/run/ask", content=body, headers={"content-type": MARK})
-        http.post(f"{url}/admin/login", json={"token": forged}, headers={"origin": url})
-        http.post(f"{url}/login", data={"username": forged, "password": forged})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +62,7 @@ def test_no_word_of_a_visitor_is_in_the_output(process: Process) -> None:
     process.wait_ready()
     speak_everywhere(process.url)
     text = "".join(process.lines)
-    assert MARK not in text and "forged" not in text
+    assert WORDS not in text and "forged" not in text
     assert '"gold"' not in text and "graded as wrong" in text, "the grader was asked"
     assert all(json.loads(line) for line in process.lines if not line.startswith("Admin token"))
 
