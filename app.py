@@ -37,8 +37,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     """The page, and its service, which loads the engine (unless given) in the background."""
     from inference.adapters.live import LiveAdapters
     from inference.server.service import Service
-    from inference.ui.components import Page
-    from inference.ui.page import build_page
+    from inference.ui.page import Page, build_page
     from training.ui import training_app
 
     adapters, seconds = LiveAdapters(settings), picture_seconds(settings)

@@ -30,8 +30,7 @@ from inference.engine.engine import Engine
 from inference.server import lifecycle as environment
 from inference.server.lifecycle import Address
 from inference.ui import theme
-from inference.ui.components import Page
-from inference.ui.page import header_html
+from inference.ui.page import Page, header_html
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.admin.access import Access

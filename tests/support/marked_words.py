@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from urllib.parse import quote
@@ -21,7 +22,8 @@ def speak_everywhere(url: str) -> None:
     alone = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(timeout=WAIT_SECONDS, limits=alone, headers={"user-agent": WORDS, "referer": WORDS}) as http:
         for door in (f"custom_component/{quoted}/client/a/b", f"file={quoted}", f"file=/{quoted}", f"call/{quoted}/x"):
-            http.get(f"{api}/{door}", params={WORDS: forged}, headers={"x-forwarded-for": WORDS})
+            with contextlib.suppress(httpx.RemoteProtocolError):  # a stream of an unknown event is broken off
+                http.get(f"{api}/{door}", params={WORDS: forged}, headers={"x-forwarded-for": WORDS})
         for door in (quoted, f"{quoted}?{quoted}", "?deep_link=" + quoted, "?view=" + quoted, "?__theme=" + quoted):
             http.get(f"{url}/{door}")
         http.request(WORDS, url)
@@ -36,7 +38,8 @@ def speak_everywhere(url: str) -> None:
                 [forged],
             ):
                 event = http.post(f"{api}/call/ask", json={"data": data}).json()
-                http.get(f"{api}/call/ask/{event.get('event_id')}")
+                with contextlib.suppress(httpx.RemoteProtocolError):
+                    http.get(f"{api}/call/ask/{event.get('event_id')}")
         for body in (forged, json.dumps(forged), json.dumps({"data": forged, "session_hash": forged})):
             http.post(f"{api}/queue/join", content=body, headers={"content-type": "application/json"})
             http.post(f"{api}/run/ask", content=body, headers={"content-type": WORDS})
