@@ -53,20 +53,24 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
     with Page(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
         build_page(blocks, service, lambda tab: training.build(tab, adapters.look, service.queue), training.setup_html)
-    return blocks.queue(max_size=64), service
+    return blocks.queue(max_size=None), service
 
 
 def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options: Any) -> Streams:
     """Serve the page; `options` go to Gradio. Returns the count of open streams."""
     from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
+    from inference.server.connections import limit_connections, most_connections
     from inference.server.lifecycle import health_route
     from inference.server.middleware import Streams, middleware
     from inference.ui import theme
+    from inference.ui.sessions import bound_sessions
 
-    streams, queue = Streams(), service.queue
+    streams, queue, limits, access = Streams(), service.queue, service.settings.limits, training.access
+    most = most_connections(limits)
+    limits = limits.model_copy(update={"all_connections": min(limits.all_connections, most * 3 // 4)})
     space = service.settings.space
     tags = theme.link_tags(space.title, space.short_description)
-    around = middleware(service.settings.limits, training.access.is_on_space, queue.disconnect, streams, tags)
+    around = middleware(limits, access.is_on_space, queue.disconnect, streams, tags, access.is_known)
     routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
     keep_words_out_of_the_log()
     blocks.space_id = None  # else Gradio's page loads the Hub's bar for Spaces, with fonts, from other hosts
@@ -74,7 +78,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         theme=theme.theme(),
         css_paths=[*theme.CSS_PATHS, *training.css_paths],
         head=theme.head(),
-        max_file_size=int(service.settings.limits.max_upload_mb * 1e6),
+        max_file_size=int(limits.max_upload_mb * 1e6),
         enable_monitoring=False,
         run_history=False,
         show_error=False,
@@ -85,10 +89,11 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         share=False,
         _frontend=False,  # else Gradio loads the page once and gives up after 3 s, which a busy machine may need
         footer_links=[],
-        state_session_capacity=256,
         app_kwargs={"middleware": around, "routes": routes},
         **options,
     )
+    limit_connections(blocks.server, most)
+    bound_sessions(blocks)
     adopt_the_server()
     return streams
 

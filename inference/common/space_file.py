@@ -139,7 +139,7 @@ class Limits(Section):
     connections: int = Field(100, ge=4, le=1_000_000)
     """Requests of one visitor that may be open at a time; an open page keeps one or two."""
     all_connections: int = Field(600, ge=8, le=1_000_000)
-    """Requests of all visitors that may be open at a time."""
+    """Requests of all visitors that may be open at a time; fewer where the process may have few descriptors."""
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> Self:

@@ -1,7 +1,8 @@
 """ASGI middleware around every HTTP request: limits per visitor and on its body, response headers, disconnects.
 
 A page load is a hundred small GET requests and is not counted: only requests with a body can cost something. Open
-requests count for everybody, as each holds a connection. `/healthz` is never limited.
+requests count for everybody, as each holds a connection. `/healthz` is never limited, nor is the owner, nor a log-in:
+limits that others use up keep nobody out who may train here.
 
 A page, or a `gradio_client`, reads its answers from one stream per session (`/queue/data?session_hash=…`), a plain HTTP
 client from one per call (`/call/<name>/<event id>`, where the event is the session). A stream that the server ends is
@@ -14,20 +15,23 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.common.logs import event
 from inference.common.settings import Limits
 from inference.server.routes import API, Failures, OpenRoutes, is_form, is_upload, json_refusal, refusal, route_of
-from inference.server.visitors import RateLimit, pseudonym, visitor_id_of, whole_seconds
+from inference.server.visitors import OWNER, RateLimit, current_visitor, pseudonym, visitor_id_of, whole_seconds
 
 HEALTH_PATH = "/healthz"
+UNLIMITED = (HEALTH_PATH, "/admin/login", "/login/huggingface", "/login/callback")
+"""Paths that no visitor's limit holds; the last two are Gradio's, on a Space."""
 CONTENT_POLICY = "; ".join(
     [
         "default-src 'self' data: blob:",
@@ -50,6 +54,7 @@ _CALL = re.compile(rf"{API}/call/(?:v2/)?[^/]+/([^/]+)")
 """The stream of one call; its event is the session."""
 _MULTIPART_BYTES = 100_000
 """The most that a multipart form adds to the file in an upload."""
+IsOwner = Callable[[Mapping[str, str]], bool]
 _HOUR = 3600
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 _ALL = "all"
@@ -107,8 +112,9 @@ class BodyLimit:
 class VisitorLimits:
     """Refuses with 429 what one visitor sends too much of, and with 503 if all visitors together are too many."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, on_space: bool) -> None:
-        self.app, self._limits, self._on_space = app, limits, on_space
+    def __init__(self, app: ASGIApp, limits: Limits, on_space: bool, is_owner: IsOwner) -> None:
+        """`is_owner` tells by its cookies whether a request comes from a browser that is logged in."""
+        self.app, self._limits, self._on_space, self._is_owner = app, limits, on_space, is_owner
         self._calls = RateLimit(limits.calls_per_minute, 60)
         self._uploads = RateLimit(limits.uploads_mb_per_hour, _HOUR)
         self._all_uploads = RateLimit(limits.all_uploads_mb_per_hour, _HOUR, max_keys=1)
@@ -116,7 +122,11 @@ class VisitorLimits:
         """Open requests by visitor; a visitor without one has no entry."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or route_of(scope) == HEALTH_PATH:
+        if scope["type"] != "http" or route_of(scope) in UNLIMITED:
+            await self.app(scope, receive, send)
+            return
+        if self._is_owner(HTTPConnection(scope).cookies):
+            current_visitor.set(OWNER)
             await self.app(scope, receive, send)
             return
         peer = scope["client"][0] if scope.get("client") else None
@@ -126,6 +136,7 @@ class VisitorLimits:
             event("refused", visitor=pseudonym(visitor), status=response.status_code)
             await response(scope, receive, send)
             return
+        current_visitor.set(visitor)
         self._open[visitor] += 1
         try:
             await self.app(scope, self._metered(scope, visitor, receive), send)
@@ -235,13 +246,18 @@ class Streams:
 
 
 def middleware(
-    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams, link_tags: str = ""
+    limits: Limits,
+    on_space: bool,
+    on_disconnect: Callable[[str], None],
+    streams: Streams,
+    link_tags: str = "",
+    is_owner: IsOwner = lambda cookies: False,
 ) -> list[Middleware]:
     """The middleware around Gradio's own routes, outermost first."""
     return [
         Middleware(SecurityHeaders),
         Middleware(Failures),
-        Middleware(VisitorLimits, limits=limits, on_space=on_space),
+        Middleware(VisitorLimits, limits=limits, on_space=on_space, is_owner=is_owner),
         Middleware(OpenRoutes),
         Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
         Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),

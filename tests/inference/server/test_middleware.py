@@ -168,7 +168,7 @@ def test_headers_stand_on_every_answer() -> None:
 
 
 def visitors(on_space: bool = False, app: Any = reads_all, **limits: Any) -> VisitorLimits:
-    return VisitorLimits(app, DEFAULT_LIMITS.model_copy(update=limits), on_space)
+    return VisitorLimits(app, DEFAULT_LIMITS.model_copy(update=limits), on_space, lambda cookies: "key" in cookies)
 
 
 def statuses(app: Any, callers: list[Caller]) -> list[int]:
@@ -235,6 +235,30 @@ def test_open_requests_are_bounded_and_health_passes() -> None:
         await _open(app, [Caller(path="/wait", method="GET", peer=f"192.0.2.{i}") for i in range(8)], all_of_them)
         assert (await Caller().call(app)).status == 200
         assert not app._open, "a visitor who has gone is remembered"
+
+    asyncio.run(both())
+
+
+def test_limits_that_others_use_up_keep_nobody_out_who_may_train() -> None:
+    """Everything is full, also of the owner's own address: a log-in and a browser with the key pass, others do not."""
+    megabyte = [b"x" * 500_000] * 2
+    limits = {"connections": 4, "all_connections": 8, "calls_per_minute": 10}
+    app = visitors(app=_waits, uploads_mb_per_hour=1, all_uploads_mb_per_hour=1, **limits)
+    key = {"cookie": "a=b; key=right"}
+
+    async def while_full() -> None:
+        for caller in (Caller(), Caller(peer="192.0.2.9"), Caller(headers={"cookie": "key2=right"})):
+            assert (await caller.call(app)).status in (429, 503)
+        assert (await Caller(path="/admin/login").call(app)).status == 200
+        assert (await Caller(path="/admin/login/other").call(app)).status == 503
+        for path in ("/", "/gradio_api/queue/join", "/gradio_api/upload"):
+            assert (await Caller(megabyte, path=path, headers=key).call(app)).status == 200
+
+    async def both() -> None:
+        for _ in range(12):
+            await Caller(megabyte, path="/gradio_api/upload").call(app)
+        waiting = [Caller(path="/wait", method="GET", peer=f"192.0.2.{i // 4 + 1}") for i in range(8)]
+        await _open(app, waiting, while_full)
 
     asyncio.run(both())
 
