@@ -107,7 +107,7 @@ class Limits(Section):
     """Largest picture file, in megabytes of 10^6 bytes."""
     max_pixels: int = Field(50_000_000, ge=1, le=150_000_000)
     """Most pixels of an uploaded picture, before it is scaled down."""
-    max_decoding_mb: float = Field(330, ge=16, le=100_000)
+    max_decoding_mb: float = Field(300, ge=32, le=100_000)
     """Most memory that reading a picture may take, and that all pictures read at the same time share, in megabytes."""
     max_side: int = Field(16_384, ge=28, le=1_000_000)
     """Longest side of an uploaded picture, in pixels."""

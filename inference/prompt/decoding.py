@@ -31,6 +31,8 @@ STRIP_PIXELS = 1 << 17
 """Pixels that are turned into RGB at a time."""
 REDUCING_GAP = 3.0
 """Sides are divided by a whole number down to this many times the wanted size, and a filter does the rest."""
+_FIXED_BYTES = 16_000_000
+"""For strips, the filter, and the blocks in which Pillow takes its memory."""
 TEXT_BYTES = 4_000_000
 """The most text that a PNG may hold, unpacked."""
 ORIENTATION = 0x0112
@@ -62,7 +64,7 @@ def room_for(needed: int, limits: Limits, seconds: float = WAIT_SECONDS) -> Iter
             f"Reading the picture would take {needed / 1e6:,.0f} MB of memory; at most {limits.max_decoding_mb:g} MB "
             "are spent on one. Scale it down, or save it as an ordinary PNG or JPEG."
         )
-    size = max(needed, most // MOST_AT_ONCE)
+    size = max(needed, math.ceil(most / MOST_AT_ONCE))
     with _changed:
         if not _changed.wait_for(lambda: _lent + size <= most, seconds):
             raise Busy("Many large pictures are being read just now; send yours again in a minute.")
@@ -94,13 +96,13 @@ def decoding_bytes(header: Image.Image, num_bytes: int, size: tuple[int, int]) -
         beside = sum(2 * pixels * layer // max(1, *layers) for layer in layers)
         draft(header, size)
     elif header.format == "WEBP":
-        return 17 * pixels + 2 * num_bytes
+        return 17 * pixels + 2 * num_bytes + _FIXED_BYTES
     elif header.format == "GIF":
         beside = 4 * pixels
     elif isinstance(header, TiffImagePlugin.TiffImageFile):
         beside = _strip_bytes(header) + _own_bytes(header) * (header.getexif().get(ORIENTATION, 1) != 1)
     reduced = math.prod(header.size) // math.prod(_factors(header.size, size))
-    return beside + _own_bytes(header) + 4 * reduced
+    return beside + _own_bytes(header) + 4 * reduced + _FIXED_BYTES
 
 
 def reduced_rgb(image: Image.Image, size: tuple[int, int]) -> Image.Image:

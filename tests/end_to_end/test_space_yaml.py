@@ -209,7 +209,7 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("training.publish_public", True, lambda d: d.run.publish_public, True),
     ("limits.max_upload_mb", 0.005, picture(60, 60), REFUSED),
     ("limits.max_pixels", 1000, picture(60, 60), REFUSED),
-    ("limits.max_decoding_mb", 16, picture(2300, 2000), REFUSED),
+    ("limits.max_decoding_mb", 32, picture(2300, 2000), REFUSED),
     ("limits.max_side", 50, picture(60, 60), REFUSED),
     ("limits.max_aspect", 2, picture(120, 40), REFUSED),
     ("limits.max_model_pixels", 784, picture(60, 60), (28, 28)),

@@ -160,8 +160,7 @@ class Access:
         """
         if self.is_on_space:
             return _login_digest(cookies) in self._members
-        session = cookies.get(self.cookie_name)
-        return bool(session) and self._sessions.is_open(session)
+        return self._sessions.is_open(cookies.get(self.cookie_name) or "")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raises `NotAllowed` unless the request comes from this app's own page."""

@@ -21,8 +21,8 @@ from inference.prompt.decoding import MOST_AT_ONCE, limit_decoding, reduced_rgb,
 from inference.prompt.image import load_image
 
 SIDE = 2_700
-SLACK_MB = 25.0
-"""Pillow takes memory in blocks of 16 MB, and the filter's table and strips come on top."""
+SLACK_MB = 10.0
+"""What else the process may take in the meantime."""
 
 
 def picture(mode: str, format: str, **options: Any) -> bytes:
