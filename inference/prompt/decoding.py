@@ -52,10 +52,10 @@ def limit_decoding(limits: Limits) -> None:
 
 
 @contextmanager
-def room_for(needed: int, limits: Limits, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def room_for(needed: int, limits: Limits, seconds: float | None = WAIT_SECONDS) -> Iterator[None]:
     """Holds `needed` bytes of `max_decoding_mb` for the block, once the pictures before leave as many.
 
-    Raises `UserError` for more than there are, and `Busy` after `seconds`.
+    Raises `UserError` for more than there are, and `Busy` after `seconds`, if they are given.
     """
     global _lent
     most = int(limits.max_decoding_mb * 1e6)

@@ -17,7 +17,15 @@ from PIL import Image, ImageOps
 
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
-from inference.prompt.decoding import ONE_HEADER, ORIENTATION, decoding_bytes, draft, reduced_rgb, room_for
+from inference.prompt.decoding import (
+    ONE_HEADER,
+    ORIENTATION,
+    WAIT_SECONDS,
+    decoding_bytes,
+    draft,
+    reduced_rgb,
+    room_for,
+)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _READ = "PNG, JPEG, WebP, GIF, BMP and TIFF"
@@ -25,11 +33,15 @@ MIN_SIDE = 28
 """Smaller pictures are scaled up: one image token is this many pixels wide."""
 
 
-def load_image(source: str | Path | bytes | Image.Image | None, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
+def load_image(
+    source: str | Path | bytes | Image.Image | None,
+    limits: Limits = DEFAULT_LIMITS,
+    wait_seconds: float | None = WAIT_SECONDS,
+) -> Image.Image:
     """The picture upright, in RGB, on white where it was transparent, between `MIN_SIDE` and `max_model_pixels`.
 
     Of an animation, the first frame. Raises `UserError` for anything that is not a picture or too large, and `Busy`
-    while others take all memory for pictures.
+    while others take all memory for pictures, unless it may wait for ever (`None`).
     """
     if source is None:
         raise UserError("There is no picture. Drop, paste or photograph one first.")
@@ -40,7 +52,7 @@ def load_image(source: str | Path | bytes | Image.Image | None, limits: Limits =
         _check_size(header, limits)
         size = _fitting(header.size, limits)
         needed = decoding_bytes(header, num_bytes, size)
-    with room_for(needed, limits), _open(source, limits) as image:
+    with room_for(needed, limits, wait_seconds), _open(source, limits) as image:
         draft(image, size)
         return _loaded(image, limits)
 

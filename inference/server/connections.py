@@ -114,9 +114,12 @@ class Acceptor:
             except OSError:  # no descriptor left, or a client that has gone already
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if await self._make_room():
-                await loop.connect_accepted_socket(self._connect, client)
-            else:
+            try:
+                if await self._make_room():
+                    await loop.connect_accepted_socket(self._connect, client)
+                else:
+                    client.close()
+            except OSError:
                 client.close()
 
     async def _make_room(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -27,10 +28,12 @@ import app
 from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
+from inference.server import connections
 from inference.server import lifecycle as environment
 from inference.server.lifecycle import Address
 from inference.ui import theme
 from inference.ui.page import Page, header_html
+from inference.ui.sessions import PageSessions
 from tests.support.samples import perturbed_adapter, problems, random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
@@ -351,6 +354,17 @@ def test_questions_asked_together_are_answered_in_turn(server: Server, picture: 
     for thread in threads:
         thread.join(WAIT_SECONDS)
     assert sorted(results) == [0, 1, 2, 3]
+
+
+def test_half_a_request_ends_and_sessions_are_bounded_by_visitor(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.blocks.server_port), timeout=WAIT_SECONDS) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: he")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    assert isinstance(server.app.state_holder, PageSessions) and server.blocks.state_holder is server.app.state_holder
 
 
 def test_the_page_allows_no_other_host(server: Server) -> None:

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from inference.common.errors import Busy, UserError
-from inference.common.settings import DEFAULT_LIMITS
+from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt import image as reading
 from inference.prompt.decoding import MOST_AT_ONCE, limit_decoding, reduced_rgb, room_for
 from inference.prompt.image import load_image
+from training.data.clean_row import CleanRow, clean_row
 
 SIDE = 2_700
 SLACK_MB = 10.0
@@ -64,9 +65,9 @@ def test_no_more_is_taken_than_was_admitted(kind: str, monkeypatch: pytest.Monke
     data = picture(mode, format, **options)
     admitted: list[int] = []
 
-    def noted(needed: int, limits: Any) -> Any:
+    def noted(needed: int, *rest: Any) -> Any:
         admitted.append(needed)
-        return room_for(needed, limits)
+        return room_for(needed, *rest)
 
     monkeypatch.setattr(reading, "room_for", noted)
     gc.collect()
@@ -117,6 +118,24 @@ def test_whoever_waits_too_long_is_told_and_a_failure_gives_its_room_back() -> N
         raise ZeroDivisionError
     with room_for(most, DEFAULT_LIMITS, seconds=0.01):
         pass
+
+
+def test_a_dataset_waits_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is not dropped because others were read at the time."""
+
+    def hurried(needed: int, limits: Limits, seconds: float | None) -> Any:
+        return room_for(needed, limits, None if seconds is None else 0.01)
+
+    monkeypatch.setattr(reading, "room_for", hurried)
+    read: list[CleanRow] = []
+    row = {"image": picture("RGB", "PNG"), "problem": "How many?", "solution": 3}
+    thread = threading.Thread(target=lambda: read.append(clean_row(row, None)))
+    with room_for(int(DEFAULT_LIMITS.max_decoding_mb * 1e6), DEFAULT_LIMITS):
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive() and not read
+    thread.join(60)
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("size", [(1_300, 1_700), (999, 2_003)])
