@@ -106,7 +106,7 @@ class TrainTab(Protocol):
 
 
 class Page(gr.Blocks):
-    """What every event of the page and every call of an endpoint passes through."""
+    """The app's blocks, through which every event of the page and every call of an endpoint passes."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
         """As Gradio does it, but nothing is fetched from an address that a client names, whatever the component."""

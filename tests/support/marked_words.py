@@ -31,7 +31,7 @@ def speak_everywhere(url: str) -> None:
         problems(1, seed=3)[0].image.save(buffer, "PNG")
         [path] = http.post(f"{api}/upload", files={"files": (f"{WORDS}.png", buffer.getvalue())}).json()
         file = {"path": path, "orig_name": forged, "meta": {"_type": "gradio.FileData"}}
-        for expected in (f"x_{{{WORDS}}}+1", f"\\frac{{{WORDS}", "9^{9^{9^9}}" + WORDS):
+        for expected in (f"x_{{{WORDS}}}+1", f"\\frac{{{WORDS}"):
             for data in (
                 [file, forged, expected, "base", 4, 0, 0],
                 [file, forged, expected, forged, forged, 0],

@@ -63,7 +63,6 @@ def test_no_word_of_a_visitor_is_in_the_output(process: Process) -> None:
     speak_everywhere(process.url)
     text = "".join(process.lines)
     assert WORDS not in text and "forged" not in text
-    assert '"gold"' not in text and "graded as wrong" in text, "the grader was asked"
     assert all(json.loads(line) for line in process.lines if not line.startswith("Admin token"))
 
 
