@@ -33,7 +33,8 @@ MAX_JSON_VALUES = 5_000
 MAX_JSON_DEPTH = 32
 """Lists and objects within each other; Gradio walks through them by recursion."""
 TOO_DEEP = f"This request nests values more than {MAX_JSON_DEPTH} deep, which is the limit. Send them flat."
-_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A text, also one that is not closed: what was read once is never read again, so any body takes linear time."""
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 BROKEN = "Something broke on our side. Try again; the failure has been logged."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -286,6 +287,14 @@ def test_json_is_read_within_its_limits(body: bytes, words: str) -> None:
     caller = asyncio.run(Caller([body[:9], body[9:]]).call(app))
     assert caller.status == (400 if words else 200)
     assert words in caller.detail if words else caller.sent[-1]["body"] == str(len(body)).encode()
+
+
+@pytest.mark.parametrize("part", [b'\\"', b'"a', b"[,", b'{"a":', b"\\\\", b'"\\', b",1e308"])
+def test_no_body_costs_much_to_refuse(part: bytes) -> None:
+    """A million bytes of anything: reading them again and again would take minutes."""
+    begun = time.process_time()
+    assert routes._problem_of(part * (1_000_000 // len(part)) + b"," * MAX_JSON_VALUES)
+    assert time.process_time() - begun < 1.5
 
 
 def test_json_is_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
