@@ -7,6 +7,7 @@
 #   make check   ruff (rules and format), mypy and the tests
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
 #                every kind of fault at every route of the Hub; called again after it was cut, it goes on
+#   make audit   pip-audit asks whether a release in constraints.txt has a known weakness; says what it could not ask
 #   make constraints   write constraints.txt anew from the two files of requirements; needs uv
 
 PYTHON := .venv/bin/python
@@ -25,7 +26,7 @@ TORTURE_TESTS = LOOKTHINK_TORTURE=1 LOOKTHINK_TORTURE_RECORD=$(CURDIR)/$(TORTURE
 export GRADIO_SERVER_PORT ?= 7860
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain space test check torture constraints clean
+.PHONY: app train pretrain space test check torture audit constraints clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -56,6 +57,9 @@ torture: $(DEV_STAMP)
 	$(TORTURE_TESTS) -m hypothesis  # other examples every time
 	@awk '{ seconds += $$1 } END { printf "%d tests passed in %.0f minutes\n", NR, seconds / 60 }' $(TORTURE)/passed
 	@cat $(TORTURE)/figures
+
+audit: $(DEV_STAMP)
+	$(PYTHON) -m tests.support.audit $(AUDIT_ARGS)
 
 constraints:
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
