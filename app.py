@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # Gradio and torch are imported after `prepare`
 
 RESTORE_SECONDS = 60.0
 """How long the app waits for its restored files before it serves what there is."""
+OTHER_THREADS = 40
+"""Threads for everything but the questions that wait or are answered, each of which has one."""
 LAST_COPY_SECONDS = 4.0
 """How long the last backup may take when the app ends; the next start's first backup makes up for it."""
 
@@ -89,6 +91,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         share=False,
         _frontend=False,  # else Gradio loads the page once and gives up after 3 s, which a busy machine may need
         footer_links=[],
+        max_threads=service.settings.limits.max_waiting + OTHER_THREADS,
         app_kwargs={"middleware": around, "routes": routes},
         **options,
     )

@@ -121,9 +121,8 @@ class Limits(Section):
     """Length limit of a completion unless the visitor sets one, in tokens."""
     max_new_tokens: int = Field(1_024, ge=1, le=1_000_000)
     """Highest length limit a visitor may set, in tokens."""
-    max_waiting: int = Field(24, ge=1, le=32)
-    """Questions of all visitors that may wait or be answered beside a first one; each takes one of the server's 40
-    threads."""
+    max_waiting: int = Field(100, ge=1, le=500)
+    """Questions of all visitors that may wait or be answered beside a first one; each takes a thread of the server."""
     questions_at_once: int = Field(8, ge=1, le=1_000_000)
     """Questions of one visitor that may wait or be answered at a time."""
     questions_per_minute: int = Field(120, ge=1, le=1_000_000)

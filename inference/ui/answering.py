@@ -22,8 +22,8 @@ FOLDING_FRAMES = 8
 """Updates in which a thought that began or ended is opened or folded; after them the user decides."""
 Submit = Callable[[Visitor], tuple[Submission, Question]]
 """Reads the inputs and puts the question into the queue. May raise `UserError`."""
-EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 32}
-"""Options of events that ask the model: the page shows their progress itself, and the queue orders them."""
+EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""Options of events that ask the model: the page shows their progress itself; our queue orders and limits them."""
 
 
 class Panel:

@@ -1,6 +1,6 @@
 """Thirty visitors at once: each gets an answer or a clear "busy"; whoever leaves frees a place; memory is bounded.
 
-`LOOKTHINK_TORTURE=1` (make torture) asks 500 times while a run trains on the same machine.
+`make torture` asks 500 times while a run trains on the same machine, and 1,000 times for 100 visitors.
 """
 
 from __future__ import annotations
@@ -90,6 +90,32 @@ def test_one_visitor_cannot_take_the_line(server: Server, picture: dict[str, Any
             Visitor(server.url, 3).join(picture, 4).raise_for_status()  # another one has a place
             wait_until(lambda: server.service.queue.num_waiting == 8)
     wait_until(lambda: not server.service.queue.is_answering)
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+def test_a_thousand_questions_of_a_hundred_visitors(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Each asks ten in a row; nobody is refused, and whoever waits is told how many are ahead."""
+    process = Process(tmp_path / "home")
+    try:
+        process.wait_for("Admin token")
+        process.wait_ready()
+        picture = Visitor(process.url, 2).upload(problems(1, seed=3)[0].image)
+        ask_at_once(process.url, picture, THIRTY)
+        before, begun = process.resident_mb(), time.monotonic()
+        visits = ask_at_once(process.url, picture, range(2, 102), tokens=32, questions=10)
+        growth, seconds = process.resident_mb() - before, time.monotonic() - begun
+        p95 = sorted(visit.seconds for visit in visits)[int(0.95 * len(visits))]
+    finally:
+        process.popen.kill()
+        process.popen.wait()
+    outcomes = Counter(visit.outcome for visit in visits)
+    waited = sum(visit.saw_place for visit in visits)
+    figure(
+        f"{len(visits)} questions of 100 visitors: {outcomes['answered']} answered, {waited} of them told "
+        f"their place before, in {seconds:.0f} s; p95 {p95:.1f} s; memory {growth:+.0f} MB"
+    )
+    assert outcomes == {"answered": 1000}
 
 
 @pytest.mark.slow

@@ -7,11 +7,14 @@ import gc
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from inference.common.errors import Busy, UserError
@@ -262,3 +265,70 @@ def test_a_question_begins_as_soon_as_the_engine_has_a_free_sequence() -> None:
     pair.stop()
     assert pair.wait(WAIT_SECONDS)
     queue.close("The test is over.")
+
+
+def asked(queue: RequestQueue, visitor: str, tokens: int = 100) -> Submission:
+    return queue.submit([replace(ROWS[0], max_new_tokens=tokens)], Visitor(visitor))
+
+
+@pytest.fixture
+def roomy() -> RequestQueue:
+    """One whose engine never comes, with places for 25 questions."""
+    limits = DEFAULT_LIMITS.model_copy(update={"max_waiting": 24})
+    return RequestQueue(lambda: threading.Event().wait(), limits)  # type: ignore[arg-type,return-value]
+
+
+def test_whoever_asks_for_much_goes_behind_whoever_asks_for_little(roomy: RequestQueue) -> None:
+    greedy = [asked(roomy, "greedy", 1024) for _ in range(4)]
+    polite = [asked(roomy, "polite") for _ in range(3)]
+    assert [one.ahead for one in greedy] == [0, 4, 5, 6], "all but the first, which was there before"
+    assert [one.ahead for one in polite] == [1, 2, 3], "in the order in which they came"
+    late = asked(roomy, "late")
+    assert late.ahead == 2, "beside the first ones of the others, which came before"
+    for one in (greedy[0], polite[0], late):
+        one.stop()
+    assert [one.ahead for one in polite[1:]] == [0, 1]
+    again = asked(roomy, "late")
+    assert again.ahead == 1, "what was stopped is paid for all the same, but not for ever"
+    for one in (*greedy, *polite, again):
+        one.stop()
+    assert asked(roomy, "greedy").turn == 0.0, "with nobody there all debts are over"
+
+
+def test_a_few_greedy_visitors_never_fill_the_queue(roomy: RequestQueue) -> None:
+    """Four addresses, each with as many tabs as it may open."""
+    refused = 0
+    for tab in range(8):
+        for address in range(4):
+            try:
+                asked(roomy, f"address {address}", 1024)
+            except Busy as busy:
+                refused += 1
+                assert "5 questions of yours are not answered yet, and 5 more can wait" in str(busy), tab
+    assert refused == 12 and roomy.num_waiting == 20
+    for number in range(5):
+        asked(roomy, f"polite {number}")
+    with pytest.raises(Busy, match="24 questions are waiting"), roomy.admit(Visitor("one more")):
+        pass
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 1024), st.booleans()), max_size=40))
+def test_in_any_order_a_visitor_never_waits_for_more_than_was_asked_for(events: list[tuple[int, int, bool]]) -> None:
+    """Between a question and its turn each other visitor gets at most as many tokens as its own, and one question."""
+    limits = DEFAULT_LIMITS.model_copy(update={"max_waiting": 100, "questions_at_once": 100})
+    queue = RequestQueue(lambda: threading.Event().wait(), limits)  # type: ignore[arg-type,return-value]
+    for visitor, tokens, leaves in events:
+        before = list(queue._waiting)
+        mine = [one for one in before if one.visitor.id == str(visitor)]
+        new = asked(queue, str(visitor), tokens)
+        place = queue._waiting.index(new)
+        assert [one for one in queue._waiting if one is not new] == before, "nobody else's order changes"
+        assert all(queue._waiting.index(one) < place for one in mine)
+        if not mine and before:
+            ahead = Counter(one.visitor.id for one in queue._waiting[:place] if one.turn < new.turn)
+            debt = queue._paid_until[str(visitor)] - tokens - min(one.turn for one in before)
+            assert all(count <= 1 + debt for count in ahead.values())
+        if leaves:
+            queue._waiting[0].stop()
+    assert len(queue._paid_until) <= 6
