@@ -13,23 +13,17 @@ FILE = "tests/inference/prompt/test_system_prompt.py"
 TESTS = [f"{FILE}::{name}" for name in ("test_most_adapters_have_none", "test_a_file_is_taken_by_its_content")]
 
 
-def begin(record: Path, passed: list[str]) -> subprocess.Popen[str]:
-    """Both tests, as `make torture` runs them, after these have passed."""
-    record.mkdir()
-    (record / "passed").write_text("".join(f"0.1\t{test}\n" for test in passed))
-    env = os.environ | {"LOOKTHINK_TORTURE": "1", "LOOKTHINK_TORTURE_RECORD": str(record)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def test_what_has_passed_is_not_run_again(tmp_path: Path) -> None:
-    cut, done = begin(tmp_path / "cut", TESTS[:1]), begin(tmp_path / "done", TESTS)
-    said = [process.communicate(timeout=120)[0] for process in (cut, done)]
-    assert [cut.returncode, done.returncode] == [0, 0], said
-    assert "1 passed, 1 deselected" in said[0] and "2 deselected" in said[1] and "passed" not in said[1]
-    for name in ("cut", "done"):
-        lines = (tmp_path / name / "passed").read_text().splitlines()
-        assert [line.split("\t")[1] for line in lines] == TESTS
+    """Two tests after one of them has passed, and once more after both have."""
+    record = tmp_path / "passed"
+    record.write_text(f"0.1\t{TESTS[0]}\n")
+    env = os.environ | {"LOOKTHINK_TORTURE": "1", "LOOKTHINK_TORTURE_RECORD": str(tmp_path)}
+    again = f"pytest.main({['-q', '-p', 'no:cacheprovider', *TESTS]!r})"
+    command = [sys.executable, "-c", f"import pytest; print([{again}, {again}])"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.count("1 passed, 1 deselected") == done.stdout.count("2 deselected") == 1, done.stdout
+    assert done.stdout.endswith("[<ExitCode.OK: 0>, <ExitCode.OK: 0>]\n"), done.stdout
+    assert [line.split("\t")[1] for line in record.read_text().splitlines()] == TESTS
 
 
 def test_every_line_of_the_promises_names_what_shows_it() -> None:

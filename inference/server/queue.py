@@ -366,7 +366,7 @@ class RequestQueue:
         num_own = sum(other.id == visitor.id for other in asking) if visitor.id else 0
         if num_own >= self._limits.questions_at_once:
             raise Busy(f"{num_own} questions of yours are not answered yet; ask the next one when one of them is.")
-        if num_own >= num_left:  # so that a few visitors never fill the queue
+        if num_own > num_left:  # so that a few visitors never fill the queue
             raise Busy(
                 f"{num_own} questions of yours are not answered yet, and {num_left} more can wait, which are left to "
                 "others; ask the next one when one of yours is answered."

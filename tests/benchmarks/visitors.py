@@ -103,7 +103,7 @@ def _beside_greedy(engine: Engine) -> Measurement:
 def _longest_stop(engine: Engine) -> Measurement:
     """The longest time between two tokens of a stream while 16 long prompts come at once."""
     row = next(_fresh_rows())
-    stream = engine.stream([replace(row, max_new_tokens=400, min_new_tokens=400)])
+    stream = engine.stream([replace(row, adapter=None, max_new_tokens=400, min_new_tokens=400)])
     for _ in range(8):
         next(stream)
     others = engine.stream(_long_rows(16))
