@@ -219,7 +219,7 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("limits.max_waiting", 3, accepted(30, lambda queue, i: queue.submit([request()], Visitor(str(i), str(i)))), 4),
     ("limits.questions_at_once", 2, accepted(10, lambda queue, i: queue.submit([request()], ONE)), 2),
     ("limits.questions_per_minute", 5, accepted(130, lambda queue, i: read(queue)), 5),
-    ("limits.max_request_kb", 16, passed(1, chunks=(b"x" * 17_000,)), 0),
+    ("limits.max_request_kb", 16, passed(1, chunks=(b'"' + b"x" * 17_000 + b'"',)), 0),
     ("limits.calls_per_minute", 10, passed(12, **ONE_PEER), 10),
     ("limits.uploads_mb_per_hour", 1, passed(4, **ONE_PEER, **UPLOAD), 2),
     ("limits.all_uploads_mb_per_hour", 1, passed(4, **UPLOAD), 2),
