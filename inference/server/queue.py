@@ -378,9 +378,9 @@ class RequestQueue:
         The present is the earliest turn of all questions that are not answered yet.
         """
         turns = [submission.turn for submission in (*self._running, *self._waiting)]
-        present = min(turns, default=math.inf)
-        self._paid_until = {one: until for one, until in self._paid_until.items() if until > present}
         present = min(turns, default=0.0)
+        debts = self._paid_until if turns else {}
+        self._paid_until = {one: until for one, until in debts.items() if until > present}
         turn = max(present, self._paid_until.get(visitor.id, 0.0))
         self._paid_until[visitor.id] = turn + sum(request.max_new_tokens for request in requests)
         return turn
