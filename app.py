@@ -62,7 +62,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     """Serve the page; `options` go to Gradio. Returns the count of open streams."""
     from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
     from inference.server.connections import limit_connections, most_connections
-    from inference.server.lifecycle import health_route
+    from inference.server.lifecycle import disk_refused, health_route
     from inference.server.middleware import Streams, middleware
     from inference.ui import theme
     from inference.ui.sessions import bound_sessions
@@ -92,7 +92,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         _frontend=False,  # else Gradio loads the page once and gives up after 3 s, which a busy machine may need
         footer_links=[],
         max_threads=service.settings.limits.max_waiting + OTHER_THREADS,
-        app_kwargs={"middleware": around, "routes": routes},
+        app_kwargs={"middleware": around, "routes": routes, "exception_handlers": {OSError: disk_refused}},
         **options,
     )
     limit_connections(blocks.server, most)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,16 @@ Json = dict[str, Any]
 def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Replaces a file by `content` (text as UTF-8), on the disk when this returns; `mode` are its rights."""
     part = path.with_name(f".{path.name}.part")
-    with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:  # such as a full disk, where each byte counts
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     _sync_names(path.parent)
 
 

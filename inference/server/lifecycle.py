@@ -23,6 +23,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -57,6 +58,8 @@ RUN_SECONDS = 1.0
 REASON = "The app is being restarted; ask again in a minute."
 TELL_SECONDS = 1.5
 """The time for visitors to read that."""
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The errors of a disk that is full or read-only."""
 CLOSE_SECONDS = 1.5
 """The time for the server to close its connections by itself."""
 
@@ -125,19 +128,36 @@ def prepare(settings: Settings) -> None:
     # The server would believe X-Forwarded-For from any caller on this machine; the owner of a proxy may set this.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     _share_freed_memory()
-    uploads = settings.home / "uploads"
-    try:
-        uploads.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{uploads} cannot be made ({error.strerror}). Make the folder writable for this user, or set "
-            "LOOKTHINK_HOME to one that is."
-        ) from error
+    uploads = _uploads_folder(settings.home)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     seconds = picture_seconds(settings)
     PeriodicTask(lambda: _delete_old_files(uploads, seconds), CLEANING_SECONDS, name="uploads").start()
     log_visitors(settings.privacy.log_questions)
     limit_decoding(settings.limits)
+
+
+def _uploads_folder(home: Path) -> Path:
+    """The folder for pictures of visitors; on a full or read-only disk a temporary one, so that the owner gets in."""
+    uploads = home / "uploads"
+    try:
+        uploads.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise UserError(
+                f"{uploads} cannot be made ({error.strerror}). Make the folder writable for this user, or set "
+                "LOOKTHINK_HOME to one that is."
+            ) from error
+        logging.getLogger(__name__).error("%s: %s", uploads, error.strerror)
+        uploads = Path(tempfile.mkdtemp(prefix="lookthink-uploads-"))
+    return uploads
+
+
+async def disk_refused(request: Request, error: Exception) -> Response:
+    """The answer where a picture cannot be kept: the disk is full or read-only. Raises other errors."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITTEN:
+        raise error
+    words = f"The picture cannot be kept here ({error.strerror}). Tell the owner: Train, Runs, Room on the disk."
+    return JSONResponse({"error": words, "detail": words}, 507)
 
 
 def _share_freed_memory() -> None:

@@ -140,13 +140,11 @@ class LocalLauncher:
             self.start_next()
 
     def _read_folders(self) -> None:
-        try:
-            tidy(self.store)
-            self.store.adopt_folders()
-            record_lost(self.store)
-            record_by_hand(self.store)
-        except OSError as error:  # a folder that cannot be read must not stop the look at the active run
-            log.warning("the run folders in %s: %s", self.store.folder, error)
+        for look in (tidy, RunStore.adopt_folders, record_lost, record_by_hand):
+            try:
+                look(self.store)
+            except OSError as error:  # a folder that cannot be read must not stop the look at the active run
+                log.warning("the run folders in %s: %s", self.store.folder, error)
 
     def _attend(self, record: RunRecord) -> None:
         identity = _identity(record)

@@ -33,7 +33,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
+
+from pydantic import ValidationError
 
 from inference.common import files
 from inference.common.errors import UserError
@@ -78,11 +80,14 @@ class RunFolder:
             remedy = "resume it with --resume" if (path / "config.json").exists() else "name another one"
             raise UserError(f"the run folder {path} is not empty; {remedy}, or delete it first")
         folder = cls(path)
+        is_new = not path.exists()
         try:
             for each in (folder.checkpoints, folder.images):
                 each.mkdir(parents=True, exist_ok=True)
             write_whole(path / "config.json", config.model_dump_json(indent=2))
         except OSError as error:
+            if is_new:
+                shutil.rmtree(path, ignore_errors=True)
             raise UserError(f"the run folder {path} cannot be made ({error.strerror}); name another one") from error
         return folder
 
@@ -97,10 +102,10 @@ class RunFolder:
             raise UserError(f"{path} is not a run folder (it has no config.json); name one, or start a new run")
         try:
             stored = RunConfig.model_validate_json(stored_path.read_bytes())
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             asked = _asked_config(path)
             if asked is None:
-                raise UserError(f"{stored_path} cannot be read: {error}; start a new run") from None
+                raise UserError(f"{stored_path} cannot be read: {_reason(error)}; start a new run") from None
             stored = asked
         folder = cls(path)
         if config is None:
@@ -272,6 +277,17 @@ def step_of(checkpoint: Path) -> int:
     """The step in a checkpoint's name; -1 if it has none."""
     number = checkpoint.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
+
+
+def _reason(error: Exception) -> str:
+    """An error of a configuration in words; one of a later version has settings that this one does not know."""
+    unknown = [each for each in error.errors() if each["type"] == "extra_forbidden"] if _is_invalid(error) else []
+    names = ", ".join(".".join(map(str, each["loc"])) for each in unknown)
+    return f"it is of a later version, with settings unknown here ({names}): update LookThink" if names else str(error)
+
+
+def _is_invalid(error: Exception) -> TypeGuard[ValidationError]:
+    return isinstance(error, ValidationError)
 
 
 def _asked_config(path: Path) -> RunConfig | None:
