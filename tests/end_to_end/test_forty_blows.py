@@ -223,7 +223,7 @@ def test_the_publisher_is_killed(tmp_path: Path, figure, monkeypatch) -> None:
             amid = Fault("slow", route, seconds=60)  # it is done, and the answer is on its way
             hub.faults[:] = [amid]
             process = start_publisher(folder.path, stdin=subprocess.DEVNULL)
-            wait_for(lambda: not amid.times, process)
+            wait_for(lambda amid=amid: not amid.times, process)
             process.kill()
             process.wait()
         hub.faults.clear()
