@@ -130,15 +130,17 @@ def run_folders(runs: Path) -> list[Path]:
 def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     """A run of `python -m training train`, once it has ended."""
     state = read_json(folder / "status.json")
-    if config is None or state is None or is_trained_by_hand(folder):
+    if state is None or is_trained_by_hand(folder):
         return None
     status = state.get("status")
-    if status not in ("succeeded", "failed", "interrupted"):
+    if config is None:
+        status, state = "failed", {"reason": folder_problem(folder)}
+    elif status not in ("succeeded", "failed", "interrupted"):
         status, state = "interrupted", _INTERRUPTED
     return RunRecord(
         id=folder.name,
         folder=folder,
-        config=config,
+        config=config or "{}",
         asked_by="the command line",
         asked_at=folder.stat().st_mtime,
         status=cast(RunStatus, status),
