@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,32 +110,41 @@ def strangers(server: Server) -> list[Stranger]:
     ]
 
 
-def call_handlers(
-    server: Server, stranger: Stranger, which: list[Handler], value: object = None, direct: bool = False
-) -> Iterator[Answer]:
-    """Each of these handlers, through the queue by its index and through the routes by its name; `value` for all.
+DOORS = ("run", "queue/join", "call")
+"""The ways to a handler: the route without the queue, the queue by its index, and the queue by its name."""
 
-    With `direct` only through the route without the queue, which is much faster.
-    """
+
+def call_handlers(
+    server: Server,
+    stranger: Stranger,
+    which: list[Handler],
+    value: object = None,
+    doors: Sequence[str] | Mapping[int, Sequence[str]] = DOORS,
+) -> Iterator[Answer]:
+    """Each of these handlers with `value` for each input, through these doors: the same for all, or by their index."""
     way = httpx.HTTPTransport(local_address=stranger.address)
     api = f"{server.url}/gradio_api"
     with httpx.Client(base_url=api, timeout=WAIT_SECONDS, headers=stranger.headers, transport=way) as http:
         http.cookies.update(stranger.cookies)
         for handler in which:
-            data = [value] * handler.num_inputs
-            made = http.post(f"/run/{handler.name}", json={"data": data, **stranger.body})
-            yield Answer(f"run/{handler.name}", stranger.name, made.status_code, made.text, handler.is_admin)
-            if direct:
-                continue
-            session = uuid.uuid4().hex
-            body = {"data": data, "fn_index": handler.index, "session_hash": session, **stranger.body}
-            join = http.post("/queue/join", json=body)
-            read = http.get("/queue/data", params={"session_hash": session}) if join.is_success else join
-            yield Answer("queue/join " + handler.name, stranger.name, read.status_code, read.text, handler.is_admin)
-            made = http.post(f"/call/{handler.name}", json={"data": data, **stranger.body})
-            if made.is_success:
-                made = http.get(f"/call/{handler.name}/{made.json()['event_id']}")
-            yield Answer(f"call/{handler.name}", stranger.name, made.status_code, made.text, handler.is_admin)
+            for door in doors[handler.index] if isinstance(doors, Mapping) else doors:
+                answer = _through(http, door, handler, [value] * handler.num_inputs, stranger.body)
+                name = f"{door} {handler.name}"
+                yield Answer(name, stranger.name, answer.status_code, answer.text, handler.is_admin)
+
+
+def _through(
+    http: httpx.Client, door: str, handler: Handler, data: list[object], body: dict[str, Any]
+) -> httpx.Response:
+    if door == "queue/join":
+        session = uuid.uuid4().hex
+        asked = {"data": data, "fn_index": handler.index, "session_hash": session, **body}
+        joined = http.post("/queue/join", json=asked)
+        return http.get("/queue/data", params={"session_hash": session}) if joined.is_success else joined
+    made = http.post(f"/{door}/{handler.name}", json={"data": data, **body})
+    if door == "call" and made.is_success:
+        made = http.get(f"/call/{handler.name}/{made.json()['event_id']}")
+    return made
 
 
 def call_routes(server: Server, stranger: Stranger, paths: list[str], only: str = "") -> Iterator[Answer]:

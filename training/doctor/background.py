@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
 OUTPUT, ASKED = "doctor.log", "asked.json"
-LINES = ("pass", "warn", "fail", "skip", "->", "error")
+LINES = re.compile(r"\s*(?:(?:pass|warn|fail|skip|->) |error\b)")
 """Beginnings of the lines of output that are shown; libraries write others."""
 QUIET_SECONDS = 60.0
 """Time without a question, after the model is loaded, before a new Space is looked at."""
-_NICE = 19
+NICENESS = 19
 _MEMORY_FACTOR = 2.5
 """Free memory that a second copy of the model and its engine need, in sizes of the model."""
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Examination:
                 raise UserError(f"the doctor cannot be started ({error.strerror}); check {self._folder}") from error
             self._process = process
         if nice:
-            psutil.Process(process.pid).nice(_NICE)
+            psutil.Process(process.pid).nice(NICENESS)
 
     def wait(self, seconds: float) -> bool:
         """Waits until it has ended; True if it has."""
@@ -122,7 +123,7 @@ class Examination:
             text = (self._folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
-        return [line for line in hide_secrets(text).splitlines() if line.strip().startswith(LINES)]
+        return [line for line in hide_secrets(text).splitlines() if LINES.match(line)]
 
     def report(self, config: RunConfig) -> Report | None:
         """The newest report for a run's base."""

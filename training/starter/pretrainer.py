@@ -42,6 +42,8 @@ class PretrainConfig:
     learning_rate: float = 2e-3
     pool_size: int = 32_000
     """Different pictures trained on."""
+    held_out_size: int = 500
+    """Pictures that its accuracy is measured on."""
     seed: int = 1
     checkpoint_steps: int = 100
 
@@ -64,7 +66,7 @@ class Pretrainer:
             trained = AutoModelForImageTextToText.from_pretrained(start_from, dtype="float32", use_safetensors=True)
             self.model.load_state_dict(trained.state_dict())
         self.heads = nn.Linear(self.model.config.get_text_config().hidden_size, 4 * len(LABELS))
-        self.held_out = Pool.load_or_draw(folder, 500, config.seed + 1)
+        self.held_out = Pool.load_or_draw(folder, config.held_out_size, config.seed + 1)
         self.batches = Batches(Pool.load_or_draw(folder, config.pool_size, config.seed), self.processor)
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.optimizers = self._optimizers()
@@ -199,8 +201,8 @@ class Pretrainer:
         batches = Batches(self.held_out, self.processor)
         texts = self.held_out.texts
         right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
-        indices = sorted(range(400), key=lambda i: len(texts[i]["problem"]))
-        for start in range(0, 400, 50):
+        indices = sorted(range(len(texts)), key=lambda i: len(texts[i]["problem"]))
+        for start in range(0, len(texts), 50):
             chosen = indices[start : start + 50]
             part = batches.collate(
                 [(i, texts[i]["problem"], completion(texts[i], "tags")) for i in chosen], THINK_PROMPT
@@ -214,7 +216,7 @@ class Pretrainer:
             for i, is_exact in zip(chosen, exact.tolist()):
                 right[texts[i]["kind"]].append(is_exact)
         self.model.train()
-        return {kind: round(sum(exact) / len(exact), 3) for kind, exact in right.items()}
+        return {kind: round(sum(exact) / len(exact), 3) for kind, exact in right.items() if exact}
 
     def save(self) -> None:
         """Writes the checkpoint whole or not at all."""

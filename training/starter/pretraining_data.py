@@ -78,8 +78,11 @@ class Pool:
             folder.mkdir(parents=True, exist_ok=True)
             share = min(500, size)
             jobs = [(seed * 100_000 + i, share) for i in range(size // share)]
-            with multiprocessing.get_context("spawn").Pool(2) as workers:
-                parts = workers.map(_draw_part, jobs, chunksize=1)
+            if len(jobs) == 1:
+                parts = [_draw_part(jobs[0])]
+            else:
+                with multiprocessing.get_context("spawn").Pool(2) as workers:
+                    parts = workers.map(_draw_part, jobs, chunksize=1)
             np.savez(arrays, pixels=np.concatenate([p[0] for p in parts]), cells=np.concatenate([p[1] for p in parts]))
             torch.save([text for part in parts for text in part[2]], texts)
         stored = np.load(arrays)

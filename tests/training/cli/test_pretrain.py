@@ -7,7 +7,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from training.cli.pretrain import pretrain
 from training.starter.pretrainer import PretrainConfig, Pretrainer
 
-CONFIG = PretrainConfig(see_steps=2, reason_steps=2, mix_steps=2, batch_size=4, pool_size=24, checkpoint_steps=3)
+CONFIG = PretrainConfig(
+    see_steps=2, reason_steps=2, mix_steps=2, batch_size=4, pool_size=24, held_out_size=24, checkpoint_steps=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_stages_follow_each_other() -> None:
 @pytest.mark.slow
 def test_a_run_can_begin_with_a_trained_starter(finished, tmp_path) -> None:
     folder, target = finished
-    for name in ("pool-24-1.npz", "pool-24-1.pt", "pool-500-2.npz", "pool-500-2.pt"):
+    for name in ("pool-24-1.npz", "pool-24-1.pt", "pool-24-2.npz", "pool-24-2.pt"):
         (tmp_path / name).symlink_to(folder / name)
     warm = Pretrainer(CONFIG, tmp_path, start_from=target)
     stored = AutoModelForImageTextToText.from_pretrained(target, use_safetensors=True).state_dict()

@@ -24,6 +24,7 @@ def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("LOOKTHINK_BASE", "starter")
     monkeypatch.setenv("SPACE_ID", "me/look")
     monkeypatch.setattr(background, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(background, "NICENESS", 0)  # other tests may leave nothing to the lowest priority
     return load_settings()
 
 
@@ -46,6 +47,7 @@ def test_a_new_space_is_looked_at_once_beside_its_visitors(settings: Settings, e
     report = examination.report(load_config("starter"))
     assert report is not None and report.form == "short", examination.output
     assert any(line.startswith("pass  Base:") for line in examination.output)
+    assert not background.LINES.match("  warnings.warn(") and background.LINES.match("warn  Clock: 40 s off")
     first.look()
     for fresh in (first, FirstLook(settings, queue, store, examination)):
         fresh.look()

@@ -18,8 +18,9 @@ from inference.common.errors import UserError
 from inference.common.files import read_lines
 from inference.model.image_encoder import content_key
 from inference.model.lora_layers import RoutedLinear
-from tests.training.grpo.test_log_probs import as_trl, make
+from tests.training.grpo.test_log_probs import make
 from training.config.run_config import RunConfig
+from training.grpo.reference import as_trl_takes_it
 from training.grpo.rollouts import RolloutWriter, live_adapter, rollout_seed
 from training.grpo.trainer import RunTrainer
 from training.runs.folder import RunFolder
@@ -53,7 +54,7 @@ def test_base_and_adapter_are_the_trainers_own_tensors(trainer: RunTrainer) -> N
 def test_greedy_rollouts_are_those_of_peft_before_and_after_a_step(trainer: RunTrainer, rollouts: Any) -> None:
     """transformers' `generate` on the trained model, in evaluation mode: no dropout."""
     prompts = rollouts["rollout_prompts"]
-    inputs = as_trl(trainer, rollouts)
+    inputs = as_trl_takes_it(trainer, rollouts)
     names = ("pixel_values", "image_grid_thw")
     seen: list[list[list[int]]] = []
     for factor in (-8, -1 / 8):  # the second one undoes the first

@@ -102,10 +102,11 @@ def test_the_first_early_end_is_the_reason_on_all(monkeypatch) -> None:
 def test_a_machine_that_is_done_is_not_lost_and_a_silent_one_is(monkeypatch) -> None:
     monkeypatch.setattr(rendezvous, "_BEAT_SECONDS", 0.0)
     monkeypatch.setattr(rendezvous, "LOST_SECONDS", 0.0)
-    is_done = threading.Event()
+    done = {2: threading.Event(), 3: threading.Event()}
 
     def body(others: Rendezvous) -> object:
         others.join(1)
+        is_done = done[others.node.count]
         if others.node.number == 1:
             assert others.tell(0, "") == (0, "")
             is_done.set()

@@ -340,7 +340,7 @@ def estimate_html(estimate: RunEstimate, place: Sequence[str] = ()) -> str:
         "Answers": f"{estimate.completions:,}",
         "Time per step": f"{estimate.step_seconds:.2f} s",
         "Time in all": f"{duration(3600 * estimate.hours)} ({low} to {high})",
-        "Price": dollars(estimate.dollars) or "unknown: enter the price per hour",
+        "Price": dollars(estimate.dollars) or "enter dollars per hour",
         "Memory": f"{memory.need.total_gb:.1f} GB of {memory.free / 1e9:.0f} GB",
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())

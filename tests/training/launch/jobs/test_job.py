@@ -103,7 +103,7 @@ def test_a_price_that_was_not_to_be_had_is_asked_for_again(
 
 
 def test_a_job_that_is_deleted_on_the_hub_is_not_started_again(world: JobWorld) -> None:
-    world.launcher = world.new_launcher(pace=Pace(look=0.1, log=0.5))
+    world.launcher = world.new_launcher(pace=Pace(look=0.1, log=0.5, bucket=0.5))
     record = world.ask()
     world.until(record, "running")
     job = world.all()[0]

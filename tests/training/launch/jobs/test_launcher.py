@@ -16,6 +16,8 @@ from tests.support.job_world import BUCKET, QUICK, SPACE, TOKEN, JobWorld
 from training.__main__ import main
 from training.config.run_config import load_config
 from training.launch.jobs.launcher import launcher_for
+from training.launch.jobs.spec import MAX_SECONDS, MIN_SECONDS, timeout_seconds
+from training.runs.record import RunRecord
 from training.runs.store import RunStore
 
 ROUTES = (
@@ -55,7 +57,7 @@ def test_a_job_has_the_spaces_code_the_run_and_the_token_as_a_secret(make) -> No
     assert (bucket["type"], bucket["source"], bucket["mountPath"]) == ("bucket", BUCKET, "/state")
     assert job.labels["app"] == "lookthink" and job.labels["run"] == record.id and job.labels["launch"] == done.launch
     assert job.spec["secrets"] == {"HF_TOKEN": TOKEN} and TOKEN not in json.dumps(job.spec["environment"])
-    assert job.spec["flavor"] == "a100-large" and job.spec["timeoutSeconds"] > 1800
+    assert job.spec["flavor"] == "a100-large" and job.spec["timeoutSeconds"] == MIN_SECONDS
     order = json.loads(job.spec["environment"]["LOOKTHINK_JOB"])
     assert order["record"]["config"]["max_steps"] == 7 and str(world.folder) not in json.dumps(order)
     assert (done.job["id"], done.job["revision"], done.launcher) == (job.id, world.code, "job")
@@ -223,6 +225,18 @@ def test_strangers_labels_and_environments_make_no_run(make) -> None:
         world.jobs.start("me", spec | {"labels": labels})
     world.launcher.reconcile()
     assert not world.store.exists() or world.store.list() == []
+
+
+def test_the_time_limit_follows_the_estimate_and_what_the_doctor_measured(tmp_path: Path) -> None:
+    def limit(steps: int) -> int:
+        record = RunRecord("run", tmp_path, load_config("starter", {"max_steps": steps}).model_dump_json())
+        return timeout_seconds(record, [], "a100-large", [tmp_path])
+
+    assert limit(20) == MIN_SECONDS < limit(10_000) < limit(20_000) < limit(10**6) == MAX_SECONDS
+    arithmetic = limit(10_000)
+    measured = {"seconds": 0.01, "num_steps": 3, "hardware": "NVIDIA A100-SXM4-80GB"}
+    (tmp_path / "report.json").write_text(json.dumps({"steps": [{"settings": {}, "measured": measured}]}))
+    assert limit(10_000) < arithmetic
 
 
 def test_a_second_job_of_a_start_is_ended(make, hub: Hub) -> None:
