@@ -6,7 +6,8 @@
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff (rules and format), mypy and the tests
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
-#                every kind of fault at every route of the Hub
+#                every kind of fault at every route of the Hub; called again after it was cut, it goes on
+#   make audit   pip-audit asks whether a release in constraints.txt has a known weakness; says what it could not ask
 #   make constraints   write constraints.txt anew from the two files of requirements; needs uv
 
 PYTHON := .venv/bin/python
@@ -18,10 +19,14 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadsc
 DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt constraints.txt)
 HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
 
+# What passed of the torture with these files: called again, it goes on where it was cut. Another change begins anew.
+TORTURE := .torture/$(firstword $(shell { git rev-parse HEAD; git diff HEAD; } 2>&1 | cksum))
+TORTURE_TESTS = LOOKTHINK_TORTURE=1 LOOKTHINK_TORTURE_RECORD=$(CURDIR)/$(TORTURE) $(PYTHON) -m pytest
+
 export GRADIO_SERVER_PORT ?= 7860
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain space test check torture constraints clean
+.PHONY: app train pretrain space test check torture audit constraints clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -46,15 +51,15 @@ check: $(DEV_STAMP)
 	$(PYTEST) $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -s tests/training/cli/test_train.py tests/end_to_end/test_killed_runs.py tests/end_to_end/test_crowd.py \
-	    -k "twenty or five_hundred"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/hub/space/test_apply_faults.py tests/training/hub/space/test_sleep_timer.py tests/inference/adapters/test_hub_fetch.py \
-	    tests/training/hub/backup/test_backup.py tests/training/hub/publish/test_publisher.py -k fault
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/launch/jobs/test_launcher.py tests/training/launch/jobs/test_worker.py -k "fault or many or amid"
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/end_to_end/test_requirements.py
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest tests/training/grading/test_attack.py
-	$(PYTHON) -m training.grading.attack --seconds 120
-	LOOKTHINK_TORTURE=1 $(PYTHON) -m pytest -m hypothesis  # other examples every time
+	@mkdir -p $(TORTURE)
+	$(TORTURE_TESTS) -s -m torture
+	test -e $(TORTURE)/attack || { $(PYTHON) -m training.grading.attack --seconds 120 && touch $(TORTURE)/attack; }
+	$(TORTURE_TESTS) -m hypothesis  # other examples every time
+	@awk '{ seconds += $$1 } END { printf "%d tests passed in %.0f minutes\n", NR, seconds / 60 }' $(TORTURE)/passed
+	@cat $(TORTURE)/figures
+
+audit: $(DEV_STAMP)
+	$(PYTHON) -m tests.support.audit $(AUDIT_ARGS)
 
 constraints:
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
@@ -63,7 +68,7 @@ constraints:
 	    mv constraints.txt.whole constraints.txt
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .torture .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_STAMP): | $(PYTHON)

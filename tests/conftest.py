@@ -9,6 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFL
 os.environ.update(TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,12 @@ hypothesis.settings.load_profile("shared machine")
 REQUIRE_BROWSER = bool(os.environ.get("LOOKTHINK_REQUIRE_BROWSER"))
 """Set by `.ci/run`: a browser test that is skipped then fails, and so does a whole run without one that passed."""
 _passed_in_browser: list[str] = []
+IN_TORTURE = "LOOKTHINK_TORTURE" in os.environ
+_RECORD = os.environ.get("LOOKTHINK_TORTURE_RECORD")
+"""`make torture` names a folder here. The file `passed` in it has a line for each test that passed, with its seconds;
+those are left out when it is called again. The file `figures` has what the tests measured."""
+_passed_whole: dict[str, float] = {}
+"""Seconds of the tests whose own part has passed; what is after it may still fail."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,6 +67,20 @@ def engine() -> Engine:
     return Engine.load(STARTER)
 
 
+@pytest.fixture
+def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Says a figure that a test measured: on the screen, and in the record of `make torture`."""
+
+    def say(words: str) -> None:
+        with capsys.disabled():
+            print(f"\n{words}")
+        if _RECORD:
+            with (Path(_RECORD) / "figures").open("a", encoding="utf-8") as figures:
+                figures.write(f"{words}\n")
+
+    return say
+
+
 @pytest.fixture(scope="session")
 def problems() -> Any:
     """A dozen held-out starter problems, as a `datasets.Dataset`."""
@@ -68,10 +89,26 @@ def problems() -> Any:
     return load_problems("test", 12, seed=7)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first, so that no worker is left alone with one of them at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with the most slow tests come first, so that no worker is left alone with one of them at the end.
+
+    Torture is skipped unless it is asked for, and what passed in it before is left out.
+    """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser"))
     items.sort(key=lambda item: -slow[item.path])
+    for item in items:
+        torture = item.get_closest_marker("torture")
+        if torture is not None and not IN_TORTURE and not torture.kwargs.get("sampled"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: `make torture` runs it"))
+    done = set(recorded(Path(_RECORD))) if _RECORD else set()
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
+    items[:] = [item for item in items if item.nodeid not in done]
+
+
+def recorded(folder: Path) -> list[str]:
+    """The tests that have passed, by the record in this folder."""
+    file = folder / "passed"
+    return [line.partition("\t")[2] for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,13 +122,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Counts the browser tests that passed; with several workers the main process hears of them all."""
+    """Notes the browser tests and the torture that passed; with several workers the main process hears of all."""
     if report.when == "call" and report.passed and "browser" in report.keywords:
         _passed_in_browser.append(report.nodeid)
+    if _RECORD and report.passed and report.when == "call":
+        _passed_whole[report.nodeid] = report.duration
+    if _RECORD and report.passed and report.when == "teardown" and report.nodeid in _passed_whole:
+        with (Path(_RECORD) / "passed").open("a", encoding="utf-8") as passed:
+            passed.write(f"{_passed_whole[report.nodeid]:.1f}\t{report.nodeid}\n")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where a browser is required, a run in which no browser test passed fails."""
+    """Where a browser is required, a run in which no browser test passed fails. Torture that is done is no failure."""
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _RECORD and recorded(Path(_RECORD)):
+        session.exitstatus = pytest.ExitCode.OK  # all of it has passed before
     is_worker = hasattr(session.config, "workerinput")
     if REQUIRE_BROWSER and not is_worker and not _passed_in_browser and session.exitstatus == pytest.ExitCode.OK:
         print("\nno browser test ran, but a browser is required here (LOOKTHINK_REQUIRE_BROWSER)")

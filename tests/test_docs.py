@@ -15,7 +15,7 @@ from tests.benchmarks import __main__ as benchmarks
 from training.__main__ import COMMANDS, module_of
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 OTHERS = ("tests.support.screenshot", "training.hub.space.readme_block")
 """Modules with a command of their own that the documents name."""
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]

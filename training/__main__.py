@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from inference.common.errors import UserError
+from inference.common.logs import replace_odd_characters
 
 COMMANDS = {
     "pretrain": "make the starter model",
@@ -25,13 +26,15 @@ COMMANDS = {
     "cancel": "stop a run with a checkpoint, or withdraw a queued one",
     "resume": "continue a run that ended early from its newest checkpoint",
     "withdraw": "take a run out of the queue",
+    "disk": "say what takes room in the home folder, and which folders are no whole runs",
+    "delete": "delete runs, or what `disk` lists, for good",
     "adapters": "list the adapters with their scores, and the served one",
     "publish": "send a run's adapter to the Hub",
     "promote": "put another adapter into service, or the one before again",
     "deploy": "make or update the Space",
 }
 """Each has a module in `training.cli`, with `add_arguments(parser)` and `main(args) -> int`."""
-_OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw")
+_OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw", "disk", "delete")
 
 
 def module_of(name: str) -> ModuleType:
@@ -43,6 +46,7 @@ def module_of(name: str) -> ModuleType:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status: 2 for wrong input, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    replace_odd_characters()
     try:
         _check_dataset(argv[1:])
         return _run(argv)

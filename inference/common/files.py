@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "Timeout",
     "append_line",
     "exclusive",
+    "json_object",
     "read_json",
     "read_lines",
     "sync_folder",
@@ -37,11 +38,16 @@ Json = dict[str, Any]
 def write_whole(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Replaces a file by `content` (text as UTF-8), on the disk when this returns; `mode` are its rights."""
     part = path.with_name(f".{path.name}.part")
-    with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:  # such as a full disk, where each byte counts
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     _sync_names(path.parent)
 
 
@@ -56,27 +62,31 @@ def append_line(path: Path, row: Json) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def json_object(text: str | bytes) -> Json | None:
+    """The JSON object that a text is; `None` for any other text, also one that is nested too deep or is not UTF-8."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def read_json(path: Path, max_bytes: int = 1_000_000) -> Json | None:
     """A JSON object of at most `max_bytes`; `None` if there is none or it cannot be read."""
     try:
         with path.open("rb") as file:
-            value = json.loads(file.read(max_bytes))
-    except (OSError, ValueError, RecursionError):
+            return json_object(file.read(max_bytes))
+    except OSError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def read_lines(path: Path) -> Iterator[Json]:
     """The JSON objects in a file of lines; a line that is cut short or no object is skipped."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as file:
         for line in file:
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if line.endswith("\n") and isinstance(row, dict):
+            if line.endswith(b"\n") and (row := json_object(line)) is not None:
                 yield row
 
 

@@ -92,7 +92,7 @@ def load_settings(
     file = read_space_file(space_yaml)
     override = env.get("LOOKTHINK_BASE", "").strip()
     base, reason = _choose_base(file.model.base, override, has_gpu)
-    home = Path(env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME).expanduser().absolute()
+    home = _folder("LOOKTHINK_HOME", env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME)
     if home.exists() and not home.is_dir():
         raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
     pinned = env.get("LOOKTHINK_ADAPTER", "").strip()
@@ -104,12 +104,23 @@ def load_settings(
         adapter=_choose_adapter(base, file.model, pinned),
         adapter_is_pinned=bool(pinned),
         home=home,
-        state=Path(state).expanduser().absolute() if state else None,
+        state=_folder("LOOKTHINK_STATE", state) if state else None,
         limits=file.limits,
         space=file.space,
         privacy=file.privacy,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
+
+
+def _folder(variable: str, value: str) -> Path:
+    """The folder that a variable names, where `~` is the home of this user."""
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # a container's user may have none
+        raise UserError(
+            f"{value} cannot be found: this user has no home folder and HOME is not set. Set {variable} to a folder "
+            "that this user may write to, or set HOME."
+        ) from error
 
 
 def _with_bucket(section: TrainingSection, bucket: str) -> TrainingSection:

@@ -107,6 +107,8 @@ class Limits(Section):
     """Largest picture file, in megabytes of 10^6 bytes."""
     max_pixels: int = Field(50_000_000, ge=1, le=150_000_000)
     """Most pixels of an uploaded picture, before it is scaled down."""
+    max_decoding_mb: float = Field(300, ge=32, le=100_000)
+    """Most memory that reading a picture may take, and that all pictures read at the same time share, in megabytes."""
     max_side: int = Field(16_384, ge=28, le=1_000_000)
     """Longest side of an uploaded picture, in pixels."""
     max_aspect: float = Field(50, ge=1, le=190)
@@ -119,9 +121,8 @@ class Limits(Section):
     """Length limit of a completion unless the visitor sets one, in tokens."""
     max_new_tokens: int = Field(1_024, ge=1, le=1_000_000)
     """Highest length limit a visitor may set, in tokens."""
-    max_waiting: int = Field(24, ge=1, le=32)
-    """Questions of all visitors that may wait or be answered beside a first one; each takes one of the server's 40
-    threads."""
+    max_waiting: int = Field(100, ge=1, le=500)
+    """Questions of all visitors that may wait or be answered beside a first one; each takes a thread of the server."""
     questions_at_once: int = Field(8, ge=1, le=1_000_000)
     """Questions of one visitor that may wait or be answered at a time."""
     questions_per_minute: int = Field(120, ge=1, le=1_000_000)
@@ -137,7 +138,7 @@ class Limits(Section):
     connections: int = Field(100, ge=4, le=1_000_000)
     """Requests of one visitor that may be open at a time; an open page keeps one or two."""
     all_connections: int = Field(600, ge=8, le=1_000_000)
-    """Requests of all visitors that may be open at a time."""
+    """Requests of all visitors that may be open at a time; fewer where the process may have few descriptors."""
 
     @model_validator(mode="after")
     def _default_is_allowed(self) -> Self:

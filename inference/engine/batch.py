@@ -10,7 +10,7 @@ import torch
 from inference.engine.attention import PromptGroups, find_prompt_groups, use_prompt_groups
 from inference.engine.cuda_graph import StaticStep
 from inference.engine.kv_cache import KVCache
-from inference.engine.prefill import Prefill, prefill
+from inference.engine.prefill import Prefill, PrefillResult
 from inference.engine.sampler import Sampler, sequence_noise
 from inference.engine.sequence import Sequence
 from inference.model.device import send, threads_for
@@ -85,9 +85,13 @@ class Batch:
         self._is_arranged = False
         self._router.use(self._routes)  # keeps no adapter alive
 
-    def join(self, sequences: list[Sequence]) -> list[int]:
-        """Prefill the sequences and append them as rows; returns their first tokens."""
-        read = prefill(self._model, self._family, self._router, self._vocabulary, sequences)
+    def prefill(self, sequences: list[Sequence]) -> Prefill:
+        """The prompts of sequences, to be read and then to `join`."""
+        return Prefill(self._model, self._family, self._router, self._vocabulary, sequences)
+
+    def join(self, prefill: Prefill) -> list[int]:
+        """Append sequences whose prompts are read as rows; returns their first tokens."""
+        read, sequences = prefill.result(), prefill.sequences
         num_old, num_new = len(self._sequences), len(sequences)
         self._is_arranged = False  # also if memory runs out: part of the cache may have been replaced by then
         self._make_room(read, sequences)
@@ -189,7 +193,7 @@ class Batch:
         ).last_hidden_state  # (B, 1, hidden)
         return self._head(hidden[:, 0])
 
-    def _make_room(self, read: Prefill, newcomers: list[Sequence]) -> None:
+    def _make_room(self, read: PrefillResult, newcomers: list[Sequence]) -> None:
         """Reserve rows and columns for the newcomers, with room for their prompts left of the next column."""
         longest = max(sequence.max_length for sequence in (*self._sequences, *newcomers))
         self._cache.reserve(read.states, len(self._sequences) + len(newcomers), longest + 1)

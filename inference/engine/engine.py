@@ -194,8 +194,13 @@ class Engine:
         self._adapter(name)
         return self._system_prompts[name]
 
-    def stream(self, requests: Collection[Request], stop: threading.Event | None = None) -> Generation:
-        """Begin to complete the requests together; iterate the result. Raises `UserError` for one that is refused."""
+    def stream(
+        self, requests: Collection[Request], stop: threading.Event | None = None, priority: float = 0.0
+    ) -> Generation:
+        """Begin to complete the requests together; iterate the result. Raises `UserError` for one that is refused.
+
+        Of requests that wait, those of a lower `priority` are read first.
+        """
         started = time.perf_counter()
         for request in requests:
             check_request(request)
@@ -210,7 +215,7 @@ class Engine:
                 prompts[text] = ids, len(self.tokenizer.prefix_ids(request))
             ids, num_prefix_tokens = prompts[text]
             self._check_length(request, len(ids))
-            sequence = Sequence(index, request, ids, num_prefix_tokens, image, adapter, started)
+            sequence = Sequence(index, request, ids, num_prefix_tokens, image, adapter, priority, started)
             penalty = request.repetition_penalty
             sequence.repetition_penalty = self.repetition_penalty if penalty is None else penalty
             sequences.append(sequence)

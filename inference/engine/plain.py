@@ -7,7 +7,7 @@ so that scheduler, sampler, adapters and streams are the same; its greedy tokens
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,8 +36,27 @@ class _Row:
     """The inputs that `generate` hands from step to step: the cache, the mask, the picture."""
     routes: Routes
     sampler: Sampler
+    num_tokens: int = 0
+    """New tokens so far: the steps of its sampler, as each row takes its own."""
     kept: list[Any] = field(default_factory=list)
     """By module: its `_ON_THE_MODEL`."""
+
+
+class PlainPrefill:
+    """Sequences whose prompts are read one by one, each whole."""
+
+    def __init__(self, sequences: list[Sequence], begin: Callable[[Sequence], _Row]) -> None:
+        """`begin` reads a sequence's prompt."""
+        self.sequences, self.rows, self._begin = sequences, list[_Row](), begin
+
+    def read(self, max_tokens: int | None = None) -> bool:
+        """Read one prompt, and more up to so many tokens, `None` for all; True once the prompts are read."""
+        num_tokens = 0
+        while len(self.rows) < len(self.sequences) and (max_tokens is None or num_tokens < max_tokens):
+            sequence = self.sequences[len(self.rows)]
+            self.rows.append(self._begin(sequence))
+            num_tokens += len(sequence.prompt_ids)
+        return len(self.rows) == len(self.sequences)
 
 
 class PlainBatch:
@@ -48,7 +67,6 @@ class PlainBatch:
         self._tokenizer, self._router = tokenizer, router
         self._keepers: list[nn.Module] = [module for module in model.modules() if hasattr(module, _ON_THE_MODEL)]
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self._step = 0
         self._rows: list[_Row] = []
 
     def __len__(self) -> int:
@@ -64,15 +82,17 @@ class PlainBatch:
         self._rows = []
         self._router.use({})
 
-    def join(self, sequences: list[Sequence]) -> list[int]:
-        """Prefill the sequences one by one and append them as rows; returns their first tokens."""
-        rows = [self._begin(sequence) for sequence in sequences]
-        self._rows = [*self._rows, *rows]
-        return [int(row.ids[0, -1]) for row in rows]
+    def prefill(self, sequences: list[Sequence]) -> PlainPrefill:
+        """The prompts of sequences, to be read and then to `join`."""
+        return PlainPrefill(sequences, self._begin)
+
+    def join(self, prefill: PlainPrefill) -> list[int]:
+        """Append sequences whose prompts are read as rows; returns their first tokens."""
+        self._rows = [*self._rows, *prefill.rows]
+        return [int(row.ids[0, -1]) for row in prefill.rows]
 
     def step(self) -> torch.Tensor:
         """One more token for each row, (B,)."""
-        self._step += 1
         return torch.cat([self._next(row, is_first=False) for row in self._rows])
 
     def leave(self, rows: Collection[int]) -> list[int]:
@@ -85,7 +105,6 @@ class PlainBatch:
     def _begin(self, sequence: Sequence) -> _Row:
         """A row with its first token."""
         model, request, skipped = self._model, sequence.request, sequence.num_prefix_tokens
-        sequence.first_step = self._step
         if request.temperature > 0:
             sequence.noise = sequence_noise(request.seed, skipped + request.max_new_tokens)[skipped:]
         inputs: dict[str, Any] = {
@@ -122,6 +141,7 @@ class PlainBatch:
         outputs = self._model(**inputs, return_dict=True)
         row.inputs = self._model._update_model_kwargs_for_generation(outputs, row.inputs)
         row.kept = [getattr(module, _ON_THE_MODEL) for module in self._keepers]
-        token = row.sampler.choose(outputs.logits[:, -1].clone(), self._step)
+        token = row.sampler.choose(outputs.logits[:, -1].clone(), row.num_tokens)
+        row.num_tokens += 1
         row.ids = torch.cat([row.ids, token[:, None]], dim=1)
         return cast(torch.Tensor, token)

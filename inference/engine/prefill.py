@@ -1,16 +1,24 @@
-"""Prefill: one forward over the prompts of new sequences, padded on the left, equal prompts once."""
+"""Prefill: prompts of new sequences read by the model, padded on the left, equal prompts once, whole or in pieces.
+
+    prefill = Prefill(model, family, router, vocabulary, sequences)
+    while not prefill.read(512):
+        ...  # whoever waits meanwhile
+    prefill.result()
+
+A piece sees the keys and values of the pieces before it, so the result is that of one forward over the whole prompts.
+"""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import DynamicCache
 
 from inference.engine.sequence import PrefixKey, Sequence
-from inference.model.families import Family, tower_output
+from inference.model.families import Family, ImageEncoding, tower_output
 from inference.model.lora_layers import Router, make_routes
 from inference.model.tokenizer import Vocabulary
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prefill:
+class PrefillResult:
     """The result for B sequences with P distinct prompts, padded to T tokens."""
 
     logits: torch.Tensor
@@ -34,43 +42,85 @@ class Prefill:
     """T."""
 
 
-def prefill(
-    model: PreTrainedModel, family: Family, router: Router, vocabulary: Vocabulary, sequences: list[Sequence]
-) -> Prefill:
-    """Read the prompts of B sequences, each distinct one once."""
-    first_of: dict[PrefixKey, Sequence] = {}
-    for sequence in sequences:
-        first_of.setdefault(sequence.prefix_key, sequence)
-    distinct = list(first_of.values())
-    ids, mask = _pad(distinct, vocabulary.pad)  # (P, T), (P, T)
-    images = [sequence.image for sequence in distinct]
-    positions = family.positions(ids, mask, vocabulary.image, images).to(model.device)  # (…, P, T)
-    is_dense = bool(mask.all())
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    router.use(make_routes([sequence.adapter for sequence in distinct], model.device))
-    cache = DynamicCache(config=model.config)
-    try:
-        logits = model(
-            input_ids=ids,
-            attention_mask=None if is_dense else mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            mm_encoder_outputs={"image": tower_output(images)},
-            logits_to_keep=1,
-        ).logits[:, -1]  # (P, V)
-    finally:
-        router.use({})  # keeps no adapter alive, also after an error
-    layers = cast(Any, cache.layers)
-    states: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in layers]
-    if not is_dense:
-        padding = ~mask[:, None, :, None]
-        for tensor in itertools.chain(*states):
-            tensor.masked_fill_(padding, 0)
-    number_of = {key: number for number, key in enumerate(first_of)}
-    sources = torch.tensor([number_of[sequence.prefix_key] for sequence in sequences], device=model.device)
-    following = family.next_positions(positions)[..., sources, :]
-    return Prefill(logits[sources], following, states, sources, ids.shape[1])
+class Prefill:
+    """The prompts of B sequences on their way into the model, each distinct one once."""
+
+    def __init__(
+        self, model: PreTrainedModel, family: Family, router: Router, vocabulary: Vocabulary, sequences: list[Sequence]
+    ) -> None:
+        self.sequences = sequences
+        self._model, self._family, self._router = model, family, router
+        first_of: dict[PrefixKey, Sequence] = {}
+        for sequence in sequences:
+            first_of.setdefault(sequence.prefix_key, sequence)
+        distinct = list(first_of.values())
+        ids, mask = _pad(distinct, vocabulary.pad)  # (P, T), (P, T)
+        self._images = [sequence.image for sequence in distinct]
+        positions = family.positions(ids, mask, vocabulary.image, self._images)
+        self._ids, self._mask = ids.to(model.device), mask.to(model.device)
+        self._positions = positions.to(model.device)  # (…, P, T)
+        self._is_dense = bool(mask.all())
+        self._is_image = ids == vocabulary.image  # (P, T), on the CPU
+        self._adapters = [sequence.adapter for sequence in distinct]
+        number_of = {key: number for number, key in enumerate(first_of)}
+        self._sources = [number_of[sequence.prefix_key] for sequence in sequences]
+        self._cache = DynamicCache(config=model.config)
+        self._num_read = 0
+        """Columns that the model has read."""
+        self._logits: torch.Tensor | None = None
+        """(P, V) after the last column."""
+
+    def read(self, max_tokens: int | None = None) -> bool:
+        """Read at most so many tokens more, padding included, `None` for all; True once the prompts are read."""
+        num_prompts, length = self._ids.shape
+        begin = self._num_read
+        end = length if max_tokens is None else min(length, begin + max(1, max_tokens // num_prompts))
+        images = self._images_between(begin, end)
+        self._router.use(make_routes(self._adapters, self._model.device))
+        try:
+            logits = self._model(
+                input_ids=self._ids[:, begin:end],
+                attention_mask=None if self._is_dense else self._mask[:, :end],
+                position_ids=self._positions[..., begin:end],
+                past_key_values=self._cache,
+                use_cache=True,
+                mm_encoder_outputs={"image": tower_output(images)} if images else None,
+                logits_to_keep=1,
+            ).logits
+        finally:
+            self._router.use({})  # keeps no adapter alive, also after an error
+        self._num_read = end
+        self._logits = logits[:, -1]
+        return end == length
+
+    def result(self) -> PrefillResult:
+        """The logits and the states, once all is read."""
+        assert self._logits is not None and self._num_read == self._ids.shape[1], "read comes first"
+        layers = cast(Any, self._cache.layers)
+        states: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in layers]
+        if not self._is_dense:
+            padding = ~self._mask[:, None, :, None]
+            for tensor in itertools.chain(*states):
+                tensor.masked_fill_(padding, 0)
+        sources = torch.tensor(self._sources, device=self._model.device)
+        following = self._family.next_positions(self._positions)[..., sources, :]
+        return PrefillResult(self._logits[sources], following, states, sources, self._num_read)
+
+    def _images_between(self, begin: int, end: int) -> list[ImageEncoding]:
+        """The parts of the pictures whose tokens stand in the columns [begin, end), one a prompt; empty if none does.
+
+        Raises `ValueError` for a picture that does not match its tokens; of a whole prompt the model raises it.
+        """
+        if begin == 0 and end == self._ids.shape[1]:
+            return self._images
+        parts = []
+        for row, image in zip(self._is_image, self._images):
+            first, last = int(row[:begin].sum()), int(row[:end].sum())
+            if int(row.sum()) != len(image.features):
+                raise ValueError(f"The prompt has {int(row.sum())} image tokens and {len(image.features)} features.")
+            deep = tuple(features[first:last] for features in image.deep_features)
+            parts.append(replace(image, features=image.features[first:last], deep_features=deep))
+        return parts if any(len(part.features) for part in parts) else []
 
 
 def _pad(sequences: list[Sequence], pad: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,9 @@
 """The scheduler: decides which sequences wait and which run in the batch, and makes a step for all that run.
 
+Prompts are read between two steps. While sequences of others run, `PIECE_TOKENS` are read at a time, so that no stream
+stops for longer than these take: a longer prompt is read in pieces, and shorter ones have every second turn. All in all
+the steps then get as much time as the reading, so that many prompts make a stream at most twice as slow.
+
 A GPU can work on a step while the host handles the tokens of the step before. So a scheduler may run ahead: it begins
 each step before it reads the tokens of the last one. A sequence that reaches its length limit leaves in time, since
 that is known without its tokens. One that reaches an end token is found out a step late; its extra token is dropped.
@@ -13,13 +17,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inference.engine.batch import Batch
-from inference.engine.plain import PlainBatch
+from inference.engine.plain import PlainBatch, PlainPrefill
+from inference.engine.prefill import Prefill
 from inference.engine.sequence import PrefixKey, Sequence, SequenceGroup
 from inference.model.device import HostCopy
 from inference.model.lora_layers import fit_together
 
 MAX_PREFILL_TOKENS = 8_192
-"""Prompt tokens, padding included, that go through one prefill."""
+"""Prompt tokens, padding included, that go through one forward where nobody else waits for it."""
+PIECE_TOKENS = 512
+"""Prompt tokens, padding included, that are read between two steps while sequences of others run."""
+UNPAID_SECONDS = 0.05
+"""Time that reading may be ahead of the steps while sequences of others run."""
+MAX_STEPS_BETWEEN = 16
+"""Steps after which reading goes on in any case."""
 MAX_OVERTAKEN_STEPS = 256
 """Steps in which others may overtake a sequence whose adapter does not fit beside the running ones. Then all wait."""
 
@@ -39,7 +50,7 @@ class PendingStep:
 
 
 class Scheduler:
-    """First come, first served. Not thread-safe: the engine calls it with its lock held."""
+    """Sequences by priority, among equals first come, first served. Not thread-safe: the engine holds its lock."""
 
     def __init__(
         self, batch: Batch | PlainBatch, max_num_seqs: int, ends: frozenset[int], hidden_size: int, runs_ahead: bool
@@ -51,6 +62,14 @@ class Scheduler:
         """True if a step begins before the tokens of the last are read; it may change between steps."""
         self._groups: list[SequenceGroup] = []
         self._waiting: deque[Sequence] = deque()
+        self._reading: Prefill | PlainPrefill | None = None
+        """A long prompt of which pieces have been read; its sequences neither wait nor run."""
+        self._is_turn_of_short = False
+        """True if a piece of it was read at the last step, so that short prompts go before the next one."""
+        self._unpaid_seconds = 0.0
+        """Time that reading took while sequences of others ran, less that of the steps since."""
+        self._num_steps_since = 0
+        """Steps since the last reading."""
         self._running: list[Sequence] = []
         """By row of the batch. Replaced and never changed in place, since pending steps refer to it."""
         self._pending: deque[PendingStep] = deque()
@@ -61,16 +80,21 @@ class Scheduler:
     @property
     def num_free(self) -> int:
         """Sequences that could be added and would run in the next step; for any thread."""
-        return max(0, self._max_num_seqs - len(self._running) - len(self._waiting))
+        return max(0, self._max_num_seqs - len(self._running) - len(self._being_read) - len(self._waiting))
+
+    @property
+    def _being_read(self) -> list[Sequence]:
+        reading = self._reading
+        return [] if reading is None else reading.sequences
 
     def add(self, group: SequenceGroup) -> None:
         """Let its sequences wait for room in the batch."""
         self._groups.append(group)
-        self._waiting.extend(group.sequences)
+        self._waiting = deque(sorted([*self._waiting, *group.sequences], key=lambda sequence: sequence.priority))
 
     def release(self) -> None:
         """Give back the batch's memory. Nothing may be running."""
-        assert not self._running, "sequences are running"
+        assert not self._running and self._reading is None, "sequences are running"
         self._batch.release()
 
     def step(self) -> None:
@@ -79,14 +103,14 @@ class Scheduler:
         An error ends the sequences it hit and is kept in their groups.
         """
         self.tidy()
-        was_running = bool(self._running)
+        started, was_running = time.perf_counter(), bool(self._running)
         if was_running:
             self._begin_step()
         self._finish_steps()
-        while newcomers := self._take_waiting():
-            self._admit(newcomers)
-            if was_running:
-                break  # one prefill at a time, so that the running ones do not stall
+        self._num_steps_since += 1
+        self._unpaid_seconds = max(0.0, self._unpaid_seconds - (time.perf_counter() - started))
+        while self._read_prompts() and not was_running:
+            pass
         self._forget()
 
     def tidy(self) -> None:
@@ -98,6 +122,8 @@ class Scheduler:
         if stopped:
             self._remove_finished()
             self._waiting = deque(sequence for sequence in self._waiting if not sequence.over)
+            if all(sequence.over for sequence in self._being_read):
+                self._reading = None
         self._forget()
 
     def _begin_step(self) -> None:
@@ -127,43 +153,84 @@ class Scheduler:
             else:
                 self._append_tokens(step.sequences, tokens)
 
-    def _admit(self, newcomers: list[Sequence]) -> None:
-        """Prefill the newcomers. If that fails for several groups together, each group is tried alone."""
-        error = self._join(newcomers)
+    def _read_prompts(self) -> bool:
+        """Read prompts of waiting sequences, which then join the batch; True if there may be time for more of them.
+
+        All of them are read where no sequence of others runs, as in a batch of rollouts. Else it is one piece.
+        """
+        is_alone = not self._running or len(self._groups) == 1
+        limit = MAX_PREFILL_TOKENS if is_alone else PIECE_TOKENS
+        if not is_alone and self._unpaid_seconds > UNPAID_SECONDS and self._num_steps_since < MAX_STEPS_BETWEEN:
+            return False
+        prefill = self._next_prefill(limit)
+        if prefill is None:
+            return False
+        started = time.perf_counter()
+        is_beside = self._reading is not None and prefill is not self._reading
+        self._read(prefill, None if is_beside else limit)
+        self._num_steps_since = 0
+        if not is_alone:
+            self._unpaid_seconds += time.perf_counter() - started
+        return is_alone
+
+    def _next_prefill(self, limit: int) -> Prefill | PlainPrefill | None:
+        """The prompts whose turn it is: the long one that has begun, or others; of longer ones than `limit` one."""
+        reading = self._reading
+        if reading is not None and not self._is_turn_of_short:
+            self._is_turn_of_short = True
+            return reading
+        self._is_turn_of_short = False
+        newcomers = self._take_waiting(limit)
+        return self._batch.prefill(newcomers) if newcomers else reading
+
+    def _read(self, prefill: Prefill | PlainPrefill, max_tokens: int | None) -> None:
+        """Read on, and let the sequences join. If that fails for several groups together, each group is tried alone."""
+        error = self._join(prefill, max_tokens)
         if error is None:
             return
-        new = set(newcomers)
-        by_group = [part for group in self._groups if (part := [s for s in group.sequences if s in new])]
+        sequences = set(prefill.sequences)
+        by_group = [part for group in self._groups if (part := [s for s in group.sequences if s in sequences])]
         if len(by_group) == 1:
-            self._fail(newcomers, error)
+            self._fail(sequences, error)
             self.tidy()
             return
-        del error  # with what its frames hold
+        del error, prefill  # with what the error's frames hold
         for part in by_group:
-            self._admit(part)
+            self._read(self._batch.prefill(part), None)
 
-    def _join(self, newcomers: list[Sequence]) -> Exception | None:
+    def _join(self, prefill: Prefill | PlainPrefill, max_tokens: int | None) -> Exception | None:
         """Returns the error, if there was one: the prompts of one group must not end another."""
+        if self._reading is prefill:
+            self._reading = None
         try:
-            tokens = self._batch.join(newcomers)
+            if not prefill.read(max_tokens):
+                self._reading = prefill
+                return None
+            tokens = self._batch.join(prefill)  # type: ignore[arg-type]  # a batch joins what it made
         except Exception as error:
             return error
-        self._running = [*self._running, *newcomers]
-        self._append_tokens(newcomers, tokens)
+        self._running = [*self._running, *prefill.sequences]
+        self._append_tokens(prefill.sequences, tokens)
         self._remove_finished()
         return None
 
-    def _take_waiting(self) -> list[Sequence]:
-        """Take the next sequences that can be prefilled together, in order; one whose adapter does not fit waits."""
+    def _take_waiting(self, limit: int) -> list[Sequence]:
+        """Take the next sequences that can be read together, in order; one whose adapter does not fit waits.
+
+        One prompt may be longer than `limit` tokens if no other long one is being read.
+        """
         taken: list[Sequence] = []
-        if not self._waiting or len(self._running) == self._max_num_seqs:
+        held = [*self._running, *self._being_read]
+        if not self._waiting or len(held) == self._max_num_seqs:
             return taken
-        adapters = {id(sequence.adapter): sequence.adapter for sequence in self._running if sequence.adapter}
+        adapters = {id(sequence.adapter): sequence.adapter for sequence in held if sequence.adapter}
         prefixes: set[PrefixKey] = set()
         longest, overtakes = 0, False
         for sequence in self._waiting:
-            if len(self._running) + len(taken) == self._max_num_seqs:
+            if len(held) + len(taken) == self._max_num_seqs:
                 break
+            if self._reading is not None and len(sequence.prompt_ids) > limit:
+                continue
             if sequence.adapter is not None and id(sequence.adapter) not in adapters:
                 together = adapters | {id(sequence.adapter): sequence.adapter}
                 if not fit_together(together.values(), self._hidden_size):
@@ -173,7 +240,7 @@ class Scheduler:
                     continue
                 adapters = together
             longest = max(longest, len(sequence.prompt_ids))
-            if taken and longest * len(prefixes | {sequence.prefix_key}) > MAX_PREFILL_TOKENS:
+            if taken and longest * len(prefixes | {sequence.prefix_key}) > limit:
                 break
             prefixes.add(sequence.prefix_key)
             taken.append(sequence)

@@ -28,6 +28,8 @@ class Sequence:
     num_prefix_tokens: int
     image: ImageEncoding = field(repr=False)
     adapter: Adapter | None = field(default=None, repr=False)
+    priority: float = 0.0
+    """A lower one is read earlier; among equals the first that came."""
     started: float = 0.0
     """Start of its generation, by `time.perf_counter`."""
     tokens: list[tuple[int, float]] = field(default_factory=list)
@@ -41,7 +43,7 @@ class Sequence:
     start: int = 0
     """The cache's column of its first token. Written by the batch, like the two below."""
     first_step: int = 0
-    """The batch's step in which it got its first new token."""
+    """The batch's step in which it got its first new token; 0 in a plain batch."""
     repetition_penalty: float = 1.0
     noise: torch.Tensor | None = field(default=None, repr=False)
     """(max_new_tokens,) random numbers of a sampled sequence, on the CPU; `None` if it is greedy."""

@@ -15,13 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
+import ipaddress
 import logging
 import os
+import re
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
@@ -34,12 +40,15 @@ from inference.common.background import PeriodicTask
 from inference.common.errors import UserError
 from inference.common.logs import event, log_visitors
 from inference.common.settings import Settings
-from inference.prompt.image import limit_decoding
+from inference.prompt.decoding import limit_decoding
 from inference.server.middleware import HEALTH_PATH, Streams
 
 if TYPE_CHECKING:
     from inference.server.queue import RequestQueue
 
+PORT = 7860
+_HOST_NAME = re.compile(r"(?=.{1,253}$)(?!.*\.\d+$)[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
+"""A name such as `localhost`; what ends in a number is an address, or none."""
 CLEANING_SECONDS = 300
 """Between two searches for old pictures."""
 _M_ARENA_MAX = -8
@@ -49,8 +58,63 @@ RUN_SECONDS = 1.0
 REASON = "The app is being restarted; ask again in a minute."
 TELL_SECONDS = 1.5
 """The time for visitors to read that."""
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The errors of a disk that is full or read-only."""
 CLOSE_SECONDS = 1.5
 """The time for the server to close its connections by itself."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Host and port that the app listens at."""
+
+    host: str
+    """A name, or an address of IPv4 or IPv6 without brackets."""
+    port: int
+
+    @property
+    def name(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def check_free(self) -> None:
+        """Raises `UserError` if the app cannot listen there now."""
+        try:
+            family, kind, *_, where = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(where)
+        except OSError as error:
+            raise UserError(f"The app cannot listen at {self.name}:{self.port}: {self._trouble(error)}.") from error
+
+    def _trouble(self, error: OSError) -> str:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            return "this machine has no such address; set GRADIO_SERVER_NAME to one, such as 127.0.0.1, 0.0.0.0 or ::1"
+        if error.errno == errno.EADDRINUSE:
+            return "the port is taken; end what has it, or set GRADIO_SERVER_PORT to another"
+        return f"{error.strerror}; set GRADIO_SERVER_PORT to a port from 1024 to 65535"
+
+
+def listening_address(env: Mapping[str, str] = os.environ) -> Address:
+    """The address that `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT` name; raises `UserError` if it is malformed.
+
+    >>> listening_address({"GRADIO_SERVER_NAME": "[::1]"}).name
+    '[::1]'
+    """
+    typed = env.get("GRADIO_SERVER_PORT", "").strip() or str(PORT)
+    if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:6]) < 65_536):
+        raise UserError(f"GRADIO_SERVER_PORT is {typed!r}; give a number from 1 to 65535.")
+    named = env.get("GRADIO_SERVER_NAME", "").strip() or "127.0.0.1"
+    host = named[1:-1] if named.startswith("[") and named.endswith("]") else named
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise UserError(
+                f"GRADIO_SERVER_NAME is {named!r}, which is not an address; give one of this machine, such as "
+                "127.0.0.1, 0.0.0.0 (all of its addresses) or ::1."
+            ) from None
+    return Address(host, int(typed))
 
 
 def prepare(settings: Settings) -> None:
@@ -64,19 +128,36 @@ def prepare(settings: Settings) -> None:
     # The server would believe X-Forwarded-For from any caller on this machine; the owner of a proxy may set this.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     _share_freed_memory()
-    uploads = settings.home / "uploads"
-    try:
-        uploads.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{uploads} cannot be made ({error.strerror}). Make the folder writable for this user, or set "
-            "LOOKTHINK_HOME to one that is."
-        ) from error
+    uploads = _uploads_folder(settings.home)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     seconds = picture_seconds(settings)
     PeriodicTask(lambda: _delete_old_files(uploads, seconds), CLEANING_SECONDS, name="uploads").start()
     log_visitors(settings.privacy.log_questions)
     limit_decoding(settings.limits)
+
+
+def _uploads_folder(home: Path) -> Path:
+    """The folder for pictures of visitors; on a full or read-only disk a temporary one, so that the owner gets in."""
+    uploads = home / "uploads"
+    try:
+        uploads.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise UserError(
+                f"{uploads} cannot be made ({error.strerror}). Make the folder writable for this user, or set "
+                "LOOKTHINK_HOME to one that is."
+            ) from error
+        logging.getLogger(__name__).error("%s: %s", uploads, error.strerror)
+        uploads = Path(tempfile.mkdtemp(prefix="lookthink-uploads-"))
+    return uploads
+
+
+async def disk_refused(request: Request, error: Exception) -> Response:
+    """The answer where a picture cannot be kept: the disk is full or read-only. Raises other errors."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITTEN:
+        raise error
+    words = f"The picture cannot be kept here ({error.strerror}). Tell the owner: Train, Runs, Room on the disk."
+    return JSONResponse({"error": words, "detail": words}, 507)
 
 
 def _share_freed_memory() -> None:

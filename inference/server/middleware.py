@@ -1,7 +1,8 @@
 """ASGI middleware around every HTTP request: limits per visitor and on its body, response headers, disconnects.
 
 A page load is a hundred small GET requests and is not counted: only requests with a body can cost something. Open
-requests count for everybody, as each holds a connection. `/healthz` is never limited.
+requests count for everybody, as each holds a connection. `/healthz` is never limited, nor is the owner, nor a log-in:
+limits that others use up keep nobody out who may train here.
 
 A page, or a `gradio_client`, reads its answers from one stream per session (`/queue/data?session_hash=…`), a plain HTTP
 client from one per call (`/call/<name>/<event id>`, where the event is the session). A stream that the server ends is
@@ -14,19 +15,23 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.common.logs import event
 from inference.common.settings import Limits
-from inference.server.visitors import RateLimit, pseudonym, visitor_id_of, whole_seconds
+from inference.server.routes import API, Failures, OpenRoutes, is_form, is_upload, json_refusal, refusal, route_of
+from inference.server.visitors import OWNER, RateLimit, current_visitor, pseudonym, visitor_id_of, whole_seconds
 
 HEALTH_PATH = "/healthz"
+UNLIMITED = (HEALTH_PATH, "/admin/login", "/login/huggingface", "/login/callback")
+"""Paths that no visitor's limit holds; the last two are Gradio's, on a Space."""
 CONTENT_POLICY = "; ".join(
     [
         "default-src 'self' data: blob:",
@@ -42,14 +47,16 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-UPLOAD_ROUTE = "/upload"
-"""The end of the path of Gradio's route for files."""
 BODY_SECONDS = 120.0
 """A body must be complete by then; the largest upload needs 170 kB/s."""
 _PREVIEW_TAG = re.compile(rb"<meta\s+(?:property=\"og:|name=\"twitter:)[^>]*>")
+_CALL = re.compile(rf"{API}/call/(?:v2/)?[^/]+/([^/]+)")
+"""The stream of one call; its event is the session."""
 _MULTIPART_BYTES = 100_000
 """The most that a multipart form adds to the file in an upload."""
+IsOwner = Callable[[Mapping[str, str]], bool]
 _HOUR = 3600
+_WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 _ALL = "all"
 
 
@@ -71,7 +78,10 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses a body as soon as it is too large (413) or too slow (408), with or without a Content-Length."""
+    """Refuses a body as soon as it is too large (413) or too slow (408), with or without a Content-Length.
+
+    JSON is read whole before the app sees it, and refused (400) if it is none or holds too much.
+    """
 
     def __init__(self, app: ASGIApp, max_upload_bytes: int, max_body_bytes: int) -> None:
         """Bytes of an uploaded file, and of any other request's body."""
@@ -81,14 +91,17 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._max_upload if _is_upload(scope) else self._max_body
+        limit = self._max_upload if is_upload(scope) else self._max_body
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limit:
             await too_large(limit)(scope, receive, send)
             return
         body = _Body(receive, send, limit)
         try:
-            await self.app(scope, body.receive, body.send)
+            if scope["method"] in _WITH_BODY and not is_form(scope) and not is_upload(scope):
+                await body.read_json()
+            if body.refusal is None:
+                await self.app(scope, body.receive, body.send)
         except Exception:
             if body.refusal is None:  # else the error comes from the body being cut off
                 raise
@@ -99,8 +112,9 @@ class BodyLimit:
 class VisitorLimits:
     """Refuses with 429 what one visitor sends too much of, and with 503 if all visitors together are too many."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, on_space: bool) -> None:
-        self.app, self._limits, self._on_space = app, limits, on_space
+    def __init__(self, app: ASGIApp, limits: Limits, on_space: bool, is_owner: IsOwner) -> None:
+        """`is_owner` tells by its cookies whether a request comes from a browser that is logged in."""
+        self.app, self._limits, self._on_space, self._is_owner = app, limits, on_space, is_owner
         self._calls = RateLimit(limits.calls_per_minute, 60)
         self._uploads = RateLimit(limits.uploads_mb_per_hour, _HOUR)
         self._all_uploads = RateLimit(limits.all_uploads_mb_per_hour, _HOUR, max_keys=1)
@@ -108,16 +122,21 @@ class VisitorLimits:
         """Open requests by visitor; a visitor without one has no entry."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == HEALTH_PATH:
+        if scope["type"] != "http" or route_of(scope) in UNLIMITED:
+            await self.app(scope, receive, send)
+            return
+        if self._is_owner(HTTPConnection(scope).cookies):
+            current_visitor.set(OWNER)
             await self.app(scope, receive, send)
             return
         peer = scope["client"][0] if scope.get("client") else None
         visitor = visitor_id_of(peer, Headers(scope=scope).get("x-forwarded-for"), self._on_space)
         response = self._refusal(scope, visitor)
         if response is not None:
-            event("refused", visitor=pseudonym(visitor), status=response.status_code, method=scope["method"])
+            event("refused", visitor=pseudonym(visitor), status=response.status_code)
             await response(scope, receive, send)
             return
+        current_visitor.set(visitor)
         self._open[visitor] += 1
         try:
             await self.app(scope, self._metered(scope, visitor, receive), send)
@@ -133,12 +152,12 @@ class VisitorLimits:
             return refusal(503, "Too many visitors are here just now; try again in a minute.", 60)
         if self._open[visitor] >= limits.connections:
             return refusal(429, f"You have {limits.connections} requests open; close a page or wait for an answer.", 10)
-        if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
+        if scope["method"] not in _WITH_BODY:
             return None
         wait = self._calls.take(visitor)
         if wait:
             return refusal(429, f"That was too much at once; try again in {whole_seconds(wait)}.", wait)
-        if not _is_upload(scope):
+        if not is_upload(scope):
             return None
         wait, whose = self._uploads.take(visitor, 0.001), "you have"
         if not wait:
@@ -149,7 +168,7 @@ class VisitorLimits:
 
     def _metered(self, scope: Scope, visitor: str, receive: Receive) -> Receive:
         """`receive`, which takes an upload's bytes off the allowances as they come."""
-        if not _is_upload(scope):
+        if not is_upload(scope):
             return receive
 
         async def receive_metered() -> Message:
@@ -196,7 +215,7 @@ class LinkPreview:
         self.app, self._tags = app, tags.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != scope.get("root_path", "") + "/":
+        if scope["type"] != "http" or scope["method"] != "GET" or route_of(scope) != "/":
             await self.app(scope, receive, send)
             return
         start: Message = {}
@@ -227,12 +246,19 @@ class Streams:
 
 
 def middleware(
-    limits: Limits, on_space: bool, on_disconnect: Callable[[str], None], streams: Streams, link_tags: str = ""
+    limits: Limits,
+    on_space: bool,
+    on_disconnect: Callable[[str], None],
+    streams: Streams,
+    link_tags: str = "",
+    is_owner: IsOwner = lambda cookies: False,
 ) -> list[Middleware]:
     """The middleware around Gradio's own routes, outermost first."""
     return [
         Middleware(SecurityHeaders),
-        Middleware(VisitorLimits, limits=limits, on_space=on_space),
+        Middleware(Failures),
+        Middleware(VisitorLimits, limits=limits, on_space=on_space, is_owner=is_owner),
+        Middleware(OpenRoutes),
         Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
         Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
         Middleware(LinkPreview, link_tags),
@@ -244,26 +270,15 @@ def too_large(limit: int) -> JSONResponse:
     return refusal(413, f"This request is larger than {limit / 1e6:,.1f} MB, which is the limit. Send less.")
 
 
-def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
-    """A refusal as Gradio's page and `gradio_client` read it; `wait_seconds` become `Retry-After`.
-
-    The connection is closed, as the rest of the body may still be on its way.
-    """
-    headers = {"connection": "close"}
-    if wait_seconds:
-        headers["retry-after"] = str(max(1, round(wait_seconds)))
-    return JSONResponse({"detail": detail}, status, headers)
-
-
 def session_of(scope: Scope) -> str:
     """The session whose answers this request reads; empty if it reads none."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return ""
-    parts = scope["path"].strip("/").split("/")
-    if parts[-2:] == ["queue", "data"]:
+    route = route_of(scope)
+    if route == f"{API}/queue/data":
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-    is_call = len(parts) >= 3 and (parts[-3] == "call" or parts[-4:-2] == ["call", "v2"])
-    return parts[-1] if is_call else ""
+    call = _CALL.fullmatch(route)
+    return call[1] if call else ""
 
 
 class _Body:
@@ -275,10 +290,29 @@ class _Body:
         """`None` once the body is complete: after that only the end of the connection is received."""
         self.refusal: JSONResponse | None = None
         self.has_response = False
+        self._whole: Message | None = None
+        """A body that was read before the app asked for it."""
+
+    async def read_json(self) -> None:
+        """Read the body to its end; `refusal` is set if the app must not see it."""
+        parts: list[bytes] = []
+        while self.refusal is None:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                self._whole = message
+                return
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                self._whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+                self.refusal = await json_refusal(self._whole["body"])
+                return
 
     async def receive(self) -> Message:
         if self.refusal is not None:
             return {"type": "http.disconnect"}
+        if self._whole is not None:
+            whole, self._whole = self._whole, None
+            return whole
         if self._until is None:
             return await self._receive()
         try:
@@ -302,7 +336,3 @@ class _Body:
     def _cut(self, response: JSONResponse) -> Message:
         self.refusal = response
         return {"type": "http.disconnect"}
-
-
-def _is_upload(scope: Scope) -> bool:
-    return bool(scope["path"].rstrip("/").endswith(UPLOAD_ROUTE))

@@ -1,4 +1,4 @@
-"""The visitors' queue: questions wait here, first come, first served, until the engine has free sequences for them.
+"""The visitors' queue: questions wait here, in a fair order, until the engine has free sequences for them.
 
     queue = RequestQueue(lambda: Engine.load(base))
     submission = queue.submit([Request(image, "How many?")])
@@ -8,17 +8,22 @@
 One thread loads the engine, so that the page is up before the model is, and then makes the engine's steps. A question
 that the engine has free sequences for joins the others at the next step. Reading a submission never slows the engine
 down. `stop` works for one that waits, too; `disconnect` stops what a closed page asked.
+
+The order is start-time fair queueing by visitor (Goyal, Vin and Cheng, 1996): a question's turn is the virtual time
+when the tokens that its visitor asked for before are paid for, or now if they are. So whoever asks for much goes behind
+whoever asks for little, and among a visitor's own questions the first that came is first.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import contextvars
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -36,6 +41,10 @@ if TYPE_CHECKING:
 
 MAX_DISCONNECTED = 1_024
 """Closed pages remembered; reading a question takes seconds only."""
+MAX_SEQS_BESIDE_OTHERS = 4
+"""Sequences of one visitor that the engine has at a time while others ask too: each row makes a step longer for all."""
+MAX_NEWCOMERS = 4
+"""Questions that begin between two steps: their pictures go through the tower, and the others wait for it."""
 THE_APP = Visitor()
 NOT_LOADED = "The model could not be loaded, so nothing can be answered; the app's log says why."
 
@@ -70,8 +79,10 @@ class Progress:
 class Submission:
     """One question's requests, from the queue to their completions; made by `RequestQueue.submit`."""
 
-    def __init__(self, queue: RequestQueue, requests: Sequence[Request], visitor: Visitor) -> None:
+    def __init__(self, queue: RequestQueue, requests: Sequence[Request], visitor: Visitor, turn: float) -> None:
         self.requests, self.visitor = tuple(requests), visitor
+        self.turn = turn
+        """The virtual time at which it may begin, in tokens; a lower one is earlier."""
         self.error: BaseException | None = None
         """The error that ended it, once it has ended; raised again by whoever waits for it."""
         self._stop_error: BaseException | None = None
@@ -116,7 +127,7 @@ class Submission:
         """Pass the requests to the engine; called by the queue's thread, like `update` and `end`. False on failure."""
         self._waited_seconds = time.monotonic() - self._submitted_at
         try:
-            self._generation = self._context.run(engine.stream, self.requests, self._stop)
+            self._generation = self._context.run(engine.stream, self.requests, self._stop, self.turn)
         except Exception as error:  # raised again where the page or the client waits for it
             self.end(error)
             return False
@@ -193,9 +204,14 @@ class RequestQueue:
         """The refusal of every question between `rest` and `wake`."""
         self._loaded = threading.Event()
         self._rate = RateLimit(limits.questions_per_minute, 60)
-        self._waiting: deque[Submission] = deque()
+        self._waiting: list[Submission] = []
+        """By their turn."""
+        self._paid_until: dict[str, float] = {}
+        """By visitor the virtual time of the next question's turn; those that lie in the past are dropped."""
         self._running: list[Submission] = []
         """Submissions whose requests the engine has, oldest first."""
+        self._reading: dict[int, Visitor] = {}
+        """Visitors whose questions are being read, by identity."""
         self._disconnected: OrderedDict[str, float] = OrderedDict()
         """Sessions to the time when their page was closed."""
         self._changed = threading.Condition()
@@ -235,28 +251,37 @@ class RequestQueue:
             raise self._load_error or RuntimeError("the engine did not load")
         return self.engine
 
-    def admit(self, visitor: Visitor) -> None:
-        """Raise `Busy` if a question would be refused now; call it before the work of reading one.
+    @contextlib.contextmanager
+    def admit(self, visitor: Visitor) -> Iterator[None]:
+        """Takes a place for a question while it is read, until it is submitted or the block ends.
 
-        It counts as a question of the visitor's minute, whether or not it is submitted in the end.
+        Raises `Busy` if it is refused now. It counts as a question of the visitor's minute in any case.
         """
         with self._changed:
             self._check_room(visitor)
-        wait = self._rate.take(visitor.id) if visitor.id else 0.0
+            wait = self._rate.take(visitor.id) if visitor.id else 0.0
+            if not wait:
+                self._reading[id(visitor)] = visitor
         if wait:
             raise Busy(
                 f"You have asked {self._limits.questions_per_minute} questions in a minute, which is the limit here; "
                 f"ask again in {whole_seconds(wait)}."
             )
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reading.pop(id(visitor), None)
 
     def submit(self, requests: Sequence[Request], visitor: Visitor = THE_APP) -> Submission:
-        """Add one question's requests to the queue; raises `Busy` if too many wait."""
+        """Add one question's requests to the queue; raises `Busy` if too many wait and it has no place by `admit`."""
         if self.engine is not None:
             self.engine.prepare([request.image for request in requests])  # on the visitor's thread, so nobody waits
         with self._changed:
-            self._check_room(visitor)
-            submission = Submission(self, requests, visitor)
-            self._waiting.append(submission)
+            place = self._reading.pop(id(visitor), None)
+            self._check_room(visitor, has_place=place is not None)
+            submission = Submission(self, requests, visitor, self._take_turn(requests, visitor))
+            bisect.insort_right(self._waiting, submission, key=lambda one: one.turn)
             has_left = self._disconnected.get(visitor.session, -math.inf) > visitor.asked_at
             self._changed.notify_all()
         if has_left:
@@ -325,19 +350,40 @@ class RequestQueue:
         for submission in submissions:
             submission.stop(error)
 
-    def _check_room(self, visitor: Visitor) -> None:
+    def _check_room(self, visitor: Visitor, has_place: bool = False) -> None:
         """Raises `Busy`; the caller holds the lock."""
         if refusal := self._closed or self._resting:
             raise refusal
         if self._load_error is not None:
             raise Busy(NOT_LOADED)
-        submissions = [*self._running, *self._waiting]
-        if len(submissions) > self._limits.max_waiting:
+        if has_place:
+            return
+        asking = [*(s.visitor for s in (*self._running, *self._waiting)), *self._reading.values()]
+        num_left = self._limits.max_waiting + 1 - len(asking)
+        if num_left <= 0:
             most = self._limits.max_waiting
             raise Busy(f"{most} questions are waiting or being answered already; try again in a minute.")
-        num_own = sum(s.visitor.id == visitor.id for s in submissions) if visitor.id else 0
+        num_own = sum(other.id == visitor.id for other in asking) if visitor.id else 0
         if num_own >= self._limits.questions_at_once:
             raise Busy(f"{num_own} questions of yours are not answered yet; ask the next one when one of them is.")
+        if num_own > num_left:  # so that a few visitors never fill the queue
+            raise Busy(
+                f"{num_own} questions of yours are not answered yet, and {num_left} more can wait, which are left to "
+                "others; ask the next one when one of yours is answered."
+            )
+
+    def _take_turn(self, requests: Sequence[Request], visitor: Visitor) -> float:
+        """The turn of a new question, whose tokens its visitor then owes; the caller holds the lock.
+
+        The present is the earliest turn of all questions that are not answered yet.
+        """
+        turns = [submission.turn for submission in (*self._running, *self._waiting)]
+        present = min(turns, default=0.0)
+        debts = self._paid_until if turns else {}
+        self._paid_until = {one: until for one, until in debts.items() if until > present}
+        turn = max(present, self._paid_until.get(visitor.id, 0.0))
+        self._paid_until[visitor.id] = turn + sum(request.max_new_tokens for request in requests)
+        return turn
 
     def _run(self) -> None:
         try:
@@ -354,17 +400,30 @@ class RequestQueue:
                 self._step(self.engine)
 
     def _next_submissions(self, engine: Engine) -> list[Submission]:
-        """The first submissions that the engine has free sequences for; waits while there is nothing to do at all."""
+        """The next submissions that the engine has free sequences for; waits while there is nothing to do at all."""
         with self._changed:
             while not self._waiting and not self._running:
                 self._changed.wait()
             newcomers: list[Submission] = []
             num_free = engine.num_free_seqs
-            while self._waiting and (len(self._waiting[0].requests) <= num_free or not self._running):
-                newcomers.append(self._waiting.popleft())
-                self._running.append(newcomers[-1])
-                num_free -= len(newcomers[-1].requests)
+            most = MAX_NEWCOMERS if self._running else len(self._waiting)
+            for submission in tuple(self._waiting):
+                if self._running and (len(newcomers) == most or len(submission.requests) > num_free):
+                    break
+                if self._has_enough(submission.visitor, len(submission.requests)):
+                    continue
+                newcomers.append(submission)
+                self._waiting.remove(submission)
+                self._running.append(submission)
+                num_free -= len(submission.requests)
         return newcomers
+
+    def _has_enough(self, visitor: Visitor, num_more: int) -> bool:
+        """True if a visitor's next question waits for one of theirs to end, as others ask too; under the lock."""
+        num_own = sum(len(s.requests) for s in self._running if s.visitor.id == visitor.id)
+        if not visitor.id or not num_own or num_own + num_more <= MAX_SEQS_BESIDE_OTHERS:
+            return False
+        return any(s.visitor.id != visitor.id for s in (*self._running, *self._waiting))
 
     def _begin(self, engine: Engine, newcomers: Sequence[Submission]) -> None:
         """Apart from the loop, which would keep these submissions, with their adapters, while it waits for others."""

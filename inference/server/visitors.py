@@ -24,12 +24,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 MAX_KEYS = 4_096
 """Keys remembered at once; the one unused for longest is forgotten first."""
 UNKNOWN = "unknown"
 """The id of a visitor without an address; all of them share one allowance."""
+OWNER = "owner"
+"""The id of whoever may train here, whatever the address."""
+current_visitor: ContextVar[str] = ContextVar("current_visitor", default=UNKNOWN)
+"""The id of the visitor whose request is being answered."""
 _SALT = secrets.token_bytes(16)
 
 

@@ -97,8 +97,11 @@ class ZeroGpuEngine:
         """Waits a moment for news of the workers."""
         time.sleep(BETWEEN_SECONDS)
 
-    def stream(self, requests: Sequence[Request], stop: threading.Event) -> WorkerGeneration:
-        """Begins to complete the requests in one worker, which refuses what cannot be decoded."""
+    def stream(self, requests: Sequence[Request], stop: threading.Event, priority: float = 0.0) -> WorkerGeneration:
+        """Begins to complete the requests in one worker, which refuses what cannot be decoded.
+
+        No `priority` counts, since each has a worker of its own.
+        """
         adapters = [None if request.get_adapter is None else request.get_adapter() for request in requests]
         folders = [adapter.folder if isinstance(adapter, CheckedAdapter) else None for adapter in adapters]
         generation = WorkerGeneration(requests)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from inference.common.errors import Busy, UserError
+from inference.common.logs import failure
 from inference.server.queue import Progress, Submission
 from inference.server.service import Grade, Question, Service
 from inference.server.visitors import Visitor, is_on_space, visitor_id_of
@@ -23,9 +22,8 @@ FOLDING_FRAMES = 8
 """Updates in which a thought that began or ended is opened or folded; after them the user decides."""
 Submit = Callable[[Visitor], tuple[Submission, Question]]
 """Reads the inputs and puts the question into the queue. May raise `UserError`."""
-EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 32}
-"""Options of events that ask the model: the page shows their progress itself, and the queue orders them."""
-_log = logging.getLogger(__name__)
+EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""Options of events that ask the model: the page shows their progress itself; our queue orders and limits them."""
 
 
 class Panel:
@@ -120,8 +118,8 @@ class Answering:
             waiting = [View(CompletionState.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
             yield Frame(waiting, self._updates(waiting, fold=True))
             visitor = visitor_of(request)
-            self.service.queue.admit(visitor)
-            submission, question = submit(visitor)
+            with self.service.queue.admit(visitor):
+                submission, question = submit(visitor)
             answer.take(submission)
             shape: list[tuple[bool, bool]] = []
             num_frames = 0
@@ -180,8 +178,7 @@ def failed(error: Exception, earlier: View | None = None) -> View:
     """
     message = str(error)
     if not isinstance(error, UserError):
-        where = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("A completion failed with %s:\n%s", type(error).__name__, where)  # its message may quote the user
+        failure("A completion failed.", error)
         message = "Something broke on our side. Ask again; the failure has been logged."
     return replace(earlier or View(), state=CompletionState.FAILED, message=message)
 

@@ -7,6 +7,7 @@ client.predict(image=handle_file("chart.png"), question="How high is bar B?", ap
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
@@ -59,8 +60,9 @@ def build_endpoints(service: Service) -> None:
 
     ask = _endpoint(service, submit_one, ask_result)
     compare = _endpoint(service, lambda question, visitor: submit_pair(service, question, visitor), compare_result)
-    ask_button.click(ask, inputs, result, api_name="ask", api_description=ASK_DOC, concurrency_limit=8)
-    compare_button.click(compare, inputs, result, api_name="compare", api_description=COMPARE_DOC, concurrency_limit=8)
+    unlimited: dict[str, Any] = {"concurrency_limit": None}  # our queue orders and limits them
+    ask_button.click(ask, inputs, result, api_name="ask", api_description=ASK_DOC, **unlimited)
+    compare_button.click(compare, inputs, result, api_name="compare", api_description=COMPARE_DOC, **unlimited)
 
 
 def _endpoint(
@@ -82,11 +84,12 @@ def _endpoint(
     ) -> Json:
         try:
             visitor = visitor_of(request)
-            service.queue.admit(visitor)
-            checked = service.read_question(
-                image, question, expected_answer, adapter, temperature, max_new_tokens, seed
-            )
-            *_, views = watch(submit(checked, visitor), checked.expected, service.grader_of(checked))
+            with service.queue.admit(visitor):
+                checked = service.read_question(
+                    image, question, expected_answer, adapter, temperature, max_new_tokens, seed
+                )
+                submission = submit(checked, visitor)
+            *_, views = watch(submission, checked.expected, service.grader_of(checked))
             return result(views, checked)
         except Exception as error:  # of anything but a `UserError` the client learns only that it broke
             raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None

@@ -41,7 +41,7 @@ _UNWANTED = re.compile("[\ue000-\uf8ff\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u
 _DISPLAY = re.compile(r"\$\$(?P<display>.{1,2000}?)\$\$|\\\[(?P<bracket>.{1,2000}?)\\\]", re.DOTALL)
 _INLINE = re.compile(
     r"\\\((?P<paren>.{1,2000}?)\\\)"
-    r"|(?<!\d)\$(?P<dollar>(?![\s$])(?:\\.|[^$\n\\]){0,2000}?(?:[^\s$\\]|\\.))\$(?!\d)",
+    r"|(?<![0-9A-Za-z])\$(?P<dollar>(?![\s$/])(?!\d[^$\n\\]*\b(?:and|or|to|vs|versus|per|for|but)\b)(?:\\.|[^$\n\\]){0,2000}?(?:[^\s$\\]|\\.))\$(?!\d)",
     re.DOTALL,
 )
 _BOLD = re.compile(r"\*\*(?=\S)(.{1,2000}?)(?<=\S)\*\*", re.DOTALL)
@@ -80,7 +80,8 @@ def _is_bare_formula(text: str) -> bool:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """An inline rule for LaTeX between `$`, `$$`, `\\(` or `\\[`. A `$` after a digit is money: `25$/kg`."""
+    """An inline rule for LaTeX between `$`, `$$`, `\\(` or `\\[`. A `$` after a digit or letter is money, and so is
+    one before `/`, or before a number in a sentence: `25$/kg`, `US$/EUR`, `$5/kg and 6$`."""
     match = _DISPLAY.match(state.src, state.pos, state.posMax) or _INLINE.match(state.src, state.pos, state.posMax)
     if match is None:
         return False

@@ -5,17 +5,20 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
 from inference.adapters.record import AdapterRecord
+from inference.common.logs import failure
 from inference.common.settings import Settings
 from inference.common.space_file import ZERO_GPU
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.system_prompt import prompt_name
 from inference.server.lifecycle import CLEANING_SECONDS
 from inference.server.queue import EngineState
+from inference.server.routes import BROKEN
 from inference.server.service import Service
 from inference.server.visitors import MAX_KEYS, is_on_space
 from inference.ui.api import build_endpoints
@@ -100,6 +103,40 @@ class TrainTab(Protocol):
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
         """Rest its timer while one of the other tabs is open; called once."""
         ...
+
+
+class Page(gr.Blocks):
+    """The app's blocks, through which every event of the page and every call of an endpoint passes."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
+        """As Gradio does it, but nothing is fetched from an address that a client names, whatever the component."""
+        if _names_address(inputs):
+            raise gr.Error("Files are not fetched from addresses; upload the file.", print_exception=False)
+        return await super().preprocess_data(block_fn, inputs, *args, **options)
+
+    async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """As Gradio does it; of anything but a `gr.Error` the client learns, in words, only that it broke."""
+        try:
+            return await super().process_api(*args, **options)
+        except gr.Error:
+            raise
+        except Exception as error:  # Gradio raises any kind on values that do not fit; its messages quote them
+            failure("A request failed.", error)
+            raise gr.Error(BROKEN, title="Something broke", print_exception=False) from None
+
+
+def _names_address(values: object) -> bool:
+    """True if a file within the values, which are those of JSON, has an address for its path."""
+    left = [values]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if is_http_url_like(str(value.get("path", ""))):
+                return True
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+    return False
 
 
 def build_page(

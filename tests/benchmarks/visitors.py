@@ -1,4 +1,5 @@
-"""Eight visitors at once, through the line as the page asks it, beside transformers' generate for one of them."""
+"""Eight visitors at once, through the line as the page asks it, beside transformers' generate for one of them; and a
+polite visitor beside greedy ones."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 from inference.engine.engine import Engine, Request
 from inference.server.queue import RequestQueue
+from inference.server.visitors import Visitor
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.table import Measurement, median_ratio
 from tests.support.samples import problems
@@ -46,6 +48,8 @@ def measure(engine: Engine, peer: Peer) -> Iterator[Measurement]:
     note = f"of {VISITORS} who ask at once, each with a new picture"
     yield Measurement("first token, the last of them", f"{statistics.median(waits):.2f} s", "", note)
     yield _tower_passes(engine, line, next(fresh))
+    yield _beside_greedy(engine)
+    yield _longest_stop(engine)
 
 
 def _fresh_rows() -> Iterator[Request]:
@@ -67,6 +71,59 @@ def _visit(line: RequestQueue, rows: list[Request]) -> tuple[float, float]:
     if [completion.num_tokens for completion in completions] != [LENGTH] * len(rows):
         raise RuntimeError("the visitors did not get completions of equal length")
     return seconds, max(completion.first_token_seconds for completion in completions)
+
+
+def _beside_greedy(engine: Engine) -> Measurement:
+    """Seconds of a question beside 4 addresses x 8 tabs with long questions and 1,024 tokens, and alone."""
+    line = RequestQueue(lambda: engine)
+    line.wait_loaded()
+    fresh = _fresh_rows()
+
+    def polite() -> float:
+        started = time.perf_counter()
+        line.submit([next(fresh)], Visitor("polite")).wait()
+        return time.perf_counter() - started
+
+    polite()
+    alone = [polite() for _ in range(2 * ROUNDS)]
+    greedy = [line.submit([row], Visitor(str(i % 4))) for i, row in enumerate(_long_rows(32))]
+    beside = [polite() for _ in range(ROUNDS)]
+    if any(submission.wait(0) for submission in greedy[:16]):
+        raise RuntimeError("the greedy visitors' completions ended too early")
+    for submission in greedy:
+        submission.stop()
+    for submission in greedy:
+        submission.wait()
+    times = statistics.median(beside) / statistics.median(alone)
+    note = f"{statistics.median(beside):.2f} s beside 4 addresses x 8 tabs of 1,024 tokens, {LENGTH} tokens; at most "
+    note += f"{max(beside):.2f} s; alone {statistics.median(alone):.2f} s"
+    return Measurement("a polite visitor beside greedy ones", f"{times:.2f} of alone", "at most 2", note)
+
+
+def _longest_stop(engine: Engine) -> Measurement:
+    """The longest time between two tokens of a stream while 16 long prompts come at once."""
+    row = next(_fresh_rows())
+    stream = engine.stream([replace(row, adapter=None, max_new_tokens=400, min_new_tokens=400)])
+    for _ in range(8):
+        next(stream)
+    others = engine.stream(_long_rows(16))
+    while not all(tokens for tokens in others.token_ids()):
+        engine.step()
+    seconds = [second for _, second in stream.group.sequences[0].tokens]
+    longest = max(after - before for before, after in zip(seconds, seconds[1:]))
+    num_tokens = sum(len(sequence.prompt_ids) for sequence in others.group.sequences)
+    note = f"while 16 prompts of {num_tokens // 16:,} tokens are read"
+    return Measurement("longest stop of a stream", f"{longest:.2f} s", "at most 0.5 s", note)
+
+
+def _long_rows(count: int) -> list[Request]:
+    """Questions as long as the page takes them, with completions of 1,024 tokens."""
+    filler = "Count them one by one, and say which. " * 120
+    long: dict[str, Any] = {"max_new_tokens": 1024, "min_new_tokens": 1024}
+    return [
+        Request(p.image.convert("RGB"), f"{i} {p.problem} {filler}"[:4000], **long)
+        for i, p in enumerate(problems(count, seed=19))
+    ]
 
 
 def _tower_passes(engine: Engine, line: RequestQueue, row: Request) -> Measurement:

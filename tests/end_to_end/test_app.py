@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import shutil
+import socket
 import struct
 import threading
 import time
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from gradio.route_utils import delete_files_created_by_app
@@ -25,11 +28,14 @@ import app
 from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
+from inference.server import connections
 from inference.server import lifecycle as environment
+from inference.server.lifecycle import Address
 from inference.ui import theme
-from inference.ui.page import header_html
+from inference.ui.page import Page, header_html
+from inference.ui.sessions import PageSessions
 from tests.support.samples import perturbed_adapter, problems, random_adapter
-from tests.support.serving import ADAPTER, WAIT_SECONDS, Server, serve
+from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.admin.access import Access
 from training.ui.training_app import TrainingApp, example_problems
 
@@ -350,6 +356,17 @@ def test_questions_asked_together_are_answered_in_turn(server: Server, picture: 
     assert sorted(results) == [0, 1, 2, 3]
 
 
+def test_half_a_request_ends_and_sessions_are_bounded_by_visitor(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.blocks.server_port), timeout=WAIT_SECONDS) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: he")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    assert isinstance(server.app.state_holder, PageSessions) and server.blocks.state_holder is server.app.state_holder
+
+
 def test_the_page_allows_no_other_host(server: Server) -> None:
     answer = httpx.get(server.url)
     assert answer.status_code == 200
@@ -374,7 +391,7 @@ def test_examples_are_the_same_each_time(is_starter: bool) -> None:
 
 def test_a_wrong_setting_ends_the_app_with_words(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("LOOKTHINK_BASE", "no such base")
-    assert app.main() == 1
+    assert app.main() == 2
     assert "LOOKTHINK_BASE" in capsys.readouterr().err
 
 
@@ -396,6 +413,40 @@ def test_a_home_that_cannot_be_written_ends_the_start_in_words(
     (tmp_path / "file").touch()
     monkeypatch.setenv("LOOKTHINK_HOME", str(tmp_path / "file" / "home"))
     monkeypatch.setattr("inference.server.lifecycle.stop_signal", threading.Event)
-    assert app.main() == 1
+    assert app.main() == 2
     said = capsys.readouterr().err.strip()
     assert "cannot be made (Not a directory)" in said.splitlines()[-1] and "LOOKTHINK_HOME" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "words"),
+    [("127.0.0.1", "taken", "the port is taken"), ("127.0.0.1", "x", "is 'x'"), ("no address", "1", "not an address")],
+)
+def test_an_address_that_cannot_be_listened_at_ends_the_start_in_words(
+    name: str, port: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("GRADIO_SERVER_NAME", name)
+        monkeypatch.setenv("GRADIO_SERVER_PORT", port if port != "taken" else str(taken.getsockname()[1]))
+        monkeypatch.setattr("inference.server.lifecycle.stop_signal", threading.Event)
+        assert app.main() == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_it_listens_at_an_address_of_ipv6(server: Server, tmp_path: Path) -> None:
+    """The page, the health check and the owner's login, whose page names the address in brackets."""
+    access = Access(tmp_path, {"LOOKTHINK_ADMIN_TOKEN": ADMIN_TOKEN})
+    with Page(analytics_enabled=False) as blocks:
+        gr.Textbox()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        address = Address("::1", free.getsockname()[1])
+    app._launch_at(address, blocks.queue(), server.service, TrainingApp(server.settings, access))
+    url = f"http://[::1]:{address.port}"
+    try:
+        assert blocks.local_url == f"{url}/"
+        assert httpx.get(url, timeout=WAIT_SECONDS).status_code == 200
+        assert httpx.get(f"{url}/healthz").json()["status"] == "ready"
+        answer = httpx.post(f"{url}/admin/login", json={"token": ADMIN_TOKEN}, headers={"origin": url})
+        assert answer.status_code == 200 and access.cookie_name in answer.cookies
+    finally:
+        blocks.close(verbose=False)

@@ -1,12 +1,11 @@
 """Thirty visitors at once: each gets an answer or a clear "busy"; whoever leaves frees a place; memory is bounded.
 
-`LOOKTHINK_TORTURE=1` (make torture) asks 500 times while a run trains on the same machine.
+`make torture` asks 500 times while a run trains on the same machine, and 1,000 times for 100 visitors.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -94,8 +93,34 @@ def test_one_visitor_cannot_take_the_line(server: Server, picture: dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="takes minutes: make torture")
-def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.torture
+def test_a_thousand_questions_of_a_hundred_visitors(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """Each asks ten in a row; nobody is refused, and whoever waits is told how many are ahead."""
+    process = Process(tmp_path / "home")
+    try:
+        process.wait_for("Admin token")
+        process.wait_ready()
+        picture = Visitor(process.url, 2).upload(problems(1, seed=3)[0].image)
+        ask_at_once(process.url, picture, THIRTY)
+        before, begun = process.resident_mb(), time.monotonic()
+        visits = ask_at_once(process.url, picture, range(2, 102), tokens=32, questions=10)
+        growth, seconds = process.resident_mb() - before, time.monotonic() - begun
+        p95 = sorted(visit.seconds for visit in visits)[int(0.95 * len(visits))]
+    finally:
+        process.popen.kill()
+        process.popen.wait()
+    outcomes = Counter(visit.outcome for visit in visits)
+    waited = sum(visit.saw_place for visit in visits)
+    figure(
+        f"{len(visits)} questions of 100 visitors: {outcomes['answered']} answered, {waited} of them told "
+        f"their place before, in {seconds:.0f} s; p95 {p95:.1f} s; memory {growth:+.0f} MB"
+    )
+    assert outcomes == {"answered": 1000}
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The app in a process of its own; it is warm once it keeps as many sessions as it ever does."""
     command = [sys.executable, "-m", "training", "train", "--folder", str(tmp_path / "run"), "--max-steps", "5000"]
     process = Process(tmp_path / "home")
@@ -115,11 +140,10 @@ def test_five_hundred_questions_while_a_run_trains(tmp_path: Path, capsys: pytes
         process.popen.wait()
         run.wait(WAIT_SECONDS)
     outcomes = Counter(visit.outcome for visit in visits)
-    with capsys.disabled():
-        print(
-            f"\n{len(visits)} questions, 30 at once, while a run trains: {outcomes['answered']} answered, "
-            f"{outcomes['busy']} told that it is busy, in {seconds:.0f} s; the longest wait "
-            f"{max(visit.seconds for visit in visits):.1f} s; memory {growth:+.0f} MB"
-        )
+    figure(
+        f"{len(visits)} questions, 30 at once, while a run trains: {outcomes['answered']} answered, "
+        f"{outcomes['busy']} told that it is busy, in {seconds:.0f} s; the longest wait "
+        f"{max(visit.seconds for visit in visits):.1f} s; memory {growth:+.0f} MB"
+    )
     assert {visit.outcome for visit in [*warm, *visits]} <= {"answered", "busy"}
     assert len(visits) == 17 * 30 and growth < GROWTH_MB

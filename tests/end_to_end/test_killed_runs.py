@@ -224,13 +224,11 @@ def survive(home: Path, kills: list[str], steps: int, seed: int) -> str:
     )
 
 
-@pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="takes many minutes: `make torture` runs it")
-def test_runs_survive_twenty_five_kills(home, capsys) -> None:
+@pytest.mark.torture
+def test_runs_survive_twenty_five_kills(home, figure) -> None:
     kills = ["trainer"] * 10 + ["app"] * 10 + ["both"] * 5
     random.Random(3).shuffle(kills)
-    said = survive(home, kills, steps=25, seed=4)
-    with capsys.disabled():
-        print(f"\n{said}")
+    figure(survive(home, kills, steps=25, seed=4))
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +14,7 @@ OF_THE_HUB = ("gradio[oauth,mcp]=={}", "uvicorn>=0.14.0", "websockets>=10.4", "s
 """What the Hub's build of a Gradio Space adds to requirements.txt."""
 
 
-@pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="LOOKTHINK_TORTURE is not set: it asks an index")
+@pytest.mark.torture
 @pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 @pytest.mark.parametrize("names", [["requirements.txt"], ["requirements.txt", "requirements-dev.txt"]])
 def test_they_resolve(names: list[str], tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ def accepted(num: int, submit: Callable[[RequestQueue, int], object]) -> Callabl
     return count
 
 
+def read(queue: RequestQueue) -> None:
+    """A question that is read and not submitted."""
+    with queue.admit(ONE):
+        pass
+
+
 def request() -> Request:
     return Request(Image.new("RGB", (60, 60)), "How many?")
 
@@ -203,6 +209,7 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("training.publish_public", True, lambda d: d.run.publish_public, True),
     ("limits.max_upload_mb", 0.005, picture(60, 60), REFUSED),
     ("limits.max_pixels", 1000, picture(60, 60), REFUSED),
+    ("limits.max_decoding_mb", 32, picture(2300, 2000), REFUSED),
     ("limits.max_side", 50, picture(60, 60), REFUSED),
     ("limits.max_aspect", 2, picture(120, 40), REFUSED),
     ("limits.max_model_pixels", 784, picture(60, 60), (28, 28)),
@@ -211,8 +218,8 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("limits.max_new_tokens", 600, asked(max_new_tokens=1000), REFUSED),
     ("limits.max_waiting", 3, accepted(30, lambda queue, i: queue.submit([request()], Visitor(str(i), str(i)))), 4),
     ("limits.questions_at_once", 2, accepted(10, lambda queue, i: queue.submit([request()], ONE)), 2),
-    ("limits.questions_per_minute", 5, accepted(130, lambda queue, i: queue.admit(ONE)), 5),
-    ("limits.max_request_kb", 16, passed(1, chunks=(b"x" * 17_000,)), 0),
+    ("limits.questions_per_minute", 5, accepted(130, lambda queue, i: read(queue)), 5),
+    ("limits.max_request_kb", 16, passed(1, chunks=(b'"' + b"x" * 17_000 + b'"',)), 0),
     ("limits.calls_per_minute", 10, passed(12, **ONE_PEER), 10),
     ("limits.uploads_mb_per_hour", 1, passed(4, **ONE_PEER, **UPLOAD), 2),
     ("limits.all_uploads_mb_per_hour", 1, passed(4, **UPLOAD), 2),

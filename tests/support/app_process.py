@@ -59,7 +59,7 @@ class Process:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def wait_ready(self) -> None:
-        self.wait_for('"serving"')
+        self.wait_for(r"\bserving\b")
         until = time.monotonic() + START_SECONDS
         while self.health()["status"] != "ready":
             assert time.monotonic() < until

@@ -96,14 +96,15 @@ def _outcome(seen: str) -> str:
 ENDED = ("done", "cut-off")
 
 
-def ask_at_once(url: str, picture: dict[str, Any], numbers: range, tokens: int = 4) -> list[Visit]:
-    """Everybody asks at the same moment; what became of each."""
+def ask_at_once(url: str, picture: dict[str, Any], numbers: range, tokens: int = 4, questions: int = 1) -> list[Visit]:
+    """Everybody asks at the same moment, so many questions in a row; what became of each."""
     visits: list[Visit] = []
 
     def one(number: int) -> None:
         visitor = Visitor(url, number)
         try:
-            visits.append(visitor.ask(picture, tokens))
+            for _ in range(questions):
+                visits.append(visitor.ask(picture, tokens))
         except httpx.HTTPError as error:
             visits.append(Visit(type(error).__name__, False, 0.0))
         finally:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,8 @@ class Stranger:
     headers: dict[str, str] = field(default_factory=dict)
     cookies: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    """The address that they come from, by which the app tells visitors apart."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,32 @@ def strangers(server: Server) -> list[Stranger]:
     ]
 
 
-DOORS = ("queue/join", "run", "call")
-"""The ways to a handler: through the queue by its index, and through two routes by its name."""
+DOORS = ("run", "queue/join", "call")
+"""The ways to a handler: the route without the queue, the queue by its index, and the queue by its name."""
 
 
 def call_handlers(
-    server: Server, stranger: Stranger, which: list[Handler], doors: dict[int, list[str]] | None = None
+    server: Server,
+    stranger: Stranger,
+    which: list[Handler],
+    value: object = None,
+    doors: Sequence[str] | Mapping[int, Sequence[str]] = DOORS,
 ) -> Iterator[Answer]:
-    """Each of these handlers through every door, or through those given by its index."""
-    with httpx.Client(base_url=f"{server.url}/gradio_api", timeout=WAIT_SECONDS, headers=stranger.headers) as http:
+    """Each of these handlers with `value` for each input, through these doors: the same for all, or by their index."""
+    way = httpx.HTTPTransport(local_address=stranger.address)
+    api = f"{server.url}/gradio_api"
+    with httpx.Client(base_url=api, timeout=WAIT_SECONDS, headers=stranger.headers, transport=way) as http:
         http.cookies.update(stranger.cookies)
         for handler in which:
-            for door in DOORS if doors is None else doors[handler.index]:
-                answer = _through(http, door, handler, stranger.body)
+            for door in doors[handler.index] if isinstance(doors, Mapping) else doors:
+                answer = _through(http, door, handler, [value] * handler.num_inputs, stranger.body)
                 name = f"{door} {handler.name}"
                 yield Answer(name, stranger.name, answer.status_code, answer.text, handler.is_admin)
 
 
-def _through(http: httpx.Client, door: str, handler: Handler, body: dict[str, Any]) -> httpx.Response:
-    data = [None] * handler.num_inputs
+def _through(
+    http: httpx.Client, door: str, handler: Handler, data: list[object], body: dict[str, Any]
+) -> httpx.Response:
     if door == "queue/join":
         session = uuid.uuid4().hex
         asked = {"data": data, "fn_index": handler.index, "session_hash": session, **body}
@@ -138,12 +147,13 @@ def _through(http: httpx.Client, door: str, handler: Handler, body: dict[str, An
     return made
 
 
-def call_routes(server: Server, stranger: Stranger, paths: list[str]) -> Iterator[Answer]:
-    """Every route, with each of `paths` in the place of its parameters."""
+def call_routes(server: Server, stranger: Stranger, paths: list[str], only: str = "") -> Iterator[Answer]:
+    """Every route, or those with `only` in them, with each of `paths` in the place of its parameters."""
     alone = httpx.Limits(max_keepalive_connections=0)  # the server hangs up where a request broke it
-    with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS, headers=stranger.headers, limits=alone) as http:
+    way = httpx.HTTPTransport(local_address=stranger.address, limits=alone)
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECONDS, headers=stranger.headers, transport=way) as http:
         http.cookies.update(stranger.cookies)
-        for method, template in sorted(routes(server.blocks.app)):
+        for method, template in sorted(route for route in routes(server.blocks.app) if only in route[1]):
             for address in dict.fromkeys(_filled(template, path) for path in paths):
                 json_body = stranger.body if method in ("POST", "PUT", "PATCH", "DELETE") else None
                 request = http.build_request(method, address, json=json_body)

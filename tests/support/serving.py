@@ -41,10 +41,10 @@ class SteeredEngine:
     def num_free_seqs(self) -> int:
         return max(0, self._engine.num_free_seqs - self._num_hidden)
 
-    def stream(self, rows: Sequence[Request], stop: threading.Event | None = None) -> Generation:
+    def stream(self, rows: Sequence[Request], stop: threading.Event | None = None, priority: float = 0.0) -> Generation:
         if self.error is not None:
             raise self.error
-        return self._engine.stream([self._steered(row) for row in rows], stop)
+        return self._engine.stream([self._steered(row) for row in rows], stop, priority)
 
     def _steered(self, row: Request) -> Request:
         return replace(

@@ -25,6 +25,7 @@ import secrets
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inference.common.errors import UserError
-from inference.common.files import write_whole
+from inference.common.files import json_object, write_whole
 from inference.common.logs import event
 from inference.server.visitors import RateLimit, is_on_space, pseudonym, visitor_id_of, whole_seconds
 from training.admin.hub_identity import HubIdentity
@@ -54,6 +55,8 @@ ALL_ATTEMPTS_PER_MINUTE = 60
 ADMIN = "admin"
 """The name in a run's record of a user with the admin token."""
 SESSIONS_FILE = "admin_sessions.json"
+SPACE_COOKIE = "session"
+"""Gradio's on a Space: what it holds, when it was signed, and the signature, with dots between."""
 SESSION_SECONDS = 7 * 24 * 3600
 """The time from a log-in to its end."""
 MAX_SESSIONS = 32
@@ -106,6 +109,8 @@ class Access:
         self._attempts = RateLimit(ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._all_attempts = RateLimit(ALL_ATTEMPTS_PER_MINUTE, 60, clock=clock)
         self._hub = HubIdentity(clock)
+        self._members: OrderedDict[bytes, None] = OrderedDict()
+        """Digests of the log-ins that were let in on a Space, the newest last."""
         own_token = self._env.pop(TOKEN_VARIABLE, "").strip()
         if own_token and len(own_token) < MIN_TOKEN_CHARS:
             raise UserError(
@@ -135,13 +140,27 @@ class Access:
         """The caller of a request; raises `NotAllowed` for one without the right to train."""
         self.check_origin(headers)
         if self.is_on_space:
-            return self._member(profile, oauth_token)
+            caller = self._member(profile, oauth_token)
+            if login := _login_digest(cookies):
+                self._members[login] = None
+            while len(self._members) > MAX_SESSIONS:
+                self._members.popitem(last=False)
+            return caller
         session = cookies.get(self.cookie_name) or ""
         if not session:
             raise NotAllowed("Log in with the admin token, which was printed where the app was started.", 401)
         if not self._sessions.is_open(session):
             raise NotAllowed("You are no longer logged in. Log in again with the admin token.", 401)
         return Caller(ADMIN)
+
+    def is_known(self, cookies: Mapping[str, str]) -> bool:
+        """True for a browser that is logged in, or on a Space that was let in before: visitors' limits spare it.
+
+        It gives no right; `check` does.
+        """
+        if self.is_on_space:
+            return _login_digest(cookies) in self._members
+        return self._sessions.is_open(cookies.get(self.cookie_name) or "")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raises `NotAllowed` unless the request comes from this app's own page."""
@@ -161,19 +180,21 @@ class Access:
             )
 
     def log_in(self, headers: Mapping[str, str], visitor: str, token: str) -> str:
-        """The id of a new session; raises `NotAllowed` for a wrong token, and on a Space."""
+        """The id of a new session; raises `NotAllowed` for a wrong token, and on a Space.
+
+        Wrong tokens wait once there were too many. A right one is let in at any time, so that nobody's wrong ones
+        lock the owner out: what keeps guesses from succeeding is the token's length.
+        """
         self.check_origin(headers)
         if self.is_on_space:
             raise NotAllowed("Here the owner signs in with Hugging Face; there is no admin token.", 403)
-        self._spend_attempt(visitor)
         if not hmac.compare_digest(hashlib.sha256(token.strip().encode(errors="replace")).digest(), self._digest):
+            self._spend_attempt(visitor)
             raise NotAllowed(
                 "That is not the admin token. It was printed where the app was started, or set by "
                 f"{TOKEN_VARIABLE} there.",
                 403,
             )
-        self._attempts.give_back(visitor)
-        self._all_attempts.give_back("")
         return self._sessions.begin()
 
     def log_out(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
@@ -182,7 +203,7 @@ class Access:
         self._sessions.end(cookies.get(self.cookie_name) or "")
 
     def _spend_attempt(self, visitor: str) -> None:
-        """Counts an attempt before the token is read, so that attempts at the same moment count too."""
+        """Counts a wrong token; raises `NotAllowed` if there were too many."""
         wait = self._attempts.take(visitor)
         if not wait:
             wait = self._all_attempts.take("")
@@ -275,13 +296,15 @@ class Sessions:
 
     def _read(self) -> dict[str, float]:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return {str(key): float(ends) for key, ends in content.items()}
+            content = json_object(self._path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            log.warning("%s cannot be read (%s); log in again.", self._path, type(error).__name__)
-            return {}
+        except OSError:
+            content = None
+        whole = {key: float(ends) for key, ends in (content or {}).items() if isinstance(ends, int | float)}
+        if content is None or len(whole) < len(content):
+            log.warning("%s cannot be read, or not all of it; log in again.", self._path)
+        return whole
 
     def _write(self) -> None:
         """Writes the file; where it cannot be written, sessions last as long as the process."""
@@ -290,6 +313,12 @@ class Sessions:
             write_whole(self._path, json.dumps(self._ends), mode=0o600)
         except OSError as error:
             log.warning("%s cannot be written (%s); a restart ends this log-in.", self._path, type(error).__name__)
+
+
+def _login_digest(cookies: Mapping[str, str]) -> bytes:
+    """A digest of what the Space's cookie holds, which includes the caller's OAuth token; empty without one."""
+    content = cookies.get(SPACE_COOKIE, "").partition(".")[0]
+    return hashlib.sha256(content.encode(errors="replace")).digest() if content else b""
 
 
 def access_routes(access: Access) -> list[Route]:

@@ -1,4 +1,5 @@
-"""The commands for runs in the background: `python -m training runs | start | watch | cancel | resume | withdraw`.
+"""The commands for runs in the background: `python -m training runs | start | watch | cancel | resume | withdraw`,
+and for the disk that they are on: `disk | delete`.
 
     python -m training start --profile starter --max-hours 2 --promote
     python -m training runs
@@ -21,9 +22,11 @@ from training.config.run_config import RunConfig, load_config
 from training.hub.publish.licence import licence_words
 from training.launch.jobs.launcher import launcher_for
 from training.launch.local import LocalLauncher
+from training.runs.database import NotWritable
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
+from training.runs.upkeep import delete_stored, free_words, stored
 
 _LOOK_SECONDS = 2.0
 _PATHS = ("base", "start_adapter", "curriculum")
@@ -41,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--name", default="", help="of the run and of its adapter; made of date and time without it"
         )
         parser.add_argument("--dollars-per-hour", type=float, help="price of an hour of this machine")
-    elif command != "runs":
+    elif command == "delete":
+        parser.add_argument("names", nargs="+", metavar="name", help="of a run or a folder, as `disk` shows it")
+    elif command not in ("runs", "disk"):
         parser.add_argument("id", help="of the run, as `runs` shows it")
     if command in ("start", "resume"):
         parser.add_argument("--max-dollars", type=float, help="stop at a checkpoint before it has cost more")
@@ -59,14 +64,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _runs(launcher: LocalLauncher, args: argparse.Namespace) -> int:
-    launcher.reconcile()
+    try:
+        launcher.reconcile()
+    except NotWritable as error:  # the folders can be read all the same
+        print(error)
     if launcher.store.exists():
         if launcher.store.notice:
             print(launcher.store.notice)
-        for record in launcher.store.list():
+        records = launcher.store.list()
+        for record in records:
             print(line(record))
             if record.reason:
                 print(f"    {record.reason.splitlines()[0]}")
+        listed = {record.folder for record in records}
+        for each in stored(launcher.store):
+            if each.problem and each.path not in listed:
+                print(f"{each.name}  {each.problem}")
         return 0
     print(f"no runs in {launcher.store.home} yet; `python -m training start` queues one")
     return 0
@@ -115,6 +128,24 @@ def _withdraw(launcher: LocalLauncher, args: argparse.Namespace) -> int:
     return _print(launcher.store.withdraw(args.id))
 
 
+def _disk(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+    """Prints what lies in the home folder, the largest first."""
+    store = launcher.store
+    print(free_words(store.home))
+    for each in stored(store):
+        can = "" if each.can_delete else "  (in use, or not deleted from here)"
+        print(f"{each.num_bytes / 1e6:10.1f} MB  {each.name}{can}")
+        if each.problem:
+            print(f"    {each.problem}")
+    return 0
+
+
+def _delete(launcher: LocalLauncher, args: argparse.Namespace) -> int:
+    for name in args.names:
+        print(f"{name} is deleted: {delete_stored(launcher.store, name) / 1e6:.1f} MB")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[LocalLauncher, argparse.Namespace], int]] = {
     "runs": _runs,
     "start": _start,
@@ -122,6 +153,8 @@ COMMANDS: dict[str, Callable[[LocalLauncher, argparse.Namespace], int]] = {
     "cancel": _cancel,
     "resume": _resume,
     "withdraw": _withdraw,
+    "disk": _disk,
+    "delete": _delete,
 }
 
 

@@ -37,6 +37,7 @@ CHANGEABLE = (
     "shard_weights",
     "report_to",
     "max_hours",
+    "stall_factor",
     "publish_to",
     "publish_every_minutes",
     "publish_public",
@@ -213,6 +214,13 @@ class RunConfig(BaseModel):
     )
     max_hours: float | None = Field(
         None, gt=0, description="hours of training over all starts; stops at a checkpoint before"
+    )
+    stall_factor: float = Field(
+        20.0,
+        ge=0,
+        le=10_000,
+        description="times its usual seconds, at least ten minutes, after which a step is a stall: the run is ended at "
+        "a checkpoint and resumed once; 0: never",
     )
     publish_to: str | None = Field(
         None, description="Hub repository owner/name for the adapter, during training and at its end"

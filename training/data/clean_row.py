@@ -91,7 +91,7 @@ def _decode(source: bytes | Image.Image, limits: Limits) -> Image.Image:
     if source == b"":
         raise Refusal("picture missing", "the picture has 0 bytes")
     try:
-        return load_image(source, limits)
+        return load_image(source, limits, wait_seconds=None)
     except UserError as error:
         # Pillow's failures are causes of the error; without one, or with its alarm at a bomb, it is about size.
         bomb = isinstance(error.__cause__, Image.DecompressionBombError | Image.DecompressionBombWarning)

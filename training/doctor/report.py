@@ -9,6 +9,7 @@ It has no token and no path of a home, so that it can be attached to a bug repor
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -125,4 +126,4 @@ def new_report(base: str, form: Form, lines: Sequence[Line], **values: object) -
 
 def harmless(text: str) -> str:
     """A text without secrets and without the path of the user's home."""
-    return hide_secrets(text).replace(str(Path.home()), "~")
+    return hide_secrets(text).replace(os.path.expanduser("~"), "~")

@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import time
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +23,7 @@ from inference.common.errors import UserError
 from inference.common.hub_errors import HubUnreachable, hub_exceptions, read_error, reason
 from inference.common.settings import REPORTS
 from inference.engine.fast_paths import machine_key
+from inference.server.lifecycle import Address, listening_address
 from inference.server.visitors import is_on_space
 from training.data.hub_source import resolve_commit
 from training.doctor.model_checks import Finding
@@ -45,7 +45,6 @@ RECORDS_BYTES = 1.0 * GB
 CHECKPOINT_BYTES = 12
 """Bytes of a LoRA parameter in a checkpoint: itself and AdamW's two moments, in fp32."""
 ASSUMED_STEPS = 300
-PORT = 7860
 READ_ONLY = "it may only read"
 """The words of `token_trouble` for such a token."""
 _MAKE_A_TOKEN = "make a token that may write, at the Hub under Access Tokens, and set HF_TOKEN to it"
@@ -230,26 +229,19 @@ def _tried(path: Path) -> Finding:
 
 def port(subject: Subject) -> Finding:
     """The port of the page: free, or answered by this app."""
-    typed = subject.env.get("GRADIO_SERVER_PORT", "").strip() or str(PORT)
-    if not typed.isdecimal() or not 0 < int(typed) < 65_536:
-        raise UserError(f"GRADIO_SERVER_PORT is {typed!r}; give a number from 1 to 65535")
-    number = int(typed)
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", number))
-            return Finding("pass", f"{number} is free")
-        except OSError as error:
-            trouble = error.strerror or "taken"
-    if _answers_there(number):
-        return Finding("pass", f"this app answers at {number}")
-    return Finding(
-        "fail", f"{number} cannot be used: {trouble}", "end what has it, or set GRADIO_SERVER_PORT to another"
-    )
+    address = listening_address(subject.env)
+    try:
+        address.check_free()
+        return Finding("pass", f"{address.port} is free")
+    except UserError as error:
+        trouble = str(error)
+    if _answers_there(address):
+        return Finding("pass", f"this app answers at {address.port}")
+    return Finding("fail", f"{address.port} cannot be used", trouble)
 
 
-def _answers_there(number: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", number, timeout=_HEALTH_SECONDS)
+def _answers_there(address: Address) -> bool:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_HEALTH_SECONDS)
     try:
         connection.request("GET", "/healthz")
         answer = json.loads(connection.getresponse().read(10_000))

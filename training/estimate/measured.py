@@ -20,6 +20,7 @@ from inference.common.errors import UserError
 from inference.common.files import Json, read_json
 from inference.common.settings import STARTER, STARTER_NAME, base_source
 from training.config.run_config import RunConfig
+from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 
 MAX_RUNS_READ = 12
@@ -137,11 +138,10 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
     """The steps of a run's last start: times in `metrics.jsonl`, conditions in `config.json` and `versions.json`."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        start = json.loads((folder / "versions.json").read_text(encoding="utf-8"))[-1]
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
+        run = RunFolder(folder)
+        start = run.starts()[-1]
         # An earlier start may have had other hardware or settings.
-        steps = [row.get("step_time") for row in rows if row.get("step", 0) > start.get("step", 0)]
+        steps = [row.get("step_time") for row in run.history() if row["step"] > start.get("step", 0)]
         step = StepConditions(
             plain_base(config["base"]),
             int(config["prompts_per_step"]) * int(config["num_generations"]),
@@ -151,7 +151,7 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
             int(start["num_gpus"]),
         )
         hardware = str(start["hardware"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"--measured-run is {folder}, which is no run folder with config.json, versions.json and metrics.jsonl "
             f"({type(error).__name__}: {error}). Name the folder of a run."

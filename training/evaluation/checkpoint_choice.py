@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.common.errors import UserError
-from inference.common.files import Json, write_json
+from inference.common.files import Json, read_json, write_json
 from inference.common.settings import base_source
 from inference.engine.engine import Engine
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
@@ -24,6 +24,7 @@ from training.evaluation.conditions import ADAPTER_THINKING
 from training.evaluation.evaluate import completion_limit
 from training.evaluation.scoring import evaluate
 from training.runs.folder import RunFolder, step_of
+from training.runs.metrics import is_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,13 +66,13 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
     not evaluated again.
     """
     record = folder.path / "validation.json"
-    before = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.exists() else {}
+    before = (read_json(record) or {}).get("scores")
     scores: dict[int, Json] = {}
     engine: Engine | None = None
     for path in candidates(folder):
         digest = hashlib.blake2b((path / WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
-        score = before.get(str(step_of(path)))
-        if not score or score["weights"] != digest:
+        score = _kept_score(before, step_of(path), digest)
+        if score is None:
             engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
             score = _score(engine, config, path, rows) | {"weights": digest}
         scores[step_of(path)] = score
@@ -85,6 +86,13 @@ def choose_checkpoint(config: RunConfig, folder: RunFolder, rows: Dataset) -> in
     source = folder.path / "candidates" / f"checkpoint-{best}"
     take_adapter(source, folder.adapter, config.base, config.system_prompt_text)
     return best
+
+
+def _kept_score(scores: object, step: int, digest: str) -> Json | None:
+    """The score of these weights by an earlier start; `None` if there is none or it is damaged."""
+    score: Json | None = scores.get(str(step)) if isinstance(scores, dict) else None
+    lenient = score.get("lenient") if isinstance(score, dict) and score.get("weights") == digest else None
+    return score if isinstance(lenient, dict) and is_number(lenient.get("value")) else None
 
 
 def _score(engine: Engine, config: RunConfig, path: Path, rows: Dataset) -> Json:

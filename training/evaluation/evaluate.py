@@ -269,7 +269,7 @@ def _keep_earlier(target: Path, report: Report, completions: bool) -> Path | Non
         samples = earlier["about"]["num_samples"] <= report.about["num_samples"]
         if same and fewer and samples:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # an unreadable file is kept
     number = 1
     while (copy := target.with_name(f"{target.stem}.{number}{target.suffix}")).exists():

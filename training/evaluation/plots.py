@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.common.files import Json
 from training.evaluation.report import COMPARED, DIRECT, Report
 from training.evaluation.statistics import Estimate
-from training.runs.metrics import reward_labels
+from training.runs.metrics import is_figure, reward_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def draw_rewards(history: Sequence[Json], path: Path) -> None:
     axes = figure.subplots()
     lowest, highest = 0.0, 1.0
     for (key, label), colour in zip(reward_labels(history).items(), itertools.cycle(REWARD_COLOURS)):
-        points = [(row["step"], row[key]) for row in history if row.get(key) is not None]
+        points = [(row["step"], row[key]) for row in history if is_figure(row.get(key))]
         steps, values = zip(*points)
         smooth = [sum(values[max(0, i - 5) : i + 5]) / len(values[max(0, i - 5) : i + 5]) for i in range(len(values))]
         lowest, highest = min(lowest, *values), max(highest, *values)

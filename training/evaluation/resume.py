@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from inference.common.errors import UserError
-from inference.common.files import Json, Timeout, exclusive
+from inference.common.files import Json, Timeout, exclusive, json_object
 from training.evaluation.conditions import Condition
 
 
@@ -42,7 +42,7 @@ class Parts:
         self._batches: dict[str, list[KeptCompletion]] = {}
         with ExitStack() as stack:
             try:
-                self._file = stack.enter_context(path.open("a+", encoding="utf-8"))
+                self._file = stack.enter_context(path.open("a+b"))
                 stack.enter_context(exclusive(path))
             except Timeout:
                 raise UserError(
@@ -88,7 +88,7 @@ class Parts:
 
     def _append(self, row: Json) -> None:
         try:
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json.dumps(row).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -98,19 +98,26 @@ class Parts:
             ) from error
 
     def _read(self) -> None:
-        """Reads the complete lines; removes a line that a kill cut short."""
+        """Reads the complete lines, but for damaged ones; removes a line that a kill cut short."""
         self._file.seek(0)
         end = 0
-        while (line := self._file.readline()).endswith("\n"):
-            try:
-                row = json.loads(line)
-                if "key" in row:
-                    self._batches[row["key"]] = [KeptCompletion(**completion) for completion in row["said"]]
-            except (ValueError, TypeError, KeyError):
-                break
+        while (line := self._file.readline()).endswith(b"\n"):
             end = self._file.tell()
+            row = json_object(line) or {}
+            if isinstance(row.get("key"), str) and (batch := _batch(row.get("said"))) is not None:
+                self._batches[row["key"]] = batch
         self._file.seek(end)
         self._file.truncate()
+
+
+def _batch(said: object) -> list[KeptCompletion] | None:
+    """The completions of a line; `None` if one of them is none."""
+    kinds = {"text": str, "num_tokens": int, "truncated": bool}
+    rows = [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
+    are_whole = all({name: type(value) for name, value in row.items()} == kinds for row in rows)
+    if not isinstance(said, list) or len(rows) < len(said) or not are_whole:
+        return None
+    return [KeptCompletion(**row) for row in rows]
 
 
 def others_beside(target: Path, own: Path) -> list[str]:
@@ -127,11 +134,11 @@ def others_beside(target: Path, own: Path) -> list[str]:
 
 def _header(path: Path) -> Json:
     try:
-        with path.open(encoding="utf-8") as file:
-            fingerprint = json.loads(file.readline())["fingerprint"]
-        return fingerprint if isinstance(fingerprint, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        with path.open("rb") as file:
+            fingerprint = (json_object(file.readline()) or {}).get("fingerprint")
+    except OSError:
         return {}
+    return fingerprint if isinstance(fingerprint, dict) else {}
 
 
 def _key(condition: Condition, sample: int, first: int) -> str:

@@ -188,6 +188,9 @@ def _complete(
     turns = [(c, sample) for c in conditions for sample in range(num_samples if c.temperature else 1)]
     batches = [(first, condition, sample) for first in completer.firsts() for condition, sample in turns]
     done = {(first, c.name, i): parts.get(c, i, first) if parts else None for first, c, i in batches}
+    for (first, name, i), kept in done.items():
+        if kept is not None and len(kept) != len(completer.rows[first : first + completer.batch_size]["problem"]):
+            done[first, name, i] = None  # a damaged line
     bar = tqdm(
         total=len(completer.rows) * len(turns),
         initial=sum(len(completions or []) for completions in done.values()),

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from inference.common.logs import replace_odd_characters
 from training.grading.grader import grade_many
 
 DEGENERATE = (
@@ -278,6 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="seed of golds and answers; a fresh one if not given")
     parser.add_argument("--golds", type=int, default=300, help="golds of one round (300)")
     args = parser.parse_args(argv)
+    replace_odd_characters()
     seed = random.randrange(2**32) if args.seed is None else args.seed
     rng, end, num_answers, findings = random.Random(seed), time.monotonic() + args.seconds, 0, 0
     print(f"seed {seed}", flush=True)

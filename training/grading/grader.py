@@ -345,11 +345,11 @@ def _grade_clean(gold: str, answer: str, problem: _Problem, tolerance: float, ma
         return Grade(correct, *shown, rule)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         # Model output can be anything; a fault of ours on one of a million answers must not end a run, but be seen.
-        _log.error("not graded, %s: gold %r, answer %r", repr(error), *shown, exc_info=error)
+        _log.error("not graded: the grader failed with %s", type(error).__name__, exc_info=error)
         return Grade(False, *shown, f"not graded: the grader failed ({type(error).__name__})", is_graded=False)
     except MathLimit as limit:
         level = logging.INFO if isinstance(limit, Unreadable) else logging.WARNING
-        _log.log(level, "graded as wrong, %s: gold %r, answer %r", limit, *shown)
+        _log.log(level, "graded as wrong, %s; the rollouts of a run have the answer", limit)
         return Grade(False, *shown, str(limit), is_graded=not isinstance(limit, NotGraded))
 
 

@@ -108,7 +108,7 @@ def _with_checks(function: Reward, name: str, settings: dict[str, object]) -> Re
 
 @contextlib.contextmanager
 def _named_errors(name: str) -> Iterator[None]:
-    """Turns what a reward function raises into a `UserError` that names it and the line; memory errors stay."""
+    """Raises what a user's reward function raises as a `UserError` that names it and the line; memory errors stay."""
     try:
         yield
     except (UserError, MemoryError):

@@ -33,6 +33,11 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def is_first_here() -> bool:
+    """True in the first of this machine's processes."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def connect() -> PartialState:
     """Connect this process to the others; later calls return the same connection."""
     cpu = not torch.cuda.is_available()

@@ -30,6 +30,7 @@ from training.config.run_config import RunConfig
 from training.launch.machine_lock import is_taken
 from training.launch.ranks import processes_of
 from training.launch.spawn import spawn
+from training.launch.stall import StallWatch, after_stall, told
 from training.runs import outcome
 from training.runs.folder import RunFolder, step_of
 from training.runs.processes import Identity, boot_id, boot_seconds, is_alive, kill_marked, marked, own_identity, send
@@ -69,6 +70,7 @@ class LocalLauncher:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self._exit_seen: dict[str, float] = {}
+        self._stalls = StallWatch()
 
     def check(self, config: RunConfig) -> None:
         """Raises `UserError` for a run that cannot be started here; a local process can read all that this one can."""
@@ -138,13 +140,11 @@ class LocalLauncher:
             self.start_next()
 
     def _read_folders(self) -> None:
-        try:
-            tidy(self.store)
-            self.store.adopt_folders()
-            record_lost(self.store)
-            record_by_hand(self.store)
-        except OSError as error:  # a folder that cannot be read must not stop the look at the active run
-            log.warning("the run folders in %s: %s", self.store.folder, error)
+        for look in (tidy, RunStore.adopt_folders, record_lost, record_by_hand):
+            try:
+                look(self.store)
+            except OSError as error:  # a folder that cannot be read must not stop the look at the active run
+                log.warning("the run folders in %s: %s", self.store.folder, error)
 
     def _attend(self, record: RunRecord) -> None:
         identity = _identity(record)
@@ -185,6 +185,8 @@ class LocalLauncher:
             return  # another process was quicker
         if seen.status == "running" and is_spent(seen):
             self._ask_to_stop(seen, "budget")
+        elif seen.status == "running":
+            self._look_for_stall(seen)
         elif seen.status == "stopping" and not seen.stop_sent:
             self._send_stop(seen, identity)
         elif self._is_overdue(seen):
@@ -213,16 +215,40 @@ class LocalLauncher:
         if record.boot_id is not None and record.boot_id != boot_id():
             deaths = record.deaths  # the machine was restarted: not the run's fault
         counted: Json = {"deaths": deaths, "checkpoint_step": step, "hours": _hours(record)}
+        if record.stop_for == "stall":
+            self._after_stall(record, step, {"checkpoint_step": step, "hours": _hours(record)})
+            return
         counted |= {"exception": outcome.exception_of(record)}
+        why = outcome.death_words(record, _returncode(record.launch))
         if (end := outcome.dies_alike(record)) is not None:
             self._end(record, end, **counted)
             return
         if deaths < MAX_DEATHS:
-            self._start(record, reason=f"it died and was started again from step {step}", **counted)
+            self._start(record, reason=f"it was started again from step {step}: {why}", **counted)
             return
         words = hide_secrets(outcome.log_tail(record.folder, lines=12))[-1500:] or "nothing"
-        reason = f"died {deaths} times in a row with no new checkpoint (step {step}). Its last words:\n{words}"
+        last = "" if why == "it died" else f"The last time {why}. "
+        reason = f"died {deaths} times in a row with no new checkpoint (step {step}). {last}Its last words:\n{words}"
         self._end(record, outcome.End("failed", reason), **counted)
+
+    def _look_for_stall(self, record: RunRecord) -> None:
+        """Tells of a run that makes no step, then ends it."""
+        stall = self._stalls.look(record)
+        if stall is not None and stall.is_over:
+            log.warning("run %s: %s", record.id, stall.words)
+            stopping = self._ask_to_stop(record, "stall")
+            if stopping is not None:
+                self.store.update(stopping, reason=stall.words)
+        elif (words := told(record, stall)) != record.reason:
+            self.store.update(record, reason=words)
+
+    def _after_stall(self, record: RunRecord, step: int, changes: Json) -> None:
+        """Resumes a run that stalled, once."""
+        end, counted = after_stall(record, step)
+        if end is not None:
+            self._end(record, end, **changes | counted)
+        else:
+            self._start(record, reason=f"it was resumed from step {step}: {record.reason}", **changes | counted)
 
     def _start(self, record: RunRecord, *, reason: str = "", **changes: Any) -> RunRecord | None:
         """Starts the process; `None` if another launcher was quicker, or another run is active."""
@@ -292,6 +318,12 @@ def is_spent(record: RunRecord) -> bool:
 def _hours(record: RunRecord) -> float:
     """The hours of all starts; of the newest by its own record if there is one."""
     return max(record.hours, record.hours_before + outcome.seconds_run(record) / 3600)
+
+
+def _returncode(launch: str) -> int | None:
+    """The status of a start whose process is a child of this one; a negative one is a signal."""
+    child = _children.get(launch)
+    return None if child is None else child.poll()
 
 
 def _reap(launch: str | None) -> None:

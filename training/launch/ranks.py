@@ -29,7 +29,7 @@ from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.outcome import WRONG_INPUT
-from training.runs.processes import own_identity
+from training.runs.processes import memory_kills, own_identity, signal_name
 
 _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -45,6 +45,8 @@ class _Rank:
     """Processes of all machines."""
     process: subprocess.Popen[bytes]
     outcome: Path
+    kills_before: int | None
+    """Processes that the kernel had killed for want of memory before it began."""
 
     def end(self) -> tuple[int, str]:
         """Its exit status and the reason. A killed process has written none: then the status is 1."""
@@ -52,8 +54,17 @@ class _Rank:
         status, reason = self.process.returncode, str(values.get("reason") or "")
         if status >= 0:
             return status, reason
-        name = signal.Signals(-status).name
-        return 1, f"process {self.number} of {self.total} was killed ({name})"
+        now = memory_kills() if status == -signal.SIGKILL else None
+        if now is not None and self.kills_before is not None and now > self.kills_before:
+            words = "was killed by the kernel: out of memory; start fewer processes on this machine or give it more"
+        else:
+            words = f"was killed ({signal_name(-status)})"
+        return 1, f"process {self.number} of {self.total} {words}"
+
+    def ended_at(self) -> float:
+        """The time at which it failed, by its own word; of a killed process 0, as the others fail because of it."""
+        failed_at = (read_json(self.outcome) or {}).get("time")
+        return failed_at if self.process.returncode > 0 and isinstance(failed_at, float) else 0.0
 
 
 def processes_of(config: RunConfig) -> int:
@@ -99,14 +110,14 @@ def _start(folder: Path, numbers: range, total: int, others: Rendezvous, tempora
     shared = {"OMP_NUM_THREADS": str(threads)} | os.environ
     shared |= {"MASTER_ADDR": others.host, "MASTER_PORT": str(others.port)}
     shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}  # torch's own: the store is there already
-    ranks = []
+    ranks, kills = [], memory_kills()
     for local, number in enumerate(numbers):
         outcome = temporary / f"{number}.json"
         own = {"RANK": number, "LOCAL_RANK": local, "WORLD_SIZE": total, "LOCAL_WORLD_SIZE": len(numbers)}
         environment = shared | {name: str(value) for name, value in own.items()} | {_OUTCOME: str(outcome)}
         command = [sys.executable, "-m", "training.launch.ranks", str(folder)]
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-        ranks.append(_Rank(number, total, process, outcome))
+        ranks.append(_Rank(number, total, process, outcome, kills))
     return ranks
 
 
@@ -131,11 +142,9 @@ def _watch(ranks: list[_Rank], stop: Stop, others: Rendezvous) -> tuple[int, str
 
 
 def _first_end(ranks: list[_Rank]) -> tuple[int, str] | None:
-    """The end of the process that ended early; of several a killed one, then one with a status of its own."""
+    """The end of the process that ended early; of several the first one, as the others fail for lack of it."""
     early = [rank for rank in ranks if rank.process.poll()]
-    if not early:
-        return None
-    return min(early, key=lambda rank: (rank.process.returncode > 0, -rank.process.returncode)).end()
+    return min(early, key=_Rank.ended_at).end() if early else None
 
 
 def train(path: Path, stop: Stop) -> tuple[int, str]:
@@ -162,7 +171,7 @@ def main() -> int:
     """One of the processes; returns its exit status."""
     with Stop() as stop:
         status, reason = train(Path(sys.argv[1]), stop)
-    write_json(Path(os.environ[_OUTCOME]), {"status": status, "reason": reason})
+    write_json(Path(os.environ[_OUTCOME]), {"status": status, "reason": reason, "time": time.time()})
     return status
 
 

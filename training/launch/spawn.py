@@ -46,6 +46,7 @@ def environment(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
     return allowed | {
         MARK: record.launch,
         "LOOKTHINK_HOME": home,
+        "PYTHONIOENCODING": "utf-8",  # its output goes into a file that is read as UTF-8
         "PYTHONUNBUFFERED": "1",
         "TQDM_MININTERVAL": _BAR_SECONDS,
     }

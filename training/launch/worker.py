@@ -31,7 +31,7 @@ from training.pipeline.signals import Stop, StopRequested
 from training.runs.failures import INTERRUPTED
 from training.runs.folder import RunFolder
 from training.runs.outcome import EXIT, WRONG_INPUT
-from training.runs.processes import Identity, boot_seconds, own_identity
+from training.runs.processes import Identity, boot_seconds, memory_kills, own_identity
 from training.runs.recovery import PROCESS
 from training.runs.store import RunStore
 
@@ -78,7 +78,7 @@ class _Beat:
 
     def __init__(self, folder: Path, launch: str, identity: Identity) -> None:
         self.folder = folder
-        self.claim: Json = {"launch": launch, **asdict(identity)}
+        self.claim: Json = {"launch": launch, **asdict(identity), "memory_kills": memory_kills()}
         self.created = identity.created
         self._task = PeriodicTask(self._write, BEAT_SECONDS, "beat")
         self._part = folder / f"{EXIT}.part"

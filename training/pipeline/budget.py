@@ -9,16 +9,18 @@ them.
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
-from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import Json, read_json, read_lines, write_json
+from training.runs.metrics import is_number
 
 RECENT_STEPS = 8
 """The next step is expected to take at most as long as the longest of these."""
+log = logging.getLogger(__name__)
 
 
 class BudgetSpent(Exception):
@@ -31,21 +33,31 @@ class Budget:
     def __init__(self, folder: Path, max_hours: float | None, already: float = 0.0) -> None:
         self.path = folder / "hours.json"
         self.max_hours = max_hours
-        try:
-            record = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-            self._starts: list[dict[str, float]] = record.get("starts", [])
-            self._before = sum(float(start["seconds"]) for start in self._starts)
-            self._steps: deque[float] = deque(map(float, record.get("recent_step_seconds", [])), maxlen=RECENT_STEPS)
-            self._save = float(record.get("save_seconds", 0.0))
-            self._load = float(record.get("load_seconds", 0.0))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{self.path} cannot be read ({error}); put it back, or delete it: the hours are then counted from now"
-            ) from error
+        record = self._read(folder / "metrics.jsonl")
+        self._starts: list[Json] = record["starts"]
+        self._before = sum(start["seconds"] for start in self._starts)
+        self._steps: deque[float] = deque(_all_seconds(record.get("recent_step_seconds")), maxlen=RECENT_STEPS)
+        self._save, self._load = (sum(_all_seconds([record.get(name)])) for name in ("save_seconds", "load_seconds"))
         self._trained = 0.0
         self._opened = self._lap = time.monotonic()
         self._began = self._opened - already
         self._starts.append({"time": time.time(), "seconds": 0.0})
+
+    def _read(self, metrics: Path) -> Json:
+        """The record so far. Where starts of it cannot be read, the hours are at least those of the steps.
+
+        So a damaged record costs the hours of loading and evaluating, never the run or its budget.
+        """
+        record = read_json(self.path) or {}
+        listed = record.get("starts")
+        rows = listed if isinstance(listed, list) else []
+        starts: list[Json] = [row for row in rows if isinstance(row, dict) and _all_seconds([row.get("seconds")])]
+        if self.path.exists() and (not isinstance(listed, list) or len(starts) < len(rows)):
+            of_steps = sum(_all_seconds(row.get("step_time") for row in read_lines(metrics)))
+            missing = max(0.0, of_steps - sum(start["seconds"] for start in starts))
+            starts.append({"time": time.time(), "seconds": missing, "by": "the times of its steps"})
+            log.warning("%s is damaged; %.2f h are counted by the times of its steps", self.path, missing / 3600)
+        return record | {"starts": starts}
 
     @property
     def spent(self) -> float:
@@ -102,3 +114,9 @@ class Budget:
         before, self._lap = self._lap, time.monotonic()
         self._trained += self._lap - before
         return self._lap - before
+
+
+def _all_seconds(values: object) -> list[float]:
+    """The values that are seconds: finite numbers from 0 on."""
+    rows = values if isinstance(values, Iterable) and not isinstance(values, str | dict) else ()
+    return [float(value) for value in rows if is_number(value) and value >= 0]

@@ -8,12 +8,12 @@ of all inputs are in `sources.json`, and a start with other inputs is refused.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from inference.common.errors import UserError
-from inference.common.files import write_json
+from inference.common.files import read_json, write_json
 from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits
@@ -25,6 +25,9 @@ from training.runs.provenance import model_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+log = logging.getLogger(__name__)
 
 
 class RowsDigest(TypedDict):
@@ -49,14 +52,13 @@ def check_sources(config: RunConfig, folder: RunFolder, splits: Splits) -> None:
     _check_roles(config, splits)
     digests = _digests(config, splits)
     path = folder.path / "sources.json"
-    if not path.exists():
+    before: dict[str, Digest] | None = read_json(path)
+    if before is None:
+        if path.exists():
+            log.warning("%s is damaged: the inputs cannot be compared, and are taken as they are now", path)
         write_json(path, digests)
         return
-    try:
-        before: dict[str, Digest] = json.loads(path.read_text(encoding="utf-8"))
-        differing = [name for name in digests if name in before and before[name] != digests[name]]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); put it back, or {folder.way_out()}") from None
+    differing = [name for name in digests if name in before and before[name] != digests[name]]
     if differing:
         name = differing[0]
         raise OtherSources(
@@ -106,7 +108,9 @@ def _file_digest(path: Path) -> str:
 
 
 def _shown(digest: Digest) -> str:
-    return f"{digest['num']:,} rows ({digest['digest'][:8]})" if isinstance(digest, dict) else str(digest)
+    if not isinstance(digest, dict):
+        return str(digest)
+    return f"{digest.get('num')} rows ({str(digest.get('digest'))[:8]})"  # the file may have been edited
 
 
 def _source_of(config: RunConfig, name: str) -> str:

@@ -33,7 +33,15 @@ from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candid
 from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
 from training.evaluation.plots import draw_rewards
-from training.grpo.distributed import check_checkpoint, connect, is_main_process, rank, world_size
+from training.grpo.distributed import (
+    check_checkpoint,
+    connect,
+    is_first_here,
+    is_main_process,
+    rank,
+    wait_for_all,
+    world_size,
+)
 from training.grpo.fitting import fit_batch, longer_rows, prompt_tokens, with_batch
 from training.grpo.trainer import build_trainer
 from training.pipeline.budget import Budget, BudgetSpent
@@ -121,6 +129,8 @@ class RunPipeline:
     publishing: Publishing | None = None
     """`None` in all processes of a run but the first."""
     stage: str = "starting"
+    note: str = ""
+    """What was found damaged at this start; empty if nothing."""
 
     def run(self) -> None:
         """Executes every stage that is not done yet, in order."""
@@ -173,12 +183,14 @@ class RunPipeline:
         folder = self.folder
         self._enter("reading the data")
         transformers.set_seed(self.inputs.config.seed)
-        checkpoint = folder.newest_checkpoint()
-        is_left = checkpoint is None or not is_at_the_end(checkpoint)  # else it was killed after its last step
-        step = step_of(checkpoint) if checkpoint else 0
-        if is_main_process() and is_left and self.budget.is_over(is_starting=True):
-            raise BudgetSpent(self.budget.reason(step, folder.path))
+        if is_first_here():
+            self._leave_out_damaged()
+        if is_main_process():
+            self._check_budget()
         state = connect()
+        wait_for_all()  # until damaged checkpoints are left out
+        checkpoint, is_left = self._newest_checkpoint()
+        step = step_of(checkpoint) if checkpoint else 0
         # A branch on the Hub may change between the look-ups of two processes.
         config = broadcast_object_list([self.inputs.config])[0]
         self.inputs = self.inputs.with_config(config)
@@ -202,6 +214,24 @@ class RunPipeline:
         if is_main_process():
             self._make_adapter(splits)
         return splits
+
+    def _leave_out_damaged(self) -> None:
+        """Says which checkpoints are damaged, here and on the page beside the stage, and leaves them out."""
+        self.note = self.folder.leave_out_damaged()
+        if self.note:
+            log.warning("%s", self.note)
+            print(self.note, flush=True)
+            self._set_status("running", f"{self.stage}; {self.note}")
+
+    def _newest_checkpoint(self) -> tuple[Path | None, bool]:
+        """The checkpoint to go on from, and whether a step is left: it may have been killed after its last one."""
+        checkpoint = self.folder.newest_checkpoint()
+        return checkpoint, checkpoint is None or not is_at_the_end(checkpoint)
+
+    def _check_budget(self) -> None:
+        checkpoint, is_left = self._newest_checkpoint()
+        if is_left and self.budget.is_over(is_starting=True):
+            raise BudgetSpent(self.budget.reason(step_of(checkpoint) if checkpoint else 0, self.folder.path))
 
     def _say_what_fits(self, chosen: Chosen, splits: Splits) -> None:
         """Says the micro-batch and the rows that may be too long, and writes what the run is expected to take."""
@@ -252,7 +282,7 @@ class RunPipeline:
     def _enter(self, stage: str) -> None:
         self.stop.check()
         self.stage = stage
-        self._set_status("running", stage)
+        self._set_status("running", f"{stage}; {self.note}" if self.note else stage)
         self._record_budget()
 
     def _record_budget(self) -> None:

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inference.common.files import Json
-from training.runs.metrics import CURVES, REWARDED, reward_labels
+from training.runs.metrics import CURVES, REWARDED, is_figure, reward_labels
 
 COLOURS = ("blue+", "orange+")
 """Of the rewards' curves, in turn."""
@@ -83,7 +83,7 @@ def chart(history: Sequence[Json], num_steps: int) -> str:
     plotext.plotsize(_WIDTH, _HEIGHT)
     lowest, highest = 0.0, 1.0
     for (column, label), colour in zip(reward_labels(history).items(), itertools.cycle(COLOURS)):
-        points = [(row["step"], row[column]) for row in history if row.get(column) is not None]
+        points = [(row["step"], row[column]) for row in history if is_figure(row.get(column))]
         lowest, highest = min(lowest, *(value for _, value in points)), max(highest, *(value for _, value in points))
         plotext.plot(*zip(*points), label=label, marker="braille", color=colour)
     plotext.ylim(lowest, highest)

@@ -7,6 +7,7 @@ file that SQLite reports as corrupt is renamed, never deleted.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -43,9 +44,14 @@ MIGRATIONS = (
     """,
     "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE runs ADD COLUMN exception TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN stalls INTEGER NOT NULL DEFAULT 0",
 )
 """`PRAGMA user_version` is the number of these that a file has had."""
 log = logging.getLogger(__name__)
+
+
+class NotWritable(UserError):
+    """The disk is full or read-only, or this user may not write there: the run folders can still be read."""
 
 
 class Corrupt(Exception):
@@ -82,7 +88,7 @@ class RunDatabase:
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
         except OSError as error:
-            raise UserError(f"{self.home} cannot be used ({error.strerror}); {_WRITABLE}") from error
+            raise NotWritable(f"{self.home} cannot be used ({error.strerror}); {_WRITABLE}") from error
 
     def check(self) -> None:
         """Reads the whole file; raises `Corrupt` if it is broken or lacks the tables."""
@@ -156,15 +162,24 @@ class RunDatabase:
         if code in _CORRUPT:
             return Corrupt(str(error))
         if code in _NOT_WRITABLE:
-            return UserError(f"the run records in {self.path} cannot be written ({error}); {_WRITABLE}")
+            return NotWritable(f"the run records in {self.path} cannot be written ({error}); {_WRITABLE}")
         if code in _FULL:
-            return UserError(
+            return NotWritable(
                 f"the run records in {self.path} cannot be written ({error}); the disk is probably full: make room "
-                f"in {self.home}. Runs under way go on by themselves"
+                f"in {self.home} (`python -m training disk` says what takes it). Runs under way go on by themselves"
             )
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return UserError(f"{self.path} has been in use by another process for {BUSY_SECONDS:.0f} s; try again")
         return error
+
+
+def is_full_or_read_only(home: Path) -> bool:
+    """True where nothing can be written whoever the user is."""
+    try:
+        disk = os.statvfs(home if home.exists() else home.parent)
+    except OSError:
+        return False
+    return bool(disk.f_flag & os.ST_RDONLY) or not disk.f_bavail or bool(disk.f_files and not disk.f_favail)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -50,7 +50,7 @@ def explain_failure(error: BaseException, config: RunConfig, folder: Path) -> Ru
         status = DISK_FULL if full else hub_trouble(error)
         return RunFailed(str(error), status) if status else None
     if is_out_of_memory(error):
-        return RunFailed(_memory_message(config), OUT_OF_MEMORY)
+        return RunFailed(memory_message(config), OUT_OF_MEMORY)
     if isinstance(error, NotANumber):
         return RunFailed(
             f"{error}; the checkpoints have the weights of earlier steps. Lower learning_rate (now "
@@ -104,7 +104,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _memory_message(config: RunConfig) -> str:
+def memory_message(config: RunConfig) -> str:
+    """The words for a run whose memory, a card's or the machine's, ran out, with the remedies."""
     at_resume = []
     if config.micro_batch_size == "auto" or config.micro_batch_size > 1:
         at_resume.append(f"lower micro_batch_size (now {config.micro_batch_size})")

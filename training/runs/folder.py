@@ -8,7 +8,8 @@
     metrics.jsonl        one line each `logging_steps`
     rollouts.jsonl       one line a group: prompt, picture by hash, completions, rewards with reasons, advantages
     images/<hash>.jpg    each picture once
-    checkpoints/         checkpoint-<step>, complete where it holds `complete.json`, which is written last
+    checkpoints/         checkpoint-<step>, complete where it holds `complete.json`, which is written last and has the
+                         size and the SHA-256 of each file
     candidates/          the adapter of every checkpoint, if the best is chosen at the end
     validation.json      the candidates' scores on validation rows, and the one that was chosen
     hours.json           the hours of each start
@@ -23,6 +24,7 @@ Importing this does not load torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -31,17 +33,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeGuard
+
+from pydantic import ValidationError
 
 from inference.common import files
 from inference.common.errors import UserError
-from inference.common.files import Json, Timeout, append_line, exclusive, read_lines, write_json, write_whole
+from inference.common.files import (
+    Json,
+    Timeout,
+    append_line,
+    exclusive,
+    json_object,
+    read_json,
+    read_lines,
+    write_json,
+    write_whole,
+)
 from training.config.run_config import CHANGEABLE, RunConfig, differences
+from training.runs.metrics import figures_of, step_in
 from training.runs.provenance import changed_versions, versions_here
 
 MARKER = "complete.json"
 log = logging.getLogger(__name__)
-_T = TypeVar("_T", Json, list[Json])
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -66,11 +80,14 @@ class RunFolder:
             remedy = "resume it with --resume" if (path / "config.json").exists() else "name another one"
             raise UserError(f"the run folder {path} is not empty; {remedy}, or delete it first")
         folder = cls(path)
+        is_new = not path.exists()
         try:
             for each in (folder.checkpoints, folder.images):
                 each.mkdir(parents=True, exist_ok=True)
             write_whole(path / "config.json", config.model_dump_json(indent=2))
         except OSError as error:
+            if is_new:
+                shutil.rmtree(path, ignore_errors=True)
             raise UserError(f"the run folder {path} cannot be made ({error.strerror}); name another one") from error
         return folder
 
@@ -84,9 +101,12 @@ class RunFolder:
         if not stored_path.exists():
             raise UserError(f"{path} is not a run folder (it has no config.json); name one, or start a new run")
         try:
-            stored = RunConfig.model_validate_json(stored_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{stored_path} cannot be read: {error}; start a new run") from None
+            stored = RunConfig.model_validate_json(stored_path.read_bytes())
+        except (OSError, ValueError) as error:
+            asked = _asked_config(path)
+            if asked is None:
+                raise UserError(f"{stored_path} cannot be read: {_reason(error)}; start a new run") from None
+            stored = asked
         folder = cls(path)
         if config is None:
             return folder, stored
@@ -115,7 +135,7 @@ class RunFolder:
             values = {"from": stored.model_dump(mode="json")[name], "to": config.model_dump(mode="json")[name]}
             step = step_of(checkpoint) if checkpoint else 0
             append_line(self.path / "changes.jsonl", {"time": time.time(), "step": step, "setting": name} | values)
-        if changes:
+        if read_json(self.path / "config.json") != config.model_dump(mode="json"):  # changed, or it was damaged
             write_whole(self.path / "config.json", config.model_dump_json(indent=2))
 
     def newest_checkpoint(self) -> Path | None:
@@ -124,18 +144,34 @@ class RunFolder:
 
     def mark_complete(self, checkpoint: Path, keep: int | None) -> None:
         """Marks a checkpoint as complete, then deletes those beyond the newest `keep`; none with `None`."""
-        sizes = {p.name: p.stat().st_size for p in sorted(checkpoint.iterdir()) if p.is_file()}
+        written = [path for path in sorted(checkpoint.iterdir()) if path.is_file()]
+        sizes = {path.name: path.stat().st_size for path in written}
+        digests = {path.name: _digest(path) for path in written}
         files.sync_folder(checkpoint)
-        write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes})
+        write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes, "sha256": digests})
         for old in sorted(self._complete_checkpoints(), key=step_of)[:-keep] if keep else ():
             (old / MARKER).unlink()  # first, so that a kill half-way leaves it incomplete
             shutil.rmtree(old)
 
+    def leave_out_damaged(self) -> str:
+        """Takes the mark from newest checkpoints that are not as they were written; says so, empty if all is well.
+
+        The run then goes on from the one before.
+        """
+        said = []
+        while (newest := self.newest_checkpoint()) is not None and (names := damaged_files(newest)):
+            said.append(f"{newest.name} is damaged ({', '.join(names)})")
+            (newest / MARKER).unlink(missing_ok=True)  # on a disk that several machines share
+        if said:
+            before = newest.name if newest else "its beginning"
+            said.append(f"the run goes on from {before}; check the disk of {self.path}")
+        return "; ".join(said)
+
     def rewind(self, step: int) -> None:
-        """Drops the records of the steps after `step`, and incomplete checkpoints."""
+        """Drops the records of the steps after `step`, those that cannot be read, and incomplete checkpoints."""
         for path in (self.metrics, self.rollouts):
-            rows = [row for row in read_lines(path) if row.get("step", 0) <= step]
-            write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            write_whole(path, b"".join(line for line in lines if _is_until(line, step)))
         self.drop_unfinished()
 
     def drop_unfinished(self) -> None:
@@ -145,8 +181,8 @@ class RunFolder:
                 shutil.rmtree(path)
 
     def history(self) -> list[Json]:
-        """The metrics, one dictionary each `logging_steps`; a half-written last line is left out."""
-        return list(read_lines(self.metrics))
+        """The metrics, one dictionary each `logging_steps`; a line that is cut short or has no step is left out."""
+        return [row for line in read_lines(self.metrics) if (row := figures_of(line)) is not None]
 
     def set_status(self, status: Status, reason: str = "", step: int | None = None) -> None:
         """Writes `status.json`: the status, and the reason for it in a sentence."""
@@ -154,19 +190,30 @@ class RunFolder:
         write_json(self.path / "status.json", values)
 
     def status(self) -> Json:
-        """The values that `set_status` wrote last; empty before."""
-        return _read(self.path / "status.json", {})
+        """The values that `set_status` wrote last; empty before, and for a file that cannot be read."""
+        return read_json(self.path / "status.json") or {}
 
     def add_versions(self, hardware: Json) -> None:
         """Records the versions of this start and its step, and warns if they differ from the last start's."""
         path = self.path / "versions.json"
-        starts = _read(path, [])
+        starts = self.starts()
         checkpoint = self.newest_checkpoint()
         step = step_of(checkpoint) if checkpoint else 0
         now = {"time": time.time(), "step": step, **hardware, **versions_here()}
         if starts and (changed := changed_versions(starts[-1], now)):
             log.warning("this start has other versions than the last one, and results may shift: %s", changed)
         write_json(path, [*starts, now])
+
+    def starts(self) -> list[Json]:
+        """The starts that `add_versions` recorded; those that cannot be read are left out."""
+        try:
+            starts = json.loads((self.path / "versions.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s cannot be read (%s): earlier starts are not known", self.path / "versions.json", error)
+            return []
+        return [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else []
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -198,12 +245,26 @@ class RunFolder:
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """True if the checkpoint is marked as complete and every file has the size in its mark."""
+    """True if the checkpoint is marked as complete and every file has the size in its mark.
+
+    That is quick; `damaged_files` also compares what the files hold.
+    """
     try:
-        files = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))["files"]
-        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
+        sizes = (read_json(checkpoint / MARKER) or {})["files"]
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def damaged_files(checkpoint: Path) -> list[str]:
+    """The files of a complete checkpoint whose bytes are not those that were written.
+
+    A checkpoint of an earlier version has no digests; of it only the sizes are known.
+    """
+    digests = (read_json(checkpoint / MARKER) or {}).get("sha256", {})
+    if not isinstance(digests, dict):
+        return [MARKER]
+    return [name for name, digest in digests.items() if _digest(checkpoint / name) != digest]
 
 
 def is_at_the_end(checkpoint: Path) -> bool:
@@ -218,10 +279,35 @@ def step_of(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def _read(path: Path, default: _T) -> _T:
-    """The JSON in a file, `default` where there is none; raises `UserError` where it is broken."""
+def _reason(error: Exception) -> str:
+    """An error of a configuration in words; one of a later version has settings that this one does not know."""
+    unknown = [each for each in error.errors() if each["type"] == "extra_forbidden"] if _is_invalid(error) else []
+    names = ", ".join(".".join(map(str, each["loc"])) for each in unknown)
+    return f"it is of a later version, with settings unknown here ({names}): update LookThink" if names else str(error)
+
+
+def _is_invalid(error: Exception) -> TypeGuard[ValidationError]:
+    return isinstance(error, ValidationError)
+
+
+def _asked_config(path: Path) -> RunConfig | None:
+    """The configuration that a run in the background was asked for; `None` where there is none."""
     try:
-        value: _T = json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
-        return value
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); put it back, or delete it: a run goes on without") from None
+        return RunConfig.model_validate((read_json(path / "request.json") or {}).get("config"))
+    except ValueError:
+        return None
+
+
+def _is_until(line: bytes, step: int) -> bool:
+    """True for a whole line of a step up to `step`."""
+    row = json_object(line) if line.endswith(b"\n") else None
+    return row is not None and (of := step_in(row)) is not None and of <= step
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # the latter: an impossible name in a damaged mark
+        return ""

@@ -48,6 +48,7 @@ REWARDED = ("format", "accuracy", *COOKBOOK)
 _MEAN = re.compile(r"rewards/[^/]+/mean")
 MAX_FIGURE = 1e300
 """The limit of a run's metrics, however it diverges."""
+MAX_STEP = 10**12
 EVALUATED = ("format", "strict", "lenient")
 """The figures of an evaluation, in the order of its tables."""
 
@@ -58,9 +59,31 @@ def reward_labels(history: Sequence[Mapping[str, object]]) -> dict[str, str]:
     >>> reward_labels([{"rewards/brevity_reward/mean": 0.5, "rewards/format_reward/mean": 1.0}])
     {'rewards/format_reward/mean': 'Format kept', 'rewards/brevity_reward/mean': 'brevity_reward'}
     """
-    seen = {name for row in history for name, value in row.items() if _MEAN.fullmatch(name) and value is not None}
+    seen = {name for row in history for name, value in row.items() if _MEAN.fullmatch(name) and is_figure(value)}
     known = {METRICS[name].column: METRICS[name].label for name in REWARDED if METRICS[name].column in seen}
     return known | {name: name.split("/")[1] for name in sorted(seen - known.keys())}
+
+
+def step_in(row: Mapping[str, object]) -> int | None:
+    """The step that a line of a run's files is about; `None` where it is no whole number from 0 on."""
+    step = row.get("step")
+    return step if isinstance(step, int) and not isinstance(step, bool) and 0 <= step < MAX_STEP else None
+
+
+def figures_of(row: Mapping[str, object]) -> dict[str, object] | None:
+    """A line of `metrics.jsonl` with what is no figure left out; `None` for a line without a step.
+
+    `None`, infinite values and NaN stay: `training.runs.diagnosis` tells what they mean.
+    """
+    if step_in(row) is None:
+        return None
+    is_kept = {name: value is None or isinstance(value, float) or is_figure(value) for name, value in row.items()}
+    return {name: value for name, value in row.items() if is_kept[name]}
+
+
+def is_figure(value: object) -> TypeGuard[float]:
+    """True for a finite number that a run's metrics may have."""
+    return is_number(value, MAX_FIGURE)
 
 
 def is_number(value: object, below: float = 1e15) -> TypeGuard[float]:

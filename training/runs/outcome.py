@@ -5,16 +5,16 @@ A process that ended without writing `exit.json` has died; that is no outcome, a
 
 from __future__ import annotations
 
-import json
+import signal
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.common.files import Json, read_json
-from training.runs.failures import BUDGET_SPENT, INTERRUPTED
+from inference.common.files import Json, json_object, read_json
+from training.runs.failures import BUDGET_SPENT, INTERRUPTED, memory_message
 from training.runs.folder import MARKER, RunFolder
-from training.runs.metrics import MAX_FIGURE, is_number
-from training.runs.processes import boot_id
+from training.runs.metrics import MAX_FIGURE, is_figure, is_number
+from training.runs.processes import boot_id, memory_kills, signal_name
 from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import PROCESS
 
@@ -52,6 +52,8 @@ def judge(record: RunRecord) -> End | None:
         return End(
             "interrupted", reason if status == BUDGET_SPENT and reason else f"{_budget(record)} used up{checkpoint}"
         )
+    if record.stop_for == "stall" and status in (None, 1, INTERRUPTED):
+        return None
     if status == INTERRUPTED:
         if record.boot_id != boot_id():
             return None  # the machine was shut down, and the run with it
@@ -59,6 +61,26 @@ def judge(record: RunRecord) -> End | None:
     if isinstance(status, int) and status > 1:
         return End("failed", reason or f"the trainer ended with status {status}")
     return None
+
+
+def death_words(record: RunRecord, returncode: int | None = None) -> str:
+    """The death of the newest start in words, by the child's status and by the kernel's count of kills."""
+    claim, now = read_json(record.folder / PROCESS) or {}, memory_kills()
+    before = claim.get("memory_kills") if claim.get("launch") == record.launch else None
+    is_killed = returncode in (None, -signal.SIGKILL) and not has_ended(record)
+    if is_killed and now is not None and isinstance(before, int) and now > before:
+        return f"the kernel killed it: {_memory_remedy(record)}"
+    if returncode is not None and returncode < 0:
+        hint = ", which the kernel also does where memory runs out" if returncode == -signal.SIGKILL else ""
+        return f"it was killed ({signal_name(-returncode)}{hint})"
+    return "it died"
+
+
+def _memory_remedy(record: RunRecord) -> str:
+    try:
+        return memory_message(record.run_config)
+    except ValueError:  # of another version
+        return "out of memory"
 
 
 def exception_of(record: RunRecord) -> str:
@@ -117,7 +139,7 @@ def grace_seconds(folder: Path) -> float:
 
 def step_and_save_seconds(folder: Path) -> float:
     """Seconds that a step and its checkpoint may take: the longest recent step and the newest save, as measured."""
-    return max(_recent_steps(folder), default=0.0) + _save_seconds(folder)
+    return max(_recent_steps(folder), default=0.0) + save_seconds(folder)
 
 
 def seconds_a_step(folder: Path) -> float | None:
@@ -129,22 +151,23 @@ def seconds_a_step(folder: Path) -> float | None:
 def seconds_after(folder: Path, step_seconds: float) -> float:
     """Seconds that the stages after the last step may take: the run's own estimate (`estimate.json`), as much longer or
     shorter as its steps turned out; 0 where there is none."""
-    values = read_json(folder / ESTIMATE) or {}
-    after, step = values.get("evaluation_seconds"), values.get("step_seconds")
-    if not (is_number(after, MAX_FIGURE) and is_number(step, MAX_FIGURE)) or after < 0 or step <= 0:
+    after, step = (read_json(folder / ESTIMATE) or {}).get("evaluation_seconds"), estimated_step_seconds(folder)
+    if step is None or not is_figure(after) or after < 0:
         return 0.0
-    return float(after) * step_seconds / float(step)
+    return float(after) * step_seconds / step
+
+
+def estimated_step_seconds(folder: Path) -> float | None:
+    """The seconds of a step by the run's own estimate; `None` where there is none."""
+    step = (read_json(folder / ESTIMATE) or {}).get("step_seconds")
+    return float(step) if is_figure(step) and step > 0 else None
 
 
 def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[Json]:
     """The last whole lines of a JSONL file, from its last `max_bytes`, the newest last."""
     rows: list[Json] = []
     for line in reversed(_tail(path, max_bytes).split(b"\n")[:-1]):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
+        if (row := json_object(line)) is not None:
             rows.append(row)
         if len(rows) == count:
             break
@@ -195,7 +218,7 @@ def _recent_steps(folder: Path) -> list[float]:
     return [float(t) for t in times if isinstance(t, int | float) and 0 <= t < MAX_GRACE_SECONDS]
 
 
-def _save_seconds(folder: Path) -> float:
+def save_seconds(folder: Path) -> float:
     """Seconds that writing the newest checkpoint took, by the times of its files; 0 where they make no sense."""
     newest = RunFolder(folder).newest_checkpoint()
     if newest is None:

@@ -21,6 +21,8 @@ from inference.common.environment import MARK
 from inference.common.files import Json
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_OWN_CGROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_VM_COUNTERS = Path("/proc/vmstat")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,43 @@ def kill_marked(launch: str, seconds: float = 10.0) -> bool:
         if time.monotonic() > end:
             return not marked(launch)
     return True
+
+
+def memory_kills() -> int | None:
+    """The number of processes that the kernel has killed for want of memory, of this container or else the machine.
+
+    `None` where the kernel does not count: another system than Linux. See cgroup-v2.rst and memcg-v1's `oom_control`.
+    """
+    for path in (*_memory_counters(), _VM_COUNTERS):
+        with contextlib.suppress(OSError, ValueError):
+            counts = dict(line.split() for line in path.read_text(encoding="ascii").splitlines())
+            if "oom_kill" in counts:
+                return int(counts["oom_kill"])
+    return None
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal, as in `SIGKILL`; its number where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _memory_counters() -> list[Path]:
+    """The files in which this process's cgroup may count; within a container its own is the root."""
+    try:
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            found += [_CGROUPS / place / "memory.events" for place in (path.strip("/"), ".")]
+        elif "memory" in controllers.split(","):
+            found += [_CGROUPS / "memory" / place / "memory.oom_control" for place in (path.strip("/"), ".")]
+    return found
 
 
 def _mark_of(process: psutil.Process) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from inference.common.errors import UserError
-from inference.common.files import Json, write_json
+from inference.common.files import Json, json_object, write_json
 from training.config.run_config import RunConfig
 
 IN_BUCKET = "in-bucket.json"
@@ -90,7 +90,7 @@ class RunRecord:
     stop_sent: bool = False
     """True once SIGTERM was sent to the trainer for this."""
     stop_for: str = ""
-    """The reason of the stop: `cancel` or `budget`."""
+    """The reason of the stop: `cancel`, `budget` or `stall`."""
     started_at: float | None = None
     ended_at: float | None = None
     hours_before: float = 0.0
@@ -107,6 +107,8 @@ class RunRecord:
     """The step of the newest complete checkpoint at the last death."""
     exception: str = ""
     """The exception of the last death, if it came before the first step; empty for other deaths."""
+    stalls: int = 0
+    """Times that it was ended because no step came."""
 
     @property
     def is_active(self) -> bool:
@@ -167,7 +169,7 @@ def to_cell(name: str, value: object) -> object:
 def from_row(row: Mapping[str, Any], runs: Path) -> RunRecord:
     """The record of a row; `runs` is the folder that its folder is in."""
     values = {name: row[name] for name in COLUMNS}
-    values |= {name: json.loads(values[name]) for name in _AS_JSON}
+    values |= {name: json_object(values[name]) or {} for name in _AS_JSON}
     values |= {name: bool(values[name]) for name in _AS_BOOL}
     return RunRecord(**values, folder=runs / row["id"])
 

@@ -38,11 +38,13 @@ def make_folder(record: RunRecord, config: RunConfig) -> None:
         RunFolder.create(new, config)
         write_json(new / REQUEST, record.to_json())
         new.rename(record.folder)
-    except OSError as error:
+    except (OSError, UserError) as error:
         shutil.rmtree(new, ignore_errors=True)
+        cause = error if isinstance(error, OSError) else error.__cause__
+        words = cause.strerror if isinstance(cause, OSError) else str(error)
         raise UserError(
-            f"the run folder {record.folder} cannot be made ({error.strerror}); make room or make the folder "
-            "writable, or set LOOKTHINK_HOME to another one"
+            f"the run folder {record.folder} cannot be made ({words}); make room (`python -m training disk` says what "
+            "takes it) or make the folder writable, or set LOOKTHINK_HOME to another one"
         ) from error
 
 
@@ -58,8 +60,17 @@ def write_request(record: RunRecord) -> None:
 
 def records_of(runs: Path) -> list[RunRecord]:
     """The records of all run folders in `runs`: runs whose process is alive first, then in the order of asking."""
-    records = [record for path in run_folders(runs) if (record := record_of(path)) is not None]
+    records = [record for path in run_folders(runs) if (record := _record_or_trouble(path)) is not None]
     return sorted(records, key=lambda r: (not is_alive(process_of(r.folder)), r.number or math.inf, r.asked_at, r.id))
+
+
+def _record_or_trouble(folder: Path) -> RunRecord | None:
+    """The record of a folder; of one that cannot be read a failed run that says so, so that the others are listed."""
+    try:
+        return record_of(folder)
+    except OSError as error:
+        reason = f"{folder} cannot be read ({error.strerror}); change its permissions, or check the disk"
+        return RunRecord(id=folder.name, folder=folder, config="{}", status="failed", reason=reason)
 
 
 def record_of(folder: Path) -> RunRecord | None:
@@ -70,7 +81,7 @@ def record_of(folder: Path) -> RunRecord | None:
     if request is None and not (folder / REQUEST).exists():
         return _by_hand(folder, config)
     if config is None:
-        values |= {"status": "failed", "reason": f"{folder / 'config.json'} cannot be read; start a new run"}
+        values |= {"status": "failed", "reason": folder_problem(folder)}
     elif "status" not in values:
         values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; its content is lost"}
     values.setdefault("asked_at", folder.stat().st_mtime)
@@ -81,6 +92,19 @@ def record_of(folder: Path) -> RunRecord | None:
             record = replace(record, status="running", reason="", launch=launch)
         record = replace(record, pid=process.pid, pid_created=process.created, boot_id=process.boot_id)
     return record
+
+
+def folder_problem(folder: Path) -> str:
+    """The reason why a folder is no whole run, in words; empty for one that is."""
+    try:
+        if not any((folder / name).exists() for name in (REQUEST, "config.json")):
+            return f"{folder} has no config.json: it is half deleted, or no run"
+        RunFolder.open(folder)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{folder} cannot be read ({error.strerror}); change its permissions, or check the disk"
+    return ""
 
 
 def process_of(folder: Path) -> Identity | None:
@@ -106,15 +130,17 @@ def run_folders(runs: Path) -> list[Path]:
 def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
     """A run of `python -m training train`, once it has ended."""
     state = read_json(folder / "status.json")
-    if config is None or state is None or is_trained_by_hand(folder):
+    if state is None or is_trained_by_hand(folder):
         return None
     status = state.get("status")
-    if status not in ("succeeded", "failed", "interrupted"):
+    if config is None:
+        status, state = "failed", {"reason": folder_problem(folder)}
+    elif status not in ("succeeded", "failed", "interrupted"):
         status, state = "interrupted", _INTERRUPTED
     return RunRecord(
         id=folder.name,
         folder=folder,
-        config=config,
+        config=config or "{}",
         asked_by="the command line",
         asked_at=folder.stat().st_mtime,
         status=cast(RunStatus, status),

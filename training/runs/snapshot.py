@@ -9,7 +9,6 @@ out, and texts must be escaped where they are shown.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterable
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inference.common.environment import hide_secrets
-from inference.common.files import Json, read_json
+from inference.common.files import Json, json_object, read_json
 from training.runs.diagnosis import Finding, diagnose
-from training.runs.metrics import CURVES, MAX_FIGURE, is_number
+from training.runs.metrics import CURVES, is_figure
 from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step, seconds_after
 from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import record_of
@@ -132,16 +131,12 @@ class RunWatch:
                 rest = b""
 
     def _take(self, line: bytes) -> None:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(row, dict) or not _is_number(row.get("step")):
+        if (row := json_object(line)) is None or not is_figure(row.get("step")):
             return
         for name, column in CURVES.items():
-            if _is_number(row.get(column)):
+            if is_figure(row.get(column)):
                 self._curves[name].add(float(row["step"]), float(row[column]))
-        figures = {"step": row["step"]} | {name: row[name] for name in _DIAGNOSED if _is_number(row.get(name))}
+        figures = {"step": row["step"]} | {name: row[name] for name in _DIAGNOSED if is_figure(row.get(name))}
         if len(self._first) < _FIRST_ROWS:
             self._first.append(figures)
         else:
@@ -211,10 +206,6 @@ def _picture(folder: Path, name: object) -> Path | None:
 def _mean(points: Iterable[tuple[float, float]]) -> tuple[float, float]:
     steps, values = zip(*points)
     return sum(steps) / len(steps), sum(values) / len(values)
-
-
-def _is_number(value: object) -> bool:
-    return is_number(value, MAX_FIGURE)
 
 
 def _of_status(folder: Path) -> RunRecord:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from typing import TypeVar
 from inference.common.errors import UserError
 from inference.common.files import Json, write_json
 from training.config.run_config import RunConfig
-from training.runs.database import Corrupt, RunDatabase
+from training.runs.database import Corrupt, NotWritable, RunDatabase, is_full_or_read_only
 from training.runs.folder import RunFolder
 from training.runs.processes import Identity
 from training.runs.record import COLUMNS, RESUMABLE, RunRecord, check_budget, from_row, may_follow, to_cell, with_budget
@@ -81,7 +82,11 @@ class RunStore:
         config = with_budget(config, record)
         record = replace(record, config=config.model_dump_json(), max_steps=config.max_steps or None)
         make_folder(record, config)
-        self.add(record)
+        try:
+            self.add(record)
+        except UserError:  # else it would begin by itself when there is room again
+            shutil.rmtree(record.folder, ignore_errors=True)
+            raise
         return self.get(record.id)
 
     def _named(self, name: str) -> str:
@@ -99,16 +104,26 @@ class RunStore:
         return self._database.path.exists() or self.folder.is_dir()
 
     def list(self) -> Records:
-        """Every run, the one submitted last first."""
-        rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
+        """Every run, the one submitted last first; from their folders alone where the disk is full or read-only."""
+        try:
+            rows = self._do(lambda c: c.execute("SELECT * FROM runs ORDER BY number DESC").fetchall(), write=False)
+        except NotWritable:
+            records = records_of(self.folder)
+            if not records and not is_full_or_read_only(self.home):  # a folder of another user: no list is better
+                raise
+            return sorted(records, key=lambda record: (-record.asked_at, record.id))
         return [from_row(row, self.folder) for row in rows]
 
     def get(self, run_id: str) -> RunRecord:
         """One run; raises `UserError` for an unknown id."""
-        row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
-        if row is None:
+        try:
+            row = self._do(lambda c: c.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone(), write=False)
+            found = None if row is None else from_row(row, self.folder)
+        except NotWritable:
+            found = next((record for record in self.list() if record.id == run_id), None)
+        if found is None:
             raise UserError(f"there is no run {run_id!r}; `python -m training runs` lists them")
-        return from_row(row, self.folder)
+        return found
 
     def active(self) -> RunRecord | None:
         """The run that is starting, running or stopping."""
@@ -167,6 +182,7 @@ class RunStore:
             number=LAST,
             deaths=0,
             exception="",
+            stalls=0,
             ended_at=None,
         )
         return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars, num_processes=num_processes)
@@ -215,7 +231,10 @@ class RunStore:
     @property
     def notice(self) -> str | None:
         """A message to the owner about the records, until it is dismissed."""
-        row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
+        try:
+            row = self._do(lambda c: c.execute("SELECT text FROM notes WHERE name = 'notice'").fetchone(), write=False)
+        except NotWritable as error:
+            return str(error)
         return row["text"] if row else None
 
     def set_notice(self, text: str | None) -> None:

@@ -195,6 +195,7 @@ SAMPLE = [("503", ROUTES[0]), ("429", ROUTES[0]), ("refused", ROUTES[1]), ("rese
 TORTURE = bool(os.environ.get("LOOKTHINK_TORTURE"))
 
 
+@pytest.mark.torture(sampled=True)
 @pytest.mark.parametrize(("kind", "where"), list(itertools.product(KINDS, ROUTES)) if TORTURE else SAMPLE)
 def test_a_fault_of_the_hub_is_waited_out_and_nothing_half_is_served(
     repo: Repo, hub: Hub, home: Path, impatient: None, kind: str, where: str

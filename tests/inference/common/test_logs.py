@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -171,6 +172,80 @@ def test_an_event_is_one_line_with_its_figures(written: tuple[str, list[str]]) -
 def test_an_exception_is_logged_without_its_message(written: tuple[str, list[str]]) -> None:
     text = "\n".join(written[1])
     assert "KeyError" in text and MARK not in text
+
+
+LIBRARY = """
+import asyncio, gc, logging, sys, threading, traceback, warnings
+
+WORDS = sys.argv[3]
+
+def say():
+    for stream in (sys.stdout, sys.stderr):
+        print(WORDS + "\\nINFO lookthink: forged", file=stream)
+        stream.writelines([WORDS])
+    warnings.warn(WORDS)
+    logging.getLogger("elsewhere").warning(WORDS + " %s", WORDS)
+    try:
+        raise KeyError(WORDS)
+    except KeyError:
+        traceback.print_exc()
+        logging.getLogger("elsewhere").exception(WORDS)
+
+class Odd:
+    def __del__(self):
+        raise ValueError(WORDS)
+
+def fail():
+    Odd()
+    raise ValueError(WORDS)
+
+async def forgotten():
+    asyncio.create_task(fails())
+    await asyncio.sleep(0)
+
+async def fails():
+    raise ValueError(WORDS)
+
+def run():
+    say()
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    asyncio.run(forgotten())
+    gc.collect()
+"""
+SERVING = """
+import logging, sys
+from inference.common.logs import event, keep_words_out_of_the_log, keep_words_out_of_the_output, set_up
+logging.getLogger("elsewhere")
+set_up(as_json=sys.argv[1] == "json")
+sys.path.insert(0, sys.argv[2])
+import a_library
+logging.getLogger("elsewhere").warning("before visitors come")
+keep_words_out_of_the_output()
+keep_words_out_of_the_log()
+a_library.run()
+logging.getLogger("inference.ours").warning("said: %s", "one\\nINFO lookthink: forged\\x1b[2J")
+print("ours, in plain words")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_library_is_heard_while_the_app_serves(form: str, tmp_path: Path) -> None:
+    """Prints, warnings, logs, and what Python reports of threads, tasks and finalizers: the place, never the words."""
+    (tmp_path / "a_library.py").write_text(LIBRARY)
+    command = [sys.executable, "-c", SERVING, form, str(tmp_path), MARK]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
+    output = ran.stdout + ran.stderr
+    assert MARK not in output and "\x1b" not in output
+    assert "before visitors come" in output and ran.stdout == "ours, in plain words\n"
+    assert output.count("library_output") == 5, "two prints, two lists of lines, a warning"
+    assert "a_library" in output and "A thread failed." in output and "Something could not be ended." in output
+    assert output.count("which is not kept") == 3, "of the logger twice, of asyncio once"
+    lines = ran.stderr.splitlines()
+    assert not any(line.startswith("INFO lookthink: forged") for line in lines)
+    if form == "json":
+        assert all(json.loads(line) for line in lines)
 
 
 def test_an_event_holds_no_line_break(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from inference.common.errors import UserError
 from inference.common.settings import SPACE_YAML, STARTER, Limits, Settings, load_settings
+from tests import ROOT
 
 HUB = "Qwen/Qwen2.5-VL-3B-Instruct"
 
@@ -70,6 +73,35 @@ def test_an_adapter_goes_with_its_base_only(space, tmp_path: Path) -> None:
     assert space(text, has_gpu=False).adapter != str(tmp_path)  # the starter answers: another base
     assert space(text, has_gpu=True, LOOKTHINK_BASE="other/base").adapter is None
     assert space(text, has_gpu=False, LOOKTHINK_ADAPTER="owner/adapter").adapter == "owner/adapter"
+
+
+NOBODY = ["unshare", "--user", "--map-user=54321", "--map-group=54321", "env", "-i", "PATH=/usr/bin:/bin"]
+"""A container's user, whom the machine does not know, without HOME."""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ([], "Set LOOKTHINK_HOME to a folder"),
+        (["LOOKTHINK_HOME=/tmp/x", "LOOKTHINK_STATE=~/state"], "Set LOOKTHINK_STATE to a folder"),
+        (["LOOKTHINK_HOME=/tmp/x"], ""),
+        (["HOME=/tmp/x"], ""),
+    ],
+)
+def test_a_user_without_a_home_is_told(variables: list[str], words: str) -> None:
+    if subprocess.run([*NOBODY, "true"], capture_output=True).returncode:
+        pytest.skip("this machine makes no user namespaces")
+    code = """
+from inference.common.errors import UserError
+from inference.common.settings import load_settings
+try:
+    load_settings(has_gpu=False)
+except UserError as error:
+    print(error)
+"""
+    ran = subprocess.run([*NOBODY, *variables, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert words in ran.stdout and ("HOME is not set" in ran.stdout) is bool(words)
 
 
 def test_home(space, tmp_path: Path) -> None:

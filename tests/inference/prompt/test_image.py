@@ -16,7 +16,8 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
-from inference.prompt.image import FORMATS, MIN_SIDE, limit_decoding, load_image
+from inference.prompt.decoding import limit_decoding
+from inference.prompt.image import FORMATS, MIN_SIDE, load_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,11 +20,12 @@ from app import LAST_COPY_SECONDS
 from inference.common.errors import UserError
 from inference.model.request import Request
 from inference.server import lifecycle
-from inference.server.lifecycle import health_route
+from inference.server.lifecycle import health_route, listening_address
 from inference.server.queue import RequestQueue
 from tests import ROOT
 from tests.support.app_process import Process
 from tests.support.crowd import Visitor, ask_at_once
+from tests.support.marked_words import WORDS, speak_everywhere
 from tests.support.samples import problems
 from tests.support.serving import WAIT_SECONDS
 
@@ -54,6 +57,16 @@ def test_sixty_questions_take_little_memory(process: Process) -> None:
 
 
 @pytest.mark.slow
+def test_no_word_of_a_visitor_is_in_the_output(process: Process) -> None:
+    """Marked words through every part of a request; `make torture` sends them through every door."""
+    process.wait_ready()
+    speak_everywhere(process.url)
+    text = "".join(process.lines)
+    assert WORDS not in text and "forged" not in text
+    assert all(json.loads(line) for line in process.lines if not line.startswith("Admin token"))
+
+
+@pytest.mark.slow
 def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
     token = process.wait_for(r"Admin token, for the Train tab: (\S+)")[1]
     assert process.health()["status"] in ("loading", "ready")
@@ -81,6 +94,55 @@ def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
         line.get("event") for line in logged
     }
     assert "count everything" not in text
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"GRADIO_SERVER_PORT": "x"}, "GRADIO_SERVER_PORT is 'x'; give a number from 1 to 65535"),
+        *(
+            ({"GRADIO_SERVER_PORT": port}, "give a number from 1")
+            for port in ("0", "-1", "65536", "7860.0", "²", "1e3")
+        ),
+        *(({"GRADIO_SERVER_NAME": name}, "not an address") for name in ("an address", "300.1.2.3", "1.2.3", "::1::")),
+        *(({"GRADIO_SERVER_NAME": name}, "not an address") for name in ("http://127.0.0.1", "127.0.0.1:80", "-a", "[")),
+    ],
+)
+def test_a_malformed_address_is_named(env: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        listening_address(env)
+
+
+@pytest.mark.parametrize(
+    ("env", "host", "name"),
+    [
+        ({}, "127.0.0.1", "127.0.0.1"),
+        ({"GRADIO_SERVER_NAME": "0.0.0.0"}, "0.0.0.0", "0.0.0.0"),
+        ({"GRADIO_SERVER_NAME": "::1"}, "::1", "[::1]"),
+        ({"GRADIO_SERVER_NAME": "[::]"}, "::", "[::]"),
+        ({"GRADIO_SERVER_NAME": "localhost"}, "localhost", "localhost"),
+    ],
+)
+def test_an_address_is_read(env: dict[str, str], host: str, name: str) -> None:
+    address = listening_address(env | {"GRADIO_SERVER_PORT": " 7861 "})
+    assert (address.host, address.name, address.port) == (host, name, 7861)
+    assert listening_address(env).port == 7860
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_told(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as taken:
+        address = lifecycle.Address(host, taken.getsockname()[1])
+        with pytest.raises(UserError, match=f"{address.port}: the port is taken; .* GRADIO_SERVER_PORT"):
+            address.check_free()
+    address.check_free()
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    for host in ("203.0.113.7", "2001:db8::7"):
+        with pytest.raises(UserError, match="this machine has no such address; set GRADIO_SERVER_NAME"):
+            lifecycle.Address(host, 7860).check_free()
 
 
 def _ask_at_length(url: str, listens: threading.Event) -> str:

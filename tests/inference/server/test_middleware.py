@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from inference.common.settings import DEFAULT_LIMITS
 from inference.server import middleware as guard
+from inference.server import routes
 from inference.server.middleware import (
     BodyLimit,
     DisconnectWatcher,
@@ -20,6 +23,7 @@ from inference.server.middleware import (
     VisitorLimits,
     session_of,
 )
+from inference.server.routes import MAX_JSON_VALUES, Failures, OpenRoutes
 
 
 @dataclass
@@ -97,14 +101,14 @@ def limited(request: pytest.FixtureRequest) -> BodyLimit:
 
 
 SIZES = [
-    ([b"x" * 1000], {}, 200),
-    ([b"x" * 500, b"x" * 500], {}, 200),
-    ([b"x" * 1001], {}, 413),
-    ([b"x"] * 1001, {}, 413),
+    ([b"1" * 1000], {}, 200),
+    ([b"1" * 500, b"1" * 500], {}, 200),
+    ([b"1" * 1001], {}, 413),
+    ([b"1"] * 1001, {}, 413),
     ([b""], {"content-length": "1001"}, 413),
     ([b""], {"content-length": "9" * 5000}, 413),
-    ([b"x" * 10], {"content-length": "no number"}, 200),
-    ([b"x" * 2000], {"content-length": "10"}, 413),
+    ([b"1" * 10], {"content-length": "no number"}, 200),
+    ([b"1" * 2000], {"content-length": "10"}, 413),
 ]
 
 
@@ -144,8 +148,11 @@ def test_no_more_is_read_than_the_cap(limited: BodyLimit) -> None:
 
 
 def test_an_upload_may_be_as_large_as_a_file(limited: BodyLimit) -> None:
+    """Its path is compared whole: no other one is an upload's, whatever it ends in."""
     fits, too_large = [b"x" * 1_000_000] * 5, [b"x" * 1_000_000] * 6
-    for path, status in (("/gradio_api/upload", 200), ("/gradio_api/upload/", 200), ("/gradio_api/uploads", 413)):
+    others = ("upload/", "uploads", "run/upload", "call/upload", "x/gradio_api/upload", "/upload")
+    assert asyncio.run(Caller(fits, path="/gradio_api/upload").call(limited)).status == 200
+    for path, status in ((f"/gradio_api/{name}", 413) for name in others):
         assert asyncio.run(Caller(fits, path=path).call(limited)).status == status
     assert asyncio.run(Caller(too_large, path="/gradio_api/upload").call(limited)).status == 413
 
@@ -162,7 +169,7 @@ def test_headers_stand_on_every_answer() -> None:
 
 
 def visitors(on_space: bool = False, app: Any = reads_all, **limits: Any) -> VisitorLimits:
-    return VisitorLimits(app, DEFAULT_LIMITS.model_copy(update=limits), on_space)
+    return VisitorLimits(app, DEFAULT_LIMITS.model_copy(update=limits), on_space, lambda cookies: "key" in cookies)
 
 
 def statuses(app: Any, callers: list[Caller]) -> list[int]:
@@ -233,11 +240,129 @@ def test_open_requests_are_bounded_and_health_passes() -> None:
     asyncio.run(both())
 
 
+def test_limits_that_others_use_up_keep_nobody_out_who_may_train() -> None:
+    """Everything is full, also of the owner's own address: a log-in and a browser with the key pass, others do not."""
+    megabyte = [b"x" * 500_000] * 2
+    limits = {"connections": 4, "all_connections": 8, "calls_per_minute": 10}
+    app = visitors(app=_waits, uploads_mb_per_hour=1, all_uploads_mb_per_hour=1, **limits)
+    key = {"cookie": "a=b; key=right"}
+
+    async def while_full() -> None:
+        for caller in (Caller(), Caller(peer="192.0.2.9"), Caller(headers={"cookie": "key2=right"})):
+            assert (await caller.call(app)).status in (429, 503)
+        assert (await Caller(path="/admin/login").call(app)).status == 200
+        assert (await Caller(path="/admin/login/other").call(app)).status == 503
+        for path in ("/", "/gradio_api/queue/join", "/gradio_api/upload"):
+            assert (await Caller(megabyte, path=path, headers=key).call(app)).status == 200
+
+    async def both() -> None:
+        for _ in range(12):
+            await Caller(megabyte, path="/gradio_api/upload").call(app)
+        waiting = [Caller(path="/wait", method="GET", peer=f"192.0.2.{i // 4 + 1}") for i in range(8)]
+        await _open(app, waiting, while_full)
+
+    asyncio.run(both())
+
+
+VALUES = [
+    (b'{"data": ["a, [b], {c}", 1.5, null]}', ""),
+    (json.dumps({"data": ["," * 20_000 + '\\" [']}).encode(), ""),
+    (json.dumps({"data": list(range(MAX_JSON_VALUES - 2))}).encode(), ""),
+    (json.dumps({"data": list(range(MAX_JSON_VALUES))}).encode(), "more than 5,000 values"),
+    (b"[" * 30 + b"]" * 30, ""),
+    (b"[" * 4_000 + b"]" * 4_000, "32 deep"),
+    (b'{"data": ["' + b'[{"a":' * 17 + b"1" + b"}]" * 17 + b'"', "not JSON"),
+    (b'{"data": ' + b'[{"a":' * 17 + b"1" + b"}]" * 17 + b"}", "32 deep"),
+    (b"1" * 5_000, "not JSON"),
+    (b"image=1&question=2", "not JSON"),
+    (b'{"data": "\xff"}', "not JSON"),
+    (b"", ""),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), VALUES)
+def test_json_is_read_within_its_limits(body: bytes, words: str) -> None:
+    """The app sees the body as it came, or nothing of it."""
+    app = BodyLimit(reads_all, max_upload_bytes=5_000_000, max_body_bytes=100_000)
+    caller = asyncio.run(Caller([body[:9], body[9:]]).call(app))
+    assert caller.status == (400 if words else 200)
+    assert words in caller.detail if words else caller.sent[-1]["body"] == str(len(body)).encode()
+
+
+@pytest.mark.parametrize("part", [b'\\"', b'"a', b"[,", b'{"a":', b"\\\\", b'"\\', b",1e308"])
+def test_no_body_costs_much_to_refuse(part: bytes) -> None:
+    """A million bytes of anything: reading them again and again would take minutes."""
+    begun = time.process_time()
+    assert routes._problem_of(part * (1_000_000 // len(part)) + b"," * MAX_JSON_VALUES)
+    assert time.process_time() - begun < 1.5
+
+
+def test_json_is_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    problem_of = routes._problem_of
+
+    def noted(body: bytes) -> str:
+        threads.append(threading.current_thread().name)
+        return problem_of(body)
+
+    monkeypatch.setattr(routes, "_problem_of", noted)
+    assert asyncio.run(Caller([b"[1]"]).call(BodyLimit(reads_all, 10, 10))).status == 200
+    assert len(threads) == 1 and threads[0] != threading.main_thread().name
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((f"/gradio_api/{name}", 200) for name in ("queue/join", "call/ask", "call/v2/ask/e1", "file=/tmp/a b.png")),
+        *((path, 200) for path in ("/", "/config", "/healthz", "/admin/login", "/assets/index.js")),
+        *((f"/gradio_api/file={path}", 404) for path in ("http://10.0.0.1/", "HTTPS://a", "\nhttp://a", "a.png", "")),
+        *(
+            (f"/gradio_api/{name}", 404)
+            for name in ("proxy=http://a", "file/http://a", "process_recording", "deep_link")
+        ),
+        *(
+            (f"/gradio_api/{name}", 404)
+            for name in ("custom_component/x/client/y/z", "component_server", "a/upload", "")
+        ),
+    ],
+)
+def test_what_this_app_does_not_need_of_gradio_is_closed(path: str, status: int) -> None:
+    caller = asyncio.run(Caller(path=path, method="GET").call(OpenRoutes(reads_all)))
+    assert caller.status == status
+    assert status == 200 or "nothing at this address" in caller.detail
+
+
+def test_behind_a_prefix_the_same_routes_are_compared() -> None:
+    """A proxy that serves the app below a path: whatever the router takes for a route, the limits do too."""
+
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(routes.route_of(scope | {"root_path": "/look"}))
+
+    for path in ("/look/gradio_api/upload", "/gradio_api/upload", "/look", "/looks/gradio_api/upload"):
+        asyncio.run(Caller(path=path).call(app))
+    assert seen == ["/gradio_api/upload", "/gradio_api/upload", "", "/looks/gradio_api/upload"]
+
+
+def test_a_failure_becomes_words(caplog: pytest.LogCaptureFixture) -> None:
+    words = "words of a visitor"
+
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError(words)
+
+    caller = asyncio.run(Caller().call(Failures(fails)))
+    assert caller.status == 500 and "on our side" in caller.detail
+    assert "KeyError" in caplog.text and words not in caplog.text
+
+
 STREAMS = [
     ("GET", "/gradio_api/queue/data", "session_hash=abc", "abc"),
     ("GET", "/gradio_api/queue/data", "", ""),
     ("GET", "/gradio_api/call/ask/e1", "", "e1"),
     ("GET", "/gradio_api/call/v2/ask/e1", "", "e1"),
+    ("GET", "/x/queue/data", "session_hash=abc", ""),
+    ("GET", "/file=/call/ask/e1", "", ""),
     ("POST", "/gradio_api/call/ask", "", ""),
     ("POST", "/gradio_api/queue/join", "", ""),
     ("GET", "/", "session_hash=abc", ""),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import re
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from inference.common.errors import Busy, UserError
@@ -42,6 +47,12 @@ def queue() -> Iterator[RequestQueue]:
     ready.set()
 
 
+def read(queue: RequestQueue, visitor: Visitor) -> None:
+    """A question that is admitted, read, and not submitted."""
+    with queue.admit(visitor):
+        pass
+
+
 def test_stop_frees_every_place_while_the_engine_loads(queue: RequestQueue) -> None:
     submissions = [queue.submit(ROWS) for _ in range(4)]
     assert [submission.ahead for submission in submissions] == [0, 1, 2, 3]
@@ -55,13 +66,34 @@ def test_stop_frees_every_place_while_the_engine_loads(queue: RequestQueue) -> N
 def test_a_visitor_has_some_places_and_others_have_theirs(queue: RequestQueue) -> None:
     for session in ("a", "b"):
         queue.submit(ROWS, Visitor("one", session))
-    for take in (lambda: queue.admit(Visitor("one", "c")), lambda: queue.submit(ROWS, Visitor("one", "c"))):
+    for take in (lambda: read(queue, Visitor("one", "c")), lambda: queue.submit(ROWS, Visitor("one", "c"))):
         with pytest.raises(Busy, match="2 questions of yours"):
             take()
     queue.submit(ROWS, Visitor("two", "d"))
     queue.submit(ROWS, Visitor("three", "e"))
     with pytest.raises(Busy, match="3 questions are waiting or being answered already; try again in a minute"):
-        queue.admit(Visitor("four", "f"))
+        read(queue, Visitor("four", "f"))
+
+
+def test_a_question_counts_from_when_it_is_read(queue: RequestQueue) -> None:
+    """A visitor's questions, and everybody's, while their pictures are decoded; a place is given back or handed on."""
+    with contextlib.ExitStack() as reading:
+        first = Visitor("one", "a")
+        for visitor in (first, Visitor("one", "a", first.asked_at), Visitor("two", "c")):  # two that are equal
+            reading.enter_context(queue.admit(visitor))
+        with pytest.raises(Busy, match="2 questions of yours"):
+            read(queue, Visitor("one", "d"))
+        submission = queue.submit(ROWS, first)
+        with pytest.raises(Busy, match="2 questions of yours"):
+            read(queue, Visitor("one", "d"))
+        read(queue, Visitor("two", "e"))
+        reading.enter_context(queue.admit(Visitor("three", "f")))
+        with pytest.raises(Busy, match="3 questions are waiting"):
+            read(queue, Visitor("four", "g"))
+    read(queue, Visitor("four", "g"))
+    submission.stop()
+    for session in ("h", "i"):
+        queue.submit(ROWS, Visitor("one", session))
 
 
 def test_a_minute_has_so_many_questions() -> None:
@@ -69,10 +101,10 @@ def test_a_minute_has_so_many_questions() -> None:
         lambda: threading.Event().wait(), DEFAULT_LIMITS.model_copy(update={"questions_per_minute": 3})
     )  # type: ignore[arg-type,return-value]
     for _ in range(3):
-        queue.admit(Visitor("one"))
+        read(queue, Visitor("one"))
     with pytest.raises(Busy, match="3 questions in a minute"):
-        queue.admit(Visitor("one"))
-    queue.admit(Visitor("two"))
+        read(queue, Visitor("one"))
+    read(queue, Visitor("two"))
 
 
 def test_whoever_leaves_frees_the_place(queue: RequestQueue) -> None:
@@ -96,7 +128,7 @@ def test_who_waits_for_an_engine_that_does_not_come_is_told(queue: RequestQueue)
         queue.wait_loaded(WAIT_SECONDS)
     assert queue.state is EngineState.FAILED
     with pytest.raises(Busy):
-        queue.admit(Visitor("one"))
+        read(queue, Visitor("one"))
 
 
 def test_a_line_that_closes_tells_everybody(queue: RequestQueue) -> None:
@@ -234,3 +266,70 @@ def test_a_question_begins_as_soon_as_the_engine_has_a_free_sequence() -> None:
     pair.stop()
     assert pair.wait(WAIT_SECONDS)
     queue.close("The test is over.")
+
+
+def asked(queue: RequestQueue, visitor: str, tokens: int = 100) -> Submission:
+    return queue.submit([replace(ROWS[0], max_new_tokens=tokens)], Visitor(visitor))
+
+
+@pytest.fixture
+def roomy() -> RequestQueue:
+    """One whose engine never comes, with places for 25 questions."""
+    limits = DEFAULT_LIMITS.model_copy(update={"max_waiting": 24})
+    return RequestQueue(lambda: threading.Event().wait(), limits)  # type: ignore[arg-type,return-value]
+
+
+def test_whoever_asks_for_much_goes_behind_whoever_asks_for_little(roomy: RequestQueue) -> None:
+    greedy = [asked(roomy, "greedy", 1024) for _ in range(4)]
+    polite = [asked(roomy, "polite") for _ in range(3)]
+    assert [one.ahead for one in greedy] == [0, 4, 5, 6], "all but the first, which was there before"
+    assert [one.ahead for one in polite] == [1, 2, 3], "in the order in which they came"
+    late = asked(roomy, "late")
+    assert late.ahead == 2, "beside the first ones of the others, which came before"
+    for one in (greedy[0], polite[0], late):
+        one.stop()
+    assert [one.ahead for one in polite[1:]] == [0, 1]
+    again = asked(roomy, "late")
+    assert again.ahead == 1, "what was stopped is paid for all the same, but not for ever"
+    for one in (*greedy, *polite, again):
+        one.stop()
+    assert asked(roomy, "greedy").turn == 0.0, "with nobody there all debts are over"
+
+
+def test_a_few_greedy_visitors_never_fill_the_queue(roomy: RequestQueue) -> None:
+    """Four addresses, each with as many tabs as it may open."""
+    refused = 0
+    for tab in range(8):
+        for address in range(4):
+            try:
+                asked(roomy, f"address {address}", 1024)
+            except Busy as busy:
+                refused += 1
+                assert re.match("[56] questions of yours are not answered yet, and 4 more can wait", str(busy)), tab
+    assert refused == 11 and roomy.num_waiting == 21
+    for number in range(4):
+        asked(roomy, f"polite {number}")
+    with pytest.raises(Busy, match="24 questions are waiting"), roomy.admit(Visitor("one more")):
+        pass
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 1024), st.booleans()), max_size=40))
+def test_in_any_order_a_visitor_never_waits_for_more_than_was_asked_for(events: list[tuple[int, int, bool]]) -> None:
+    """Between a question and its turn each other visitor gets at most as many tokens as its own, and one question."""
+    limits = DEFAULT_LIMITS.model_copy(update={"max_waiting": 100, "questions_at_once": 100})
+    queue = RequestQueue(lambda: threading.Event().wait(), limits)  # type: ignore[arg-type,return-value]
+    for visitor, tokens, leaves in events:
+        before = list(queue._waiting)
+        mine = [one for one in before if one.visitor.id == str(visitor)]
+        new = asked(queue, str(visitor), tokens)
+        place = queue._waiting.index(new)
+        assert [one for one in queue._waiting if one is not new] == before, "nobody else's order changes"
+        assert all(queue._waiting.index(one) < place for one in mine)
+        if not mine and before:
+            ahead = Counter(one.visitor.id for one in queue._waiting[:place] if one.turn < new.turn)
+            debt = queue._paid_until[str(visitor)] - tokens - min(one.turn for one in before)
+            assert all(count <= 1 + debt for count in ahead.values())
+        if leaves:
+            queue._waiting[0].stop()
+    assert len(queue._paid_until) <= 6

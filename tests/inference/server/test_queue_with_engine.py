@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from inference.common.settings import DEFAULT_LIMITS
 from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.server.queue import RequestQueue
+from inference.server.visitors import Visitor
 from tests.support.serving import WAIT_SECONDS, SteeredEngine
 
 IMAGE = Image.new("RGB", (112, 112), "white")
@@ -91,3 +93,76 @@ def test_an_engine_that_does_not_load_is_told() -> None:
 
     with pytest.raises(UserError, match="no such base"):
         RequestQueue(load).wait_loaded()
+
+
+class CountingEngine(SteeredEngine):
+    """The real engine, whose steps are counted."""
+
+    num_steps = 0
+
+    def step(self) -> None:
+        self._engine.step()
+        self.num_steps += 1
+
+
+LONG = "How many circles are there? " + "Count them one by one, and say which. " * 20
+
+
+def steps_of(engine: CountingEngine, queue: RequestQueue, length: int) -> int:
+    """The engine's steps from a polite visitor's question to its end."""
+    before = engine.num_steps
+    submission = queue.submit(rows(length), Visitor("polite"))
+    assert submission.wait(WAIT_SECONDS) and submission.progress()[0].num_tokens == length
+    return engine.num_steps - before
+
+
+def slowed(engine: Engine, addresses: int, tabs: int, questions: int, length: int) -> float:
+    """The most that a polite visitor's question is slowed by others with long questions and 1,024 tokens, in steps."""
+    counting = CountingEngine(engine)
+    queue = RequestQueue(lambda: cast(Engine, counting))
+    queue.wait_loaded()
+    alone = steps_of(counting, queue, length)
+    greedy = [
+        queue.submit([replace(row, question=f"{LONG} {address} {tab}") for row in rows(1024)], Visitor(str(address)))
+        for tab in range(tabs)
+        for address in range(addresses)
+    ]
+    beside = [steps_of(counting, queue, length) for _ in range(questions)]
+    assert engine.num_free_seqs > 0 and not any(submission.wait(0) for submission in greedy)
+    assert sum(not submission.ahead for submission in greedy) == 4 * addresses, "each has its share"
+    for submission in greedy:
+        submission.stop()
+    assert all(submission.wait(WAIT_SECONDS) for submission in greedy)
+    queue.close("The test is over.")
+    return max(beside) / alone
+
+
+def test_greedy_visitors_slow_a_polite_one_by_two_at_most(engine: Engine) -> None:
+    assert slowed(engine, addresses=2, tabs=5, questions=2, length=64) <= 2
+
+
+@pytest.mark.torture
+def test_four_greedy_addresses_with_eight_tabs_slow_a_polite_one_by_two_at_most(engine: Engine, figure: Any) -> None:
+    times = slowed(engine, addresses=4, tabs=8, questions=8, length=64)
+    figure(f"beside 4 addresses x 8 tabs of 1,024 tokens a question of 64 takes at most {times:.2f} times the steps")
+    assert times <= 2
+
+
+def test_a_visitor_alone_has_all_sequences(engine: Engine) -> None:
+    """And no more than a share of them once others ask."""
+    queue = RequestQueue(lambda: engine)
+    queue.wait_loaded()
+    first = [queue.submit(rows(300), Visitor("one")) for _ in range(6)]
+    while not all(submission.progress()[0].num_tokens for submission in first):
+        assert not first[0].wait(0.005)
+    other = queue.submit(rows(1000), Visitor("two"))
+    more = [queue.submit(rows(4), Visitor("one")) for _ in range(2)]
+    assert other.ahead == 0 or not other.wait(0.05)
+    assert [submission.wait(0) for submission in more] == [False, False]
+    for submission in first[:3]:
+        submission.stop()
+    assert more[0].wait(WAIT_SECONDS) and more[1].wait(WAIT_SECONDS)
+    for submission in (*first, other):
+        submission.stop()
+        assert submission.wait(WAIT_SECONDS)
+    queue.close("The test is over.")

@@ -20,9 +20,17 @@ TIME_LIMIT_SECONDS = 10
 """A hostile text takes half a second on an idle machine."""
 
 
+MONEY = (
+    *("25$/kg vs 30$/kg", "25$-30$", "US$/EUR or A$/EUR", "R$/US$ and US$/R$", "C$5-A$6", "25 $/kg vs 30$/kg"),
+    *("$5/kg and 6$/kg", "$2.50/lb or $3/kg", "$/€ and €/$"),
+)
+
+
 @pytest.mark.parametrize(
     ("text", "html"),
     [
+        ("$3 \\text{ or } 5$", f"<p>{INLINE[0]}3 \\text{{ or }} 5{INLINE[1]}</p>"),
+        ("($5x + 3$)", f"<p>({INLINE[0]}5x + 3{INLINE[1]})</p>"),
         ("a < b & c", "<p>a &lt; b &amp; c</p>"),
         ("one\ntwo\n\nthree", "<p>one<br>two</p>\n<p>three</p>"),
         ("**so** `x<y`", "<p><strong>so</strong> <code>x&lt;y</code></p>"),
@@ -34,7 +42,7 @@ TIME_LIMIT_SECONDS = 10
         ("so\n\\[\nx\n- y\n+ 3\n\\]", f"<p>so</p>\n<p>{DISPLAY[0]} x - y + 3 {DISPLAY[1]}</p>"),
         ("\\(a_1 * b_1 * c\\)", f"<p>{INLINE[0]}a_1 * b_1 * c{INLINE[1]}</p>"),
         ("it costs $5 or $6", "<p>it costs $5 or $6</p>"),
-        ("25$/kg vs 30$/kg", "<p>25$/kg vs 30$/kg</p>"),
+        *((text, f"<p>{text}</p>") for text in MONEY),
         ("open $x", "<p>open $x</p>"),
         ("3*4*5 = 60, x_1, _a_, *b*, \\_ \\{", "<p>3*4*5 = 60, x_1, _a_, *b*, \\_ \\{</p>"),
         ("x\n===\n    y", "<p>x<br>===<br>y</p>"),

@@ -200,23 +200,34 @@ def _fail(access: Access, visitor: str) -> NotAllowed:
 
 def test_attempts_are_limited_for_each_visitor(access: Access, clock: Clock) -> None:
     assert [_fail(access, "one").status for _ in range(ATTEMPTS_PER_MINUTE + 1)] == [403] * ATTEMPTS_PER_MINUTE + [429]
-    with pytest.raises(NotAllowed, match="Try again in 12 seconds") as refusal:  # the right one has to wait as well
-        access.log_in(HERE, "one", TOKEN)
-    assert access.log_in(HERE, "another", TOKEN)
-    clock.now += refusal.value.wait_seconds
-    assert access.log_in(HERE, "one", TOKEN)
+    assert access.log_in(HERE, "one", TOKEN), "others' wrong tokens keep the owner out"
+    refusal = _fail(access, "one")
+    assert refusal.status == 429 and "Try again in 12 seconds" in str(refusal)
+    assert _fail(access, "another").status == 403
+    clock.now += refusal.wait_seconds
+    assert _fail(access, "one").status == 403
 
 
 def test_attempts_are_limited_over_all_visitors(access: Access, clock: Clock) -> None:
     for i in range(ALL_ATTEMPTS_PER_MINUTE):
         assert _fail(access, f"visitor {i}").status == 403
     assert _fail(access, "one more").status == 429
+    assert access.log_in(HERE, "one more", TOKEN), "others' wrong tokens keep the owner out"
     clock.now += 61
-    assert access.log_in(HERE, "one more", TOKEN)
+    assert _fail(access, "one more").status == 403
 
 
 def test_right_tokens_do_not_use_the_attempts_up(access: Access) -> None:
     assert len({access.log_in(HERE, "one", TOKEN) for _ in range(4 * ATTEMPTS_PER_MINUTE)}) == 4 * ATTEMPTS_PER_MINUTE
+
+
+def test_limits_know_a_browser_that_is_logged_in(access: Access) -> None:
+    session = access.log_in(HERE, "one", TOKEN)
+    cookies = {access.cookie_name: session}
+    assert access.is_known(cookies)
+    assert not any(map(access.is_known, ({}, {access.cookie_name: ""}, {access.cookie_name: session + "x"})))
+    access.log_out(HERE, cookies)
+    assert not access.is_known(cookies)
 
 
 def test_attempts_at_the_same_moment_are_all_counted(access: Access) -> None:
@@ -245,7 +256,7 @@ def test_the_file_of_sessions_is_the_owners_and_holds_no_session(access: Access,
     assert session not in (home / SESSIONS_FILE).read_text() and TOKEN not in (home / SESSIONS_FILE).read_text()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "b"}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "b"}', "\x00", "[" * 50_000])
 def test_a_broken_file_of_sessions_asks_for_a_new_log_in(home: Path, content: str, caplog: Any) -> None:
     home.mkdir()
     (home / SESSIONS_FILE).write_text(content)
@@ -278,6 +289,19 @@ def test_the_owner_and_writing_members_may(space: Access, name: str) -> None:
     assert space.check(ON_SPACE, {}, *of(name)).name == name
     custom = {"Host": "x", "Origin": "https://look.example.org"}
     assert space.check(custom, {}, *of(name)).name == name
+
+
+def test_limits_know_whoever_was_let_in_before(space: Access) -> None:
+    """By what the signed cookie holds, which is signed anew with each answer."""
+    cookies = {"session": "what-it-holds.Zk1.signature"}
+    assert not space.is_known(cookies)
+    space.check(ON_SPACE, {}, *of("ann"))
+    assert not space.is_known({}) and not space.is_known({"session": ""})
+    space.check(ON_SPACE, cookies, *of("ann"))
+    assert space.is_known(cookies | {"session": "what-it-holds.Zk2.another"})
+    with pytest.raises(NotAllowed):
+        space.check(ON_SPACE, {"session": "of-another.Zk1.signature"}, *of("eve"))
+    assert not space.is_known({"session": "of-another.Zk1.signature"})
 
 
 @pytest.mark.parametrize("name", ["carl", "rita", "eve"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,24 @@ def test_wrong_options_end_with_a_message(options: list[str], message: str, caps
 def test_a_dataset_is_needed_with_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--dataset", str(write_folder(tmp_path / "set", 3)), "--with-model") == 2
     assert "name it with --base" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_where_the_output_is_not_utf_8_odd_characters_are_replaced(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command keeps its own status."""
+    folder = write_folder(tmp_path / "set", 6)
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    lines[0] |= {"problem": "How wide is “it”? 多少 → é"}
+    lines[1] |= {"problem": "", "solution": "“none”"}
+    write_lines(folder / "metadata.jsonl", lines)
+    for name, status in (("set", 0), ("“none”", 2)):
+        output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        errors = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")  # as Python has it
+        monkeypatch.setattr(sys, "stdout", output)
+        monkeypatch.setattr(sys, "stderr", errors)
+        assert run("--dataset", str(tmp_path / name)) == status
+        output.flush()
+        written = output.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+        assert ("?" in written) is (status == 0)

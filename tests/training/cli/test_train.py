@@ -63,8 +63,8 @@ def test_a_run_killed_three_times_ends_whole(tmp_path) -> None:
     check_whole(RunFolder(tmp_path / "run"), 6, 2)
 
 
-@pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="takes minutes: `make torture` runs it")
-def test_a_run_killed_twenty_times_ends_whole(tmp_path, capsys) -> None:
+@pytest.mark.torture
+def test_a_run_killed_twenty_times_ends_whole(tmp_path, figure) -> None:
     rng = random.Random(2)
     phases = [phase for phase, count in KILLS.items() for _ in range(count)]
     first, last = phases[:-4], phases[-4:]  # the last two phases come when the steps are done
@@ -74,8 +74,7 @@ def test_a_run_killed_twenty_times_ends_whole(tmp_path, capsys) -> None:
     found = RunFolder(tmp_path / "run")
     assert hit.total() == 20 and set(hit) == set(PATIENCE)
     check_whole(found, STEPS, SAVE_STEPS)
-    with capsys.disabled():
-        print(f"\n{summary(hit, found, (time.monotonic() - began) / 60)}")
+    figure(summary(hit, found, (time.monotonic() - began) / 60))
 
 
 def summary(hit: Counter[str], found: RunFolder, minutes: float) -> str:

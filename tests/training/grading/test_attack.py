@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Hashable
 
@@ -12,8 +11,6 @@ from training.grading import attack
 from training.grading.attack import make_answers, make_gold, search
 from training.grading.grader import grade_many
 
-IN_TORTURE = bool(os.environ.get("LOOKTHINK_TORTURE"))
-
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_answer_is_right_for_two_golds(seed: int) -> None:
@@ -22,7 +19,7 @@ def test_no_answer_is_right_for_two_golds(seed: int) -> None:
     assert list(search(golds, make_answers(golds, rng, 120))) == []
 
 
-@pytest.mark.skipif(not IN_TORTURE, reason="takes long; `make torture` runs it")
+@pytest.mark.torture
 def test_no_answer_is_right_for_two_of_3000_golds() -> None:
     rng = random.Random()
     golds = [make_gold(rng) for _ in range(3000)]

@@ -292,4 +292,5 @@ def test_an_endless_comparison_is_cut_off_and_logged(
     with caplog.at_level(logging.WARNING, logger="training.grading.grader"):
         verdict = grade_answer("x+1", "9^{9^9}+x")
     assert (verdict.correct, verdict.rule) == (False, grading_pool.NO_TIME)
-    assert grading_pool.NO_TIME in caplog.text and "9^{9^9}" in caplog.text
+    assert grading_pool.NO_TIME in caplog.text
+    assert "9^{9^9}" not in caplog.text, "the answer may be a visitor's"

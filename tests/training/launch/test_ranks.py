@@ -21,8 +21,9 @@ from inference.common.errors import UserError
 from tests import ROOT
 from training.config.run_config import load_config
 from training.grpo.arguments import grpo_config
+from training.launch import ranks
 from training.launch.local import LocalLauncher
-from training.launch.ranks import processes_of
+from training.launch.ranks import _first_end, _Rank, processes_of
 from training.pipeline.run import run
 from training.runs.folder import RunFolder
 from training.runs.processes import kill_marked, marked
@@ -71,6 +72,32 @@ def test_more_processes_than_cards_are_refused(monkeypatch) -> None:
 def test_a_process_trains_on_one_card_however_many_it_sees(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 2))
     assert grpo_config(load_config("starter"), tmp_path, on_gpu=False, bf16=False).n_gpu == 1
+
+
+def test_of_several_failures_the_first_is_shown(tmp_path: Path) -> None:
+    """The others fail because of it: they lose the connection, at nearly the same moment."""
+
+    def rank(number: int, code: int | str, failed_at: float | None, reason: str) -> _Rank:
+        end = f"kill -{code} $$" if isinstance(code, str) else f"exit {code}"
+        process = subprocess.Popen(["/bin/sh", "-c", end])
+        process.wait()
+        path = tmp_path / f"{number}.json"
+        path.write_text("{}" if failed_at is None else json.dumps({"reason": reason, "time": failed_at}))
+        return _Rank(number, 4, process, path, 0)
+
+    lost = [rank(0, 1, 12.0, "connection closed by peer"), rank(3, 1, 12.1, "connection closed by peer")]
+    assert _first_end([*lost, rank(2, 1, 11.9, "ValueError: no such column")]) == (1, "ValueError: no such column")
+    assert _first_end([*lost, rank(2, 3, 11.9, "out of memory")]) == (3, "out of memory")
+    assert _first_end([*lost, rank(1, "KILL", None, "")]) == (1, "process 1 of 4 was killed (SIGKILL)")
+    assert _first_end([rank(0, 0, None, "")]) is None
+
+
+def test_a_process_that_the_kernel_killed_says_so(tmp_path: Path, monkeypatch) -> None:
+    process = subprocess.Popen(["/bin/sh", "-c", "kill -KILL $$"])
+    process.wait()
+    monkeypatch.setattr(ranks, "memory_kills", lambda: 8)
+    assert "was killed by the kernel: out of memory" in _Rank(1, 2, process, tmp_path / "none", 7).end()[1]
+    assert _Rank(1, 2, process, tmp_path / "none", 8).end()[1] == "process 1 of 2 was killed (SIGKILL)"
 
 
 def wait_until(launcher: LocalLauncher, record: RunRecord, is_so: Callable[[RunRecord], bool]) -> RunRecord:
@@ -179,9 +206,9 @@ def test_two_machines_a_killed_process_and_the_same_adapter(home, tmp_path, alon
         while not has_checkpoint(folder):
             assert time.monotonic() < limit and not any(machine.poll() for machine in launchers), said(log)
             time.sleep(0.1)
-        ranks = ranks_of(str(log))
-        assert sorted(ranks) == ["0", "1", "2", "3"]
-        os.kill(ranks["3"].pid, signal.SIGKILL)
+        found = ranks_of(str(log))
+        assert sorted(found) == ["0", "1", "2", "3"]
+        os.kill(found["3"].pid, signal.SIGKILL)
         assert [machine.wait(timeout=LIMIT_SECONDS) for machine in launchers] == [1, 1]
         assert RunFolder(folder).status()["reason"] == "on machine 1: process 3 of 4 was killed (SIGKILL)", said(log)
         assert not marked(str(log)), "no process is left on either machine"

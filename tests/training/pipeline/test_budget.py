@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.common.errors import UserError
+from inference.common.files import append_line
 from training.pipeline import budget
 from training.pipeline.budget import Budget
 
@@ -65,16 +65,26 @@ def test_what_is_said(clock, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "hours"),
     [
-        *("{", "[]", '{"starts": [1]}', '{"starts": [{"time": 1}]}'),
-        *('{"recent_step_seconds": ["x"]}', '{"recent_step_seconds": null}', '{"save_seconds": "x"}'),
+        *((text, 0.5) for text in ("{", "[]", "[" * 50_000, "\xff", '{"starts": 3}', '{"starts": [1]}')),
+        ('{"starts": [{"seconds": 1000}, {"seconds": "x"}, {"time": 1}, null]}', 0.5),
+        ('{"starts": [{"seconds": 7200}, {"seconds": NaN}]}', 2.0),
+        *((f'{{"starts": [{{"seconds": 7200}}], "{name}": "x"}}', 2.0) for name in ("save_seconds", "load_seconds")),
+        ('{"starts": [{"seconds": 7200}], "recent_step_seconds": ["x", null, 3]}', 2.0),
     ],
 )
-def test_a_count_that_cannot_be_read(text: str, tmp_path: Path) -> None:
-    (tmp_path / "hours.json").write_text(text)
-    with pytest.raises(UserError, match="hours.json cannot be read .* or delete it"):
-        Budget(tmp_path, 1)
+def test_a_damaged_count_is_at_least_the_times_of_the_steps(text: str, hours: float, clock, tmp_path: Path) -> None:
+    """The run goes on, and its budget is not begun anew."""
+    (tmp_path / "hours.json").write_bytes(text.encode("latin-1"))
+    for step in range(1, 19):
+        append_line(tmp_path / "metrics.jsonl", {"step": step, "step_time": 100.0 if step != 7 else "x"})
+    append_line(tmp_path / "metrics.jsonl", {"step": 7, "step_time": 100.0})
+    found = Budget(tmp_path, 1)
+    assert found.spent == pytest.approx(3600 * hours)
+    assert found.is_over() is (hours > 1)
+    found.record()
+    assert Budget(tmp_path, 1).spent == pytest.approx(3600 * hours)
 
 
 durations = st.floats(0.1, 100)

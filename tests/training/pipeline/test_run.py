@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -243,24 +242,6 @@ def test_a_budget_ends_the_run_at_a_checkpoint(tmp_path, monkeypatch) -> None:
     assert not found.history() or spent < 6 + longest, "a step may last longer than any before it"
     assert not found.history() or spent + 3 * longest + 2 * counted["save_seconds"] > 6, "none that fits is left out"
     assert not Budget(found.path, 2 * hours).is_over()
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Callable[[str], Path]]:
-    """A real disk in memory that is given a size, and a larger one later."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def sized(size: str) -> Path:
-        how = f"remount,size={size}" if place.is_mount() else f"size={size}"
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "tmpfs", str(place)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-        return place
-
-    yield sized
-    if place.is_mount():
-        subprocess.run(["umount", "--lazy", str(place)], check=True)  # what is still open goes with the process
 
 
 @pytest.mark.slow

@@ -48,13 +48,6 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path) -> None:
         RunFolder.create(tmp_path / "file" / "run", RunConfig())
 
 
-def test_a_broken_record_is_named(folder) -> None:
-    for name, read in (("status.json", folder.status), ("versions.json", lambda: folder.add_versions({}))):
-        (folder.path / name).write_text("{")
-        with pytest.raises(UserError, match=f"{name} cannot be read .* delete it"):
-            read()
-
-
 def test_another_configuration_is_refused_with_what_differs(folder) -> None:
     with pytest.raises(UserError) as caught:
         RunFolder.open(folder.path, load_config(None, {"learning_rate": 1e-4, "data": {"seed": 3}}))

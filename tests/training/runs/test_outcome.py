@@ -7,6 +7,7 @@ import pytest
 
 from inference.common.files import append_line
 from training.config.run_config import load_config
+from training.runs import outcome
 from training.runs.failures import BUDGET_SPENT, DISK_FULL, INTERRUPTED, NOT_A_NUMBER, OUT_OF_MEMORY
 from training.runs.folder import RunFolder
 from training.runs.outcome import (
@@ -67,6 +68,30 @@ def test_how_it_ended(status, stop_for: str, ends: str | None, reason: str | Non
     end = judge(record)
     assert (end and end.status) == ends
     assert end is None or str(reason) in end.reason
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "returncode", "said"),
+    [
+        (3, 4, -9, "the kernel killed it: out of memory; with --resume lower micro_batch_size"),
+        (3, 4, None, "the kernel killed it: out of memory"),  # it was started by another process
+        (3, 3, -9, "it was killed (SIGKILL, which the kernel also does where memory runs out)"),
+        (3, 4, -11, "it was killed (SIGSEGV)"),
+        (3, 4, 0, "it died"),
+        (None, 4, None, "it died"),
+        ("3", 4, None, "it died"),
+        (3, None, None, "it died"),
+    ],
+)
+def test_a_death_for_want_of_memory_is_told_with_its_remedy(
+    before, now, returncode, said: str, tmp_path, monkeypatch
+) -> None:
+    record = record_in(tmp_path)
+    (record.folder / "process.json").write_text(json.dumps({"launch": "one", "memory_kills": before}))
+    monkeypatch.setattr(outcome, "memory_kills", lambda: now)
+    assert outcome.death_words(record, returncode).startswith(said)
+    (record.folder / "process.json").write_text(json.dumps({"launch": "zero", "memory_kills": before}))
+    assert "the kernel killed it" not in outcome.death_words(record, returncode)
 
 
 def test_a_word_of_an_earlier_start_counts_for_nothing(tmp_path) -> None:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from inference.common.environment import MARK
+from training.runs import processes
 from training.runs.processes import (
     Identity,
     boot_seconds,
@@ -83,3 +85,68 @@ def test_every_process_of_a_start_is_found_and_killed_and_no_other(sleeper) -> N
     assert kill_marked(launch)
     assert parent.wait(120) == -signal.SIGKILL
     assert marked(launch) == [] and sleeper.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "count"),
+    [
+        ("0::/", {"memory.events": "low 0\noom 3\noom_kill 2\noom_group_kill 0\n"}, 2),
+        ("0::/user.slice", {"user.slice/memory.events": "oom_kill 5\n", "memory.events": "oom_kill 9\n"}, 5),
+        ("5:memory,cpu:/a\n0::/", {"memory/a/memory.oom_control": "under_oom 0\noom_kill 4\n"}, 4),
+        ("5:memory:/a", {"memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"}, 7),
+        ("5:memory:/a", {"memory/memory.oom_control": "under_oom 0\n"}, 1),
+        ("0::/", {"memory.events": "oom_kill none\n"}, 1),
+        (None, {}, 1),
+    ],
+)
+def test_the_kernels_count_of_kills_is_read_wherever_it_is(own, files, count, tmp_path, monkeypatch) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 1\n")
+    if own is not None:
+        (tmp_path / "own").write_text(own + "\n")
+    monkeypatch.setattr(processes, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(processes, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(processes, "_VM_COUNTERS", tmp_path / "vmstat")
+    assert processes.memory_kills() == count
+    (tmp_path / "vmstat").unlink()
+    assert processes.memory_kills() == (None if count == 1 else count)
+
+
+HUNGRY = """if True:
+    import os, sys, time
+    open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+    print(flush=True)
+    sys.stdin.readline()
+    held = bytearray(200 << 20)
+    time.sleep(60)
+"""
+
+
+def test_a_real_kill_for_want_of_memory_is_counted(monkeypatch) -> None:
+    """By a cgroup of its own, where this user may make one."""
+    here = processes._memory_counters()
+    root = next((path.parent for path in here if path.is_file()), None)
+    group = root / f"lookthink-{os.getpid()}" if root else Path()
+    try:
+        assert root is not None
+        group.mkdir()
+        limit = next(name for name in ("memory.max", "memory.limit_in_bytes") if (group / name).exists())
+        (group / limit).write_text(str(40 << 20))
+    except (AssertionError, OSError, StopIteration):
+        pytest.skip("this user cannot limit the memory of a process here (no cgroup that can be written)")
+    monkeypatch.setattr(processes, "_memory_counters", lambda: [group / here[0].name])
+    process = subprocess.Popen(
+        [sys.executable, "-c", HUNGRY, str(group)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        before = processes.memory_kills()
+        assert process.stdout is not None and process.stdout.readline() == "\n"
+        process.communicate("go\n", timeout=60)
+        assert process.returncode == -signal.SIGKILL and before is not None
+        assert processes.memory_kills() == before + 1
+    finally:
+        process.kill()
+        process.wait()
+        group.rmdir()

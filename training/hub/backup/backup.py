@@ -188,8 +188,14 @@ class Backup:
             forget_run(run_id, state)
             self._runs.pop(run_id, None)
             self._forgotten.add(run_id)
+        troubles: list[OSError] = []
         for folder, is_active in self._runs_here():
-            self._copy(folder, is_active, state)
+            try:
+                self._copy(folder, is_active, state)
+            except OSError as error:  # one folder that cannot be copied must not keep the others
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
         if self._space:
             _mark_owner(state, self._space)
 

@@ -105,7 +105,7 @@ def make_package(item: Item, key: str) -> Package:
     _check_weights(weights)
     evaluation = _read(item.folder / RECORD_FILE)
     evaluation.pop("completions", None)
-    starts = json.loads(_text(folder.path / "versions.json") or "[]")
+    starts = folder.starts()
     facts = Facts(
         run=folder.path.name,
         step=item.step,
@@ -113,7 +113,7 @@ def make_package(item: Item, key: str) -> Package:
         config=config,
         evaluation=evaluation,
         versions=starts[-1] if starts else {},
-        history=[row for row in folder.history() if row.get("step", 0) <= item.step],
+        history=[row for row in folder.history() if row["step"] <= item.step],
         has_processor=(item.folder / "tokenizer_config.json").is_file(),
         has_curve=any(_is_rewarded(row) for row in folder.history()),
         lora=_read(item.folder / CONFIG_FILE),
@@ -232,6 +232,6 @@ def _text(path: Path) -> str:
 def _read(path: Path) -> Json:
     try:
         value = json.loads(_text(path) or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); evaluate the run again, or delete the file") from None
     return value if isinstance(value, dict) else {}

@@ -27,7 +27,7 @@ from typing import Any
 
 from inference.adapters.record import RECORD_FILE, evaluation_of, read_beside
 from inference.common.errors import UserError
-from inference.common.files import Json, Timeout, exclusive, write_json, write_whole
+from inference.common.files import Json, Timeout, exclusive, read_json, write_json, write_whole
 from inference.common.hub_names import repository_problem
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
 from training.runs.folder import RunFolder, step_of
@@ -197,8 +197,9 @@ class PublishQueue:
 
 def result_step(folder: RunFolder) -> int:
     """The step of a run's adapter: the chosen checkpoint's, else the last."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return int(json.loads((folder.path / "validation.json").read_text(encoding="utf-8"))["chosen"])
+    chosen = (read_json(folder.path / "validation.json") or {}).get("chosen")
+    if isinstance(chosen, int):
+        return chosen
     newest = folder.newest_checkpoint()
     return step_of(newest) if newest else len(folder.history())
 

@@ -161,6 +161,6 @@ def _read(path: Path) -> int | None:
     """The seconds in a file; `None` if it is missing or damaged."""
     try:
         seconds = json.loads(path.read_text(encoding="utf-8"))["before_seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return seconds if isinstance(seconds, int) and 0 < seconds < _MAX_SECONDS else None

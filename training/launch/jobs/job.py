@@ -31,6 +31,7 @@ from training.launch.jobs.result import (
 from training.launch.jobs.spec import check_config, copy_inputs, job_spec, target_of, timeout_seconds
 from training.launch.jobs.worker import MIRROR_SECONDS
 from training.launch.local import MAX_DEATHS, is_spent
+from training.launch.stall import StallWatch, after_stall, told
 from training.runs import outcome
 from training.runs.processes import Identity, is_alive, own_identity
 from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
@@ -88,6 +89,7 @@ class JobRun:
         self._over_since: float | None = None
         self._log: JobLog | None = None
         self._prices = Prices()
+        self._stalls = StallWatch()
 
     def look(self, record: RunRecord) -> None:
         """Makes one look, if it is time for one. Errors of the Hub become the run's reason.
@@ -242,6 +244,14 @@ class JobRun:
         seen = self.store.update(record, **facts)
         if seen is not None and seen.status == "running" and is_spent(seen):
             self.ask_to_stop(seen, "budget")
+        elif seen is not None and seen.status == "running":
+            stall = self._stalls.look(seen)
+            if stall is not None and stall.is_over:
+                stopping = self.ask_to_stop(seen, "stall")
+                if stopping is not None:
+                    self.store.update(stopping, reason=stall.words)
+            elif (words := told(seen, stall)) != seen.reason:
+                self.store.update(seen, reason=words)
 
     def _see_queue(self, record: RunRecord, job: Job) -> None:
         waited = max(job.waited_seconds, time.time() - job.created if job.created else 0.0)
@@ -290,6 +300,9 @@ class JobRun:
     def _after_death(self, record: RunRecord, why: str, hours: float) -> None:
         """Starts a next Job from the newest copy, unless the budget or the number of deaths forbids it."""
         step = step_in_bucket(record, self.settings.state)
+        if record.stop_for == "stall":
+            self._after_stall(record, step, {"checkpoint_step": step, "hours": hours})
+            return
         deaths = 1 if step > record.checkpoint_step else record.deaths + 1
         counted: Json = {"deaths": deaths, "checkpoint_step": step, "hours": hours}
         counted |= {"exception": outcome.exception_of(record)}
@@ -304,6 +317,14 @@ class JobRun:
             words = f"The last one: {why}. Its last words:\n{last_words(record)}"
             reason = f"{deaths} Jobs in a row ended with no new checkpoint (step {step}). {words}"
             self._end(record, outcome.End("failed", reason), **counted)
+
+    def _after_stall(self, record: RunRecord, step: int, changes: Json) -> None:
+        """Starts a next Job for a run that stalled, once."""
+        end, counted = after_stall(record, step)
+        if end is not None:
+            self._end(record, end, **changes | counted)
+        else:
+            self._again(record, f"it goes on from step {step} as a new Job: {record.reason}", changes | counted)
 
     def _end(self, record: RunRecord, end: outcome.End, **changes: Any) -> None:
         facts = {"ended_at": time.time()} | outcome.progress(record) | changes

@@ -121,7 +121,9 @@ def judge_job(
         end = End("succeeded")
     if end is not None:
         return (_with_its_adapter(record, settings) if end.status == "succeeded" else end), why
-    if job.stage in ("CANCELED", "DELETED"):  # the person who did that does not want the next one either
+    if (
+        job.stage in ("CANCELED", "DELETED") and record.stop_for != "stall"
+    ):  # the person who did that does not want the next one either
         done = "cancelled" if job.stage == "CANCELED" else "deleted"
         reason = f"its Job was {done} on the Hub, not from here{_checkpoint_words(record, settings)}"
         return End("interrupted", reason), why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import gradio as gr
 
@@ -13,7 +14,7 @@ from training.admin.access import Caller
 from training.hub.space.prices import dollars
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RESUMABLE, RunRecord
-from training.runs.upkeep import delete_run
+from training.runs.upkeep import Stored, delete_run, delete_stored, free_words, stored
 from training.ui.base.context import Context, Section
 from training.ui.base.download import Downloads
 from training.ui.base.guard import HIDDEN
@@ -65,6 +66,8 @@ element.addEventListener('change', (event) => {
 watch('value', () => { sort(); mark(); });
 """
 """Runs in the page. Its ticks win over those of an update that was under way meanwhile."""
+DISK_SECONDS = 30.0
+"""The age of the list of what takes room, which takes long to make where there are many files."""
 NOTHING = "Choose a run in the table to resume, cancel, delete or download it; choose several to compare their curves."
 
 
@@ -79,6 +82,8 @@ class RunsPanel:
 
     def __init__(self, context: Context, note: gr.Textbox, downloads: Downloads) -> None:
         self._context, self._downloads = context, downloads
+        self._stored: list[Stored] | None = None
+        self._stored_at = 0.0
         self.table = gr.HTML(js_on_load=TABLE_JS, elem_id="train-runs")
         self.chosen = gr.State([])
         """Ids of the runs that are ticked in this page."""
@@ -101,9 +106,16 @@ class RunsPanel:
                 self.sure = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-delete-sure")
                 self.keep = gr.Button("Keep it", size="sm", elem_id="train-keep")
         comparison = gr.HTML(js_on_load=None, elem_id="train-comparison")
+        with gr.Accordion("Room on the disk", open=False, elem_id="train-disk"):
+            disk = gr.HTML(js_on_load=None)
+            self.stored = gr.Dropdown(
+                label="Delete", info="A run goes with its checkpoints and its adapter.", elem_id="train-stored"
+            )
+            self.free = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-free")
         self.link = gr.Textbox(visible=False, elem_id="train-link", show_label=False, container=False)
         buttons = [self.watch, self.resume, self.cancel, self.withdraw, self.download, self.delete]
         outputs = [self.table, self.chosen, self.to_delete, self.words, *buttons, budget, confirm, question, comparison]
+        outputs += [disk, self.stored]
         self.section = Section("runs", context, note, [self.chosen, self.to_delete], outputs, self.refresh)
         self._wire()
 
@@ -116,6 +128,7 @@ class RunsPanel:
         on(self.delete.click, self._ask_to_delete)
         on(self.keep.click, self._keep)
         on(self.sure.click, self._delete)
+        on(self.free.click, self._free, [self.stored])
         self.download.click(context.guard(self._link), [self.chosen], self.link, **HIDDEN).then(
             None, self.link, None, js="(address) => { if (address) window.location.assign(address); }"
         )
@@ -136,6 +149,7 @@ class RunsPanel:
             gr.update(visible=is_asked),
             _question(one) if is_asked and one else "",
             self._comparison([records[run_id] for run_id in ids]),
+            *self._disk(),
         ]
 
     def _choose(self, caller: Caller, event: gr.EventData, chosen: object, to_delete: object) -> list[object]:
@@ -167,7 +181,23 @@ class RunsPanel:
         if chosen_run(chosen) != to_delete:
             raise UserError("Press Delete first, and then Delete for good, for the same run.")
         delete_run(self._context.store, to_delete)
+        self._stored = None
         gr.Info(f"{escape(to_delete)} is deleted.")
+        return self.refresh(caller, [], "")
+
+    def _disk(self) -> list[object]:
+        if self._stored is None or time.monotonic() - self._stored_at > DISK_SECONDS:
+            self._stored, self._stored_at = stored(self._context.store), time.monotonic()
+        found = self._stored
+        names = [each.name for each in found if each.can_delete]
+        return [disk_html(self._context.store.home, found), gr.update(choices=names, value=None)]
+
+    def _free(self, caller: Caller, chosen: object, to_delete: object, name: object) -> list[object]:
+        if not isinstance(name, str) or not name:
+            raise UserError("Choose first what is to be deleted.")
+        num_bytes = delete_stored(self._context.store, name)
+        self._stored = None
+        gr.Info(f"{escape(name)} is deleted: {num_bytes / 1e6:.1f} MB.")
         return self.refresh(caller, [], "")
 
     def _link(self, caller: Caller, chosen: object) -> str:
@@ -200,6 +230,19 @@ def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
         '<div class="lt-table lt-runs" tabindex="0" role="group" aria-label="Runs"><table>'
         f'<thead><tr><th scope="col"><span class="lt-hidden">Chosen</span></th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def disk_html(home: Path, found: Sequence[Stored]) -> str:
+    """What lies in the home folder, the largest first, with what is wrong with it."""
+    rows = "".join(
+        f"<tr><td>{escape(each.name)}{f'<small>{escape(each.problem)}</small>' if each.problem else ''}</td>"
+        f"<td>{each.num_bytes / 1e6:,.1f} MB</td></tr>"
+        for each in found
+    )
+    return (
+        f'<p class="lt-note lt-quiet">{escape(free_words(home))}</p><div class="lt-table" tabindex="0" role="group" '
+        f'aria-label="Room on the disk"><table><tbody>{rows}</tbody></table></div>'
     )
 
 

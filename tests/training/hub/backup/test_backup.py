@@ -338,6 +338,7 @@ EVERY = (*KINDS, *NONSENSE[:2])
 TORTURE = bool(os.environ.get("LOOKTHINK_TORTURE"))
 
 
+@pytest.mark.torture(sampled=True)
 @pytest.mark.parametrize(("kind", "where"), list(itertools.product(EVERY, FETCHING)) if TORTURE else FETCHED)
 def test_a_fault_while_the_repository_is_read_is_made_up_for(
     tmp_path: Path, repo: Hub, old_run: str, impatient: None, kind: str, where: str

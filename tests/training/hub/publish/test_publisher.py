@@ -142,7 +142,7 @@ def test_a_fault_on_a_route(kind: str, route: str, hub: Hub, online: Client, tmp
     suffer(kind, route, hub, queued(tmp_path / "night"))
 
 
-@pytest.mark.skipif(not os.environ.get("LOOKTHINK_TORTURE"), reason="minutes; set LOOKTHINK_TORTURE=1")
+@pytest.mark.torture
 @pytest.mark.parametrize("times", [1, -1])
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("kind", KINDS + NONSENSE)

@@ -95,6 +95,7 @@ def suffer(hub: Hub, folder: Path, elsewhere: Hub, capsys: pytest.CaptureFixture
     assert "Nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.torture(sampled=True)
 @pytest.mark.parametrize(("kind", "where"), FAULTS if TORTURE else SAMPLE)
 def test_after_a_fault_the_same_command_does_the_rest(
     hub: Hub, folder: Path, me: Client, elsewhere: Hub, capsys: pytest.CaptureFixture[str], impatient: None,
@@ -105,6 +106,7 @@ def test_after_a_fault_the_same_command_does_the_rest(
     assert sum(message.startswith("LookThink ") for message in repo.messages.values()) == 1
 
 
+@pytest.mark.torture(sampled=True)
 @pytest.mark.parametrize(("kind", "where"), TO_CHANGE if TORTURE else CHANGE_SAMPLE)
 def test_a_fault_while_a_space_is_put_right(
     hub: Hub, folder: Path, run: Callable[..., str], elsewhere: Hub, capsys: pytest.CaptureFixture[str],

@@ -127,6 +127,7 @@ FAULTS = [(kind, where) for where in (RUNTIME, SLEEPTIME) for kind in KINDS if k
 SAMPLE = [("refused", RUNTIME), ("lost", SLEEPTIME), ("429", SLEEPTIME)]
 
 
+@pytest.mark.torture(sampled=True)
 @pytest.mark.parametrize(("kind", "where"), FAULTS if os.environ.get("LOOKTHINK_TORTURE") else SAMPLE)
 def test_after_a_fault_it_is_tried_again(
     hub: Hub, space: Space, start: Callable[..., SleepTimer], home: Path, kind: str, where: str

@@ -1,7 +1,6 @@
 """What becomes of runs as Jobs, against a test Hub whose Jobs run: here a few quick lines in the trainer's place."""
 
 import json
-import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -354,7 +353,7 @@ def test_jobs_are_looked_after_when_runs_are_processes_again(make) -> None:
     assert world.until(record, "succeeded").launcher == "job"
 
 
-@pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
+@pytest.mark.torture
 @pytest.mark.parametrize("kind", (*KINDS, "html", "shape"))
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_fault_at_any_route_ends_well_or_clearly(route: str, kind: str, make, hub: Hub) -> None:

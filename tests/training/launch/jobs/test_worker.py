@@ -1,7 +1,6 @@
 """A Job with the real trainer in it: from the start through its log, over a timeout, to the Hub and home; cancelled."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord, is_away
 from training.runs.recovery import make_folder
 from training.runs.store import RunStore
-
-TORTURE = pytest.mark.skipif("LOOKTHINK_TORTURE" not in os.environ, reason="make torture: minutes")
 
 
 @pytest.fixture
@@ -81,7 +78,7 @@ def test_two_jobs_train_one_adapter(world: JobWorld) -> None:
 
 
 @pytest.mark.slow
-@TORTURE
+@pytest.mark.torture
 def test_a_run_is_cancelled_amid_its_start(world: JobWorld) -> None:
     record = world.ask(max_steps=200)
     world.wait(lambda: (record.folder / "status.json").is_file())
@@ -91,7 +88,7 @@ def test_a_run_is_cancelled_amid_its_start(world: JobWorld) -> None:
 
 
 @pytest.mark.slow
-@TORTURE
+@pytest.mark.torture
 def test_a_run_over_many_jobs_and_its_comparison_with_the_served_adapter(world: JobWorld) -> None:
     """Timed out, killed without a word, cancelled and resumed; at home every step stands once."""
     record = world.ask(max_steps=60, eval_rows=4)

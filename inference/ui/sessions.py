@@ -1,0 +1,95 @@
+"""Page sessions and waiting events by visitor, so that one visitor's many take nothing from anybody else.
+
+Gradio keeps the state of so many sessions, messages of so many, and a queue of so many events, of all visitors
+together, and forgets the oldest or refuses the newest, whoever's it is. Here the visitor with most of them loses one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import gradio as gr
+from gradio.state_holder import StateHolder
+
+from inference.server.visitors import OWNER, current_visitor
+
+MAX_SESSIONS = 256
+"""Sessions kept at once; one takes about a megabyte."""
+MAX_EVENTS = 64
+"""Events that wait for a thread, of all visitors; the owner's come in addition."""
+EVENTS_OF_ONE = 16
+"""Events of one visitor that wait for a thread."""
+
+
+class PageSessions(StateHolder):
+    """The state of the open pages, each with its visitor."""
+
+    def __init__(self, queue: Any) -> None:
+        """`queue` is Gradio's queue of events."""
+        super().__init__()
+        self._queue = queue
+        self._visitors: dict[str, str] = {}
+        """By session the visitor who opened it, the one unused for longest first."""
+
+    def update(self, session_id: str) -> None:
+        """Note that a session is used, and forget another if there are too many; called with every event."""
+        with self.lock:
+            self._visitors[session_id] = self._visitors.pop(session_id, current_visitor.get())
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            if len(self._visitors) > MAX_SESSIONS:
+                self._forget_one(session_id)
+
+    def refusal(self) -> str:
+        """The reason, in words, why another event of the present visitor is refused; empty if it is not."""
+        waiting = self._waiting()
+        visitor = current_visitor.get()
+        if visitor != OWNER:
+            own = sum(self._visitors.get(event.session_hash) == visitor for event in waiting)
+            if own >= EVENTS_OF_ONE:
+                return f"{own} clicks of yours wait to be answered, which is the limit; wait for one of them."
+            if len(waiting) >= MAX_EVENTS:
+                return f"{len(waiting)} clicks wait to be answered, which is the limit; try again in a minute."
+        return ""
+
+    def _waiting(self) -> list[Any]:
+        """Gradio's events that wait for a thread."""
+        return [event for queue in self._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
+
+    def _forget_one(self, newest: str) -> None:
+        """Forget the session unused for longest of the visitor with most of them, unless something of it runs."""
+        running = {event.session_hash for job in [self._waiting(), *self._queue.active_jobs] for event in job or ()}
+        idle = [session for session in self._visitors if session != newest and session not in running]
+        counts = Counter(self._visitors.values())
+        if not idle:
+            return
+        session = max(idle, key=lambda one: counts[self._visitors[one]])  # of equal ones the first, which is the oldest
+        del self._visitors[session]
+        for kept in (
+            self.session_data,
+            self.time_last_used,
+            self._queue.pending_messages_per_session,
+            self._queue.pending_event_ids_session,
+        ):
+            kept.pop(session, None)
+
+
+def bound_sessions(blocks: gr.Blocks) -> PageSessions:
+    """Take the place of Gradio's own bounds, once the page is served."""
+    queue = blocks._queue
+    sessions = PageSessions(queue)
+    blocks.app.state_holder = sessions
+    sessions.set_blocks(blocks)
+    push = queue.push
+
+    async def push_within_bounds(body: Any, request: Any, username: str | None) -> Any:
+        if refusal := sessions.refusal():
+            return False, refusal, "queue_full"
+        pushed = await push(body=body, request=request, username=username)
+        if pushed[0]:
+            sessions.update(body.session_hash)
+        return pushed
+
+    queue.push = push_within_bounds  # type: ignore[method-assign]
+    return sessions
