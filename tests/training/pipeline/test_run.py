@@ -22,6 +22,7 @@ from inference.engine.engine import Engine
 from inference.model.request import Request
 from tests.support.datasets_on_disk import write_folder, write_lines
 from tests.support.samples import SMALL_RUN, random_adapter
+from tests.support.small_disk import small_disk
 from training.__main__ import main
 from training.cli.train import _stopped_early
 from training.config.run_config import RunConfig, load_config
@@ -34,6 +35,7 @@ from training.runs.folder import RunFolder, step_of
 from training.runs.metrics import reward_labels
 from training.starter.problems import load_problems
 
+__all__ = ["small_disk"]  # a fixture
 SMALL = SMALL_RUN | {
     "max_completion_length": 24,
     "eval_rows": 0,
