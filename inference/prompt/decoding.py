@@ -87,8 +87,8 @@ def decoding_bytes(header: Image.Image, num_bytes: int, size: tuple[int, int]) -
     """The most memory that reading a picture of `num_bytes` down to `size` takes, from its header alone.
 
     That is the picture itself, a reduced copy, and what the readers take beside them, as measured with Pillow 12.3:
-    libjpeg may keep all coefficients (2 bytes each), libwebp and Pillow together four copies, GIF's reader another,
-    libtiff a strip or tile, which may be the whole picture, and a TIFF that is stored turned is copied.
+    libjpeg may keep all coefficients (2 bytes each), libwebp and Pillow together four copies, libavif's and openjpeg's
+    readers 10 and 19 bytes a pixel, GIF's another copy, libtiff a strip or tile, which may be the whole picture, and a TIFF that is stored turned is copied.
     """
     pixels, beside = math.prod(header.size), 0
     if isinstance(header, JpegImagePlugin.JpegImageFile):
@@ -97,6 +97,10 @@ def decoding_bytes(header: Image.Image, num_bytes: int, size: tuple[int, int]) -
         draft(header, size)
     elif header.format == "WEBP":
         return 17 * pixels + 2 * num_bytes + _FIXED_BYTES
+    elif header.format == "AVIF":
+        return 12 * pixels + 2 * num_bytes + _FIXED_BYTES
+    elif header.format == "JPEG2000":
+        return 22 * pixels + 2 * num_bytes + _FIXED_BYTES
     elif header.format == "GIF":
         beside = 4 * pixels
     elif isinstance(header, TiffImagePlugin.TiffImageFile):

@@ -27,8 +27,8 @@ from inference.prompt.decoding import (
     room_for,
 )
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_READ = "PNG, JPEG, WebP, GIF, BMP and TIFF"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
+_READ = "PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and JPEG 2000"
 MIN_SIDE = 28
 """Smaller pictures are scaled up: one image token is this many pixels wide."""
 

@@ -45,6 +45,8 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "PNG stored turned": ("RGB", "PNG", {"compress_level": 1, "exif": turned()}),
     "progressive JPEG": ("CMYK", "JPEG", {"progressive": True, "subsampling": 0}),
     "WebP": ("RGB", "WEBP", {"method": 0}),
+    "AVIF": ("RGB", "AVIF", {"speed": 10}),
+    "JPEG 2000": ("RGB", "JPEG2000", {}),
     "GIF": ("P", "GIF", {}),
     "TIFF in one strip": ("RGB", "TIFF", {"compression": "tiff_lzw", "tiffinfo": {278: SIDE}}),
     "TIFF stored turned": ("RGB", "TIFF", {"compression": "tiff_lzw", "tiffinfo": {274: 6}}),

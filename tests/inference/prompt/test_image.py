@@ -146,6 +146,8 @@ ACCEPTED: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], tuple[int, 
     "grey with alpha": (lambda: half_transparent("LA"), WHITE, (76, 76, 76)),
     "black and white": (one_bit, (0, 0, 0), WHITE),
     "1 pixel": (lambda: encoded(Image.new("RGB", (1, 1), RED)), RED, RED),
+    "AVIF": (lambda: encoded(Image.new("RGB", (40, 30), RED), "AVIF", quality=100), RED, RED),
+    "JPEG 2000": (lambda: encoded(Image.new("RGB", (40, 30), RED), "JPEG2000"), RED, RED),
     "WebP": (lambda: encoded(Image.new("RGB", (40, 30), RED), "WEBP", lossless=True), RED, RED),
     "BMP": (lambda: encoded(Image.new("RGB", (40, 30), RED), "BMP"), RED, RED),
 }
