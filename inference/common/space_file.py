@@ -109,6 +109,8 @@ class Limits(Section):
     """Most pixels of an uploaded picture, before it is scaled down."""
     max_decoding_mb: float = Field(300, ge=32, le=100_000)
     """Most memory that reading a picture may take, and that all pictures read at the same time share, in megabytes."""
+    max_pictures: int = Field(8, ge=1, le=64)
+    """Most pictures of one question; together they have at most `max_pixels` before they are scaled down."""
     max_side: int = Field(16_384, ge=28, le=1_000_000)
     """Longest side of an uploaded picture, in pixels."""
     max_aspect: float = Field(50, ge=1, le=190)

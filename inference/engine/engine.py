@@ -10,6 +10,7 @@ for updates in engine.stream(requests):
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -27,7 +28,7 @@ from inference.engine.generation import Generation
 from inference.engine.plain import PlainBatch
 from inference.engine.scheduler import Scheduler
 from inference.engine.sequence import Sequence, SequenceGroup
-from inference.model.families import FAMILIES, ImageEncoding, is_known
+from inference.model.families import FAMILIES, ImageEncoding, is_known, join_encodings
 from inference.model.image_encoder import ImageEncoder
 from inference.model.known_pictures import KnownPictures
 from inference.model.loading import load_base
@@ -207,11 +208,11 @@ class Engine:
         adapters = [self._adapter_of(request) for request in requests]
         images = self._encodings(requests)
         sequences = []
-        prompts: dict[tuple[str, str | None, str, str], tuple[tuple[int, ...], int]] = {}
+        prompts: dict[tuple[str, str | None, str, tuple[str, ...]], tuple[tuple[int, ...], int]] = {}
         for index, (request, image, adapter) in enumerate(zip(requests, images, adapters, strict=True)):
-            text = request.question, request.system_prompt, request.prefix, image.placeholder
+            text = request.question, request.system_prompt, request.prefix, image.placeholders
             if text not in prompts:  # a group has one
-                ids = tuple(self.tokenizer.prompt_ids(request, image.placeholder))
+                ids = tuple(self.tokenizer.prompt_ids(request, image.placeholders))
                 prompts[text] = ids, len(self.tokenizer.prefix_ids(request))
             ids, num_prefix_tokens = prompts[text]
             self._check_length(request, len(ids))
@@ -278,9 +279,20 @@ class Engine:
                 self.lock.release()
 
     def _encodings(self, requests: Collection[Request]) -> list[ImageEncoding]:
-        missing = [request.image for request in requests if request.encoding is None]
-        encodings = iter(self.encode(missing) if missing else ())
-        return [request.encoding or next(encodings) for request in requests]
+        """An encoding of each request's pictures; requests of equal pictures share theirs."""
+        missing = [request.images for request in requests if request.encoding is None]
+        parts = iter(self.encode(list(itertools.chain.from_iterable(missing))) if missing else ())
+        joined: dict[tuple[int, ...], ImageEncoding] = {}
+        encodings = []
+        with torch.inference_mode():
+            for images in missing:
+                own = [next(parts) for _ in images]
+                key = tuple(map(id, own))
+                if key not in joined:
+                    joined[key] = join_encodings(own)
+                encodings.append(joined[key])
+        found = iter(encodings)
+        return [request.encoding or next(found) for request in requests]
 
     def _adapter_of(self, request: Request) -> Adapter | None:
         if request.adapter is None:
@@ -295,8 +307,9 @@ class Engine:
 
     def _check_length(self, request: Request, num_prompt_tokens: int) -> None:
         if num_prompt_tokens + request.max_new_tokens > self.max_length:
+            shown = "Pictures" if request.more_images else "Picture"
             raise UserError(
-                f"Picture and question take {num_prompt_tokens:,} tokens; with up to {request.max_new_tokens:,} for "
+                f"{shown} and question take {num_prompt_tokens:,} tokens; with up to {request.max_new_tokens:,} for "
                 f"the completion that is more than the model's {self.max_length:,}. Shorten the question or lower the "
                 "length."
             )

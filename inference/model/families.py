@@ -3,11 +3,12 @@
 family = FAMILIES[model.config.model_type](model, processor)
 inputs = family.process(image)  # on the CPU
 encoding = family.encode([inputs])[0]
-encoding.placeholder  # the text that takes the place of the picture's marker
+encoding.placeholders  # the text that takes the place of each picture's marker
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -31,22 +32,37 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageEncoding:
-    """The features of a picture, ready for the language model."""
+    """The features of a picture, or of the pictures of one prompt, ready for the language model."""
 
     features: torch.Tensor
     """(N, hidden), one row per image token."""
-    placeholder: str
-    """The picture in the prompt's text: N image tokens, and the family's tokens around them."""
+    placeholders: tuple[str, ...]
+    """Each picture in the prompt's text: together N image tokens, and the family's tokens around them."""
     deep_features: tuple[torch.Tensor, ...] = ()
     """(N, hidden) each, added to the hidden states after the first layers (DeepStack)."""
     grid: torch.Tensor | None = None
-    """(3,) patches in time, height and width, on the CPU, where positions need them."""
+    """(pictures, 3) patches in time, height and width, on the CPU, where positions need them."""
     distance: float | None = None
     """From the pictures that the base knows, in units of the limit (`KnownPictures`); `None` where that is unknown."""
 
     @property
     def nbytes(self) -> int:
         return sum(features.nbytes for features in (self.features, *self.deep_features))
+
+
+def join_encodings(parts: Sequence[ImageEncoding]) -> ImageEncoding:
+    """The encoding of the pictures of one prompt, in their order; of one picture its own, not a copy."""
+    if len(parts) == 1:
+        return parts[0]
+    grids = [part.grid for part in parts if part.grid is not None]
+    distances = [part.distance for part in parts if part.distance is not None]
+    return ImageEncoding(
+        torch.cat([part.features for part in parts]),
+        tuple(itertools.chain.from_iterable(part.placeholders for part in parts)),
+        tuple(torch.cat(layer) for layer in zip(*(part.deep_features for part in parts), strict=True)),
+        torch.cat(grids) if grids else None,
+        max(distances, default=None),
+    )
 
 
 class Family(ABC):
@@ -76,7 +92,7 @@ class Family(ABC):
     def positions(
         self, ids: torch.Tensor, mask: torch.Tensor, image_token: int, images: Sequence[ImageEncoding]
     ) -> torch.Tensor:
-        """Positions (…, B, T) of left-padded ids (B, T), one picture a row, on the CPU."""
+        """Positions (…, B, T) of left-padded ids (B, T), with the pictures of each row, on the CPU."""
 
     def next_positions(self, positions: torch.Tensor) -> torch.Tensor:
         """The position after the last, (…, B, 1), in the shape that one decode step takes."""
@@ -106,9 +122,10 @@ class QwenVL(Family):
         outputs = self._model.get_image_features(pixels, grids.to(device), return_dict=True)
         layers = outputs.get("deepstack_features") or []  # Qwen3-VL has them: a list of tuples, by layer and by image
         encodings = []
-        for i, (features, grid) in enumerate(zip(outputs.pooler_output, grids, strict=True)):
+        for i, features in enumerate(outputs.pooler_output):
             deep = tuple(layer[i].clone() for layer in layers)
-            encodings.append(ImageEncoding(features.clone(), self._processor.image_token * len(features), deep, grid))
+            placeholder = self._processor.image_token * len(features)
+            encodings.append(ImageEncoding(features.clone(), (placeholder,), deep, grids[i : i + 1]))
         return encodings
 
     def positions(
@@ -118,7 +135,7 @@ class QwenVL(Family):
         positions, _ = self._model.model.get_rope_index(
             ids,
             mm_token_type_ids=(ids == image_token).int(),
-            image_grid_thw=torch.stack([image.grid for image in images if image.grid is not None]),
+            image_grid_thw=torch.cat([image.grid for image in images if image.grid is not None]),
             attention_mask=mask,
         )
         return positions
@@ -155,7 +172,7 @@ class SmolVLM(Family):
         features = outputs.pooler_output[0].unflatten(0, (sum(tiles), -1))  # (tiles, tokens a tile, hidden)
         placeholders = [self._processor.replace_image_token(inputs, 0) for inputs in batch]
         return [
-            ImageEncoding(part.flatten(0, 1).clone(), placeholder)
+            ImageEncoding(part.flatten(0, 1).clone(), (placeholder,))
             for part, placeholder in zip(features.split(tiles), placeholders, strict=True)
         ]
 
@@ -206,13 +223,13 @@ class _TowerOutput(ModelOutput):
     """Pictures' features in the shape that transformers' towers return."""
 
     pooler_output: tuple[torch.Tensor, ...] | None = None
-    """By picture: (N, hidden)."""
+    """By row: (N, hidden)."""
     deepstack_features: list[tuple[torch.Tensor, ...]] | None = None
-    """By layer and picture: (N, hidden)."""
+    """By layer and row: (N, hidden)."""
 
 
 def tower_output(images: Sequence[ImageEncoding]) -> ModelOutput:
-    """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), one picture a row."""
+    """Pictures' features as a model takes them (`mm_encoder_outputs={"image": …}`), an encoding a row."""
     deep = list(zip(*(image.deep_features for image in images), strict=True))
     return _TowerOutput(tuple(image.features for image in images), deep or None)
 

@@ -44,7 +44,7 @@ class PlainFamily(Family):
         return 0
 
     def encode(self, batch: Sequence[BatchFeature]) -> list[ImageEncoding]:
-        return [ImageEncoding(torch.empty(0), "") for _ in batch]
+        return [ImageEncoding(torch.empty(0), ("",)) for _ in batch]
 
     def positions(
         self, ids: torch.Tensor, mask: torch.Tensor, image_token: int, images: Sequence[ImageEncoding]
@@ -53,15 +53,17 @@ class PlainFamily(Family):
 
 
 class PlainTokenizer(ChatTokenizer):
-    """A tokenizer of any kind, whose prompts the processor makes whole, with the picture."""
+    """A tokenizer of any kind, whose prompts the processor makes whole, with the pictures."""
 
     def inputs(self, request: Request) -> dict[str, torch.Tensor]:
-        """The model's inputs for a request: `input_ids` (1, T), which end with the prefix, their mask, the picture."""
-        messages = build_messages(self.safe_text(request.question), request.system_prompt)
+        """The model's inputs for a request: `input_ids` (1, T), which end with the prefix, their mask, the pictures."""
+        images = iter(request.images)
+        question = self.safe_text(request.question)
+        messages = build_messages(question, request.system_prompt, len(request.images))
         for message in messages:
             for part in message["content"]:
                 if part["type"] == "image":
-                    part["image"] = request.image
+                    part["image"] = next(images)
         made = self.processor.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )
@@ -75,8 +77,8 @@ class PlainTokenizer(ChatTokenizer):
                     inputs[name] = torch.cat([inputs[name], torch.zeros_like(prefix)], dim=1)
         return inputs
 
-    def prompt_ids(self, request: Request, placeholder: str) -> list[int]:
-        """The tokens of `inputs`; the processor writes the picture's, so `placeholder` is not used."""
+    def prompt_ids(self, request: Request, placeholders: Sequence[str]) -> list[int]:
+        """The tokens of `inputs`; the processor writes the pictures', so `placeholders` are not used."""
         return self.inputs(request)["input_ids"][0].tolist()
 
     def _check_letters(self, letters: set[str]) -> None:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to generate: a picture, a question and how to decode."""
+    """One completion to generate: one picture or several, a question and how to decode."""
 
     image: Image.Image = field(repr=False)
     """RGB, as `inference.prompt.image.load_image` returns it."""
     question: str
+    """With a `PLACE` for each of several pictures (`inference.prompt.format`), or none: they then come first."""
     system_prompt: str | None = THINK_PROMPT
     adapter: str | None = None
     """Name of an adapter; `None` is the base alone."""
@@ -45,7 +46,14 @@ class Request:
     prefix: str = ""
     """The beginning that the completion must have: a forced `<think>`, or the text so far for Continue."""
     encoding: ImageEncoding | None = field(default=None, repr=False, compare=False)
-    """The picture as `Engine.encode` returned it, if it is encoded already."""
+    """The picture as `Engine.encode` returned it, or several joined by `join_encodings`, if they are encoded."""
+    more_images: tuple[Image.Image, ...] = field(default=(), repr=False)
+    """Pictures after the first, in their order."""
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """All pictures, in their order."""
+        return (self.image, *self.more_images)
 
 
 @dataclass(frozen=True)
@@ -81,5 +89,5 @@ def check_request(request: Request) -> None:
         raise UserError(f"The repetition penalty is {request.repetition_penalty}; it is above 0 and at most 10.")
     if not 0 <= request.seed < 2**63:
         raise UserError(f"The seed is {request.seed}; it must be a whole number from 0 to 2^63 - 1.")
-    if request.image.mode != "RGB":
-        raise UserError(f"The picture is in mode {request.image.mode}; load it with inference.prompt.image.load_image.")
+    if odd := [image.mode for image in request.images if image.mode != "RGB"]:
+        raise UserError(f"The picture is in mode {odd[0]}; load it with inference.prompt.image.load_image.")

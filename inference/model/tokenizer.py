@@ -6,6 +6,7 @@ Typed text stays text to the tokenizer: chat markers in it are broken (`inferenc
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,18 @@ class ChatTokenizer:
         self._bytes: dict[int, bytes] = {}
         self._check_template()
 
-    def prompt_ids(self, request: Request, placeholder: str) -> list[int]:
-        """The request's prompt with its picture's `placeholder`, the assistant's turn opened and the prefix begun."""
-        text = self._prompt(self.safe_text(request.question), request.system_prompt)
-        return self._encode(text.replace(self._image_marker, placeholder)) + self.prefix_ids(request)
+    def prompt_ids(self, request: Request, placeholders: Sequence[str]) -> list[int]:
+        """The request's prompt with a placeholder for each of its pictures, the assistant's turn opened and the prefix
+        begun. Raises `UserError` if the base's template does not write that many pictures."""
+        text = self._prompt(self.safe_text(request.question), request.system_prompt, len(placeholders))
+        first, *rest = text.split(self._image_marker)
+        if len(rest) != len(placeholders):
+            raise UserError(
+                f"The base's chat template writes {len(rest)} of the {len(placeholders)} pictures; ask about "
+                "one, or choose another base."
+            )
+        text = first + "".join(picture + part for picture, part in zip(placeholders, rest))
+        return self._encode(text) + self.prefix_ids(request)
 
     def prefix_ids(self, request: Request) -> list[int]:
         """The tokens of the request's prefix."""
@@ -84,8 +93,8 @@ class ChatTokenizer:
                 "the only kind whose text can be streamed here. Choose another base."
             )
 
-    def _prompt(self, question: str, system_prompt: str | None) -> str:
-        messages = build_messages(question, system_prompt)
+    def _prompt(self, question: str, system_prompt: str | None, num_pictures: int = 1) -> str:
+        messages = build_messages(question, system_prompt, num_pictures)
         return str(self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _check_template(self) -> None:

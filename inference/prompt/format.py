@@ -23,6 +23,9 @@ THINK_PROMPT = (
 DIRECT_PROMPT = "A picture and a question are given. Give only the answer."
 """The system prompt of the "answers directly" baseline."""
 
+PLACE = "\ufffc"
+"""Unicode's object replacement character: stands in a question where one of its pictures does."""
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
@@ -30,9 +33,21 @@ _PIECE = re.compile(r"[^>]*>|[^>]+")
 _WORD_JOINER = "\u2060"
 
 
-def build_messages(question: str, system_prompt: str | None = THINK_PROMPT) -> list[dict]:
-    """One image and one question as chat messages, the image first; `None` leaves the system message out."""
-    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+def build_messages(question: str, system_prompt: str | None = THINK_PROMPT, num_pictures: int = 1) -> list[dict]:
+    """Pictures and one question as chat messages; `None` leaves the system message out.
+
+    The pictures stand before the text in their order, unless the question has a `PLACE` for each of them.
+
+    >>> [part["type"] for part in build_messages(f"Is {PLACE} like {PLACE}?", None, 2)[0]["content"]]
+    ['text', 'image', 'text', 'image', 'text']
+    """
+    texts = question.split(PLACE)
+    if len(texts) != num_pictures + 1:
+        texts = [""] * num_pictures + ["".join(texts)]
+    content: list[dict] = []
+    for number, text in enumerate(texts):
+        content += [{"type": "image"}] * (number > 0) + [{"type": "text", "text": text}] * bool(text)
+    user = {"role": "user", "content": content}
     if system_prompt is None:
         return [user]
     return [{"role": "system", "content": [{"type": "text", "text": system_prompt}]}, user]

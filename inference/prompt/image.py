@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -55,6 +56,20 @@ def load_image(
     with room_for(needed, limits, wait_seconds), _open(source, limits) as image:
         draft(image, size)
         return _loaded(image, limits)
+
+
+def check_together(sizes: Sequence[tuple[int, int]], limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raises `UserError` for the pictures of one question, by width and height, that are too many or too large."""
+    if len(sizes) > limits.max_pictures:
+        raise UserError(
+            f"There are {len(sizes)} pictures; a question may have at most {limits.max_pictures}. Leave some out."
+        )
+    pixels = sum(width * height for width, height in sizes)
+    if pixels > limits.max_pixels:
+        raise UserError(
+            f"The {len(sizes)} pictures have {pixels:,} pixels together; at most {limits.max_pixels:,} are read. "
+            "Scale them down, or leave some out."
+        )
 
 
 def thumbnail_uri(image: Image.Image, side: int) -> str:

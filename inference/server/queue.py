@@ -276,7 +276,8 @@ class RequestQueue:
     def submit(self, requests: Sequence[Request], visitor: Visitor = THE_APP) -> Submission:
         """Add one question's requests to the queue; raises `Busy` if too many wait and it has no place by `admit`."""
         if self.engine is not None:
-            self.engine.prepare([request.image for request in requests])  # on the visitor's thread, so nobody waits
+            images = [image for request in requests for image in request.images]
+            self.engine.prepare(images)  # on the visitor's thread, so nobody waits
         with self._changed:
             place = self._reading.pop(id(visitor), None)
             self._check_room(visitor, has_place=place is not None)
@@ -429,7 +430,8 @@ class RequestQueue:
         """Apart from the loop, which would keep these submissions, with their adapters, while it waits for others."""
         if len(newcomers) > 1:  # their pictures go through the tower together
             with contextlib.suppress(Exception):  # a picture that fails is reported when its own submission begins
-                engine.encode([request.image for submission in newcomers for request in submission.requests])
+                asked = [request for submission in newcomers for request in submission.requests]
+                engine.encode([image for request in asked for image in request.images])
         for submission in newcomers:
             if not submission.begin(engine):
                 self._release(submission)

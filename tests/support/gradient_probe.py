@@ -83,7 +83,8 @@ def main(folder: Path, shard_weights: bool = False) -> None:
         with trainer._sampling():
             batch.prompts = trainer.policy.prompts(prompts, batch.pictures)
         prompt_ids = [list(prompt.ids) for prompt in batch.prompts]
-        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None, "image": batch.pictures}
+        columns = {"image": [images[0] for images in batch.pictures], "images": batch.pictures}
+        return {"prompt_ids": prompt_ids, "completion_ids": ids, "logprobs": None} | columns
 
     trainer.rollout_func = given
     trainer.train()

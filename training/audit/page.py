@@ -109,13 +109,15 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def _card(example: Example) -> str:
     tokens = f" · {example.prompt_tokens:,} tokens" if example.prompt_tokens is not None else ""
-    width, height = example.image.size
-    row_id, picture = escape(example.row_id, 100), thumbnail_uri(example.image, THUMBNAIL_PIXELS)
+    row_id, sizes = escape(example.row_id, 100), ", ".join(f"{i.width} × {i.height}" for i in example.images)
+    uris = [thumbnail_uri(image, THUMBNAIL_PIXELS) for image in example.images]
+    names = [f"Picture {number} of row" for number in range(1, len(uris) + 1)] if len(uris) > 1 else ["Picture of row"]
+    pictures = "".join(f'<img src="{uri}" alt="{name} {row_id}">' for name, uri in zip(names, uris))
     return (
-        f'<article><img src="{picture}" alt="Picture of row {row_id}">'
+        f"<article>{pictures}"
         f"<p class=text dir=auto tabindex=0>{escape(example.problem)}</p>"
         f"<p class=gold>Gold: <b><bdi>{escape(example.gold, 300)}</bdi></b></p>"
-        f"<p class=small>{escape(example.role)} · {escape(example.rule)} · {width} × {height}{tokens}<br>"
+        f"<p class=small>{escape(example.role)} · {escape(example.rule)} · {sizes}{tokens}<br>"
         f"{row_id}</p></article>\n"
     )
 

@@ -59,7 +59,7 @@ class Example:
     gold: str
     rule: str
     """The rule by which the grader compared the gold with itself."""
-    image: Image.Image = field(repr=False)
+    images: list[Image.Image] = field(repr=False)
     prompt_tokens: int | None = None
 
 
@@ -77,9 +77,10 @@ class AuditReport:
     letters: dict[str, int]
     """Number of golds by choice letter."""
     pictures: dict[str, Spread]
-    """`width`, `height` and `pixels` after scaling, `original pixels` before."""
+    """`width`, `height` and `pixels` of pictures after scaling, `original pixels` of rows before, and the number of
+    pictures of `a row` if there are several."""
     num_scaled: int
-    """Pictures that were larger than `max_pixels`."""
+    """Rows with a picture that was scaled down."""
     prompts: dict[str, Spread] | None
     """Tokens of `text`, `picture` and the whole `prompt`; `None` if no base was named."""
     duplicates: dict[str, int]

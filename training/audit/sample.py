@@ -19,6 +19,7 @@ from PIL import Image
 
 from inference.common.files import Json
 from inference.model.request import Request
+from training.data.pictures import pictures_of
 from training.estimate.measured import MeasuredSteps, StepConditions, plain_base
 from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
@@ -113,13 +114,14 @@ def sample_rollouts(
         batch = rows[first : first + prompts_per_batch]
         requests = [
             Request(
-                image=image.convert("RGB"),
+                image=images[0],
+                more_images=tuple(images[1:]),
                 question=problem,
                 max_new_tokens=plan.max_completion_length,
                 temperature=1.0,
                 seed=(seed * 1_000_003 + first + i) * plan.num_generations + generation,
             )
-            for i, (image, problem) in enumerate(zip(batch["image"], batch["problem"]))
+            for i, (images, problem) in enumerate(zip(pictures_of(batch), batch["problem"]))
             for generation in range(plan.num_generations)
         ]
         completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
@@ -155,19 +157,21 @@ def sample_rollouts(
 def _blind(
     engine: Engine, rows: Dataset, plan: PlannedRun, seed: int, batch_size: int, tolerance: float
 ) -> list[GradedCompletion]:
-    """A graded completion of each problem with a grey picture of its own picture's size."""
+    """A graded completion of each problem with grey pictures of its own pictures' sizes."""
     outcomes: list[GradedCompletion] = []
     for first in range(0, len(rows), batch_size):
         batch = rows[first : first + batch_size]
+        blank = [[Image.new("RGB", image.size, "grey") for image in images] for images in pictures_of(batch)]
         requests = [
             Request(
-                image=Image.new("RGB", image.size, "grey"),
+                image=grey[0],
+                more_images=tuple(grey[1:]),
                 question=problem,
                 max_new_tokens=plan.max_completion_length,
                 temperature=1.0,
                 seed=seed * 1_000_003 + first + i,
             )
-            for i, (image, problem) in enumerate(zip(batch["image"], batch["problem"]))
+            for i, (grey, problem) in enumerate(zip(blank, batch["problem"]))
         ]
         completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         outcomes += grade_rows(batch["solution"], completions, False, batch["problem"], tolerance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from inference.common.files import Json
 from training.audit.report import AuditReport, Example, Gold, Spread
 from training.config.data_config import DataConfig
 from training.data.dataset import PromptSize, PromptSizer, drop_long_prompts, prepare_rows
+from training.data.pictures import MORE_IMAGES
 from training.data.prepare import Prepared
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
@@ -56,10 +56,11 @@ def audit(
     used = [index for role in ROLES for index in prepared.roles[role]]
     if not used:
         raise UserError(f"No row of {config.dataset} is left to audit: {prepared.dropped}.")
-    facts = prepared.rows.remove_columns("image")
+    pictures = [name for name in ("image", MORE_IMAGES) if name in prepared.rows.column_names]
+    facts = prepared.rows.remove_columns(pictures)
     rows = {index: row for index, row in zip(sorted(used), facts.select(sorted(used)))}
     sizer = PromptSizer(processor) if processor is not None else None
-    prompts = {i: sizer.measure(r["problem"], r["width"], r["height"]) for i, r in rows.items()} if sizer else None
+    prompts = {i: sizer.measure(r["problem"], *r["sizes"]) for i, r in rows.items()} if sizer else None
     golds = _grade_golds(rows, progress)
     settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
     return AuditReport(
@@ -77,7 +78,7 @@ def audit(
         worked=sum(len(gold.split()) > WORKED_WORDS for gold, _, _ in golds.values()),
         majority=Counter(gold for gold, _, _ in golds.values()).most_common(1)[0],
         pictures=_picture_sizes(rows),
-        num_scaled=sum(row["original_pixels"] > (config.max_pixels or math.inf) for row in rows.values()),
+        num_scaled=sum(row["original_pixels"] > _pixels(row["sizes"]) for row in rows.values()),
         prompts=_prompt_sizes(prompts) if prompts else None,
         duplicates=_duplicates(prepared, rows),
         shared_pictures=_shared_pictures(prepared, rows),
@@ -103,9 +104,17 @@ def _grade_golds(rows: Mapping[int, Json], progress: bool) -> Golds:
     return graded
 
 
+def _pixels(sizes: Sequence[int]) -> int:
+    return sum(width * height for width, height in zip(sizes[::2], sizes[1::2]))
+
+
 def _picture_sizes(rows: Mapping[int, Json]) -> dict[str, Spread]:
-    spreads = {name: Spread.of([row[name] for row in rows.values()]) for name in ("width", "height")}
-    spreads["pixels"] = Spread.of([row["width"] * row["height"] for row in rows.values()])
+    sides = [row["sizes"] for row in rows.values()]
+    sizes = [size for each in sides for size in zip(each[::2], each[1::2])]
+    spreads = {name: Spread.of([size[at] for size in sizes]) for at, name in enumerate(("width", "height"))}
+    spreads["pixels"] = Spread.of([width * height for width, height in sizes])
+    if len(sizes) > len(rows):
+        spreads["a row"] = Spread.of([len(each) // 2 for each in sides])
     return spreads | {"original pixels": Spread.of([row["original_pixels"] for row in rows.values()])}
 
 
@@ -125,28 +134,33 @@ def _duplicates(prepared: Prepared, rows: Mapping[int, Json]) -> dict[str, int]:
 
 
 def _shared_pictures(prepared: Prepared, rows: Mapping[int, Json]) -> int:
-    apart = {rows[i]["picture_digest"] for role in ("validation", "test") for i in prepared.roles[role]}
-    return sum(rows[i]["picture_digest"] in apart for i in prepared.roles["train"])
+    apart = {d for role in ("validation", "test") for i in prepared.roles[role] for d in _digests(rows[i])}
+    return sum(not apart.isdisjoint(_digests(rows[i])) for i in prepared.roles["train"])
+
+
+def _digests(row: Json) -> list[str]:
+    return str(row["picture_digest"]).split()
 
 
 def _look_alikes(prepared: Prepared, rows: Mapping[int, Json]) -> int:
-    """Train rows whose picture is not in test, and looks like one that is."""
+    """Train rows none of whose pictures is in test, and one of which looks like one that is."""
 
     def bits(indices: Sequence[int]) -> np.ndarray:
         data = b"".join(bytes.fromhex(rows[i]["look"]) for i in indices)
-        return np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 256).astype(np.float32)  # (N, 256)
+        return np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 256).astype(np.float32)  # (pictures, 256)
 
-    seen = {rows[i]["picture_digest"] for i in prepared.roles["test"]}
-    train = [i for i in prepared.roles["train"] if rows[i]["picture_digest"] not in seen]
+    seen = {digest for i in prepared.roles["test"] for digest in _digests(rows[i])}
+    train = [i for i in prepared.roles["train"] if seen.isdisjoint(_digests(rows[i]))]
     test = bits(prepared.roles["test"])
     if not train or not len(test):
         return 0
-    found = 0
+    found: set[int] = set()
     for first in range(0, len(train), BATCH_ROWS):
-        own = bits(train[first : first + BATCH_ROWS])
+        batch = train[first : first + BATCH_ROWS]
+        own, owners = bits(batch), [i for i in batch for _ in _digests(rows[i])]
         differing = own @ (1 - test).T + (1 - own) @ test.T  # (N, M)
-        found += int((differing.min(1) <= ALIKE_BITS).sum())
-    return found
+        found |= {owners[at] for at in np.flatnonzero(differing.min(1) <= ALIKE_BITS)}
+    return len(found)
 
 
 def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[tuple[str, int]]:
@@ -166,4 +180,5 @@ def _choose(prepared: Prepared, golds: Golds, num: int, seed: int) -> Iterator[t
 
 def _example(prepared: Prepared, index: int, role: str, gold: tuple[str, bool, str], tokens: int | None) -> Example:
     row = prepared.rows[index]
-    return Example(row["row_id"], role, row["problem"], gold[0], gold[2], row["image"], tokens)
+    images = [row["image"], *row.get(MORE_IMAGES, ())]
+    return Example(row["row_id"], role, row["problem"], gold[0], gold[2], images, tokens)

@@ -22,26 +22,27 @@ from PIL import Image
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.model.image_encoder import content_key
-from inference.prompt.image import load_image
-from training.data.pictures import Folders, read_picture
+from inference.prompt.image import check_together, load_image
+from training.data.pictures import Folders, read_pictures
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
 from training.grading.grader import gold_fault
 
 
 @dataclass(frozen=True)
 class CleanRow:
-    """A row for training, its picture encoded."""
+    """A row for training, its pictures encoded."""
 
-    picture: bytes
+    pictures: list[bytes]
     """PNG or JPEG: RGB, upright, within the limits."""
-    width: int
-    height: int
+    sizes: list[int]
+    """Width and height of each picture, one after the other."""
     original_pixels: int
-    """Before it was scaled."""
+    """Of all pictures, before they were scaled."""
     picture_digest: str
-    """Digest of the decoded pixels: equal for equal pictures, whatever their file format (32 hexadecimal digits)."""
+    """Digests of the decoded pixels: equal for equal pictures, whatever their file format (32 hexadecimal digits each,
+    with spaces between them)."""
     look: str
-    """256 bits, in hexadecimal digits, that are nearly the same for pictures that look alike (`look_of`)."""
+    """For each picture 256 bits, in hexadecimal digits, nearly the same for pictures that look alike (`look_of`)."""
     row_digest: str
     """Digest of the decoded pixels and the `normalised` problem."""
     problem: str
@@ -53,23 +54,27 @@ class CleanRow:
 def clean_row(
     raw: Mapping[str, object], folders: Folders | None, limits: Limits = DEFAULT_LIMITS, *, drop_unreadable: bool = True
 ) -> CleanRow:
-    """Checks and cleans one row. `folders` are those its picture may be read from; `None` allows no path.
+    """Checks and cleans one row. `folders` are those its pictures may be read from; `None` allows no path.
 
     Raises `Refusal`, also for a solution that the grader cannot read, unless not `drop_unreadable`.
-    Where `limits` scale nothing, the picture is kept without loss.
+    Where `limits` scale nothing, the pictures are kept without loss.
     """
     problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"), drop_unreadable)
     extras = {name: _extra(raw[name]) for name in ("original_question", "original_answer", "kind") if name in raw}
-    source = read_picture(raw.get("image"), folders, limits)
-    image = _decode(source, limits)
-    original = source.size if isinstance(source, Image.Image) else _header(source).size
-    key = content_key(image)
-    digest = hashlib.blake2b(key + normalised(problem).encode(), digest_size=16).hexdigest()
     as_it_came = limits.max_model_pixels >= limits.max_pixels
-    data = _encode(image, source if isinstance(source, bytes) else None, is_lossless=as_it_came)
-    return CleanRow(
-        data, *image.size, math.prod(original), key.hex(), look_of(image), digest, problem, solution, extras
-    )
+    pictures, sizes, originals, keys, looks = [], list[int](), list[tuple[int, int]](), list[bytes](), list[str]()
+    for source in read_pictures(raw.get("image"), folders, limits):
+        image = _decode(source, limits)
+        originals.append(source.size if isinstance(source, Image.Image) else _header(source).size)
+        _check_together(originals, limits)
+        pictures.append(_encode(image, source if isinstance(source, bytes) else None, is_lossless=as_it_came))
+        sizes += image.size
+        keys.append(content_key(image))
+        looks.append(look_of(image))
+    digest = hashlib.blake2b(b"".join(keys) + normalised(problem).encode(), digest_size=16).hexdigest()
+    original = sum(map(math.prod, originals))
+    names = " ".join(key.hex() for key in keys)
+    return CleanRow(pictures, sizes, original, names, "".join(looks), digest, problem, solution, extras)
 
 
 def look_of(image: Image.Image) -> str:
@@ -97,6 +102,13 @@ def _decode(source: bytes | Image.Image, limits: Limits) -> Image.Image:
         bomb = isinstance(error.__cause__, Image.DecompressionBombError | Image.DecompressionBombWarning)
         too_large = bomb or error.__cause__ is None
         raise Refusal("picture too large" if too_large else "picture broken", str(error)) from error
+
+
+def _check_together(sizes: list[tuple[int, int]], limits: Limits) -> None:
+    try:
+        check_together(sizes, limits)
+    except UserError as error:
+        raise Refusal("picture too large", str(error)) from error
 
 
 def _header(data: bytes) -> Image.Image:

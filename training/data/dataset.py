@@ -1,11 +1,13 @@
 """Loads any dataset as clean rows `image`, `problem`, `solution`, split and filtered, and counts the dropped rows.
 
+Where a row has several pictures, those after the first are in the column `more_images`.
+
     >>> from training.config.data_config import read_data_config
     >>> splits = load_rows(read_data_config(train_rows=8, test_rows=2))
     >>> splits.train.column_names[:3]
     ['image', 'problem', 'solution']
 
-Train, validation and test share no picture with the same problem: equality is of the decoded pixels (after scaling to
+Train, validation and test share no pictures with the same problem: equality is of the decoded pixels (after scaling to
 `max_pixels`) and of the problem in one case, Unicode form and spacing. It is exact, so a picture that was compressed
 again or cropped counts as another one; a perceptual hash would catch it, but would also confuse different drawings of
 one textbook figure.
@@ -104,13 +106,13 @@ def drop_long_prompts(
 ) -> Prepared:
     """`prepared` without the rows whose prompt takes more than `max_tokens` with this processor."""
     sizer = PromptSizer(processor, system_prompt)
-    facts = prepared.rows.remove_columns("image").select_columns(["problem", "width", "height", "row_id"])
+    facts = prepared.rows.select_columns(["problem", "sizes", "row_id"])
     used = {index for indices in prepared.roles.values() for index in indices}
     long: dict[int, Drop] = {}
     for index, row in enumerate(tqdm(facts, desc="measuring prompts", unit="row", disable=not progress)):
         if index not in used:
             continue
-        tokens = sizer.measure(row["problem"], row["width"], row["height"]).total
+        tokens = sizer.measure(row["problem"], *row["sizes"]).total
         if tokens > max_tokens:
             split, position, _ = row["row_id"].rsplit("-", 2)
             place = f"{split}[{int(position)}]"
@@ -168,7 +170,7 @@ class PromptSize:
     text: int
     """Tokens of the chat template, the system prompt and the problem."""
     image: int
-    """Tokens of the picture, including separators between its tiles."""
+    """Tokens of the pictures, including separators between their tiles."""
 
     @property
     def total(self) -> int:
@@ -179,13 +181,13 @@ class PromptSizer:
     """Counts the tokens of prompts as a processor would, without decoding a picture.
 
         sizer = PromptSizer(AutoProcessor.from_pretrained("inference/starter"))
-        sizer.measure("How many circles?", width=448, height=448).total
+        sizer.measure("How many circles?", 448, 448).total
 
     It works for every family whose processor can tell the number of a picture's tokens from its size.
     """
 
     def __init__(self, processor: ProcessorMixin, system_prompt: str | None = THINK_PROMPT) -> None:
-        """Calls the processor once, on a blank picture. Raises `UserError` for a processor that cannot count."""
+        """Calls the processor on a blank picture. Raises `UserError` for a processor that cannot count."""
         self._processor: Any = processor  # the classes differ by family
         self._is_tiled = hasattr(getattr(processor, "image_processor", None), "max_image_size")
         if not self._can_count():
@@ -196,20 +198,31 @@ class PromptSizer:
         self._system_prompt = system_prompt
         self._markers = chat_markers(processor.tokenizer)
         self._by_size: dict[tuple[int, int], int] = {}
-        self._around = 0
-        """Tokens that the processor adds to text and picture; negative if it removes a placeholder."""
-        probe = self.measure("?", _PROBE_SIDE, _PROBE_SIDE)
-        image = Image.new("RGB", (_PROBE_SIDE, _PROBE_SIDE))
-        ids = processor(text=[self._text("?")], images=[[image]], return_tensors="np")["input_ids"]
-        self._around = len(ids[0]) - probe.total
+        self._around: dict[int, int] = {}
+        """By number of pictures the tokens that the processor adds to text and pictures; negative if it removes
+        placeholders."""
+        self.measure("?", _PROBE_SIDE, _PROBE_SIDE)
 
-    def measure(self, problem: str, width: int, height: int) -> PromptSize:
-        """The tokens of a training prompt with a picture of `width` x `height` pixels."""
-        ids = self._processor.tokenizer(self._text(problem), add_special_tokens=False)["input_ids"]
-        return PromptSize(len(ids) + self._around, self._image_tokens(width, height))
+    def measure(self, problem: str, *sizes: int) -> PromptSize:
+        """The tokens of a training prompt, by the width and the height of each of its pictures, in pixels."""
+        pairs = list(zip(sizes[::2], sizes[1::2], strict=True))
+        if len(pairs) not in self._around:
+            self._calibrate(len(pairs))
+        text = self._num_tokens(self._text(problem, len(pairs))) + self._around[len(pairs)]
+        return PromptSize(text, sum(self._image_tokens(*pair) for pair in pairs))
 
-    def _text(self, problem: str) -> str:
-        messages = build_messages(neutralise(problem, self._markers), self._system_prompt)
+    def _calibrate(self, num_pictures: int) -> None:
+        images = [Image.new("RGB", (_PROBE_SIDE, _PROBE_SIDE))] * num_pictures
+        text = self._text("?", num_pictures)
+        ids = self._processor(text=[text], images=[images], return_tensors="np")["input_ids"]
+        counted = self._num_tokens(text) + num_pictures * self._image_tokens(_PROBE_SIDE, _PROBE_SIDE)
+        self._around[num_pictures] = len(ids[0]) - counted
+
+    def _num_tokens(self, text: str) -> int:
+        return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _text(self, problem: str, num_pictures: int) -> str:
+        messages = build_messages(neutralise(problem, self._markers), self._system_prompt, num_pictures)
         return self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def _can_count(self) -> bool:
@@ -234,4 +247,4 @@ class PromptSizer:
     def _count_tiled(self, width: int, height: int) -> int:
         _, rows, columns = self._processor.image_processor.get_number_of_image_patches(height, width, {})
         placeholder = self._processor.replace_image_token({"rows": [[rows]], "cols": [[columns]]}, 0)
-        return len(self._processor.tokenizer(placeholder, add_special_tokens=False)["input_ids"])
+        return self._num_tokens(placeholder)

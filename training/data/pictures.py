@@ -1,6 +1,6 @@
-"""The picture in a cell of a dataset: bytes, base64, a data URI, or a path in a folder that may be read.
+"""The pictures in a cell of a dataset: bytes, base64, a data URI, or a path in a folder that may be read; or a list.
 
-    read_picture("images/1.png", Folders.of(folder), DEFAULT_LIMITS)
+    list(read_pictures("images/1.png", Folders.of(folder), DEFAULT_LIMITS))
 
 Nothing is fetched. A path, and every link on it, must lead into one of the folders.
 """
@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from inference.common.settings import Limits
 from training.data.refusals import Refusal
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MORE_IMAGES = "more_images"
+"""The column of a row's pictures after the first; there is none in a dataset whose rows all have one."""
 MAX_PATH_CHARS = 1_024
 _ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
 _DATA_URI = re.compile(r"\s*data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
@@ -42,12 +49,49 @@ class Folders:
         return cls(tuple(dict.fromkeys(tried)), tuple(folder.resolve() for folder in within or tried))
 
 
-def read_picture(cell: object, folders: Folders | None, limits: Limits) -> bytes | Image.Image:
-    """The picture in a cell. Raises `Refusal`. `folders` of `None` allow no path."""
-    if isinstance(cell, list | tuple):
-        if len(cell) > 1:
-            raise Refusal("several pictures", f"{len(cell)} pictures")
-        cell = cell[0] if cell else None
+def read_pictures(cell: object, folders: Folders | None, limits: Limits) -> Iterator[bytes | Image.Image]:
+    """The pictures in a cell, which holds one or a list. Raises `Refusal`. `folders` of `None` allow no path."""
+    cells = cell if isinstance(cell, list | tuple) else [cell]
+    if len(cells) > limits.max_pictures:
+        raise Refusal("too many pictures", f"{len(cells)} pictures; a row may have {limits.max_pictures}")
+    for one in cells or [None]:
+        yield _read(one, folders, limits)
+
+
+def pictures_of(rows: Mapping[str, list[Any]]) -> list[list[Image.Image]]:
+    """The pictures of each of a dataset's rows, in RGB, from a batch of them by column."""
+    more = rows.get(MORE_IMAGES) or [()] * len(rows["image"])
+    return [[image.convert("RGB") for image in (first, *others)] for first, others in zip(rows["image"], more)]
+
+
+def undecoded(rows: Dataset) -> Dataset:
+    """`rows` whose pictures are read as `{"bytes", "path"}`."""
+    from datasets import Image as ImageColumn
+    from datasets import List
+
+    plain = ImageColumn(decode=False)
+    rows = rows.cast_column("image", plain)
+    return rows.cast_column(MORE_IMAGES, List(plain)) if MORE_IMAGES in rows.column_names else rows
+
+
+def picture_files(rows: Dataset) -> Iterator[list[bytes]]:
+    """The content of the pictures' files of each row."""
+    names = [name for name in ("image", MORE_IMAGES) if name in rows.column_names]
+    for row in undecoded(rows.select_columns(names)):
+        cells = [row["image"], *(row.get(MORE_IMAGES) or ())]
+        yield [cell["bytes"] or Path(cell["path"]).read_bytes() for cell in cells]
+
+
+def picture_sizes(files: Sequence[bytes]) -> tuple[int, ...]:
+    """Width and height of each picture, one after the other, from the heads of their files."""
+    sizes: tuple[int, ...] = ()
+    for content in files:
+        with Image.open(io.BytesIO(content)) as picture:
+            sizes += picture.size
+    return sizes
+
+
+def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Image.Image:
     if isinstance(cell, Mapping):
         data = cell.get("bytes") or cell.get("url") or cell.get("image_url") or cell.get("image")
         cell = _from_base64(data) if isinstance(data, str) and "bytes" in cell else data or cell.get("path")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datasets import Dataset, Features, Image, Value, concatenate_datasets
+from datasets import Dataset, Features, Image, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
@@ -30,15 +30,16 @@ from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, clean_row
 from training.data.formats import RowShape
+from training.data.pictures import MORE_IMAGES
 from training.data.prepared_copies import ABOUT, make_room
 from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shape
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 3
+VERSION = 4
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
-FACTS = ("width", "height", "original_pixels", "picture_digest", "look", "row_digest")
-"""Columns that describe a row and are not part of it; the first three are numbers."""
+FACTS = ("sizes", "original_pixels", "picture_digest", "look", "row_digest")
+"""Columns that describe a row and are not part of it: those of `CleanRow`."""
 OTHERS = "other_columns"
 """The column with all that a row has beside our columns, as a JSON object, for reward functions."""
 MAX_CELL_CHARS = 100_000
@@ -102,6 +103,8 @@ def prepare(
         raise _nothing_left(config, assignment, refused)
     filled = [number for number, state in enumerate(states) if state["kept"]]
     rows = concatenate_datasets([Dataset.from_file(str(_rows_file(folder, number))) for number in filled])
+    if not any(states[number]["several"] for number in filled):
+        rows = rows.remove_columns(MORE_IMAGES)
     return _with_roles(config, source, assignment, rows, kept, refused)
 
 
@@ -189,6 +192,7 @@ def _write_part(
     folder: Path, number: int, features: Features, rows: Iterable[tuple[RowKey, CleanRow | Refusal]]
 ) -> None:
     kept: list[RowKey] = []
+    has_several = False
     refused: list[tuple[str, int, tuple[str, str]]] = []
     partial = folder / f"partial-{secrets.token_hex(8)}.arrow"
     try:
@@ -198,10 +202,11 @@ def _write_part(
                     refused.append((*key, (row.reason, row.detail)))
                 else:
                     kept.append(key)
+                    has_several |= len(row.pictures) > 1
                     writer.write(_columns(row, f"{key[0]}-{key[1]:06d}-{row.row_digest[:8]}", features))
             writer.finalize()
         partial.replace(_rows_file(folder, number))
-        write_json(_state_file(folder, number), {"kept": kept, "refused": refused})
+        write_json(_state_file(folder, number), {"kept": kept, "refused": refused, "several": has_several})
     finally:
         partial.unlink(missing_ok=True)
 
@@ -212,14 +217,15 @@ def _features(source: Source, shapes: Mapping[str, RowShape]) -> Features:
     extras = [name for name in COLUMNS[3:] if name in mapped]
     if any(_others(source, split, shape) for split, shape in shapes.items()):
         extras.append(OTHERS)
-    texts = ["problem", "solution", *extras, "row_id", *FACTS[3:]]
-    columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[:3]}
-    return Features({"image": Image()} | columns)
+    texts = ["problem", "solution", *extras, "row_id", *FACTS[2:]]
+    columns = {name: Value("string") for name in texts} | {"original_pixels": Value("int64")}
+    return Features({"image": Image(), MORE_IMAGES: List(Image()), "sizes": List(Value("int64"))} | columns)
 
 
 def _columns(row: CleanRow, row_id: str, features: Features) -> dict[str, object]:
     """A clean row as a row of `rows.arrow`."""
-    values: dict[str, object] = {"image": {"bytes": row.picture, "path": None}, "row_id": row_id}
+    first, *others = ({"bytes": picture, "path": None} for picture in row.pictures)
+    values: dict[str, object] = {"image": first, MORE_IMAGES: others, "row_id": row_id}
     values |= {name: getattr(row, name) for name in ("problem", "solution", *FACTS)}
     return {name: values[name] if name in values else row.extras.get(name) for name in features}
 

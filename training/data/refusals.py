@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from inference.common.settings import DEFAULT_LIMITS
+
 MAX_PROBLEM_CHARS = 20_000
 """A longer problem is refused, whatever the token limit."""
 MAX_SOLUTION_CHARS = 100_000
@@ -14,8 +16,8 @@ REASONS = {
     "picture missing": "there is no picture in the row, or no file where it says",
     "picture refused": "an address, or a path that leads out of the dataset's folder",
     "picture broken": "the file is no picture that can be read, or it is damaged",
-    "picture too large": "more pixels, bytes or length than are read; decompression bombs are here",
-    "several pictures": "more than one picture; a row has one",
+    "picture too large": "more pixels, bytes or length than are read, of one picture or all of a row; bombs are here",
+    "too many pictures": f"more than {DEFAULT_LIMITS.max_pictures} pictures in a row",
     "no problem": "the problem is empty or not text",
     "problem too long": f"more than {MAX_PROBLEM_CHARS:,} characters",
     "no gold": "the solution is empty, holds no answer, or is neither text nor a number",

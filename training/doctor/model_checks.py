@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from inference.common.errors import UserError, first_line
 from inference.engine.engine import Engine, Request
 from inference.engine.fast_paths import TITLES, FastPaths
+from inference.model.families import join_encodings
 from training.doctor.report import Status
 from training.doctor.subject import Reference, Subject
 from training.estimate.run_estimate import SMALL_PARAMETERS
@@ -79,8 +80,8 @@ def prompts_agree(subject: Subject) -> Finding:
     """The tokens of each prompt: the processor's own template beside the project's prompt."""
     lengths = []
     for request in subject.requests:
-        [encoding] = subject.engine.encode([request.image])
-        ours = subject.engine.tokenizer.prompt_ids(request, encoding.placeholder)
+        pictures = join_encodings(subject.engine.encode(request.images))
+        ours = subject.engine.tokenizer.prompt_ids(request, pictures.placeholders)
         theirs = subject.processor_inputs(request)["input_ids"][0].tolist()
         if ours != theirs:
             at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))

@@ -111,11 +111,12 @@ class Subject:
 
     def processor_inputs(self, request: Request) -> dict[str, Any]:
         """The tensors that the base's own processor and template make of a request, (1, T)."""
-        messages = build_messages(request.question, request.system_prompt)
+        images = iter(request.images)
+        messages = build_messages(request.question, request.system_prompt, len(request.images))
         for message in messages:
             for part in message["content"]:
                 if part["type"] == "image":
-                    part["image"] = request.image
+                    part["image"] = next(images)
         made = self.loaded[1].apply_chat_template(
             messages, tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )

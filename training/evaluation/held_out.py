@@ -10,7 +10,6 @@ Test rows are for the report. Choices (which checkpoint, promote or not) are mad
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import math
 import random
@@ -21,13 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import DataConfig
 from training.data.dataset import Splits, load_rows
+from training.data.pictures import picture_files, picture_sizes
 from training.evaluation.statistics import Estimate, share
 from training.grading.grader import gold_answer, grade_answer
 from training.starter.problems import MULTIPLE_CHOICE_SHARE, PICTURE_VALUES, load_problems, sample_values
@@ -146,26 +144,24 @@ def texts_digest(*columns: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def sizes_and_keys(rows: Dataset) -> tuple[list[tuple[int, int]], list[str]]:
-    """The size of each row's picture, from its file's head, and a digest of its file."""
-    import datasets
-
+def sizes_and_keys(rows: Dataset) -> tuple[list[tuple[int, ...]], list[str]]:
+    """The width and height of each of a row's pictures, from its file's head, and a digest of the files."""
     sizes, keys = [], []
-    for row in rows.select_columns(["image"]).cast_column("image", datasets.Image(decode=False)):
-        content = row["image"]["bytes"] or Path(row["image"]["path"]).read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
-            sizes.append(picture.size)
-        keys.append(hashlib.blake2b(content, digest_size=16).hexdigest())
+    for files in picture_files(rows):
+        sizes.append(picture_sizes(files))
+        digests = [hashlib.blake2b(content, digest_size=16).digest() for content in files]
+        key = digests[0] if len(files) == 1 else hashlib.blake2b(b"".join(digests), digest_size=16).digest()
+        keys.append(key.hex())
     return sizes, keys
 
 
-def swap(sizes: Sequence[tuple[int, int]], keys: Sequence[str], seed: int) -> list[int]:
-    """For each row the index of the row whose picture it gets, each picture used as often as it was.
+def swap(sizes: Sequence[tuple[int, ...]], keys: Sequence[str], seed: int) -> list[int]:
+    """For each row the index of the row whose pictures it gets, those of each row used as often as they were.
 
-    A model that answers as well with another row's picture did not use the picture. `sizes` are width and height in
-    pixels, `keys` are equal for equal pictures. No row gets a picture equal to its own. Pictures are swapped with ones
-    of the same size, or else of about as many pixels (within a factor of about 1.4). Raises `UserError` if more than
-    half of the rows have one and the same picture.
+    A model that answers as well with another row's pictures did not use them. `sizes` are width and height in pixels
+    of each picture, `keys` are equal for equal pictures. No row gets pictures equal to its own. Pictures are swapped
+    with as many of the same sizes, or else of about as many pixels (within a factor of about 1.4). Raises `UserError`
+    if more than half of the rows have the same pictures.
 
     >>> swap([(28, 28)] * 3, ["a", "b", "c"], seed=0)
     [2, 0, 1]
@@ -205,14 +201,14 @@ def _form(gold: str) -> str:
     return "number" if re.fullmatch(r"[-+]?[\d.,/ ]*\d[\d.,/ ]*", text) else "words"
 
 
-def _size_classes(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Rows by their picture's size, from small to large; a size of only one row is joined with similar ones."""
+def _size_classes(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Rows by number and sizes of their pictures, from small to large; a size of only one row joins similar ones."""
     counts = Counter(sizes)
     classes: dict[tuple[int, ...], list[int]] = {}
-    for row, (width, height) in enumerate(sizes):
-        half_octave = round(2 * math.log2(width * height))
-        alone = counts[width, height] == 1
-        classes.setdefault((half_octave, *((0, 0) if alone else (width, height))), []).append(row)
+    for row, size in enumerate(sizes):
+        pixels = sum(width * height for width, height in zip(size[::2], size[1::2]))
+        half_octave = round(2 * math.log2(pixels))
+        classes.setdefault((len(size), half_octave, *(size if counts[size] > 1 else ())), []).append(row)
     return [classes[key] for key in sorted(classes)]
 
 

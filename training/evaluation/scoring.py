@@ -24,6 +24,7 @@ from inference.common.files import Json
 from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, is_well_formed
+from training.data.pictures import pictures_of
 from training.evaluation.conditions import CONDITIONS, Condition
 from training.evaluation.held_out import clusters_of, sizes_and_keys, swap
 from training.evaluation.report import GradedCompletion, Report
@@ -54,12 +55,12 @@ def evaluate(
 ) -> Report:
     """Completes and grades every row under every condition.
 
-    `rows` has `image`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is its name in the engine;
-    without one, the conditions that need it are left out. An adapter with its own system prompt is asked with that
-    instead of the thinking prompt, as visitors ask it. Conditions with a temperature complete each row `num_samples`
-    times. Batches in `parts` are not completed again, and each finished batch is added to it. `progress` shows a bar on
-    standard error; `tolerance` is the data's relative error of numbers. Raises `UserError` if there is no row or no
-    condition.
+    `rows` has `image`, perhaps `more_images`, `problem`, `solution` and, for the tables by kind, `kind`. `adapter` is
+    its name in the engine; without one, the conditions that need it are left out. An adapter with its own system prompt
+    is asked with that instead of the thinking prompt, as visitors ask it. Conditions with a temperature complete each
+    row `num_samples` times. Batches in `parts` are not completed again, and each finished batch is added to it.
+    `progress` shows a bar on standard error; `tolerance` is the data's relative error of numbers. Raises `UserError` if
+    there is no row or no condition.
     """
     conditions = [c for c in conditions if adapter or not c.tuned]
     if not conditions or len(rows) == 0:
@@ -160,13 +161,17 @@ class _Completer:
 
     def complete(self, condition: Condition, sample: int, first: int, batch: Json) -> list[KeptCompletion]:
         """One sample of the rows from `first` on, decoded together."""
-        images = batch["image"]
         if condition.picture == "swapped":
             assert self.partners is not None
-            images = self.rows[list(self.partners[first : first + len(images)])]["image"]
+            images = pictures_of(self.rows[list(self.partners[first : first + len(batch["image"])])])
+        else:
+            images = pictures_of(batch)
+        if condition.picture == "blank":
+            images = [[Image.new("RGB", image.size, "white") for image in of_row] for of_row in images]
         requests = [
             Request(
-                image=Image.new("RGB", image.size, "white") if condition.picture == "blank" else image.convert("RGB"),
+                image=of_row[0],
+                more_images=tuple(of_row[1:]),
                 question=problem,
                 system_prompt=self.system_prompt(condition),
                 adapter=self.adapter if condition.tuned else None,
@@ -176,7 +181,7 @@ class _Completer:
                 seed=self.seed * 1_000_003 + first + i + sample * _SAMPLE_STEP,
                 prefix=condition.prefix,
             )
-            for i, (image, problem) in enumerate(zip(images, batch["problem"], strict=True))
+            for i, (of_row, problem) in enumerate(zip(images, batch["problem"], strict=True))
         ]
         return [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in self.engine.generate(requests)]
 

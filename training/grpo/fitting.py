@@ -10,21 +10,19 @@ sum over rows, or a mean that is brought back to the whole micro-batch.
 from __future__ import annotations
 
 import gc
-import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from datasets import Dataset
-from datasets import Image as ImageColumn
-from PIL import Image
 from transformers import AutoProcessor
 
 from inference.common.errors import UserError
 from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import PromptSizer
+from training.data.pictures import picture_files, picture_sizes
 from training.estimate.memory import BatchChoice, Chosen, choose_batch, free_bytes_here, longest_row
 from training.estimate.shapes import sizes_of
 from training.grpo.distributed import least_of_all, world_size
@@ -60,12 +58,8 @@ def prompt_tokens(config: RunConfig, rows: Dataset) -> list[int]:
         sizer = PromptSizer(processor, config.system_prompt_text)
     except UserError:
         return []
-    num_tokens = []
-    for row in rows.select_columns(["problem", "image"]).cast_column("image", ImageColumn(decode=False)):
-        content = row["image"]["bytes"]
-        with Image.open(io.BytesIO(content) if content else row["image"]["path"]) as picture:  # reads its header alone
-            num_tokens.append(sizer.measure(row["problem"], *picture.size).total)
-    return num_tokens
+    pairs = zip(rows["problem"], picture_files(rows), strict=True)
+    return [sizer.measure(problem, *picture_sizes(files)).total for problem, files in pairs]
 
 
 def longer_rows(config: RunConfig, chosen: Chosen, num_tokens: Sequence[int], on_gpu: bool) -> str:

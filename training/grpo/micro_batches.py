@@ -178,9 +178,14 @@ def _even_tiles(*batches: Batch) -> list[Batch]:
     return [
         batch
         | {"pixel_attention_mask": _more_tiles(batch["pixel_attention_mask"], most)}
-        | {"pixel_values": [_more_tiles(pixels, most) for pixels in batch["pixel_values"]]}
+        | {"pixel_values": [_more_tiles(pixels, most) for pixels in _by_row(batch["pixel_values"])]}
         for batch in batches
     ]
+
+
+def _by_row(pixels: torch.Tensor | list[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """TRL leaves tiles of rows with several pictures in one tensor (B, tiles, …)."""
+    return pixels.split(1) if isinstance(pixels, torch.Tensor) else pixels
 
 
 def _more_tiles(tiles: torch.Tensor, num_tiles: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
 from inference.common.errors import UserError
+from inference.prompt.format import PLACE, build_messages
 from training.grpo.log_probs import GROUPED_ATTENTION, use_grouped_attention
 from training.grpo.trainer import RunTrainer
 
@@ -54,14 +55,14 @@ def as_trl_takes_it(trainer: RunTrainer, inputs: Inputs) -> dict[str, Any]:
         prepare_multimodal_messages(
             [
                 *([{"role": "system", "content": p.system_prompt}] if p.system_prompt is not None else []),
-                {"role": "user", "content": p.question},
+                *(build_messages(p.question, None, len(p.images)) if PLACE in p.question else [_user(p.question)]),
             ],
-            [p.image],
+            list(p.images),
         )
         for p in prompts
     ]
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    made = processor(images=[[p.image] for p in prompts], text=text, padding=True, return_tensors="pt")
+    made = processor(images=[list(p.images) for p in prompts], text=text, padding=True, return_tensors="pt")
     device = inputs["completion_ids"].device
     tensors = {name: value.to(device) for name, value in made.items() if isinstance(value, torch.Tensor)}
     ids, mask = tensors.pop("input_ids"), tensors.pop("attention_mask")
@@ -73,7 +74,11 @@ def as_trl_takes_it(trainer: RunTrainer, inputs: Inputs) -> dict[str, Any]:
         blank = torch.zeros_like(inputs["completion_ids"])
         tensors["mm_token_type_ids"] = torch.cat([tensors["mm_token_type_ids"], blank], dim=1)
     others = {name: value for name, value in inputs.items() if name != "rollout_prompts"}
-    return others | tensors | {"num_images": [1] * len(prompts)}
+    return others | tensors | {"num_images": [len(p.images) for p in prompts]}
+
+
+def _user(question: str) -> dict[str, str]:
+    return {"role": "user", "content": question}
 
 
 @contextmanager

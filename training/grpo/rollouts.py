@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,11 +31,12 @@ from torch.distributed.tensor import DTensor
 from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
 from inference.engine.engine import Engine
-from inference.model.families import ImageEncoding
+from inference.model.families import ImageEncoding, join_encodings
 from inference.model.image_encoder import content_key
 from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
-from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
+from inference.prompt.format import PLACE, THINK_PROMPT, build_messages, neutralise
+from training.data.pictures import MORE_IMAGES
 from training.data.prepare import OTHERS
 from training.estimate.memory import WHOLE_BYTES
 from training.grading.reward_loading import RESERVED
@@ -54,8 +56,8 @@ REASON_SUFFIX = "_reason"
 class RolloutPrompt:
     """A prompt that is ready to be completed, and then to be trained on."""
 
-    image: Image.Image = field(repr=False)
-    """RGB."""
+    images: tuple[Image.Image, ...] = field(repr=False)
+    """RGB, in their order."""
     question: str
     system_prompt: str | None
     ids: tuple[int, ...] = field(repr=False)
@@ -65,9 +67,9 @@ class RolloutPrompt:
 
 @dataclass
 class Rollouts:
-    """One batch under generation: a picture for each row (B), and its prompts once they are made."""
+    """One batch under generation: the pictures of each row (B), and its prompts once they are made."""
 
-    pictures: list[Image.Image]
+    pictures: list[list[Image.Image]]
     round_number: int
     """Number of times that the step's groups without a signal were sampled anew."""
     prompts: list[RolloutPrompt] = field(default_factory=list)
@@ -81,19 +83,20 @@ class PolicyEngine:
         self._model = model
 
     def prompts(
-        self, messages: Sequence[Sequence[Mapping[str, str]]], images: Sequence[Image.Image]
+        self, messages: Sequence[Sequence[Mapping[str, str]]], images: Sequence[list[Image.Image]]
     ) -> list[RolloutPrompt]:
-        """One for each conversation of plain messages (`{"role", "content"}`) and its picture.
+        """One for each conversation of plain messages (`{"role", "content"}`) and its list of pictures.
 
-        Neighbours that are equal share one, so that a group's picture is encoded and its prompt written once.
+        Neighbours with equal messages and the same list share one, so that a group's pictures are encoded and its
+        prompt written once.
         """
         firsts = [
             i for i in range(len(messages)) if not i or images[i] is not images[i - 1] or messages[i] != messages[i - 1]
         ]
-        rgb = [images[i] if images[i].mode == "RGB" else images[i].convert("RGB") for i in firsts]
+        rgb = [tuple(one if one.mode == "RGB" else one.convert("RGB") for one in images[i]) for i in firsts]
         rows: list[RolloutPrompt] = []
-        for first, end, image, picture in zip(firsts, [*firsts[1:], len(messages)], rgb, self._encode(rgb)):
-            rows += [self._prompt(messages[first], image, picture)] * (end - first)
+        for first, end, of_row, picture in zip(firsts, [*firsts[1:], len(messages)], rgb, self._encode(rgb)):
+            rows += [self._prompt(messages[first], of_row, picture)] * (end - first)
         return rows
 
     def generate(
@@ -114,7 +117,7 @@ class PolicyEngine:
         adapter = live_adapter(self._model)
         rows = [
             Request(
-                prompt.image,
+                prompt.images[0],
                 prompt.question,
                 prompt.system_prompt,
                 adapter=_POLICY,
@@ -125,6 +128,7 @@ class PolicyEngine:
                 top_p=top_p,
                 seed=seed,
                 encoding=prompt.picture,
+                more_images=prompt.images[1:],
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
@@ -136,33 +140,39 @@ class PolicyEngine:
         limit = self.engine.max_length
         if longest + max_new_tokens > limit:
             raise UserError(
-                f"a prompt takes {longest:,} tokens with its picture; with max_completion_length {max_new_tokens:,} "
+                f"a prompt takes {longest:,} tokens with its pictures; with max_completion_length {max_new_tokens:,} "
                 f"that is more than the {limit:,} positions of the base; lower max_completion_length, or leave such "
                 f"rows out with data.max_prompt_tokens, at most {max(1, limit - max_new_tokens):,}"
             )
 
     def _prompt(
-        self, messages: Sequence[Mapping[str, str]], image: Image.Image, picture: ImageEncoding
+        self, messages: Sequence[Mapping[str, str]], images: tuple[Image.Image, ...], picture: ImageEncoding
     ) -> RolloutPrompt:
         by_role = {message["role"]: message["content"] for message in messages}
         assert list(by_role) in (["user"], ["system", "user"]), "`prompt_rows` writes these"
-        row = Request(image, by_role["user"], by_role.get("system"))
-        ids = tuple(self.engine.tokenizer.prompt_ids(row, picture.placeholder))
-        return RolloutPrompt(image, row.question, row.system_prompt, ids, picture)
+        row = Request(images[0], by_role["user"], by_role.get("system"), more_images=images[1:])
+        ids = tuple(self.engine.tokenizer.prompt_ids(row, picture.placeholders))
+        return RolloutPrompt(images, row.question, row.system_prompt, ids, picture)
 
-    def _encode(self, images: Sequence[Image.Image]) -> list[ImageEncoding]:
-        """Encodings as ordinary tensors: autograd refuses to save those of inference mode."""
-        ordinary: dict[int, ImageEncoding] = {}
-        encodings = self.engine.encode(images)
-        for encoding in encodings:
-            if id(encoding) not in ordinary:
-                deep = tuple(features.clone() for features in encoding.deep_features)
-                ordinary[id(encoding)] = replace(encoding, features=encoding.features.clone(), deep_features=deep)
-        return [ordinary[id(encoding)] for encoding in encodings]
+    def _encode(self, images: Sequence[tuple[Image.Image, ...]]) -> list[ImageEncoding]:
+        """Each row's encoding in ordinary tensors: autograd refuses to save those of inference mode."""
+        ordinary: dict[tuple[int, ...], ImageEncoding] = {}
+        parts = iter(self.engine.encode(list(itertools.chain.from_iterable(images))))
+        encodings = []
+        for of_row in images:
+            own = [next(parts) for _ in of_row]
+            key = tuple(map(id, own))
+            if key not in ordinary:
+                whole = join_encodings(own)
+                deep = tuple(features.clone() for features in whole.deep_features)
+                ordinary[key] = replace(whole, features=whole.features.clone(), deep_features=deep)
+            encodings.append(ordinary[key])
+        return encodings
 
 
 def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = THINK_PROMPT) -> Dataset:
-    """Rows as TRL takes them: `prompt` (plain messages, TRL adds the picture), `image`, `solution`, `problem`.
+    """Rows as TRL takes them: `prompt` (plain messages, TRL adds the pictures), `image`, `more_images` if there are
+    any, `solution`, `problem`.
 
     `markers` are the base's special tokens. Raises `UserError` for a system prompt that has one.
     """
@@ -170,10 +180,11 @@ def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = TH
         raise UserError(f"the system prompt has {marker!r}, a special token of this base; take it out")
 
     def row(problem: str) -> dict[str, list[dict[str, str]]]:
-        messages = build_messages(neutralise(problem, markers), system_prompt)
-        return {"prompt": [{"role": m["role"], "content": m["content"][-1]["text"]} for m in messages]}
+        user = {"role": "user", "content": neutralise(problem, markers)}
+        return {"prompt": [{"role": "system", "content": system_prompt}, user]}
 
-    unneeded = [name for name in rows.column_names if name not in ("image", "solution", "problem", OTHERS)]
+    needed = ("image", MORE_IMAGES, "solution", "problem", OTHERS)
+    unneeded = [name for name in rows.column_names if name not in needed]
     return rows.map(row, input_columns=["problem"], remove_columns=unneeded)
 
 
@@ -189,14 +200,26 @@ def with_columns(rows: Sequence[Row]) -> list[Row]:
 
 
 def decode_pictures(rows: Sequence[Row], group_size: int, first: int) -> list[Row]:
-    """Copies of a step's rows with the picture decoded once per group. `first` is the first row's number among those
-    of all processes."""
+    """Copies of a step's rows with the list `images`, one object for a group, and its first one as `image`.
+
+    `first` is the first row's number among those of all processes.
+    """
     decoded: list[Row] = []
     for i, row in enumerate(rows):
         is_new = not i or (first + i) % group_size == 0
-        picture = ImageColumn().decode_example(row["image"]) if is_new else decoded[-1]["image"]
-        decoded.append(row | {"image": picture})
+        cells = [row["image"], *(row.get(MORE_IMAGES) or ())]
+        images = [ImageColumn().decode_example(cell) for cell in cells] if is_new else decoded[-1]["images"]
+        others = {name: value for name, value in row.items() if name != MORE_IMAGES}
+        decoded.append(others | {"image": images[0], "images": images})
     return decoded
+
+
+def row_for_trl(row: Row) -> Row:
+    """A row for TRL's own generation, which puts its `images` before the text: a question with places is in parts."""
+    *before, user = row["prompt"]
+    if PLACE not in user["content"]:
+        return row
+    return row | {"prompt": [*before, *build_messages(user["content"], None, len(row["images"]))]}
 
 
 def share_weights(model: _Model) -> _Model:
@@ -272,18 +295,18 @@ class RolloutWriter:
                 }
                 for i in range(first, min(first + group_size, len(texts)))
             ]
-            picture = self._write_picture(images[first]) if first < len(images) else None
+            pictures = [self._write_picture(one) for one in images[first] or ()] if first < len(images) else []
             question = completion_text(prompts[first])  # the last message's text
-            line = {"step": step, "prompt": question, "image": picture, "completions": completions}
+            line = {"step": step, "prompt": question, "image": pictures[0] if pictures else None}
+            line |= {MORE_IMAGES: pictures[1:]} if len(pictures) > 1 else {}
+            line["completions"] = completions
             if first < len(golds):
                 line["gold"] = golds[first]
             append_line(self.folder.rollouts, line)
 
-    def _write_picture(self, pictures: Sequence[Image.Image] | None) -> str | None:
+    def _write_picture(self, picture: Image.Image) -> str:
         """The name of the file with a row's picture."""
-        if not pictures:
-            return None
-        picture = pictures[0].convert("RGB")
+        picture = picture.convert("RGB")
         name = f"{content_key(picture).hex()}.jpg"
         path = self.folder.images / name
         if not path.exists():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset, Image
+from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin, TrainerCallback
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
@@ -24,6 +24,7 @@ from inference.engine.fast_paths import PLAIN, proven_here
 from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
+from training.data.pictures import undecoded
 from training.estimate.memory import BatchChoice
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
@@ -40,6 +41,7 @@ from training.grpo.rollouts import (
     decode_pictures,
     prompt_rows,
     rollout_seed,
+    row_for_trl,
     share_weights,
     with_columns,
 )
@@ -157,7 +159,7 @@ class RunTrainer(GRPOTrainer):
     def _roll_out(self, conversations: list[list[dict[str, str]]], trainer: GRPOTrainer) -> dict[str, object]:
         """TRL's `rollout_func`: completions by the engine, each by a seed of its own that a resumed run draws again.
 
-        The pictures go along as the column `image` of the reward functions.
+        The pictures go along as the columns `image` (the first) and `images` of the reward functions.
         """
         batch = self._rollouts
         assert self.policy is not None and batch is not None
@@ -173,21 +175,24 @@ class RunTrainer(GRPOTrainer):
                 top_p=self.top_p,
             )
         ids = [list(prompt.ids) for prompt in batch.prompts]
-        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None, "image": batch.pictures}
+        columns = {"image": [images[0] for images in batch.pictures], "images": batch.pictures}
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None} | columns
 
     def _generate_and_record(self, inputs: list[Row], round_number: int) -> Batch:
         rows = decode_pictures(with_columns(inputs), self.num_generations, self.accelerator.process_index * len(inputs))
         if self.policy is None:
-            output = super()._generate_and_score_completions(rows)
+            output = super()._generate_and_score_completions(list(map(row_for_trl, rows)))
         else:
             # Without pictures TRL neither processes them again nor gives them to the model. `_roll_out` hands them on
             # to the reward functions, and `_loss_of` their features to the model.
-            batch = self._rollouts = Rollouts([row.pop("image") for row in rows], round_number)
+            batch = self._rollouts = Rollouts([row.pop("images") for row in rows], round_number)
+            for row in rows:
+                del row["image"]
             output = super()._generate_and_score_completions(rows)
             self._rollouts = None
             output["rollout_prompts"] = batch.prompts
             images: Any = self._logs["images"]
-            images.extend(gather_object([[picture] for picture in batch.pictures]))
+            images.extend(gather_object(batch.pictures))
         width = min(output["completion_ids"].shape[1], self.max_completion_length)
         lengths = output["completion_mask"].sum(1)  # (B,), 0 for a truncated one that is masked
         lengths = lengths.masked_fill(lengths == 0, width)
@@ -378,7 +383,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         model=load_adapter(model, config.start_adapter, base) if config.start_adapter else model,
         processing_class=processor,
         reward_funcs=[load_reward(name, **settings.get(name, {})) for name in config.rewards],
-        train_dataset=prompts.cast_column("image", Image(decode=False)),
+        train_dataset=undecoded(prompts),
         peft_config=None if config.start_adapter else lora_config(config, model),
         callbacks=callbacks,
         args=args,

@@ -27,6 +27,7 @@ from training.runs.recovery import record_of
 MAX_POINTS = 400
 """Points of a curve; beyond twice as many, neighbours become their mean."""
 MAX_GROUPS = 8
+MAX_PICTURES = 64
 _DIAGNOSED = (*CURVES.values(), "grad_norm", "entropy", "completions/clipped_ratio")
 _FIRST_ROWS, _LAST_ROWS = 1_000, 4_000
 """The rows of a longer run that are diagnosed."""
@@ -180,10 +181,10 @@ class _Curve:
 
 
 def newest_groups(folder: Path) -> list[Json]:
-    """The rollout groups of the newest step, at most `MAX_GROUPS`, with `image` as a path inside the run folder."""
+    """The rollout groups of the newest step, at most `MAX_GROUPS`, with `images` as paths inside the run folder."""
     rows = [row for row in last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES) if _is_group(row)]
     newest = [row for row in rows if row.get("step") == rows[-1].get("step")]
-    return [row | {"image": _picture(folder, row.get("image"))} for row in newest]
+    return [row | {"images": _pictures(folder, row)} for row in newest]
 
 
 def _is_group(row: Json) -> bool:
@@ -193,6 +194,13 @@ def _is_group(row: Json) -> bool:
         and isinstance(completions, list)
         and all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in completions)
     )
+
+
+def _pictures(folder: Path, row: Json) -> list[Path | None]:
+    """The pictures of a group; `None` for one that is not there."""
+    more = row.get("more_images")
+    names = [row["image"]] if row.get("image") else []
+    return [_picture(folder, name) for name in [*names, *(more if isinstance(more, list) else [])][:MAX_PICTURES]]
 
 
 def _picture(folder: Path, name: object) -> Path | None:

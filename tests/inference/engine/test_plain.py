@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 
 from inference.engine.engine import Engine
 from inference.model.request import Request
-from inference.prompt.format import DIRECT_PROMPT
+from inference.prompt.format import DIRECT_PROMPT, PLACE
 from tests.support.plain_models import PLAIN, build_plain
 from tests.support.samples import random_adapter
 
@@ -59,6 +59,9 @@ def test_greedy_tokens_are_those_of_generate(base: Path, engine: Engine) -> None
     assert engine.is_plain
     found = [list(completion.token_ids) for completion in engine.generate(requests)]
     assert found == [generated(model, engine, request) for request in requests]
+    pictures = {"image": requests[1].image, "more_images": (requests[0].image,)}
+    several = Request(**pictures, question=f"Is {PLACE} like {PLACE}?", max_new_tokens=5)
+    assert list(engine.generate([several])[0].token_ids) == generated(model, engine, several)
     continued = Request(requests[0].image, requests[0].question, max_new_tokens=4, prefix="It is")
     assert list(engine.generate([continued])[0].token_ids) == generated(model, engine, continued)
 

@@ -63,7 +63,7 @@ def test_pieces_give_what_a_whole_prompt_gives(family: str, tmp_path: Path) -> N
     sizes = [(140, 140), (260, 90), (64, 200)]
     asked = [Request(p.image.convert("RGB").resize(s), p.problem) for p, s in zip(problems(3, seed=5), sizes)]
     images = engine.encode([row.image for row in asked])
-    prompts = [tuple(engine.tokenizer.prompt_ids(row, image.placeholder)) for row, image in zip(asked, images)]
+    prompts = [tuple(engine.tokenizer.prompt_ids(row, image.placeholders)) for row, image in zip(asked, images)]
 
     def sequences() -> list[Sequence]:
         return [Sequence(i, asked[i], prompts[i], 0, images[i]) for i in (0, 1, 2, 0)]
@@ -155,7 +155,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one(
     """It has every second turn; and the long one has the others, however many short ones come."""
     monkeypatch.setattr(scheduler, "PIECE_TOKENS", 200)
     monkeypatch.setattr(scheduler, "UNPAID_SECONDS", 1e9)
-    length = len(small.tokenizer.prompt_ids(rows[1], small.encode([rows[1].image])[0].placeholder))
+    length = len(small.tokenizer.prompt_ids(rows[1], small.encode([rows[1].image])[0].placeholders))
     num_pieces = -(-length // 200)
     assert num_pieces >= 3
     stop = threading.Event()

@@ -17,10 +17,11 @@ from transformers.utils import is_flash_attn_2_available, is_kernels_available
 
 from inference.common.errors import UserError
 from inference.engine import attention as groups
+from inference.engine import scheduler
 from inference.engine.engine import Engine, Request
-from inference.model.families import check_family, switch_to_flash, use_flash_attention
+from inference.model.families import check_family, join_encodings, switch_to_flash, use_flash_attention
 from inference.model.tokenizer import TextStream
-from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT, build_messages
+from inference.prompt.format import DIRECT_PROMPT, PLACE, THINK_PROMPT, build_messages
 from tests.support.samples import problems, random_adapter
 from tests.support.tiny_models import TINY, build_tiny, needs_num2words
 from tests.support.waits import check_a_step
@@ -45,13 +46,31 @@ class Served:
     def generate(self, row: Request) -> list[int]:
         """The new tokens that transformers' generate gives."""
         processor = self.tokenizer.processor
-        messages = build_messages(row.question, row.system_prompt)
-        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        inputs = processor(text=[text], images=[row.image], return_tensors="pt")
+        inputs = processor_inputs(processor, row)
         options = {"max_new_tokens": row.max_new_tokens, "do_sample": False}
         options["suppress_tokens"] = list(self.tokenizer.vocabulary.suppressed)
         made = self.peer.generate(**inputs, **options, adapter_names=[row.adapter or "__base__"])
         return made[0, inputs.input_ids.shape[1] :].tolist()
+
+
+def processor_inputs(processor: Any, row: Request) -> Any:
+    """The tensors that the processor makes of a request by itself, its pictures in the messages."""
+    images = iter(row.images)
+    messages = build_messages(row.question, row.system_prompt, len(row.images))
+    for part in (part for message in messages for part in message["content"] if part["type"] == "image"):
+        part["image"] = next(images)
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return processor(text=[text], images=[list(row.images)], return_tensors="pt")
+
+
+def several(rows: list[Request]) -> list[Request]:
+    """Two pictures of unlike shapes, three with places in the text, and a picture twice."""
+    one, two, three, _ = (row.image for row in rows)
+    return [
+        replace(rows[0], more_images=(two,)),
+        replace(rows[1], more_images=(three, one), question=f"Is {PLACE} like {PLACE}, or like {PLACE}?"),
+        replace(rows[2], more_images=(three,)),
+    ]
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -97,24 +116,58 @@ def test_a_completion_depends_on_the_picture(served: Served, rows: list[Request]
 
 def test_a_prompt_is_the_one_the_processor_makes(served: Served, rows: list[Request]) -> None:
     processor = served.tokenizer.processor
-    for row in rows:
-        text = processor.apply_chat_template(
-            build_messages(row.question, row.system_prompt), tokenize=False, add_generation_prompt=True
-        )
-        expected = processor(text=[text], images=[row.image])["input_ids"][0]
-        image = served.engine.encoder.encode([row.image])[0]
-        assert served.tokenizer.prompt_ids(row, image.placeholder) == list(expected)
-        assert expected.count(served.tokenizer.vocabulary.image) == len(image.features)
+    for row in [*rows, *several(rows)]:
+        expected = processor_inputs(processor, row)["input_ids"][0].tolist()
+        pictures = join_encodings(served.engine.encoder.encode(row.images))
+        assert served.tokenizer.prompt_ids(row, pictures.placeholders) == expected
+        assert expected.count(served.tokenizer.vocabulary.image) == len(pictures.features)
+
+
+def test_pixels_of_several_pictures_are_those_the_processor_makes(served: Served, rows: list[Request]) -> None:
+    for row in several(rows):
+        expected = processor_inputs(served.tokenizer.processor, row)
+        made = [served.engine.family.process(image) for image in row.images]
+        for name in ("pixel_values", "image_grid_thw", "pixel_attention_mask"):
+            if name in expected:
+                ours = torch.cat([inputs[name] for inputs in made], dim=0 if "image_grid_thw" in expected else 1)
+                assert torch.equal(ours, expected[name])
+
+
+def test_several_pictures_give_what_transformers_gives(
+    served: Served, rows: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside rows with one, in any order, and read in pieces, the cut within a picture included."""
+    asked = [*several(rows), rows[0], replace(several(rows)[0], image=rows[1].image, more_images=(rows[0].image,))]
+    expected = [served.generate(row) for row in asked]
+    before = served.engine.encoder.num_encodings
+    assert [list(c.token_ids) for c in served.engine.generate(asked)] == expected
+    assert served.engine.encoder.num_encodings <= before + len(rows)  # each picture once
+    if served.family != "qwen3_vl_moe":  # it says one token again and again
+        assert expected[0] != expected[-1]  # their order tells
+    monkeypatch.setattr(groups, "MIN_SPARED_BYTES", 1)
+    twice = served.engine.generate([row for row in asked for _ in range(2)])
+    assert [list(c.token_ids) for c in twice] == [ids for ids in expected for _ in range(2)]
+    monkeypatch.setattr(scheduler, "MAX_PREFILL_TOKENS", 64)
+    assert [list(c.token_ids) for c in served.engine.generate(asked)] == expected
+
+
+def test_a_template_that_drops_a_picture_is_named(
+    served: Served, rows: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = served.tokenizer.hf_tokenizer.convert_ids_to_tokens(served.tokenizer.vocabulary.image)
+    monkeypatch.setattr(served.tokenizer.processor, "chat_template", f"{marker}?")
+    with pytest.raises(UserError, match="chat template writes 1 of the 2 pictures; ask about one"):
+        served.engine.generate([several(rows)[0]])
 
 
 def test_typed_markers_stay_text(served: Served, rows: list[Request]) -> None:
     special = set(served.tokenizer.hf_tokenizer.convert_tokens_to_ids(list(served.tokenizer.markers)))
     assert served.tokenizer.vocabulary.image in special
     image = served.engine.encoder.encode([rows[0].image])[0]
-    plain = served.tokenizer.prompt_ids(replace(rows[0], question="How many?"), image.placeholder)
+    plain = served.tokenizer.prompt_ids(replace(rows[0], question="How many?"), image.placeholders)
     for marker in served.tokenizer.markers:
         typed = replace(rows[0], question=f"How {marker} many?{marker}", prefix=marker)
-        ids = served.tokenizer.prompt_ids(typed, image.placeholder)
+        ids = served.tokenizer.prompt_ids(typed, image.placeholders)
         assert [i for i in ids if i in special] == [i for i in plain if i in special]
 
 

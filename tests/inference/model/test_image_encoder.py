@@ -72,7 +72,7 @@ def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictur
     assert encoder.num_encodings == alone.num_encodings == len(pictures)
     for a, b in zip(together, apart):
         torch.testing.assert_close(a.features, b.features, atol=1e-4, rtol=1e-4)
-        assert a.placeholder == b.placeholder and torch.equal(a.grid, b.grid)
+        assert a.placeholders == b.placeholders and torch.equal(a.grid, b.grid)
 
 
 def test_shape_counts_not_bytes_alone() -> None:

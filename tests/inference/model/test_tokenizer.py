@@ -18,7 +18,7 @@ from inference.model.tokenizer import ChatTokenizer, TextStream
 from inference.prompt.format import TAGS, build_messages
 
 IMAGE = Image.new("RGB", (140, 140), "white")
-PLACEHOLDER = "<|image_pad|>" * 25
+PLACEHOLDERS = ("<|image_pad|>" * 25,)
 MARKERS = ("<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|vision_start|>", "<|video_pad|>", "<|endoftext|>")
 TYPED = st.lists(st.one_of(st.sampled_from([*MARKERS, *TAGS, "<|", "|>", "im_end", "\n"]), st.text(max_size=8))).map(
     "".join
@@ -38,8 +38,8 @@ def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> No
         expected = processor(text=[text], images=[row.image])
         num_image_tokens = expected["input_ids"][0].count(engine.tokenizer.vocabulary.image)
         assert num_image_tokens > 1
-        placeholder = processor.image_token * num_image_tokens
-        assert engine.tokenizer.prompt_ids(row, placeholder) == expected["input_ids"][0]
+        placeholders = (processor.image_token * num_image_tokens,)
+        assert engine.tokenizer.prompt_ids(row, placeholders) == expected["input_ids"][0]
 
 
 @given(TYPED, TYPED)
@@ -47,16 +47,16 @@ def test_a_prompt_is_the_one_the_processor_makes(engine: Engine, problems) -> No
 @example("<<|im_end|>|im_end|>", "<|im_\x00end|>")
 @example("\ud83d", "\udc00")
 def test_what_is_typed_is_never_structure(engine: Engine, question: str, prefix: str) -> None:
-    plain = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDER)
-    typed = engine.tokenizer.prompt_ids(Request(IMAGE, question, prefix=prefix), PLACEHOLDER)
+    plain = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDERS)
+    typed = engine.tokenizer.prompt_ids(Request(IMAGE, question, prefix=prefix), PLACEHOLDERS)
     assert special(engine, typed) == special(engine, plain)
 
 
 @given(TYPED)
 def test_a_prefix_stands_at_the_end_of_the_prompt(engine: Engine, prefix: str) -> None:
     row = Request(IMAGE, "How many?", prefix=prefix)
-    bare = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDER)
-    assert engine.tokenizer.prompt_ids(row, PLACEHOLDER) == bare + engine.tokenizer.prefix_ids(row)
+    bare = engine.tokenizer.prompt_ids(Request(IMAGE, "How many?"), PLACEHOLDERS)
+    assert engine.tokenizer.prompt_ids(row, PLACEHOLDERS) == bare + engine.tokenizer.prefix_ids(row)
 
 
 @pytest.mark.parametrize("marker", MARKERS)

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference.prompt.format import (
+    PLACE,
     TAGS,
     build_messages,
     is_well_formed,
@@ -125,6 +126,22 @@ def test_messages_put_the_image_first() -> None:
     assert system == {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     assert user == {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "How many?"}]}
     assert build_messages("How many?", None) == [user]
+
+
+@pytest.mark.parametrize(
+    ("question", "num", "shown"),
+    [
+        ("How many?", 3, "###How many?"),
+        (f"Is {PLACE} like {PLACE}?", 2, "Is # like #?"),
+        (f"{PLACE}{PLACE}Which?", 2, "##Which?"),
+        (f"{PLACE} or {PLACE}? {PLACE}", 2, "## or ? "),  # not one for each: they say nothing
+        (f"Which is {PLACE}", 1, "Which is #"),
+        ("", 1, "#"),
+    ],
+)
+def test_pictures_stand_in_their_places_or_first(question: str, num: int, shown: str) -> None:
+    [user] = build_messages(question, None, num)
+    assert "".join(part.get("text", "#") for part in user["content"]) == shown
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

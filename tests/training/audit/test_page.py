@@ -45,7 +45,7 @@ def report(text: str = "plain", **changes: Any) -> AuditReport:
         "prompts": {"text": spread, "picture": spread, "prompt": spread},
         "duplicates": {"train": 2, "validation": 0, "test": 0},
         "shared_pictures": 1,
-        "examples": [Example(text, "train", text, text, "words", image, 120)],
+        "examples": [Example(text, "train", text, text, "words", [image], 120)],
     }
     return AuditReport(**fields | changes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no picture in the struct": ({"image": {"bytes": None, "path": None}}, "picture missing"),
     "0 bytes": ({"image": b""}, "picture missing"),
     "an empty list": ({"image": []}, "picture missing"),
+    "one of two is missing": ({"image": [PNG, None]}, "picture missing"),
+    "one of two is broken": ({"image": [PNG, b"hello" * 99]}, "picture broken"),
     "a number": ({"image": 7}, "picture missing"),
     "lists in lists": ({"image": DEEP}, "picture missing"),
-    "two pictures": ({"image": [PNG, PNG]}, "several pictures"),
+    "nine pictures": ({"image": [PNG] * 9}, "too many pictures"),
     "an address": ({"image": "https://example.org/a.png"}, "picture refused"),
     "an address in the struct": ({"image": {"bytes": None, "path": "http://127.0.0.1/a.png"}}, "picture refused"),
     "a file address": ({"image": "file:///etc/passwd"}, "picture refused"),
@@ -119,7 +122,7 @@ def test_paths_within_the_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "1.png").write_bytes(PNG)
     (tmp_path / "link.png").symlink_to("pictures/1.png")
     for cell in ("pictures/1.png", "./link.png", "pictures/../link.png", {"path": "link.png"}, ["link.png"]):
-        assert clean_row(row(image=cell), Folders.of(tmp_path)).picture == PNG
+        assert clean_row(row(image=cell), Folders.of(tmp_path)).pictures == [PNG]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +135,12 @@ def test_paths_within_the_folder(tmp_path: Path) -> None:
     ],
 )
 def test_bytes_in_any_dress(cell: Any) -> None:
-    assert clean_row(row(image=cell), None).picture == PNG
+    assert clean_row(row(image=cell), None).pictures == [PNG]
 
 
 def test_a_plain_picture_keeps_its_bytes_and_others_become_rgb() -> None:
     jpeg = encoded(gradient(size=(64, 48)), "JPEG", quality=80)
-    assert clean_row(row(image=jpeg), None).picture == jpeg
+    assert clean_row(row(image=jpeg), None).pictures == [jpeg]
     turned = Image.Exif()
     turned[0x0112] = 6
     cases = {
@@ -149,16 +152,31 @@ def test_a_plain_picture_keeps_its_bytes_and_others_become_rgb() -> None:
     }
     for name, (source, kind, size) in cases.items():
         clean = clean_row(row(image=source), None)
-        kept = Image.open(io.BytesIO(clean.picture))
+        kept = Image.open(io.BytesIO(clean.pictures[0]))
         assert (kept.format, kept.mode, kept.size) == (kind, "RGB", size), name
-        assert (clean.width, clean.height) == size, name
+        assert clean.sizes == [*size], name
 
 
 def test_the_pixel_cap() -> None:
     limits = DEFAULT_LIMITS.model_copy(update={"max_model_pixels": 10_000})
     clean = clean_row(row(image=encoded(gradient(size=(400, 300)))), None, limits)
     assert clean.original_pixels == 120_000
-    assert 9_000 < clean.width * clean.height <= 10_000
+    assert 9_000 < math.prod(clean.sizes) <= 10_000
+
+
+def test_several_pictures_keep_their_order_and_are_limited_together() -> None:
+    other = encoded(gradient(size=(30, 40)))
+    both, turned = (clean_row(row(image=pair), None) for pair in ([PNG, other], [{"bytes": other}, PNG]))
+    assert both.pictures == [PNG, other] and turned.pictures == [other, PNG]
+    assert both.sizes == [*Image.open(io.BytesIO(PNG)).size, 30, 40]
+    alone = [clean_row(row(image=one), None) for one in (PNG, other)]
+    assert both.picture_digest.split() == [one.picture_digest for one in alone]
+    assert both.look == "".join(one.look for one in alone)
+    assert both.original_pixels == sum(one.original_pixels for one in alone)
+    assert len({one.row_digest for one in (both, turned, *alone)}) == 4
+    limits = DEFAULT_LIMITS.model_copy(update={"max_pixels": both.original_pixels - 1})
+    with pytest.raises(Refusal, match="picture too large.*The 2 pictures have .* pixels together; at most"):
+        clean_row(row(image=[PNG, other]), None, limits)
 
 
 def test_equal_pixels_have_equal_digests_however_they_are_encoded() -> None:

@@ -11,7 +11,7 @@ from transformers import AutoProcessor
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from inference.model.tokenizer import chat_markers
-from inference.prompt.format import DIRECT_PROMPT, build_messages, neutralise
+from inference.prompt.format import DIRECT_PROMPT, PLACE, build_messages, neutralise
 from tests.support.tiny_models import TILE, build_tiny_processor, needs_num2words
 from training.data.dataset import PromptSizer
 
@@ -42,6 +42,16 @@ def test_as_the_processor_counts(processor: Any, size: tuple[int, int], system_p
         assert num_image_tokens < ours.image < 2 * num_image_tokens
     else:
         assert ours.image == num_image_tokens
+
+
+def test_several_pictures_as_the_processor_counts(processor: Any) -> None:
+    sizes, sizer = [(300, 77), (112, 112), (77, 900)], PromptSizer(processor, DIRECT_PROMPT)
+    for problem in ("How many?", f"Is {PLACE} like {PLACE} or {PLACE}?"):
+        messages = build_messages(problem, DIRECT_PROMPT, len(sizes))
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        images = [Image.new("RGB", size) for size in sizes]
+        theirs = processor(text=[text], images=[images], return_tensors="np")["input_ids"]
+        assert sizer.measure(problem, *(side for size in sizes for side in size)).total == len(theirs[0])
 
 
 def test_a_processor_that_cannot_tell() -> None:

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from inference.common.errors import UserError
+from inference.prompt.format import PLACE
 from tests.inference.prompt.test_image import encoded, gradient
 from training.config.data_config import read_data_config
 from training.data.dataset import load_rows
 from training.data.formats import recognise
+from training.data.pictures import pictures_of
 from training.grading.grader import gold_answer
 
 NUM = 6
@@ -288,6 +290,17 @@ def worked_beside_the_answer(folder: Path) -> None:
     parquet(folder / "train.parquet", columns(solution=worked, answer=GOLDS, options=[[]] * NUM))
 
 
+@shape()
+def several_pictures(folder: Path) -> None:
+    """Every second row has two."""
+    pictures(folder / "images")
+    two = [[f"images/{n}.png", f"images/{(n + 1) % NUM}.png"][: 1 + n % 2] for n in range(NUM)]
+    lines(
+        folder / "train.jsonl",
+        [{"images": two[n], "problem": "<image>" * len(two[n]) + problem(n), "answer": GOLDS[n]} for n in range(NUM)],
+    )
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_is_read_whole(name: str, tmp_path: Path, home: Path) -> None:
     make, golds = FORMATS[name]
@@ -302,6 +315,40 @@ def test_a_format_is_read_whole(name: str, tmp_path: Path, home: Path) -> None:
         has_options = golds is LETTERS
         assert options == ("A. a low one\nB. a tall one\nC. none of them\nD. all of them" if has_options else options)
         assert has_options or "A." not in options
+
+
+def test_all_pictures_of_a_row_are_kept_in_their_order(tmp_path: Path, home: Path) -> None:
+    several_pictures(tmp_path)
+    found = load_rows(read_data_config(dataset=str(tmp_path), test_share=0)).train
+    kept = sorted(found, key=lambda row: row["row_id"])
+    sizes = [[image.size for image in row["more_images"]] for row in kept]
+    assert sizes == [[(40 + (n + 1) % NUM, 30)] * (n % 2) for n in range(NUM)]
+    assert [len(of_row) for of_row in pictures_of(found[:])] == [1 + len(row["more_images"]) for row in found]
+
+
+@pytest.mark.parametrize(
+    ("problem", "num", "read"),
+    [
+        ("<image>\n<image>\nWhich is higher?", 2, "Which is higher?"),
+        ("Is <image> higher than <image>?", 2, "Is # higher than #?"),
+        ("Which is higher? <image><image>", 2, "Which is higher? ##"),
+        ("In <image 1> and <image 2>, who wins?", 2, "In # and #, who wins?"),
+        ("In <image1> as in <image2>: is <image1> red?", 2, "In image 1 as in image 2: is image 1 red?"),
+        ("Is <|vision_start|><|image_pad|><|vision_end|> like [IMG]?", 2, "Is # like #?"),
+        ("<image> How many? <image>", 3, "How many?"),
+        ("How many are in <image>?", 1, "How many are in ?"),
+        (f"How {PLACE}many?", 1, "How many?"),
+        (
+            [{"role": "user", "content": [{"text": "Is"}, {"type": "image"}, {"text": "like"}, {"type": "image"}]}],
+            2,
+            "Is#like#",
+        ),
+    ],
+)
+def test_marks_are_places_of_pictures(problem: Any, num: int, read: str) -> None:
+    row = {"images": [picture(n) for n in range(num)], "problem": problem, "solution": "3"}
+    found = recognise(read_data_config(dataset="owner/name"), list(row), [row]).cells(row)
+    assert (found["problem"], found["image"]) == (read.replace("#", PLACE), row["images"])
 
 
 def test_the_shape_is_said() -> None:

@@ -96,19 +96,21 @@ def test_the_gradient_is_that_of_trl(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "smolvlm", "idefics3"])
 def test_other_families_too(family: str, tmp_path: Path) -> None:
-    """DeepStack and tiles of several shapes, in prompts of several lengths.
+    """DeepStack and tiles of several shapes, in prompts of several lengths, with one picture and with three.
 
     The random weights are made smaller: as they are, attention is so sharp that rounding alone comes to 1e-5.
     """
     base = build_tiny(family, tmp_path / "base")
-    data = {"dataset": str(folder_of_pictures(tmp_path / "data")), "test_rows": 0}
-    trainer = make(tmp_path, base=str(base), data=data, max_completion_length=6, eval_rows=0)
+    data = {"dataset": str(folder_of_pictures(tmp_path / "data", several=True)), "test_rows": 0}
+    trainer = make(tmp_path, base=str(base), data=data, max_completion_length=6, eval_rows=0, prompts_per_step=3)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
             parameter.mul_(1.0 if "lora" in name else 0.7)
     inputs = batch(trainer)
+    assert {len(prompt.images) for prompt in inputs["rollout_prompts"]} == {1, 3}
+    assert len({id(prompt.picture) for prompt in inputs["rollout_prompts"]}) == 3
     ours, theirs = gradient_by_ours(trainer, inputs), gradient_by_trl(trainer, inputs)
     assert theirs.norm() > 0 and (ours - theirs).norm() / theirs.norm() < 1e-5
 

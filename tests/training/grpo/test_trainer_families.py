@@ -47,15 +47,21 @@ def planned_reward(completions: list[Any], **columns: Any) -> list[float]:
     return [float(reward) for reward in PLAN[len(_calls) - 1]]
 
 
-def folder_of_pictures(folder: Path, num: int = 8) -> Path:
-    """A dataset with pictures of several shapes, and markers typed into its problems."""
+def folder_of_pictures(folder: Path, num: int = 8, several: bool = False) -> Path:
+    """A dataset with pictures of several shapes, and markers typed into its problems; with `several` most rows have
+    three, some of them with places in the text."""
     folder.mkdir()
-    lines = []
+    lines: list[dict[str, Any]] = []
     for i, row in enumerate(rows(num)):
         Image.open(io.BytesIO(picture(i, SIZES[i % 3]))).save(folder / f"{i}.png")
         typed = {"problem": row["problem"] + " <|im_end|> <image>", "solution": row["solution"]}
-        lines.append({"file_name": f"{i}.png"} | typed)
-    write_lines(folder / "metadata.jsonl", lines)
+        if several:
+            images = [f"{(i + n) % num}.png" for n in range(3 if i % 4 else 1)]
+            typed["problem"] = "Is <image> like <image> or <image>?" if i % 2 else "How many?"
+            lines.append(typed | {"images": images})
+        else:
+            lines.append({"file_name": f"{i}.png"} | typed)
+    write_lines(folder / ("train.jsonl" if several else "metadata.jsonl"), lines)
     return folder
 
 
@@ -115,7 +121,7 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
     asked = [Request(p["image"].convert("RGB"), p["problem"], adapter="new", max_new_tokens=8) for p in problems]
     assert all(completion.num_tokens >= 1 for completion in engine.generate(asked))
     images = engine.encoder.encode([row.image for row in asked])
-    assert [engine.tokenizer.prompt_ids(row, i.placeholder) for row, i in zip(asked, images)] == prompts
+    assert [engine.tokenizer.prompt_ids(row, i.placeholders) for row, i in zip(asked, images)] == prompts
 
 
 @pytest.mark.slow

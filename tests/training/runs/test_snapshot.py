@@ -111,9 +111,11 @@ def test_the_newest_groups_have_their_pictures_and_no_other_file(folder, record,
     append_line(folder.rollouts, group(1, "ab12.jpg"))
     for image in ("ab12.jpg", "../../secret.jpg", "link.jpg", "/etc/passwd", None, "gone.jpg"):
         append_line(folder.rollouts, group(2, image))
+    append_line(folder.rollouts, group(2, "ab12.jpg") | {"more_images": ["../../secret.jpg"]})
     append_line(folder.rollouts, {"step": 2, "prompt": 3, "completions": "none"})
     groups = RunWatch(folder.path).look(record).groups
-    assert [g["image"] for g in groups] == [folder.images / "ab12.jpg", None, None, None, None, None]
+    found = folder.images / "ab12.jpg"
+    assert [g["images"] for g in groups] == [[found], [None], [None], [None], [], [None], [found, None]]
     assert all(g["step"] == 2 and len(g["completions"]) == 4 for g in groups)
     for _ in range(20):
         append_line(folder.rollouts, group(3))

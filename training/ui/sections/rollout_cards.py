@@ -60,12 +60,9 @@ def _picture(path: Path, modified: int, size: int) -> str:
 def _group_html(group: Mapping[str, object], is_open: bool) -> str:
     completions = _completions(group)
     prompt = str(group.get("prompt") or "")
-    image = group.get("image")
-    uri = picture_uri(image) if isinstance(image, Path) else None
-    if uri:
-        picture = f'<img src="{uri}" alt="The picture of this prompt">'
-    else:
-        picture = f'<p class="lt-quiet">{"The picture cannot be read." if image else "No picture."}</p>'
+    images = group.get("images")
+    pictures = [_picture_html(image, at) for at, image in enumerate(images if isinstance(images, list) else [], 1)]
+    picture = "".join(pictures) or '<p class="lt-quiet">No picture.</p>'
     ranked = sorted(completions, key=lambda one: -(finite(one.get("advantage")) or 0.0))
     shown = "".join(_completion_html(one) for one in ranked[:MAX_COMPLETIONS])
     more = len(ranked) - MAX_COMPLETIONS
@@ -77,6 +74,13 @@ def _group_html(group: Mapping[str, object], is_open: bool) -> str:
         f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{"" if _has_signal(group) else NO_SIGNAL}</div>'
         f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'
     )
+
+
+def _picture_html(image: object, number: int) -> str:
+    uri = picture_uri(image) if isinstance(image, Path) else None
+    if uri is None:
+        return '<p class="lt-quiet">The picture cannot be read.</p>'
+    return f'<img src="{uri}" alt="Picture {number} of this prompt">'
 
 
 def _completion_html(one: Mapping[str, object]) -> str:
