@@ -104,7 +104,8 @@ def test_other_families_too(family: str, tmp_path: Path) -> None:
     """
     base = build_tiny(family, tmp_path / "base")
     data = {"dataset": str(folder_of_pictures(tmp_path / "data", several=True)), "test_rows": 0}
-    trainer = make(tmp_path, base=str(base), data=data, max_completion_length=6, eval_rows=0, prompts_per_step=3)
+    sizes = {"max_completion_length": 6, "prompts_per_step": 3, "micro_batch_size": 12}
+    trainer = make(tmp_path, base=str(base), data=data, eval_rows=0, **sizes)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
             parameter.mul_(1.0 if "lora" in name else 0.7)
