@@ -1,13 +1,16 @@
 """The Train tab on the real app, started as anybody starts it: a run that outlives the page and the app.
 
 One story in one browser: log in, start a run, watch it, reload, kill the app, start it again, see the run end, promote
-its adapter, ask with it, roll back, and put the records in order.
+its adapter, ask with it, roll back, put the records in order, and train on pictures of one's own.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,6 +29,7 @@ from inference.common.settings import load_settings
 from tests import ROOT
 from tests.support.browser import ENDED, LAPTOP, MARKS, PHONE, Visit, browser
 from training.runs.store import RunStore
+from training.starter.problems import Problem, make_problem
 
 __all__ = ["browser"]
 pytestmark = [*MARKS, pytest.mark.slow]
@@ -45,6 +49,8 @@ SMALL = {
 }
 SMALLER = {"data-train-rows": 60, "data-test-rows": 8, "data-validation-rows": 16}
 """Under Advanced."""
+OWN = "my-bars"
+"""The name of a set."""
 EXPECTED_ERRORS = (
     "403 (Forbidden)",
     "ERR_CONNECTION",
@@ -188,6 +194,7 @@ def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
 
     promoted_and_rolled_back(visit, app, run_id)
     runs_in_order(visit, store, run_id)
+    trained_on_own_pictures(visit, app, store)
     on_a_phone_at_night(browser, visit, app)
     assert visit.outside == []
     assert [e for e in visit.errors if not any(known in e for known in EXPECTED_ERRORS)] == []
@@ -291,13 +298,99 @@ def runs_in_order(visit: Admin, store: RunStore, run_id: str) -> None:
     assert not (store.folder / run_id).exists()
 
 
+def choose(visit: Admin, dropdown: str, name: str) -> None:
+    """Choose a name in a dropdown."""
+    visit.page.locator(f"{dropdown} input").click()
+    visit.page.get_by_role("option", name=name, exact=True).click()
+
+
+def own_files(folder: Path) -> tuple[list[tuple[Path, Problem]], Path]:
+    """Two pictures to label by hand, and a ZIP of twenty more with a table."""
+    made = [make_problem(random.Random(number), "train") for number in range(22)]
+    by_hand = [(folder / f"photo {number}.png", problem) for number, problem in enumerate(made[:2])]
+    for path, problem in by_hand:
+        problem.image.save(path)
+    table = io.StringIO()
+    csv.writer(table).writerows(
+        [("picture", "what", "right")]
+        + [(f"images/{number}.png", problem.problem, problem.answer) for number, problem in enumerate(made[2:])]
+    )
+    with zipfile.ZipFile(folder / "bars.zip", "w") as archive:
+        archive.writestr("bars/all.csv", table.getvalue())
+        for number, problem in enumerate(made[2:]):
+            buffer = io.BytesIO()
+            problem.image.save(buffer, "PNG")
+            archive.writestr(f"bars/images/{number}.png", buffer.getvalue())
+    return by_hand, folder / "bars.zip"
+
+
+def trained_on_own_pictures(visit: Admin, app: App, store: RunStore) -> None:
+    """A newcomer labels two pictures, adds twenty from a ZIP, sees what is in them, and trains on them."""
+    page, (by_hand, archive) = visit.page, own_files(app.home.parent)
+    visit.open("Data")
+    page.locator("#data-name input").fill(OWN)
+    page.locator("#data-name input").press("Enter")
+    for number, (path, problem) in enumerate(by_hand, 1):
+        page.set_input_files("#data-picture input[type=file]", path)
+        page.wait_for_selector("#data-picture img")
+        page.fill("#data-question textarea", problem.problem)
+        page.fill("#data-answer textarea", problem.answer)
+        page.click("#data-add")
+        visit.wait_for(lambda n=number: f"Row {n} of {OWN} is saved" in visit.text("#data-done"), "a row is saved")
+        visit.wait_for(lambda: not page.locator("#data-picture img").count(), "the fields are empty again")
+    visit.shoot("laptop-light-train-data-label")
+    page.locator("#data-upload > button").click()
+    page.set_input_files("#data-files input[type=file]", archive)
+    visit.wait_for(lambda: "Choose the columns" in visit.text("#data-preview"), "a word on unknown columns")
+    for ours, theirs in {"image": "picture", "problem": "what", "solution": "right"}.items():
+        choose(visit, f"#data-column-{ours}", theirs)
+    visit.wait_for(lambda: "problem = what" in visit.text("#data-preview"), "the rows of the upload")
+    visit.shoot("laptop-light-train-data-upload")
+    page.click("#data-take")
+    visit.wait_for(lambda: f"20 rows added to {OWN}" in visit.text("#data-done"), "the rows of the upload in the set")
+
+    visit.come_back()
+    visit.open("Data")
+    choose(visit, "#data-name", OWN)
+    visit.wait_for(lambda: "22 rows" in visit.text("#data-rows"), "the set after a reload")
+    card = page.locator("#data-rows article").first
+    card.locator("summary").click()
+    card.locator("textarea[name=problem]").fill("What is to be seen here?")
+    card.locator("button[data-act=save]").click()
+    visit.wait_for(lambda: "What is to be seen here?" in visit.text("#data-rows .lt-own-problem >> nth=0"), "it")
+    page.click("#data-audit")
+    visit.wait_for(lambda: "Golds against themselves" in visit.text("#data-audited"), "the audit")
+    visit.shoot("laptop-light-train-data")
+    visit.check_access("Data")
+
+    visit.open("Start")
+    choose(visit, "#train-data-dataset", OWN)
+    for name, value in SMALL.items():
+        if name != "eval-rows":
+            visit.set(name, value)
+    visit.set("max-steps", 2)
+    visit.wait_for(lambda: f"{2 * 8}" in visit.text("#train-estimate"), "the estimate of the run on the set")
+    before = {record.id for record in store.list()}
+    page.click("#train-start")
+    visit.wait_for(lambda: len(store.list()) > len(before), "a run on the set")
+    [run_id] = {record.id for record in store.list()} - before
+    visit.wait_for(lambda: store.get(run_id).status not in ("queued", "starting", "running"), "its end")
+    record = store.get(run_id)
+    assert (record.status, record.step, record.reason) == ("succeeded", 2, "")
+    data = record.run_config.data
+    assert (data.dataset, data.test_rows, record.run_config.eval_rows) == (str(app.home / "sets" / OWN), 4, 4)
+
+
 def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:
     """Another browser has to log in; the tab fits a phone."""
     phone = Admin(browser, app.url, PHONE, "dark")
     phone.page.set_default_timeout(WAIT_SECONDS * 1000)
     phone.log_in()
-    for section in ("Start", "Watch", "Runs", "Adapters"):
+    for section in ("Start", "Data", "Watch", "Runs", "Adapters"):
         phone.open(section)
+        if section == "Data":
+            choose(phone, "#data-name", OWN)
+            phone.wait_for(lambda: "22 rows" in phone.text("#data-rows"), "the set on the phone")
         phone.page.wait_for_timeout(600)
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], section
         phone.shoot(f"phone-dark-train-{section.lower()}")

@@ -193,6 +193,9 @@ class AuditReport:
             "worked": self.worked,
             "majority": {"gold": self.majority[0], "rows": self.majority[1]},
             "findings": self.findings(),
+            "tables": [
+                {"title": title, "headings": headings, "cells": cells} for title, headings, cells in tables(self)
+            ],
             "rollouts": self.rollouts.to_json() if self.rollouts else None,
             "projection": self.projection.to_json() if self.projection else None,
         }

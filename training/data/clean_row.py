@@ -77,6 +77,17 @@ def clean_row(
     return CleanRow(pictures, sizes, original, names, "".join(looks), digest, problem, solution, extras)
 
 
+def clean_picture(cell: object, folders: Folders | None, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The picture in a cell alone, as `clean_row` has it: PNG or JPEG, RGB, upright, within the limits.
+
+    Raises `Refusal`.
+    """
+    source = read_picture(cell, folders, limits)
+    image = _decode(source, limits)
+    is_lossless = limits.max_model_pixels >= limits.max_pixels
+    return _encode(image, source if isinstance(source, bytes) else None, is_lossless)
+
+
 def look_of(image: Image.Image) -> str:
     """A difference hash: for each of 16 × 16 places, whether it is brighter than its right neighbour."""
     small = np.asarray(image.resize((17, 16), Image.Resampling.BOX).convert("L"), dtype=np.int16)  # (16, 17)

@@ -91,12 +91,12 @@ class RowShape:
 def recognise(config: DataConfig, columns: Sequence[str], sample: Sequence[Mapping[str, object]]) -> RowShape:
     """The shape of a split's rows, by the mapping of the configuration, the names of the columns and the first rows.
 
-    Raises `UserError`, which lists the columns, if a required or mapped column is missing.
+    Raises `NoColumn`, which lists the columns, if a required or mapped one is missing.
     """
     named = dict(config.columns)
     for ours, theirs in named.items():
         if not _is_there(theirs, columns, sample):
-            raise _missing(config, ours, theirs, columns)
+            raise NoColumn(config, ours, theirs, columns)
     turns = named.get("problem") or next((name for name in TURN_NAMES if _holds(sample, name, _turns)), None)
     is_chat = turns is not None and _holds(sample, turns, _turns)
     image = _image_columns(named, columns, sample)
@@ -108,9 +108,9 @@ def recognise(config: DataConfig, columns: Sequence[str], sample: Sequence[Mappi
     solution = named.get("solution") or _solution_column(columns, sample, options)
     for ours, found in (("image", image), ("problem", problem)):
         if not found:
-            raise _missing(config, ours, ours, columns)
+            raise NoColumn(config, ours, ours, columns)
     if not solution and not (is_chat and any(_text_of_turns(value_at(row, problem))[1] for row in sample)):
-        raise _missing(config, "solution", "solution", columns)
+        raise NoColumn(config, "solution", "solution", columns)
     used = {*image, problem, solution}
     names = {ours: named.get(ours, ours) for ours in COLUMNS[3:]}
     others = tuple((ours, theirs) for ours, theirs in names.items() if theirs in columns and theirs not in used)
@@ -136,12 +136,14 @@ def value_at(row: Mapping[str, object], path: str) -> object:
     return value
 
 
-def _missing(config: DataConfig, ours: str, theirs: str, columns: Sequence[str]) -> UserError:
-    return UserError(
-        f"The dataset {config.dataset} has no column {theirs!r} for `{ours}`; it has "
-        f"{', '.join(map(str, list(columns)[:40])) or 'none'}. Map one of them: "
-        f'--columns "{{{ours}: NAME}}" (`columns` under `data` in a file).'
-    )
+class NoColumn(UserError):
+    """A column that a row needs is not there; `words` say so without a remedy."""
+
+    def __init__(self, config: DataConfig, ours: str, theirs: str, columns: Sequence[str]) -> None:
+        has = ", ".join(map(str, list(columns)[:40])) or "none"
+        self.words = f"has no column {theirs!r} for `{ours}`; it has {has}."
+        remedy = f'Map one of them: --columns "{{{ours}: NAME}}" (`columns` under `data` in a file).'
+        super().__init__(f"The dataset {config.dataset} {self.words} {remedy}")
 
 
 def _is_there(path: str, columns: Sequence[str], sample: Sequence[Mapping[str, object]]) -> bool:

@@ -1,4 +1,4 @@
-"""The Train tab: the log-in, then Start, Watch, Runs and Adapters as sections, one timer, and notices.
+"""The Train tab: the log-in, then Start, Data, Watch, Runs and Adapters as sections, one timer, and notices.
 
     train = TrainTab(context, downloads, train_tab)     # inside the tab's context
     train.leave_for([ask_tab, compare_tab])             # the timer rests while another tab is open
@@ -22,6 +22,7 @@ from training.ui.base.download import Downloads
 from training.ui.base.guard import HIDDEN
 from training.ui.login import Login
 from training.ui.sections.adapters import build_adapters
+from training.ui.sections.data import build_data
 from training.ui.sections.runs import build_runs, chosen_run
 from training.ui.sections.start import build_start
 from training.ui.sections.watch import build_watch
@@ -55,13 +56,15 @@ class TrainTab:
             with gr.Tabs(elem_id="train-tabs") as self.tabs:
                 with gr.Tab("Start", id="start") as heads["start"]:
                     start, self.form = build_start(context, self.note)
+                with gr.Tab("Data", id="data") as heads["data"]:
+                    data, self.data = build_data(context, self.note)
                 with gr.Tab("Watch", id="watch") as heads["watch"]:
                     watch = build_watch(context, self.note)
                 with gr.Tab("Runs", id="runs") as heads["runs"]:
                     runs, self.runs = build_runs(context, self.note, downloads)
                 with gr.Tab("Adapters", id="adapters") as heads["adapters"]:
                     adapters = build_adapters(context, self.note)
-            self.sections: dict[str, Section] = {part.name: part for part in (start, watch, runs, adapters)}
+            self.sections: dict[str, Section] = {part.name: part for part in (start, data, watch, runs, adapters)}
             with gr.Row(elem_classes="lt-actions"):
                 self.login.build_log_out()
         self._inputs = [self.open, self.note, *(part for one in self.sections.values() for part in one.inputs)]
@@ -81,8 +84,8 @@ class TrainTab:
             head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **HIDDEN)
         self.dismiss.click(guard(self._dismiss), None, [self.notice, self.dismiss], **HIDDEN)
         self.form.button.click(guard(self._start), [*inputs, *self.form.inputs], outputs, **HIDDEN)
-        self.form.check.click(None, None, self.timer, js=_TICK, api_visibility="private")
-        self.runs.resume.click(None, None, self.timer, js=_TICK, api_visibility="private")
+        for button in (self.form.check, self.runs.resume, self.data.audit):
+            button.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
 
     @property
@@ -123,7 +126,7 @@ class TrainTab:
 
     def _to_watch(self, caller: Caller, run_id: str, note: object, values: Sequence[object]) -> list[object]:
         """Open Watch with this run chosen, which is the first of its inputs."""
-        at = len(self.sections["start"].inputs)
+        at = len(self.sections["start"].inputs) + len(self.sections["data"].inputs)
         return self._refresh(caller, "watch", note, [*values[:at], run_id, *values[at + 1 :]], ["watch"], move=True)
 
     def _dismiss(self, caller: Caller) -> list[object]:

@@ -36,6 +36,11 @@ class PublishOffer:
         self._settings, self._owner = settings, owner
 
     @property
+    def owner(self) -> str:
+        """The account that the token may write for; empty where there is none."""
+        return self._owner()
+
+    @property
     def is_made(self) -> bool:
         """True if a repository is offered: the token may write, and space.yaml names none."""
         return self._settings.training.publish_to is None and bool(self._owner())

@@ -24,6 +24,8 @@ from gradio.components import Component
 
 from inference.common.settings import Settings
 from inference.server.queue import RequestQueue
+from training.audit.background import SetAudits
+from training.data.own_sets.sets import OwnSets
 from training.doctor.background import Examination
 from training.hub.backup.backup import Backup
 from training.hub.publish.offer import PublishOffer
@@ -71,8 +73,14 @@ class Context:
     """The queue in front of the app's engine; `None` where no page is served."""
     setup_html: Callable[[], str] = str
     """Returns what is not set up yet, for the owner."""
+    sets: OwnSets = field(init=False)
+    """The datasets that were made on the page."""
+    audits: SetAudits = field(init=False)
     _watched: dict[str, _WatchedRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.sets, self.audits = OwnSets(self.settings.home), SetAudits(self.settings.home)
 
     def snapshot(self, record: RunRecord) -> Snapshot:
         """A run's state and figures, at most `FRESH_SECONDS` old."""
@@ -89,9 +97,11 @@ class Context:
             return snapshot
 
     def is_busy(self) -> bool:
-        """True while a run is active or waits, an adapter is being published, or the doctor looks at this machine."""
+        """True while a run is active or waits, an adapter is being published, a set is being audited, or the doctor
+        looks at this machine."""
         has_runs = any(record.is_active or record.status == "queued" for record in self.store.list())
-        return has_runs or self.examination.is_running or next(waiting_runs(self.store.folder), None) is not None
+        is_looking = self.examination.is_running or self.audits.is_running
+        return has_runs or is_looking or next(waiting_runs(self.store.folder), None) is not None
 
 
 @dataclass(frozen=True)

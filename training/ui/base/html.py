@@ -12,6 +12,18 @@ from collections.abc import Mapping
 
 from training.runs.metrics import is_number
 
+KEEP_FOLDED = """
+const open = new Set();
+element.addEventListener('click', (event) => {
+  const fold = event.target.closest('summary')?.parentElement;
+  if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
+});
+watch('value', () => {
+  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
+});
+"""
+"""Cards that the reader unfolded stay so when the list is sent again. (A click comes before the change.)"""
+
 
 def duration(seconds: float) -> str:
     """Seconds below a minute, then minutes, then hours with minutes."""

@@ -21,6 +21,7 @@ from training.admin.access import Caller
 from training.hub.publish.licence import licence_words
 from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
+from training.ui.base.html import KEEP_FOLDED
 from training.ui.sections.adapter_cards import serving_html, versions_html
 from training.ui.sections.prompt_choice import PromptChoice
 
@@ -35,17 +36,6 @@ element.addEventListener('click', (event) => {
   if (button) trigger('submit', { act: button.dataset.act, adapter: button.dataset.adapter });
 });
 """
-_KEEP_FOLDED = """
-const open = new Set();
-element.addEventListener('click', (event) => {
-  const fold = event.target.closest('summary')?.parentElement;
-  if (fold) fold.open ? open.delete(fold.dataset.key) : open.add(fold.dataset.key);
-});
-watch('value', () => {
-  element.querySelectorAll('.lt-fold').forEach((fold) => { fold.open = open.has(fold.dataset.key); });
-});
-"""
-"""Cards that the reader unfolded stay so when the list is sent again. (A click comes before the change.)"""
 
 
 def build_adapters(context: Context, note: gr.Textbox) -> Section:
@@ -66,7 +56,7 @@ def build_adapters(context: Context, note: gr.Textbox) -> Section:
             fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
         choice = PromptChoice(context)
         publish = PublishPanel(context)
-        versions = gr.HTML(js_on_load=_BUTTONS + _KEEP_FOLDED, elem_id="adapters-list")
+        versions = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-list")
     actions = AdapterActions(context, publish, choice)
     outputs = [done, served, publish.licence, versions, choice.trials]
     section = Section("adapters", context, note, [], outputs, actions.refresh)

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from inference.common.errors import UserError
 from inference.common.settings import Settings
+from inference.ui.components import LiveDropdown
 from training.config.data_config import DataConfig
 from training.config.run_config import RunConfig, load_config
 from training.ui.base.html import capitalised
@@ -70,6 +71,8 @@ class Fields:
         [value], kind = self.shown(self.config(None), [name]), _kind(field.annotation)
         if isinstance(value, bool):
             component: Component = gr.Checkbox(value, **common)
+        elif name == "data.dataset":  # its choices come with the form's refresh, behind the guard
+            component = LiveDropdown([value], value=value, allow_custom_value=True, **common)
         elif choices := _choices(kind):
             component = gr.Dropdown(choices, value=value, filterable=False, **common)
         else:

@@ -13,7 +13,9 @@ from inference.adapters.record import available_adapters
 from inference.common.errors import UserError
 from inference.common.html import escape
 from inference.common.settings import Settings, base_source, report_folders
+from inference.ui.components import LiveDropdown
 from training.admin.access import Caller
+from training.config.data_config import STARTER
 from training.config.run_config import RunConfig, deployment_profile
 from training.doctor.report import Report
 from training.estimate.run_estimate import RunEstimate, estimate_run
@@ -25,6 +27,7 @@ from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN
 from training.ui.base.html import capitalised, duration
+from training.ui.sections.data import set_choices
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
 
 FRESH = "a fresh LoRA"
@@ -39,7 +42,7 @@ PROFILE_WORDS = {
     "recipe": "recipe: the cookbook's run, for comparison",
 }
 MAIN = {
-    "data.dataset": ("Dataset", "`starter`, a Hub id such as owner/name, or a path on the machine."),
+    "data.dataset": ("Dataset", "`starter`, one of your sets, a Hub id such as owner/name, or a path on the machine."),
     "data.split": ("Split", "A whole split, train, or a slice of it, train[:5%]."),
     "max_steps": ("Steps", "0 goes once over the training problems."),
     "prompts_per_step": ("Problems per step", "Each step learns from this many different problems."),
@@ -70,6 +73,8 @@ _GROUPS = {
     "Publishing": ("publish_to", "publish_every_minutes", "publish_public"),
 }
 _NAMED = {name for group in (MAIN, *_GROUPS.values()) for name in group}
+_ROWS = ("data.train_rows", "data.test_share", "data.test_rows", "data.validation_rows", "eval_rows")
+"""Settings that depend on the number of rows."""
 ADVANCED = _GROUPS | {"Checkpoints and records": tuple(name for name in all_names() if name not in _NAMED)}
 """Every setting is in the form: the last group has those that no other group names."""
 
@@ -85,6 +90,9 @@ class StartForm:
             with gr.Column(scale=5, min_width=300, elem_classes="lt-right"):
                 with gr.Column(elem_classes=["lt-card", "lt-left", "lt-before"]):
                     self._build_before()
+        dataset = self._fields.components["data.dataset"]
+        assert isinstance(dataset, LiveDropdown)
+        self.dataset: LiveDropdown = dataset
         self._form: list[Component] = [
             self.profile,
             self.origin,
@@ -162,14 +170,28 @@ class StartForm:
         self.profile.input(
             guard(self._profile_chosen), self._form, [*self._fields.components.values(), self.estimate], **HIDDEN
         )
-        inputs = [component.input for component in self._all[1:]]  # type: ignore[attr-defined]
-        blurs = [c.blur for c in self._all[1:] if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
+        others = [component for component in self._all[1:] if component is not self.dataset]
+        inputs = [component.input for component in others]  # type: ignore[attr-defined]
+        blurs = [c.blur for c in others if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
+        rows = [self._fields.components[name] for name in _ROWS]
+        self.dataset.input(guard(self._dataset_chosen), self._all, [*rows, self.estimate], **HIDDEN)
         self.publish.input(guard(self._publish_chosen), self.publish, None, **HIDDEN)
         gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[object]:
         values = self._fields.shown(self._fields.config(profile))
         return [*values, self._before_html(profile, *form, *values)]
+
+    def _dataset_chosen(self, caller: Caller, *sent: Any) -> list[object]:
+        """The numbers of rows that fit one of the reader's own sets; the profile's again for another dataset."""
+        values = dict(zip(self._fields.components, sent[len(self._form) :], strict=True))
+        own = {path: name for name, path in set_choices(self._context.sets)}
+        config = self._fields.config(sent[0])
+        fitting = dict(zip(_ROWS, self._fields.shown(config, list(_ROWS))))
+        if (name := own.get(values["data.dataset"])) is not None:
+            fitting = rows_for(config, self._context.sets.num_rows(name))
+        values |= fitting
+        return [*fitting.values(), self._before_html(*sent[: len(self._form)], *values.values())]
 
     def _publish_chosen(self, caller: Caller, is_ticked: object) -> None:
         self._context.offer.choose(is_ticked is True)
@@ -254,7 +276,8 @@ class StartForm:
         return [self.promote, self.name, *self._all]
 
     def refresh(self, caller: Caller, *values: Any) -> list[object]:
-        """The adapters that a run can begin with, the choice to publish, and the estimate for the form's values."""
+        """The adapters that a run can begin with, the choice to publish, the estimate for the form's values, and the
+        datasets to choose from."""
         names, offer = [FRESH, *available_adapters(self._context.settings)], self._context.offer
         origin = values[1] if values[1] in names else FRESH
         is_ticked = offer.is_made and offer.is_chosen
@@ -263,7 +286,13 @@ class StartForm:
             gr.update(value=is_ticked, visible=offer.is_made),
             self._before_html(values[0], origin, is_ticked, *values[3:]),
             *self._doctor(values[0], origin, is_ticked, *values[6:]),
+            gr.update(choices=self._datasets(values[0])),
         ]
+
+    def _datasets(self, profile: str) -> list[tuple[str, str]]:
+        """The starter, the profile's own dataset, and the sets that were made here, by name."""
+        names = dict.fromkeys([STARTER, self._fields.config(profile).data.dataset])
+        return [*((name, name) for name in names), *set_choices(self._context.sets)]
 
     def _doctor(self, profile: str, origin: str, publish: object, *values: object) -> list[object]:
         """The button of the doctor, and its newest lines for the form's base."""
@@ -291,6 +320,12 @@ def served_words(config: RunConfig, settings: Settings) -> list[str]:
     ]
 
 
+def rows_for(config: RunConfig, num_rows: int) -> dict[str, str | bool]:
+    """Values of the form by which a set of `num_rows` is cut: a fifth for test, and no more than there is."""
+    test, validation = max(1, num_rows // 5), min(config.data.validation_rows, num_rows // 5)
+    return dict(zip(_ROWS, ("", "0.2", str(test), str(validation), str(min(config.eval_rows, test)))))
+
+
 def published_words(config: RunConfig, offer: PublishOffer) -> list[str]:
     """Sentences on where the adapter is published, or could be, and on the licence of its base."""
     if config.publish_to is not None:
@@ -305,7 +340,7 @@ def published_words(config: RunConfig, offer: PublishOffer) -> list[str]:
 def build_start(context: Context, note: gr.Textbox) -> tuple[Section, StartForm]:
     """The section, and the form, whose button the tab wires, since it opens Watch."""
     form = StartForm(context)
-    outputs = [form.origin, form.publish, form.estimate, form.check, form.lines]
+    outputs = [form.origin, form.publish, form.estimate, form.check, form.lines, form.dataset]
     section = Section("start", context, note, form.inputs[2:], outputs, form.refresh)
     section.on(form.check.click, form.look)
     return section, form
