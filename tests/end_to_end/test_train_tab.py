@@ -301,7 +301,7 @@ def runs_in_order(visit: Admin, store: RunStore, run_id: str) -> None:
 def choose(visit: Admin, dropdown: str, name: str) -> None:
     """Choose a name in a dropdown."""
     visit.page.locator(f"{dropdown} input").click()
-    visit.page.get_by_role("option", name=name, exact=True).click()
+    visit.page.locator(dropdown).get_by_role("option", name=name, exact=True).click()
 
 
 def own_files(folder: Path) -> tuple[list[tuple[Path, Problem]], Path]:

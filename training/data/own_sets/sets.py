@@ -5,7 +5,7 @@
     config = read_data_config(dataset=str(sets.path("bars")))
 
 A set is a folder as others bring theirs: `metadata.jsonl` and `images/`, each row with a picture of its own, by whose
-name it is known. Rows that were left out are in `.left_out.jsonl`, which no reader opens.
+name it is known. Rows that were left out are in `left_out.jsonl`, which no reader opens beside `metadata.jsonl`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.data.pictures import Folders
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
 from training.grading.grader import check_gold, gold_answer
 
-ROWS, LEFT_OUT, PICTURES = "metadata.jsonl", ".left_out.jsonl", "images"
+ROWS, LEFT_OUT, PICTURES = "metadata.jsonl", "left_out.jsonl", "images"
 MAX_SETS = 200
 MAX_ROWS = 100_000
 """Rows of a set."""

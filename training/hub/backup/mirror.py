@@ -20,6 +20,7 @@ from pathlib import Path
 
 from inference.adapters.served import FILE
 from inference.common.background import PeriodicTask
+from training.data.own_sets.sets import LEFT_OUT, ROWS, OwnSets
 from training.hub.backup.copies import NUM_TRIES, Copied, Copier, CopyFolder
 from training.hub.space.sleep_timer import FILE as SLEEP
 from training.runs.folder import MARKER, RunFolder
@@ -76,18 +77,24 @@ class RunMirror:
 
 
 class ServingMirror:
-    """The served adapter of a home folder, with its versions and the sleep time of its Space, and their copy."""
+    """The served adapter of a home folder, with its versions, the sleep time of its Space and the datasets that were
+    made on its page, and their copy."""
 
     def __init__(self, home: Path, state: Path) -> None:
         self.home, self._state = home, state
         self._copier = Copier(home, served_copy(state))
 
     def step(self) -> Copied:
-        """One pass. `served.json` is read before the versions: one that is promoted meanwhile is copied too."""
+        """One pass. `served.json` is read before the versions: one that is promoted meanwhile is copied too. So are a
+        dataset's rows before its pictures."""
         _check_is_there(self._state)
         self._copier.begin()
         self._copier.copy([FILE, SLEEP])
         self._copier.copy(f"adapters/{name}" for name in _files(self.home / "adapters"))
+        rows = [f"sets/{name}/{file}" for name in OwnSets(self.home).names() for file in (ROWS, LEFT_OUT)]
+        self._copier.copy(rows)
+        pictures = (f"sets/{name}" for name in _files(self.home / "sets"))
+        self._copier.copy(name for name in pictures if name not in rows)
         return self._copier.end()
 
 

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,8 @@ class Restored:
     versions: list[str] = field(default_factory=list)
     served: bool = False
     """True if it is known again which adapter is served."""
+    sets: list[str] = field(default_factory=list)
+    """Datasets that were made on the page."""
     num_bytes: int = 0
     problems: list[str] = field(default_factory=list)
     """A sentence for each copy that could not be restored."""
@@ -61,7 +63,7 @@ class Restored:
     @property
     def summary(self) -> str:
         """A sentence; empty if there was nothing."""
-        counted = ((len(self.runs), "run"), (len(self.versions), "promoted adapter"))
+        counted = ((len(self.runs), "run"), (len(self.versions), "promoted adapter"), (len(self.sets), "dataset"))
         parts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted if n]
         parts += ["which adapter is served"] * self.served
         return f"{', '.join(parts)} ({self.num_bytes / 1e6:.1f} MB)" if parts else ""
@@ -186,26 +188,21 @@ def _restore_folder(run_id: str, state: Path, home: Path) -> int:
 
 
 def _restore_serving(home: Path, state: Path, restored: Restored) -> None:
-    """Brings back the versions that are not here, then `served.json` if there is none."""
+    """Brings back the versions and the datasets that are not here, then `served.json` if there is none."""
     copy = served_copy(state)
     manifests = copy.manifests()
     if not manifests:
         return
     files = manifests[0].files
-    by_version: dict[str, dict[str, StoredFile]] = {}
-    for name, file in files.items():
-        top, _, rest = name.partition("/")
-        version, _, inner = rest.partition("/")
-        if top == "adapters" and inner and NAME.fullmatch(version):
-            by_version.setdefault(version, {})[inner] = file
     with locked(home):
-        for version, parts in by_version.items():
-            if (home / "adapters" / version).exists():
-                continue
-            what = f"The copy of the adapter {version}"
-            with restored.noting(what, f"{what} in {copy.path} is incomplete and was left alone."):
-                restored.num_bytes += _bring_version(copy, parts, home / "adapters", version)
-                restored.versions.append(version)
+        for top, of_what, brought in (("adapters", "adapter", restored.versions), ("sets", "dataset", restored.sets)):
+            for one, parts in _by_folder(files, top).items():
+                if (home / top / one).exists():
+                    continue
+                what = f"The copy of the {of_what} {one}"
+                with restored.noting(what, f"{what} in {copy.path} is incomplete and was left alone."):
+                    restored.num_bytes += _bring_folder(copy, parts, home / top, one)
+                    brought.append(one)
         if FILE in files and not (home / FILE).exists():
             damaged = f"The adapter that was served is not known: {FILE} in {copy.path} is damaged."
             with restored.noting(f"{FILE}, which says what was served,", damaged):
@@ -217,12 +214,23 @@ def _restore_serving(home: Path, state: Path, restored: Restored) -> None:
                 _bring(copy, files[SLEEP], home / SLEEP)
 
 
-def _bring_version(copy: CopyFolder, files: dict[str, StoredFile], adapters: Path, version: str) -> int:
-    incoming = adapters / f"{_INCOMING}{version}"
+def _by_folder(files: Mapping[str, StoredFile], top: str) -> dict[str, dict[str, StoredFile]]:
+    """The files in each folder inside `top`."""
+    found: dict[str, dict[str, StoredFile]] = {}
+    for path, file in files.items():
+        above, _, rest = path.partition("/")
+        name, _, inner = rest.partition("/")
+        if above == top and inner and NAME.fullmatch(name):
+            found.setdefault(name, {})[inner] = file
+    return found
+
+
+def _bring_folder(copy: CopyFolder, files: dict[str, StoredFile], above: Path, name: str) -> int:
+    incoming = above / f"{_INCOMING}{name}"
     shutil.rmtree(incoming, ignore_errors=True)
-    for name, file in files.items():
-        _bring(copy, file, incoming / name)
-    incoming.rename(adapters / version)
+    for inner, file in files.items():
+        _bring(copy, file, incoming / inner)
+    incoming.rename(above / name)
     return sum(file.size for file in files.values())
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
+from tests.inference.prompt.test_image import encoded, gradient
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
+from training.data.own_sets.sets import OwnSets
 from training.hub.backup import copies
 from training.hub.backup.copies import NUM_MANIFESTS, Manifest
 from training.hub.backup.mirror import (
@@ -303,3 +305,22 @@ def test_what_is_served_is_copied_with_its_versions(home: Path, state: Path) -> 
         "served.lock": b"",
     }
     assert (found.versions, found.served) == (["first-0123abcd"], True)
+
+
+def test_a_set_of_ones_own_is_copied_and_comes_back(home: Path, state: Path, tmp_path: Path) -> None:
+    """With the rows that were left out; one that is deleted stays deleted."""
+    sets, new = OwnSets(home), home.parent / "new"
+    (tmp_path / "picture").write_bytes(encoded(gradient()))
+    for name in ("bars", "other"):
+        for number in range(3):
+            sets.add(name, tmp_path / "picture", f"How many, {number}?", str(number))
+    sets.leave_out("bars", sets.rows("bars")[0].key)
+    mirror = ServingMirror(home, state)
+    mirror.step()
+    sets.delete("other")
+    mirror.step()
+    found = restore_home(new, state)
+    assert found.sets == ["bars"] and "1 dataset" in found.summary
+    assert OwnSets(new).rows("bars") == sets.rows("bars") and OwnSets(new).names() == ["bars"]
+    assert all((new / "sets" / "bars" / row.file_name).is_file() for row in sets.rows("bars"))
+    assert mirror.step().num_changed == 0
