@@ -39,7 +39,7 @@ MAX_DISCONNECTED = 1_024
 """Closed pages remembered; reading a question takes seconds only."""
 MAX_SEQS_BESIDE_OTHERS = 4
 """Sequences of one visitor that the engine has at a time while others ask too: each row makes a step longer for all."""
-MAX_NEWCOMERS = 4
+MAX_NEWCOMERS = 2
 """Questions that begin between two steps: their pictures go through the tower, and the others wait for it."""
 THE_APP = Visitor()
 NOT_LOADED = "The model could not be loaded, so nothing can be answered; the app's log says why."
