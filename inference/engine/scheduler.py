@@ -25,7 +25,7 @@ from inference.model.lora_layers import fit_together
 
 MAX_PREFILL_TOKENS = 8_192
 """Prompt tokens, padding included, that go through one forward where nobody else waits for it."""
-PIECE_TOKENS = 512
+PIECE_TOKENS = 256
 """Prompt tokens, padding included, that are read between two steps while sequences of others run."""
 UNPAID_SECONDS = 0.05
 """Time that reading may be ahead of the steps while sequences of others run."""

@@ -18,32 +18,28 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import contextvars
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from inference.common.errors import Busy
-from inference.common.logs import event
 from inference.common.settings import DEFAULT_LIMITS, Limits
-from inference.model.request import Completion, Request
-from inference.prompt.format import parse_completion
-from inference.server.visitors import RateLimit, Visitor, pseudonym, whole_seconds
+from inference.model.request import Request
+from inference.server.submission import Submission
+from inference.server.visitors import RateLimit, Visitor, whole_seconds
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
-    from inference.engine.generation import Generation, SequenceReader
 
 MAX_DISCONNECTED = 1_024
 """Closed pages remembered; reading a question takes seconds only."""
 MAX_SEQS_BESIDE_OTHERS = 4
 """Sequences of one visitor that the engine has at a time while others ask too: each row makes a step longer for all."""
-MAX_NEWCOMERS = 4
+MAX_NEWCOMERS = 2
 """Questions that begin between two steps: their pictures go through the tower, and the others wait for it."""
 THE_APP = Visitor()
 NOT_LOADED = "The model could not be loaded, so nothing can be answered; the app's log says why."
@@ -57,136 +53,6 @@ class EngineState(StrEnum):
     RESTING = "resting"
     FAILED = "failed"
     STOPPING = "stopping"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One completion so far."""
-
-    text: str
-    """The request's prefix and all new text."""
-    num_tokens: int = 0
-    seconds: float = 0.0
-    thought_tokens: int = 0
-    """New tokens when the answer began; 0 before that, or if there was no thought."""
-    thought_seconds: float = 0.0
-    picture_distance: float | None = None
-    """Of the picture from those that the base knows: `ImageEncoding.distance`."""
-    completion: Completion | None = None
-    """Set once the completion has ended."""
-
-
-class Submission:
-    """One question's requests, from the queue to their completions; made by `RequestQueue.submit`."""
-
-    def __init__(self, queue: RequestQueue, requests: Sequence[Request], visitor: Visitor, turn: float) -> None:
-        self.requests, self.visitor = tuple(requests), visitor
-        self.turn = turn
-        """The virtual time at which it may begin, in tokens; a lower one is earlier."""
-        self.error: BaseException | None = None
-        """The error that ended it, once it has ended; raised again by whoever waits for it."""
-        self._stop_error: BaseException | None = None
-        self._queue = queue
-        self._stop = threading.Event()
-        self._ended = threading.Event()
-        self._progress = [Progress(request.prefix) for request in requests]
-        self._submitted_at = time.monotonic()
-        self._waited_seconds = 0.0
-        self._generation: Generation | None = None
-        self._context = contextvars.copy_context()
-        """Of the visitor's thread; ZeroGPU looks there for the visitor whose quota it takes."""
-
-    @property
-    def ahead(self) -> int:
-        """Its place in the queue: 0 while it is answered, else one more than the number that waits before it."""
-        return self._queue.place_of(self)
-
-    @property
-    def is_loading(self) -> bool:
-        """True while the engine is being loaded."""
-        return self._queue.is_loading
-
-    def stop(self, reason: BaseException | None = None) -> None:
-        """Leave the queue, or end generation within a step. With a reason, `error` is that."""
-        if reason is not None:
-            self._stop_error = reason
-        self._stop.set()
-        if self._queue.remove(self):
-            self.error = self._stop_error
-            self._ended.set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """True as soon as it has ended, False if it has not after `seconds`."""
-        return self._ended.wait(seconds)
-
-    def progress(self) -> list[Progress]:
-        """A snapshot, one entry per request."""
-        return list(self._progress)
-
-    def begin(self, engine: Engine) -> bool:
-        """Pass the requests to the engine; called by the queue's thread, like `update` and `end`. False on failure."""
-        self._waited_seconds = time.monotonic() - self._submitted_at
-        try:
-            self._generation = self._context.run(engine.stream, self.requests, self._stop, self.turn)
-        except Exception as error:  # raised again where the page or the client waits for it
-            self.end(error)
-            return False
-        return True
-
-    def update(self) -> bool:
-        """Read the tokens of the engine's last step; True once the submission has ended."""
-        assert self._generation is not None, "begin comes first"
-        try:
-            self._generation.read()
-            for i, reader in enumerate(self._generation.readers):
-                if self._progress[i].completion is None:
-                    self._progress[i] = _advanced(self._progress[i], reader)
-            is_over = self._generation.is_over
-        except Exception as error:  # as above
-            self.end(error)
-            return True
-        if is_over:
-            self.end()
-        return is_over
-
-    def end(self, error: Exception | None = None) -> None:
-        """Mark it as ended, with the error if there was one, and log figures and names of adapters."""
-        self._generation = None
-        self.error = error or self._stop_error
-        state = "failed" if self.error is not None else "stopped" if self._stop.is_set() else "done"
-        event(
-            "question_ended",
-            state=state,
-            visitor=pseudonym(self.visitor.id),
-            adapters=",".join(request.adapter or "base" for request in self.requests),
-            num_tokens=sum(progress.num_tokens for progress in self._progress),
-            waited_seconds=round(self._waited_seconds, 3),
-            seconds=round(max(progress.seconds for progress in self._progress), 3),
-        )
-        self._ended.set()
-
-
-def _advanced(before: Progress, reader: SequenceReader) -> Progress:
-    """The progress up to what the reader has read."""
-    text = reader.text
-    now = replace(
-        before,
-        text=text,
-        num_tokens=reader.num_tokens,
-        seconds=reader.seconds,
-        picture_distance=reader.picture_distance,
-    )
-    if not before.thought_seconds and text != before.text and _thought_has_ended(text):
-        now = replace(now, thought_tokens=now.num_tokens, thought_seconds=now.seconds)
-    return replace(now, completion=reader.completion()) if reader.is_over else now
-
-
-def _thought_has_ended(text: str) -> bool:
-    """True once there is a thought and an answer has begun."""
-    if "</think>" not in text and "<answer>" not in text:
-        return False  # cheap, since it is called for every token
-    parsed = parse_completion(text, final=False)
-    return bool(parsed.thinking and parsed.answer)
 
 
 class RequestQueue:

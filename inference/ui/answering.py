@@ -10,8 +10,8 @@ import gradio as gr
 
 from inference.common.errors import Busy, UserError
 from inference.common.logs import failure
-from inference.server.queue import Progress, Submission
 from inference.server.service import Grade, Question, Service
+from inference.server.submission import Progress, Submission
 from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 from inference.ui import markup
 from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title, unknown_html

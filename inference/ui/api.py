@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from inference.server.queue import Submission
 from inference.server.service import Question, Service
+from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import error_title, failed, visitor_of, watch
 from inference.ui.compare import submit_pair

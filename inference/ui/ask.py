@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 from inference.common.errors import UserError
-from inference.server.queue import Submission
 from inference.server.service import Question, Service
+from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import EVENT, Answering, Frame, Panel
 from inference.ui.inputs import Inputs

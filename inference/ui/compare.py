@@ -11,8 +11,8 @@ import gradio as gr
 from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.common.settings import Settings
-from inference.server.queue import Submission
 from inference.server.service import Question, Service
+from inference.server.submission import Submission
 from inference.server.visitors import Visitor, is_on_space
 from inference.ui.answering import EVENT, Answering, Panel
 from inference.ui.compare_words import describe

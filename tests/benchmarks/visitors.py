@@ -81,7 +81,10 @@ def _beside_greedy(engine: Engine) -> Measurement:
 
     def polite() -> float:
         started = time.perf_counter()
-        line.submit([next(fresh)], Visitor("polite")).wait()
+        submission = line.submit([next(fresh)], Visitor("polite"))
+        submission.wait()
+        if submission.error is not None:
+            raise submission.error
         return time.perf_counter() - started
 
     polite()
@@ -101,18 +104,24 @@ def _beside_greedy(engine: Engine) -> Measurement:
 
 
 def _longest_stop(engine: Engine) -> Measurement:
-    """The longest time between two tokens of a stream while 16 long prompts come at once."""
-    row = next(_fresh_rows())
-    stream = engine.stream([replace(row, adapter=None, max_new_tokens=400, min_new_tokens=400)])
-    for _ in range(8):
-        next(stream)
-    others = engine.stream(_long_rows(16))
-    while not all(tokens for tokens in others.token_ids()):
-        engine.step()
-    seconds = [second for _, second in stream.group.sequences[0].tokens]
-    longest = max(after - before for before, after in zip(seconds, seconds[1:]))
-    num_tokens = sum(len(sequence.prompt_ids) for sequence in others.group.sequences)
-    note = f"while 16 prompts of {num_tokens // 16:,} tokens are read"
+    """The longest time in which a stream gets no token while 4 visitors ask long questions at once."""
+    line = RequestQueue(lambda: engine)
+    line.wait_loaded()
+    stream = line.submit([replace(next(_fresh_rows()), max_new_tokens=1024, min_new_tokens=1024)], Visitor("reader"))
+    while stream.progress()[0].num_tokens < 8:
+        stream.wait(0.01)
+    others = [line.submit([row], Visitor(str(i))) for i, row in enumerate(_long_rows(4))]
+    longest, last, seen = 0.0, time.perf_counter(), stream.progress()[0].num_tokens
+    while not stream.wait(0.001) and not all(other.progress()[0].num_tokens for other in others):
+        if stream.progress()[0].num_tokens > seen:
+            now = time.perf_counter()
+            longest, last, seen = max(longest, now - last), now, stream.progress()[0].num_tokens
+    for submission in (stream, *others):
+        submission.stop()
+        submission.wait()
+        if submission.error is not None:
+            raise submission.error
+    note = "while 4 visitors ask questions of 4,000 characters"
     return Measurement("longest stop of a stream", f"{longest:.2f} s", "at most 0.5 s", note)
 
 

@@ -22,7 +22,8 @@ from inference.common.errors import Busy, UserError
 from inference.common.settings import DEFAULT_LIMITS, STARTER
 from inference.engine.engine import Engine
 from inference.model.request import Request
-from inference.server.queue import EngineState, RequestQueue, Submission
+from inference.server.queue import EngineState, RequestQueue
+from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import watch
 from tests.support.samples import problems

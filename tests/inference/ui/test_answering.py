@@ -14,8 +14,9 @@ from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine
 from inference.model.request import Request
-from inference.server.queue import RequestQueue, Submission
+from inference.server.queue import RequestQueue
 from inference.server.service import Question, Service
+from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import Answering, Panel, failed, watch
 from inference.ui.view import CompletionState, View

@@ -234,7 +234,7 @@ def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
 
 
 def disk_html(home: Path, found: Sequence[Stored]) -> str:
-    """What lies in the home folder, the largest first, with what is wrong with it."""
+    """Lists what lies in the home folder, the largest first, with what is wrong with it."""
     rows = "".join(
         f"<tr><td>{escape(each.name)}{f'<small>{escape(each.problem)}</small>' if each.problem else ''}</td>"
         f"<td>{each.num_bytes / 1e6:,.1f} MB</td></tr>"

@@ -207,8 +207,6 @@ def _truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
-        ("versions.json", _truncate),
-        ("versions.json", lambda path: path.write_text('{"a": 1}')),
         ("config.json", _truncate),
         ("publish/*-*/adapter_model.safetensors", Path.unlink),
         ("publish/*-*/adapter_config.json", Path.unlink),
@@ -226,6 +224,14 @@ def test_files_that_were_edited_by_hand_stop_nothing_but_themselves(
     spoil(path)
     with pytest.raises(UserError, match="night"):
         send(api, queue, queue.waiting()[0])
+
+
+@pytest.mark.parametrize("spoil", [_truncate, lambda path: path.write_text('{"a": 1}')])
+def test_damaged_versions_cost_the_card_its_versions(spoil: Any, hub: Hub, api: Any, tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "night")
+    spoil(run.path / "versions.json")
+    published = publish(api, run)
+    assert b"transformers" in repo_of(hub).commits[published.commit]["README.md"]
 
 
 @pytest.mark.parametrize(
