@@ -88,7 +88,8 @@ def decoding_bytes(header: Image.Image, num_bytes: int, size: tuple[int, int]) -
 
     That is the picture itself, a reduced copy, and what the readers take beside them, as measured with Pillow 12.3:
     libjpeg may keep all coefficients (2 bytes each), libwebp and Pillow together four copies, libavif's and openjpeg's
-    readers 10 and 19 bytes a pixel, GIF's another copy, libtiff a strip or tile, which may be the whole picture, and a TIFF that is stored turned is copied.
+    readers 10 and 19 bytes a pixel, GIF's another copy, libtiff a strip or tile, which may be the whole picture, and a
+    TIFF that is stored turned is copied.
     """
     pixels, beside = math.prod(header.size), 0
     if isinstance(header, JpegImagePlugin.JpegImageFile):

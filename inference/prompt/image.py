@@ -72,6 +72,26 @@ def check_together(sizes: Sequence[tuple[int, int]], limits: Limits = DEFAULT_LI
         )
 
 
+def small_copy(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Image.Image, tuple[int, int]] | None:
+    """A copy of at least an eighth, and the size, of a JPEG whose own pixels `load_image` would return; `None` for
+    another picture, and for one that is damaged or refused. It takes half the time, and notices damage as well.
+    """
+    try:
+        with ONE_HEADER, Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
+            size = header.size
+            _check_size(header, limits)
+            if header.mode != "RGB" or header.getexif().get(ORIENTATION, 1) != 1 or _fitting(size, limits) != size:
+                return None
+            eighth = (math.ceil(size[0] / 8), math.ceil(size[1] / 8))
+            needed = decoding_bytes(header, len(data), eighth)
+        with room_for(needed, limits, None), Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            draft(image, eighth)
+            image.load()
+            return image.copy(), size
+    except Exception:  # a picture is untrusted, and Pillow's readers raise any kind; `load_image` says what is wrong
+        return None
+
+
 def thumbnail_uri(image: Image.Image, side: int) -> str:
     """A small JPEG of the picture, whose longer side has at most `side` pixels, for the `src` of an image in HTML."""
     small = image.convert("RGB")

@@ -22,7 +22,7 @@ from PIL import Image
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.model.image_encoder import content_key
-from inference.prompt.image import check_together, load_image
+from inference.prompt.image import check_together, load_image, small_copy
 from training.data.pictures import Folders, read_pictures
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
 from training.grading.grader import gold_fault
@@ -39,12 +39,12 @@ class CleanRow:
     original_pixels: int
     """Of all pictures, before they were scaled."""
     picture_digest: str
-    """Digests of the decoded pixels: equal for equal pictures, whatever their file format (32 hexadecimal digits each,
-    with spaces between them)."""
+    """Of each picture a digest of its decoded pixels, equal for equal pictures whatever their file format, or of a JPEG
+    that is kept as it is of its bytes (32 hexadecimal digits each, with spaces between them)."""
     look: str
     """For each picture 256 bits, in hexadecimal digits, nearly the same for pictures that look alike (`look_of`)."""
     row_digest: str
-    """Digest of the decoded pixels and the `normalised` problem."""
+    """Digest of the pictures' digests and the `normalised` problem."""
     problem: str
     solution: str
     extras: dict[str, str | None]
@@ -61,16 +61,15 @@ def clean_row(
     """
     problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"), drop_unreadable)
     extras = {name: _extra(raw[name]) for name in ("original_question", "original_answer", "kind") if name in raw}
-    as_it_came = limits.max_model_pixels >= limits.max_pixels
     pictures, sizes, originals, keys, looks = [], list[int](), list[tuple[int, int]](), list[bytes](), list[str]()
     for source in read_pictures(raw.get("image"), folders, limits):
-        image = _decode(source, limits)
-        originals.append(source.size if isinstance(source, Image.Image) else _header(source).size)
+        data, size, original_size, key, look = _clean_picture(source, limits)
+        originals.append(original_size)
         _check_together(originals, limits)
-        pictures.append(_encode(image, source if isinstance(source, bytes) else None, is_lossless=as_it_came))
-        sizes += image.size
-        keys.append(content_key(image))
-        looks.append(look_of(image))
+        pictures.append(data)
+        sizes += size
+        keys.append(key)
+        looks.append(look)
     digest = hashlib.blake2b(b"".join(keys) + normalised(problem).encode(), digest_size=16).hexdigest()
     original = sum(map(math.prod, originals))
     names = " ".join(key.hex() for key in keys)
@@ -82,10 +81,24 @@ def clean_picture(cell: object, folders: Folders | None, limits: Limits = DEFAUL
 
     Raises `Refusal`.
     """
-    source = read_picture(cell, folders, limits)
+    source, *more = read_pictures(cell, folders, limits)
+    if more:
+        raise Refusal("too many pictures", f"{1 + len(more)} pictures, and one is asked for")
+    return _clean_picture(source, limits)[0]
+
+
+def _clean_picture(
+    source: bytes | Image.Image, limits: Limits
+) -> tuple[bytes, tuple[int, int], tuple[int, int], bytes, str]:
+    """A picture encoded, its size, that before it was scaled, its digest, and its look. Raises `Refusal`."""
+    if isinstance(source, bytes) and (found := small_copy(source, limits)) is not None:
+        small, size = found
+        return source, size, size, hashlib.blake2b(source, digest_size=16).digest(), look_of(small)
     image = _decode(source, limits)
+    original = source.size if isinstance(source, Image.Image) else _header(source).size
     is_lossless = limits.max_model_pixels >= limits.max_pixels
-    return _encode(image, source if isinstance(source, bytes) else None, is_lossless)
+    data = _encode(image, source if isinstance(source, bytes) else None, is_lossless)
+    return data, image.size, original, content_key(image), look_of(image)
 
 
 def look_of(image: Image.Image) -> str:
