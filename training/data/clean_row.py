@@ -78,11 +78,13 @@ def clean_row(
 
 
 def clean_picture(cell: object, folders: Folders | None, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The picture in a cell alone, as `clean_row` has it: PNG or JPEG, RGB, upright, within the limits.
+    """The one picture in a cell, as `clean_row` has it: PNG or JPEG, RGB, upright, within the limits.
 
-    Raises `Refusal`.
+    Raises `Refusal`, also for several.
     """
-    source = read_picture(cell, folders, limits)
+    source, *others = read_pictures(cell, folders, limits)
+    if others:
+        raise Refusal("too many pictures", f"{1 + len(others)} pictures; a set that is made here has one a row")
     image = _decode(source, limits)
     is_lossless = limits.max_model_pixels >= limits.max_pixels
     return _encode(image, source if isinstance(source, bytes) else None, is_lossless)
