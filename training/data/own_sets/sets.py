@@ -235,6 +235,7 @@ def seen(cells: Mapping[str, object], folders: Folders | None, limits: Limits = 
     texts = problem if isinstance(problem, str) else "", "" if solution is None else str(solution)[:MAX_PROBLEM_CHARS]
     try:
         row = clean_row(cells, folders, limits)
+        picture: bytes | None = clean_picture(row.pictures, None, limits)
     except Refusal as refusal:
         try:
             picture = clean_picture(cells.get("image"), folders, limits)
@@ -242,7 +243,7 @@ def seen(cells: Mapping[str, object], folders: Folders | None, limits: Limits = 
             picture = None
         return SeenRow(picture, *texts, "", False, refusal)
     grade = check_gold(row.solution)
-    return SeenRow(row.picture, row.problem, row.solution, gold_answer(row.solution), grade.correct)
+    return SeenRow(picture, row.problem, row.solution, gold_answer(row.solution), grade.correct)
 
 
 def with_options(problem: str, options: str) -> str:

@@ -11,7 +11,7 @@ from inference.common.errors import UserError
 from tests.inference.prompt.test_image import encoded, gradient
 from training.config.data_config import read_data_config
 from training.data.dataset import load_rows
-from training.data.own_sets.sets import MAX_PROBLEM_CHARS, OwnSets
+from training.data.own_sets.sets import MAX_PROBLEM_CHARS, OwnSets, seen
 from training.data.pictures import Folders
 from training.data.refusals import Refusal
 
@@ -120,10 +120,12 @@ def test_rows_are_taken_in_all_or_none(sets: OwnSets, tmp_path: Path) -> None:
         (cells, folders),
         ({"image": "1.png", "problem": None, "solution": ["a", "b"]}, folders),
         ({"image": "../1.png", "problem": "q", "solution": "a"}, folders),
+        ({"image": ["1.png", "1.png"], "problem": "q", "solution": "a"}, folders),
         (Refusal("row unreadable", "x"), None),
     ]
     counts = sets.take_in("mixed", rows)
-    assert counts == {"": 2, "picture refused": 1, "row unreadable": 1}
+    assert counts == {"": 2, "picture refused": 1, "too many pictures": 1, "row unreadable": 1}
+    assert seen(*rows[3]).refusal == Refusal("too many pictures", "2 pictures; a set that is made here has one a row")
     first, second = sets.rows("mixed")
     assert first.cells == {"file_name": first.file_name, "problem": "How many?", "solution": "3", "kind": "count"}
     assert (second.problem, second.solution) == ("", "")
