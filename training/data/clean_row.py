@@ -81,10 +81,9 @@ def clean_picture(cell: object, folders: Folders | None, limits: Limits = DEFAUL
 
     Raises `Refusal`, also for several.
     """
-<<<<<<< HEAD
     source, *more = read_pictures(cell, folders, limits)
     if more:
-        raise Refusal("too many pictures", f"{1 + len(more)} pictures, and one is asked for")
+        raise Refusal("too many pictures", f"{1 + len(more)} pictures; a set that is made here has one a row")
     return _clean_picture(source, limits)[0]
 
 
@@ -95,11 +94,6 @@ def _clean_picture(
     if isinstance(source, bytes) and (found := small_copy(source, limits)) is not None:
         small, size = found
         return source, size, size, hashlib.blake2b(source, digest_size=16).digest(), look_of(small)
-=======
-    source, *others = read_pictures(cell, folders, limits)
-    if others:
-        raise Refusal("too many pictures", f"{1 + len(others)} pictures; a set that is made here has one a row")
->>>>>>> 0db330e6260274b3b7224c23e7fda1eaf01c5f8d
     image = _decode(source, limits)
     original = source.size if isinstance(source, Image.Image) else _header(source).size
     is_lossless = limits.max_model_pixels >= limits.max_pixels
