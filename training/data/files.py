@@ -240,7 +240,7 @@ class ParquetRows:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = pq.ParquetFile(path, buffer_size=READ_BYTES)
+            self._file = pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path.name} is not a readable Parquet file: {first_line(error)}") from error
 

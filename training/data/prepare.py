@@ -177,9 +177,10 @@ def _write_parts(
     with tqdm(
         total=total, initial=done, desc="reading rows", unit="row", disable=not progress, dynamic_ncols=True
     ) as bar:
+        keys = [key for number in missing for key in parts[number]]
+        rows = _counted(_clean(config, source, keys, shapes), bar)  # in one pass: a row group is read once
         for number in missing:
-            rows = _clean(config, source, parts[number], shapes)
-            _write_part(folder, number, features, _counted(rows, bar))
+            _write_part(folder, number, features, itertools.islice(rows, len(parts[number])))
 
 
 def _counted(items: Iterable[In], bar: tqdm[Any]) -> Iterator[In]:
