@@ -1,7 +1,7 @@
 """The Train tab on the real app, started as anybody starts it: a run that outlives the page and the app.
 
 One story in one browser: log in, start a run, watch it, reload, kill the app, start it again, see the run end, promote
-its adapter, ask with it, roll back, put the records in order, and train on pictures of one's own.
+its adapter, ask with it, roll back, and put the records in order. Another: a newcomer makes a dataset of own pictures, and trains on it.
 """
 
 from __future__ import annotations
@@ -194,7 +194,6 @@ def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
 
     promoted_and_rolled_back(visit, app, run_id)
     runs_in_order(visit, store, run_id)
-    trained_on_own_pictures(visit, app, store)
     on_a_phone_at_night(browser, visit, app)
     assert visit.outside == []
     assert [e for e in visit.errors if not any(known in e for known in EXPECTED_ERRORS)] == []
@@ -324,8 +323,11 @@ def own_files(folder: Path) -> tuple[list[tuple[Path, Problem]], Path]:
     return by_hand, folder / "bars.zip"
 
 
-def trained_on_own_pictures(visit: Admin, app: App, store: RunStore) -> None:
-    """A newcomer labels two pictures, adds twenty from a ZIP, sees what is in them, and trains on them."""
+def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
+    """Two are labelled by hand, twenty come from a ZIP; what is in them is seen, and a run trains on them."""
+    visit, store = Admin(browser, app.url, LAPTOP), RunStore(app.home)
+    visit.page.set_default_timeout(WAIT_SECONDS * 1000)
+    visit.log_in()
     page, (by_hand, archive) = visit.page, own_files(app.home.parent)
     visit.open("Data")
     page.locator("#data-name input").fill(OWN)
@@ -379,6 +381,17 @@ def trained_on_own_pictures(visit: Admin, app: App, store: RunStore) -> None:
     assert (record.status, record.step, record.reason) == ("succeeded", 2, "")
     data = record.run_config.data
     assert (data.dataset, data.test_rows, record.run_config.eval_rows) == (str(app.home / "sets" / OWN), 4, 4)
+    assert visit.errors == [] and visit.outside == []
+    visit.context.close()
+    phone = Admin(browser, app.url, PHONE, "dark")
+    phone.log_in()
+    phone.open("Data")
+    choose(phone, "#data-name", OWN)
+    phone.wait_for(lambda: "22 rows" in phone.text("#data-rows"), "the set on the phone")
+    phone.shoot("phone-dark-train-data")
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    phone.check_access("Data")
+    phone.context.close()
 
 
 def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:
@@ -386,11 +399,8 @@ def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:
     phone = Admin(browser, app.url, PHONE, "dark")
     phone.page.set_default_timeout(WAIT_SECONDS * 1000)
     phone.log_in()
-    for section in ("Start", "Data", "Watch", "Runs", "Adapters"):
+    for section in ("Start", "Watch", "Runs", "Adapters"):
         phone.open(section)
-        if section == "Data":
-            choose(phone, "#data-name", OWN)
-            phone.wait_for(lambda: "22 rows" in phone.text("#data-rows"), "the set on the phone")
         phone.page.wait_for_timeout(600)
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], section
         phone.shoot(f"phone-dark-train-{section.lower()}")

@@ -159,8 +159,10 @@ class DataPanel:
         on(self.add.click, self._add, fields, **slow)
         for event in (self.files.upload, self.files.clear, self.files.delete):
             on(event, self._look, [self.files], **slow)
-        for dropdown in (self.split, *self.columns.values()):
-            on(dropdown.input, self._map, upload, **slow)
+        last = slow | {"trigger_mode": "always_last"}
+        on(self.split.input, self._split, upload, **last)
+        for dropdown in self.columns.values():
+            on(dropdown.input, self._map, upload, **last)
         on(self.take.click, self._take, upload, **slow)
         on(self.rows.submit, self._act, with_event=True)
         on(self.audit.click, self._audit)
@@ -231,9 +233,17 @@ class DataPanel:
             return self._values(name, first, preview="", mapping=gr.update(visible=False))
         return self._previewed(name, first, files, "", {})
 
+    def _split(self, caller: Caller, name: object, first: object, to_delete: object, *upload: object) -> list[object]:
+        """Another split has columns of its own."""
+        files, split, *_ = upload
+        return self._previewed(name, first, files, str(split or ""), {})
+
     def _map(self, caller: Caller, name: object, first: object, to_delete: object, *upload: object) -> list[object]:
+        """Look again with other columns; the dropdowns stay as they are, since their reader may choose on meanwhile."""
         files, split, *columns = upload
-        return self._previewed(name, first, files, str(split or ""), _mapping(columns))
+        values = self._previewed(name, first, files, str(split or ""), _mapping(columns))
+        own = ("split", "mapping", *(f"column {ours}" for ours in MAPPED))
+        return [gr.skip() if part in own else value for part, value in zip(self._parts, values, strict=True)]
 
     def _previewed(
         self, name: object, first: object, files: object, split: str, mapping: Mapping[str, str]
