@@ -1,7 +1,9 @@
 """The Train tab on the real app, started as anybody starts it: a run that outlives the page and the app.
 
 One story in one browser: log in, start a run, watch it, reload, kill the app, start it again, see the run end, promote
-its adapter, ask with it, roll back, and put the records in order. Another: a newcomer makes a dataset of own pictures, and trains on it.
+its adapter, ask with it, roll back, and put the records in order.
+
+Another: a newcomer makes a dataset of own pictures, and trains on it.
 """
 
 from __future__ import annotations
