@@ -29,6 +29,9 @@ PLACE = "\ufffc"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
+_IMAGE_MARK = re.compile(r"<image(?:[ _]?(\d+))?>|<\|image_pad\|>|<img>|\[IMG\]|<ImageHere>")
+"""A mark by which other trainers say where a picture stands, perhaps with its number."""
+_AROUND_MARKS = re.compile(r"<\|vision_(?:start|end)\|>|</img>")
 _PIECE = re.compile(r"[^>]*>|[^>]+")
 _WORD_JOINER = "\u2060"
 
@@ -51,6 +54,29 @@ def build_messages(question: str, system_prompt: str | None = THINK_PROMPT, num_
     if system_prompt is None:
         return [user]
     return [{"role": "system", "content": [{"type": "text", "text": system_prompt}]}, user]
+
+
+def with_places(question: str, num_pictures: int) -> str:
+    """The question with a `PLACE` for each of several pictures where its marks are one for each, in their order.
+
+    Where marks stand before the text, and where there are others than pictures, the pictures come first: marks go, and
+    numbered ones within the text are written as words.
+
+    >>> with_places("<image>\\n<image> Which is higher?", 2)
+    'Which is higher?'
+    >>> with_places("Is <image 2> higher than <image 1>?", 2)
+    'Is image 2 higher than image 1?'
+    """
+    question = _AROUND_MARKS.sub("", question.replace(PLACE, ""))
+    marks = list(_IMAGE_MARK.finditer(question))
+    numbers = [int(mark[1]) for mark in marks if mark[1]]
+    in_order = len(marks) == num_pictures and numbers in ([], [*range(num_pictures)], [*range(1, num_pictures + 1)])
+    come_first = not marks or not _IMAGE_MARK.sub("", question[: marks[-1].end()]).strip()
+    if num_pictures == 1 or come_first:
+        return _IMAGE_MARK.sub("", question).strip()
+    if in_order:
+        return _IMAGE_MARK.sub(PLACE, question).strip()
+    return _IMAGE_MARK.sub(lambda mark: f"image {mark[1]}" if mark[1] else "", question).strip()
 
 
 def neutralise(text: str, markers: Iterable[str]) -> str:

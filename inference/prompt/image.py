@@ -58,12 +58,24 @@ def load_image(
         return _loaded(image, limits)
 
 
-def check_together(sizes: Sequence[tuple[int, int]], limits: Limits = DEFAULT_LIMITS) -> None:
-    """Raises `UserError` for the pictures of one question, by width and height, that are too many or too large."""
-    if len(sizes) > limits.max_pictures:
+def load_images(
+    sources: Sequence[str | Path | bytes | Image.Image | None], limits: Limits = DEFAULT_LIMITS
+) -> list[Image.Image]:
+    """The pictures of one question, each as `load_image` gives it.
+
+    Raises `UserError` for more than `max_pictures`, or more than `max_pixels` together.
+    """
+    if len(sources) > limits.max_pictures:
         raise UserError(
-            f"There are {len(sizes)} pictures; a question may have at most {limits.max_pictures}. Leave some out."
+            f"There are {len(sources)} pictures; a question may have at most {limits.max_pictures}. Leave some out."
         )
+    if len(sources) > 1:
+        check_together([_header_size(source, limits) for source in sources if source is not None], limits)
+    return [load_image(source, limits) for source in sources]
+
+
+def check_together(sizes: Sequence[tuple[int, int]], limits: Limits = DEFAULT_LIMITS) -> None:
+    """Raises `UserError` for the pictures of one question, by width and height, that are too large together."""
     pixels = sum(width * height for width, height in sizes)
     if pixels > limits.max_pixels:
         raise UserError(
@@ -99,6 +111,14 @@ def thumbnail_uri(image: Image.Image, side: int) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _header_size(source: str | Path | bytes | Image.Image, limits: Limits) -> tuple[int, int]:
+    if isinstance(source, Image.Image):
+        return source.size
+    _check_file(source, limits)
+    with ONE_HEADER, _open(source, limits) as header:
+        return header.size
 
 
 def _check_file(source: str | Path | bytes, limits: Limits) -> int:

@@ -18,8 +18,8 @@ from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits, Settings
 from inference.model.request import Request
-from inference.prompt.format import THINK_PROMPT
-from inference.prompt.image import load_image
+from inference.prompt.format import THINK_PROMPT, with_places
+from inference.prompt.image import load_images
 from inference.server.queue import RequestQueue
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Question:
     max_new_tokens: int
     temperature: float
     seed: int
+    more_images: tuple[Image.Image, ...]
+    """Pictures after the first, in their order."""
     hold: Callable[[str], Callable[[], Adapter]]
     """By an adapter's name, a function that returns it; see `LiveAdapters.hold`."""
     system_prompt_of: Callable[[str], str]
@@ -91,6 +93,7 @@ class Question:
             repetition_penalty=None,  # the base's own, for base and adapter alike
             seed=self.seed,
             prefix=prefix,
+            more_images=self.more_images,
         )
 
 
@@ -152,13 +155,16 @@ class Service:
         temperature: object = None,
         max_new_tokens: object = None,
         seed: object = None,
+        more_images: Sequence[str | Path | Image.Image] | None = None,
     ) -> Question:
         """Check the values that a user or a client sent; `None` takes the default. Raises `UserError`."""
         limits = self.settings.limits
         length = "length limit in tokens"
+        first, *others = load_images([image, *(more_images or ())], limits)
         return Question(
-            image=load_image(image, limits),
-            question=clean_question(question, limits),
+            image=first,
+            more_images=tuple(others),
+            question=_placed(clean_question(question, limits), 1 + len(others)),
             expected=_expected(expected),
             adapter=self._adapter_named(adapter),
             max_new_tokens=_whole(length, max_new_tokens, limits.default_new_tokens, 1, limits.max_new_tokens),
@@ -198,6 +204,11 @@ def clean_question(question: str | None, limits: Limits = DEFAULT_LIMITS) -> str
     if not any(unicodedata.category(c)[0] in "LMNPS" for c in cleaned):  # nothing visible
         raise UserError("There is no question. Type one about the picture.")
     return cleaned
+
+
+def _placed(question: str, num_pictures: int) -> str:
+    """With the places of several pictures; beside one, a mark is text like any other."""
+    return question if num_pictures == 1 else clean_question(with_places(question, num_pictures))
 
 
 def _expected(value: object) -> str:

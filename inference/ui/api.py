@@ -16,7 +16,7 @@ from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import error_title, failed, visitor_of, watch
 from inference.ui.compare import submit_pair
-from inference.ui.components import Picture
+from inference.ui.components import MorePictures, Picture
 from inference.ui.view import CompletionState, View
 
 ASK_DOC = (
@@ -25,7 +25,8 @@ ASK_DOC = (
     "format was kept), verdict (null without expected_answer or without an answer, else correct, expected, answer and "
     "rule), warning (a sentence if the picture is unlike all that the model knows, else null), adapter (null for the "
     "base), temperature, seed. adapter: a name, 'base' for the base alone, or null for the served one. temperature 0 "
-    "is greedy."
+    "is greedy. more_images: pictures after the first, in their order; the question may say where each of all pictures "
+    "stands by as many marks <image>, else they come before it."
 )
 COMPARE_DOC = (
     "Asks base and fine-tuned model the same question in one batch. Takes the parameters of /ask and returns "
@@ -45,6 +46,7 @@ def build_endpoints(service: Service) -> None:
             gr.Number(service.settings.limits.default_new_tokens, label="max_new_tokens"),
             gr.Number(0.0, label="temperature"),
             gr.Number(0, label="seed"),
+            MorePictures(value=None, file_count="multiple", type="filepath", label="more_images"),
         ]
         result = gr.JSON(label="result")
         ask_button, compare_button = gr.Button(), gr.Button()
@@ -81,12 +83,13 @@ def _endpoint(
         max_new_tokens: object = None,
         temperature: object = None,
         seed: object = None,
+        more_images: list[str] | None = None,
     ) -> Json:
         try:
             visitor = visitor_of(request)
             with service.queue.admit(visitor):
                 checked = service.read_question(
-                    image, question, expected_answer, adapter, temperature, max_new_tokens, seed
+                    image, question, expected_answer, adapter, temperature, max_new_tokens, seed, more_images
                 )
                 submission = submit(checked, visitor)
             *_, views = watch(submission, checked.expected, service.grader_of(checked))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 
 _Choice = str | int | float | list[str | int | float] | list[int | None] | None
 
@@ -18,6 +18,19 @@ class Picture(gr.Image):
         if payload is not None and payload.path is None:
             raise gr.Error("Send the picture as an uploaded file.", print_exception=False)
         return None if payload is None else payload.path
+
+
+class MorePictures(gr.File):
+    """Further pictures, handed over as their uploaded files untouched, in their order."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[str] | None:
+        """The paths of the uploads."""
+        files = payload.root if isinstance(payload, ListFiles) else [payload] if payload is not None else []
+        if any(not file.path for file in files):
+            raise gr.Error("Send the pictures as uploaded files.", print_exception=False)
+        return [file.path for file in files] or None
 
 
 class LiveDropdown(gr.Dropdown):

@@ -27,7 +27,9 @@ from PIL import Image
 import app
 from inference.adapters.served import promote, roll_back
 from inference.common.settings import load_settings
-from inference.engine.engine import Engine
+from inference.engine.engine import Engine, Request
+from inference.prompt.format import PLACE
+from inference.prompt.image import load_image
 from inference.server import connections
 from inference.server import lifecycle as environment
 from inference.server.lifecycle import Address
@@ -75,7 +77,8 @@ def test_only_the_two_endpoints_are_offered(client: Client) -> None:
     assert not offered["unnamed_endpoints"]
     for endpoint in offered["named_endpoints"].values():
         names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-        assert names == ["image", "question", "expected_answer", "adapter", "max_new_tokens", "temperature", "seed"]
+        wanted = ["image", "question", "expected_answer", "adapter", "max_new_tokens", "temperature", "seed"]
+        assert names == [*wanted, "more_images"]
         optional = [p["parameter_name"] for p in endpoint["parameters"] if p["parameter_has_default"]]
         assert optional == names[2:]
 
@@ -125,6 +128,24 @@ def test_ask_is_the_engine_and_nothing_else(client: Client, picture: Path, engin
     row = Request(load_image(picture), PROBLEM.problem, max_new_tokens=24)
     assert result["text"] == engine.generate([row])[0].text
     assert result["adapter"] is None
+
+
+def test_several_pictures_are_asked_about_in_their_order(client: Client, picture: Path, engine: Engine) -> None:
+    second = picture.with_name("second.png")
+    Image.new("RGB", (120, 90), "red").save(second)
+    options: dict[str, Any] = {"adapter": "base", "max_new_tokens": 8}
+    images = load_image(picture), load_image(second)
+    for question, read in (
+        ("Is <image> like <image>?", f"Is {PLACE} like {PLACE}?"),
+        ("Which is red?", "Which is red?"),
+    ):
+        result = ask(client, picture, question, more_images=[handle_file(str(second))], **options)
+        row = Request(images[0], read, max_new_tokens=8, more_images=images[1:])
+        assert result["text"] == engine.generate([row])[0].text
+    both = ask(client, picture, "Which is red?", api="/compare", more_images=[handle_file(str(second))], **options)
+    assert both["base"]["text"] == result["text"]
+    with pytest.raises(AppError, match="There are 9 pictures; a question may have at most 8. Leave some out."):
+        ask(client, picture, "Which?", more_images=[handle_file(str(second))] * 8)
 
 
 def test_the_same_seed_gives_the_same_text_and_another_one_another(client: Client, picture: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference.common.errors import UserError
-from inference.prompt.format import PLACE
+from inference.prompt.format import with_places
 from training.config.data_config import COLUMNS, DataConfig
 from training.grading.grader import gold_fault
 
@@ -33,9 +33,6 @@ OPTION_NAMES = ("options", "choices", "option", "candidates", "answer_choices")
 TURN_NAMES = ("messages", "conversations", "conversation", "prompt", "turns")
 LETTERS = "ABCDEFGHIJ"
 """Those that the grader knows as options."""
-IMAGE_MARK = re.compile(r"<image(?:[ _]?(\d+))?>|<\|image_pad\|>|<img>|\[IMG\]|<ImageHere>")
-"""A mark by which other trainers say where a picture stands, perhaps with its number."""
-_AROUND_MARKS = re.compile(r"<\|vision_(?:start|end)\|>|</img>")
 _NUMBERED = re.compile(r"(image|picture|img)_?(\d{1,2})", re.IGNORECASE)
 _WORKED_WORDS = 12
 """A longer solution counts as worked, unless its answer is marked."""
@@ -77,7 +74,7 @@ class RowShape:
             problem = problem.strip()
             if options and not _has_options(problem, options):
                 problem += "\n" + "\n".join(f"{letter}. {text}" for letter, text in options.items())
-            problem = _with_places(problem, len(pictures) if isinstance(pictures, list | tuple) else 1)
+            problem = with_places(problem, len(pictures) if isinstance(pictures, list | tuple) else 1)
         cells: dict[str, object] = {ours: value_at(row, theirs) for ours, theirs in self.others}
         return cells | {"image": pictures, "problem": problem, "solution": _gold(solution, options)}
 
@@ -235,29 +232,6 @@ def _turns(cell: object) -> list[tuple[str, str]]:
             return []
         found.append((role, "".join(_texts(content))))
     return found
-
-
-def _with_places(problem: str, num_pictures: int) -> str:
-    """The problem with a `PLACE` for each of several pictures where its marks are one for each, in their order.
-
-    Where marks stand before the text, and where there are others than pictures, the pictures come first: marks go, and
-    numbered ones within the text are written as words.
-
-    >>> _with_places("<image>\\n<image> Which is higher?", 2)
-    'Which is higher?'
-    >>> _with_places("Is <image 2> higher than <image 1>?", 2)
-    'Is image 2 higher than image 1?'
-    """
-    problem = _AROUND_MARKS.sub("", problem.replace(PLACE, ""))
-    marks = list(IMAGE_MARK.finditer(problem))
-    numbers = [int(mark[1]) for mark in marks if mark[1]]
-    in_order = len(marks) == num_pictures and numbers in ([], [*range(num_pictures)], [*range(1, num_pictures + 1)])
-    come_first = not marks or not IMAGE_MARK.sub("", problem[: marks[-1].end()]).strip()
-    if num_pictures == 1 or come_first:
-        return IMAGE_MARK.sub("", problem).strip()
-    if in_order:
-        return IMAGE_MARK.sub(PLACE, problem).strip()
-    return IMAGE_MARK.sub(lambda mark: f"image {mark[1]}" if mark[1] else "", problem).strip()
 
 
 def _texts(content: object) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tests.support.datasets_on_disk import shards, write_folder, write_lines
 from tests.support.hub.client import Client
 from tests.support.hub.repos import Hub
 from training import __main__ as command_line
+from training.audit.page import render_page
 from training.audit.scan import audit
 from training.config.data_config import read_data_config
 
@@ -63,6 +64,27 @@ def test_golds_that_no_completion_can_match_are_named(tmp_path: Path) -> None:
     assert [gold.gold for gold in found.unverified] == ["red</answer> cat"]
     assert found.verified.value == pytest.approx(2 / 3)
     assert "1 of 3 golds cannot be verified" in found.text()
+
+
+def test_rows_with_several_pictures(tmp_path: Path) -> None:
+    """Every picture counts: their sizes, those that test has too, and the tokens of all."""
+    folder = write_folder(tmp_path / "train", 6)
+    write_folder(tmp_path / "test", 2, first=10)
+    for name, first in (("train", 0), ("test", 10)):
+        (tmp_path / name / "metadata.jsonl").unlink()
+        names = [f"{first + i}.png" for i in range(6 if name == "train" else 2)]
+        images = [[names[i], names[i - 1]][: 1 + i % 2] for i in range(len(names))]
+        lines = [{"images": some, "problem": f"{i}?", "solution": "3"} for i, some in enumerate(images)]
+        write_lines(tmp_path / name / "data.jsonl", lines)
+    (tmp_path / "test" / "11.png").write_bytes((folder / "4.png").read_bytes())
+    found = audit(settings(tmp_path, test_split="test"), AutoProcessor.from_pretrained(STARTER), num_examples=8)
+    assert found.kept_rows == {"train": 6, "validation": 0, "test": 2}
+    assert found.shared_pictures == 2, "rows 4 and 5"
+    assert (found.pictures["a row"].smallest, found.pictures["a row"].largest) == (1, 2)
+    assert found.prompts is not None and found.prompts["picture"].largest == 2 * found.prompts["picture"].smallest
+    assert sorted(len(example.images) for example in found.examples) == [1] * 4 + [2] * 4
+    page = render_page(found)
+    assert page.count("<img ") == 12 and page.count('alt="Picture 2 of row') == 4
 
 
 def test_prompt_sizes_and_the_limit(tmp_path: Path) -> None:

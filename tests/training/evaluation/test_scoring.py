@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Image, List
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
 from tests.support.samples import STARTER
+from training.data.pictures import picture_files
 from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
 from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion, Parts
@@ -49,6 +51,26 @@ def tuned(engine: Engine) -> Iterator[str]:
     engine.add_adapter("tuned", STARTER / "adapter")
     yield "tuned"
     engine.remove_adapter("tuned")
+
+
+def test_all_pictures_of_a_row_are_blank_or_swapped(problems: Any) -> None:
+    files = [files[0] for files in picture_files(problems.select(range(8)))]
+    second = [[{"bytes": files[i - 4], "path": None}] * (i % 2) for i in range(8)]
+    rows = problems.select(range(8)).add_column("more_images", second, feature=List(Image()))
+    witness: Any = Witness()
+    chosen = [c for c in CONDITIONS if not c.tuned and not c.temperature]
+    report = evaluate(witness, rows, chosen, batch_size=3)
+    asked = {c.name: [row for call in witness.asked[i :: len(chosen)] for row in call] for i, c in enumerate(chosen)}
+    assert list(report.outcomes) == list(asked)
+    for requests in asked.values():
+        assert [len(row.images) for row in requests] == [1 + i % 2 for i in range(8)]
+    [blank] = [asked[c.name] for c in chosen if c.picture == "blank"][:1]
+    assert {len(image.getcolors() or ()) for row in blank for image in row.images} == {1}
+    [swapped] = [asked[c.name] for c in chosen if c.picture == "swapped"][:1]
+    own = [tuple(image.tobytes() for image in row.images) for row in asked["base-thinking"]]
+    others = [tuple(image.tobytes() for image in row.images) for row in swapped]
+    assert sorted(own) == sorted(others) and all(a != b for a, b in zip(own, others))
+    assert own[1][1] == own[5][0] and len(set(report.clusters)) == 8
 
 
 def test_each_condition_asks_in_its_way(problems: Any) -> None:

@@ -16,11 +16,14 @@ from trl.data_utils import prepare_multimodal_messages
 
 from inference.common.errors import UserError
 from inference.engine.engine import Engine, Request
+from inference.model.families import join_encodings
 from tests.support.datasets_on_disk import picture, rows, write_lines
 from tests.support.samples import SMALL_RUN
 from tests.support.tiny_models import TINY, build_tiny
 from training.config.run_config import RunConfig, load_config
+from training.data.pictures import pictures_of
 from training.grpo.lora import TOWERS
+from training.grpo.rollouts import decode_pictures, row_for_trl
 from training.grpo.trainer import RunTrainer, build_trainer
 from training.pipeline import run as pipeline
 from training.pipeline.run import run
@@ -57,7 +60,7 @@ def folder_of_pictures(folder: Path, num: int = 8, several: bool = False) -> Pat
         typed = {"problem": row["problem"] + " <|im_end|> <image>", "solution": row["solution"]}
         if several:
             images = [f"{(i + n) % num}.png" for n in range(3 if i % 4 else 1)]
-            typed["problem"] = "Is <image> like <image> or <image>?" if i % 2 else "How many?"
+            typed["problem"] = ("Is <image> like <image> or <image>?" if i % 2 else "How many?") + " <|im_end|>"
             lines.append(typed | {"images": images})
         else:
             lines.append({"file_name": f"{i}.png"} | typed)
@@ -74,7 +77,8 @@ def watch_tower(model: nn.Module, seen: list[bool]) -> None:
 
 def prompt_ids(trainer: RunTrainer, row: dict[str, Any]) -> list[int]:
     """A row's prompt as TRL gives it to the model."""
-    messages = prepare_multimodal_messages(row["prompt"], images=[Image.open(io.BytesIO(row["image"]["bytes"]))])
+    [decoded] = decode_pictures([row], 1, 0)
+    messages = prepare_multimodal_messages(row_for_trl(decoded)["prompt"], images=decoded["images"])
     return list(trainer._tokenize_prompts([messages])[0][0])
 
 
@@ -82,7 +86,7 @@ def prompt_ids(trainer: RunTrainer, row: dict[str, Any]) -> list[int]:
 @pytest.mark.parametrize("family", TINY)
 def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monkeypatch) -> None:
     base = build_tiny(family, tmp_path / "base")
-    data = {"dataset": str(folder_of_pictures(tmp_path / "data")), "test_rows": 0}
+    data = {"dataset": str(folder_of_pictures(tmp_path / "data", several=True)), "test_rows": 0}
     config = load_config("starter", SMALL | {"base": str(base), "data": data})
     seen: list[bool] = []
     trained: list[bool] = []
@@ -118,10 +122,15 @@ def test_a_run_makes_an_adapter_that_is_served(family: str, tmp_path: Path, monk
 
     engine = Engine.load(base)
     engine.add_adapter("new", adapter)
-    asked = [Request(p["image"].convert("RGB"), p["problem"], adapter="new", max_new_tokens=8) for p in problems]
+    asked = [
+        Request(first, p["problem"], adapter="new", max_new_tokens=8, more_images=tuple(others))
+        for p in problems
+        for first, *others in pictures_of({name: [cell] for name, cell in p.items()})
+    ]
+    assert {len(row.images) for row in asked} == {1, 3}
     assert all(completion.num_tokens >= 1 for completion in engine.generate(asked))
-    images = engine.encoder.encode([row.image for row in asked])
-    assert [engine.tokenizer.prompt_ids(row, i.placeholders) for row, i in zip(asked, images)] == prompts
+    pictures = [join_encodings(engine.encode(row.images)) for row in asked]
+    assert [engine.tokenizer.prompt_ids(row, p.placeholders) for row, p in zip(asked, pictures)] == prompts
 
 
 @pytest.mark.slow
