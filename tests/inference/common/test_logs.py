@@ -225,7 +225,8 @@ logging.getLogger("elsewhere").warning("before visitors come")
 keep_words_out_of_the_output()
 keep_words_out_of_the_log()
 a_library.run()
-logging.getLogger("inference.ours").warning("said: %s", "one\\nINFO lookthink: forged\\x1b[2J")
+forged = "".join(f"{mark}INFO lookthink: forged" for mark in "\\n\\r\\x1b\\x85\\u2028")
+logging.getLogger("inference.ours").warning("said: %s", forged)
 print("ours, in plain words")
 """
 
