@@ -164,7 +164,7 @@ class _OurOutput:
         module = str(caller.f_globals.get("__name__"))
         if _is_ours(module):
             return self._stream.write(text)
-        if text.strip():
+        if text.strip() and not module.startswith("tqdm."):  # a progress bar is drawn over and over
             event("library_output", level=logging.WARNING, module=module, line=caller.f_lineno, characters=len(text))
         return len(text)
 

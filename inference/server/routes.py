@@ -40,7 +40,7 @@ BROKEN = "Something broke on our side. Try again; the failure has been logged."
 
 
 def route_of(scope: Scope) -> str:
-    """The path within the app, without the prefix of a proxy (`root_path`), exactly as the router compares it."""
+    """The path within the app, without the prefix of a proxy (`root_path`), as the router gets it."""
     return get_route_path(scope)
 
 
