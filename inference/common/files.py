@@ -82,7 +82,7 @@ def read_json(path: Path, max_bytes: int = 1_000_000) -> Json | None:
 
 def read_lines(path: Path) -> Iterator[Json]:
     """The JSON objects in a file of lines; a line that is cut short or no object is skipped."""
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb") as file:
         for line in file:

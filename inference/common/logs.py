@@ -85,7 +85,7 @@ class _PlainLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record)
-        return line if line.isprintable() else json.dumps(line, ensure_ascii=False)[1:-1]
+        return line if line.isprintable() else json.dumps(line)[1:-1]
 
 
 class _JsonLines(logging.Formatter):
@@ -101,7 +101,8 @@ class _JsonLines(logging.Formatter):
             line |= {"logger": record.name, "message": record.getMessage()}
         if record.exc_info and isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
             line["error"] = record.exc_text or frames(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        return text if text.isprintable() else json.dumps(line, default=str)  # some readers break at U+2028 or U+0085
 
 
 def frames(error: BaseException) -> str:
@@ -163,7 +164,7 @@ class _OurOutput:
         module = str(caller.f_globals.get("__name__"))
         if _is_ours(module):
             return self._stream.write(text)
-        if text.strip():
+        if text.strip() and not module.startswith("tqdm."):  # a progress bar is drawn over and over
             event("library_output", level=logging.WARNING, module=module, line=caller.f_lineno, characters=len(text))
         return len(text)
 
@@ -209,7 +210,11 @@ def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return text if text and text.isprintable() and not set(' ="') & set(text) else json.dumps(text, ensure_ascii=False)
+    return (
+        text
+        if text and text.isprintable() and not set(' ="') & set(text)
+        else json.dumps(text, ensure_ascii=not text.isprintable())
+    )
 
 
 _events.addFilter(_without_message)

@@ -131,9 +131,16 @@ def _own_bytes(image: Image.Image) -> int:
 
 def _strip_bytes(header: TiffImagePlugin.TiffImageFile) -> int:
     """Bytes of one strip, or one tile, of a TIFF."""
-    tags, (width, height) = header.tag_v2, header.size
-    pixels = tags.get(_TILE_WIDTH, width) * tags.get(_TILE_LENGTH, min(height, tags.get(_ROWS_PER_STRIP, height)))
-    return math.ceil(pixels * sum(tags.get(_BITS_PER_SAMPLE, (8,))) / 8)
+    width, height = header.size
+    rows = min(height, _count(header, _ROWS_PER_STRIP, height))
+    pixels = _count(header, _TILE_WIDTH, width) * _count(header, _TILE_LENGTH, rows)
+    return math.ceil(pixels * sum(header.tag_v2.get(_BITS_PER_SAMPLE, (8,))) / 8)
+
+
+def _count(header: TiffImagePlugin.TiffImageFile, tag: int, default: int) -> int:
+    """The value of a tag that counts something; a damaged file may hold text there, or less than one."""
+    value = header.tag_v2.get(tag)
+    return value if isinstance(value, int) and value > 0 else default
 
 
 def _factors(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from inference.prompt.decoding import (
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 _READ = "PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and JPEG 2000"
+DAMAGED = "The picture is damaged or incomplete. Send it again, or save it anew."
 MIN_SIDE = 28
 """Smaller pictures are scaled up: one image token is this many pixels wide."""
 
@@ -52,7 +53,7 @@ def load_image(
     with ONE_HEADER, _open(source, limits) as header:
         _check_size(header, limits)
         size = _fitting(header.size, limits)
-        needed = decoding_bytes(header, num_bytes, size)
+        needed = _needed_bytes(header, num_bytes, size)
     with room_for(needed, limits, wait_seconds), _open(source, limits) as image:
         draft(image, size)
         return _loaded(image, limits)
@@ -171,6 +172,13 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         raise UserError(f"{shown}; it may be at most {limits.max_aspect:g} times as long as wide. Crop it.")
 
 
+def _needed_bytes(header: Image.Image, num_bytes: int, size: tuple[int, int]) -> int:
+    try:
+        return decoding_bytes(header, num_bytes, size)
+    except Exception as error:  # an upload is untrusted, and its tags may hold anything
+        raise UserError(DAMAGED) from error
+
+
 def _loaded(image: Image.Image, limits: Limits) -> Image.Image:
     """Decoded, upright, in RGB, scaled down to `max_model_pixels`, or up until the shorter side has `MIN_SIDE`."""
     _check_size(image, limits)
@@ -185,7 +193,7 @@ def _loaded(image: Image.Image, limits: Limits) -> Image.Image:
         small.getexif()[ORIENTATION] = orientation
         ImageOps.exif_transpose(small, in_place=True)
     except Exception as error:  # an upload is untrusted, and Pillow's readers raise any kind on broken files
-        raise UserError("The picture is damaged or incomplete. Send it again, or save it anew.") from error
+        raise UserError(DAMAGED) from error
     return small
 
 

@@ -84,11 +84,11 @@ class Address:
             with socket.socket(family, kind) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 trial.bind(where)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: a part of the name is empty or too long
             raise UserError(f"The app cannot listen at {self.name}:{self.port}: {self._trouble(error)}.") from error
 
-    def _trouble(self, error: OSError) -> str:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    def _trouble(self, error: OSError | UnicodeError) -> str:
+        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
             return "this machine has no such address; set GRADIO_SERVER_NAME to one, such as 127.0.0.1, 0.0.0.0 or ::1"
         if error.errno == errno.EADDRINUSE:
             return "the port is taken; end what has it, or set GRADIO_SERVER_PORT to another"
@@ -102,7 +102,8 @@ def listening_address(env: Mapping[str, str] = os.environ) -> Address:
     '[::1]'
     """
     typed = env.get("GRADIO_SERVER_PORT", "").strip() or str(PORT)
-    if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:6]) < 65_536):
+    digits = typed.lstrip("0")
+    if not (digits.isascii() and digits.isdecimal() and int(digits[:6]) < 65_536):
         raise UserError(f"GRADIO_SERVER_PORT is {typed!r}; give a number from 1 to 65535.")
     named = env.get("GRADIO_SERVER_NAME", "").strip() or "127.0.0.1"
     host = named[1:-1] if named.startswith("[") and named.endswith("]") else named
@@ -114,7 +115,7 @@ def listening_address(env: Mapping[str, str] = os.environ) -> Address:
                 f"GRADIO_SERVER_NAME is {named!r}, which is not an address; give one of this machine, such as "
                 "127.0.0.1, 0.0.0.0 (all of its addresses) or ::1."
             ) from None
-    return Address(host, int(typed))
+    return Address(host, int(digits))
 
 
 def prepare(settings: Settings) -> None:

@@ -10,8 +10,9 @@ that the engine has free sequences for joins the others at the next step. Readin
 down. `stop` works for one that waits, too; `disconnect` stops what a closed page asked.
 
 The order is start-time fair queueing by visitor (Goyal, Vin and Cheng, 1996): a question's turn is the virtual time
-when the tokens that its visitor asked for before are paid for, or now if they are. So whoever asks for much goes behind
-whoever asks for little, and among a visitor's own questions the first that came is first.
+when the tokens that its visitor asked for before are paid for, or now if they are; tokens that were not used are given
+back. So whoever asks for much goes behind whoever asks for little, and among a visitor's own questions the first that
+came is first.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ class RequestQueue:
             if submission not in self._waiting:
                 return False
             self._waiting.remove(submission)
+            self._give_back(submission, submission.num_asked)
             return True
 
     def disconnect(self, session: str) -> None:
@@ -252,6 +254,17 @@ class RequestQueue:
         self._paid_until[visitor.id] = turn + sum(request.max_new_tokens for request in requests)
         return turn
 
+    def _give_back(self, submission: Submission, tokens: int) -> None:
+        """Takes tokens that a question did not use from what its visitor owes; the caller holds the lock.
+
+        The next question's turn still comes after those of the visitor's questions that are not answered yet.
+        """
+        visitor = submission.visitor.id
+        if visitor in self._paid_until:
+            own = [one for one in (*self._running, *self._waiting) if one.visitor.id == visitor and one != submission]
+            after_own = max((one.turn + one.num_asked for one in own), default=0.0)
+            self._paid_until[visitor] = max(self._paid_until[visitor] - tokens, after_own)
+
     def _run(self) -> None:
         try:
             self.engine = self._load()
@@ -318,3 +331,4 @@ class RequestQueue:
     def _release(self, submission: Submission) -> None:
         with self._changed:
             self._running.remove(submission)
+            self._give_back(submission, submission.num_asked - submission.num_tokens)

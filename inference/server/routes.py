@@ -40,7 +40,7 @@ BROKEN = "Something broke on our side. Try again; the failure has been logged."
 
 
 def route_of(scope: Scope) -> str:
-    """The path within the app, without the prefix of a proxy (`root_path`), exactly as the router compares it."""
+    """The path within the app, without the prefix of a proxy (`root_path`), as the router gets it."""
     return get_route_path(scope)
 
 
@@ -108,8 +108,8 @@ async def json_refusal(body: bytes) -> JSONResponse | None:
 def _problem_of(body: bytes) -> str:
     if _num_values(body) > MAX_JSON_VALUES and _num_values(_TEXT.sub(b"", body)) > MAX_JSON_VALUES:
         return f"This request holds more than {MAX_JSON_VALUES:,} values, which is the limit. Send fewer."
-    try:
-        level = [json.loads(body)]
+    try:  # as text, since of bytes `json` also takes UTF-16 and UTF-32, in which nothing above is counted right
+        level = [json.loads(body.decode("utf-8-sig"))]
     except RecursionError:
         return TOO_DEEP
     except ValueError:

@@ -88,6 +88,16 @@ class Submission:
         """True while the engine is being loaded."""
         return self._queue.is_loading
 
+    @property
+    def num_asked(self) -> int:
+        """The most new tokens that its requests may take."""
+        return sum(request.max_new_tokens for request in self.requests)
+
+    @property
+    def num_tokens(self) -> int:
+        """New tokens up to now."""
+        return sum(progress.num_tokens for progress in self._progress)
+
     def stop(self, reason: BaseException | None = None) -> None:
         """Leave the queue, or end generation within a step. With a reason, `error` is that."""
         if reason is not None:
@@ -141,7 +151,7 @@ class Submission:
             state=state,
             visitor=pseudonym(self.visitor.id),
             adapters=",".join(request.adapter or "base" for request in self.requests),
-            num_tokens=sum(progress.num_tokens for progress in self._progress),
+            num_tokens=self.num_tokens,
             waited_seconds=round(self._waited_seconds, 3),
             seconds=round(max(progress.seconds for progress in self._progress), 3),
         )

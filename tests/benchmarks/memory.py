@@ -1,7 +1,7 @@
 """Memory of whole GRPO steps by the estimate, beside the bytes of tensors that live in them on a CPU.
 
 Each configuration is built anew, samples completions of a forced length, and takes one step with everything in the
-loss. `tests/training/estimate/test_memory.py` asks the same of the cheap ones.
+loss. `tests/training/runs/estimate/test_memory.py` asks the same of the cheap ones.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tests.benchmarks.table import Measurement
 from tests.support.live_bytes import LiveBytes
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
-from training.estimate.memory import BatchChoice, MemoryNeed, memory_need
-from training.estimate.shapes import sizes_of
 from training.grpo.trainer import build_trainer
+from training.runs.estimate.memory import BatchChoice, MemoryNeed, memory_need
+from training.runs.estimate.shapes import sizes_of
 from training.runs.folder import RunFolder
 
 GROUPS = {"prompts_per_step": 2, "num_generations": 8, "max_completion_length": 64}

@@ -20,11 +20,11 @@ from PIL import Image
 from inference.common.files import Json
 from inference.model.request import Request
 from training.data.pictures import pictures_of
-from training.estimate.measured import MeasuredSteps, StepConditions, plain_base
 from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share
+from training.runs.estimate.measured import MeasuredSteps, StepConditions, plain_base
 
 if TYPE_CHECKING:  # both load torch
     from datasets import Dataset

@@ -24,7 +24,7 @@ from training.audit.scan import audit
 from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values
 from training.data.dataset import load_rows
-from training.estimate.measured import read_measured_run
+from training.runs.estimate.measured import read_measured_run
 
 MAX_EXAMPLES = 500
 """A page with more rows is too large for a phone."""

@@ -15,9 +15,9 @@ import json
 from inference.common.settings import load_settings, report_folders
 from training.config.options import add_config_options, config_values
 from training.config.run_config import load_config
-from training.estimate.hardware import machine_here
-from training.estimate.run_estimate import RunEstimate, estimate_run
 from training.hub.space.prices import Prices, dollars, machine_named
+from training.runs.estimate.hardware import machine_here
+from training.runs.estimate.run_estimate import RunEstimate, estimate_run
 from training.runs.store import RunStore
 
 

@@ -29,8 +29,8 @@ from inference.common.settings import REPORTS, Settings, base_source
 from inference.server.visitors import is_on_space, is_on_zero_gpu
 from training.config.run_config import RunConfig, load_config
 from training.doctor.report import Report, read_report
-from training.estimate.memory import GB, bytes_per_number, card_here, free_bytes_here
-from training.estimate.shapes import sizes_of
+from training.runs.estimate.memory import GB, bytes_per_number, card_here, free_bytes_here
+from training.runs.estimate.shapes import sizes_of
 from training.runs.store import RunStore
 
 _ROOT = Path(__file__).parents[2]

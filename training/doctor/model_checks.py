@@ -20,8 +20,8 @@ from inference.engine.fast_paths import TITLES, FastPaths
 from inference.model.families import join_encodings
 from training.doctor.report import Status
 from training.doctor.subject import Reference, Subject
-from training.estimate.run_estimate import SMALL_PARAMETERS
-from training.estimate.shapes import sizes_of
+from training.runs.estimate.run_estimate import SMALL_PARAMETERS
+from training.runs.estimate.shapes import sizes_of
 
 TIE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Logits this near are a tie: bf16 has steps of 0.125 from 16 to 32, and each side rounds in every layer."""

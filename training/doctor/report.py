@@ -66,7 +66,7 @@ class Report(Strict):
     lines: tuple[Line, ...] = ()
     proven: tuple[str, ...] = ()
     """Names of `FastPaths` that were seen right, and faster, here."""
-    steps: tuple[Json, ...] = Field((), description="as `training.estimate.measured` reads them")
+    steps: tuple[Json, ...] = Field((), description="as `training.runs.estimate.measured` reads them")
 
     @property
     def is_good(self) -> bool:

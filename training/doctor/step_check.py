@@ -24,12 +24,12 @@ from inference.model.device import hardware_name
 from training.config.run_config import RunConfig
 from training.doctor.model_checks import Finding, too_large
 from training.doctor.subject import Subject
-from training.estimate.memory import GB, BatchChoice, memory_need
-from training.estimate.shapes import sizes_of
 from training.grpo.fitting import settled
 from training.grpo.micro_batches import select_rows
 from training.grpo.reference import gradient_by_ours, gradient_by_trl
 from training.grpo.trainer import RunTrainer, build_trainer
+from training.runs.estimate.memory import GB, BatchChoice, memory_need
+from training.runs.estimate.shapes import sizes_of
 from training.runs.folder import RunFolder
 
 MAX_STEPS = 4

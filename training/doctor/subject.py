@@ -52,7 +52,7 @@ class Subject:
     proven: set[str] = field(default_factory=set)
     """Names of the fast paths that were seen right and faster."""
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """Measured steps, as `training.estimate.measured` reads them."""
+    """Measured steps, as `training.runs.estimate.measured` reads them."""
     trainer: tuple[RunTrainer, RunConfig] | None = None
     """The run's trainer, once a line has built it, and its configuration without `auto`."""
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)

@@ -29,12 +29,12 @@ from training.data.hub_source import resolve_commit
 from training.doctor.model_checks import Finding
 from training.doctor.report import Status
 from training.doctor.subject import Subject
-from training.estimate.memory import GB
-from training.estimate.rows import count_rows
-from training.estimate.shapes import sizes_of
 from training.hub.backup.copies import write_stream
 from training.hub.space.setup import token_here, token_trouble
 from training.pipeline.preflight import check_train_rows
+from training.runs.estimate.memory import GB
+from training.runs.estimate.rows import count_rows
+from training.runs.estimate.shapes import sizes_of
 from training.runs.provenance import versions_here
 
 ROOT = Path(__file__).parents[2]

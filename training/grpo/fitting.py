@@ -23,9 +23,9 @@ from inference.common.settings import base_source
 from training.config.run_config import RunConfig
 from training.data.dataset import PromptSizer
 from training.data.pictures import picture_files, picture_sizes
-from training.estimate.memory import BatchChoice, Chosen, choose_batch, free_bytes_here, longest_row
-from training.estimate.shapes import sizes_of
 from training.grpo.distributed import least_of_all, world_size
+from training.runs.estimate.memory import BatchChoice, Chosen, choose_batch, free_bytes_here, longest_row
+from training.runs.estimate.shapes import sizes_of
 from training.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)

@@ -38,9 +38,9 @@ from inference.model.request import Request
 from inference.prompt.format import PLACE, THINK_PROMPT, build_messages, neutralise
 from training.data.pictures import MORE_IMAGES
 from training.data.prepare import OTHERS
-from training.estimate.memory import WHOLE_BYTES
 from training.grading.reward_loading import RESERVED
 from training.grading.rewards import completion_text
+from training.runs.estimate.memory import WHOLE_BYTES
 from training.runs.folder import RunFolder
 
 Row = dict[str, Any]

@@ -25,7 +25,6 @@ from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.data.pictures import undecoded
-from training.estimate.memory import BatchChoice
 from training.grading.reward_loading import load_reward
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
 from training.grpo.distributed import world_size
@@ -46,6 +45,7 @@ from training.grpo.rollouts import (
     with_columns,
 )
 from training.grpo.sharding import Shards, load_sharded
+from training.runs.estimate.memory import BatchChoice
 from training.runs.failures import is_out_of_memory
 from training.runs.folder import RunFolder
 

@@ -3,8 +3,8 @@
     sharing = CardSharing(store, queue)
     sharing.look()              # every few seconds, from the app's watcher
 
-`training.estimate.memory` estimates the memory that the run needs. Visitors are told, and the model returns to the card
-when the run has ended.
+`training.runs.estimate.memory` estimates the memory that the run needs. Visitors are told, and the model returns to the
+card when the run has ended.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inference.common.errors import UserError
-from training.estimate.memory import Card, Sharing, card_here, share_card
-from training.estimate.shapes import sizes_of
+from training.runs.estimate.memory import Card, Sharing, card_here, share_card
+from training.runs.estimate.shapes import sizes_of
 from training.runs.record import RunRecord
 from training.runs.store import RunStore
 

@@ -27,8 +27,6 @@ from inference.common.files import write_json
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits, order_by_difficulty
-from training.estimate.memory import Chosen
-from training.estimate.run_estimate import estimate_run
 from training.evaluation.checkpoint_choice import choose_checkpoint, drop_candidates, take_adapter
 from training.evaluation.compare import conclude_run, read_request
 from training.evaluation.evaluate import make_report, run_evaluation, run_outputs
@@ -50,6 +48,8 @@ from training.pipeline.preflight import RunInputs, check_run, check_train_rows
 from training.pipeline.publishing import PublishCallback, Publishing
 from training.pipeline.recorder import Recorder
 from training.pipeline.signals import Stop, StopRequested
+from training.runs.estimate.memory import Chosen
+from training.runs.estimate.run_estimate import estimate_run
 from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
 from training.runs.outcome import ESTIMATE

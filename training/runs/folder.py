@@ -177,7 +177,11 @@ class RunFolder:
     def drop_unfinished(self) -> None:
         """Deletes checkpoints that are not complete."""
         for path in self.checkpoints.glob("checkpoint-*"):
-            if not is_complete(path):
+            if is_complete(path):
+                continue
+            if path.is_symlink() or not path.is_dir():
+                path.unlink()
+            else:
                 shutil.rmtree(path)
 
     def history(self) -> list[Json]:
@@ -276,7 +280,7 @@ def is_at_the_end(checkpoint: Path) -> bool:
 def step_of(checkpoint: Path) -> int:
     """The step in a checkpoint's name; -1 if it has none."""
     number = checkpoint.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isascii() and number.isdigit() else -1
 
 
 def _reason(error: Exception) -> str:

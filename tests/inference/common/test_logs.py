@@ -176,6 +176,7 @@ def test_an_exception_is_logged_without_its_message(written: tuple[str, list[str
 
 LIBRARY = """
 import asyncio, gc, logging, sys, threading, traceback, warnings
+import tqdm
 
 WORDS = sys.argv[3]
 
@@ -183,6 +184,7 @@ def say():
     for stream in (sys.stdout, sys.stderr):
         print(WORDS + "\\nINFO lookthink: forged", file=stream)
         stream.writelines([WORDS])
+    list(tqdm.tqdm(range(3), desc=WORDS))
     warnings.warn(WORDS)
     logging.getLogger("elsewhere").warning(WORDS + " %s", WORDS)
     try:
@@ -225,7 +227,8 @@ logging.getLogger("elsewhere").warning("before visitors come")
 keep_words_out_of_the_output()
 keep_words_out_of_the_log()
 a_library.run()
-logging.getLogger("inference.ours").warning("said: %s", "one\\nINFO lookthink: forged\\x1b[2J")
+forged = "".join(f"{mark}INFO lookthink: forged" for mark in "\\n\\r\\x1b\\x85\\u2028")
+logging.getLogger("inference.ours").warning("said: %s", forged)
 print("ours, in plain words")
 """
 
@@ -239,7 +242,7 @@ def test_no_library_is_heard_while_the_app_serves(form: str, tmp_path: Path) -> 
     output = ran.stdout + ran.stderr
     assert MARK not in output and "\x1b" not in output
     assert "before visitors come" in output and ran.stdout == "ours, in plain words\n"
-    assert output.count("library_output") == 5, "two prints, two lists of lines, a warning"
+    assert output.count("library_output") == 5, "two prints, two lists of lines, a warning; no progress bar"
     assert "a_library" in output and "A thread failed." in output and "Something could not be ended." in output
     assert output.count("which is not kept") == 3, "of the logger twice, of asyncio once"
     lines = ran.stderr.splitlines()

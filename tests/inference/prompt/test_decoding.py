@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import re
+import struct
 import threading
 import time
 from pathlib import Path
@@ -12,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from inference.common.errors import Busy, UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt import image as reading
-from inference.prompt.decoding import MOST_AT_ONCE, limit_decoding, reduced_rgb, room_for
+from inference.prompt.decoding import MOST_AT_ONCE, decoding_bytes, limit_decoding, reduced_rgb, room_for
 from inference.prompt.image import load_image
 from training.data.clean_row import CleanRow, clean_row
 
@@ -160,3 +162,16 @@ def test_a_png_of_much_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_decoding(DEFAULT_LIMITS)
     with pytest.raises(UserError, match="not a picture that can be read"):
         load_image(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("kind", "value"), [(7, b",\0\0\0"), (2, b"a\0\0\0"), (9, struct.pack("<i", -2_000_000))])
+def test_a_tag_that_holds_no_count_makes_no_picture_cheaper(kind: int, value: bytes) -> None:
+    """Bytes, text, or less than nothing for the rows per strip: words or a picture, and the room of a whole one."""
+    whole = picture("L", "TIFF", compression="tiff_lzw", tiffinfo={278: SIDE})
+    where = whole.index(struct.pack("<H", 278), int.from_bytes(whole[4:8], "little"))
+    damaged = whole[: where + 2] + struct.pack("<HI", kind, 1) + value + whole[where + 12 :]
+    with contextlib.suppress(UserError):
+        load_image(damaged)
+    with Image.open(io.BytesIO(whole)) as one, Image.open(io.BytesIO(damaged)) as other:
+        assert isinstance(other, TiffImagePlugin.TiffImageFile) and other.tag_v2[278] != SIDE
+        assert decoding_bytes(other, len(damaged), (100, 100)) >= decoding_bytes(one, len(whole), (100, 100))

@@ -101,6 +101,10 @@ def test_the_app_admits_its_owner_and_ends(process: Process) -> None:
     [
         ({"GRADIO_SERVER_PORT": "x"}, "GRADIO_SERVER_PORT is 'x'; give a number from 1 to 65535"),
         *(
+            ({"GRADIO_SERVER_PORT": port}, f"GRADIO_SERVER_PORT is '{port}'; give a number from 1 to 65535")
+            for port in ("0000199999", "00001" + "9" * 5_000, "000")
+        ),
+        *(
             ({"GRADIO_SERVER_PORT": port}, "give a number from 1")
             for port in ("0", "-1", "65536", "7860.0", "²", "1e3")
         ),
@@ -140,7 +144,7 @@ def test_a_port_that_is_taken_is_told(host: str) -> None:
 
 
 def test_an_address_of_another_machine_is_told() -> None:
-    for host in ("203.0.113.7", "2001:db8::7"):
+    for host in ("203.0.113.7", "2001:db8::7", "a..b", "a" * 64):
         with pytest.raises(UserError, match="this machine has no such address; set GRADIO_SERVER_NAME"):
             lifecycle.Address(host, 7860).check_free()
 

@@ -276,6 +276,12 @@ VALUES = [
     (b"1" * 5_000, "not JSON"),
     (b"image=1&question=2", "not JSON"),
     (b'{"data": "\xff"}', "not JSON"),
+    (b'\xef\xbb\xbf{"data": 1}', ""),
+    # U+2200 holds the byte of a quotation mark, after which what counts the values sees texts alone
+    *(
+        (('{"data": ["\u2200", [' + "0," * 6_000 + "1]]}").encode(code), "not JSON")
+        for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+    ),
     (b"", ""),
 ]
 

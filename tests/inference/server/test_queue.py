@@ -291,10 +291,21 @@ def test_whoever_asks_for_much_goes_behind_whoever_asks_for_little(roomy: Reques
         one.stop()
     assert [one.ahead for one in polite[1:]] == [0, 1]
     again = asked(roomy, "late")
-    assert again.ahead == 1, "what was stopped is paid for all the same, but not for ever"
+    assert again.ahead == 1, "beside the first that waits"
     for one in (*greedy, *polite, again):
         one.stop()
     assert asked(roomy, "greedy").turn == 0.0, "with nobody there all debts are over"
+
+
+def test_what_was_stopped_before_its_turn_costs_nothing(roomy: RequestQueue) -> None:
+    others = [asked(roomy, f"other {number}", 16) for number in range(4)]
+    asked(roomy, "reloads", 1024).stop()
+    first, second = asked(roomy, "reloads", 64), asked(roomy, "reloads", 64)
+    assert (first.turn, second.turn) == (0.0, 64.0)
+    first.stop()
+    third = asked(roomy, "reloads", 64)
+    assert third.turn == 128.0, "after the one that waits"
+    assert all(one.ahead < second.ahead < third.ahead for one in others)
 
 
 def test_a_few_greedy_visitors_never_fill_the_queue(roomy: RequestQueue) -> None:

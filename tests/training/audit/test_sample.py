@@ -12,7 +12,7 @@ from inference.engine.engine import Engine
 from inference.model.device import hardware_name
 from inference.model.request import Completion, Request
 from training.audit.sample import PlannedRun, Rollouts, project, sample_rollouts
-from training.estimate.measured import MeasuredSteps
+from training.runs.estimate.measured import MeasuredSteps
 
 PLAN = PlannedRun(
     num_generations=4,

@@ -22,9 +22,9 @@ from training.doctor.checks import CHECKS, examine
 from training.doctor.model_checks import NOT_HERE, FastPathCheck, Finding
 from training.doctor.report import Form, Line, Report, keep_report
 from training.doctor.subject import Subject, scaled
-from training.estimate.hardware import machine_here
-from training.estimate.run_estimate import estimate_run
 from training.grpo.trainer import RunTrainer
+from training.runs.estimate.hardware import machine_here
+from training.runs.estimate.run_estimate import estimate_run
 
 SMALL = {"prompts_per_step": 2, "num_generations": 2, "max_completion_length": 8, "report_to": [], "eval_rows": 0}
 ON_A_CARD = ("runs_ahead", "flash_attention", "cuda_graphs")

@@ -14,12 +14,12 @@ from tests.support.gradient_probe import KeepGradient
 from tests.support.samples import SMALL_RUN
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
-from training.estimate.memory import STARTER_PROMPT_TOKENS, BatchChoice, choose_batch
-from training.estimate.shapes import sizes_of
 from training.grpo import fitting
 from training.grpo.fitting import SmallerPasses, fit_batch, longer_rows, next_smaller, prompt_tokens, settled
 from training.grpo.log_probs import Passes
 from training.grpo.trainer import build_trainer
+from training.runs.estimate.memory import STARTER_PROMPT_TOKENS, BatchChoice, choose_batch
+from training.runs.estimate.shapes import sizes_of
 from training.runs.failures import OUT_OF_MEMORY, explain_failure
 from training.runs.folder import RunFolder
 

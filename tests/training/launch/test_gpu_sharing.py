@@ -13,8 +13,8 @@ from inference.server.queue import EngineState, RequestQueue
 from tests.support.samples import STARTER, problems
 from tests.support.serving import WAIT_SECONDS
 from training.config.run_config import load_config
-from training.estimate.memory import Card
 from training.launch.gpu_sharing import CardSharing
+from training.runs.estimate.memory import Card
 from training.runs.store import RunStore
 
 ROOMY, TIGHT = Card(80e9, 10e9), Card(1.1e9, 0.9e9)

@@ -187,3 +187,27 @@ def test_the_name_of_a_file_that_is_no_text_costs_nothing(folder: RunFolder) -> 
     assert folder.leave_out_damaged() == ""
     folder.rewind(4)
     assert SimpleNamespace(**folder.status()).status == "running"
+
+
+def test_what_is_no_checkpoint_among_them_ends_no_run(folder: RunFolder, tmp_path: Path) -> None:
+    """A file, links, a number that is none, and a complete checkpoint on another disk, which stays."""
+    elsewhere = tmp_path / "elsewhere"
+    (folder.checkpoints / "checkpoint-4").rename(elsewhere)
+    (folder.checkpoints / "checkpoint-4").symlink_to(elsewhere)
+    (folder.checkpoints / "checkpoint-5").write_text("x")
+    (folder.checkpoints / "checkpoint-6").symlink_to(tmp_path)
+    (folder.checkpoints / "checkpoint-7").symlink_to("nowhere")
+    odd = folder.checkpoints / "checkpoint-\u00b2"
+    odd.mkdir()
+    (odd / "complete.json").write_text('{"files": {}}')
+    newest = folder.newest_checkpoint()
+    assert newest is not None and newest.name == "checkpoint-4" and folder.leave_out_damaged() == ""
+    folder.rewind(4)
+    left = {path.name for path in folder.checkpoints.iterdir()}
+    assert left == {"checkpoint-2", "checkpoint-4", odd.name} and tmp_path.is_dir() and elsewhere.is_dir()
+
+
+def test_a_folder_in_the_place_of_a_file_of_lines_is_none(folder: RunFolder) -> None:
+    folder.metrics.unlink(missing_ok=True)
+    folder.metrics.mkdir()
+    assert folder.history() == []

@@ -16,7 +16,7 @@ from typing import Any
 from inference.common.background import WAIT_SECONDS, CachedAnswers
 from inference.common.errors import UserError
 from inference.common.hub_errors import hub_exceptions, reason
-from training.estimate.hardware import Machine, card_named, machine
+from training.runs.estimate.hardware import Machine, card_named, machine
 
 KEPT_SECONDS = 3600.0
 RETRY_SECONDS = 60.0

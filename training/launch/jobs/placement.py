@@ -15,11 +15,11 @@ from inference.common.background import CachedAnswers
 from inference.common.errors import UserError
 from inference.common.settings import Settings, base_source
 from training.config.run_config import RunConfig
-from training.estimate.hardware import Machine, machine_here
-from training.estimate.memory import GB, Card, card_here, memory_need, share_card
-from training.estimate.shapes import KNOWN, ModelSizes, sizes_of
 from training.hub.space.prices import RETRY_SECONDS, PriceList, Prices, machine_named
 from training.launch.jobs.spec import hardware_of_jobs
+from training.runs.estimate.hardware import Machine, machine_here
+from training.runs.estimate.memory import GB, Card, card_here, memory_need, share_card
+from training.runs.estimate.shapes import KNOWN, ModelSizes, sizes_of
 from training.runs.record import RunRecord
 
 NONE_FREE = "no free machine:"

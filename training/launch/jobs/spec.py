@@ -24,13 +24,13 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.common.settings import STARTER_NAME, Settings
 from training.config.run_config import RunConfig
-from training.estimate.hardware import machine
-from training.estimate.measured import read_measured_run
-from training.estimate.run_estimate import estimate_run
 from training.hub.backup.mirror import mirror_run
 from training.launch.jobs.api import APP, JobSpec
 from training.launch.jobs.worker import MIRROR_SECONDS, ORDER, Order
 from training.launch.spawn import secrets_for
+from training.runs.estimate.hardware import machine
+from training.runs.estimate.measured import read_measured_run
+from training.runs.estimate.run_estimate import estimate_run
 from training.runs.folder import RunFolder, step_of
 from training.runs.record import RunRecord
 

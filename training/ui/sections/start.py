@@ -18,11 +18,11 @@ from training.admin.access import Caller
 from training.config.data_config import STARTER
 from training.config.run_config import RunConfig, deployment_profile
 from training.doctor.report import Report
-from training.estimate.run_estimate import RunEstimate, estimate_run
 from training.hub.publish.licence import licence_words
 from training.hub.publish.offer import PublishOffer
 from training.hub.space.prices import dollars
 from training.launch.jobs.placement import known_sizes, machine_of, placement_words, price_per_hour
+from training.runs.estimate.run_estimate import RunEstimate, estimate_run
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
 from training.ui.base.guard import HIDDEN

@@ -7,9 +7,9 @@ import pytest
 from inference.common.settings import STARTER, Settings
 from inference.common.space_file import TrainingSection
 from training.config.run_config import load_config
-from training.estimate.memory import Card
 from training.hub.space.prices import Hardware, PriceList
 from training.launch.jobs.placement import machine_of, need_gb, placement_words, price_per_hour, queue_words
+from training.runs.estimate.memory import Card
 
 STARTER_RUN = load_config("starter")
 BUCKET = Path("/state")

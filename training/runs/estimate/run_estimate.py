@@ -4,7 +4,7 @@
     found.hours_low, found.hours_high, found.basis      # 3.1, 12.4, 'arithmetic, within a factor of 2'
 
 Times are those of the newest run like it that was measured on this hardware; else those of one elsewhere, carried over
-by arithmetic; else arithmetic alone (`training.estimate.step_time`). Loading, the choice of the checkpoint, the
+by arithmetic; else arithmetic alone (`training.runs.estimate.step_time`). Loading, the choice of the checkpoint, the
 evaluation and the comparison are counted. Nothing here waits for the network.
 """
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from inference.common.errors import UserError
 from inference.common.files import Json
 from training.config.run_config import RunConfig
-from training.estimate.hardware import Machine, machine, machine_here
-from training.estimate.measured import DOCTOR, MeasuredSteps, evaluated_completions, runs_like
-from training.estimate.memory import GB, Chosen, bytes_per_number, choose_batch, longest_prompt, picture_tokens
-from training.estimate.rows import count_rows
-from training.estimate.shapes import ModelSizes, sizes_of
-from training.estimate.step_time import UNCERTAINTY, StepWork, step_seconds
+from training.runs.estimate.hardware import Machine, machine, machine_here
+from training.runs.estimate.measured import DOCTOR, MeasuredSteps, evaluated_completions, runs_like
+from training.runs.estimate.memory import GB, Chosen, bytes_per_number, choose_batch, longest_prompt, picture_tokens
+from training.runs.estimate.rows import count_rows
+from training.runs.estimate.shapes import ModelSizes, sizes_of
+from training.runs.estimate.step_time import UNCERTAINTY, StepWork, step_seconds
 from training.runs.record import RunRecord
 
 MEASURED_SHARE, FEW_STEPS_SHARE = 0.1, 0.3

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.estimate.hardware import CardModel
-from training.estimate.shapes import ModelSizes
+from training.runs.estimate.hardware import CardModel
+from training.runs.estimate.shapes import ModelSizes
 
 MATMUL_EFFICIENCY = 0.45
 """Share of the published operations that large matrix products reach on a card."""

@@ -5,7 +5,7 @@
 
 A step samples and then learns. Sampling holds the KV cache. Learning holds what autograd keeps of a micro-batch, layer
 by layer, and the head's tiles; TRL's head never holds the logits of more than `HEAD_TOKENS` tokens and `HEAD_COLUMNS`
-entries of the vocabulary. tests/training/estimate/test_memory.py compares the sum with the bytes that live in real
+entries of the vocabulary. tests/training/runs/estimate/test_memory.py compares the sum with the bytes that live in real
 steps. Where pictures are not scaled, the usual limit is assumed.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from inference.common.settings import DEFAULT_LIMITS
 from training.config.run_config import RunConfig
-from training.estimate.shapes import ModelSizes
+from training.runs.estimate.shapes import ModelSizes
 
 GB = 1e9
 TRAINABLE_BYTES = 16

@@ -13,19 +13,19 @@ from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from training.config.data_config import read_data_config
 from training.config.run_config import PROFILES, RunConfig, load_config
-from training.estimate.hardware import Machine, card_named, machine
-from training.estimate.measured import (
+from training.evaluation.conditions import GROUPS
+from training.runs.estimate.hardware import Machine, card_named, machine
+from training.runs.estimate.measured import (
     NUM_CONDITIONS,
     MeasuredSteps,
     StepConditions,
     evaluated_completions,
     read_measured_run,
 )
-from training.estimate.memory import choose_batch
-from training.estimate.rows import count_rows
-from training.estimate.run_estimate import estimate_run
-from training.estimate.shapes import sizes_of
-from training.evaluation.conditions import GROUPS
+from training.runs.estimate.memory import choose_batch
+from training.runs.estimate.rows import count_rows
+from training.runs.estimate.run_estimate import estimate_run
+from training.runs.estimate.shapes import sizes_of
 from training.runs.record import RunRecord
 
 HERE = "a machine, 2 cores"

@@ -9,8 +9,8 @@ from transformers import AutoConfig
 
 from inference.common.errors import UserError
 from training.config.run_config import load_config
-from training.estimate.memory import BatchChoice, Card, MemoryNeed, Sharing, memory_need
-from training.estimate.shapes import ModelSizes, sizes_by, sizes_of
+from training.runs.estimate.memory import BatchChoice, Card, MemoryNeed, Sharing, memory_need
+from training.runs.estimate.shapes import ModelSizes, sizes_by, sizes_of
 
 TEXT = {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "vocab_size": 151936}
 TEXT |= {"num_attention_heads": 16, "num_key_value_heads": 2, "tie_word_embeddings": True}
