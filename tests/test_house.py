@@ -34,9 +34,12 @@ ROOMS_OF = {
 """The rooms, or modules, that alone may import a package."""
 WITHOUT_TORCH = (
     "inference.common",
-    "inference.prompt.format",
+    "inference.prompt",
     "training.admin",
+    "training.audit",
+    "training.cli.audit",
     "training.config",
+    "training.data",
     "training.grading",
     "training.runs.store",
 )

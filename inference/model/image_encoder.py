@@ -5,7 +5,6 @@ The processor's part may run ahead on another thread, as soon as there is a pict
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from PIL import Image
 
 from inference.model.families import Family, ImageEncoding
 from inference.model.known_pictures import KnownPictures
+from inference.prompt.image import content_key
 
 if TYPE_CHECKING:
     from transformers import BatchFeature
@@ -163,10 +163,3 @@ def _keys(images: Collection[Image.Image]) -> dict[int, bytes]:
 
 def _num_bytes(inputs: BatchFeature) -> int:
     return sum(value.nbytes for value in inputs.values() if isinstance(value, torch.Tensor))
-
-
-def content_key(image: Image.Image) -> bytes:
-    """A digest of a picture's pixels, size and mode."""
-    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
-    digest.update(image.tobytes())
-    return digest.digest()

@@ -9,6 +9,7 @@ Nothing is decoded before its size has been checked and there is room for it in 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -103,6 +104,13 @@ def small_copy(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Image.Imag
             return image.copy(), size
     except Exception:  # a picture is untrusted, and Pillow's readers raise any kind; `load_image` says what is wrong
         return None
+
+
+def content_key(image: Image.Image) -> bytes:
+    """A digest of a picture's pixels, size and mode."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.digest()
 
 
 def thumbnail_uri(image: Image.Image, side: int) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from inference.common.files import Json
-from training.audit.sample import Projection, Rollouts
 from training.data.refusals import Dropped
 from training.data.splits import ROLES
 from training.evaluation.statistics import Estimate
 from training.runs.metrics import METRICS
+
+if TYPE_CHECKING:
+    from training.audit.sample import Rollouts
+    from training.runs.estimate.run_estimate import RunEstimate
 
 MANY_UNVERIFIED, MANY_DROPPED, MANY_WITHOUT_SIGNAL, MANY_CUT_OFF, MUCH_OF_ONE_LETTER = 0.02, 0.05, 0.5, 0.1, 0.4
 MUCH_OF_ONE_GOLD, MUCH_WITHOUT_PICTURE = 0.3, 0.5
@@ -97,7 +101,8 @@ class AuditReport:
     """Train rows whose picture is not in test and looks like one that is."""
     examples: list[Example] = field(default_factory=list, repr=False)
     rollouts: Rollouts | None = None
-    projection: Projection | None = None
+    estimate: RunEstimate | None = None
+    """Of the planned run; only with `rollouts`."""
 
     @property
     def num_kept(self) -> int:
@@ -197,7 +202,7 @@ class AuditReport:
                 {"title": title, "headings": headings, "cells": cells} for title, headings, cells in tables(self)
             ],
             "rollouts": self.rollouts.to_json() if self.rollouts else None,
-            "projection": self.projection.to_json() if self.projection else None,
+            "estimate": self.estimate.to_json() if self.estimate else None,
         }
 
     def text(self) -> str:
@@ -226,8 +231,8 @@ def tables(report: AuditReport) -> list[tuple[str, list[str], list[list[str]]]]:
     ]
     if report.rollouts:
         all_tables.append(("Base rollouts", ["", "value"], rollout_cells(report.rollouts)))
-    if report.projection:
-        all_tables.append(("The planned run", ["", "value"], projection_cells(report.projection)))
+    if report.rollouts and report.estimate:
+        all_tables.append(("The planned run", ["", "value"], estimate_cells(report.rollouts, report.estimate)))
     return [table for table in all_tables if table[2]]
 
 
@@ -261,20 +266,21 @@ def rollout_cells(rollouts: Rollouts) -> list[list[str]]:
     ]
 
 
-def projection_cells(projection: Projection) -> list[list[str]]:
-    """Labels and values of the projection."""
-    step = "unknown" if projection.step_seconds is None else f"{projection.step_seconds:.2f} s"
-    if projection.hours is None:
-        least = projection.generation_seconds * projection.num_steps / 3600
-        hours = f"unknown; the completions alone take {least:.2f} h"
-    else:
-        hours = f"{projection.hours:.2f} h"
+def estimate_cells(rollouts: Rollouts, estimate: RunEstimate) -> list[list[str]]:
+    """Labels and values of the planned run's estimate."""
+    sampling = estimate.completions / estimate.num_steps / rollouts.completions_per_second
+    price = "not known: give --hardware, or --dollars-per-hour"
+    if estimate.dollars is not None:
+        price = f"${estimate.dollars:,.2f} at ${estimate.dollars_per_hour:,.2f} an hour"
+    notes = [["note", note] for note in (*estimate.notes, estimate.obstacle) if note]
     return [
-        ["steps", f"{projection.num_steps:,}"],
-        ["completions of a step", f"{projection.generation_seconds:.2f} s, measured"],
-        ["a whole step", f"{step} ({projection.reason})"],
-        ["time", hours],
-        ["price", "unknown" if projection.dollars is None else f"${projection.dollars:,.2f}"],
+        ["hardware", estimate.machine.name],
+        ["steps", f"{estimate.num_steps:,}"],
+        ["completions of a step", f"{sampling:.2f} s on {rollouts.hardware}, measured"],
+        ["a whole step", f"{estimate.step_seconds:.3g} s ({estimate.basis})"],
+        ["time", f"{estimate.hours:.3g} hours, between {estimate.hours_low:.3g} and {estimate.hours_high:.3g}"],
+        ["price", price],
+        *notes,
     ]
 
 

@@ -1,10 +1,7 @@
-"""Completions of the base for a sample of a dataset's problems, and the time and price of a planned run.
+"""Completions of the base for a sample of a dataset's problems, which say how hard they are for it.
 
-    rollouts = sample_rollouts(engine, rows, plan)
-    projection = project(rollouts, plan, read_measured_run(folder))
-
-A projection uses step times that were measured on this hardware under the same conditions; without them the time is
-unknown, and the reason says why.
+rollouts = sample_rollouts(engine, rows, plan)
+rollouts.pass_rate, rollouts.zero_std
 """
 
 from __future__ import annotations
@@ -19,39 +16,17 @@ from PIL import Image
 
 from inference.common.files import Json
 from inference.model.request import Request
+from training.config.run_config import RunConfig
 from training.data.pictures import pictures_of
 from training.evaluation.report import GradedCompletion
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share
-from training.runs.estimate.measured import MeasuredSteps, StepConditions, plain_base
 
-if TYPE_CHECKING:  # both load torch
+if TYPE_CHECKING:
     from datasets import Dataset
 
     from inference.engine.engine import Engine
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """The planned run."""
-
-    num_generations: int
-    prompts_per_step: int
-    num_steps: int
-    max_completion_length: int
-    base: str
-    max_pixels: int | None
-    gradient_checkpointing: bool = False
-    num_gpus: int = 0
-    dollars_per_hour: float | None = None
-
-    @property
-    def step(self) -> StepConditions:
-        """The conditions of one of its steps, which its time depends on."""
-        completions = self.num_generations * self.prompts_per_step
-        sizes = self.max_completion_length, self.max_pixels
-        return StepConditions(plain_base(self.base), completions, *sizes, self.gradient_checkpointing, self.num_gpus)
 
 
 @dataclass(frozen=True)
@@ -94,14 +69,14 @@ class Rollouts:
 def sample_rollouts(
     engine: Engine,
     rows: Dataset,
-    plan: PlannedRun,
+    plan: RunConfig,
     *,
     seed: int = 0,
     batch_size: int = 64,
     tolerance: float = 0.0,
     progress: Callable[[int], object] | None = None,
 ) -> Rollouts:
-    """Completes each of `rows` (columns `image`, `problem`, `solution`) `num_generations` times with the base.
+    """Completes each of `rows` (columns `image`, `problem`, `solution`) as often as the planned run would.
 
     `progress` is called with the number of completions that each batch adds.
     """
@@ -155,7 +130,7 @@ def sample_rollouts(
 
 
 def _blind(
-    engine: Engine, rows: Dataset, plan: PlannedRun, seed: int, batch_size: int, tolerance: float
+    engine: Engine, rows: Dataset, plan: RunConfig, seed: int, batch_size: int, tolerance: float
 ) -> list[GradedCompletion]:
     """A graded completion of each problem with grey pictures of its own pictures' sizes."""
     outcomes: list[GradedCompletion] = []
@@ -176,47 +151,3 @@ def _blind(
         completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         outcomes += grade_rows(batch["solution"], completions, False, batch["problem"], tolerance)
     return outcomes
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Time and price of the planned run."""
-
-    generation_seconds: float
-    """Seconds for the completions of one step, measured here; a whole step takes longer."""
-    step_seconds: float | None
-    reason: str
-    """The source of the step's time, or why it is unknown."""
-    num_steps: int
-    hours: float | None
-    dollars: float | None
-
-    def to_json(self) -> Json:
-        """Plain data; an unknown value is the word `unknown`."""
-        return {name: "unknown" if value is None else value for name, value in asdict(self).items()}
-
-
-def project(rollouts: Rollouts, plan: PlannedRun, measured: MeasuredSteps | None) -> Projection:
-    """The projection, from steps measured on this hardware under the same conditions; else the time is unknown."""
-    step_seconds: float | None = None
-    if measured is None:
-        reason = "no run of this kind was measured here; name one with --measured-run"
-    elif differing := _differences(rollouts, plan, measured):
-        reason = "; ".join(differing)
-    else:
-        step_seconds = measured.seconds
-        reason = f"median of {measured.num_steps} measured steps on {measured.hardware}"
-    hours = None if step_seconds is None else step_seconds * plan.num_steps / 3600
-    dollars = None if hours is None or plan.dollars_per_hour is None else hours * plan.dollars_per_hour
-    generation = plan.step.completions / rollouts.completions_per_second
-    return Projection(generation, step_seconds, reason, plan.num_steps, hours, dollars)
-
-
-def _differences(rollouts: Rollouts, plan: PlannedRun, measured: MeasuredSteps) -> list[str]:
-    """The conditions in which the measured steps differ from the planned ones."""
-    hardware = f"the measured run was on {measured.hardware}, and this is {rollouts.hardware}"
-    return [hardware] * (measured.hardware != rollouts.hardware) + [
-        f"the measured steps had {name} {before}, the planned ones have {planned}"
-        for name, planned in asdict(plan.step).items()
-        if (before := getattr(measured.step, name)) != planned
-    ]

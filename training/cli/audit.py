@@ -2,7 +2,7 @@
 
 Reads and cleans every row as training would, grades each gold against itself, measures pictures and prompts, and looks
 for repeated rows and leaks. With `--with-model` a sample of the base's completions says how hard the problems are, and
-with the folder of a run measured on this hardware, what a run would take.
+the estimate of the planned run says its hours and its price. Without a base nothing loads torch.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from inference.common.errors import UserError, first_line
-from inference.common.settings import base_source
+from inference.common.settings import base_source, load_settings, report_folders
 from training.audit.page import render_page
-from training.audit.sample import PlannedRun, project, sample_rollouts
+from training.audit.report import AuditReport
 from training.audit.scan import audit
-from training.config.data_config import read_data_config
+from training.config.data_config import DataConfig, read_data_config
 from training.config.options import add_data_options, data_values
+from training.config.run_config import RunConfig, check_config
 from training.data.dataset import load_rows
-from training.runs.estimate.measured import read_measured_run
+from training.hub.space.prices import Prices, machine_named
+from training.runs.estimate.hardware import Machine, machine_here
+from training.runs.estimate.run_estimate import estimate_run
+from training.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from inference.engine.engine import Engine
 
 MAX_EXAMPLES = 500
 """A page with more rows is too large for a phone."""
@@ -45,10 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--prompts-per-step", type=int, default=8, help="groups in a step of the planned run (8)")
     model.add_argument("--max-steps", type=int, help="steps of the planned run (once over the train rows)")
     model.add_argument("--max-completion-length", type=int, default=512, help="tokens a completion may have (512)")
-    checkpointing = "whether the planned run has it (false)"
-    model.add_argument("--gradient-checkpointing", choices=("true", "false"), default="false", help=checkpointing)
-    model.add_argument("--measured-run", type=Path, help="folder of a run whose steps were timed on this hardware")
-    model.add_argument("--dollars-per-hour", type=float, help="price of this hardware")
+    hardware = "of the planned run: a100-large, 'A100 40 GB', 2xH100, '8 cores' (this machine)"
+    model.add_argument("--hardware", metavar="NAME", help=hardware)
+    model.add_argument("--dollars-per-hour", type=float, help="the price of the hardware (the Hub's)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -56,20 +62,13 @@ def main(args: argparse.Namespace) -> int:
     config = read_data_config(**data_values(args))
     base = args.base or ("starter" if config.is_starter else None)
     _check(args, base)
-    measured = read_measured_run(args.measured_run) if args.measured_run else None
+    machine = machine_named(args.hardware, Prices().of_jobs()) if args.hardware else None
     engine, processor = _load(base, args.base_revision, args.with_model)
     report = audit(config, processor, num_examples=args.examples, progress=True)
     if base:
         report.about["base"] = Path(base).name if Path(base).exists() else base
     if engine is not None and base is not None:
-        rows = load_rows(config, processor).train
-        plan = _plan(args, base, config.max_pixels, len(rows))
-        rows = rows.select(range(min(args.samples, len(rows))))
-        with tqdm(total=len(rows) * args.num_generations, desc="completing", unit="completion") as bar:
-            rollouts = sample_rollouts(
-                engine, rows, plan, seed=config.seed, tolerance=config.tolerance, progress=bar.update
-            )
-        report = replace(report, rollouts=rollouts, projection=project(rollouts, plan, measured))
+        report = _with_rollouts(report, engine, processor, _plan(args, base, config, report), args, machine)
     print(report.text())
     if args.output:
         text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
@@ -98,9 +97,9 @@ def _check(args: argparse.Namespace, base: str | None) -> None:
             raise UserError(f"--{name} is {target}, but there is no folder {target.parent}; make it first.")
     if args.with_model and base is None:
         raise UserError("--with-model samples the base: name it with --base, a folder or a Hub id.")
-    if not args.with_model and (args.measured_run or price is not None):
-        option = "--measured-run" if args.measured_run else "--dollars-per-hour"
-        raise UserError(f"{option} is for the projection, which needs --with-model; add it, or leave {option} out.")
+    if not args.with_model and (args.hardware or price is not None):
+        option = "--hardware" if args.hardware else "--dollars-per-hour"
+        raise UserError(f"{option} is for the planned run, which needs --with-model; add it, or leave {option} out.")
 
 
 def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any, Any]:
@@ -125,17 +124,42 @@ def _load(base: str | None, revision: str | None, with_model: bool) -> tuple[Any
         ) from error
 
 
-def _plan(args: argparse.Namespace, base: str, max_pixels: int | None, num_rows: int) -> PlannedRun:
-    import torch
+def _plan(args: argparse.Namespace, base: str, config: DataConfig, report: AuditReport) -> RunConfig:
+    """The planned run: the audit's options, else the defaults. Raises `UserError`."""
+    values = {
+        "base": base,
+        "base_revision": args.base_revision,
+        "data": config.model_dump(exclude_unset=True),
+        "num_generations": args.num_generations,
+        "prompts_per_step": args.prompts_per_step,
+        "max_steps": args.max_steps or 0,
+        "max_completion_length": args.max_completion_length,
+        "warmup_steps": 0,
+        "eval_rows": min(report.kept_rows["test"], RunConfig.model_fields["eval_rows"].default),
+        "eval_conditions": "main",
+    }
+    return check_config(values)
 
-    return PlannedRun(
-        num_generations=args.num_generations,
-        prompts_per_step=args.prompts_per_step,
-        num_steps=args.max_steps or math.ceil(num_rows / args.prompts_per_step),
-        max_completion_length=args.max_completion_length,
-        base=base,
-        max_pixels=max_pixels,
-        gradient_checkpointing=args.gradient_checkpointing == "true",
-        num_gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+
+def _with_rollouts(
+    report: AuditReport, engine: Engine, processor: Any, plan: RunConfig, args: argparse.Namespace, on: Machine | None
+) -> AuditReport:
+    """The report with completions of the base and the estimate of the planned run."""
+    from training.audit.sample import sample_rollouts
+
+    train = load_rows(plan.data, processor).train
+    rows = train.select(range(min(args.samples, len(train))))
+    with tqdm(total=len(rows) * plan.num_generations, desc="completing", unit="completion") as bar:
+        data = plan.data
+        rollouts = sample_rollouts(engine, rows, plan, seed=data.seed, tolerance=data.tolerance, progress=bar.update)
+    settings = load_settings()
+    store = RunStore(settings.home)
+    estimate = estimate_run(
+        plan,
+        store.list() if store.exists() else (),
+        on or machine_here(),
+        doctor_folders=report_folders(settings),
+        train_rows=len(train),
         dollars_per_hour=args.dollars_per_hour,
     )
+    return replace(report, rollouts=rollouts, estimate=estimate)

@@ -21,8 +21,7 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
-from inference.model.image_encoder import content_key
-from inference.prompt.image import check_together, load_image, small_copy
+from inference.prompt.image import check_together, content_key, load_image, small_copy
 from training.data.pictures import Folders, read_pictures
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
 from training.grading.grader import gold_fault

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.files import Json
-from inference.engine.engine import Engine
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, is_well_formed
 from training.data.pictures import pictures_of
@@ -34,6 +33,8 @@ from training.grading.math_pool import num_workers
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from inference.engine.engine import Engine
 
 _SAMPLE_STEP = 1_000_000_007
 """The difference between the seeds of two samples of a row."""

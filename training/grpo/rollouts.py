@@ -32,10 +32,10 @@ from inference.common.errors import UserError
 from inference.common.files import append_line, write_whole
 from inference.engine.engine import Engine
 from inference.model.families import ImageEncoding, join_encodings
-from inference.model.image_encoder import content_key
 from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
 from inference.prompt.format import PLACE, THINK_PROMPT, build_messages, neutralise
+from inference.prompt.image import content_key
 from training.data.pictures import MORE_IMAGES
 from training.data.prepare import OTHERS
 from training.grading.reward_loading import RESERVED

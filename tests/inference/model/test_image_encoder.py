@@ -15,7 +15,6 @@ from inference.adapters.live import LiveAdapters
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine, Request
 from inference.model import image_encoder as encoding
-from inference.model.image_encoder import content_key
 from inference.server.service import Service
 from inference.ui.inputs import check_picture
 from tests.support.serving import WAIT_SECONDS
@@ -73,12 +72,6 @@ def test_pictures_in_small_batches_give_the_same_features(engine: Engine, pictur
     for a, b in zip(together, apart):
         torch.testing.assert_close(a.features, b.features, atol=1e-4, rtol=1e-4)
         assert a.placeholders == b.placeholders and torch.equal(a.grid, b.grid)
-
-
-def test_shape_counts_not_bytes_alone() -> None:
-    wide, tall = Image.new("RGB", (30, 20)), Image.new("RGB", (20, 30))
-    assert wide.tobytes() == tall.tobytes() and content_key(wide) != content_key(tall)
-    assert content_key(wide) == content_key(wide.copy())
 
 
 def test_a_picture_is_prepared_once_whoever_asks_and_when(engine: Engine, pictures) -> None:

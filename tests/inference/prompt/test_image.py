@@ -17,7 +17,7 @@ from PIL import Image
 from inference.common.errors import UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt.decoding import limit_decoding
-from inference.prompt.image import FORMATS, MIN_SIDE, load_image
+from inference.prompt.image import FORMATS, MIN_SIDE, content_key, load_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -235,3 +235,9 @@ def test_a_damaged_file_is_read_or_refused(format: str, data: st.DataObject) -> 
     except UserError:
         return
     assert image.mode == "RGB" and image.width * image.height <= DEFAULT_LIMITS.max_model_pixels
+
+
+def test_shape_counts_not_bytes_alone() -> None:
+    wide, tall = Image.new("RGB", (30, 20)), Image.new("RGB", (20, 30))
+    assert wide.tobytes() == tall.tobytes() and content_key(wide) != content_key(tall)
+    assert content_key(wide) == content_key(wide.copy())

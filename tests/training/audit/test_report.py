@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from tests.training.audit.test_page import report
 from tests.training.audit.test_sample import PLAN
-from training.audit.report import Spread, projection_cells
-from training.audit.sample import Projection, Rollouts
+from training.audit.report import Spread, estimate_cells
+from training.audit.sample import Rollouts
 from training.data.refusals import Drop, Dropped
 from training.evaluation.statistics import share
+from training.runs.estimate.hardware import machine
+from training.runs.estimate.run_estimate import estimate_run
 
 EMPTY = Drop("test", "test[1]", "no gold")
 ROLLOUTS = Rollouts(8, 4, 0.9, 0.95, 0.99, 0.2, 30.0, share([True] * 6 + [False] * 2), 0.7, 0.05, 16.0, "one card")
@@ -32,7 +34,7 @@ def test_json_has_everything_and_no_pictures() -> None:
     assert data["rules"]["same choice"] == 6 and "kinds" not in data
     assert data["dropped"]["counts"] == {"picture refused": 1}
     assert data["rollouts"]["completions_per_second"] == 2.0
-    assert data["prompts"]["prompt"]["p95"] == 3 and data["projection"] is None
+    assert data["prompts"]["prompt"]["p95"] == 3 and data["estimate"] is None
     assert "examples" not in data
     assert report(prompts=None).to_json()["prompts"] == "unknown"
 
@@ -71,12 +73,18 @@ def test_a_sound_dataset_has_no_findings() -> None:
     assert sound.findings() == [] and "no problems found" in sound.text()
 
 
-def test_unknown_is_called_unknown() -> None:
-    cells = dict(projection_cells(Projection(4.0, None, "no run was measured", PLAN.num_steps, None, None)))
-    assert cells["a whole step"] == "unknown (no run was measured)"
-    assert cells["price"] == "unknown" and cells["time"] == "unknown; the completions alone take 0.11 h"
-    known = dict(projection_cells(Projection(4.0, 9.0, "measured", 400, 1.0, 2.5)))
-    assert (known["time"], known["price"]) == ("1.00 h", "$2.50")
+def test_the_planned_run_says_its_hours_and_its_price_with_their_basis() -> None:
+    plan = PLAN.model_copy(update={"max_steps": 100, "eval_rows": 0})
+    estimate = estimate_run(plan, on=machine("8 cores"), train_rows=10, dollars_per_hour=2.0)
+    cells = dict(estimate_cells(ROLLOUTS, estimate))
+    assert (cells["hardware"], cells["steps"]) == ("8 cores", "100")
+    assert cells["completions of a step"] == "4.00 s on one card, measured"
+    assert f"{estimate.hours:.3g} hours, between" in cells["time"] and estimate.basis in cells["a whole step"]
+    assert cells["price"].endswith("at $2.00 an hour") and cells["price"].startswith("$")
+    free = estimate_cells(ROLLOUTS, replace(estimate, dollars_per_hour=None, obstacle="Too slow."))
+    assert dict(free)["price"].startswith("not known") and ["note", "Too slow."] in free
+    shown = report(rollouts=ROLLOUTS, estimate=estimate)
+    assert "The planned run" in shown.text() and shown.to_json()["estimate"]["steps"] == 100
 
 
 def test_the_tables_of_the_terminal_are_aligned() -> None:

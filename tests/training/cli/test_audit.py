@@ -132,8 +132,10 @@ def test_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run(*sizes, "--with-model", "--dollars-per-hour", "2.5", "--output", str(output)) == 0
     data = json.loads(output.read_text(encoding="utf-8"))
     assert data["rollouts"]["num_prompts"] == 2 and 0 < data["rollouts"]["mean_tokens"] <= 4
-    assert data["projection"]["num_steps"] == 1 and data["projection"]["dollars"] == "unknown"
-    assert "unknown (no run of this kind was measured here" in capsys.readouterr().out
+    estimate = data["estimate"]
+    assert estimate["steps"] == 1 and estimate["hours"] > 0 and estimate["dollars"] > 0
+    shown = capsys.readouterr().out
+    assert "at $2.50 an hour" in shown and f"({estimate['basis']})" in shown
 
 
 def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +161,8 @@ def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixtu
         (["--examples", "9999"], "at most 500"),
         (["--dollars-per-hour", "2.5"], "needs --with-model"),
         (["--with-model", "--dollars-per-hour", "nan"], "give a price"),
-        (["--with-model", "--measured-run", "nowhere"], "no run folder"),
+        (["--hardware", "2x H100"], "needs --with-model"),
+        (["--with-model", "--hardware", "abacus"], "there is no hardware 'abacus'"),
         (["--html", "no/such/folder/x.html"], "no folder"),
         (["--base", "no/such/model", "--train-rows", "2", "--test-rows", "0"], "processor cannot be loaded"),
     ],

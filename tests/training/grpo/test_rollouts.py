@@ -16,8 +16,8 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.common.files import read_lines
-from inference.model.image_encoder import content_key
 from inference.model.lora_layers import RoutedLinear
+from inference.prompt.image import content_key
 from tests.training.grpo.test_log_probs import make
 from training.config.run_config import RunConfig
 from training.grpo.reference import as_trl_takes_it
