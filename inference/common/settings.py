@@ -92,9 +92,6 @@ def load_settings(
     file = read_space_file(space_yaml)
     override = env.get("LOOKTHINK_BASE", "").strip()
     base, reason = _choose_base(file.model.base, override, has_gpu)
-    home = _folder("LOOKTHINK_HOME", env.get("LOOKTHINK_HOME", "").strip() or DEFAULT_HOME)
-    if home.exists() and not home.is_dir():
-        raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
     pinned = env.get("LOOKTHINK_ADAPTER", "").strip()
     state = env.get("LOOKTHINK_STATE", "").strip()
     return Settings(
@@ -103,13 +100,22 @@ def load_settings(
         named_base=base if override else _check_base("model.base in space.yaml", file.model.base),
         adapter=_choose_adapter(base, file.model, pinned),
         adapter_is_pinned=bool(pinned),
-        home=home,
+        home=home_folder(env),
         state=_folder("LOOKTHINK_STATE", state) if state else None,
         limits=file.limits,
         space=file.space,
         privacy=file.privacy,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
+
+
+def home_folder(env: Mapping[str, str] | None = None) -> Path:
+    """`home` of the settings, without the others, for which torch is loaded. Raises `UserError`."""
+    value = (os.environ if env is None else env).get("LOOKTHINK_HOME", "").strip()
+    home = _folder("LOOKTHINK_HOME", value or DEFAULT_HOME)
+    if home.exists() and not home.is_dir():
+        raise UserError(f"LOOKTHINK_HOME is {home}, which is a file; name a folder.")
+    return home
 
 
 def _folder(variable: str, value: str) -> Path:

@@ -158,7 +158,7 @@ def _look_alikes(prepared: Prepared, rows: Mapping[int, Json]) -> int:
     for first in range(0, len(train), BATCH_ROWS):
         batch = train[first : first + BATCH_ROWS]
         own, owners = bits(batch), [i for i in batch for _ in _digests(rows[i])]
-        differing = own @ (1 - test).T + (1 - own) @ test.T  # (N, M)
+        differing = own.sum(1, keepdims=True) + test.sum(1) - 2 * own @ test.T  # (N, M)
         found |= {owners[at] for at in np.flatnonzero(differing.min(1) <= ALIKE_BITS)}
     return len(found)
 

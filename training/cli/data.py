@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from inference.common.settings import load_settings
+from inference.common.settings import home_folder
 from training.data.prepared_copies import copies, delete_copy
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Lists the copies, or deletes what is named."""
-    home = load_settings().home
+    home = home_folder()
     if args.delete:
         names = [copy.name for copy in copies(home)] if args.delete == "all" else [args.delete]
         for copy in [delete_copy(home, name) for name in names]:

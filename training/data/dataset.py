@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.files import Json
-from inference.common.settings import load_settings
+from inference.common.settings import home_folder
 from inference.model.tokenizer import chat_markers
 from inference.prompt.format import THINK_PROMPT, build_messages, neutralise
 from training.config.data_config import DataConfig
@@ -94,7 +94,7 @@ def prepare_rows(
     source = source or open_source(config, splits_to_open(config))
     groups = None if config.group_by is None else group_keys(config, source)
     assignment = assign_rows(config, source.sizes, groups)
-    return prepare(config, source, assignment, home or load_settings().home, progress)
+    return prepare(config, source, assignment, home or home_folder(), progress)
 
 
 def drop_long_prompts(

@@ -58,6 +58,10 @@ class HubSource:
             ) from error
         self.sizes = {split: len(dataset) for split, dataset in self._datasets.items()}
 
+    def signature(self) -> str:
+        """Its identity: a commit does not change."""
+        return self.identity
+
     def columns(self, split: str) -> list[str]:
         """The names of the columns."""
         return list(self._datasets[split].column_names)

@@ -7,21 +7,22 @@ are named after their split (`train.jsonl`, `data/test-00000-of-00002-0a1b.parqu
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import secrets
+import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from inference.common.errors import UserError
-from inference.common.settings import load_settings
+from inference.common.settings import home_folder
 from training.config.data_config import check_there
 from training.data.files import PACKED, SUFFIXES, is_data_file, open_file, saved_splits
 from training.data.pictures import Folders
 from training.data.source import RawRow, digest, no_such_split
 
-MAX_FILES = 500_000
-"""Files that are looked at to tell whether a folder has changed."""
 MAX_DEPTH = 4
 """Folders within one another that are searched for data files."""
 METADATA = "metadata"
@@ -62,20 +63,55 @@ class LocalSource:
             else [Folders.of(folder, *more, within=(folder, *more))]
             for split in splits
         }
-        self.identity = digest([_identity(place).encode() for place in (folder, *more)])
+        self._paths = {split: paths.get(split) or [path] for split in splits}
+        self._opened = {file: _entry(file, file.stat()) for split in splits for file in paths.get(split, ())}
+        self._places, self._one_file = [folder, *more], None if path.is_dir() else path
+
+    def signature(self) -> str:
+        """A digest of the names, sizes and times of all files: while it is the same, so is their content."""
+        return digest([_entry(path, status) for place in self._places for path, status in _files(place)])
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of the names and contents of the files; that of a copy of them elsewhere is the same.
+
+        Of links, and of what lies beside a dataset that is one file, size and time count instead of the content.
+        """
+        return digest(
+            [
+                os.fsencode(f"{number}/{path.relative_to(place)} ") + self._content(path, status)
+                for number, place in enumerate(self._places)
+                for path, status in _files(place)
+            ]
+        )
+
+    def _content(self, path: Path, status: os.stat_result) -> bytes:
+        is_beside = self._one_file is not None and path != self._one_file
+        if is_beside or path.is_symlink() or not stat.S_ISREG(status.st_mode):
+            return _entry(path, status)
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "blake2b").digest()
+        except OSError:  # a file that may not be read; the row that names it is dropped
+            return _entry(path, status)
 
     def columns(self, split: str) -> list[str]:
         """The columns of its first file, then further ones of later files."""
         return list(dict.fromkeys(name for file in self._files[split] for name in file.columns()))
 
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's."""
+        """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's.
+
+        Raises `UserError` for a file that is damaged, or changes meanwhile.
+        """
         first = 0
-        for file, folders in zip(self._files[split], self._folders[split]):
+        for path, file, folders in zip(self._paths[split], self._files[split], self._folders[split]):
             here = [at - first for at in positions if first <= at < first + len(file)]
             for at, cells in file.rows(here, columns):
                 yield RawRow(first + at, cells, folders)
             first += len(file)
+            if path in self._opened and not (path.is_file() and _entry(path, path.stat()) == self._opened[path]):
+                raise UserError(f"{path.name} changed while it was read. Start again.")
 
 
 def _find(path: Path) -> dict[str, list[Path]]:
@@ -121,7 +157,7 @@ def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
         if entry.name.startswith((".", "_")):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if depth < MAX_DEPTH and not _is_own(path, load_settings().home.resolve()):
+            if depth < MAX_DEPTH and not _is_own(path, home_folder().resolve()):
                 yield from _data_files(path, root, depth + 1)
         elif entry.is_file() and is_data_file(path) and entry.name.split(".")[0].lower() not in NOT_DATA:
             yield path
@@ -143,24 +179,19 @@ def _split_in(name: str) -> str | None:
     return _SPLITS.get(found, found) or None
 
 
-def _identity(folder: Path) -> str:
-    """A digest of the names, sizes and times of the files under a folder; for too many files, a random one.
-
-    The home folder and run folders, which change all the time, are left out.
-    """
-    seen: list[bytes] = []
-    home = load_settings().home.resolve()
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files under a folder with their status, except the home folder and run folders, which change all the time."""
+    home = home_folder().resolve()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_own(Path(place, name), home))
         for name in sorted(files):
-            try:
-                status = os.stat(os.path.join(place, name))
-            except OSError:  # a broken link; the row that names it is dropped
-                continue
-            seen.append(os.fsencode(f"{place}/{name} {status.st_size} {status.st_mtime_ns}"))
-        if len(seen) > MAX_FILES:
-            return secrets.token_hex(16)
-    return digest(seen)
+            with suppress(OSError):  # a broken link; the row that names it is dropped
+                yield Path(place, name), os.stat(os.path.join(place, name))
+
+
+def _entry(path: Path, status: os.stat_result) -> bytes:
+    """A file's name, size, and times of change; the second of them nobody can set."""
+    return os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
 
 
 def _is_own(folder: Path, home: Path) -> bool:

@@ -27,6 +27,10 @@ class StarterSource:
         code = [Path(str(module.__file__)).read_bytes() for module in (problems, drawing, templates)]
         self.identity = digest([repr(seed).encode(), *code])
 
+    def signature(self) -> str:
+        """Its identity: code does not change while it runs."""
+        return self.identity
+
     def columns(self, split: str) -> list[str]:
         """The columns of a starter problem."""
         return list(COLUMNS)

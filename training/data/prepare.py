@@ -11,32 +11,33 @@ import itertools
 import json
 import logging
 import os
-import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
 from datasets import Dataset, Features, Image, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from tqdm import tqdm
 
 from inference.common.errors import UserError
-from inference.common.files import Json, write_json
+from inference.common.files import Json, read_json, write_json
 from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, clean_row
 from training.data.formats import RowShape
 from training.data.pictures import MORE_IMAGES
-from training.data.prepared_copies import ABOUT, make_room
+from training.data.prepared_copies import ABOUT, PARTIAL, held, identity_of, make_room
 from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shape
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 4
+VERSION = 5
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
 FACTS = ("sizes", "original_pixels", "picture_digest", "look", "row_digest")
 """Columns that describe a row and are not part of it: those of `CleanRow`."""
@@ -49,11 +50,23 @@ BATCH_ROWS = 16
 """Clean rows in memory before they are written."""
 PART_ROWS = 1_000
 """Rows of a file; a process that is killed loses those of one."""
+MAX_STATE_BYTES = 64_000_000
 CLEANING = ("columns", "max_pixels", "drop_unreadable", "image_root")
 """Settings that decide the clean rows."""
 log = logging.getLogger(__name__)
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of rows that is whole, and what became of the rows that were read for it."""
+
+    kept: list[RowKey]
+    refused: dict[RowKey, Refusal]
+    has_several: bool
+    """True if a row has several pictures."""
+    rows: Dataset
 
 
 @dataclass(frozen=True)
@@ -78,34 +91,41 @@ def prepare(
 ) -> Prepared:
     """Reads and cleans the assigned rows, as far as an earlier time has not. Raises `UserError`."""
     positions = [(split, at) for split, found in assignment.by_split().items() for at in found]
-    folder = home / "data" / _key(config, source, positions)
-    parts = [positions[first : first + PART_ROWS] for first in range(0, len(positions), PART_ROWS)]
+    signature = source.signature()
+    identity = identity_of(home, signature) or source.identity
+    folder = home / "data" / _key(config, identity, positions)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        make_room(folder)
-        _write_parts(config, source, folder, parts, progress)
-        about = {"dataset": _shown_name(config), "rows": len(positions), "parts": len(parts)}
-        write_json(folder / ABOUT, about)  # its time is that of the last use
+        with held(folder), _cleared(folder):
+            make_room(folder)
+            parts = _whole_parts(config, source, folder, positions, progress)
+            refused = {key: refusal for part in parts for key, refusal in part.refused.items()}
+            kept = [key for part in parts for key in part.kept]
+            if not kept:
+                raise _nothing_left(config, assignment, refused)
+            about = {"dataset": _shown_name(config), "rows": len(positions), "parts": len(parts)}
+            write_json(folder / ABOUT, about | {"identity": identity, "signature": signature})  # its time: the last use
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        if not any(folder.glob("state-*")):
-            shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
             f"The disk is full: the dataset's rows do not fit under {folder.parent}. Free some space, delete copies "
             "(`python -m training data`), or set LOOKTHINK_HOME to a larger disk."
         ) from error
-    states = [json.loads(_state_file(folder, number).read_text(encoding="utf-8")) for number in range(len(parts))]
-    refused = {tuple(key): Refusal(*refusal) for state in states for *key, refusal in state["refused"]}
-    kept = [tuple(key) for state in states for key in state["kept"]]
-    if not kept:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise _nothing_left(config, assignment, refused)
-    filled = [number for number, state in enumerate(states) if state["kept"]]
-    rows = concatenate_datasets([Dataset.from_file(str(_rows_file(folder, number))) for number in filled])
-    if not any(states[number]["several"] for number in filled):
+    rows = concatenate_datasets([part.rows for part in parts if part.kept])
+    if not any(part.has_several for part in parts):
         rows = rows.remove_columns(MORE_IMAGES)
     return _with_roles(config, source, assignment, rows, kept, refused)
+
+
+@contextmanager
+def _cleared(folder: Path) -> Iterator[None]:
+    """Deletes the copy of a dataset that turns out to be unusable, and one of which no part is written yet."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, UserError) or not any(folder.glob("state-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _with_roles(
@@ -145,10 +165,10 @@ def _shown_name(config: DataConfig) -> str:
     )  # a path means nothing elsewhere
 
 
-def _key(config: DataConfig, source: Source, positions: Sequence[RowKey]) -> str:
+def _key(config: DataConfig, identity: str, positions: Sequence[RowKey]) -> str:
     """A digest of all that decides the clean rows; how they are split, ordered and filtered later does not."""
     settings = config.model_dump_json(include=set(CLEANING))
-    parts = [str(VERSION), str(PART_ROWS), source.identity, settings, repr(positions)]
+    parts = [str(VERSION), str(PART_ROWS), identity, settings, repr(positions)]
     return digest([part.encode() for part in parts])
 
 
@@ -160,11 +180,43 @@ def _state_file(folder: Path, number: int) -> Path:
     return folder / f"state-{number:05d}.json"
 
 
+def _read_part(folder: Path, number: int) -> Part | None:
+    """A part; `None` for one that is missing or damaged, which is then made anew."""
+    state, file = read_json(_state_file(folder, number), MAX_STATE_BYTES), _rows_file(folder, number)
+    try:
+        if state is None or file.stat().st_size != state["bytes"]:
+            return None
+        kept = [(str(split), int(at)) for split, at in state["kept"]]
+        refused = {(str(split), int(at)): Refusal(*refusal) for split, at, refusal in state["refused"]}
+        rows = Dataset.from_file(str(file))
+        return Part(kept, refused, bool(state["several"]), rows) if len(rows) == len(kept) else None
+    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError):  # half of it, or of another program
+        return None
+
+
+def _whole_parts(
+    config: DataConfig, source: Source, folder: Path, positions: Sequence[RowKey], progress: bool
+) -> list[Part]:
+    """All parts; those that are not there yet, or not whole, are written first."""
+    keys = [positions[first : first + PART_ROWS] for first in range(0, len(positions), PART_ROWS)]
+    found = [_read_part(folder, number) for number in range(len(keys))]
+    _write_parts(config, source, folder, keys, [number for number, part in enumerate(found) if part is None], progress)
+    parts = [part or _read_part(folder, number) for number, part in enumerate(found)]
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(keys):
+        raise UserError(f"The disk under {folder.parent} does not keep what is written to it. Check it.")
+    return whole
+
+
 def _write_parts(
-    config: DataConfig, source: Source, folder: Path, parts: Sequence[Sequence[RowKey]], progress: bool
+    config: DataConfig,
+    source: Source,
+    folder: Path,
+    parts: Sequence[Sequence[RowKey]],
+    missing: Sequence[int],
+    progress: bool,
 ) -> None:
-    """Writes the parts that are not there yet, each whole or not at all, so that a killed process loses one at most."""
-    missing = [number for number in range(len(parts)) if not _state_file(folder, number).is_file()]
+    """Writes the missing parts, each whole or not at all, so that a killed process loses one at most."""
     if not missing:
         return
     splits = list(dict.fromkeys(split for part in parts for split, _ in part))
@@ -195,7 +247,7 @@ def _write_part(
     kept: list[RowKey] = []
     has_several = False
     refused: list[tuple[str, int, tuple[str, str]]] = []
-    partial = folder / f"partial-{secrets.token_hex(8)}.arrow"
+    partial = folder / f"{PARTIAL}{number:05d}.arrow"
     try:
         with ArrowWriter(path=str(partial), features=features, writer_batch_size=BATCH_ROWS) as writer:
             for key, row in rows:
@@ -206,8 +258,10 @@ def _write_part(
                     has_several |= len(row.pictures) > 1
                     writer.write(_columns(row, f"{key[0]}-{key[1]:06d}-{row.row_digest[:8]}", features))
             writer.finalize()
+        size = partial.stat().st_size
         partial.replace(_rows_file(folder, number))
-        write_json(_state_file(folder, number), {"kept": kept, "refused": refused, "several": has_several})
+        state = {"bytes": size, "kept": kept, "refused": refused, "several": has_several}
+        write_json(_state_file(folder, number), state, indent=None)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -39,14 +39,21 @@ class RawRow:
 class Source(Protocol):
     """A dataset that streams its rows."""
 
-    identity: str
-    """A commit or a digest of the files; it changes when the rows change."""
     revision: str | None
     """The commit of a Hub dataset."""
     names: list[str]
     """The names of all splits."""
     sizes: dict[str, int]
     """Number of rows of each open split."""
+
+    @property
+    def identity(self) -> str:
+        """A commit, or a digest of the files' content; it changes when the rows change."""
+        ...
+
+    def signature(self) -> str:
+        """A text that is quickly told and changes when the rows may have changed."""
+        ...
 
     def columns(self, split: str) -> list[str]:
         """The names of the columns of a split."""

@@ -55,7 +55,7 @@ def test_the_same_rows_every_time_and_from_what_was_kept(tmp_path: Path, home: P
     folder = write_folder(tmp_path / "set", 10)
     one = load(folder)
     kept = list((home / "data").iterdir())
-    assert {p.name for p in kept[0].iterdir()} == {"rows-00000.arrow", "state-00000.json", "about.json"}
+    assert {p.name for p in kept[0].iterdir()} == {"rows-00000.arrow", "state-00000.json", "about.json", ".lock"}
     other = load(folder)
     assert list(one.train["row_id"]) == list(other.train["row_id"]) and list(one.test["row_id"]) == list(
         other.test["row_id"]
