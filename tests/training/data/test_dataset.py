@@ -83,7 +83,7 @@ def test_reading_goes_on_where_a_killed_process_was(tmp_path: Path, home: Path, 
 def test_copies_are_listed_bounded_and_deleted(tmp_path: Path, home: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(prepared_copies, "MAX_COPIES", 2)
     for number in range(3):
-        load(write_folder(tmp_path / f"set{number}", 4))
+        load(write_folder(tmp_path / f"set{number}", 4, first=number))
     assert [copy.dataset for copy in prepared_copies.copies(home)] == ["set2", "set1"]
     assert main(["data"]) == 0
     said = capsys.readouterr().out

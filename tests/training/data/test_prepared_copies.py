@@ -162,7 +162,7 @@ def test_a_copy_that_somebody_holds_stays(tmp_path: Path, home: Path, monkeypatc
 def test_copies_are_bounded_in_size(tmp_path: Path, home: Path, monkeypatch) -> None:
     load(write_folder(tmp_path / "set0", 4))
     monkeypatch.setattr(prepared_copies, "MAX_SHARE", 0.0)
-    load(write_folder(tmp_path / "set1", 4))
+    load(write_folder(tmp_path / "set1", 5))
     assert [copy.dataset for copy in prepared_copies.copies(home)] == ["set1"]
 
 
