@@ -1,4 +1,4 @@
-"""The Ask tab: one picture, one question, one completion that thinks first."""
+"""The Ask tab: a picture or several, one question, one completion that thinks first."""
 
 from __future__ import annotations
 

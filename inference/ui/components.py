@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
+from gradio.components.gallery import GalleryData, GalleryImage
 from gradio.data_classes import FileData, ImageData, ListFiles
 
 _Choice = str | int | float | list[str | int | float] | list[int | None] | None
@@ -31,6 +32,19 @@ class MorePictures(gr.File):
         if any(not file.path for file in files):
             raise gr.Error("Send the pictures as uploaded files.", print_exception=False)
         return [file.path for file in files] or None
+
+
+class PictureGallery(gr.Gallery):
+    """As `MorePictures`, shown small and in order, each to be taken away."""
+
+    is_template = True
+
+    def preprocess(self, payload: GalleryData | None) -> list[str] | None:  # type: ignore[override]
+        """The paths of the uploads."""
+        paths = [one.image.path if isinstance(one, GalleryImage) else None for one in payload.root] if payload else []
+        if not all(paths):
+            raise gr.Error("Send the pictures as uploaded files.", print_exception=False)
+        return [path for path in paths if path] or None
 
 
 class LiveDropdown(gr.Dropdown):

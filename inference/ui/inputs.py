@@ -1,4 +1,4 @@
-"""The left column: picture, examples, question, and the folded settings. Ask and Compare have the same one."""
+"""The left column: pictures, examples, question, and the folded settings. Ask and Compare have the same one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import gradio as gr
 from gradio.components import Component
 
 from inference.common.errors import UserError
-from inference.prompt.image import load_image, thumbnail_uri
+from inference.prompt.image import load_image, load_images, thumbnail_uri
 from inference.server.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
 from inference.ui.answering import Answering
-from inference.ui.components import LiveDropdown, Picture
+from inference.ui.components import LiveDropdown, Picture, PictureGallery
 
 THUMBNAIL_PIXELS = 112
 """Side of a thumbnail; it is shown at half of that, for sharp screens."""
@@ -23,6 +23,8 @@ element.addEventListener('click', (event) => {
   if (button) trigger('select', { index: Number(button.dataset.index) });
 });
 """
+_UNFOLD = "(others) => (others?.length ? {__type__: 'update', open: true} : {__type__: 'update'})"
+"""JavaScript: pictures that come from the other tab are not hidden."""
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -48,6 +50,8 @@ class Inputs:
             examples = examples_html(service.examples)
             self.examples = gr.HTML(examples, js_on_load=_EXAMPLES_JS, elem_id=f"{name}-examples")
             self.new = gr.Button("New problem", size="sm", elem_id=f"{name}-new", elem_classes="lt-new", min_width=80)
+        with gr.Accordion("More pictures", open=False, elem_id=f"{name}-others", elem_classes="lt-more") as self.fold:
+            self._build_others(name)
         self.question = gr.Textbox(
             label="Question",
             placeholder="What do you want to know about the picture?",
@@ -63,6 +67,28 @@ class Inputs:
             )
         with gr.Accordion("More", open=False, elem_id=f"{name}-more", elem_classes="lt-more"):
             self._build_more(name)
+
+    def _build_others(self, name: str) -> None:
+        limits = self._service.settings.limits
+        gr.HTML(
+            f'<p class="lt-others-note">For a question about several: up to {limits.max_pictures - 1} more, in this '
+            f"order after the one above, of at most {limits.max_pixels / 1e6:,.0f} million pixels together.</p>",
+            js_on_load=None,
+        )
+        self.others = PictureGallery(
+            type="filepath",
+            label="More pictures",
+            show_label=False,
+            sources=["upload", "clipboard"],
+            file_types=["image"],
+            columns=4,
+            object_fit="contain",
+            allow_preview=False,
+            buttons=[],
+            interactive=True,
+            elem_id=f"{name}-gallery",
+            elem_classes="lt-gallery",
+        )
 
     def _build_more(self, name: str) -> None:
         limits = self._service.settings.limits
@@ -100,7 +126,8 @@ class Inputs:
     @property
     def question_inputs(self) -> list[Component]:
         """The components that `Service.read_question` reads, in its order."""
-        return [self.picture, self.question, self.expected, self.adapter, self.temperature, self.length, self.seed]
+        settings = [self.adapter, self.temperature, self.length, self.seed]
+        return [self.picture, self.question, self.expected, *settings, self.others]
 
     @property
     def shared(self) -> list[Component]:
@@ -113,7 +140,7 @@ class Inputs:
         `extra` are further components to empty, with the values `emptied`.
         """
         service = self._service
-        fields = [self.picture, self.question, self.expected]
+        fields = [self.picture, self.question, self.expected, self.others]
 
         def take_example(event: gr.EventData) -> list[object]:
             return _filled(service.examples[_example_index(event, len(service.examples))])
@@ -121,16 +148,23 @@ class Inputs:
         def take_new() -> list[object]:
             return _filled(service.new_problem())
 
-        def changed(path: str | None, request: gr.Request) -> list[object]:
+        def cleared(request: gr.Request) -> list[object]:
             rest = [*answering.clear(), *emptied]
             if answering.is_running(request):  # it empties the panels itself if dismissed; a change of tabs is none
                 rest = [gr.skip()] * len(rest)
-            return [check_picture(service, path), *rest]
+            return rest
+
+        def changed(path: str | None, request: gr.Request) -> list[object]:
+            return [check_picture(service, path), *cleared(request)]
+
+        def others_changed(path: str | None, others: list[str] | None, request: gr.Request) -> list[object]:
+            return [check_others(service, path, others or []), *cleared(request)]
 
         def dismiss(request: gr.Request) -> None:
             answering.dismiss(request)
 
-        for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear):
+        own_changes = (self.others.upload, self.others.delete)
+        for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear, *own_changes):
             replaced(dismiss, None, None, queue=False, **_HIDDEN)
         for own in (self.picture.upload, self.picture.clear):  # the expected answer belonged to another picture
             own(lambda: "", None, self.expected, queue=False, **_HIDDEN)
@@ -138,6 +172,9 @@ class Inputs:
         self.examples.select(take_example, None, fields, **_HIDDEN)
         self.new.click(take_new, None, fields, **_HIDDEN)
         self.picture.change(changed, [self.picture], [self.picture, *answering.outputs, *extra], **_HIDDEN)
+        self.others.change(None, self.others, self.fold, js=_UNFOLD, api_visibility="private")
+        for own in own_changes:
+            own(others_changed, [self.picture, self.others], [self.others, *answering.outputs, *extra], **_HIDDEN)
 
 
 def check_picture(service: Service, path: str | None) -> object:
@@ -152,6 +189,29 @@ def check_picture(service: Service, path: str | None) -> object:
     return gr.skip()
 
 
+def check_others(service: Service, first: str | None, others: Sequence[str]) -> object:
+    """An update that removes what cannot be asked about beside `first`, with a warning for each reason."""
+    limits = service.settings.limits
+    before = [first] if first else []
+    try:
+        for image in load_images([*before, *others], limits)[len(before) :]:
+            service.prepare(image)
+        return gr.skip()
+    except UserError:
+        pass
+    kept: list[str] = []
+    reasons: dict[str, None] = {}
+    for path in others[: limits.max_pictures]:  # a client can send any number
+        try:
+            load_images([*before, *kept, path], limits)
+            kept.append(path)
+        except UserError as error:
+            reasons[str(error)] = None
+    for reason in reasons:
+        gr.Warning(html.escape(reason), title="This picture cannot be used")
+    return kept or None
+
+
 def examples_html(examples: Sequence[Example]) -> str:
     """A button with a thumbnail for each example, named by its question."""
     buttons = "".join(
@@ -164,7 +224,7 @@ def examples_html(examples: Sequence[Example]) -> str:
 
 
 def _filled(example: Example) -> list[object]:
-    return [example.image, example.question, example.expected]
+    return [example.image, example.question, example.expected, None]
 
 
 def _example_index(event: gr.EventData, count: int) -> int:

@@ -283,7 +283,8 @@ def build_about(service: Service) -> gr.HTML:
         gr.HTML(
             "<h2>From a program</h2><p>Two endpoints, <code>/ask</code> and <code>/compare</code>, take "
             "<code>image</code>, <code>question</code>, <code>expected_answer</code>, <code>adapter</code>, "
-            "<code>max_new_tokens</code>, <code>temperature</code> and <code>seed</code>.</p>"
+            "<code>max_new_tokens</code>, <code>temperature</code>, <code>seed</code> and <code>more_images</code> "
+            "(a list of the pictures after the first).</p>"
             f'<pre tabindex="0"><code>{_program()}</code></pre>',
             js_on_load=_OWN_ADDRESS,
         )

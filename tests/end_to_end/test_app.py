@@ -257,11 +257,21 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_picture_is_refused_in_words(client: Client, tmp_path: Path, name: str) -> None:
+def test_a_bad_picture_is_refused_in_words(client: Client, picture: Path, tmp_path: Path, name: str) -> None:
+    """Alone, and after a good one."""
     content, words = BAD_FILES[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AppError, match=words):
         ask(client, tmp_path / name)
+    with pytest.raises(AppError, match=words):
+        ask(client, picture, more_images=[handle_file(str(tmp_path / name))])
+
+
+def test_pictures_that_are_too_large_together_are_refused_in_words(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "half.png").write_bytes(_png_of(6_000, 5_000))
+    more = [handle_file(str(tmp_path / "half.png"))]
+    with pytest.raises(AppError, match="2 pictures have 60,000,000 pixels together; at most 50,000,000"):
+        ask(client, tmp_path / "half.png", more_images=more)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "1"])
@@ -308,12 +318,14 @@ def test_markers_and_odd_characters_are_only_text(client: Client, picture: Path,
     assert ask(client, picture, question, max_new_tokens=4)["num_tokens"] >= 1
 
 
-def test_nothing_is_fetched_and_no_other_file_is_read(client: Client, server: Server) -> None:
+def test_nothing_is_fetched_and_no_other_file_is_read(client: Client, picture: Path, server: Server) -> None:
     for path in ("http://127.0.0.1:9/picture.png", "/etc/passwd", str(Path(app.__file__))):
         data = {"path": path, "meta": {"_type": "gradio.FileData"}}
         with pytest.raises(AppError) as refused:
             client.submit(image=data, question="?", api_name="/ask").result(timeout=WAIT_SECONDS)
-        assert "root:" not in str(refused.value)
+        with pytest.raises(AppError) as refused_too:
+            ask(client, picture, more_images=[handle_file(str(picture)), data])
+        assert "root:" not in f"{refused.value}{refused_too.value}"
 
 
 def test_what_is_asked_is_never_logged(

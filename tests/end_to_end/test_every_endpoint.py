@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import hashlib
 import http.server
+import json
 import os
 import signal
 import socket
@@ -45,7 +46,9 @@ from tests.support.doors_of_app import (
 from tests.support.marked_words import WORDS, speak_everywhere
 from tests.support.samples import random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
+from tests.training.data.own_sets.test_upload import HOSTILE, packed
 from training.admin.access import Access
+from training.ui.sections.data_cards import PAGE_ROWS
 from training.ui.training_app import TrainingApp
 
 MARK = "words of a run that nobody else may read"
@@ -55,7 +58,7 @@ CALLERS = 8
 """Of one kind at a time."""
 LOCKED_VIEWS = {
     *("train_enter", "train_enter_1", "train_tick"),
-    *("train_open_section", *(f"train_open_section_{i}" for i in (1, 2, 3))),
+    *("train_open_section", *(f"train_open_section_{i}" for i in range(1, 5))),
 }
 """Admin handlers that answer a stranger with a page that is locked, where others refuse; by their names."""
 
@@ -236,6 +239,63 @@ def test_the_trap_for_fetches_catches_one(inside: tuple[str, list[str]], resolve
     port, asked = inside
     response = asyncio.run(processing_utils.async_ssrf_protected_get(f"http://localhost:{port}/away"))
     assert response.text == "words of the inside" and asked == ["/away", "/there"] and "localhost" in resolved
+
+
+@pytest.fixture(scope="module")
+def owner(server: Server) -> Stranger:
+    """The one who may train, from the page."""
+    headers = {"host": server.url.removeprefix("http://"), "origin": server.url}
+    session = server.access.log_in(headers, "test", ADMIN_TOKEN)
+    return Stranger("owner", {"origin": server.url}, {server.access.cookie_name: session})
+
+
+def sent_to_data(server: Server, owner: Stranger, path: str, act: str = "look") -> httpx.Response:
+    """The answer of Data's handler of an upload to the owner, for a ZIP at this path."""
+    file = {"path": path, "orig_name": "a.zip", "meta": {"_type": "gradio.FileData"}}
+    own = [fn for fn in server.blocks.fns.values() if "data-files" in [one.elem_id for one in fn.inputs]]
+    called = next(fn for fn in own if str(fn.api_name).startswith(f"train_{act}"))
+    values = ["my-set", None, None, [file], *[None] * (len(called.inputs) - 5), ""]
+    address = f"{server.url}/gradio_api/run/{called.api_name}"
+    return httpx.post(
+        address, json={"data": values}, headers=owner.headers, cookies=owner.cookies, timeout=WAIT_SECONDS
+    )
+
+
+def uploaded(server: Server, path: Path) -> str:
+    sent = httpx.post(f"{server.url}/gradio_api/upload", files={"files": ("x.zip", path.read_bytes())}, timeout=60)
+    return str(sent.raise_for_status().json()[0])
+
+
+@HOSTILE
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_hostile_upload_of_the_owner_changes_nothing(
+    server: Server, owner: Stranger, make: Any, words: str, tmp_path: Path
+) -> None:
+    """Traversal, links, bombs and damage: refused in words by the preview and by the taking in, and nothing stays."""
+    before, path = state(server), uploaded(server, make(tmp_path))
+    looked, taken = (sent_to_data(server, owner, path, act) for act in ("look", "take"))
+    assert looked.status_code == 200 and words in looked.text
+    assert taken.status_code == 500 and words in taken.text
+    assert state(server) == before
+
+
+def test_an_upload_of_the_owner_fetches_nothing_and_reads_no_other_file(
+    server: Server, owner: Stranger, inside: tuple[str, list[str]], resolved: list[str], tmp_path: Path
+) -> None:
+    """Whether an address or a path stands for the file itself, or for the picture of a row in it."""
+    port, asked = inside
+    secret = server.settings.home / "admin_sessions.json"
+    named = [*addresses(port), "/etc/passwd", str(secret), f"../../../{secret.name}", f"file://{secret}"]
+    lines = [json.dumps({"image": one, "problem": "Bar?", "solution": "1"}) for one in named]
+    table = packed({"t.jsonl": "\n".join(lines).encode()}, tmp_path)
+    before = state(server)
+    answers = [sent_to_data(server, owner, path) for path in named]
+    assert [answer.status_code for answer in answers] == [500] * len(named)
+    answers.append(sent_to_data(server, owner, uploaded(server, table)))
+    assert answers[-1].text.count("Not trained on, picture refused") == min(len(named), PAGE_ROWS)
+    assert asked == [] and set(resolved) <= {"127.0.0.1"} and state(server) == before
+    text = "".join(answer.text for answer in answers)
+    assert not [word for word in (*SECRETS, "root:x:0", "words of the inside") if word in text]
 
 
 ADDRESS_FIELDS = ("url", "file", "path", "image", "deep_link", "proxy_url", "__theme", "view", "upload_id", "bucket")

@@ -3,7 +3,7 @@
 One story in one browser: log in, start a run, watch it, reload, kill the app, start it again, see the run end, promote
 its adapter, ask with it, roll back, and put the records in order.
 
-Another: a newcomer makes a dataset of own pictures, and trains on it.
+Another: a newcomer makes a dataset of own pictures, sees its audit, trains on it, and asks with the result.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ SMALL = {
 }
 SMALLER = {"data-train-rows": 60, "data-test-rows": 8, "data-validation-rows": 16}
 """Under Advanced."""
-OWN = "my-bars"
-"""The name of a set."""
+OWN, OWN_STEPS = "my-bars", 10
+"""The name of a set, and the steps of the run on it."""
 EXPECTED_ERRORS = (
     "403 (Forbidden)",
     "ERR_CONNECTION",
@@ -98,9 +98,9 @@ class App:
         self.process.wait(WAIT_SECONDS)
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
-    running = App(tmp_path / "train-home")
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    running = App(tmp_path_factory.mktemp("train") / "train-home")
     running.home.mkdir()
     running.start()
     yield running
@@ -326,7 +326,8 @@ def own_files(folder: Path) -> tuple[list[tuple[Path, Problem]], Path]:
 
 
 def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
-    """Two are labelled by hand, twenty come from a ZIP; what is in them is seen, and a run trains on them."""
+    """Two are labelled by hand, twenty come from a ZIP; they are audited, a run trains on them, and its adapter
+    answers."""
     visit, store = Admin(browser, app.url, LAPTOP), RunStore(app.home)
     visit.page.set_default_timeout(WAIT_SECONDS * 1000)
     visit.log_in()
@@ -363,6 +364,7 @@ def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
     card.locator("button[data-act=save]").click()
     visit.wait_for(lambda: "What is to be seen here?" in visit.text("#data-rows .lt-own-problem >> nth=0"), "it")
     page.click("#data-audit")
+    visit.wait_for(lambda: "Auditing:" in visit.text("#data-audited"), "the progress of the audit")
     visit.wait_for(lambda: "Golds against themselves" in visit.text("#data-audited"), "the audit")
     visit.shoot("laptop-light-train-data")
     visit.check_access("Data")
@@ -372,17 +374,21 @@ def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
     for name, value in SMALL.items():
         if name != "eval-rows":
             visit.set(name, value)
-    visit.set("max-steps", 2)
-    visit.wait_for(lambda: f"{2 * 8}" in visit.text("#train-estimate"), "the estimate of the run on the set")
+    visit.set("max-steps", OWN_STEPS)
+    page.locator("#train-advanced > button").click()
+    page.wait_for_selector("#train-warmup-steps")
+    visit.set("warmup-steps", 2)
+    visit.wait_for(lambda: f"{OWN_STEPS * 8}" in visit.text("#train-estimate"), "the estimate of the run on the set")
     before = {record.id for record in store.list()}
     page.click("#train-start")
     visit.wait_for(lambda: len(store.list()) > len(before), "a run on the set")
     [run_id] = {record.id for record in store.list()} - before
     visit.wait_for(lambda: store.get(run_id).status not in ("queued", "starting", "running"), "its end")
     record = store.get(run_id)
-    assert (record.status, record.step, record.reason) == ("succeeded", 2, "")
+    assert (record.status, record.step, record.reason) == ("succeeded", OWN_STEPS, "")
     data = record.run_config.data
     assert (data.dataset, data.test_rows, record.run_config.eval_rows) == (str(app.home / "sets" / OWN), 4, 4)
+    asked_with(visit, run_id, by_hand[0])
     assert visit.errors == [] and visit.outside == []
     visit.context.close()
     phone = Admin(browser, app.url, PHONE, "dark")
@@ -394,6 +400,21 @@ def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     phone.check_access("Data")
     phone.context.close()
+
+
+def asked_with(visit: Admin, run_id: str, asked: tuple[Path, Problem]) -> None:
+    """A run's adapter is put into service, and answers on one of its owner's pictures."""
+    page, (picture, problem) = visit.page, asked
+    visit.open("Adapters")
+    page.locator("#adapters-list button[data-act=promote]").first.click()
+    visit.wait_for(lambda: run_id in visit.text("#adapters-served"), "the promotion of the run on the set")
+    page.get_by_role("tab", name="Ask").click()
+    page.set_input_files("#ask-picture input[type=file]", picture)
+    page.wait_for_selector("#ask-picture img")
+    page.fill("#ask-question textarea", problem.problem)
+    page.click("#ask-run")
+    visit.wait_state(*ENDED)
+    visit.wait_for(lambda: run_id in visit.text("#lt-top"), "the adapter of the set in the header")
 
 
 def on_a_phone_at_night(browser: Any, visit: Admin, app: App) -> None:

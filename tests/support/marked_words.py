@@ -33,7 +33,7 @@ def speak_everywhere(url: str) -> None:
         file = {"path": path, "orig_name": forged, "meta": {"_type": "gradio.FileData"}}
         for expected in (f"x_{{{WORDS}}}+1", f"\\frac{{{WORDS}"):
             for data in (
-                [file, forged, expected, "base", 4, 0, 0],
+                [file, forged, expected, "base", 4, 0, 0, [file, file]],
                 [file, forged, expected, forged, forged, 0],
                 [forged],
             ):

@@ -10,6 +10,7 @@ lead elsewhere, two files of one name and archives that become far larger are re
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import stat
@@ -24,7 +25,7 @@ from tempfile import TemporaryDirectory
 
 from inference.common.errors import UserError
 from training.config.data_config import read_data_config
-from training.data.files import is_data_file
+from training.data.files import PACKED, is_data_file
 from training.data.local_source import LocalSource
 from training.data.pictures import Folders
 from training.data.refusals import Refusal
@@ -132,6 +133,7 @@ def opened(files: Sequence[tuple[str | Path, str]], folder: Path) -> Iterator[Up
                 unpack(Path(archives[0][0]), target)
             else:
                 _copy(files, target)
+            _expand(target)
         except OSError as error:
             raise UserError(f"The upload cannot be kept ({error.strerror or error}). Free some space.") from error
         yield Upload(target)
@@ -218,6 +220,29 @@ def _copy(files: Sequence[tuple[str | Path, str]], folder: Path) -> None:
         if (folder / name).exists():
             raise UserError(f"There are two files {name[:80]!r}. Give each a name of its own.")
         shutil.copyfile(path, folder / name)
+
+
+def _expand(folder: Path) -> None:
+    """Unpacks the tables in a folder that are compressed each by itself; `UserError` for one that becomes too large."""
+    left = MAX_BYTES
+    for path in [path for path in folder.rglob("*") if path.suffix.lower() in PACKED and is_data_file(path)]:
+        most = min(
+            left, max(SMALL_BYTES, MAX_RATIO * path.stat().st_size), shutil.disk_usage(folder).free - SPARE_BYTES
+        )
+        try:
+            with gzip.open(path) as source, path.with_suffix("").open("xb") as file:
+                while piece := source.read(_CHUNK_BYTES):
+                    if file.tell() + len(piece) > most:
+                        raise UserError(
+                            f"{path.name[:80]} becomes more than {most / 1e6:,.0f} MB; upload it in parts, or unpacked."
+                        )
+                    file.write(piece)
+                left -= file.tell()
+        except FileExistsError:
+            raise UserError(f"There are two files {path.stem[:80]!r}, one compressed. Leave one out.") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path.name[:80]} is damaged. Compress it again.") from error
+        path.unlink()
 
 
 def _in_order(path: Path) -> list[str | int]:

@@ -73,7 +73,7 @@ def audit_html(found: FoundAudit | None, progress: str = "") -> str:
         return ""
     old = "" if found.is_current else '<p class="lt-note lt-quiet">The set has changed since; audit it again.</p>'
     if found.error:
-        return f'{old}<p class="lt-note lt-bad" role="status">The audit found no answer: {escape(found.error)}</p>'
+        return f'{old}<p class="lt-note lt-bad" role="status">The audit failed: {escape(found.error)}</p>'
     items = "".join(f"<li>{escape(finding)}</li>" for finding in found.findings)
     shown = f'<ul class="lt-findings">{items}</ul>' if items else "<p>No problems found.</p>"
     tables = "".join(_table(*table) for table in found.tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import stat
@@ -54,8 +55,9 @@ PICTURES = {f"images/{n}.png": PICTURE for n in range(3)}
         {"mine/data.jsonl": LINES, **{f"mine/{name}": data for name, data in PICTURES.items()}},
         {"t.jsonl": LINES, **PICTURES, "__MACOSX/._t.jsonl": b"\0", ".DS_Store": b"\0"},
         {"t.jsonl": LINES, **{name.replace("/", "\\"): data for name, data in PICTURES.items()}},
+        {"t.jsonl.gz": gzip.compress(LINES), **PICTURES},
     ],
-    ids=["flat", "in a folder", "from a Mac", "from Windows"],
+    ids=["flat", "in a folder", "from a Mac", "from Windows", "with a compressed table"],
 )
 def test_a_zip_is_read(members: dict[str, bytes], tmp_path: Path, home: Path) -> None:
     assert rows([(packed(members, tmp_path), "my set.ZIP")], home) == READ
@@ -134,7 +136,7 @@ def crooked(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
+HOSTILE = pytest.mark.parametrize(
     ("make", "words"),
     [
         (named("../../runs/x"), "leads out of it"),
@@ -157,8 +159,14 @@ def crooked(folder: Path) -> Path:
         (crooked, "damaged"),
         (lambda folder: packed({"t.jsonl": LINES}, folder, compression=zipfile.ZIP_LZMA), "ordinary ZIP"),
         (lambda folder: (folder / "x.zip").write_bytes(b"no zip") and folder / "x.zip", "no ZIP at all"),
+        (lambda folder: packed({"a.csv.gz": gzip.compress(bytes(50_000_000))}, folder), "becomes more than 10 MB"),
+        (lambda folder: packed({"a.csv.gz": b"no gzip"}, folder), "a.csv.gz is damaged"),
+        (lambda folder: packed({"t.jsonl": LINES, "t.jsonl.gz": gzip.compress(LINES)}, folder), "one compressed"),
     ],
 )
+
+
+@HOSTILE
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_hostile_zip_is_refused_and_leaves_nothing(make: Any, words: str, tmp_path: Path, home: Path) -> None:
     with pytest.raises(UserError, match=words):
