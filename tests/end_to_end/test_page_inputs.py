@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
-from tests.support.browser import MARKS, RUNNING, browser, server, visit
+from inference.model.request import Request
+from tests.support.browser import ENDED, MARKS, RUNNING, browser, server, visit
 from tests.support.serving import Server
 
 __all__ = ["browser", "server", "visit"]
@@ -43,3 +45,56 @@ def test_an_own_picture_takes_away_what_was_expected_of_another(visit: Any, tmp_
     page.page.wait_for_function(
         "[...document.querySelectorAll('#ask-expected textarea, #ask-expected input')].every(field => !field.value)"
     )
+
+
+COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta", "white", "black", "gray")
+
+
+def test_several_pictures_are_asked_about_in_the_order_that_is_shown(
+    visit: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are added and taken away one by one, Compare has the same ones, and a number too many stays out."""
+    asked: list[Request] = []
+    steered = server.engine._steered
+    monkeypatch.setattr(server.engine, "_steered", lambda row: asked.append(row) or steered(row))
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (56 + 28 * number, 56), colour).save(tmp_path / f"{number}.png")
+    page, [first, *others] = visit(), [str(tmp_path / f"{number}.png") for number in range(len(COLOURS))]
+
+    def add(*files: str) -> None:
+        page.page.set_input_files("#ask-gallery input[type=file]", files)
+
+    def wait_number(number: int, tab: str = "ask") -> None:
+        page.page.wait_for_function(f"document.querySelectorAll('#{tab}-gallery .gallery-item').length === {number}")
+
+    page.page.set_input_files("#ask-picture input[type=file]", first)
+    page.page.wait_for_selector("#ask-picture img")
+    page.page.locator("#ask-others > button").click()
+    page.page.wait_for_selector("#ask-gallery input[type=file]", state="attached")
+    add(others[2], others[0])
+    wait_number(2)
+    add(others[3])
+    wait_number(3)
+    page.page.locator("#ask-gallery .delete-button").first.click()
+    wait_number(2)
+    page.set_length(1)
+    page.page.fill("#ask-question textarea", "Which is the widest?")
+    page.page.click("#ask-run")
+    page.wait_state(*ENDED)
+    [row] = asked
+    assert [image.width for image in (row.image, *row.more_images)] == [56, 84, 168]
+
+    page.page.get_by_role("tab", name="Compare").click()
+    wait_number(2, "compare")
+    page.page.locator("#compare-gallery img").last.wait_for(state="visible")
+    page.page.get_by_role("tab", name="Ask").click()
+    page.page.click("#ask-run")
+    page.wait_state(*ENDED)
+    add(*others[4:], others[1], others[2])
+    page.page.get_by_text("There are 9 pictures; a question may have at most 8. Leave some out.").first.wait_for()
+    wait_number(7)
+    page.wait_state("idle")
+    page.page.click("#ask-run")
+    page.wait_state(*ENDED)
+    page.page.locator("#ask-gallery .delete-button").first.click()
+    page.wait_state("idle")
