@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from inference.common.errors import UserError
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     replace_odd_characters()
     try:
-        _check_dataset(argv[1:])
+        _check_paths(argv[1:])
         return _run(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,14 +59,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _check_dataset(options: Sequence[str]) -> None:
+def _check_paths(options: Sequence[str]) -> None:
     """Refuses a mistyped path at once: the modules of commands take seconds to load."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--dataset")
-    if (dataset := early.parse_known_args(options)[0].dataset) is not None:
-        from training.config.data_config import check_there
+    for option in ("--dataset", "--image-root", "--base", "--config", "--run", "--resume"):
+        early.add_argument(option, nargs="?")
+    given = early.parse_known_args(options)[0]
+    from inference.common.settings import check_base
+    from training.config.data_config import check_image_root, check_there
 
-        check_there(dataset)
+    datasets = [given.dataset]
+    if given.config:
+        from training.config.run_config import read_config_file
+
+        data = read_config_file(Path(given.config)).get("data")
+        datasets.append(data.get("dataset") if isinstance(data, dict) else None)
+    for dataset in datasets:
+        if isinstance(dataset, str):
+            check_there(dataset)
+    if given.image_root:
+        check_image_root(Path(given.image_root).expanduser())
+    if given.base:
+        check_base("--base", given.base)
+    for folder in filter(None, (given.run, given.resume)):
+        from training.runs.folder import RunFolder
+
+        RunFolder.open(Path(folder))
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -97,7 +97,7 @@ def load_settings(
     return Settings(
         base=base,
         base_reason=reason,
-        named_base=base if override else _check_base("model.base in space.yaml", file.model.base),
+        named_base=base if override else check_base("model.base in space.yaml", file.model.base),
         adapter=_choose_adapter(base, file.model, pinned),
         adapter_is_pinned=bool(pinned),
         home=home_folder(env),
@@ -141,10 +141,10 @@ def _with_bucket(section: TrainingSection, bucket: str) -> TrainingSection:
 def _choose_base(of_file: str, override: str, has_gpu: bool | None) -> tuple[str, str]:
     """The base and the reason for it."""
     if override:
-        base = _check_base("LOOKTHINK_BASE", override)
+        base = check_base("LOOKTHINK_BASE", override)
         shown = "the starter" if base == str(STARTER) else base
         return base, f"LOOKTHINK_BASE is set to {shown}."
-    base = _check_base("model.base in space.yaml", of_file)
+    base = check_base("model.base in space.yaml", of_file)
     if base == str(STARTER):
         return base, "space.yaml names the starter."
     if _has_cuda() if has_gpu is None else has_gpu:
@@ -156,13 +156,14 @@ def _choose_adapter(base: str, model: ModelSection, override: str) -> str | None
     """The adapter that belongs to the base: one of another base would not fit."""
     if override:
         return _check_adapter("LOOKTHINK_ADAPTER", override)
-    if base == _check_base("model.base in space.yaml", model.base) and model.adapter:
+    if base == check_base("model.base in space.yaml", model.base) and model.adapter:
         return _check_adapter("model.adapter in space.yaml", model.adapter)
     own = STARTER / "adapter"
     return str(own) if base == str(STARTER) and own.is_dir() else None
 
 
-def _check_base(key: str, value: str) -> str:
+def check_base(key: str, value: str) -> str:
+    """The path or Hub id of a base. Raises `UserError`, which calls the setting `key`, for one that cannot be."""
     if value == STARTER_NAME:
         return str(STARTER)
     folder = Path(value).expanduser()

@@ -213,6 +213,12 @@ def check_there(dataset: str) -> None:
         )
 
 
+def check_image_root(folder: Path) -> None:
+    """Raises `UserError` for a folder of pictures that is not there."""
+    if not folder.is_dir():
+        raise UserError(f"image_root is {folder}, and there is no such folder; name the folder of the pictures")
+
+
 def read_data_config(**values: Any) -> DataConfig:
     """A checked `DataConfig`; a `UserError` names the setting, its value and the remedy."""
     try:

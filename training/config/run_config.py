@@ -331,7 +331,7 @@ def load_config(
     (`deployment_profile`, `deployment_values`). Raises `UserError` that names the value, what is wrong with it, and
     what to give instead.
     """
-    from_file = _read_yaml(file) if file else {}
+    from_file = read_config_file(file) if file else {}
     values = dict(values or {})
     name = profile or values.get("profile") or from_file.get("profile")
     if name is None:
@@ -449,7 +449,8 @@ def _mapping(value: object) -> Json:
     return dict(value)
 
 
-def _read_yaml(file: Path) -> Json:
+def read_config_file(file: Path) -> Json:
+    """The settings in a YAML file, not validated yet. Raises `UserError`."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from inference.common.errors import UserError
 from inference.common.settings import home_folder
-from training.config.data_config import check_there
+from training.config.data_config import check_image_root, check_there
 from training.data.files import PACKED, SUFFIXES, is_data_file, open_file, saved_splits
 from training.data.pictures import Folders
 from training.data.source import RawRow, digest, no_such_split
@@ -43,8 +43,8 @@ class LocalSource:
 
     def __init__(self, path: Path, splits: Sequence[str], image_root: Path | None = None) -> None:
         check_there(str(path))
-        if image_root is not None and not image_root.is_dir():
-            raise UserError(f"image_root is {image_root}, and there is no such folder; name the folder of the pictures")
+        if image_root is not None:
+            check_image_root(image_root)
         paths: dict[str, list[Path]] = {}
         opened = saved_splits(path) if path.is_dir() else None
         if opened is None:

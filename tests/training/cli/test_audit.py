@@ -164,7 +164,7 @@ def test_a_hub_dataset(hub: Hub, hub_client: Client, capsys: pytest.CaptureFixtu
         (["--hardware", "2x H100"], "needs --with-model"),
         (["--with-model", "--hardware", "abacus"], "there is no hardware 'abacus'"),
         (["--html", "no/such/folder/x.html"], "no folder"),
-        (["--base", "no/such/model", "--train-rows", "2", "--test-rows", "0"], "processor cannot be loaded"),
+        (["--base", "no/such/model", "--train-rows", "2", "--test-rows", "0"], "neither a folder here nor a Hub id"),
     ],
 )
 def test_wrong_options_end_with_a_message(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ REFUSED = [
     ({"dataset": "https://example.org/x.parquet"}, "addresses are not fetched"),
     (
         {"datasett": "x"},
-        "datasett is not a setting; there are columns, dataset, drop_repeats, drop_unreadable, max_pixels",
+        "datasett is not a setting; there are columns, dataset, drop_repeats, drop_unreadable, group_by, image_root, "
+        "max_pixels",
     ),
     ({"split": "train[:5"}, "'train[:5' is not a split; write train"),
     ({"split": "train[:5%]+test"}, "is not a split"),
@@ -94,3 +98,23 @@ def test_any_text_is_a_slice_or_refused(text: str) -> None:
         Slice.parse(text).positions(10)
     except ValueError as error:
         assert "write" in str(error)
+
+
+def test_a_mistyped_path_is_refused_within_a_second(tmp_path: Path) -> None:
+    """For every command, and before its modules load."""
+    (tmp_path / "run.yaml").write_text("data: {dataset: ./nowhere}")
+    wrong = [[command, "--dataset", "./nowhere"] for command in ("train", "audit", "evaluate", "estimate", "start")]
+    wrong += [["audit", "--base", "./nowhere"], ["train", "--image-root", "nowhere"], ["train", "--config", "no.yaml"]]
+    wrong += [["train", "--config", "run.yaml"], ["evaluate", "--run", "nowhere"], ["train", "--resume", "nowhere"]]
+    wrong.append(["data", "--delete", "nowhere"])
+    code = f"""
+import sys, time
+from training.__main__ import main
+assert [main(words) for words in {wrong!r}] == [2] * {len(wrong)}
+print(time.process_time(), "torch" in sys.modules)
+"""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    seconds, has_torch = done.stdout.split()
+    assert float(seconds) < len(wrong) and has_torch == "False", done.stderr
+    assert done.stderr.count("nowhere") >= len(wrong) - 1
