@@ -23,7 +23,8 @@ def main(args: argparse.Namespace) -> int:
     home = home_folder()
     if args.delete:
         names = [copy.name for copy in copies(home)] if args.delete == "all" else [args.delete]
-        for copy in [delete_copy(home, name) for name in names]:
+        for name in names:
+            copy = delete_copy(home, name)
             print(f"deleted {copy.name}, {copy.num_bytes / 1e6:.1f} MB")
         return 0
     found = copies(home)

@@ -153,13 +153,13 @@ def read_measured_run(folder: Path) -> MeasuredSteps:
         hardware = str(start["hardware"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"--measured-run is {folder}, which is no run folder with config.json, versions.json and metrics.jsonl "
+            f"{folder} is no run folder with config.json, versions.json and metrics.jsonl "
             f"({type(error).__name__}: {error}). Name the folder of a run."
         ) from error
     seconds = [float(step) for step in steps if isinstance(step, int | float)][WARM_UP_STEPS:]
     if len(seconds) < MIN_STEPS:
         raise UserError(
-            f"--measured-run is {folder}, which has {len(seconds)} timed steps after the first {WARM_UP_STEPS} of its "
+            f"{folder} has {len(seconds)} timed steps after the first {WARM_UP_STEPS} of its "
             f"last start; at least {MIN_STEPS} are needed. Let it run a little longer."
         )
     return MeasuredSteps(statistics.median(seconds), len(seconds), step, hardware, *_around(folder, steps, config))
