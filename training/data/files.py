@@ -47,7 +47,6 @@ PACKED = (".gz",)
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".tar")
 LIST_NAMES = ("data", "rows", "train", "examples", "items", "instances", "samples", "questions", "annotations")
 """Names by which an object holds all rows of a JSON file."""
-pa.set_memory_pool(pa.system_memory_pool())  # the usual one keeps the memory of pages, which may have 100 MB each
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
 
 
