@@ -4,7 +4,7 @@
 #   make train   post-train an adapter on the starter problems, about four minutes on two cores
 #   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
-#   make check   ruff (rules and format), mypy and the tests
+#   make check   ruff (rules and format), mypy and the tests, with those that take minutes: whole runs, Jobs and Spaces
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
 #                every kind of fault at every route of the Hub; called again after it was cut, it goes on
 #   make audit   pip-audit asks whether a release in constraints.txt has a known weakness; says what it could not ask
@@ -48,7 +48,7 @@ check: $(DEV_STAMP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTEST) $(PYTEST_ARGS)
+	LOOKTHINK_LONG=1 $(PYTEST) $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
 	@mkdir -p $(TORTURE)

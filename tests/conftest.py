@@ -35,6 +35,8 @@ REQUIRE_BROWSER = bool(os.environ.get("LOOKTHINK_REQUIRE_BROWSER"))
 """Set by `.ci/run`: a browser test that is skipped then fails, and so does a whole run without one that passed."""
 _passed_in_browser: list[str] = []
 IN_TORTURE = "LOOKTHINK_TORTURE" in os.environ
+WITH_LONG = "LOOKTHINK_LONG" in os.environ
+"""Set by `make check`, which also runs the tests that take the better part of a minute or more."""
 _RECORD = os.environ.get("LOOKTHINK_TORTURE_RECORD")
 """`make torture` names a folder here. The file `passed` in it has a line for each test that passed, with its seconds;
 those are left out when it is called again. The file `figures` has what the tests measured."""
@@ -92,7 +94,7 @@ def problems() -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with the most slow tests come first, so that no worker is left alone with one of them at the end.
 
-    Torture is skipped unless it is asked for, and what passed in it before is left out.
+    Torture is skipped unless it is asked for. Long tests are left out likewise, and what passed in torture before.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser"))
     items.sort(key=lambda item: -slow[item.path])
@@ -101,8 +103,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if torture is not None and not IN_TORTURE and not torture.kwargs.get("sampled"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: `make torture` runs it"))
     done = set(recorded(Path(_RECORD))) if _RECORD else set()
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
-    items[:] = [item for item in items if item.nodeid not in done]
+    out = {item for item in items if item.nodeid in done or (not WITH_LONG and item.get_closest_marker("long"))}
+    config.hook.pytest_deselected(items=[item for item in items if item in out])
+    items[:] = [item for item in items if item not in out]
 
 
 def recorded(folder: Path) -> list[str]:

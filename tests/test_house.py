@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -49,6 +50,7 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
 def packages_of(path: Path) -> set[str]:
     """Top-level packages that a file imports anywhere, also inside functions."""
     names: set[str] = set()

@@ -147,6 +147,7 @@ SMALL = (
 """What makes the run of the fourth line a short one."""
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_ten_lines_of_a_laptop_are_followed(
     hub: Hub, hub_client: Client, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -231,6 +231,7 @@ def test_runs_survive_twenty_five_kills(home, figure) -> None:
     figure(survive(home, kills, steps=25, seed=4))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_survives_three_kills_a_cancel_and_a_resume(home) -> None:
     with Siege(home, seed=1) as siege:

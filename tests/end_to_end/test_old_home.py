@@ -111,6 +111,7 @@ def test_an_adapter_of_an_earlier_starter_is_named_and_what_the_settings_name_an
         adapters.stop()
 
 
+@pytest.mark.long
 def test_its_interrupted_run_is_not_continued_on_another_starter(
     store: RunStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,7 @@ from training.hub.space import readme_block
 from training.runs.store import RunStore
 
 __all__ = ["browser"]
-pytestmark = [*MARKS, pytest.mark.slow]
+pytestmark = [*MARKS, pytest.mark.long]
 
 SHOTS = os.environ.get("LOOKTHINK_SHOTS")
 SPACE, BASE, DATASET, TOKEN = "me/look", "me/tiny-vl", "me/pictures", "hf_of_the_space_of_me"

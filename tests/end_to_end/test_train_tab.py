@@ -167,6 +167,7 @@ class Admin(Visit):
             self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
+@pytest.mark.long
 def test_a_run_outlives_the_page_and_the_app(browser: Any, app: App) -> None:
     store = RunStore(app.home)
     visit = Admin(browser, app.url, LAPTOP)

@@ -28,7 +28,9 @@ def alone(tmp_path_factory) -> tuple[torch.Tensor, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", [[], ["sharded"]], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    "weights", [pytest.param([], id="whole", marks=pytest.mark.long), pytest.param(["sharded"], id="sharded")]
+)
 def test_two_processes_come_to_what_one_comes_to(weights: list[str], tmp_path, alone) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

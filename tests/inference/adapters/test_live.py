@@ -103,6 +103,7 @@ def test_a_promotion_is_taken_up_while_rows_end_on_what_they_began_with(
     assert new.name in live.offer.records, "it can still be chosen"
 
 
+@pytest.mark.long
 def test_twenty_promotions_during_a_stream_leave_memory_as_it_was(
     engine: Engine, live: LiveAdapters, settings: Settings, adapters: list[Path], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ needs_spaces = pytest.mark.skipif(
 )
 
 
+@pytest.mark.long
 @needs_spaces
 def test_answers_come_from_forked_workers(tmp_path: Path) -> None:
     """The same tokens as in this process; one call for both sides of Compare; Stop; the words of refusals."""

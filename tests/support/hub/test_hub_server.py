@@ -103,6 +103,7 @@ print(PeftConfig.from_pretrained("me/adapter").peft_type.value)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_model_by_id_in_a_process_of_its_own(hub: Hub, hub_url: str, tmp_path: Path) -> None:
     """With nothing but HF_ENDPOINT set, first from the server, then offline from the cache."""

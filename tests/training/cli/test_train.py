@@ -55,6 +55,7 @@ def check_whole(found: RunFolder, steps: int, save_steps: int) -> None:
     assert found.status()["status"] == "succeeded"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_three_times_ends_whole(tmp_path) -> None:
     phases = ["training", "saving", "choosing the checkpoint"]

@@ -236,6 +236,7 @@ def test_rows_are_read_only_a_little_ahead() -> None:
     assert len(ahead) == 200
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ten_thousand_rows_in_bounded_memory(tmp_path: Path) -> None:
     """Decoded they would take 1.2 GB."""

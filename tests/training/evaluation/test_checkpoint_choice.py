@@ -44,6 +44,7 @@ def folder(tmp_path) -> RunFolder:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_best_of_all_is_taken_and_all_scores_are_kept(folder) -> None:
     assert [step_of(path) for path in folder.checkpoints.iterdir()] == [30]

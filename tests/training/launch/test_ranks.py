@@ -156,6 +156,7 @@ def alone(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_four_processes_with_sharded_weights_a_killed_one_a_stop_and_another_number(home, alone) -> None:
     store = RunStore(home)
@@ -196,6 +197,7 @@ def machines(log: Path, *options: str) -> list[subprocess.Popen[bytes]]:
     return started[::-1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_machines_a_killed_process_and_the_same_adapter(home, tmp_path, alone) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"

@@ -79,12 +79,14 @@ def test_the_shipped_statistics_are_of_the_shipped_weights() -> None:
     assert (STARTER / FILE).stat().st_size < 400_000
 
 
+@pytest.mark.long
 def test_pictures_of_its_own_kinds_are_known(engine: Engine) -> None:
     """At most 2 in 100 of held-out ones are not."""
     problems = itertools.islice(iterate_problems("test", 2_024), 200)
     assert share_unknown(engine, (problem.image for problem in problems)) <= 0.02
 
 
+@pytest.mark.long
 def test_charts_in_another_style_are_not(engine: Engine) -> None:
     assert share_unknown(engine, charts()) >= 0.9
 

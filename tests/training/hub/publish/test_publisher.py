@@ -233,6 +233,7 @@ def test_finish_gives_up_in_words(hub: Hub, online: Client, tmp_path: Path, caps
     assert capsys.readouterr().out.strip() == "published: ann/tuned@night"
 
 
+@pytest.mark.long
 def test_processes_of_their_own_publish_once_even_when_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed with the commit made and its answer on the way; then two apps, of which one finds that it is there."""
     hub = Hub(tokens={"hf_ann_token": "ann"})

@@ -66,6 +66,7 @@ def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWo
     assert not is_away(done)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_jobs_train_one_adapter(world: JobWorld) -> None:
     """They reach each other through their network alone, and the first one brings everything home."""
