@@ -53,6 +53,14 @@ SMALLER = {"data-train-rows": 60, "data-test-rows": 8, "data-validation-rows": 1
 """Under Advanced."""
 OWN, OWN_STEPS = "my-bars", 10
 """The name of a set, and the steps of the run on it."""
+OWN_RUN = {
+    "max-steps": OWN_STEPS,
+    "prompts-per-step": 2,
+    "num-generations": 2,
+    "max-completion-length": 24,
+    "price": 2.5,
+    "max-hours": 1,
+}
 EXPECTED_ERRORS = (
     "403 (Forbidden)",
     "ERR_CONNECTION",
@@ -372,14 +380,12 @@ def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
 
     visit.open("Start")
     choose(visit, "#train-data-dataset", OWN)
-    for name, value in SMALL.items():
-        if name != "eval-rows":
-            visit.set(name, value)
-    visit.set("max-steps", OWN_STEPS)
+    for name, value in OWN_RUN.items():
+        visit.set(name, value)
     page.locator("#train-advanced > button").click()
     page.wait_for_selector("#train-warmup-steps")
     visit.set("warmup-steps", 2)
-    visit.wait_for(lambda: f"{OWN_STEPS * 8}" in visit.text("#train-estimate"), "the estimate of the run on the set")
+    visit.wait_for(lambda: f"{OWN_STEPS * 4}" in visit.text("#train-estimate"), "the estimate of the run on the set")
     before = {record.id for record in store.list()}
     page.click("#train-start")
     visit.wait_for(lambda: len(store.list()) > len(before), "a run on the set")

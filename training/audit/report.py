@@ -121,19 +121,22 @@ class AuditReport:
         if tolerance := self.about.get("config", {}).get("tolerance"):
             yield f"Numbers within {percent(tolerance, 1)} of the gold count as right (`tolerance`)."
         if num_unreadable := self.dropped.counts().get("gold unreadable"):
-            yield f"{num_unreadable:,} golds cannot be read as answers and were dropped; mark the answer, as in #### 7."
+            golds = _number(num_unreadable, "gold cannot be read as an answer and was", "golds cannot be read and were")
+            yield f"{golds} dropped; mark the answer, as in #### 7."
         num_unverified = self.num_kept - round(self.verified.value * self.num_kept)
         if num_unverified > MANY_UNVERIFIED * self.num_kept:
             yield (
                 f"{num_unverified:,} of {self.num_kept:,} golds cannot be verified: rollouts of these rows never score."
             )
         if self.letters_alone:
+            golds = _number(self.letters_alone, "gold is the letter of an option", "golds are the letter of an option")
             yield (
-                f"{self.letters_alone:,} golds are the letter of an option, and their problems give no options: nobody "
-                "can answer them. Call the column of the options `options`, or write them into the problem."
+                f"{golds}, where the problem gives none: nobody can answer that. Call the column of the options "
+                "`options`, or write them into the problem."
             )
         if self.worked:
-            yield f"{self.worked:,} golds are longer than an answer; mark the answer in them, as in #### 7."
+            golds = _number(self.worked, "gold is longer than an answer", "golds are longer than an answer")
+            yield f"{golds}; mark the answer, as in #### 7."
         gold, num = self.majority
         if num > max(2, MUCH_OF_ONE_GOLD * self.num_kept):
             part = percent(num / self.num_kept, 0)
@@ -165,12 +168,14 @@ class AuditReport:
         if num_repeated := sum(self.duplicates.values()):
             yield f"Rows that repeat another one of their split: {num_repeated:,}."
         if self.shared_pictures:
+            rows = _number(self.shared_pictures, "train row shows", "train rows show")
             yield (
-                f"{self.shared_pictures:,} train rows show a picture that is in test or validation too, with another "
-                "problem; --group-by image keeps each picture on one side."
+                f"{rows} a picture that is in test or validation too, with another problem; --group-by image keeps "
+                "each picture on one side."
             )
         if self.look_alikes:
-            yield f"{self.look_alikes:,} train rows show a picture that looks like one in test; look at some of them."
+            rows = _number(self.look_alikes, "train row shows", "train rows show")
+            yield f"{rows} a picture that looks like one in test; look at some of them."
         if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
             part = num / sum(self.letters.values())
@@ -210,6 +215,11 @@ class AuditReport:
         parts = [f"{title}\n{_aligned(headings, cells)}" for title, headings, cells in tables(self)]
         findings = "\n".join(f"- {finding}" for finding in self.findings()) or "- no problems found"
         return "\n\n".join([*parts, f"Findings\n{findings}"]) + "\n"
+
+
+def _number(number: int, one: str, several: str) -> str:
+    """The number before the words for one or for several."""
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def percent(part: float, digits: int = 1) -> str:

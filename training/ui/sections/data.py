@@ -257,7 +257,11 @@ class DataPanel:
                 changes |= self._columns_updates(upload, split, columns, mapping)
                 changes["preview"] = _preview(upload, split, mapping)
         except NoColumn as error:
-            words = f"The upload {error.words} Choose the columns on the left." if columns else str(error)
+            words = (
+                f"The upload {error.words} Choose the columns under Picture, Question and Answer."
+                if columns
+                else str(error)
+            )
             changes["preview"] = f'<p class="lt-note lt-warn" role="alert">{escape(words)}</p>'
         except UserError as error:
             changes["preview"] = f'<p class="lt-note lt-bad" role="alert">{escape(error)}</p>'
