@@ -268,10 +268,10 @@ def test_a_bad_picture_is_refused_in_words(client: Client, picture: Path, tmp_pa
 
 
 def test_pictures_that_are_too_large_together_are_refused_in_words(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "half.png").write_bytes(_png_of(6_000, 5_000))
-    more = [handle_file(str(tmp_path / "half.png"))]
-    with pytest.raises(AppError, match="2 pictures have 60,000,000 pixels together; at most 50,000,000"):
-        ask(client, tmp_path / "half.png", more_images=more)
+    (tmp_path / "large.png").write_bytes(_png_of(5_000, 4_000))
+    more = [handle_file(str(tmp_path / "large.png"))] * 2
+    with pytest.raises(AppError, match="3 pictures have 60,000,000 pixels together; at most 50,000,000"):
+        ask(client, tmp_path / "large.png", more_images=more)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "1"])
