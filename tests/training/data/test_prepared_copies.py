@@ -252,7 +252,7 @@ def test_a_hundred_thousand_rows_in_flat_memory_with_kills(
     assert whole.items() <= times(folder).items() and len(times(folder)) == 100
     early, late = statistics.median(used[1:11]), statistics.median(used[-10:])
     figure(
-        f"an audit of 100,000 rows: killed 4 times, resumed; then over {len(used):,}000 rows its memory was "
-        f"{early:.0f} MB at first and {late:.0f} MB at last, at its peak {peak:.0f} MB, {time.monotonic() - began:.0f} s"
+        f"100,000 rows, killed 4 times: then over {1000 * len(used):,} rows the memory was "
+        f"{early:.0f} MB at first, {late:.0f} MB at last, {peak:.0f} MB at its peak; {time.monotonic() - began:.0f} s"
     )
     assert late < 1.15 * early and peak < 700
