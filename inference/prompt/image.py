@@ -31,6 +31,9 @@ from inference.prompt.decoding import (
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 _READ = "PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and JPEG 2000"
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""A HEIC file names one of them at its start. It is refused: libheif, which Pillow would need, crashes the process on
+damaged files."""
 DAMAGED = "The picture is damaged or incomplete. Send it again, or save it anew."
 MIN_SIDE = 28
 """Smaller pictures are scaled up: one image token is this many pixels wide."""
@@ -157,6 +160,8 @@ def _open(source: str | Path | bytes, limits: Limits) -> Image.Image:
         start = _start(source).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith((b"<svg", b"<?xml", b"<!doctype svg")) and b"<svg" in start:
             raise UserError("SVG drawings cannot be read. Export the picture as PNG.") from error
+        if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+            raise UserError("HEIC pictures cannot be read. Export the picture as JPEG.") from error
         raise UserError(f"The file is not a picture that can be read; {_READ} can. Save it as one of these.") from error
 
 

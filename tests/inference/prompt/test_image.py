@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG header alone": (lambda: encoded(gradient(), "JPEG")[:20], "not a picture"),
     "SVG": (lambda: SVG, "SVG drawings cannot be read. Export"),
     "SVG without prolog": (lambda: b"\n <svg viewBox='0 0 1 1'/>", "SVG"),
+    "HEIC": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "HEIC pictures cannot be read. Export"),
     "PDF": (lambda: b"%PDF-1.7\n" + bytes(100), "not a picture"),
     "ICO, a format not read": (lambda: encoded(gradient(), "ICO"), "not a picture"),
     "20,000 pixels wide": (lambda: encoded(Image.new("L", (20_000, 2_000))), "20,000 × 2,000.*at most 16,384"),
