@@ -1,4 +1,4 @@
-"""Rows of one file by position, with bounded memory: JSON lines, JSON arrays, CSV, Parquet, Arrow, tar archives.
+"""Rows of one file by position, with bounded memory: JSON lines and arrays, CSV, Parquet, Arrow, tar; also packed.
 
     file = open_file(Path("train.jsonl.gz"))
     len(file), file.columns(), list(file.rows([0, 7], ["problem"]))
@@ -8,9 +8,11 @@ What is damaged costs its row where a row can be told from the next, else it is 
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import json
+import lzma
 import mmap
 import os
 import re
@@ -19,7 +21,7 @@ import tarfile
 import tempfile
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
@@ -43,8 +45,16 @@ COLUMN_ROWS = 100
 """Rows of a file without a schema that are read for its columns."""
 READ_BYTES = 2**20
 """Bytes of a Parquet column that are read at once, so that a row group may be larger than memory."""
-PACKED = (".gz",)
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".tar")
+_OPEN_PACKED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
+}
+PACKED = tuple(_OPEN_PACKED)
+"""Suffixes of compressed files."""
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 LIST_NAMES = ("data", "rows", "train", "examples", "items", "instances", "samples", "questions", "annotations")
 """Names by which an object holds all rows of a JSON file."""
 _JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
@@ -81,10 +91,15 @@ def open_file(path: Path) -> RowFile:
     try:
         if suffix == ".parquet":
             return ParquetRows(path)
-        if suffix == ".tar":
-            return TarRows(path)
+        if suffix == ".arrow":
+            return ArrowRows(_arrow_file(path))
         plain, name = (_unpacked(path), path.name) if path.suffix.lower() in PACKED else (None, path.name)
         readable = path if plain is None else Path(plain.name)
+        if suffix == ".tar":
+            return TarRows(readable, name, plain)
+        with readable.open("rb") as file:
+            if file.read(2) in _UTF_16:
+                raise UserError(f"{name} is written in UTF-16. Save it as UTF-8.")
         if suffix in (".csv", ".tsv"):
             return CsvRows(readable, "\t" if suffix == ".tsv" else None, name, plain)
         if suffix == ".json" and not _is_one_row_a_line(readable):
@@ -98,24 +113,38 @@ def _unpacked(path: Path) -> Any:
     """The content of a compressed file as a temporary one, which goes when nobody holds it any more."""
     target = tempfile.NamedTemporaryFile(prefix="lookthink-")
     try:
-        with gzip.open(path) as packed:
+        with _OPEN_PACKED[path.suffix.lower()](path) as packed:
             while part := packed.read(2**20):
                 target.write(part)
                 if target.tell() > MAX_UNPACKED_BYTES:
                     raise UserError(f"{path.name} unpacks to more than {MAX_UNPACKED_BYTES / 2**30:.0f} GB; unpack it")
                 if not target.tell() % 2**28 and shutil.disk_usage(target.name).free < 2**30:
                     raise UserError(f"{path.name} fills the disk while it is unpacked; free some space, or unpack it")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the content
         raise UserError(f"{path.name} is damaged: {first_line(error)}. Download or write it again.") from error
     target.flush()
     return target
+
+
+def _arrow_file(path: Path) -> Dataset:
+    """The rows of one memory-mapped file of Arrow."""
+    import datasets
+
+    try:
+        return datasets.Dataset.from_file(str(path))
+    except Exception as error:  # a file is untrusted, and the library raises errors of any kind
+        raise UserError(f"{path.name} is not a readable Arrow file: {first_line(error)}") from error
 
 
 def _is_one_row_a_line(path: Path) -> bool:
     """True if the first line is a whole row, as in JSONL that is called `.json`."""
     with path.open("rb") as file:
         first = _parse(_read_line(file))
-    return isinstance(first, dict) and not any(isinstance(first.get(name), list) for name in LIST_NAMES)
+    if not isinstance(first, dict) or all(isinstance(value, dict) for value in first.values()):
+        return False
+    return not any(isinstance(first.get(name), list) for name in LIST_NAMES)
 
 
 class _JsonRows:
@@ -130,10 +159,7 @@ class _JsonRows:
 
     def columns(self) -> list[str]:
         """The keys of the first hundred readable rows, in their order."""
-        names: dict[str, None] = {}
-        for _, row in self.rows(range(min(COLUMN_ROWS, len(self))), ()):
-            names |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
-        return list(names)
+        return _columns_of(self)
 
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """The rows at `positions`; what is no JSON object is a refusal."""
@@ -158,18 +184,21 @@ class JsonLines(_JsonRows):
 
 
 class JsonArray(_JsonRows):
-    """One array of objects, by itself or as a value of one object: `[…]`, `{"data": […]}`."""
+    """Objects in an array, in one that is a value of an object, or by name: `[…]`, `{"data": […]}`, `{"1": {…}}`."""
 
     def __init__(self, path: Path, name: str, keep: object = None) -> None:
         super().__init__(path, keep)
         if path.stat().st_size:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 self._index(content)
+                if not self._starts:
+                    self._index(content, by_name=True)
         if not self._starts:
             raise UserError(f"{name} is neither an array of objects nor one object a line; write one of them.")
 
-    def _index(self, content: mmap.mmap) -> None:
-        depth, of_rows, start = 0, 0, 0
+    def _index(self, content: mmap.mmap, by_name: bool = False) -> None:
+        """Notes the places of the rows: of the first list that has any, or of the values of the outer object."""
+        depth, of_rows, start = 0, int(by_name), 0
         for token in _JSON_TOKEN.finditer(content):
             character = token[0][:1]
             if character in b"{[":
@@ -313,8 +342,8 @@ def saved_splits(path: Path) -> dict[str, list[RowFile]] | None:
 class TarRows:
     """A WebDataset archive: files of one stem are a row, and their suffixes its columns. Nothing is unpacked."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, name: str, keep: object = None) -> None:
+        self.path, self._keep = path, keep
         self._samples: list[dict[str, tuple[int, int]]] = []
         key = None
         try:
@@ -329,17 +358,14 @@ class TarRows:
                         self._samples.append({})
                     self._samples[-1][suffix.lower()] = member.offset_data, member.size
         except tarfile.TarError as error:
-            raise UserError(f"{path.name} is not a readable tar archive: {first_line(error)}") from error
+            raise UserError(f"{name} is not a readable tar archive: {first_line(error)}") from error
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def columns(self) -> list[str]:
         """The suffixes, and the keys of JSON objects, of the first hundred rows."""
-        names: dict[str, None] = {}
-        for _, row in self.rows(range(min(COLUMN_ROWS, len(self))), ()):
-            names |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
-        return list(names)
+        return _columns_of(self)
 
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """The rows at `positions`; the keys of a JSON object in a row are columns too."""
@@ -363,6 +389,13 @@ class TarRows:
                 is_text = suffix.rpartition(".")[2] in ("txt", "cls", "text")
                 cells[suffix] = content.decode("utf-8", "replace") if is_text else content
         return cells
+
+
+def _columns_of(file: RowFile) -> list[str]:
+    names: dict[str, None] = {}
+    for _, row in file.rows(range(min(COLUMN_ROWS, len(file))), ()):
+        names |= dict.fromkeys(row) if not isinstance(row, Refusal) else {}
+    return list(names)
 
 
 def _read_line(file: BinaryIO) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from PIL import Image
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
 MORE_IMAGES = "more_images"
 """The column of a row's pictures after the first; there is none in a dataset whose rows all have one."""
 MAX_PATH_CHARS = 1_024
+MAX_DEPTH = 3
+"""Mappings within one another around a picture: `{"image_url": {"url": …}}`."""
 _ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
 _DATA_URI = re.compile(r"\s*data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
+_FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2)", re.IGNORECASE)
 _MAGIC = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk0", "AAAA", "SUkq", "TU0A")
 """Beginnings of pictures in base64: PNG, JPEG, WebP, GIF, BMP, AVIF and HEIC, TIFF."""
 
@@ -56,6 +60,19 @@ def read_pictures(cell: object, folders: Folders | None, limits: Limits) -> Iter
         raise Refusal("too many pictures", f"{len(cells)} pictures; a row may have {limits.max_pictures}")
     for one in cells or [None]:
         yield _read(one, folders, limits)
+
+
+def looks_like_pictures(cell: object) -> bool:
+    """True for what can only be a picture or a list of them: bytes, base64, a data URI, the name of such a file."""
+    if isinstance(cell, list | tuple):
+        return bool(cell) and all(map(looks_like_pictures, cell))
+    if isinstance(cell, Mapping):
+        return any(isinstance(value, bytes) or looks_like_pictures(value) for value in cell.values())
+    if isinstance(cell, bytes):
+        return cell.startswith(tuple(base64.b64decode(start + "A" * (-len(start) % 4))[:2] for start in _MAGIC[:5]))
+    if not isinstance(cell, str):
+        return False
+    return bool(_DATA_URI.match(cell) or _FILE_NAME.fullmatch(cell)) or cell.startswith(_MAGIC) and len(cell) >= 64
 
 
 def pictures_of(rows: Mapping[str, list[Any]]) -> list[list[Image.Image]]:
@@ -92,11 +109,11 @@ def picture_sizes(files: Sequence[bytes]) -> tuple[int, ...]:
 
 
 def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Image.Image:
-    if isinstance(cell, Mapping):
+    for _ in range(MAX_DEPTH):
+        if not isinstance(cell, Mapping):
+            break
         data = cell.get("bytes") or cell.get("url") or cell.get("image_url") or cell.get("image")
         cell = _from_base64(data) if isinstance(data, str) and "bytes" in cell else data or cell.get("path")
-        if isinstance(cell, Mapping):  # OpenAI's {"image_url": {"url": …}}
-            cell = cell.get("url")
     if cell is None or cell == "":
         raise Refusal("picture missing", "the cell is empty")
     if isinstance(cell, bytes | Image.Image):
@@ -112,6 +129,8 @@ def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Imag
 
 def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
     shown = repr(path[:120])
+    if path.lower().startswith("file:///"):
+        path = unquote(path[len("file://") :])
     if _ADDRESS.match(path) or path.startswith(("//", "\\\\")):
         raise Refusal("picture refused", f"{shown} is an address; pictures are never fetched")
     if folders is None:
@@ -132,10 +151,11 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
 
 def _found(path: str, folders: Folders) -> Path | None:
     """The file that a path names, with all links followed."""
-    for folder in folders.tried:
-        target = (folder / path).resolve()
-        if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
-            return target
+    for name in dict.fromkeys((path, path.replace("\\", "/"))):
+        for folder in folders.tried:
+            target = (folder / name).resolve()
+            if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
+                return target
     return None
 
 

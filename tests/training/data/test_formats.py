@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -301,6 +303,104 @@ def several_pictures(folder: Path) -> None:
     )
 
 
+@shape()
+def pictures_in_the_turns(folder: Path) -> None:
+    """Of OpenAI, of the two generations of Qwen-VL, and with an address of a file."""
+    pictures(folder / "images")
+    uri = "data:image/png;base64," + base64.b64encode(picture(0)).decode()
+    cells = [{"type": "image_url", "image_url": {"url": uri}}, {"type": "image", "image": "images/1.png"}]
+    cells += [{"type": "image", "image": f"file://{folder}/images/{n}.png"} for n in (2, 3)]
+    turns: list[Any] = [[cell, {"type": "text", "text": problem(n)}] for n, cell in enumerate(cells)]
+    turns += [f"Picture 1: <img>images/{n}.png</img>\n{problem(n)}" for n in (4, 5)]
+    answers = [{"role": "assistant", "content": gold} for gold in GOLDS]
+    lines(
+        folder / "train.jsonl", [{"messages": [{"role": "user", "content": turns[n]}, answers[n]]} for n in range(NUM)]
+    )
+
+
+@shape()
+def the_cauldron(folder: Path) -> None:
+    texts = [[{"user": problem(n), "assistant": GOLDS[n], "source": "ours"}] for n in range(NUM)]
+    parquet(folder / "train.parquet", {"images": [[cell] for cell in cells()], "texts": texts})
+
+
+@shape()
+def prompt_and_completion(folder: Path) -> None:
+    found = {"prompt": [[{"role": "user", "content": problem(n)}] for n in range(NUM)], "images": cells()}
+    completions = [[{"role": "assistant", "content": gold}] for gold in GOLDS]
+    parquet(folder / "train.parquet", found | {"completion": completions})
+
+
+@shape(LETTERS)
+def a_column_for_each_option(folder: Path) -> None:
+    """Of VLMEvalKit: tab-separated, the pictures in base64, one or several."""
+    coded = [base64.b64encode(picture(n)).decode() for n in range(NUM)]
+    header = ["index", "image", "question", *"ABCD", "answer", "hint"]
+    found = [[str(n), coded[n], problem(n), *OPTIONS, LETTERS[n], ""] for n in range(NUM)]
+    found[5][1] = repr([coded[5], coded[0]])
+    folder.mkdir()
+    (folder / "set.tsv").write_text("\n".join("\t".join(row) for row in [header, *found]))
+
+
+@shape(LETTERS)
+def an_object_by_id(folder: Path) -> None:
+    """Of TabMWP and IconQA."""
+    pictures(folder / "images")
+    found = {
+        str(n): {"question": problem(n), "choices": OPTIONS, "answer": "ABCD".index(LETTERS[n]), "unit": None}
+        | {"image": f"images\\{n}.png"}
+        for n in range(NUM)
+    }
+    (folder / "problems.json").write_text(json.dumps(found))
+
+
+@shape()
+def answers_of_several_people(folder: Path) -> None:
+    """Of VQAv2, in a picture's mapping within another."""
+    answers = [[{"answer": a, "answer_id": i} for i, a in enumerate(["none", gold, gold])] for gold in GOLDS]
+    found = {"image": [{"image": cell} for cell in cells()], "question": [problem(n) for n in range(NUM)]}
+    parquet(folder / "train.parquet", found | {"answers": answers})
+
+
+@shape(["yes", "no"] * 3)
+def truth_values(folder: Path) -> None:
+    parquet(folder / "train.parquet", columns(solution=[True, False] * 3))
+
+
+@shape()
+def other_names_of_columns(folder: Path) -> None:
+    pictures(folder / "images")
+    found = [{"img_path": f"images/{n}.png", "Question": problem(n), "answerKey": GOLDS[n]} for n in range(NUM)]
+    lines(folder / "train.jsonl", found)
+
+
+@shape()
+def packed_in_other_ways(folder: Path) -> None:
+    pictures(folder / "images")
+    texts = ["".join(json.dumps(row) + "\n" for row in rows()[first : first + 2]).encode() for first in (0, 2, 4)]
+    (folder / "train-00000-of-00003.jsonl.bz2").write_bytes(bz2.compress(texts[0]))
+    (folder / "train-00001-of-00003.jsonl.xz").write_bytes(lzma.compress(texts[1]))
+    with pa.CompressedOutputStream(str(folder / "train-00002-of-00003.jsonl.zst"), "zstd") as file:
+        file.write(texts[2])
+
+
+@shape()
+def arrow_shards(folder: Path) -> None:
+    datasets.Dataset.from_dict(columns()).save_to_disk(str(folder / "saved"), num_shards=2)
+
+
+@shape()
+def webdataset_of_texts_packed(folder: Path) -> None:
+    folder.mkdir()
+    with tarfile.open(folder / "train-00000.tar.gz", "w:gz") as archive:
+        for n in range(NUM):
+            texts = (("question.txt", problem(n).encode()), ("answer.txt", GOLDS[n].encode()))
+            for suffix, content in (("jpg", picture(n)), *texts):
+                member = tarfile.TarInfo(f"{n:04d}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_is_read_whole(name: str, tmp_path: Path, home: Path) -> None:
     make, golds = FORMATS[name]
@@ -389,6 +489,12 @@ def test_a_picture_stays_on_one_side(tmp_path: Path, home: Path) -> None:
 
 
 HOSTILE: dict[str, bytes] = {
+    "words.jsonl": '{"image": "a.png"}'.encode("utf-16"),
+    "train.jsonl.xz": b"\xfd7zXZ\0 no xz",
+    "train.jsonl.bz2": b"BZh9 no bz2",
+    "train.jsonl.zst": b"\x28\xb5\x2f\xfd no zst",
+    "train.tar.gz": gzip.compress(b"no tar at all" * 100),
+    "data.arrow": b"ARROW1 no arrow",
     "train.jsonl.gz": b"\x1f\x8b\x08\x00 no gzip",
     "train.json": b'{"data": 1',
     "train.tar": b"no tar at all" * 100,
