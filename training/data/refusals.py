@@ -79,6 +79,10 @@ class Dropped:
         counted = Counter(drop.reason for drop in self.rows if role in (None, drop.role))
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
+    def words(self, role: str | None = None) -> str:
+        """The counts in words, as in `3 no gold, 1 picture missing`; empty if there are none."""
+        return ", ".join(f"{num} {reason}" for reason, num in self.counts(role).items())
+
     def with_more(self, more: Sequence[Drop]) -> Dropped:
         """These rows and others."""
         return Dropped([*self.rows, *more])

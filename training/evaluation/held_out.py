@@ -87,6 +87,8 @@ def load_held_out(
         rows = rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))
     name = Path(data.dataset).name if data.source_kind == "local" else data.dataset
     about = {"dataset": name, "revision": splits.about["revision"], "split": data.split, "role": role}
+    if words := splits.dropped.words(role):
+        about["dropped"] = words
     return HeldOut(rows, about, {"most frequent train answer of its kind": frequent_baseline(splits.train, rows)})
 
 

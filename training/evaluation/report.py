@@ -219,7 +219,8 @@ class Report:
             shown = enumerate(levels(self.changes), 1)
             parts.append("\n".join(textwrap.wrap(self.verdict, 100)))
             parts.append("\n".join(["It learnt", *(f"{i}. {each.name}: {_SHOWN[each.is_shown]}" for i, each in shown)]))
-        return "\n\n".join([*parts, _overall_table(self)]) + "\n"
+        parts += [_overall_table(self), *self._left_out()]
+        return "\n\n".join(parts) + "\n"
 
     def markdown(self) -> str:
         """The verdict, the conditions and their differences, then both by kind, as tables for a terminal."""
@@ -237,7 +238,12 @@ class Report:
             parts.append(_sample_table(self))
         if self.baselines:
             parts.append("\n".join(f"- {name}: {estimate}" for name, estimate in self.baselines.items()))
+        parts += self._left_out()
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _left_out(self) -> list[str]:
+        dropped = self.about.get("dropped")
+        return [f"Rows that were left out: {dropped}."] if dropped else []
 
     def _circumstances(self) -> str:
         """Lines on how these conditions were asked, where that is not the usual way."""

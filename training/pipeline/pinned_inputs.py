@@ -20,13 +20,15 @@ from training.data.dataset import Splits
 from training.data.splits import ROLES
 from training.evaluation.held_out import texts_digest
 from training.grading.reward_loading import code_digest
-from training.runs.folder import RunFolder
+from training.runs.folder import DROPPED, RunFolder
 from training.runs.provenance import model_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+MAX_DROPPED_SHOWN = 20
+"""Rows that a run's record of what was left out names."""
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,8 @@ def check_sources(config: RunConfig, folder: RunFolder, splits: Splits) -> None:
     Raises `UserError` if rows are missing that the run needs at its end.
     """
     _check_roles(config, splits)
+    first = splits.dropped.to_json()[:MAX_DROPPED_SHOWN]
+    write_json(folder.path / DROPPED, {"num": len(splits.dropped), "words": splits.dropped.words(), "first": first})
     digests = _digests(config, splits)
     path = folder.path / "sources.json"
     before: dict[str, Digest] | None = read_json(path)

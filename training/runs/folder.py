@@ -3,6 +3,7 @@
     config.json          the configuration, with the commits of inputs from the Hub
     changes.jsonl        changes of the configuration at a resume, with their times
     sources.json         digests of the inputs: base, rows, adapter to start from, curriculum
+    dropped.json         the data's rows that were left out, by reason, with the first of them
     versions.json        versions of Python, the libraries and the code, and the hardware, at each start
     status.json          the status, and the reason for it
     metrics.jsonl        one line each `logging_steps`
@@ -55,6 +56,7 @@ from training.runs.metrics import figures_of, step_in
 from training.runs.provenance import changed_versions, versions_here
 
 MARKER = "complete.json"
+DROPPED = "dropped.json"
 log = logging.getLogger(__name__)
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from inference.common.environment import hide_secrets
 from inference.common.files import Json, json_object, read_json
 from training.runs.diagnosis import Finding, diagnose
+from training.runs.folder import DROPPED
 from training.runs.metrics import CURVES, is_figure
 from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step, seconds_after
 from training.runs.record import RunRecord, RunStatus
@@ -57,6 +58,8 @@ class Snapshot:
     """For each name of `CURVES` that has values: points (step, value), at most twice `MAX_POINTS`."""
     findings: list[Finding] = field(default_factory=list)
     """Problems of the run, in words."""
+    dropped: str = ""
+    """The data's rows that were left out, by reason; empty if there are none."""
     log: str = ""
     """The last lines of the process's output, plain text."""
     groups: list[Json] = field(default_factory=list)
@@ -89,6 +92,7 @@ class RunWatch:
             cost_dollars=record.cost_dollars,
             curves={name: list(curve.points) for name, curve in self._curves.items() if curve.points},
             findings=diagnose([*self._first, *self._last], groups),
+            dropped=_dropped(self.folder),
             log=hide_secrets(log_tail(self.folder)),
             groups=groups,
         )
@@ -178,6 +182,11 @@ class _Curve:
         if len(self.points) == 2 * MAX_POINTS:
             self.points = [_mean(self.points[i : i + 2]) for i in range(0, len(self.points), 2)]
             self._each *= 2
+
+
+def _dropped(folder: Path) -> str:
+    words = (read_json(folder / DROPPED) or {}).get("words")
+    return words if isinstance(words, str) else ""
 
 
 def newest_groups(folder: Path) -> list[Json]:

@@ -19,6 +19,7 @@ from training.config.data_config import read_data_config
 from training.config.run_config import load_config
 from training.data.dataset import load_rows
 from training.evaluation.held_out import load_held_out, majority_baselines, sizes_and_keys, swap
+from training.evaluation.report import Report
 from training.grading.grader import gold_answer
 from training.starter.problems import load_problems
 
@@ -73,6 +74,10 @@ def test_most_frequent_train_answer(tmp_path: Path) -> None:
     found = load_held_out(config, "test")
     assert len(found.rows) == 4
     assert found.baselines["most frequent train answer of its kind"].value == 0.75
+    assert "dropped" not in found.about
+    (tmp_path / "14.png").unlink()
+    assert load_held_out(config, "test").about["dropped"] == "1 picture missing"
+    assert "left out: 1 picture missing." in Report(["a"], {}, {"dropped": "1 picture missing"}).summary()
 
 
 @pytest.mark.parametrize(

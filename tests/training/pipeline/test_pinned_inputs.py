@@ -18,6 +18,7 @@ from training.pipeline.pinned_inputs import check_sources
 from training.pipeline.preflight import check_run
 from training.runs.folder import RunFolder
 from training.runs.provenance import model_digest
+from training.runs.snapshot import RunWatch
 
 
 @pytest.fixture
@@ -38,6 +39,15 @@ def test_the_same_sources_are_let_through(pictures: Path, tmp_path: Path) -> Non
     check_sources(config, folder, splits)
     assert (folder.path / "sources.json").read_bytes() == kept
     assert json.loads(kept)["train rows"]["num"] == 8 and str(tmp_path) not in kept.decode()
+
+
+def test_what_was_dropped_is_in_the_folder(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "3.png").unlink()
+    config = load_config(None, {"data": {"dataset": str(pictures)}})
+    folder, splits = begun(tmp_path, config)
+    kept = json.loads((folder.path / "dropped.json").read_text())
+    assert (kept["num"], kept["words"]) == (1, "1 picture missing") == (len(splits.dropped), splits.dropped.words())
+    assert kept["first"][0]["place"] == "train[3]" and RunWatch(folder.path).look().dropped == "1 picture missing"
 
 
 def test_other_rows_are_refused(pictures: Path, tmp_path: Path) -> None:

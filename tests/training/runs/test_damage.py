@@ -123,6 +123,7 @@ RECORDS = (
     "versions.json",
     "hours.json",
     "estimate.json",
+    "dropped.json",
     "process.json",
     "exit.json",
     "validation.json",

@@ -260,6 +260,8 @@ def _facts(record: RunRecord, now: Snapshot) -> str:
         facts.append(("Money spent", "unknown: no price per hour was given"))
     else:
         facts.append(("Money spent", _of(dollars(now.cost_dollars), dollars(record.max_dollars))))
+    if now.dropped:
+        facts.append(("Rows left out", now.dropped))
     facts.append(("Started by", f"{record.asked_by or 'unknown'}, {moment(record.asked_at)}"))
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value, 200)}</dd></div>" for name, value in facts)
 

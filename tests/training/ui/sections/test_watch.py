@@ -54,6 +54,11 @@ def test_the_figures_of_a_job_tell_their_age():
     assert "Figures from" not in status_html(RECORD, snapshot())
 
 
+def test_rows_that_were_left_out_are_shown() -> None:
+    assert "<dt>Rows left out</dt><dd>3 no gold</dd>" in status_html(RECORD, snapshot(dropped="3 no gold"))
+    assert "left out" not in status_html(RECORD, snapshot())
+
+
 def test_the_diagnosis_is_told_with_its_remedy():
     html = findings_html([Finding("no signal", f"{EVIL} everywhere", "Raise it.")], 20)
     assert "No signal" in html and "Raise it." in html and "<script" not in html
