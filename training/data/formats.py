@@ -191,13 +191,14 @@ def _image_columns(
     if "decoded_image" in columns:  # beside a path that leads nowhere
         candidates.insert(0, "decoded_image")
     filled = [name for name in candidates if not sample or any(not _is_empty(value_at(row, name)) for row in sample)]
-    if filled or candidates:
-        return ((filled or candidates)[0],)
+    if filled:
+        return (filled[0],)
     numbered = [(int(match[2]), name) for name in columns if (match := _NUMBERED.fullmatch(name))]
     if numbered:
         return tuple(name for _, name in sorted(numbered))
     suffixed = [name for name in columns if name.rpartition(".")[2] in IMAGE_SUFFIXES]
-    return tuple((suffixed or [name for name in columns if _holds(sample, name, looks_like_pictures)])[:1])
+    shown = [name for name in columns if _holds(sample, name, looks_like_pictures)]
+    return tuple((suffixed or shown or candidates)[:1])
 
 
 def _option_columns(columns: Sequence[str], sample: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
