@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -220,9 +221,10 @@ def test_an_audit_without_a_base_loads_no_torch_and_goes_on_after_a_kill(tmp_pat
 def memory(command: tuple[str, ...], home: Path) -> tuple[list[float], float]:
     """Resident MB of a command and its workers, at each part that it has written, and their peak."""
     process = started(*command, home=home)
+    said = ThreadPoolExecutor(1).submit(process.communicate)  # so that its progress never fills the pipe
     used: dict[int, float] = {}
     peak = 0.0
-    while process.poll() is None:
+    while not said.done():
         parts = len(list((home / "data").glob("*/state-*.json")))
         with suppress(psutil.Error):
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -230,7 +232,7 @@ def memory(command: tuple[str, ...], home: Path) -> tuple[list[float], float]:
             peak = max(peak, now)
             used.setdefault(parts, now)
         time.sleep(0.1)
-    assert process.returncode == 0, process.communicate()[0]
+    assert process.returncode == 0, said.result()[0]
     return [used[parts] for parts in sorted(used) if parts], peak
 
 
