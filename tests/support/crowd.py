@@ -51,7 +51,7 @@ class Visitor:
 
     def join(self, picture: dict[str, Any], tokens: int) -> httpx.Response:
         """Press Ask."""
-        data = [picture, "How many circles are there?", None, None, 0, tokens, 0]
+        data = [picture, "How many circles are there?", None, None, 0, tokens, 0, None]
         body = {"data": data, "fn_index": self._asks, "session_hash": self.session}
         return self.http.post("/queue/join", json=body)
 
