@@ -109,7 +109,12 @@ class Page(gr.Blocks):
     """The app's blocks, through which every event of the page and every call of an endpoint passes."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
-        """As Gradio does it, but nothing is fetched from an address that a client names, whatever the component."""
+        """As Gradio does it, but nothing is fetched from an address that a client names, whatever the component.
+
+        An endpoint's last inputs may be left out, as plain HTTP clients do that were written before these inputs.
+        """
+        if block_fn.api_visibility == "public":
+            inputs = [*inputs, *(field.value for field in block_fn.inputs[len(inputs) :])]
         if _names_address(inputs):
             raise gr.Error("Files are not fetched from addresses; upload the file.", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *args, **options)

@@ -10,16 +10,37 @@ from collections import Counter
 from typing import Any
 
 import gradio as gr
-from gradio.state_holder import StateHolder
+from gradio.state_holder import SessionState, StateHolder
 
 from inference.server.visitors import OWNER, current_visitor
 
 MAX_SESSIONS = 256
-"""Sessions kept at once; one takes about a megabyte."""
+"""Sessions kept at once."""
 MAX_EVENTS = 64
 """Events that wait for a thread, of all visitors; the owner's come in addition."""
 EVENTS_OF_ONE = 16
 """Events of one visitor that wait for a thread."""
+
+
+class PageState(SessionState):
+    """The state of an open page, without the copy of each component's configuration, a megabyte in all: Gradio reads it
+    for links that store a page's state, whose route is closed here."""
+
+    @property
+    def config_values(self) -> dict[int, Any]:
+        """Nothing, whatever is written into it."""
+        return _Nothing()
+
+    @config_values.setter
+    def config_values(self, value: object) -> None: ...
+
+    def _update_config(self, key: int) -> None: ...
+
+    def _update_value_in_config(self, key: int, value: Any) -> None: ...
+
+
+class _Nothing(dict[int, Any]):
+    def __setitem__(self, key: int, value: Any) -> None: ...
 
 
 class PageSessions(StateHolder):
@@ -31,6 +52,11 @@ class PageSessions(StateHolder):
         self._queue = queue
         self._visitors: dict[str, str] = {}
         """By session the visitor who opened it, the one unused for longest first."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self.session_data:
+            self.session_data[session_id] = PageState(self.blocks)
+        return super().__getitem__(session_id)
 
     def update(self, session_id: str) -> None:
         """Note that a session is used, and forget another if there are too many; called with every event."""
