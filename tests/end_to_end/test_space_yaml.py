@@ -24,7 +24,7 @@ from inference.common.logs import event, log_visitors
 from inference.common.settings import Limits, Settings, load_settings
 from inference.common.space_file import SpaceFile, read_space_file
 from inference.model.request import Request
-from inference.prompt.image import load_image
+from inference.prompt.image import load_image, load_images
 from inference.server.lifecycle import picture_seconds
 from inference.server.middleware import Streams, middleware
 from inference.server.queue import RequestQueue
@@ -211,6 +211,7 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("limits.max_pixels", 1000, picture(60, 60), REFUSED),
     ("limits.max_decoding_mb", 32, picture(2300, 2000), REFUSED),
     ("limits.max_side", 50, picture(60, 60), REFUSED),
+    ("limits.max_pictures", 2, lambda d: refused(lambda: len(load_images([png(60, 60)] * 3, d.limits))), REFUSED),
     ("limits.max_aspect", 2, picture(120, 40), REFUSED),
     ("limits.max_model_pixels", 784, picture(60, 60), (28, 28)),
     ("limits.max_question_chars", 5, lambda d: refused(lambda: clean_question("How many?", d.limits)), REFUSED),

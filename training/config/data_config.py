@@ -206,6 +206,8 @@ class DataConfig(BaseModel):
 
 def check_there(dataset: str) -> None:
     """Raises `UserError` for a path at which nothing is; names of the Hub are not looked up."""
+    if _URL.match(dataset.strip()):
+        raise UserError(f"The dataset is {dataset[:200]}; addresses are not fetched. Download it and give its path.")
     if dataset != STARTER and not is_hub_name(dataset) and not Path(dataset).expanduser().exists():
         raise UserError(
             f"There is no dataset {dataset}: no such file or folder, and it is not a Hub id (owner/name). "
