@@ -82,7 +82,7 @@ class DataConfig(BaseModel):
     revision: str | None = Field(
         None, description="branch, tag or commit of a Hub dataset; pin a commit to repeat a run"
     )
-    subset: str | None = Field(None, description="configuration of a Hub dataset that has several")
+    subset: str | None = Field(None, description="configuration, or folder, of a Hub dataset that has several")
     split: str = Field("train", description="the split that is cut into train and test, or a slice: train[:5%]")
     test_split: str | None = Field(None, description="take the test rows from this split instead of cutting them off")
     validation_split: str | None = Field(None, description="take the validation rows from this split")

@@ -22,7 +22,7 @@ import tempfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 import pyarrow as pa
@@ -74,13 +74,13 @@ class RowFile(Protocol):
         ...
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: PurePath) -> str:
     """The suffix that tells the format, in lower case, without that of a compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     return "".join(suffixes[:1] if suffixes[-1:] and suffixes[-1] in PACKED else suffixes[-1:])
 
 
-def is_data_file(path: Path) -> bool:
+def is_data_file(path: PurePath) -> bool:
     """True for a file whose suffix is one of a format that is read."""
     return suffix_of(path) in SUFFIXES
 

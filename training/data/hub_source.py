@@ -1,79 +1,253 @@
 """Rows of a Hub dataset, at one commit, even if a branch was named.
 
-Loaded by `datasets` from plain data files; pictures stay undecoded. No code of a repository ever runs, no pickle is
-opened, and nothing outside the repository is fetched.
+Its files are chosen and read as those of a folder here, and only those of the splits that are open, and the pictures
+that their rows name, are downloaded, into the Hub's cache. Where its card assigns the files, `datasets` says which;
+what is packed in another way, as pictures in a ZIP, `datasets` reads. No code of a repository ever runs, no pickle is
+opened, no link is followed, and nothing outside the repository is fetched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import shutil
+import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 
 import datasets
 import huggingface_hub
 import yaml
 from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils import tqdm
 
 from inference.common.errors import UserError
-from inference.common.hub_errors import HubUnreachable, read_error, reason
+from inference.common.files import read_json, write_json
+from inference.common.hub_errors import HubError, HubUnreachable, read_error, reason
 from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
-from training.data.pictures import Folders
-from training.data.source import RawRow, cells_of, no_such_split
+from training.data.files import ArrowRows, RowFile, open_file
+from training.data.local_source import METADATA, OpenFiles, by_folder, is_wanted, split_files
+from training.data.pictures import Folders, looks_like_pictures
+from training.data.refusals import Refusal
+from training.data.source import no_such_split
 
 FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
 """Builders of `datasets` that read plain data; `cache` reads what is on disk already."""
-BATCH_ROWS = 16
-"""Rows in memory at once."""
+MAX_FILES = 200_000
+"""Files of a repository that are listed."""
+MAX_LIST_BYTES = 256 * 2**20
+"""The list of so many files, as JSON."""
+MAX_PICTURE_BYTES = 100e9
+"""The pictures that a repository's rows may name, together."""
+SPARE_BYTES = 2**30
+"""Room on the disk that a download leaves."""
+DOWNLOADS = 4
+"""Data files that are downloaded at once."""
+LINK_BYTES = 1_024
+"""A longer file is no link: git keeps a link as a file that holds its target."""
 CARDS = ("README.md", ".huggingface.yaml")
 """Files in which a repository assigns its files to splits."""
 
 
-class HubSource:
+class HubSource(OpenFiles):
     """A dataset on the Hub, or in the local cache if the Hub cannot be reached."""
 
     def __init__(self, config: DataConfig, splits: Sequence[str], commit: str | None = None) -> None:
         self.name = config.dataset
-        self.revision: str | None = commit or resolve_commit(config.dataset, config.revision)
-        self._folders = Folders.of(_cache_of(config.dataset))
-        _check_cards(self.name, self.revision)
-        builder = _builder(config, self.revision)
-        self.identity = f"{self.name}@{self.revision}/{builder.config.name}"
-        _check_files(builder, self.name)
-        try:
-            builder.download_and_prepare()
-            self.names = list(builder.info.splits or {})
-            for split in splits:
-                if split not in self.names:
-                    raise no_such_split(self.name, split, self.names)
-            self._datasets = {split: builder.as_dataset(split) for split in splits}
-        except UserError:
-            raise
-        except Exception as error:  # a repository is untrusted, and its readers raise errors of any kind
-            raise UserError(
-                f"The dataset {self.name} at {self.revision[:12]} cannot be read: {reason(error)}. "
-                "If the download broke off, try again; else name another revision, or tell its owner."
-            ) from error
-        self.sizes = {split: len(dataset) for split, dataset in self._datasets.items()}
+        pinned = commit or resolve_commit(config.dataset, config.revision)
+        self.revision: str | None = pinned
+        repository = _Repository(self.name, pinned)
+        chosen = repository.chosen(config)
+        if chosen is None:
+            prepared, subset = _prepared(config, pinned, splits)
+            self.names = list(prepared)
+            folders = Folders.of(_cache_of(self.name))
+            super().__init__({split: [(ArrowRows(prepared[split]), folders)] for split in splits})
+        else:
+            self.names, subset = list(chosen), config.subset or "default"
+            _check_splits(self.name, splits, self.names)
+            super().__init__({split: repository.opened(chosen[split]) for split in splits})
+        self.identity = f"{self.name}@{pinned}/{subset}"
 
     def signature(self) -> str:
         """Its identity: a commit does not change."""
         return self.identity
 
-    def columns(self, split: str) -> list[str]:
-        """The names of the columns."""
-        return list(self._datasets[split].column_names)
 
-    def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """The rows at `positions`, from the memory-mapped files."""
-        chosen = self._datasets[split].select_columns(list(columns)).select(positions).with_format("arrow")
-        at = 0
-        for table in chosen.iter(BATCH_ROWS):
-            for index in range(table.num_rows):
-                yield RawRow(positions[at], cells_of(table, index), self._folders)
-                at += 1
+class _Repository:
+    """The files of a dataset at one commit: their list, and those that are brought into the cache."""
+
+    def __init__(self, name: str, commit: str) -> None:
+        self._name, self._commit = name, commit
+        self._root = _cache_of(name) / "snapshots" / commit
+        self._list = _cache_of(name) / "lookthink" / f"{commit}.json"
+        listed = read_json(self._list, MAX_LIST_BYTES)
+        if listed is None:
+            listed = {"files": _list_files(name, commit), "assigned": {}}
+            self._list.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._list, listed, indent=None)  # so that the Hub need not be asked again
+        self._files: dict[str, int] = listed["files"]
+        self._assigned: dict[str, dict[str, list[str]] | None] = listed["assigned"]
+        self._pictures: set[str] = set()
+        self._picture_bytes = 0
+        self._lock = threading.Lock()
+
+    def chosen(self, config: DataConfig) -> dict[str, list[str]] | None:
+        """The files of each split, as a folder here would have them, or as the card says if it does.
+
+        `None` if others may hold the rows, which `datasets` reads. Raises `UserError` for several subsets, and for a
+        card that names data elsewhere.
+        """
+        cards = [_configs(self._name, self._get(card), card) for card in CARDS if card in self._files]
+        if any(cards):
+            subset = config.subset or ""
+            if subset not in self._assigned:
+                self._assigned[subset] = self._as_the_card_says(config)
+                write_json(self._list, {"files": self._files, "assigned": self._assigned}, indent=None)
+            return self._assigned[subset]
+        names = [PurePosixPath(path) for path in sorted(self._files)]
+        saved = {name.parent for name in names if name.name == "state.json"}
+        wanted = [name for name in names if is_wanted(name)]
+        wanted = [name for name in wanted if name.parent not in saved or name.name.startswith("data-")]
+        if "dataset_dict.json" in self._files:  # written by `save_to_disk`
+            found = by_folder(wanted)
+        else:
+            found = split_files(wanted, f"The dataset {self._name}", "--subset {}".format, config.subset)
+        splits = sorted(found, key=lambda split: split != "train")
+        return {split: [str(name) for name in found[split]] for split in splits} or None
+
+    def _as_the_card_says(self, config: DataConfig) -> dict[str, list[str]] | None:
+        builder = _builder(config, self._commit)
+        _check_files(builder, self._name)
+        start = f"hf://datasets/{self._name}@{self._commit}/"
+        chosen = {}
+        for split, found in (builder.config.data_files or {}).items():
+            paths = [str(file).removeprefix(start) for file in found]
+            data = [path for path in paths if path in self._files and is_wanted(PurePosixPath(path))]
+            if not data or not all(path in data or looks_like_pictures(path) for path in paths):
+                return None
+            metadata = [path for path in data if PurePosixPath(path).name.split(".")[0].lower() == METADATA]
+            chosen[str(split)] = metadata or data
+        return chosen or None
+
+    def opened(self, paths: Sequence[str]) -> list[tuple[RowFile, Folders]]:
+        """The rows of data files, which are downloaded if need be. Raises `UserError`."""
+        missing = sum(self._files[path] for path in paths if not (self._root / path).is_file())
+        if missing and missing > shutil.disk_usage(_there(self._root)).free - SPARE_BYTES:
+            raise UserError(
+                f"{missing / 1e9:.1f} GB of the dataset {self._name} must be downloaded, and the disk of "
+                f"{_there(self._root)} has no room for it. Free some space, or set HF_HOME to a larger disk."
+            )
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            files = list(pool.map(self._get, paths))
+        try:
+            return [(open_file(file), self._folders(path)) for file, path in zip(files, paths)]
+        except UserError as error:
+            raise UserError(f"The dataset {self._name} at {self._commit[:12]} cannot be read: {error}") from error
+
+    def _folders(self, path: str) -> Folders:
+        tried = dict.fromkeys(((self._root / path).parent, self._root))
+        return Folders(tuple(tried), (self._root,), self._picture)
+
+    def _picture(self, path: str, max_bytes: float) -> Path | None:
+        """A picture's file; `None` if there is none. Raises `Refusal` for a large one or a link."""
+        size = self._files.get(path)
+        if size is None:
+            return None
+        if size > max_bytes:
+            detail = f"{path[:120]!r} has {size / 1e6:.1f} MB, {max_bytes / 1e6:g} are read"
+            raise Refusal("picture too large", detail)
+        with self._lock:
+            self._picture_bytes += size if path not in self._pictures else 0
+            self._pictures.add(path)
+        if self._picture_bytes > MAX_PICTURE_BYTES:
+            raise UserError(
+                f"The pictures that the rows of {self._name} name have more than {MAX_PICTURE_BYTES / 1e9:g} GB. Read "
+                "fewer rows: --split 'train[:10%]'."
+            )
+        target = self._get(path, tqdm_class=_NoBar)
+        if 0 < size <= LINK_BYTES and (content := target.read_bytes()).isascii() and content.decode().isprintable():
+            raise Refusal("picture refused", f"{path[:120]!r} is a link in the repository; none is followed")
+        return target
+
+    def _get(self, path: str, tqdm_class: type[tqdm] | None = None) -> Path:
+        try:
+            found = huggingface_hub.hf_hub_download(
+                self._name, path, repo_type="dataset", revision=self._commit, tqdm_class=tqdm_class
+            )
+        except Exception as error:  # the Hub's client and its HTTP library share no base class
+            cause = error.__cause__ if isinstance(error, hub_errors.LocalEntryNotFoundError) else None
+            in_words = read_error("dataset", self._name, cause if isinstance(cause, Exception) else error)
+            if in_words is None and isinstance(error, OSError):
+                in_words = HubError(
+                    f"A file of the dataset {self._name} cannot be kept in {_there(self._root)}: {error.strerror}. "
+                    "Free some space, or set HF_HOME to another disk."
+                )
+            if in_words is None:
+                raise
+            raise in_words from error
+        return Path(found)
+
+
+class _NoBar(tqdm):
+    """The progress of one of thousands of small files, which is not shown."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **{**options, "disable": True})
+
+
+def _list_files(name: str, commit: str) -> dict[str, int]:
+    """The paths of a repository's files, with their sizes in bytes. Raises `UserError`."""
+    files: dict[str, int] = {}
+    try:
+        for entry in huggingface_hub.HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset"):
+            if isinstance(entry, huggingface_hub.RepoFile) and ".." not in entry.path.split("/"):
+                files[entry.path] = int(entry.size)
+            if len(files) > MAX_FILES:
+                raise UserError(
+                    f"The dataset {name} has more than {MAX_FILES:,} files. Pack its pictures in Parquet or in tars."
+                )
+    except UserError:
+        raise
+    except Exception as error:  # the Hub's client and its HTTP library share no base class
+        in_words = read_error("dataset", name, error)
+        if in_words is None:
+            raise
+        if isinstance(in_words, HubUnreachable):
+            raise HubUnreachable(
+                f"The cache holds no list of the files of {name} at {commit[:12]}, and {reason(error)}. Connect this "
+                "machine, or name a revision that is cached.",
+                in_words.retry_after,
+            ) from error
+        raise in_words from error
+    return files
+
+
+def _prepared(config: DataConfig, commit: str, splits: Sequence[str]) -> tuple[dict[str, datasets.Dataset], str]:
+    """All splits as `datasets` reads them, and the name of the subset."""
+    name = config.dataset
+    builder = _builder(config, commit)
+    _check_files(builder, name)
+    try:
+        builder.download_and_prepare()
+        names = [str(split) for split in builder.info.splits or {}]
+        _check_splits(name, splits, names)
+        return {split: builder.as_dataset(split) for split in names}, builder.config.name
+    except UserError:
+        raise
+    except Exception as error:  # a repository is untrusted, and its readers raise errors of any kind
+        raise UserError(
+            f"The dataset {name} at {commit[:12]} cannot be read: {reason(error)}. "
+            "If the download broke off, try again; else name another revision, or tell its owner."
+        ) from error
+
+
+def _check_splits(name: str, splits: Sequence[str], names: Sequence[str]) -> None:
+    for split in splits:
+        if split not in names:
+            raise no_such_split(name, split, names)
 
 
 def resolve_commit(name: str, revision: str | None) -> str:
@@ -130,27 +304,23 @@ def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
     return reference.read_text(encoding="utf-8").strip()
 
 
-def _check_cards(name: str, commit: str) -> None:
-    """Refuses a card that names data outside its repository, before `datasets` resolves it."""
-    for filename in CARDS:
-        try:
-            path = huggingface_hub.hf_hub_download(name, filename, repo_type="dataset", revision=commit)
-        except (hub_errors.HfHubHTTPError, OSError):  # no such file; an unreachable Hub is noticed later
-            continue
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-        if filename.endswith(".md"):
-            header = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
-            text = header[1] if header else ""
-        try:
-            card = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise UserError(f"The dataset {name} has a broken {filename}: {reason(error)}.") from error
-        configs = card.get("configs") if isinstance(card, dict) else None
-        if foreign := next((text for text in _texts(configs) if "://" in text), None):
-            raise UserError(
-                f"The dataset {name} names data at {foreign[:120]!r}, which is not in its own repository; only its own "
-                "files are read."
-            )
+def _configs(name: str, path: Path, filename: str) -> object:
+    """What a card says of the files of each split. Raises `UserError` if it names data outside its repository."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if filename.endswith(".md"):
+        header = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
+        text = header[1] if header else ""
+    try:
+        card = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"The dataset {name} has a broken {filename}: {reason(error)}.") from error
+    configs = card.get("configs") if isinstance(card, dict) else None
+    if foreign := next((text for text in _texts(configs) if "://" in text), None):
+        raise UserError(
+            f"The dataset {name} names data at {foreign[:120]!r}, which is not in its own repository; only its own "
+            "files are read."
+        )
+    return configs
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -203,3 +373,8 @@ def _check_files(builder: datasets.DatasetBuilder, name: str) -> None:
 def _cache_of(name: str) -> Path:
     """The folder of the Hub's cache that holds this dataset's files."""
     return Path(huggingface_hub.constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+
+
+def _there(path: Path) -> Path:
+    """The folder, or the first above it, that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -11,15 +11,15 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from inference.common.errors import UserError
 from inference.common.settings import home_folder
 from training.config.data_config import check_image_root, check_there
-from training.data.files import PACKED, SUFFIXES, is_data_file, open_file, saved_splits
+from training.data.files import PACKED, SUFFIXES, RowFile, is_data_file, open_file, saved_splits
 from training.data.pictures import Folders
 from training.data.source import RawRow, digest, no_such_split
 
@@ -36,7 +36,31 @@ _NAMED = re.compile(
 _SPLITS = {"training": "train", "testing": "test"}
 
 
-class LocalSource:
+class OpenFiles:
+    """The open splits of a dataset: files whose rows follow one another, with the folders of each one's pictures."""
+
+    def __init__(self, files: Mapping[str, Sequence[tuple[RowFile, Folders]]]) -> None:
+        self._splits = files
+        self.sizes = {split: sum(len(file) for file, _ in found) for split, found in files.items()}
+
+    def columns(self, split: str) -> list[str]:
+        """The columns of its first file, then further ones of later files."""
+        return list(dict.fromkeys(name for file, _ in self._splits[split] for name in file.columns()))
+
+    def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
+        """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's.
+
+        Raises `UserError` for a file that is damaged.
+        """
+        first = 0
+        for file, folders in self._splits[split]:
+            here = [at - first for at in positions if first <= at < first + len(file)]
+            for at, cells in file.rows(here, columns):
+                yield RawRow(first + at, cells, folders)
+            first += len(file)
+
+
+class LocalSource(OpenFiles):
     """Files on this machine."""
 
     revision: str | None = None
@@ -53,17 +77,14 @@ class LocalSource:
         for split in splits:
             if split not in self.names:
                 raise no_such_split(path.name, split, self.names)
-        self._files = opened or {split: [open_file(file) for file in paths[split]] for split in splits}
-        self.sizes = {split: sum(map(len, self._files[split])) for split in splits}
         folder = path if path.is_dir() else path.parent
         more = [] if image_root is None else [image_root]
-        self._folders = {
-            split: [Folders.of(file.parent, folder, *more, within=(folder, *more)) for file in paths[split]]
-            if split in paths
-            else [Folders.of(folder, *more, within=(folder, *more))]
-            for split in splits
-        }
-        self._paths = {split: paths.get(split) or [path] for split in splits}
+        saved = [Folders.of(folder, *more, within=(folder, *more))]
+        files = {split: list(zip(of_split, saved * len(of_split))) for split, of_split in (opened or {}).items()}
+        for split in splits if opened is None else ():
+            folders = [Folders.of(file.parent, folder, *more, within=(folder, *more)) for file in paths[split]]
+            files[split] = list(zip(map(open_file, paths[split]), folders))
+        super().__init__({split: files[split] for split in splits})
         self._opened = {file: _entry(file, file.stat()) for split in splits for file in paths.get(split, ())}
         self._places, self._one_file = [folder, *more], None if path.is_dir() else path
 
@@ -95,22 +116,11 @@ class LocalSource:
         except OSError:  # a file that may not be read; the row that names it is dropped
             return _entry(path, status)
 
-    def columns(self, split: str) -> list[str]:
-        """The columns of its first file, then further ones of later files."""
-        return list(dict.fromkeys(name for file in self._files[split] for name in file.columns()))
-
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
-        """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's.
-
-        Raises `UserError` for a file that is damaged, or changes meanwhile.
-        """
-        first = 0
-        for path, file, folders in zip(self._paths[split], self._files[split], self._folders[split]):
-            here = [at - first for at in positions if first <= at < first + len(file)]
-            for at, cells in file.rows(here, columns):
-                yield RawRow(first + at, cells, folders)
-            first += len(file)
-            if path in self._opened and not (path.is_file() and _entry(path, path.stat()) == self._opened[path]):
+        """The rows at increasing positions. Raises `UserError` for a file that is damaged, or changes meanwhile."""
+        yield from super().rows(split, positions, columns)
+        for path, entry in self._opened.items():
+            if not (path.is_file() and _entry(path, path.stat()) == entry):
                 raise UserError(f"{path.name} changed while it was read. Start again.")
 
 
@@ -122,32 +132,43 @@ def _find(path: Path) -> dict[str, list[Path]]:
                 f"{path.name} is none of {', '.join(SUFFIXES)} (also with {', '.join(PACKED)}); write one of them."
             )
         return {"train": [path]}
-    files = sorted(_data_files(path, path, 0))
-    metadata = [file for file in files if file.name.split(".")[0].lower() == METADATA]
-    if metadata:
-        return _by_folder(path, metadata)
-    subsets: set[str] = set()
-    by_split: dict[str, list[Path]] = {}
-    unnamed: dict[str, list[Path]] = {}
-    for file in files:
-        parts = [part for part in file.relative_to(path).parts[:-1] if part.lower() != "data"]
-        split = next((found for part in (file.name, *reversed(parts)) if (found := _split_in(part))), None)
-        subsets.add("/".join(part for part in parts if not _split_in(part)))
-        match = _SHARD.fullmatch(file.name.split(".")[0])
-        (by_split if split else unnamed).setdefault(split or (match["name"] if match else file.name), []).append(file)
-    if len(subsets) > 1:
-        named = ", ".join(sorted(str(path / subset) for subset in subsets if subset))
-        raise UserError(f"The folder {path.name} holds several datasets; name one of them: {named}.")
-    if len(unnamed) == 1 and not by_split:
-        by_split = {"train": next(iter(unnamed.values()))}
-    elif not by_split or len(unnamed) != 1:
-        by_split |= unnamed
+    names = sorted(file.relative_to(path) for file in _data_files(path, path, 0))
+    by_split = split_files(names, f"The folder {path.name}", lambda subset: str(path / subset))
     if not by_split:
         raise UserError(
             f"There is no data in the folder {path.name}: no metadata.jsonl, and no file of {', '.join(SUFFIXES)}. "
             'Write metadata.jsonl with lines such as {"file_name": "1.png", "problem": "…", "solution": "…"}.'
         )
-    return by_split
+    return {split: [path / name for name in found] for split, found in by_split.items()}
+
+
+def split_files(
+    names: Sequence[PurePath], title: str, shown: Callable[[str], str], subset: str | None = None
+) -> dict[str, list[PurePath]]:
+    """The data files of each split, by their paths in a dataset alone; none if there are none.
+
+    A folder that names no split is a subset. Raises `UserError` if there are several and `subset` names none; it calls
+    the dataset `title`, and shows each subset as it can be named.
+    """
+    if subset is not None:
+        names = [name for name in names if _subset_of(name) == subset]
+    metadata = [name for name in names if name.name.split(".")[0].lower() == METADATA]
+    if metadata:
+        return by_folder(metadata)
+    subsets = {_subset_of(name) for name in names}
+    if len(subsets) > 1:
+        named = ", ".join(sorted(shown(one) for one in subsets if one))
+        raise UserError(f"{title} holds several datasets; name one of them: {named}.")
+    by_split: dict[str, list[PurePath]] = {}
+    unnamed: dict[str, list[PurePath]] = {}
+    for name in names:
+        parts = (name.name, *reversed(name.parts[:-1]))
+        split = next((found for part in parts if (found := _split_in(part))), None)
+        match = _SHARD.fullmatch(name.name.split(".")[0])
+        (by_split if split else unnamed).setdefault(split or (match["name"] if match else name.name), []).append(name)
+    if len(unnamed) == 1 and not by_split:
+        return {"train": next(iter(unnamed.values()))}
+    return by_split if by_split and len(unnamed) == 1 else by_split | unnamed
 
 
 def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
@@ -159,17 +180,29 @@ def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if depth < MAX_DEPTH and not _is_own(path, home_folder().resolve()):
                 yield from _data_files(path, root, depth + 1)
-        elif entry.is_file() and is_data_file(path) and entry.name.split(".")[0].lower() not in NOT_DATA:
+        elif entry.is_file() and is_wanted(path.relative_to(root)):
             yield path
 
 
-def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def is_wanted(name: PurePath) -> bool:
+    """True for the path of a file, in a dataset, that is searched for and may hold rows."""
+    is_hidden = any(part.startswith((".", "_")) for part in name.parts)
+    is_data = is_data_file(name) and name.name.split(".")[0].lower() not in NOT_DATA
+    return is_data and not is_hidden and len(name.parts) <= MAX_DEPTH + 1
+
+
+def by_folder(names: Sequence[PurePath]) -> dict[str, list[PurePath]]:
     """Metadata files by the first folder of their path, which is a split, or by `train` in the dataset's own."""
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        parts = [part for part in file.relative_to(root).parts[:-1] if part.lower() != "data"]
-        by_split.setdefault(parts[0] if parts else "train", []).append(file)
+    by_split: dict[str, list[PurePath]] = {}
+    for name in names:
+        parts = [part for part in name.parts[:-1] if part.lower() != "data"]
+        by_split.setdefault(parts[0] if parts else "train", []).append(name)
     return by_split
+
+
+def _subset_of(name: PurePath) -> str:
+    """The folders of a file's path that name no split."""
+    return "/".join(part for part in name.parts[:-1] if part.lower() != "data" and not _split_in(part))
 
 
 def _split_in(name: str) -> str | None:

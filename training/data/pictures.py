@@ -2,7 +2,7 @@
 
     list(read_pictures("images/1.png", Folders.of(folder), DEFAULT_LIMITS))
 
-Nothing is fetched. A path, and every link on it, must lead into one of the folders.
+No address is fetched. A path, and every link on it, must lead into one of the folders.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+from inference.common.errors import UserError
 from inference.common.settings import Limits
 from training.data.refusals import Refusal
 
@@ -46,6 +48,9 @@ class Folders:
     """Those that a relative path may be relative to, in the order in which they are tried."""
     within: tuple[Path, ...]
     """Those into which a path must lead, links followed."""
+    fetch: Callable[[str, float], Path | None] | None = None
+    """Brings a file of a repository, by its path there, of at most so many bytes; `None` if the repository has none of
+    that path. Then `within` is the folder of the repository alone, and only what it brings is read."""
 
     @classmethod
     def of(cls, *tried: Path, within: Sequence[Path] = ()) -> Folders:
@@ -138,30 +143,48 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
     if len(path) > MAX_PATH_CHARS or "\0" in path:
         raise Refusal("picture refused", f"{shown} is no path of a file")
     try:
-        target = _found(path, folders)
+        target = _found(path, folders, limits)
         if target is None:
             return _refuse(path, folders)
         size = target.stat().st_size
         if size > limits.max_upload_mb * 1e6:
             raise Refusal("picture too large", f"{shown} has {size / 1e6:.1f} MB, {limits.max_upload_mb:g} are read")
         return target.read_bytes()
+    except UserError:  # of the Hub: it says nothing of the row
+        raise
     except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a name too long, no permission
         raise Refusal("picture missing", f"{shown} cannot be read: {type(error).__name__}") from error
 
 
-def _found(path: str, folders: Folders) -> Path | None:
+def _found(path: str, folders: Folders, limits: Limits) -> Path | None:
     """The file that a path names, with all links followed."""
     for name in dict.fromkeys((path, path.replace("\\", "/"))):
         for folder in folders.tried:
+            if folders.fetch is not None:
+                in_repository = _inside(folder / name, folders.within)
+                target = in_repository and folders.fetch(in_repository, limits.max_upload_mb * 1e6)
+                if target:
+                    return target
+                continue
             target = (folder / name).resolve()
             if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
                 return target
     return None
 
 
+def _inside(path: Path, folders: Sequence[Path]) -> str | None:
+    """The path in the folder that it lies in, by its name alone; `None` if it lies in none."""
+    plain = Path(os.path.normpath(path))
+    return next((plain.relative_to(one).as_posix() for one in folders if plain.is_relative_to(one)), None)
+
+
 def _refuse(path: str, folders: Folders) -> bytes:
     """Raises the refusal for a path that names no file, or one outside the folders."""
     shown, looked = repr(path[:120]), " and ".join(f"{folder.name}/" for folder in folders.tried)
+    if folders.fetch is not None:
+        if any(_inside(folder / path, folders.within) for folder in folders.tried):
+            raise Refusal("picture missing", f"{shown} is no file of the repository")
+        raise Refusal("picture refused", f"{shown} leads out of the repository; only its own files are read")
     targets = [(folder / path).resolve() for folder in folders.tried]
     if not any(target.is_relative_to(allowed) for target in targets for allowed in folders.within):
         raise Refusal("picture refused", f"{shown} leads out of the dataset's folder; name its own with image_root")

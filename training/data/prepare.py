@@ -15,7 +15,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +27,12 @@ from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.files import Json, read_json, write_json
-from inference.common.settings import DEFAULT_LIMITS
+from inference.common.hub_errors import HubError
+from inference.common.settings import DEFAULT_LIMITS, Limits
 from training.config.data_config import COLUMNS, DataConfig
 from training.data.clean_row import CleanRow, clean_row
 from training.data.formats import RowShape
-from training.data.pictures import MORE_IMAGES
+from training.data.pictures import MORE_IMAGES, read_pictures
 from training.data.prepared_copies import ABOUT, PARTIAL, held, identity_of, make_room
 from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shape
@@ -48,6 +49,8 @@ MAX_CELL_CHARS = 100_000
 WORKERS = min(4, os.cpu_count() or 1)
 BATCH_ROWS = 16
 """Clean rows in memory before they are written."""
+DOWNLOADS = 8
+"""Rows whose pictures are downloaded at once."""
 PART_ROWS = 1_000
 """Rows of a file; a process that is killed loses those of one."""
 MAX_STATE_BYTES = 64_000_000
@@ -123,7 +126,8 @@ def _cleared(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, UserError) or not any(folder.glob("state-*")):
+        is_unusable = isinstance(error, UserError) and not isinstance(error, HubError)
+        if is_unusable or not any(folder.glob("state-*")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -337,17 +341,33 @@ def _clean(
                 row.extras[OTHERS] = _as_json({name: raw.cells.get(name) for name in others})
             return row
 
-        for raw, row in _in_order(clean, source.rows(split, positions, source.columns(split))):
+        rows = _brought(source.rows(split, positions, source.columns(split)), shape, limits)
+        for raw, row in _in_order(clean, rows):
             yield (split, raw.position), row
 
 
-def _in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[tuple[In, Out]]:
+def _brought(rows: Iterator[RawRow], shape: RowShape, limits: Limits) -> Iterator[RawRow]:
+    """The rows, each once its pictures are here, if they must be downloaded."""
+
+    def bring(raw: RawRow) -> None:
+        if not isinstance(raw.cells, Refusal):
+            with suppress(Refusal):  # which cleaning meets again
+                deque(read_pictures(shape.cells(raw.cells)["image"], raw.folders, limits), maxlen=0)
+
+    first = list(itertools.islice(rows, 1))
+    rows = itertools.chain(first, rows)
+    if any(raw.folders is not None and raw.folders.fetch is not None for raw in first):
+        rows = (raw for raw, _ in _in_order(bring, rows, DOWNLOADS))
+    return rows
+
+
+def _in_order(work: Callable[[In], Out], items: Iterable[In], threads: int = WORKERS) -> Iterator[tuple[In, Out]]:
     """Calls `work` on each item in a few threads; results come in order, at most two items per thread ahead."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[In, Future[Out]]] = deque()
         for item in items:
             waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= 2 * WORKERS:
+            if len(waiting) >= 2 * threads:
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:

@@ -17,6 +17,7 @@ import pytest
 
 from inference.common.errors import UserError
 from tests.support.datasets_on_disk import picture
+from tests.support.hub.repos import Hub
 from training.config.data_config import read_data_config
 from training.data.dataset import load_rows, prepare_rows
 from training.data.own_sets.sets import seen
@@ -95,6 +96,18 @@ def upload(folder: Path) -> int:
     return kept
 
 
+def from_the_hub(hub: Hub) -> Callable[[Path], int]:
+    """What an audit keeps of the same files in a repository of the Hub."""
+
+    def read(folder: Path) -> int:
+        name = f"owner/set-{folder.parent.name}"
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        hub.repo("dataset", name).commit(files)
+        return len(prepare_rows(read_data_config(dataset=name, test_share=0)).roles["train"])
+
+    return read
+
+
 WAYS: dict[str, Callable[[Path], int]] = {"`audit`": audit, "`train`": train, "`evaluate`": evaluate, "upload": upload}
 
 
@@ -105,9 +118,11 @@ def result(read: Callable[[Path], int], folder: Path) -> str:
         return "refused"
 
 
-def test_the_table_of_the_document(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("home", "hub_client")
+def test_the_table_of_the_document(tmp_path: Path, hub: Hub) -> None:
     datasets.disable_progress_bars()
-    found = ["| format | " + " | ".join(WAYS) + " |", "| --- |" + " --- |" * len(WAYS)]
+    ways = WAYS | {"from the Hub": from_the_hub(hub)}
+    found = ["| format | " + " | ".join(ways) + " |", "| --- |" + " --- |" * len(ways)]
     for number, (name, make) in enumerate(FORMATS.items()):
         folder = tmp_path / str(number) / "set"
         (folder / "images").mkdir(parents=True)
@@ -115,6 +130,6 @@ def test_the_table_of_the_document(tmp_path: Path, home: Path, monkeypatch: pyte
             for n in range(NUM):
                 (folder / "images" / f"{n}.png").write_bytes(picture(n))
         make(folder)
-        found.append(f"| {name} | " + " | ".join(result(read, folder) for read in WAYS.values()) + " |")
+        found.append(f"| {name} | " + " | ".join(result(read, folder) for read in ways.values()) + " |")
     text = "\n".join(found)
     assert text in DOCUMENT.read_text(encoding="utf-8"), f"write this table into docs/data.md:\n{text}"
