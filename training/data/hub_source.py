@@ -305,7 +305,7 @@ def _cached_commit(name: str, revision: str | None, error: Exception) -> str:
 
 
 def _configs(name: str, path: Path, filename: str) -> object:
-    """What a card says of the files of each split. Raises `UserError` if it names data outside its repository."""
+    """The files of each split by a card. Raises `UserError` if it names data outside its repository."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if filename.endswith(".md"):
         header = re.match(r"\s*---[ \t]*\n(.*?)\n---", text, re.DOTALL)
