@@ -27,7 +27,7 @@ from training.launch.machine_lock import by_hand
 from training.launch.ranks import processes_of, train_together
 from training.launch.rendezvous import ALONE, Node
 from training.pipeline.signals import Stop, StopRequested
-from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed
+from training.runs.failures import BUDGET_SPENT, INTERRUPTED, OTHER_PROCESS, RunFailed
 from training.runs.folder import RunFolder
 from training.runs.processes import own_identity
 
@@ -127,7 +127,9 @@ def _stopped_early(path: Path, resume: bool) -> int:
         before = folder.status()
         step = before.get("step")
         reason = f"stopped while starting, at step {step or 0}; go on with --resume {path}"
-        if before.get("status") != "succeeded":  # a finished run stays one
+        is_failed = before.get("status") == "failed" and str(before.get("reason")).startswith(OTHER_PROCESS)
+        # A finished run stays one, and so does one for whose failure in another process this one is stopped.
+        if before.get("status") != "succeeded" and not is_failed:
             folder.set_status("interrupted", reason, step)
     print(f"run folder: {path}\nended early: {reason}", flush=True)
     return INTERRUPTED

@@ -50,7 +50,7 @@ from training.pipeline.recorder import Recorder
 from training.pipeline.signals import Stop, StopRequested
 from training.runs.estimate.memory import Chosen
 from training.runs.estimate.run_estimate import estimate_run
-from training.runs.failures import BUDGET_SPENT, INTERRUPTED, RunFailed, explain_failure
+from training.runs.failures import BUDGET_SPENT, INTERRUPTED, OTHER_PROCESS, RunFailed, explain_failure
 from training.runs.folder import RunFolder, Status, is_at_the_end, step_of
 from training.runs.outcome import ESTIMATE
 from training.runs.processes import Identity, boot_seconds
@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 log = logging.getLogger(__name__)
-OTHER_PROCESS = "process "
-"""The beginning of the reason where one of several processes failed that does not write the records."""
 
 
 def run(

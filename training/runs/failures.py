@@ -16,6 +16,8 @@ from training.config.run_config import RunConfig
 OUT_OF_MEMORY, DISK_FULL, NOT_A_NUMBER, REFUSED, UNREACHABLE = 3, 4, 5, 6, 7
 INTERRUPTED, BUDGET_SPENT = 75, 76
 """Exit statuses of `train`. 1 is a bug, 2 is wrong input; after 75 (`EX_TEMPFAIL`) and 76 a run can be resumed."""
+OTHER_PROCESS = "process "
+"""The beginning of the reason where one of several processes failed that does not write the records."""
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded")

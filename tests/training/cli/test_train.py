@@ -15,7 +15,8 @@ import pytest
 from inference.common.files import read_lines
 from tests.support.killing import PATIENCE, ROOT, kill_and_resume, start, wait_for
 from training.__main__ import main
-from training.runs.failures import INTERRUPTED
+from training.config.run_config import RunConfig
+from training.runs.failures import INTERRUPTED, OTHER_PROCESS
 from training.runs.folder import RunFolder
 
 STEPS, SAVE_STEPS = 40, 2
@@ -120,6 +121,21 @@ sys.exit(main(["train", *sys.argv[1:]]))
 def stopped_while_importing(*words: str) -> subprocess.CompletedProcess[str]:
     """The command in a process that gets SIGTERM as it begins to import what trains, which takes seconds."""
     return subprocess.run([sys.executable, "-c", STOPPED, *words], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [(f"{OTHER_PROCESS}1: out of memory", True), ("out of memory", False)],
+    ids=["of another process", "of an earlier start"],
+)
+def test_a_stop_leaves_the_failure_that_it_follows_on_record(tmp_path, reason: str, kept: bool) -> None:
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.set_status("failed", reason, 1)
+    assert stopped_while_importing("--resume", str(tmp_path / "run")).returncode == INTERRUPTED
+    assert (folder.status()["status"], folder.status()["reason"] == reason) == (
+        "failed" if kept else "interrupted",
+        kept,
+    )
 
 
 def test_a_stop_before_a_new_run_has_its_folder(tmp_path) -> None:
