@@ -57,7 +57,11 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 LIST_NAMES = ("data", "rows", "train", "examples", "items", "instances", "samples", "questions", "annotations")
 """Names by which an object holds all rows of a JSON file."""
-_JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+_JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
+"""A text, also one that is not closed, so that what was read once is never read again; or a bracket."""
+_SAVED = "dataset_dict.json"
+_STATE = "state.json"
+MAX_STATE_BYTES = 2**20
 
 
 class RowFile(Protocol):
@@ -327,8 +331,9 @@ class ArrowRows:
 
 def saved_splits(path: Path) -> dict[str, list[RowFile]] | None:
     """The splits of a folder that `save_to_disk` has written; `None` for another folder."""
-    if not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+    if not any((path / name).is_file() for name in (_SAVED, _STATE)):
         return None
+    _check_saved(path)
     import datasets
 
     try:
@@ -337,6 +342,40 @@ def saved_splits(path: Path) -> dict[str, list[RowFile]] | None:
         raise UserError(f"The dataset {path.name} cannot be read: {first_line(error)}. Save it again.") from error
     splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     return {str(name): [ArrowRows(of_split)] for name, of_split in splits.items()}
+
+
+def _check_saved(path: Path) -> None:
+    """Raises `UserError` if the folder names anything but plain files of its own: the library opens what it names."""
+    folders = [path]
+    if (path / _SAVED).is_file():
+        folders = [_inside(path, name, path) for name in _names(path / _SAVED, "splits")]
+    for folder in folders:
+        for key in ("_data_files", "_indices_files"):
+            for named in _names(folder / _STATE, key):
+                _inside(folder, named.get("filename") if isinstance(named, dict) else None, path)
+        for name in (_STATE, "dataset_info.json"):
+            _inside(folder, name, path)
+
+
+def _names(file: Path, key: str) -> list[Any]:
+    """The list at a key of one of these small files; empty if there is none."""
+    if file.exists() and file.stat().st_size > MAX_STATE_BYTES:
+        raise UserError(f"{file.name} cannot be read: it has more than {MAX_STATE_BYTES:,} bytes.")
+    try:
+        found = json.loads(file.read_text("utf-8")).get(key)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file.name} cannot be read: {first_line(error)}. Save the dataset again.") from error
+    return found if isinstance(found, list) else []
+
+
+def _inside(folder: Path, name: object, root: Path) -> Path:
+    """The path of a plain name in a folder; raises `UserError` for another name, and for a link out of `root`."""
+    is_plain = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+    if not is_plain or not (folder / str(name)).resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"The dataset {root.name} names {str(name)[:80]!r}, which is no file of its own folder. Save it again."
+        )
+    return folder / str(name)
 
 
 class TarRows:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -368,7 +369,7 @@ def _one_answer(cell: object, column: str) -> object:
         cell = [one["answer"] for one in cell]
     elif column.lower() not in ALTERNATIVES or not all(isinstance(one, str) for one in cell):
         return cell
-    return max(cell, key=cell.count)
+    return Counter(cell).most_common(1)[0][0]  # of equals the first
 
 
 def _has_options(problem: str, options: Mapping[str, str]) -> bool:

@@ -70,15 +70,15 @@ class LocalSource(OpenFiles):
         if image_root is not None:
             check_image_root(image_root)
         paths: dict[str, list[Path]] = {}
+        more = [] if image_root is None else [image_root]
         opened = saved_splits(path) if path.is_dir() else None
         if opened is None:
-            paths = _find(path)
+            paths = _find(path, [path, *more])
         self.names = list(opened or paths)
         for split in splits:
             if split not in self.names:
                 raise no_such_split(path.name, split, self.names)
         folder = path if path.is_dir() else path.parent
-        more = [] if image_root is None else [image_root]
         saved = [Folders.of(folder, *more, within=(folder, *more))]
         files = {split: list(zip(of_split, saved * len(of_split))) for split, of_split in (opened or {}).items()}
         for split in splits if opened is None else ():
@@ -124,15 +124,23 @@ class LocalSource(OpenFiles):
                 raise UserError(f"{path.name} changed while it was read. Start again.")
 
 
-def _find(path: Path) -> dict[str, list[Path]]:
-    """The data files of each split."""
-    if path.is_file():
+def _find(path: Path, within: Sequence[Path]) -> dict[str, list[Path]]:
+    """The data files of each split, of a file or a folder; links may lead to places `within` these folders."""
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"{path} is neither a file nor a folder. Give the path of one.")
         if not is_data_file(path):
             raise UserError(
                 f"{path.name} is none of {', '.join(SUFFIXES)} (also with {', '.join(PACKED)}); write one of them."
             )
         return {"train": [path]}
     names = sorted(file.relative_to(path) for file in _data_files(path, path, 0))
+    for link in [path / name for name in names if (path / name).is_symlink()]:
+        if not any(link.resolve().is_relative_to(folder.resolve()) for folder in within):
+            raise UserError(
+                f"{link} is a link to a place outside {path.name}. Copy the file, or name a folder that holds both: "
+                "--image-root FOLDER."
+            )
     by_split = split_files(names, f"The folder {path.name}", lambda subset: str(path / subset))
     if not by_split:
         raise UserError(
@@ -172,7 +180,7 @@ def split_files(
 
 
 def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
-    """The data files under a folder; links are followed to files and folders inside it alone."""
+    """The data files under a folder, links to files among them; links to folders are not followed."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if entry.name.startswith((".", "_")):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from inference.common.errors import UserError
 from tests.support.datasets_on_disk import parquet, rows, shards, write_folder, write_lines
 from training.data import files
+from training.data.formats import _one_answer
 from training.data.local_source import LocalSource
 from training.data.refusals import Refusal
 
@@ -121,3 +125,62 @@ def test_what_runs_leave_beside_the_rows_is_not_part_of_them(tmp_path: Path, mon
     (folder / "more").mkdir()
     (folder / "more" / "9.png").write_bytes(b"a picture that a row may name")
     assert LocalSource(folder, ["train"]).identity != before
+
+
+def saved(folder: Path, problem: str) -> Path:
+    Dataset.from_dict({"image": ["1.png"], "problem": [problem], "solution": ["7"]}).save_to_disk(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "way", ["absolute", "relative", "a link", "a split", "a split that is a link", "a list", "huge"]
+)
+def test_a_saved_dataset_names_files_of_its_own_alone(tmp_path: Path, way: str) -> None:
+    """The library opens whatever the folder's small files name, on the whole machine."""
+    secret = saved(tmp_path / "secret", "not yours")
+    [rows_there] = secret.glob("*.arrow")
+    ours = saved(tmp_path / "ours", "ours")
+    assert [raw.cells["problem"] for raw in LocalSource(ours, ["train"]).rows("train", [0], ["problem"])] == ["ours"]
+    state = json.loads((ours / "state.json").read_text())
+    name = {"absolute": str(rows_there), "relative": f"../secret/{rows_there.name}", "a link": "linked.arrow"}.get(way)
+    (ours / "linked.arrow").symlink_to(rows_there)
+    if name:
+        state["_data_files"] = [{"filename": name}]
+    (ours / "state.json").write_text(json.dumps([state] if way == "a list" else state) + " " * (way == "huge") * 2**21)
+    if way.startswith("a split"):
+        (ours / "linked").symlink_to(secret)
+        split = "../secret" if way == "a split" else "linked"
+        (ours / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
+    with pytest.raises(UserError, match="no file of its own folder|cannot be read"):
+        LocalSource(ours, ["train"])
+
+
+def test_a_link_leads_no_further_than_the_folders_that_were_named(tmp_path: Path) -> None:
+    write_lines(tmp_path / "outside.jsonl", [{"problem": "a"}, {"problem": "b"}])
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    with pytest.raises(UserError, match="is a link to a place outside set.*--image-root"):
+        LocalSource(tmp_path / "set", ["train"])
+    assert LocalSource(tmp_path / "set", ["train"], tmp_path).sizes == {"train": 2}
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        LocalSource(Path("/dev/null"), ["train"])
+
+
+def test_a_text_that_is_not_closed_is_read_once(tmp_path: Path) -> None:
+    """Eight times the quotes take about eight times as long, not sixty-four times; the page stands still meanwhile."""
+
+    def seconds(num_quotes: int) -> float:
+        (tmp_path / "rows.json").write_bytes(b'[{"a":"' + b'\\"' * num_quotes)
+        began = time.process_time()
+        with pytest.raises(UserError, match="neither an array of objects"):
+            files.open_file(tmp_path / "rows.json")
+        return time.process_time() - began
+
+    assert min(seconds(800_000) for _ in range(3)) < 24 * max(min(seconds(100_000) for _ in range(3)), 0.005)
+
+
+def test_many_answers_are_counted_in_one_pass() -> None:
+    answers = [f"answer {i}" for i in range(60_000)] + ["answer 7"]
+    began = time.process_time()
+    assert _one_answer(answers, "answers") == "answer 7"
+    assert time.process_time() - began < 5
