@@ -92,7 +92,7 @@ def test_what_gradio_fails_with_is_logged_without_its_words(
 ) -> None:
     _post_everywhere(server.url, [None, MARK], endpoints)
     output = caplog.text
-    assert "ValueError" in output and "validate_inputs" in output
+    assert "TypeError" in output and "construct_args" in output
 
 
 @pytest.mark.parametrize("body", [f'{{"data": ["{MARK}"', json.dumps({"data": MARK}), json.dumps([MARK]), MARK, ""])
