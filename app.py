@@ -44,17 +44,23 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
 
     adapters, seconds = LiveAdapters(settings), picture_seconds(settings)
 
+    def forget_pictures(loaded: Engine) -> None:
+        loaded.forget_pictures(seconds)
+
     def load() -> Engine:
         loaded = engine or _load_engine(settings)
         adapters.start(loaded)
-        PeriodicTask(lambda: loaded.forget_pictures(seconds), CLEANING_SECONDS, "pictures").start()
+        PeriodicTask(lambda: forget_pictures(loaded), CLEANING_SECONDS, "pictures").start()
         return loaded
 
     examples = training_app.example_problems(settings.is_starter)
     new_problem = partial(training_app.new_problem, settings.is_starter)
-    service = Service(settings, load, adapters, training_app.grade_expected, new_problem, examples)
+    service = Service(
+        settings, load, adapters, training_app.grade_expected, new_problem, examples, training.access.is_known
+    )
     with Page(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
-        build_page(blocks, service, lambda tab: training.build(tab, adapters.look, service.queue), training.setup_html)
+        train = partial(training.build, refresh_served=adapters.look, queue=service.queue)
+        build_page(blocks, service, train, training.setup_html, training.licence_words)
     return blocks.queue(max_size=None), service
 
 
@@ -62,8 +68,11 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     """Serve the page; `options` go to Gradio. Returns the count of open streams."""
     from inference.common.logs import adopt_the_server, keep_words_out_of_the_log
     from inference.server.connections import limit_connections, most_connections
+    from inference.server.delivery import Start, start_types
     from inference.server.lifecycle import disk_refused, health_route
+    from inference.server.mcp_tool import McpTool
     from inference.server.middleware import Streams, middleware
+    from inference.server.openai_api import OpenAiApi
     from inference.ui import theme
     from inference.ui.sessions import bound_sessions
 
@@ -71,9 +80,12 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     most = most_connections(limits)
     limits = limits.model_copy(update={"all_connections": min(limits.all_connections, most * 3 // 4)})
     space = service.settings.space
+    start = Start(theme.BUILT_PAGE, start_types(blocks.get_config_file()))
     tags = theme.link_tags(space.title, space.short_description)
-    around = middleware(limits, access.is_on_space, queue.disconnect, streams, tags, access.is_known)
-    routes = [health_route(queue, training.is_run_active), theme.preview_route(), *training.routes]
+    around = middleware(limits, access.is_on_space, queue.disconnect, streams, tags, access.is_known, start)
+    tool = McpTool(service)
+    programs = [*OpenAiApi(service).routes, tool.route]
+    routes = [health_route(queue, training.is_run_active), theme.preview_route(), *programs, *training.routes]
     keep_words_out_of_the_log()
     blocks.space_id = None  # else Gradio's page loads the Hub's bar for Spaces, with fonts, from other hosts
     blocks.launch(
@@ -92,7 +104,12 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
         _frontend=False,  # else Gradio loads the page once and gives up after 3 s, which a busy machine may need
         footer_links=[],
         max_threads=service.settings.limits.max_waiting + OTHER_THREADS,
-        app_kwargs={"middleware": around, "routes": routes, "exception_handlers": {OSError: disk_refused}},
+        app_kwargs={
+            "middleware": around,
+            "routes": routes,
+            "exception_handlers": {OSError: disk_refused},
+            "lifespan": lambda server: tool.run(),
+        },
         **options,
     )
     limit_connections(blocks.server, most)

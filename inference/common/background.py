@@ -28,6 +28,10 @@ def backoff_seconds(failures: int, first: float, longest: float) -> float:
     return min(longest, first * 2.0 ** min(max(failures - 1, 0), 30)) * random.uniform(0.8, 1.2)
 
 
+SHORTEST_SECONDS = 0.01
+"""Between two calls, so that no task takes a core for itself."""
+
+
 class PeriodicTask:
     """Calls `work` in a daemon thread, now and again after each wait, until it is stopped.
 
@@ -65,7 +69,7 @@ class PeriodicTask:
                 seconds = self._work()
             except Exception as error:  # the task must outlive any error of one call
                 logging.getLogger(__name__).warning("%s: %s", self._name, type(error).__name__)
-            self._wake.wait(self._seconds if seconds is None else seconds)
+            self._wake.wait(self._seconds if seconds is None else max(SHORTEST_SECONDS, seconds))
 
 
 class CachedAnswers(Generic[_K, _V]):

@@ -1,10 +1,12 @@
-"""CachedAnswers: nobody waits long, nothing is asked twice at a time, and an answer holds as long as it is good for."""
+"""CachedAnswers: nobody waits long, nothing is asked twice at a time, and an answer holds as long as it is good for.
+PeriodicTask: no work keeps a core busy."""
 
 from __future__ import annotations
 
 import threading
+import time
 
-from inference.common.background import CachedAnswers
+from inference.common.background import CachedAnswers, PeriodicTask
 
 
 def test_a_late_answer_holds_nobody_up_and_comes_later() -> None:
@@ -29,3 +31,18 @@ def test_a_late_answer_holds_nobody_up_and_comes_later() -> None:
     gate.set()
     patient._asking["a"][0].join(60)
     assert patient.get("a") == "a 3"
+
+
+def test_work_that_asks_for_no_wait_does_not_keep_a_core_busy() -> None:
+    """0 is what a count returns where nothing was counted."""
+    calls: list[float] = []
+
+    def work() -> float:
+        calls.append(time.monotonic())
+        return 0
+
+    task = PeriodicTask(work, 60.0, "test")
+    task.start()
+    time.sleep(0.3)
+    task.stop(10.0)
+    assert 1 < len(calls) <= 40

@@ -8,10 +8,12 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
@@ -54,6 +56,16 @@ def test_sixty_questions_take_little_memory(process: Process) -> None:
     visits = [visit for _ in range(2) for visit in ask_at_once(process.url, picture, range(2, 32))]
     assert len(visits) == 60 and {visit.outcome for visit in visits} <= {"answered", "busy"}
     assert process.resident_mb() - before < SESSIONS_MB
+
+
+@pytest.mark.slow
+def test_an_app_that_nobody_asks_leaves_the_processor_alone(process: Process) -> None:
+    process.wait_ready()
+    running = psutil.Process(process.popen.pid)
+    time.sleep(1.0)
+    before = sum(running.cpu_times()[:2])
+    time.sleep(4.0)
+    assert sum(running.cpu_times()[:2]) - before < 0.8, "seconds of the processor within four of the clock"
 
 
 @pytest.mark.slow
