@@ -37,7 +37,7 @@ TEXT_BYTES = 4_000_000
 """The most text that a PNG may hold, unpacked."""
 ORIENTATION = 0x0112
 """The tag of Exif and TIFF that says how a picture is stored turned."""
-_BITS_PER_SAMPLE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 0x0102, 0x0116, 0x0142, 0x0143
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 0x0102, 0x0106, 0x0116, 0x0142, 0x0143
 ONE_HEADER = threading.Lock()
 """Held while a header is read, since a WebP file is read whole for it."""
 _changed = threading.Condition()
@@ -154,7 +154,7 @@ def _in_strips(image: Image.Image, across: int, down: int) -> Image.Image:
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width // down) * down
     boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
-    low, high = _levels(map(image.crop, boxes), image.mode)
+    low, high = _levels(image, boxes)
     small = Image.new("RGB", (math.ceil(width / across), math.ceil(height / down)))
     for box in boxes:
         strip = _to_rgb(image.crop(box), low, high)
@@ -166,11 +166,15 @@ def _is_deep(mode: str) -> bool:
     return mode.startswith("I") or mode == "F"
 
 
-def _levels(strips: Iterable[Image.Image], mode: str) -> tuple[float, float]:
-    """Black and white: the full range of 16 bits; of 32-bit or floating point levels the range that they use."""
-    if mode.startswith("I;16") or not _is_deep(mode):
+def _levels(image: Image.Image, boxes: Iterable[tuple[int, int, int, int]]) -> tuple[float, float]:
+    """Black and white: the full range of 12 or 16 bits; of 32-bit or floating point levels the range that they use."""
+    if image.mode.startswith("I;16") and isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0]
+        full = 2.0 ** (bits if bits in (12, 16) else 16) - 1
+        return (full, 0.0) if image.tag_v2.get(_PHOTOMETRIC) == 0 else (0.0, full)  # 0: white is zero
+    if image.mode.startswith("I;16") or not _is_deep(image.mode):
         return 0.0, 65_535.0
-    ranges = [(levels.min(), levels.max()) for levels in map(_finite, strips)]
+    ranges = [(levels.min(), levels.max()) for levels in map(_finite, map(image.crop, boxes))]
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
@@ -181,7 +185,7 @@ def _finite(strip: Image.Image) -> np.ndarray:
 
 def _to_rgb(strip: Image.Image, low: float, high: float) -> Image.Image:
     if _is_deep(strip.mode):
-        eight_bits = np.round((_finite(strip) - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+        eight_bits = np.round((_finite(strip) - low) / (high - low or 1e-12) * 255).astype(np.uint8)
         return Image.fromarray(eight_bits).convert("RGB")
     if strip.has_transparency_data:
         rgba = strip.convert("RGBA")

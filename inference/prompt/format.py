@@ -33,6 +33,20 @@ _IMAGE_MARK = re.compile(r"<image(?:[ _]?(\d+))?>|<\|image_pad\|>|<img>|\[IMG\]|
 """A mark by which other trainers say where a picture stands, perhaps with its number."""
 _AROUND_MARKS = re.compile(r"<\|vision_(?:start|end)\|>|</img>")
 _PIECE = re.compile(r"[^>]*>|[^>]+")
+_STATEMENT = re.compile(
+    r"(?:\b(?:so|thus|hence|therefore),?\s{1,4})?(?:\bthe\s{1,4})?(?:\b(?:final|correct)\s{1,4})?"
+    r"\banswer\**(?:\s{1,4}is\b|\s{0,4}[:：])\**\s{0,4}[:：]?\s{0,4}\**(?=[^\w\n]{0,8}\w)",
+    re.IGNORECASE,
+)
+_BOX = "\\boxed{"
+_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n\s*")
+_LABEL = re.compile(r"\W{0,4}\w{1,2}[.)]\W{0,4}")
+"""The letter of an option or the number of an item, which is no sentence."""
+_OPERATION = re.compile(r"[\w)}]\s{0,4}[-+*/×÷·−]\s{0,4}[\w({\\]|\\(?:times|div|cdot|d?frac|sqrt)")
+_SO = re.compile(r",\s{1,4}(?:so|thus|hence|therefore)\b")
+_BEFORE_END = re.compile(rf"\b(?:is|are|was|were)\b|:|{_SO.pattern}")
+FEW_WORDS = 3
+"""A text of so few words is an answer, with nothing before it."""
 _WORD_JOINER = "\u2060"
 
 
@@ -134,6 +148,83 @@ def parse_completion(text: str, final: bool = True) -> ParsedCompletion:
     shown = text if final else _without_partial_tag(text)
     thinking, answer = _split(shown)
     return ParsedCompletion(thinking, answer, is_well_formed(text), bool(tagged_answers(text)))
+
+
+def stated_answer(text: str, has_ended: bool = True) -> tuple[str, str]:
+    """Reasoning and answer of a completion without tags: what it states last is the answer, all before it reasoning.
+
+    That is what follows the last "the answer is" or "Answer:", else the last box, else the end of the last sentence,
+    for which the text must have ended. Where words around the answer would be lost, the reasoning is the whole text. A
+    few words, and one sentence without a calculation or a ", so", are an answer alone.
+
+    >>> stated_answer("Bar A is 3 and bar B is 4. 3 + 4 = 7. The answer is 7.")
+    ('Bar A is 3 and bar B is 4. 3 + 4 = 7.', '7')
+    >>> stated_answer("3 + 4 = 7."), stated_answer("There are 7 bars.")
+    (('3 + 4 = 7.', '7'), ('', 'There are 7 bars.'))
+    """
+    text = text.strip()
+    statements = list(_STATEMENT.finditer(text))
+    if statements:
+        end = _plain(text[statements[-1].end() :])
+        if _calculates(end):
+            return text, _plain(end.rpartition("=")[2])
+        return text[: statements[-1].start()].rstrip(" \n*_#"), end
+    start, box = _last_box(text)
+    if box and _reasons(text[:start]):
+        return text, box
+    if not has_ended:
+        return text, ""
+    if len(text.split()) <= FEW_WORDS or not _reasons(text):
+        return "", _plain(text) if box else text
+    *_, last = _sentences(text)
+    end = _plain(last.rpartition("=")[2] if "=" in last else _BEFORE_END.split(last)[-1])
+    if end and ("=" in last or len(end.split()) <= FEW_WORDS):
+        return text, end
+    return text[: len(text) - len(last)].rstrip(), last.strip()
+
+
+def _last_box(text: str) -> tuple[int, str]:
+    """Place and content of the last `\\boxed{…}`; the content is "" if it is not closed, or if there is none."""
+    start = text.rfind(_BOX)
+    depth = 0
+    for i in range(start + len(_BOX) - 1, len(text) if start >= 0 else 0):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return start, text[start + len(_BOX) : i].strip()
+    return start, ""
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences and lines of a text; the label of an item belongs to what follows it."""
+    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
+    sentences = [""]
+    for start, end in zip(starts, [*starts[1:], len(text)]):
+        if _LABEL.fullmatch(sentences[-1].strip()) or not sentences[-1].strip():
+            sentences[-1] += text[start:end]
+        else:
+            sentences.append(text[start:end])
+    return sentences
+
+
+def _reasons(text: str) -> bool:
+    """True for more than one sentence, a calculation, and what begins with ", so"."""
+    return len(_sentences(text)) > 1 or _calculates(text) or bool(_SO.search(text))
+
+
+def _calculates(text: str) -> bool:
+    before, sign, _ = text.rpartition("=")
+    return bool(sign and _OPERATION.search(before))
+
+
+def _plain(text: str) -> str:
+    """An answer without emphasis, a final full stop and the box that is all of it."""
+    text = text.strip(" \n*_#").removesuffix(".").rstrip(" *_")
+    for opening, closing in (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if text.endswith(closing) and opening not in text.removesuffix(closing):
+            text = text.removesuffix(closing).rstrip()
+    bare = text.strip("$ ")
+    _, box = _last_box(bare)
+    return box if box and bare == f"{_BOX}{box}}}" else text
 
 
 def _split_thought(text: str) -> tuple[str, str]:

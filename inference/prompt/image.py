@@ -12,6 +12,7 @@ import base64
 import hashlib
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ _READ = "PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and JPEG 2000"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """A HEIC file names one of them at its start. It is refused: libheif, which Pillow would need, crashes the process on
 damaged files."""
+_DATA_URI = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.+-]+=[\w.+-]*)*;base64", re.IGNORECASE)
+_ADDRESS = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 DAMAGED = "The picture is damaged or incomplete. Send it again, or save it anew."
 MIN_SIDE = 28
 """Smaller pictures are scaled up: one image token is this many pixels wide."""
@@ -49,18 +52,10 @@ def load_image(
     Of an animation, the first frame. Raises `UserError` for anything that is not a picture or too large, and `Busy`
     while others take all memory for pictures, unless it may wait for ever (`None`).
     """
-    if source is None:
-        raise UserError("There is no picture. Drop, paste or photograph one first.")
     if isinstance(source, Image.Image):
         return _loaded(source, limits)
-    num_bytes = _check_file(source, limits)
-    with ONE_HEADER, _open(source, limits) as header:
-        _check_size(header, limits)
-        size = _fitting(header.size, limits)
-        needed = _needed_bytes(header, num_bytes, size)
-    with room_for(needed, limits, wait_seconds), _open(source, limits) as image:
-        draft(image, size)
-        return _loaded(image, limits)
+    with room_for(_reading_bytes(source, limits), limits, wait_seconds):
+        return _read(source, limits)
 
 
 def load_images(
@@ -68,15 +63,21 @@ def load_images(
 ) -> list[Image.Image]:
     """The pictures of one question, each as `load_image` gives it.
 
-    Raises `UserError` for more than `max_pictures`, or more than `max_pixels` together.
+    There is room for all of them before the first is decoded. Raises `UserError` for more than `max_pictures`, or more
+    than `max_pixels` together, and `Busy` as `load_image` does.
     """
     if len(sources) > limits.max_pictures:
         raise UserError(
             f"There are {len(sources)} pictures; a question may have at most {limits.max_pictures}. Leave some out."
         )
-    if len(sources) > 1:
-        check_together([_header_size(source, limits) for source in sources if source is not None], limits)
-    return [load_image(source, limits) for source in sources]
+    if len(sources) == 1:
+        return [load_image(source, limits) for source in sources]
+    sizes = [_header_size(source, limits) for source in sources if source is not None]
+    check_together(sizes, limits)
+    files = [source for source in sources if not isinstance(source, Image.Image)]
+    needed = max((_reading_bytes(source, limits) for source in files), default=0)
+    with room_for(needed + sum(3 * math.prod(_fitting(size, limits)) for size in sizes), limits):
+        return [_loaded(one, limits) if isinstance(one, Image.Image) else _read(one, limits) for one in sources]
 
 
 def check_together(sizes: Sequence[tuple[int, int]], limits: Limits = DEFAULT_LIMITS) -> None:
@@ -116,6 +117,26 @@ def content_key(image: Image.Image) -> bytes:
     return digest.digest()
 
 
+def read_data_uri(text: str) -> bytes:
+    """The file within a data URI (RFC 2397) in base64; raises `UserError` for an address or any other text.
+
+    >>> read_data_uri("data:image/png;base64,aGk=")
+    b'hi'
+    """
+    head, comma, data = text.partition(",")
+    if not comma or not _DATA_URI.fullmatch(head):
+        what = "is an address, and nothing is fetched" if _ADDRESS.match(text) else "is no data URI"
+        raise UserError(
+            f"The picture {text[:40]!r} {what}. Send it as data:image/png;base64,… with the file in base64."
+        )
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError:
+        raise UserError(
+            "What follows the comma of the picture's data URI is not base64. Encode the file again."
+        ) from None
+
+
 def thumbnail_uri(image: Image.Image, side: int) -> str:
     """A small JPEG of the picture, whose longer side has at most `side` pixels, for the `src` of an image in HTML."""
     small = image.convert("RGB")
@@ -123,6 +144,24 @@ def thumbnail_uri(image: Image.Image, side: int) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _reading_bytes(source: str | Path | bytes | None, limits: Limits) -> int:
+    """The most memory that reading a file takes, from its header. Raises `UserError` if it is refused by that."""
+    if source is None:
+        raise UserError("There is no picture. Drop, paste or photograph one first.")
+    num_bytes = _check_file(source, limits)
+    with ONE_HEADER, _open(source, limits) as header:
+        _check_size(header, limits)
+        return _needed_bytes(header, num_bytes, _fitting(header.size, limits))
+
+
+def _read(source: str | Path | bytes | None, limits: Limits) -> Image.Image:
+    """The picture of a file; the caller has made room for it."""
+    assert source is not None, "_reading_bytes refuses it"
+    with _open(source, limits) as image:
+        draft(image, _fitting(image.size, limits))
+        return _loaded(image, limits)
 
 
 def _header_size(source: str | Path | bytes | Image.Image, limits: Limits) -> tuple[int, int]:

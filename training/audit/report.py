@@ -91,6 +91,12 @@ class AuditReport:
     """For each role, the rows that repeat the picture and problem of an earlier one."""
     shared_pictures: int
     """Train rows whose picture is also in test or validation, with another problem."""
+    num_outside: int = 0
+    """Golds that are none of their problem's options."""
+    outside: Gold | None = None
+    """The first of them."""
+    earlier_turns: int = 0
+    """Rows with user turns before the one that is read."""
     letters_alone: int = 0
     """Golds that are a letter, of problems that give no options."""
     worked: int = 0
@@ -128,15 +134,18 @@ class AuditReport:
             yield (
                 f"{num_unverified:,} of {self.num_kept:,} golds cannot be verified: rollouts of these rows never score."
             )
-        if self.letters_alone:
-            golds = _number(self.letters_alone, "gold is the letter of an option", "golds are the letter of an option")
-            yield (
-                f"{golds}, where the problem gives none: nobody can answer that. Call the column of the options "
-                "`options`, or write them into the problem."
-            )
-        if self.worked:
-            golds = _number(self.worked, "gold is longer than an answer", "golds are longer than an answer")
-            yield f"{golds}; mark the answer, as in #### 7."
+        alone = (
+            ", where the problem gives none: nobody can answer that. Call the column of the options `options`, or "
+            "write them into the problem."
+        )
+        letters = ("gold is the letter of an option", "golds are the letter of an option")
+        yield from _counted(self.letters_alone, *letters, alone)
+        if self.outside:
+            example = f"e.g. “{self.outside.gold[:40]}” of {self.outside.row_id}"
+            rest = f" none of the options, {example}. Write the letter of an option, or correct the options."
+            yield from _counted(self.num_outside, "row: the gold is", "rows: the gold is", rest)
+        worked = ("gold is longer than an answer", "golds are longer than an answer")
+        yield from _counted(self.worked, *worked, "; mark the answer, as in #### 7.")
         gold, num = self.majority
         if num > max(2, MUCH_OF_ONE_GOLD * self.num_kept):
             part = percent(num / self.num_kept, 0)
@@ -159,6 +168,9 @@ class AuditReport:
             )
 
     def _row_findings(self) -> Iterator[str]:
+        yield from (self.about.get("reading") or {}).get("doubts", ())
+        turns = " several user turns: the last one and the answer after it are read, without those before."
+        yield from _counted(self.earlier_turns, "row has", "rows have", turns)
         num_rows = self.num_kept + len(self.dropped)
         if len(self.dropped) > MANY_DROPPED * num_rows:
             reason, num = next(iter(self.dropped.counts().items()))
@@ -167,15 +179,13 @@ class AuditReport:
             yield f"Rows that were in two of the splits: {num_leaks:,}. They were dropped, so that test stays unseen."
         if num_repeated := sum(self.duplicates.values()):
             yield f"Rows that repeat another one of their split: {num_repeated:,}."
-        if self.shared_pictures:
-            rows = _number(self.shared_pictures, "train row shows", "train rows show")
-            yield (
-                f"{rows} a picture that is in test or validation too, with another problem; --group-by image keeps "
-                "each picture on one side."
-            )
-        if self.look_alikes:
-            rows = _number(self.look_alikes, "train row shows", "train rows show")
-            yield f"{rows} a picture that looks like one in test; look at some of them."
+        apart = (
+            " a picture that is in test or validation too, with another problem; --group-by image keeps each picture "
+            "on one side."
+        )
+        alike = " a picture that looks like one in test; look at some of them."
+        for num, rest in ((self.shared_pictures, apart), (self.look_alikes, alike)):
+            yield from _counted(num, "train row shows", "train rows show", rest)
         if len(self.letters) > 1:
             letter, num = max(self.letters.items(), key=lambda item: item[1])
             part = num / sum(self.letters.values())
@@ -199,6 +209,8 @@ class AuditReport:
             "leaks": self.leaks,
             "shared_pictures": self.shared_pictures,
             "look_alikes": self.look_alikes,
+            "outside_options": {"rows": self.num_outside, "first": asdict(self.outside) if self.outside else None},
+            "earlier_turns": self.earlier_turns,
             "letters_alone": self.letters_alone,
             "worked": self.worked,
             "majority": {"gold": self.majority[0], "rows": self.majority[1]},
@@ -222,6 +234,12 @@ def _number(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
+def _counted(num: int, one: str, several: str, rest: str) -> Iterator[str]:
+    """The finding on a number of rows, if it is not 0: the words for one or for several, and what follows them."""
+    if num:
+        yield _number(num, one, several) + rest
+
+
 def percent(part: float, digits: int = 1) -> str:
     """A share as shown everywhere: `12.5 %`."""
     return f"{100 * part:.{digits}f} %"
@@ -231,9 +249,11 @@ def tables(report: AuditReport) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, headings and cells of each table that has cells."""
     counts = [[reason, f"{num:,}"] for reason, num in report.dropped.counts().items()]
     rules = [[rule, f"{num:,}"] for rule, num in report.rules.items()]
+    reading = (report.about.get("reading") or {}).get("words", {})
     rows = [[role, f"{report.kept_rows[role]:,}", f"{sum(report.dropped.counts(role).values()):,}"] for role in ROLES]
     all_tables = [
         ("Rows", ["", "kept", "dropped"], rows),
+        ("Read as", ["split", "columns"], [[split, words] for split, words in reading.items()]),
         ("Dropped", ["reason", "rows"], counts),
         ("Golds against themselves", ["rule of the grader", "golds"], rules),
         ("Sizes", ["", "smallest", "median", "95 % up to", "largest"], _size_cells(report)),

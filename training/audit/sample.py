@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -88,21 +88,13 @@ def sample_rollouts(
     for first in range(0, len(rows), prompts_per_batch):
         batch = rows[first : first + prompts_per_batch]
         requests = [
-            Request(
-                image=images[0],
-                more_images=tuple(images[1:]),
-                question=problem,
-                max_new_tokens=plan.max_completion_length,
-                temperature=1.0,
-                seed=(seed * 1_000_003 + first + i) * plan.num_generations + generation,
-            )
+            _request(images, problem, plan, (seed * 1_000_003 + first + i) * plan.num_generations + generation)
             for i, (images, problem) in enumerate(zip(pictures_of(batch), batch["problem"]))
             for generation in range(plan.num_generations)
         ]
-        completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
         solutions = [solution for solution in batch["solution"] for _ in range(plan.num_generations)]
         problems = [problem for problem in batch["problem"] for _ in range(plan.num_generations)]
-        outcomes += grade_rows(solutions, completions, False, problems, tolerance)
+        outcomes += _graded(engine, requests, solutions, problems, tolerance)
         if progress:
             progress(len(requests))
     seconds = time.perf_counter() - started
@@ -138,16 +130,27 @@ def _blind(
         batch = rows[first : first + batch_size]
         blank = [[Image.new("RGB", image.size, "grey") for image in images] for images in pictures_of(batch)]
         requests = [
-            Request(
-                image=grey[0],
-                more_images=tuple(grey[1:]),
-                question=problem,
-                max_new_tokens=plan.max_completion_length,
-                temperature=1.0,
-                seed=seed * 1_000_003 + first + i,
-            )
+            _request(grey, problem, plan, seed * 1_000_003 + first + i)
             for i, (grey, problem) in enumerate(zip(blank, batch["problem"]))
         ]
-        completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(requests)]
-        outcomes += grade_rows(batch["solution"], completions, False, batch["problem"], tolerance)
+        outcomes += _graded(engine, requests, batch["solution"], batch["problem"], tolerance)
     return outcomes
+
+
+def _request(images: Sequence[Image.Image], problem: str, plan: RunConfig, seed: int) -> Request:
+    return Request(
+        image=images[0],
+        more_images=tuple(images[1:]),
+        question=problem,
+        max_new_tokens=plan.max_completion_length,
+        temperature=1.0,
+        seed=seed,
+    )
+
+
+def _graded(
+    engine: Engine, requests: Sequence[Request], solutions: Sequence[str], problems: Sequence[str], tolerance: float
+) -> list[GradedCompletion]:
+    """A graded completion of each request."""
+    completions = [KeptCompletion(c.text, c.num_tokens, c.truncated) for c in engine.generate(list(requests))]
+    return grade_rows(solutions, completions, False, problems, tolerance)

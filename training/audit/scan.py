@@ -20,7 +20,7 @@ from training.data.pictures import MORE_IMAGES
 from training.data.prepare import Prepared
 from training.data.splits import ROLES
 from training.evaluation.statistics import share
-from training.grading.grader import check_gold, gold_answer, options_of
+from training.grading.grader import check_gold, gold_answer, grade_many, options_of
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -62,6 +62,7 @@ def audit(
     sizer = PromptSizer(processor) if processor is not None else None
     prompts = {i: sizer.measure(r["problem"], *r["sizes"]) for i, r in rows.items()} if sizer else None
     golds = _grade_golds(rows, progress)
+    outside = [i for i, (gold, _, _) in golds.items() if _is_outside(gold, rows[i]["problem"])]
     settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
     return AuditReport(
         about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
@@ -75,6 +76,9 @@ def audit(
             _LETTER.fullmatch(gold.strip()) is not None and not options_of(rows[i]["problem"])
             for i, (gold, _, _) in golds.items()
         ),
+        num_outside=len(outside),
+        outside=Gold(rows[outside[0]]["row_id"], golds[outside[0]][0][:MAX_GOLD_CHARS], "") if outside else None,
+        earlier_turns=sum(row["earlier_turns"] > 0 for row in rows.values()),
         worked=sum(len(gold.split()) > WORKED_WORDS for gold, _, _ in golds.values()),
         majority=Counter(gold for gold, _, _ in golds.values()).most_common(1)[0],
         pictures=_picture_sizes(rows),
@@ -102,6 +106,17 @@ def _grade_golds(rows: Mapping[int, Json], progress: bool) -> Golds:
             graded |= {i: (gold, g.correct, g.rule) for i, gold, g in zip(batch, golds, grades, strict=True)}
             bar.update(len(batch))
     return graded
+
+
+def _is_outside(gold: str, problem: str) -> bool:
+    """True if a gold is neither the letter nor the text of an option of its problem, nor several letters."""
+    options = options_of(problem)
+    if not options or set(re.split(r"[\s,;&()\[\]]+|and", gold.strip(" ()[].:"))) <= {*options, ""}:
+        return False
+    letters = [f"<answer>{letter}</answer>" for letter in options]
+    return not any(
+        grade.correct for grade in grade_many([(gold, one) for one in letters], problems=[problem] * len(letters))
+    )
 
 
 def _pixels(sizes: Sequence[int]) -> int:

@@ -24,6 +24,8 @@ STARTER = "starter"
 COLUMNS = ("image", "problem", "solution", "original_question", "original_answer", "kind")
 """The columns of a row; the first three are required."""
 REQUIRED = COLUMNS[:3]
+MAPPABLE = (*COLUMNS, "options")
+"""The columns that the dataset may have under other names; options become part of the problem."""
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SPLIT = re.compile(r"(?P<name>\w+(?:\.\w+)*)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 _NOT_FOR_STARTER = ("revision", "subset", "split", "test_split", "validation_split", "columns", "group_by")
@@ -140,9 +142,9 @@ class DataConfig(BaseModel):
     @field_validator("columns")
     @classmethod
     def _maps_known_columns(cls, value: dict[str, str]) -> dict[str, str]:
-        unknown = sorted(set(value) - set(COLUMNS))
+        unknown = sorted(set(value) - set(MAPPABLE))
         if unknown:
-            raise ValueError(f"{', '.join(unknown)} is not a column of a row; map some of {', '.join(COLUMNS)}")
+            raise ValueError(f"{', '.join(unknown)} is not a column of a row; map some of {', '.join(MAPPABLE)}")
         if empty := [ours for ours, theirs in value.items() if not theirs.strip()]:
             raise ValueError(f"the column for {empty[0]} has no name; write {{{empty[0]}: its_name}}, or leave it out")
         return value

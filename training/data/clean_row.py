@@ -24,7 +24,11 @@ from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt.image import check_together, content_key, load_image, small_copy
 from training.data.pictures import Folders, read_pictures
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
+from training.data.shapes.options import number_text
 from training.grading.grader import gold_fault
+
+_NOTHING = ("nan", "<na>")
+"""Words that pandas writes where there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class CleanRow:
     """For each picture 256 bits, in hexadecimal digits, nearly the same for pictures that look alike (`look_of`)."""
     row_digest: str
     """Digest of the pictures' digests and the `normalised` problem."""
+    earlier_turns: int
+    """User turns before the one that is the problem."""
     problem: str
     solution: str
     extras: dict[str, str | None]
@@ -72,7 +78,8 @@ def clean_row(
     digest = hashlib.blake2b(b"".join(keys) + normalised(problem).encode(), digest_size=16).hexdigest()
     original = sum(map(math.prod, originals))
     names = " ".join(key.hex() for key in keys)
-    return CleanRow(pictures, sizes, original, names, "".join(looks), digest, problem, solution, extras)
+    turns = int(str(raw.get("earlier_turns", 0)))
+    return CleanRow(pictures, sizes, original, names, "".join(looks), digest, turns, problem, solution, extras)
 
 
 def clean_picture(cell: object, folders: Folders | None, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -169,35 +176,30 @@ def _problem(cell: object) -> str:
 
 
 def _solution(cell: object, drop_unreadable: bool) -> str:
-    """The solution as text. A number is accepted (`24`); a truth value or a list is not."""
-    if (
-        isinstance(cell, bool)
-        or not isinstance(cell, str | int | float)
-        or (isinstance(cell, float) and not math.isfinite(cell))
-    ):
-        raise Refusal("no gold", "empty" if cell is None else _type(cell))
-    if isinstance(cell, str) and len(cell) > MAX_SOLUTION_CHARS:
+    """The solution as text. A number is accepted (`24`); a truth value, a list or `nan` is not."""
+    cell = _number_text(cell)
+    if not isinstance(cell, str) or cell.strip().lower() in _NOTHING:
+        raise Refusal("no gold", "empty" if cell is None or isinstance(cell, str | float) else _type(cell))
+    if len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")
-    text = _text(_number_text(cell))
+    text = _text(cell)
     if drop_unreadable and (fault := gold_fault(text)):
         raise Refusal("no gold" if fault.endswith("no answer") else "gold unreadable", fault)
     return text
 
 
-def _number_text(cell: str | int | float) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.15g}"
+def _number_text(cell: object) -> object:
+    """A finite number as text; any other cell as it is."""
     try:
-        return str(cell)
+        return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else number_text(cell)
     except ValueError as error:  # Python writes no integer of more than 4,300 digits
         raise Refusal("gold too long", "an integer of thousands of digits") from error
 
 
 def _extra(cell: object) -> str | None:
     """A cell as text for display; `None` if it is neither text nor a number."""
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        return None
-    return _text(_number_text(cell))[:MAX_PROBLEM_CHARS]
+    text = _number_text(cell)
+    return _text(text)[:MAX_PROBLEM_CHARS] if isinstance(text, str) else None
 
 
 def _text(text: str) -> str:

@@ -27,9 +27,10 @@ from inference.common.files import read_json, write_json
 from inference.common.hub_errors import HubError, HubUnreachable, read_error, reason
 from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
-from training.data.files import ArrowRows, RowFile, open_file
-from training.data.local_source import METADATA, OpenFiles, by_folder, is_wanted, split_files
-from training.data.pictures import Folders, looks_like_pictures
+from training.data.files.layout import METADATA, by_folder, is_wanted, not_read, split_files
+from training.data.files.row_files import ArrowRows, RowFile, open_file
+from training.data.local_source import OpenFiles
+from training.data.pictures import Folders, looks_like_pictures, plain_path
 from training.data.refusals import Refusal
 from training.data.source import no_such_split
 
@@ -66,9 +67,21 @@ class HubSource(OpenFiles):
             folders = Folders.of(_cache_of(self.name))
             super().__init__({split: [(ArrowRows(prepared[split]), folders)] for split in splits})
         else:
-            self.names, subset = list(chosen), config.subset or "default"
+            subset = config.subset or "default"
+            only = [path for paths in chosen.values() for path in paths]
+            files: dict[str, list[tuple[RowFile, Folders]]] = {}
+            if len(only) == 1 and ".json" in only[0]:  # which may name its splits
+                files = repository.opened(only)
+            inside = files if files and "" not in files else {}
+            self.names = list(inside or chosen)
             _check_splits(self.name, splits, self.names)
-            super().__init__({split: repository.opened(chosen[split]) for split in splits})
+            if not inside:
+                found = {split: files or repository.opened(chosen[split]) for split in splits}
+                inside = {
+                    split: [one for several in of_split.values() for one in several]
+                    for split, of_split in found.items()
+                }
+            super().__init__({split: inside[split] for split in splits}, repository.notes)
         self.identity = f"{self.name}@{pinned}/{subset}"
 
     def signature(self) -> str:
@@ -90,6 +103,9 @@ class _Repository:
             write_json(self._list, listed, indent=None)  # so that the Hub need not be asked again
         self._files: dict[str, int] = listed["files"]
         self._assigned: dict[str, dict[str, list[str]] | None] = listed["assigned"]
+        self.notes: list[str] = []
+        """What is not read, and what is read as another thing than it says."""
+        self._by_plain: dict[str, str] = {}
         self._pictures: set[str] = set()
         self._picture_bytes = 0
         self._lock = threading.Lock()
@@ -114,7 +130,9 @@ class _Repository:
         if "dataset_dict.json" in self._files:  # written by `save_to_disk`
             found = by_folder(wanted)
         else:
-            found = split_files(wanted, f"The dataset {self._name}", "--subset {}".format, config.subset)
+            files = split_files(wanted, f"The dataset {self._name}", "--subset {}".format, config.subset)
+            found, wanted_set = files.splits, set(wanted)
+            self.notes = files.notes + not_read(name for name in names if name not in wanted_set)
         splits = sorted(found, key=lambda split: split != "train")
         return {split: [str(name) for name in found[split]] for split in splits} or None
 
@@ -132,8 +150,11 @@ class _Repository:
             chosen[str(split)] = metadata or data
         return chosen or None
 
-    def opened(self, paths: Sequence[str]) -> list[tuple[RowFile, Folders]]:
-        """The rows of data files, which are downloaded if need be. Raises `UserError`."""
+    def opened(self, paths: Sequence[str]) -> dict[str, list[tuple[RowFile, Folders]]]:
+        """The rows of data files, by the split that a file itself names, if it does; downloaded if need be.
+
+        Raises `UserError`.
+        """
         missing = sum(self._files[path] for path in paths if not (self._root / path).is_file())
         if missing and missing > shutil.disk_usage(_there(self._root)).free - SPARE_BYTES:
             raise UserError(
@@ -142,14 +163,26 @@ class _Repository:
             )
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             files = list(pool.map(self._get, paths))
+        found: dict[str, list[tuple[RowFile, Folders]]] = {}
         try:
-            return [(open_file(file), self._folders(path)) for file, path in zip(files, paths)]
+            for file, path in zip(files, paths):
+                inside, note = open_file(file)
+                self.notes += [note] if note else []
+                for split, rows in inside.items():
+                    found.setdefault(split, []).append((rows, self._folders(path)))
         except UserError as error:
             raise UserError(f"The dataset {self._name} at {self._commit[:12]} cannot be read: {error}") from error
+        return found
 
     def _folders(self, path: str) -> Folders:
         tried = dict.fromkeys(((self._root / path).parent, self._root))
-        return Folders(tuple(tried), (self._root,), self._picture)
+        return Folders(tuple(tried), (self._root,), self._picture, self._near)
+
+    def _near(self, path: str) -> str | None:
+        with self._lock:
+            if not self._by_plain:
+                self._by_plain = {plain_path(name): name for name in self._files}
+        return self._by_plain.get(plain_path(path))
 
     def _picture(self, path: str, max_bytes: float) -> Path | None:
         """A picture's file; `None` if there is none. Raises `Refusal` for a large one or a link."""

@@ -1,8 +1,7 @@
 """Rows from files on this machine, in the layouts that people and the Hub use.
 
-A folder may hold `metadata.jsonl`, `.csv` or `.parquet` itself, have a folder for each split that does, hold files that
-are named after their split (`train.jsonl`, `data/test-00000-of-00002-0a1b.parquet`) or lie in a folder of its name
-(`default/train/0000.parquet`), or be written by `save_to_disk`. Everything is streamed.
+`layout` tells which files of a folder hold which split; a folder may also be one that `save_to_disk` has written.
+Everything is streamed.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -19,33 +19,54 @@ from pathlib import Path, PurePath
 from inference.common.errors import UserError
 from inference.common.settings import home_folder
 from training.config.data_config import check_image_root, check_there
-from training.data.files import PACKED, SUFFIXES, RowFile, is_data_file, open_file, saved_splits
-from training.data.pictures import Folders
-from training.data.source import RawRow, digest, no_such_split
+from training.data.files.layout import MAX_DEPTH, is_wanted, not_read, split_files
+from training.data.files.row_files import PACKED, SUFFIXES, RowFile, is_data_file, open_file, saved_splits, suffix_of
+from training.data.pictures import MAX_PATH_CHARS, Folders, file_of, looks_like_pictures
+from training.data.refusals import Refusal
+from training.data.source import Cells, RawRow, digest, no_such_split
 
-MAX_DEPTH = 4
-"""Folders within one another that are searched for data files."""
-METADATA = "metadata"
-"""The stem of a file that lies beside the pictures it names."""
-NOT_DATA = ("dataset_infos", "dataset_info", "dataset_dict", "state", "config", "package", "tokenizer_config")
-"""Stems of JSON files that describe a dataset and hold no rows."""
-_SHARD = re.compile(r"(?P<name>.+?)(?:-\d{5}-of-\d{5}(?:-[0-9a-f]{6,40})?|[-_]\d+)?")
-_NAMED = re.compile(
-    r"(?:^|[-_. ])(train|training|test|testing|validation|valid|val|dev|eval)(?:[-_. ]|\d|$)", re.IGNORECASE
-)
-_SPLITS = {"training": "train", "testing": "test"}
+_DOCUMENTS = (".json", ".jsonl", ".ndjson")
+"""Formats of files that may name their splits."""
+SAMPLE_ROWS = 20
+"""Rows of a file from which the columns that name pictures are told."""
+MAX_OTHERS = 1_000
+"""Files without rows that are remembered to be named."""
+_BESIDE = {
+    ".git",
+    ".svn",
+    ".hg",
+    ".cache",
+    ".venv",
+    ".ipynb_checkpoints",
+    "__pycache__",
+    "node_modules",
+    "wandb",
+    "mlruns",
+}
+"""Folders of programs, which hold no pictures of a dataset and change while it is used."""
+_LOGS = re.compile(r"\..*|.*\.(?:log|out|err|html?|lock|tmp|pyc?|ipynb|md)|events\.out\.tfevents.*", re.IGNORECASE)
+"""Files that are no pictures and hold no rows: logs, reports, notes."""
 
 
 class OpenFiles:
     """The open splits of a dataset: files whose rows follow one another, with the folders of each one's pictures."""
 
-    def __init__(self, files: Mapping[str, Sequence[tuple[RowFile, Folders]]]) -> None:
-        self._splits = files
+    def __init__(self, files: Mapping[str, Sequence[tuple[RowFile, Folders]]], notes: Sequence[str] = ()) -> None:
+        """Raises `UserError` for a split without rows. `notes` say what is not read, or read in another way."""
+        self._splits, self.notes = files, list(notes)
         self.sizes = {split: sum(len(file) for file, _ in found) for split, found in files.items()}
+        if empty := next((split for split, size in self.sizes.items() if not size), None):
+            raise UserError(
+                f"The files of {empty} are empty: they hold no row. Write rows such as "
+                '{"image": "1.png", "problem": "…", "solution": "…"} into them, one a line.'
+            )
 
     def columns(self, split: str) -> list[str]:
-        """The columns of its first file, then further ones of later files."""
-        return list(dict.fromkeys(name for file, _ in self._splits[split] for name in file.columns()))
+        """The columns of its first file, then further ones of later files; one that a file has twice is there twice."""
+        names = Counter[str]()
+        for file, _ in self._splits[split]:
+            names |= Counter(file.columns())
+        return list(names.elements())
 
     def rows(self, split: str, positions: Sequence[int], columns: Sequence[str]) -> Iterator[RawRow]:
         """The rows at increasing positions; a picture's path is relative to its file's folder or to the dataset's.
@@ -69,46 +90,84 @@ class LocalSource(OpenFiles):
         check_there(str(path))
         if image_root is not None:
             check_image_root(image_root)
-        paths: dict[str, list[Path]] = {}
         more = [] if image_root is None else [image_root]
-        opened = saved_splits(path) if path.is_dir() else None
-        if opened is None:
-            paths = _find(path, [path, *more])
-        self.names = list(opened or paths)
-        for split in splits:
-            if split not in self.names:
-                raise no_such_split(path.name, split, self.names)
         folder = path if path.is_dir() else path.parent
-        saved = [Folders.of(folder, *more, within=(folder, *more))]
-        files = {split: list(zip(of_split, saved * len(of_split))) for split, of_split in (opened or {}).items()}
-        for split in splits if opened is None else ():
-            folders = [Folders.of(file.parent, folder, *more, within=(folder, *more)) for file in paths[split]]
-            files[split] = list(zip(map(open_file, paths[split]), folders))
-        super().__init__({split: files[split] for split in splits})
-        self._opened = {file: _entry(file, file.stat()) for split in splits for file in paths.get(split, ())}
         self._places, self._one_file = [folder, *more], None if path.is_dir() else path
+        self._opened: dict[Path, bytes] = {}
+        saved = saved_splits(path) if path.is_dir() else None
+        if saved is not None:
+            self.names = list(saved)
+            self._check_names(path, splits)
+            folders = Folders.of(folder, *more, within=(folder, *more))
+            super().__init__({split: [(file, folders) for file in saved[split]] for split in splits})
+            return
+        paths, notes = _find(path, [path, *more])
+        only = [file for found in paths.values() for file in found]
+        inside = self._open(only[0], folder, notes) if len(only) == 1 and suffix_of(only[0]) in _DOCUMENTS else {}
+        self.names = list(paths if "" in inside or not inside else inside)
+        self._check_names(path, splits)
+        files = {split: inside[split] for split in splits if split in inside}
+        for split in splits if not files else ():
+            files[split] = []
+            for file in paths[split]:
+                found = inside if inside and file == only[0] else self._open(file, folder, notes)
+                files[split] += found.get(split) or [one for several in found.values() for one in several]
+        super().__init__(files, notes)
+
+    def _open(self, path: Path, folder: Path, notes: list[str]) -> dict[str, list[tuple[RowFile, Folders]]]:
+        """The rows of each split that a file names, with the folders of their pictures."""
+        entry = _entry(path, path.stat())
+        found, note = open_file(path)
+        self._opened[path] = entry
+        notes += [note] if note else []
+        tried = (path.parent, *self._places)
+        return {name: [(rows, Folders.of(*tried, within=self._places))] for name, rows in found.items()}
+
+    def _check_names(self, path: Path, splits: Sequence[str]) -> None:
+        if missing := next((split for split in splits if split not in self.names), None):
+            raise no_such_split(path.name, missing, self.names)
 
     def signature(self) -> str:
         """A digest of the names, sizes and times of all files: while it is the same, so is their content."""
-        return digest([_entry(path, status) for place in self._places for path, status in _files(place)])
+        return digest([_entry(path, status) for _, path, status in self._all_files()])
 
     @cached_property
     def identity(self) -> str:
         """A digest of the names and contents of the files; that of a copy of them elsewhere is the same.
 
-        Of links, and of what lies beside a dataset that is one file, size and time count instead of the content.
+        Of links, and of the pictures that the rows of a dataset name which is one file, size and time count instead of
+        the content.
         """
-        return digest(
-            [
-                os.fsencode(f"{number}/{path.relative_to(place)} ") + self._content(path, status)
-                for number, place in enumerate(self._places)
-                for path, status in _files(place)
-            ]
-        )
+        return digest([name + self._content(path, status) for name, path, status in self._all_files()])
+
+    def _all_files(self) -> Iterator[tuple[bytes, Path, os.stat_result]]:
+        """The dataset's files with their names and status: of a folder all, else the file and the pictures it names."""
+        if self._one_file is not None:
+            for path in (self._one_file, *self._named_pictures):
+                with suppress(OSError):
+                    yield os.fsencode(path.name), path, path.stat()
+            return
+        for number, place in enumerate(self._places):
+            for path, status in _files(place):
+                yield os.fsencode(f"{number}/{path.relative_to(place)} "), path, status
+
+    @cached_property
+    def _named_pictures(self) -> list[Path]:
+        """The files that cells of the open rows name."""
+        found: dict[Path, None] = {}
+        for file, folders in (pair for files in self._splits.values() for pair in files):
+            columns = file.columns()
+            first = [cells for _, cells in file.rows(range(min(SAMPLE_ROWS, len(file))), columns)]
+            texts = [(name, text) for cells in first for name, text in _texts_of(cells, columns)]
+            naming = {name for name, text in texts if looks_like_pictures(text) or file_of(text, folders)}
+            for _, cells in file.rows(range(len(file)), sorted(naming)) if naming else ():
+                names = (text for _, text in _texts_of(cells, naming))
+                found |= dict.fromkeys(path for text in names if (path := file_of(text, folders)) is not None)
+        return list(found)
 
     def _content(self, path: Path, status: os.stat_result) -> bytes:
-        is_beside = self._one_file is not None and path != self._one_file
-        if is_beside or path.is_symlink() or not stat.S_ISREG(status.st_mode):
+        is_named = self._one_file is not None and path != self._one_file
+        if is_named or path.is_symlink() or not stat.S_ISREG(status.st_mode):
             return _entry(path, status)
         try:
             with path.open("rb") as file:
@@ -124,8 +183,8 @@ class LocalSource(OpenFiles):
                 raise UserError(f"{path.name} changed while it was read. Start again.")
 
 
-def _find(path: Path, within: Sequence[Path]) -> dict[str, list[Path]]:
-    """The data files of each split, of a file or a folder; links may lead to places `within` these folders."""
+def _find(path: Path, within: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
+    """The data files of each split, of a file or a folder, and notes; links may lead `within` these folders."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"{path} is neither a file nor a folder. Give the path of one.")
@@ -133,99 +192,65 @@ def _find(path: Path, within: Sequence[Path]) -> dict[str, list[Path]]:
             raise UserError(
                 f"{path.name} is none of {', '.join(SUFFIXES)} (also with {', '.join(PACKED)}); write one of them."
             )
-        return {"train": [path]}
-    names = sorted(file.relative_to(path) for file in _data_files(path, path, 0))
+        return {"train": [path]}, []
+    names: list[PurePath] = []
+    others: list[PurePath] = []
+    for name in (file.relative_to(path) for file in _files_under(path, 0)):
+        if is_wanted(name):
+            names.append(name)
+        elif len(others) < MAX_OTHERS and not looks_like_pictures(name.name):
+            others.append(name)
+    names.sort()
     for link in [path / name for name in names if (path / name).is_symlink()]:
         if not any(link.resolve().is_relative_to(folder.resolve()) for folder in within):
             raise UserError(
                 f"{link} is a link to a place outside {path.name}. Copy the file, or name a folder that holds both: "
                 "--image-root FOLDER."
             )
-    by_split = split_files(names, f"The folder {path.name}", lambda subset: str(path / subset))
-    if not by_split:
+    chosen = split_files(names, f"The folder {path.name}", lambda subset: str(path / subset))
+    if not chosen.splits:
         raise UserError(
             f"There is no data in the folder {path.name}: no metadata.jsonl, and no file of {', '.join(SUFFIXES)}. "
             'Write metadata.jsonl with lines such as {"file_name": "1.png", "problem": "…", "solution": "…"}.'
         )
-    return {split: [path / name for name in found] for split, found in by_split.items()}
+    splits = {split: [path / name for name in found] for split, found in chosen.splits.items()}
+    return splits, chosen.notes + not_read(sorted(others))
 
 
-def split_files(
-    names: Sequence[PurePath], title: str, shown: Callable[[str], str], subset: str | None = None
-) -> dict[str, list[PurePath]]:
-    """The data files of each split, by their paths in a dataset alone; none if there are none.
-
-    A folder that names no split is a subset. Raises `UserError` if there are several and `subset` names none; it calls
-    the dataset `title`, and shows each subset as it can be named.
-    """
-    if subset is not None:
-        names = [name for name in names if _subset_of(name) == subset]
-    metadata = [name for name in names if name.name.split(".")[0].lower() == METADATA]
-    if metadata:
-        return by_folder(metadata)
-    subsets = {_subset_of(name) for name in names}
-    if len(subsets) > 1:
-        named = ", ".join(sorted(shown(one) for one in subsets if one))
-        raise UserError(f"{title} holds several datasets; name one of them: {named}.")
-    by_split: dict[str, list[PurePath]] = {}
-    unnamed: dict[str, list[PurePath]] = {}
-    for name in names:
-        parts = (name.name, *reversed(name.parts[:-1]))
-        split = next((found for part in parts if (found := _split_in(part))), None)
-        match = _SHARD.fullmatch(name.name.split(".")[0])
-        (by_split if split else unnamed).setdefault(split or (match["name"] if match else name.name), []).append(name)
-    if len(unnamed) == 1 and not by_split:
-        return {"train": next(iter(unnamed.values()))}
-    return by_split if by_split and len(unnamed) == 1 else by_split | unnamed
-
-
-def _data_files(folder: Path, root: Path, depth: int) -> Iterator[Path]:
-    """The data files under a folder, links to files among them; links to folders are not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+def _files_under(folder: Path, depth: int) -> Iterator[Path]:
+    """The files under a folder, links to files among them; links to folders are not followed."""
+    for entry in os.scandir(folder):
         path = Path(entry.path)
         if entry.name.startswith((".", "_")):
             continue
         if entry.is_dir(follow_symlinks=False):
             if depth < MAX_DEPTH and not _is_own(path, home_folder().resolve()):
-                yield from _data_files(path, root, depth + 1)
-        elif entry.is_file() and is_wanted(path.relative_to(root)):
+                yield from _files_under(path, depth + 1)
+        elif entry.is_file():
             yield path
 
 
-def is_wanted(name: PurePath) -> bool:
-    """True for the path of a file, in a dataset, that is searched for and may hold rows."""
-    is_hidden = any(part.startswith((".", "_")) for part in name.parts)
-    is_data = is_data_file(name) and name.name.split(".")[0].lower() not in NOT_DATA
-    return is_data and not is_hidden and len(name.parts) <= MAX_DEPTH + 1
-
-
-def by_folder(names: Sequence[PurePath]) -> dict[str, list[PurePath]]:
-    """Metadata files by the first folder of their path, which is a split, or by `train` in the dataset's own."""
-    by_split: dict[str, list[PurePath]] = {}
-    for name in names:
-        parts = [part for part in name.parts[:-1] if part.lower() != "data"]
-        by_split.setdefault(parts[0] if parts else "train", []).append(name)
-    return by_split
-
-
-def _subset_of(name: PurePath) -> str:
-    """The folders of a file's path that name no split."""
-    return "/".join(part for part in name.parts[:-1] if part.lower() != "data" and not _split_in(part))
-
-
-def _split_in(name: str) -> str | None:
-    """The split that a file's or folder's name tells, if it does."""
-    match = _NAMED.search(name.split(".")[0])
-    found = match[1].lower() if match else ""
-    return _SPLITS.get(found, found) or None
+def _texts_of(cells: Cells, columns: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The texts that may be paths in these columns, also in lists and mappings; none beside a picture's bytes."""
+    if isinstance(cells, Refusal):
+        return
+    waiting = [(name, cells.get(name)) for name in columns]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, str) and value and len(value) <= MAX_PATH_CHARS:
+            yield name, value
+        elif isinstance(value, list | tuple):
+            waiting += [(name, one) for one in value]
+        elif isinstance(value, Mapping) and not value.get("bytes"):
+            waiting += [(name, one) for one in value.values()]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The files under a folder with their status, except the home folder and run folders, which change all the time."""
+    """The files under a folder with their status, except the home folder, run folders, logs and what programs leave."""
     home = home_folder().resolve()
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_own(Path(place, name), home))
-        for name in sorted(files):
+        folders[:] = sorted(name for name in folders if name not in _BESIDE and not _is_own(Path(place, name), home))
+        for name in sorted(name for name in files if not _LOGS.fullmatch(name)):
             with suppress(OSError):  # a broken link; the row that names it is dropped
                 yield Path(place, name), os.stat(os.path.join(place, name))
 

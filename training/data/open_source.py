@@ -24,6 +24,7 @@ class StarterSource:
         self.seed = seed
         self.sizes = dict(sizes)
         self.names = list(sizes)
+        self.notes: list[str] = []
         code = [Path(str(module.__file__)).read_bytes() for module in (problems, drawing, templates)]
         self.identity = digest([repr(seed).encode(), *code])
 

@@ -12,9 +12,12 @@ import binascii
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -32,12 +35,18 @@ MORE_IMAGES = "more_images"
 MAX_PATH_CHARS = 1_024
 MAX_DEPTH = 3
 """Mappings within one another around a picture: `{"image_url": {"url": …}}`."""
+_DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 _ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
-_DATA_URI = re.compile(r"\s*data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
+_DATA_URI = re.compile(
+    r"\s*data:(?:image/[a-z0-9.+-]+|application/octet-stream)?(?:;[a-z0-9-]+=[^;,]{0,40}){0,4};base64,", re.IGNORECASE
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")
 _FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2)", re.IGNORECASE)
-_MAGIC = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "Qk0", "AAAA", "SUkq", "TU0A")
+_MAGIC = ("iVBORw0KGgo", "/9j/", "_9j_", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "AAAA", "SUkq", "TU0A")
 """Beginnings of pictures in base64: PNG, JPEG, WebP, GIF, BMP, AVIF and HEIC, TIFF."""
+_MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
+MAX_NAMES = 20_000
+"""Files of a folder among which the name that was meant is sought."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Folders:
     fetch: Callable[[str, float], Path | None] | None = None
     """Brings a file of a repository, by its path there, of at most so many bytes; `None` if the repository has none of
     that path. Then `within` is the folder of the repository alone, and only what it brings is read."""
+    near: Callable[[str], str | None] | None = None
+    """Names a file of the repository that has nearly this path."""
 
     @classmethod
     def of(cls, *tried: Path, within: Sequence[Path] = ()) -> Folders:
@@ -74,7 +85,7 @@ def looks_like_pictures(cell: object) -> bool:
     if isinstance(cell, Mapping):
         return any(isinstance(value, bytes) or looks_like_pictures(value) for value in cell.values())
     if isinstance(cell, bytes):
-        return cell.startswith(tuple(base64.b64decode(start + "A" * (-len(start) % 4))[:2] for start in _MAGIC[:5]))
+        return cell.startswith(_MAGIC_BYTES)
     if not isinstance(cell, str):
         return False
     return bool(_DATA_URI.match(cell) or _FILE_NAME.fullmatch(cell)) or cell.startswith(_MAGIC) and len(cell) >= 64
@@ -117,8 +128,10 @@ def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Imag
     for _ in range(MAX_DEPTH):
         if not isinstance(cell, Mapping):
             break
-        data = cell.get("bytes") or cell.get("url") or cell.get("image_url") or cell.get("image")
-        cell = _from_base64(data) if isinstance(data, str) and "bytes" in cell else data or cell.get("path")
+        data = cell.get("bytes")
+        if isinstance(data, str) and data and not _DATA_URI.match(data):
+            data = _from_base64(data)
+        cell = data or cell.get("url") or cell.get("image_url") or cell.get("image") or cell.get("path")
     if cell is None or cell == "":
         raise Refusal("picture missing", "the cell is empty")
     if isinstance(cell, bytes | Image.Image):
@@ -127,7 +140,7 @@ def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Imag
         raise Refusal("picture missing", f"a {type(cell).__name__} is no picture")
     if match := _DATA_URI.match(cell):
         return _from_base64(cell[match.end() :])
-    if cell.startswith(_MAGIC) and _BASE64.fullmatch(cell.replace("\n", "")):
+    if cell.lstrip()[:16].startswith(_MAGIC) and _BASE64.fullmatch("".join(cell.split())):
         return _from_base64(cell)
     return _read_file(cell, folders, limits)
 
@@ -136,7 +149,11 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
     shown = repr(path[:120])
     if path.lower().startswith("file:///"):
         path = unquote(path[len("file://") :])
-    if _ADDRESS.match(path) or path.startswith(("//", "\\\\")):
+    if path.lower().startswith("file:"):
+        raise Refusal("picture refused", f"{shown} is an address; write the path alone, without file://")
+    if path[:200].lower().lstrip().startswith("data:"):
+        raise Refusal("picture refused", f"{shown} is no data URI of a picture in base64: data:image/png;base64,…")
+    if _ADDRESS.match(path) and not _DRIVE.match(path) or path.startswith(("//", "\\\\")):
         raise Refusal("picture refused", f"{shown} is an address; pictures are never fetched")
     if folders is None:
         raise Refusal("picture refused", f"{shown} is a path, and this dataset has no folder of pictures")
@@ -156,20 +173,78 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
         raise Refusal("picture missing", f"{shown} cannot be read: {type(error).__name__}") from error
 
 
+def file_of(path: str, folders: Folders) -> Path | None:
+    """The file on this machine that a cell names, with all links followed; `None` if there is none within `folders`."""
+    if folders.fetch is not None or len(path) > MAX_PATH_CHARS or "\0" in path or _ADDRESS.match(path):
+        return None
+    for name in _ways(path):
+        for folder in folders.tried:
+            try:
+                target = (folder / name).resolve()
+                if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
+                    return target
+            except (OSError, ValueError, RuntimeError):  # a name too long, a loop of links
+                continue
+    return None
+
+
+def _ways(path: str) -> Iterator[str]:
+    """The path as it stands, then as Windows, addresses and the disks of a Mac write it."""
+    plain = unquote(path.strip()).replace("\\", "/")
+    accents = () if plain.isascii() else (unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))
+    yield from dict.fromkeys((path, path.replace("\\", "/"), unquote(path), plain, *accents))
+
+
 def _found(path: str, folders: Folders, limits: Limits) -> Path | None:
     """The file that a path names, with all links followed."""
-    for name in dict.fromkeys((path, path.replace("\\", "/"))):
+    if folders.fetch is None:
+        return file_of(path, folders)
+    for name in _ways(path):
         for folder in folders.tried:
-            if folders.fetch is not None:
-                in_repository = _inside(folder / name, folders.within)
-                target = in_repository and folders.fetch(in_repository, limits.max_upload_mb * 1e6)
-                if target:
-                    return target
-                continue
-            target = (folder / name).resolve()
-            if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
+            in_repository = _inside(folder / name, folders.within)
+            if in_repository and (target := folders.fetch(in_repository, limits.max_upload_mb * 1e6)):
                 return target
     return None
+
+
+@lru_cache(16)
+def _names_in(folder: Path, changed_at: int) -> dict[str, str]:
+    """The names of a folder's first files, by the same as `_plain` has it. The time tells one listing from the next."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, MAX_NAMES)]
+    return {_plain(PurePath(name).stem): name for name in names} | {_plain(name): name for name in names}
+
+
+def plain_path(path: str) -> str:
+    """A path by which another with other case, signs or suffix is found: the letters and digits of its names."""
+    parts = PurePath(path)
+    return "/".join(map(_plain, (*parts.parts[:-1], parts.stem)))
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFC", name).lower())) or name
+
+
+def _meant(path: str, folders: Folders) -> str:
+    """A remark on the file whose name is as that of the path but for case, signs or suffix; empty if there is none."""
+    *_, plain = _ways(path)
+    if folders.fetch is not None:
+        inside = (_inside(folder / plain, folders.within) for folder in folders.tried)
+        near = next((found for name in inside if name and folders.near and (found := folders.near(name))), None)
+        return f"; there is {near[:120]!r}" if near else ""
+    for folder in folders.tried:
+        try:
+            place = folder
+            for part in (part for part in plain.split("/") if part not in ("", ".")):
+                if not (place / part).exists():
+                    names = _names_in(place, place.stat().st_mtime_ns)
+                    part = names.get(_plain(part)) or names[_plain(PurePath(part).stem)]
+                place /= part
+            if place.is_file() and any(place.resolve().is_relative_to(allowed) for allowed in folders.within):
+                return f"; there is {place.relative_to(folder).as_posix()[:120]!r}"
+        except (OSError, KeyError, ValueError):
+            continue
+    return ""
 
 
 def _inside(path: Path, folders: Sequence[Path]) -> str | None:
@@ -183,7 +258,7 @@ def _refuse(path: str, folders: Folders) -> bytes:
     shown, looked = repr(path[:120]), " and ".join(f"{folder.name}/" for folder in folders.tried)
     if folders.fetch is not None:
         if any(_inside(folder / path, folders.within) for folder in folders.tried):
-            raise Refusal("picture missing", f"{shown} is no file of the repository")
+            raise Refusal("picture missing", f"{shown} is no file of the repository{_meant(path, folders)}")
         raise Refusal("picture refused", f"{shown} leads out of the repository; only its own files are read")
     targets = [(folder / path).resolve() for folder in folders.tried]
     if not any(target.is_relative_to(allowed) for target in targets for allowed in folders.within):
@@ -192,11 +267,16 @@ def _refuse(path: str, folders: Folders) -> bytes:
         raise Refusal(
             "picture refused", f"{shown} is a link out of the dataset's folder; name what it leads to with image_root"
         )
-    raise Refusal("picture missing", f"{shown} is no file in {looked}; name the folder of the pictures with image_root")
+    remedy = "name the folder of the pictures with image_root"
+    if _DRIVE.match(path):
+        remedy = "write it relative to the data file, as images/1.png"
+    raise Refusal("picture missing", f"{shown} is no file in {looked}{_meant(path, folders)}; {remedy}")
 
 
 def _from_base64(text: str) -> bytes:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        text = unquote(text) if "%" in text else text
+        plain = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refusal("picture broken", "the picture's base64 is broken") from error

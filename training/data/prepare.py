@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,13 +35,15 @@ from training.data.formats import RowShape
 from training.data.pictures import MORE_IMAGES, read_pictures
 from training.data.prepared_copies import ABOUT, PARTIAL, held, identity_of, make_room
 from training.data.refusals import Drop, Dropped, Refusal
-from training.data.source import RawRow, Source, digest, row_shape
+from training.data.source import RawRow, Source, digest, row_shapes
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 5
+VERSION = 6
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
-FACTS = ("sizes", "original_pixels", "picture_digest", "look", "row_digest")
+FACTS = ("sizes", "original_pixels", "earlier_turns", "picture_digest", "look", "row_digest")
 """Columns that describe a row and are not part of it: those of `CleanRow`."""
+READING = "reading.json"
+"""The reading of a copy's rows: in words, by split, and the doubts about it."""
 OTHERS = "other_columns"
 """The column with all that a row has beside our columns, as a JSON object, for reward functions."""
 MAX_CELL_CHARS = 100_000
@@ -82,7 +84,7 @@ class Prepared:
     """For each of `ROLES` the indices of its rows, in the order of use."""
     dropped: Dropped
     about: Json
-    """The dataset, its commit, and the number of rows assigned to each role."""
+    """The dataset, its commit, the number of rows assigned to each role, and how its rows were read."""
 
     def role(self, name: str) -> Dataset:
         """The rows of a role, with `FACTS`."""
@@ -117,7 +119,8 @@ def prepare(
     rows = concatenate_datasets([part.rows for part in parts if part.kept])
     if not any(part.has_several for part in parts):
         rows = rows.remove_columns(MORE_IMAGES)
-    return _with_roles(config, source, assignment, rows, kept, refused)
+    prepared = _with_roles(config, source, assignment, rows, kept, refused)
+    return replace(prepared, about=prepared.about | {"reading": read_json(folder / READING)})
 
 
 @contextmanager
@@ -221,12 +224,17 @@ def _write_parts(
     progress: bool,
 ) -> None:
     """Writes the missing parts, each whole or not at all, so that a killed process loses one at most."""
-    if not missing:
+    if not missing and (folder / READING).exists():
         return
     splits = list(dict.fromkeys(split for part in parts for split, _ in part))
-    shapes = {split: row_shape(config, source, split) for split in splits}
+    shapes = row_shapes(config, source, splits)
     for split, shape in shapes.items():
         log.info("%s of %s: %s", split, config.dataset, shape.words)
+    doubts = list(dict.fromkeys(doubt for shape in shapes.values() for doubt in shape.doubts))
+    for doubt in doubts:
+        log.warning("%s: %s", config.dataset, doubt)
+    words = {split: shape.words for split, shape in shapes.items()}
+    write_json(folder / READING, {"words": words, "doubts": doubts})
     features = _features(source, shapes)
     done = sum(map(len, parts)) - sum(len(parts[number]) for number in missing)
     total = sum(map(len, parts))
@@ -276,8 +284,8 @@ def _features(source: Source, shapes: Mapping[str, RowShape]) -> Features:
     extras = [name for name in COLUMNS[3:] if name in mapped]
     if any(_others(source, split, shape) for split, shape in shapes.items()):
         extras.append(OTHERS)
-    texts = ["problem", "solution", *extras, "row_id", *FACTS[2:]]
-    columns = {name: Value("string") for name in texts} | {"original_pixels": Value("int64")}
+    texts = ["problem", "solution", *extras, "row_id", *FACTS[3:]]
+    columns = {name: Value("string") for name in texts} | {name: Value("int64") for name in FACTS[1:3]}
     return Features({"image": Image(), MORE_IMAGES: List(Image()), "sizes": List(Value("int64"))} | columns)
 
 

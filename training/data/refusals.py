@@ -18,6 +18,7 @@ REASONS = {
     "picture broken": "the file is no picture that can be read, or it is damaged",
     "picture too large": "more pixels, bytes or length than are read, of one picture or all of a row; bombs are here",
     "too many pictures": f"more than {DEFAULT_LIMITS.max_pictures} pictures in a row",
+    "too many options": "more options than the grader has letters for",
     "no problem": "the problem is empty or not text",
     "problem too long": f"more than {MAX_PROBLEM_CHARS:,} characters",
     "no gold": "the solution is empty, holds no answer, or is neither text nor a number",

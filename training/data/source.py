@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from inference.common.errors import UserError
+from inference.common.settings import DEFAULT_LIMITS
 from training.config.data_config import DataConfig
-from training.data.formats import RowShape, recognise, value_at
-from training.data.pictures import Folders
+from training.data.formats import RowShape, recognise
+from training.data.pictures import Folders, read_pictures
 from training.data.refusals import Refusal
+from training.data.shapes.cells import value_at
 
 Cells = Mapping[str, object] | Refusal
 """A row under the dataset's own names, or the reason why it cannot be read."""
 SAMPLE_ROWS = 20
 """Rows of a split from which its shape is told."""
+DECIDING_ROWS = 2_000
+"""Rows of a split that are read at most to tell whether its golds count the options from 0 or from 1."""
+READERS = 8
+"""Rows whose pictures are read at once for their groups."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Source(Protocol):
     """The names of all splits."""
     sizes: dict[str, int]
     """Number of rows of each open split."""
+    notes: list[str]
+    """Which files are not read, and which are read as another thing than they say, in words."""
 
     @property
     def identity(self) -> str:
@@ -70,41 +81,125 @@ def row_shape(config: DataConfig, source: Source, split: str) -> RowShape:
     Raises `UserError`, which lists the columns, if a required or mapped one is missing.
     """
     columns = source.columns(split)
-    first = range(min(SAMPLE_ROWS, source.sizes[split]))
-    rows = [raw.cells for raw in islice(source.rows(split, first, columns), SAMPLE_ROWS)]
-    return recognise(config, columns, [cells for cells in rows if not isinstance(cells, Refusal)])
+    size = source.sizes[split]
+    rows = list(islice(source.rows(split, range(min(SAMPLE_ROWS, size)), columns), SAMPLE_ROWS))
+
+    def more(names: Sequence[str]) -> Iterator[Mapping[str, object]]:
+        further = range(min(SAMPLE_ROWS, size), min(DECIDING_ROWS, size))
+        found = (raw.cells for raw in source.rows(split, further, names))
+        yield from (cells for cells in found if not isinstance(cells, Refusal))
+
+    sample = [raw.cells for raw in rows if not isinstance(raw.cells, Refusal)]
+    shape = recognise(config, columns, sample, rows[0].folders if rows else None, more)
+    return replace(shape, notes=tuple(source.notes))
+
+
+def row_shapes(config: DataConfig, source: Source, splits: Sequence[str]) -> dict[str, RowShape]:
+    """The shape of each split's rows. Where one leaves open what its golds are, another one's decides for it.
+
+    Raises `UserError` as `row_shape` does.
+    """
+    shapes = {split: row_shape(config, source, split) for split in splits}
+    clear = [
+        shape for shape in shapes.values() if shape.options and shape.reading.num_golds and not shape.reading.rival
+    ]
+    for split, shape in shapes.items():
+        same = [one for one in clear if (one.solution, one.options) == (shape.solution, shape.options)]
+        if shape.reading.rival and same:
+            doubts = tuple(doubt for doubt in shape.doubts if shape.reading.rival not in doubt)
+            shapes[split] = replace(shape, reading=same[0].reading, doubts=doubts)
+    return shapes
 
 
 def group_keys(config: DataConfig, source: Source) -> dict[tuple[str, int], str]:
-    """The group of each row of the open splits: a digest of its cell in `group_by`, or of its pictures' cells.
+    """The group of each row of the open splits, by its cell in `group_by`, or for `image` by its pictures.
 
-    Pictures count as equal if their files, or the paths that name them, are. Raises `UserError` for a column that is
-    missing.
+    Rows that share a picture are one group, and so are those that share one with another row of it. Pictures are equal
+    if the contents of their files are. Raises `UserError` for a column that is missing.
     """
     assert config.group_by is not None
+    if config.group_by == "image":
+        return _groups_of_pictures(config, source)
     groups = {}
     for split, size in source.sizes.items():
-        columns = source.columns(split)
-        paths = [config.group_by]
-        if config.group_by == "image" and "image" not in columns:
-            paths = list(row_shape(config, source, split).image)
-        if missing := [path for path in paths if path.split(".")[0] not in columns]:
+        columns, column = source.columns(split), config.group_by.split(".")[0]
+        if column not in columns:
             raise UserError(
-                f"group_by is {missing[0]}, and the dataset {config.dataset} has no such column; it has "
+                f"group_by is {config.group_by}, and the dataset {config.dataset} has no such column; it has "
                 f"{', '.join(columns[:40])}. Name one of them, or image."
             )
-        for raw in source.rows(split, range(size), [path.split(".")[0] for path in paths]):
-            cells = () if isinstance(raw.cells, Refusal) else tuple(value_at(raw.cells, path) for path in paths)
-            groups[split, raw.position] = digest([repr(cells).encode("utf-8", "surrogatepass")])
+        for raw in source.rows(split, range(size), [column]):
+            cell = None if isinstance(raw.cells, Refusal) else value_at(raw.cells, config.group_by)
+            groups[split, raw.position] = digest([repr((cell,)).encode("utf-8", "surrogatepass")])
     return groups
+
+
+def _groups_of_pictures(config: DataConfig, source: Source) -> dict[tuple[str, int], str]:
+    first: dict[str, str] = {}  # by picture another one of its group, up to the one that stands for the group
+
+    def group_of(key: str) -> str:
+        while first.setdefault(key, key) != key:
+            first[key] = first[first[key]]
+            key = first[key]
+        return key
+
+    keys = {}
+    with ThreadPoolExecutor(READERS) as pool:
+        for split, size in source.sizes.items():
+            shape = row_shape(config, source, split)
+            rows = source.rows(split, range(size), list({column.split(".")[0] for column in shape.image}))
+            while some := list(islice(rows, 2 * READERS)):
+                for raw, pictures in zip(some, pool.map(partial(_digests, shape), some)):
+                    keys[split, raw.position] = pictures[0]
+                    for picture in pictures[1:]:
+                        first[group_of(picture)] = group_of(pictures[0])
+    return {key: group_of(picture) for key, picture in keys.items()}
+
+
+def _digests(shape: RowShape, raw: RawRow) -> list[str]:
+    """A digest of each picture of a row; one of the cell for a picture that cannot be read."""
+    if isinstance(raw.cells, Refusal):
+        return [digest([repr(raw.position).encode()])]
+    cell = shape.pictures(raw.cells)
+    try:
+        found = [picture for picture in read_pictures(cell, raw.folders, DEFAULT_LIMITS)]
+        return [digest([one if isinstance(one, bytes) else one.tobytes()]) for one in found]
+    except Refusal:
+        return [digest([repr(cell).encode("utf-8", "surrogatepass")])]
 
 
 def cells_of(batch: pa.RecordBatch | pa.Table, index: int) -> Cells:
     """One row of an Arrow batch, its picture not decoded; text that is not UTF-8 is a refusal."""
     try:
-        return {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+        return {
+            field.name: _cell(column[index].as_py(), field.type) for field, column in zip(batch.schema, batch.columns)
+        }
     except (ValueError, OverflowError) as error:  # Unicode errors are value errors, Arrow's too
         return Refusal("row unreadable", f"{type(error).__name__} in a cell")
+
+
+@lru_cache(maxsize=1024)
+def _has_narrow_numbers(kind: pa.DataType) -> bool:
+    """True for a type with numbers of 16 or 32 bits in it."""
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return True
+    return any(_has_narrow_numbers(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _cell(value: Any, kind: pa.DataType) -> Any:
+    """A cell whose narrow numbers are those that were written: 0.1, and not the 0.10000000149 that is held of it."""
+    if value is None or not _has_narrow_numbers(kind):
+        return value
+    if pa.types.is_struct(kind):
+        return {
+            kind.field(at).name: _cell(value[kind.field(at).name], kind.field(at).type) for at in range(kind.num_fields)
+        }
+    if pa.types.is_map(kind):
+        return [(_cell(key, kind.key_type), _cell(item, kind.item_type)) for key, item in value]
+    if isinstance(value, list):
+        return [_cell(item, kind.value_type) for item in value]
+    narrow = np.float16 if pa.types.is_float16(kind) else np.float32
+    return float(str(narrow(value))) if isinstance(value, float) else value
 
 
 def digest(parts: Sequence[bytes]) -> str:

@@ -178,12 +178,16 @@ def _read_problem(problem: str) -> _Problem:
     starts = [i for i, mark in enumerate(marks) if (mark[1] or mark[2]).upper() == "A"]
     options: dict[str, str] = {}
     for start in starts[-1:]:
+        expected = "A"
         for i, mark in enumerate(marks[start:], start):
-            if (mark[1] or mark[2]).upper() != chr(ord("A") + len(options)):
+            letter = (mark[1] or mark[2]).upper()
+            is_gap = letter > expected and problem[: mark.start()].endswith("\n")  # a line of its own, after a gap
+            if letter != expected and not is_gap:
                 break
+            expected = chr(ord(letter) + 1)
             end = marks[i + 1].start() if i + 1 < len(marks) else len(problem)
             text = problem[mark.end() : end].split("\n")[0].strip(" ,;")
-            options[chr(ord("A") + len(options))] = clean(text[:MAX_ANSWER_CHARS])
+            options[letter] = clean(text[:MAX_ANSWER_CHARS])
     usable = len(options) > 1 and all(options.values())
     return _Problem(options if usable else {}, bool(_RATIO.search(problem)))
 

@@ -20,7 +20,7 @@ from inference.common.errors import Busy, UserError
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt import image as reading
 from inference.prompt.decoding import MOST_AT_ONCE, decoding_bytes, limit_decoding, reduced_rgb, room_for
-from inference.prompt.image import load_image
+from inference.prompt.image import load_image, load_images
 from training.data.clean_row import CleanRow, clean_row
 
 SIDE = 2_700
@@ -88,6 +88,26 @@ def test_a_picture_that_would_take_too_much_is_refused_before_it_is_read(kind: s
     tight = DEFAULT_LIMITS.model_copy(update={"max_decoding_mb": 40})
     with pytest.raises(UserError, match=r"would take [0-9]+ MB of memory; at most 40 MB .* Scale it down"):
         load_image(picture(mode, format, **options), tight)
+
+
+def test_the_pictures_of_a_question_are_admitted_together_before_the_first_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that none is held, decoded, by a question that waits for room for the next."""
+    steps: list[object] = []
+
+    def noted(needed: int, *rest: Any) -> Any:
+        steps.append(needed)
+        return room_for(needed, *rest)
+
+    decode = reading._loaded
+    monkeypatch.setattr(reading, "room_for", noted)
+    monkeypatch.setattr(reading, "_loaded", lambda *values: steps.append("decoded") or decode(*values))
+    files = [picture("RGB", "PNG"), picture("L", "PNG")]
+    images = load_images(files, DEFAULT_LIMITS.model_copy(update={"max_pixels": 150_000_000}))
+    [admitted, *rest] = steps
+    assert rest == ["decoded"] * 2
+    assert isinstance(admitted, int) and admitted > sum(len(image.tobytes()) for image in images)
 
 
 def test_pictures_at_once_stay_within_the_bound() -> None:

@@ -124,6 +124,20 @@ def sixteen_bits() -> bytes:
     return encoded(Image.fromarray(levels))
 
 
+def grey_tiff(bits: int, photometric: int) -> bytes:
+    """Grey levels of 12 or 16 bits in 40 × 30 pixels: 100 of 255 to the left, the highest one to the right."""
+    left, full = round(100 / 255 * (2**bits - 1)), 2**bits - 1
+    levels = [left if x < 20 else full for _ in range(30) for x in range(40)]
+    pairs = zip(levels[::2], levels[1::2])
+    if bits == 12:
+        data = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
+    else:
+        data = np.array(levels, "<u2").tobytes()
+    values = {256: 40, 257: 30, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 30, 279: len(data)}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(values)) + tags + bytes(4)
+
+
 def floats() -> bytes:
     levels = np.full((30, 40), 2.5, np.float32)
     levels[:, :20] = -0.5
@@ -140,6 +154,9 @@ ACCEPTED: dict[str, tuple[Callable[[], bytes], tuple[int, int, int], tuple[int, 
     "animated GIF, first frame": (animation, RED, RED),
     "CMYK": (lambda: encoded(Image.new("CMYK", (40, 30), (0, 255, 255, 0)), "TIFF"), RED, RED),
     "CMYK JPEG": (lambda: encoded(Image.new("CMYK", (40, 30), (0, 255, 255, 0)), "JPEG"), (254, 0, 0), (254, 0, 0)),
+    "12-bit TIFF": (lambda: grey_tiff(12, 1), (100, 100, 100), WHITE),
+    "16-bit TIFF": (lambda: grey_tiff(16, 1), (100, 100, 100), WHITE),
+    "16-bit TIFF, white is zero": (lambda: grey_tiff(16, 0), (155, 155, 155), (0, 0, 0)),
     "16-bit": (sixteen_bits, (100, 100, 100), WHITE),
     "floating point": (floats, (0, 0, 0), WHITE),
     "palette with transparency": (palette_with_transparency, WHITE, RED),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.training.audit.test_page import report
 from tests.training.audit.test_sample import PLAN
-from training.audit.report import Spread, estimate_cells
+from training.audit.report import Gold, Spread, estimate_cells
 from training.audit.sample import Rollouts
 from training.data.refusals import Drop, Dropped
 from training.evaluation.statistics import share
@@ -51,6 +51,9 @@ def test_json_has_everything_and_no_pictures() -> None:
         ({"letters": {"A": 9, "B": 3}}, "A is the gold of 75 % of the multiple choices"),
         ({"letters_alone": 4}, "4 golds are the letter of an option, where the problem gives none"),
         ({"letters_alone": 1}, "1 gold is the letter of an option, where the problem gives none"),
+        ({"num_outside": 3, "outside": Gold("t-1", "purple", "")}, "3 rows: the gold is none of the options, e.g. “p"),
+        ({"earlier_turns": 1}, "1 row has several user turns"),
+        ({"about": {"dataset": "x", "reading": {"words": {}, "doubts": ["Look again."]}}}, "Look again."),
         ({"worked": 2}, "2 golds are longer than an answer"),
         ({"majority": ("12", 4)}, "“12” is the gold of 40 % of rows"),
         ({"look_alikes": 3}, "3 train rows show a picture that looks like one in test"),

@@ -40,7 +40,10 @@ def answers(split: datasets.Dataset) -> set[str]:
 def test_a_folder(tmp_path: Path) -> None:
     splits = load(write_folder(tmp_path / "set", 20), test_rows=5, validation_rows=3)
     sizes = {"train": 12, "validation": 3, "test": 5}
-    assert splits.about == {"dataset": "set", "revision": None, "allotted": sizes, "kept": sizes}
+    reading = {"words": {"train": "image = file_name, problem = problem, solution = solution"}, "doubts": []}
+    assert splits.about == {
+        "dataset": "set", "revision": None, "allotted": sizes, "reading": reading, "kept": sizes
+    }  # fmt: skip
     assert len(splits.dropped) == 0 and str(splits.dropped) == "dropped no row"
     names = ["image", "problem", "solution", "original_question", "original_answer", "row_id"]
     for split in (splits.train, splits.validation, splits.test):
@@ -55,7 +58,9 @@ def test_the_same_rows_every_time_and_from_what_was_kept(tmp_path: Path, home: P
     folder = write_folder(tmp_path / "set", 10)
     one = load(folder)
     kept = list((home / "data").iterdir())
-    assert {p.name for p in kept[0].iterdir()} == {"rows-00000.arrow", "state-00000.json", "about.json", ".lock"}
+    assert {p.name for p in kept[0].iterdir()} == {
+        *("rows-00000.arrow", "state-00000.json", "about.json", "reading.json", ".lock")
+    }
     other = load(folder)
     assert list(one.train["row_id"]) == list(other.train["row_id"]) and list(one.test["row_id"]) == list(
         other.test["row_id"]

@@ -464,7 +464,8 @@ def test_the_shape_is_said() -> None:
 def test_nested_columns_are_mapped() -> None:
     config = read_data_config(dataset="owner/name", columns={"problem": "extra.ask", "solution": "gold.0"})
     row = {"image": b"x", "extra": {"ask": "How many?"}, "gold": ["3", "4"]}
-    assert recognise(config, list(row), [row]).cells(row) == {"image": b"x", "problem": "How many?", "solution": "3"}
+    cells = recognise(config, list(row), [row]).cells(row)
+    assert cells == {"image": b"x", "problem": "How many?", "solution": "3", "earlier_turns": 0}
     with pytest.raises(UserError, match=r"no column 'gold.7' for `solution`; it has image, extra, gold"):
         recognise(read_data_config(dataset="owner/name", columns={"solution": "gold.7"}), list(row), [row])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 import pytest
 
 from inference.common.errors import UserError
@@ -61,9 +62,16 @@ FORMATS: dict[str, Callable[[Path], object]] = {
     "JSON lines": lambda folder: (folder / "train.jsonl").write_bytes(LINES),
     "JSON lines, gzip": lambda folder: (folder / "train.jsonl.gz").write_bytes(gzip.compress(LINES)),
     "JSON lines in UTF-16": lambda folder: (folder / "train.jsonl").write_bytes(LINES.decode().encode("utf-16")),
+    "JSON columns of pandas": lambda folder: pd.DataFrame(ROWS).to_json(folder / "train.json"),
     "CSV": lambda folder: (folder / "train.csv").write_bytes(table(",")),
+    "CSV in Windows-1252": lambda folder: (folder / "train.csv").write_bytes(
+        table(",").replace(b"?", "? (größe)".encode("cp1252"))
+    ),
     "TSV": lambda folder: (folder / "train.tsv").write_bytes(table("\t")),
     "metadata.csv": lambda folder: (folder / "metadata.csv").write_bytes(table(",").replace(b"image,", b"file_name,")),
+    "metadata.csv among the pictures": lambda folder: (folder / "images" / "metadata.csv").write_bytes(
+        table(",").replace(b"image,", b"file_name,").replace(b"images/", b"")
+    ),
     "Parquet": lambda folder: embedded().to_parquet(folder / "train.parquet"),
     "Arrow": lambda folder: embedded().save_to_disk(folder / "saved"),
     "WebDataset": lambda folder: archive(folder / "train-00000.tar"),

@@ -211,6 +211,7 @@ def test_only_what_the_rows_name_is_fetched_and_then_kept(hub: Hub, hub_client: 
     ("cell", "reason", "words"),
     [
         ("images/none.png", "picture missing", "'images/none.png' is no file of the repository"),
+        ("Images/0.PNG", "picture missing", "is no file of the repository; there is 'images/0.png'"),
         ("images/large.png", "picture too large", "'images/large.png' has 20.0 MB, 20 are read"),
         ("../../refs/main", "picture refused", "'../../refs/main' leads out of the repository; only its own files"),
         ("../../../../../etc/passwd", "picture refused", "leads out of the repository"),
@@ -338,3 +339,22 @@ def test_pictures_in_a_zip_are_read_by_datasets(hub: Hub, hub_client: Client) ->
     assert source().sizes == {"train": 10}
     hub_client.go_offline()
     assert questions(source(), [3]) == ["How high is bar 3?"]
+
+
+def test_files_are_chosen_as_in_a_folder(hub: Hub) -> None:
+    """Splits in one JSON file, metadata among the pictures, two formats of the same rows; what is not read is named."""
+    some = {split: [{"problem": f"What is {n}?"} for n in range(size)] for split, size in (("train", 3), ("test", 2))}
+    hub.repo("dataset", NAME).commit({"all.json": json.dumps(some).encode(), "notes.txt": b"mine", "_SUCCESS": b""})
+    found = source(("train", "test"))
+    assert (found.names, found.sizes, found.notes) == (
+        ["train", "test"],
+        {"train": 3, "test": 2},
+        ["not read: notes.txt"],
+    )
+    assert questions(found, [1], "test") == ["What is 1?"]
+    lines = b'{"problem": "What is 7?"}\n'
+    hub.repo("dataset", "owner/two").commit({"train.jsonl": lines, "train.csv": b"problem\nWhat is 7?\n"})
+    two = HubSource(read_data_config(dataset="owner/two"), ["train"])
+    assert two.sizes == {"train": 1} and "train.jsonl is read and not train.csv" in two.notes[0]
+    hub.repo("dataset", "owner/among").commit({"images/metadata.jsonl": b'{"file_name": "0.png", ' + lines[1:]})
+    assert HubSource(read_data_config(dataset="owner/among"), ["train"]).sizes == {"train": 1}

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from inference.common.errors import UserError
 from tests.support.datasets_on_disk import parquet, rows, shards, write_folder, write_lines
-from training.data import files
+from training.data.files import json_rows, row_files
 from training.data.formats import _one_answer
 from training.data.local_source import LocalSource
 from training.data.refusals import Refusal
@@ -66,7 +66,7 @@ def test_files_named_after_their_split(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_LINE_BYTES", 4_000)
+    monkeypatch.setattr(json_rows, "MAX_LINE_BYTES", 4_000)
     good = {"problem": "What is 5"}
     bad = ["{", "[1]", '"text"', "[" * 3_000, '{"a": ' + "9" * 3_990 + "9" * 600 + "}", '{"a": "' + "x" * 9_000 + '"}']
     file = write_lines(tmp_path / "x.jsonl", [good, "", *bad, "   ", good])
@@ -173,7 +173,7 @@ def test_a_text_that_is_not_closed_is_read_once(tmp_path: Path) -> None:
         (tmp_path / "rows.json").write_bytes(b'[{"a":"' + b'\\"' * num_quotes)
         began = time.process_time()
         with pytest.raises(UserError, match="neither an array of objects"):
-            files.open_file(tmp_path / "rows.json")
+            row_files.open_file(tmp_path / "rows.json")
         return time.process_time() - began
 
     assert min(seconds(800_000) for _ in range(3)) < 24 * max(min(seconds(100_000) for _ in range(3)), 0.005)

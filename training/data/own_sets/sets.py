@@ -26,9 +26,9 @@ from inference.common.files import exclusive, read_lines, write_whole
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from training.config.data_config import COLUMNS
 from training.data.clean_row import clean_picture, clean_row
-from training.data.formats import LETTERS
 from training.data.pictures import Folders
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
+from training.data.shapes.options import LETTERS
 from training.grading.grader import check_gold, gold_answer
 
 ROWS, LEFT_OUT, PICTURES = "metadata.jsonl", "left_out.jsonl", "images"

@@ -10,7 +10,6 @@ lead elsewhere, two files of one name and archives that become far larger are re
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
 import stat
@@ -25,7 +24,8 @@ from tempfile import TemporaryDirectory
 
 from inference.common.errors import UserError
 from training.config.data_config import read_data_config
-from training.data.files import PACKED, is_data_file
+from training.data.files.row_files import PACKED, is_data_file
+from training.data.files.row_files import unpack as unpack_file
 from training.data.local_source import LocalSource
 from training.data.pictures import Folders
 from training.data.refusals import Refusal
@@ -86,7 +86,7 @@ class Upload:
         source = LocalSource(self.folder, [split])
         config = read_data_config(dataset="upload", columns=dict(columns))
         shape = row_shape(config, source, split)
-        self.words = shape.words
+        self.words = ". ".join([shape.words, *(doubt.rstrip(".") for doubt in shape.doubts)])
         size = source.sizes[split]
         for raw in source.rows(split, range(size if limit is None else min(limit, size)), source.columns(split)):
             try:
@@ -230,18 +230,11 @@ def _expand(folder: Path) -> None:
             left, max(SMALL_BYTES, MAX_RATIO * path.stat().st_size), shutil.disk_usage(folder).free - SPARE_BYTES
         )
         try:
-            with gzip.open(path) as source, path.with_suffix("").open("xb") as file:
-                while piece := source.read(_CHUNK_BYTES):
-                    if file.tell() + len(piece) > most:
-                        raise UserError(
-                            f"{path.name[:80]} becomes more than {most / 1e6:,.0f} MB; upload it in parts, or unpacked."
-                        )
-                    file.write(piece)
+            with path.with_suffix("").open("xb") as file:
+                unpack_file(path, file, most)
                 left -= file.tell()
         except FileExistsError:
             raise UserError(f"There are two files {path.stem[:80]!r}, one compressed. Leave one out.") from None
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path.name[:80]} is damaged. Compress it again.") from error
         path.unlink()
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import stat
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from inference.common.errors import UserError
@@ -23,6 +27,10 @@ PICTURE = encoded(gradient())
 LINES = "".join(
     json.dumps({"image": f"images/{n}.png", "question": f"Bar {n}?", "answer": str(n)}) + "\n" for n in range(3)
 ).encode()
+
+
+def zst(data: bytes) -> bytes:
+    return pa.compress(data, codec="zstd", asbytes=True)
 
 
 def packed(members: dict[str, bytes], folder: Path, **options: Any) -> Path:
@@ -56,8 +64,11 @@ PICTURES = {f"images/{n}.png": PICTURE for n in range(3)}
         {"t.jsonl": LINES, **PICTURES, "__MACOSX/._t.jsonl": b"\0", ".DS_Store": b"\0"},
         {"t.jsonl": LINES, **{name.replace("/", "\\"): data for name, data in PICTURES.items()}},
         {"t.jsonl.gz": gzip.compress(LINES), **PICTURES},
+        {"t.jsonl.bz2": bz2.compress(LINES), **PICTURES},
+        {"t.jsonl.xz": lzma.compress(LINES), **PICTURES},
+        {"t.jsonl.zst": zst(LINES), **PICTURES},
     ],
-    ids=["flat", "in a folder", "from a Mac", "from Windows", "with a compressed table"],
+    ids=["flat", "in a folder", "from a Mac", "from Windows", "gzip", "bzip2", "xz", "Zstandard"],
 )
 def test_a_zip_is_read(members: dict[str, bytes], tmp_path: Path, home: Path) -> None:
     assert rows([(packed(members, tmp_path), "my set.ZIP")], home) == READ
@@ -160,7 +171,17 @@ HOSTILE = pytest.mark.parametrize(
         (lambda folder: packed({"t.jsonl": LINES}, folder, compression=zipfile.ZIP_LZMA), "ordinary ZIP"),
         (lambda folder: (folder / "x.zip").write_bytes(b"no zip") and folder / "x.zip", "no ZIP at all"),
         (lambda folder: packed({"a.csv.gz": gzip.compress(bytes(50_000_000))}, folder), "becomes more than 10 MB"),
+        (
+            lambda folder: packed({"a.csv.bz2": bz2.compress(bytes(50_000_000))}, folder),
+            "a.csv.bz2 becomes more than 10 MB",
+        ),
+        (
+            lambda folder: packed({"a.csv.xz": lzma.compress(bytes(50_000_000))}, folder),
+            "a.csv.xz becomes more than 10 MB",
+        ),
+        (lambda folder: packed({"a.csv.zst": zst(bytes(50_000_000))}, folder), "a.csv.zst becomes more than 10 MB"),
         (lambda folder: packed({"a.csv.gz": b"no gzip"}, folder), "a.csv.gz is damaged"),
+        (lambda folder: packed({"a.csv.xz": b"no xz"}, folder), "a.csv.xz is damaged"),
         (lambda folder: packed({"t.jsonl": LINES, "t.jsonl.gz": gzip.compress(LINES)}, folder), "one compressed"),
     ],
 )
@@ -172,6 +193,22 @@ def test_a_hostile_zip_is_refused_and_leaves_nothing(make: Any, words: str, tmp_
     with pytest.raises(UserError, match=words):
         rows([(make(tmp_path), "evil.zip")], home)
     assert list(home.iterdir()) == [] and {path.name for path in tmp_path.iterdir()} <= {"upload.zip", "x.zip", "home"}
+
+
+def test_a_single_packed_table_is_bounded_too(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "a").write_bytes(bz2.compress(bytes(50_000_000)))
+    with pytest.raises(UserError, match="a.jsonl.bz2 becomes more than 10 MB when it is unpacked"):
+        rows([(tmp_path / "a", "a.jsonl.bz2")], home)
+    assert list(home.iterdir()) == []
+
+
+def test_a_parquet_bomb_is_refused(tmp_path: Path, home: Path) -> None:
+    """A tiny file whose pages become gigabytes."""
+    path = tmp_path / "a.parquet"
+    cells = [bytes(20 * 2**20) + bytes([n]) for n in range(60)]
+    pq.write_table(pa.table({"image": cells, "problem": ["What?"] * 60}), path, compression="zstd")
+    with pytest.raises(UserError, match="a.parquet has 0.. MB and becomes 1,258 MB"):
+        rows([(path, "a.parquet")], home)
 
 
 def test_too_many_files_are_refused(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,249 @@
+"""Pictures as cells hold them: base64 of every kind, mappings, formats of files, and paths as people write them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from inference.common.settings import DEFAULT_LIMITS
+from tests.inference.prompt.test_image import RED, grey_tiff
+from tests.support.datasets_on_disk import picture, write_lines
+from training.config.data_config import read_data_config
+from training.data import pictures
+from training.data.clean_row import clean_picture
+from training.data.dataset import load_rows
+from training.data.local_source import LocalSource
+from training.data.pictures import Folders, looks_like_pictures, read_pictures
+from training.data.refusals import Refusal
+from training.data.source import group_keys
+
+PNG = picture(7)
+PLAIN = base64.b64encode(PNG).decode()
+URI = f"data:image/png;base64,{PLAIN}"
+
+
+def encoded(file_format: str, mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), RED).convert(mode).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def wrapped(text: str, end: str) -> str:
+    return end.join(text[at : at + 76] for at in range(0, len(text), 76)) + end
+
+
+CELLS: dict[str, object] = {
+    "base64": PLAIN,
+    "lines with CRLF": wrapped(PLAIN, "\r\n"),
+    "lines with LF": wrapped(PLAIN, "\n"),
+    "no padding": PLAIN.rstrip("="),
+    "URL-safe": base64.urlsafe_b64encode(PNG).decode(),
+    "URL-safe without padding": base64.urlsafe_b64encode(PNG).decode().rstrip("="),
+    "a data URI": URI,
+    "a data URI in upper case": URI.replace("data:image/png;base64", "DATA:IMAGE/PNG;BASE64"),
+    "of bytes": f"data:application/octet-stream;base64,{PLAIN}",
+    "with a character set": f"data:image/png;charset=utf-8;base64,{PLAIN}",
+    "with a name": f"data:image/png;name=a.png;base64,{wrapped(PLAIN, chr(10))}",
+    "without a type": f"data:;base64,{PLAIN}",
+    "with signs as in an address": "data:image/png;base64," + PLAIN.replace("+", "%2B").replace("=", "%3D"),
+    "bytes": {"bytes": PNG, "path": "b.png"},
+    "base64 as bytes": {"bytes": PLAIN},
+    "a data URI as bytes": {"bytes": URI},
+    "no bytes, but a data URI": {"bytes": None, "url": URI},
+    "no bytes, but a path": {"bytes": None, "path": "a.png"},
+    "empty bytes, and a path": {"bytes": b"", "path": "a.png"},
+    "a part of a message": {"type": "image_url", "image_url": {"url": URI}},
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_with_a_picture(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert list(read_pictures(CELLS[name], Folders.of(tmp_path), DEFAULT_LIMITS)) == [PNG]
+    assert looks_like_pictures(CELLS[name])
+
+
+@given(st.binary(min_size=48), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]), st.integers(1, 200))
+def test_base64_of_any_file_is_told_from_a_path(tail: bytes, file_format: str, width: int) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, 9)).save(buffer, file_format)
+    data = buffer.getvalue() + tail
+    for text in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode().rstrip("=")):
+        assert list(read_pictures(wrapped(text, "\r\n"), None, DEFAULT_LIMITS)) == [data]
+
+
+FORMATS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int] | str]] = {
+    "BMP": (lambda: encoded("BMP"), RED),
+    "BMP with a palette": (lambda: encoded("BMP", "P"), RED),
+    "GIF": (lambda: encoded("GIF"), RED),
+    "WebP": (lambda: encoded("WEBP"), (255, 0, 2)),
+    "TIFF": (lambda: encoded("TIFF"), RED),
+    "TIFF of 12 bits": (lambda: grey_tiff(12, 1), (100, 100, 100)),
+    "TIFF of 16 bits": (lambda: grey_tiff(16, 1), (100, 100, 100)),
+    "half a TIFF": (lambda: grey_tiff(16, 1)[:900], "picture broken"),
+    "PDF": (lambda: b"%PDF-1.7" + bytes(99), "picture broken"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_files_of_each_format_are_read_right_or_refused(name: str) -> None:
+    make, expected = FORMATS[name]
+    if isinstance(expected, str):
+        with pytest.raises(Refusal, match=expected):
+            clean_picture(make(), None)
+    else:
+        assert Image.open(io.BytesIO(clean_picture(make(), None))).getpixel((5, 5)) == expected
+
+
+PATHS: dict[str, str] = {
+    "images/a b.png": "read",
+    "images/a%20b.png": "read",
+    "./images/./a b.png": "read",
+    "images\\a b.png": "read",
+    ".\\images\\a%20b.png": "read",
+    "images/50%.png": "read",
+    "images/A B.PNG": "picture missing: .*there is 'images/a b.png'; name the folder",
+    "Images/a b.png": "picture missing: .*there is 'images/a b.png'",
+    "images/a_b.png": "picture missing: .*there is 'images/a b.png'",
+    "images/a b.jpeg": "picture missing: .*there is 'images/a b.png'",
+    " images/a b.png ": "read",
+    "images/e\u0301.png": "read",
+    "C:\\data\\a b.png": "picture missing: .*; write it relative to the data file, as images/1.png",
+    "images/zzzzzz.tif": "picture missing: 'images/zzzzzz.tif' is no file in set/; name the folder",
+    "file://images/a b.png": "picture refused: .*an address; write the path alone, without file://",
+    "file:images/a.png": "picture refused: .*write the path alone",
+    "..%2f..%2fetc/passwd": "picture missing|picture refused",
+    "images/%2e%2e/%2e%2e/secret.png": "picture missing|picture refused",
+    "data:image/png,%89PNG": "picture refused: .*no data URI of a picture in base64",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_as_people_write_them(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(picture(1))
+    for name in ("a b.png", "50%.png", "\u00e9.png"):
+        (folder / "images" / name).write_bytes(PNG)
+    if PATHS[path] == "read":
+        assert list(read_pictures(path, Folders.of(folder), DEFAULT_LIMITS)) == [PNG]
+        return
+    with pytest.raises(Refusal) as refused:
+        list(read_pictures(path, Folders.of(folder), DEFAULT_LIMITS))
+    said = f"{refused.value.reason}: {refused.value.detail}"
+    assert re.match(PATHS[path], said), said
+
+
+def test_a_near_name_is_sought_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_NAMES", 5)
+    for n in range(50):
+        (tmp_path / f"{n}.png").write_bytes(PNG)
+    assert set(pictures._names_in(tmp_path, -1).values()) <= {f"{n}.png" for n in range(50)}
+    assert len(set(pictures._names_in(tmp_path, -1).values())) == 5
+
+
+def test_many_missing_pictures_take_little_time(tmp_path: Path) -> None:
+    """All names in a folder are compared with none of them: 300 refusals among 3,000 names."""
+    for n in range(3_000):
+        (tmp_path / f"picture_{n:05d}.png").touch()
+    began = time.process_time()
+    for n in range(300):
+        with pytest.raises(Refusal, match=f"there is 'picture_{n:05d}.png'"):
+            list(read_pictures(f"picture-{n:05d}.png", Folders.of(tmp_path), DEFAULT_LIMITS))
+    assert time.process_time() - began < 3
+
+
+def test_a_dataset_of_one_file_is_its_file_and_the_pictures_it_names(tmp_path: Path, monkeypatch) -> None:
+    """Other files beside and below it are not even looked at."""
+    folder = tmp_path / "home"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for n in range(3):
+        (folder / f"{n}").write_bytes(picture(n))  # without a suffix
+    cells = [{"images": [{"path": "0"}, "1"], "problem": f"What is {n}?", "solution": "7"} for n in range(30)]
+    write_lines(folder / "rows.jsonl", cells)
+
+    def told() -> tuple[str, str]:
+        source = LocalSource(folder / "rows.jsonl", ["train"])
+        return source.signature(), source.identity
+
+    before = told()
+    (folder / "deep" / "er" / "new.png").write_bytes(PNG)
+    (folder / "2").write_bytes(PNG)
+    assert told() == before
+    (folder / "1").write_bytes(PNG)
+    assert told() != before
+    monkeypatch.setattr(os, "walk", None)
+    before = told()
+    write_lines(folder / "rows.jsonl", [*cells, cells[0]])
+    assert told()[0] != before[0] and told()[1] != before[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_part"),
+    [
+        ("wandb/run-1/files/output.png", False),
+        (".git/index", False),
+        ("train.log", False),
+        ("audit.html", False),
+        ("events.out.tfevents.17", False),
+        (".DS_Store", False),
+        ("more/x.png", True),
+        ("logs/x.png", True),
+    ],
+)
+def test_logs_and_reports_are_no_part_of_a_folder(tmp_path: Path, name: str, is_part: bool) -> None:
+    write_lines(tmp_path / "train.jsonl", [{"image": "a.png", "problem": "What?", "solution": "7"}])
+    before = LocalSource(tmp_path, ["train"])
+    signature, identity = before.signature(), before.identity
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(PNG)
+    after = LocalSource(tmp_path, ["train"])
+    assert (after.signature() != signature, after.identity != identity) == (is_part, is_part)
+
+
+def test_names_of_one_picture_are_one_group(tmp_path: Path, home: Path) -> None:
+    """Another path, a hard link, the same bytes elsewhere, and the bytes themselves."""
+    for place in ("a", "b"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+    folder = tmp_path / "set"
+    (folder / "a" / "0.png").write_bytes(picture(0))
+    (folder / "a" / "1.png").write_bytes(picture(1))
+    os.link(folder / "a" / "0.png", folder / "b" / "link.png")
+    (folder / "b" / "copy.png").write_bytes(picture(0))
+    uri = f"data:image/png;base64,{base64.b64encode(picture(0)).decode()}"
+    names = ["a/0.png", "./a/0.png", "b/link.png", "b/copy.png", uri, "a/1.png", "b/missing.png"]
+    write_lines(
+        folder / "train.jsonl", [{"image": n, "problem": f"What is {i}?", "solution": "7"} for i, n in enumerate(names)]
+    )
+    config = read_data_config(dataset=str(folder), group_by="image", test_rows=1)
+    groups = group_keys(config, LocalSource(folder, ["train"]))
+    keys = [groups["train", at] for at in range(len(names))]
+    assert len(set(keys[:5])) == 1 and len(set(keys)) == 3
+    splits = load_rows(config)
+    in_test = {row_id.split("-")[1] for row_id in splits.test["row_id"]}
+    together = {f"{at:06d}" for at in range(5)}
+    assert together <= in_test or not together & in_test
+
+
+def test_rows_that_share_a_picture_are_one_group(tmp_path: Path) -> None:
+    """Also by way of another row."""
+    for n in range(5):
+        (tmp_path / f"{n}.png").write_bytes(picture(n))
+    shared = [["0.png", "1.png"], ["1.png", "2.png"], ["3.png"], ["2.png"], ["4.png", "3.png"]]
+    write_lines(
+        tmp_path / "train.jsonl",
+        [{"images": p, "problem": f"What is {i}?", "solution": "7"} for i, p in enumerate(shared)],
+    )
+    found = group_keys(read_data_config(dataset=str(tmp_path), group_by="image"), LocalSource(tmp_path, ["train"]))
+    keys = [found["train", at] for at in range(5)]
+    assert keys[0] == keys[1] == keys[3] != keys[2] == keys[4]

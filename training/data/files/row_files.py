@@ -1,0 +1,370 @@
+"""Rows of one file by position, with bounded memory: JSON lines and arrays, CSV, Parquet, Arrow, tar; also packed.
+
+    file = open_file(Path("train.jsonl.gz"))
+    len(file), file.columns(), list(file.rows([0, 7], ["problem"]))
+
+What is damaged costs its row where a row can be told from the next, else it is a `UserError`. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inference.common.errors import UserError, first_line
+from training.data.files.csv_rows import CsvRows, in_utf8
+from training.data.files.json_rows import COLUMN_ROWS, MAX_LINE_BYTES, columns_of_rows, open_json, parse
+from training.data.pictures import looks_like_pictures
+from training.data.refusals import Refusal
+from training.data.source import Cells, cells_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MAX_UNPACKED_BYTES = 32 * 2**30
+"""A compressed file that becomes longer is refused."""
+BATCH_ROWS = 16
+"""Rows of a Parquet or Arrow file in memory at once."""
+MAX_CELLS_BYTES = 16 * 2**20
+"""Where cells of a Parquet file may be larger, one row is in memory at once."""
+SMALL_BYTES, MAX_RATIO = 10**9, 100
+"""A Parquet file is refused that becomes larger than both, the second for each of its bytes."""
+XZ_BYTES = 256 * 2**20
+"""Memory in which a file of xz may be unpacked."""
+READ_BYTES = 2**20
+"""Bytes of a Parquet column that are read at once, so that a row group may be larger than memory."""
+_OPEN_PACKED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lambda path: _Xz(path),
+    ".zst": lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
+}
+PACKED = tuple(_OPEN_PACKED)
+"""Suffixes of compressed files."""
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
+_SAVED = "dataset_dict.json"
+_STATE = "state.json"
+MAX_STATE_BYTES = 2**20
+
+
+class RowFile(Protocol):
+    """The rows of one file."""
+
+    def __len__(self) -> int: ...
+
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        ...
+
+    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The rows at increasing `positions`, with these columns at least."""
+        ...
+
+
+def suffix_of(path: PurePath) -> str:
+    """The suffix that tells the format, in lower case, without that of a compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    return "".join(suffixes[:1] if suffixes[-1:] and suffixes[-1] in PACKED else suffixes[-1:])
+
+
+def is_data_file(path: PurePath) -> bool:
+    """True for a file whose suffix is one of a format that is read."""
+    return suffix_of(path) in SUFFIXES
+
+
+def open_file(path: Path) -> tuple[Mapping[str, RowFile], str]:
+    """The rows of each split that a file names, as JSON can; under an empty name those of another. And a note, or none.
+
+    Raises `UserError` if it cannot be read.
+    """
+    suffix, name = suffix_of(path), path.name
+    try:
+        keep = _unpacked(path) if path.suffix.lower() in PACKED else None
+        readable = path if keep is None else Path(keep.name)
+        if suffix == ".parquet":
+            return {"": ParquetRows(readable, name, keep)}, ""
+        if suffix == ".arrow":
+            return {"": ArrowRows(_arrow_file(readable, name), keep)}, ""
+        if suffix == ".tar":
+            return {"": TarRows(readable, name, keep)}, ""
+        is_table = suffix in (".csv", ".tsv")
+        recoded, note = in_utf8(readable, name, is_table)
+        if recoded is not None:
+            readable, keep = Path(recoded.name), recoded
+        if is_table:
+            return {"": CsvRows(readable, "\t" if suffix == ".tsv" else None, name, keep)}, note
+        return open_json(readable, name, keep), note
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror or error}. Check its permissions.") from error
+
+
+def unpack(path: Path, target: Any, max_bytes: float) -> None:
+    """Writes the content of a compressed file. Raises `UserError` for one that is damaged or becomes larger."""
+    num_bytes = 0
+    try:
+        with _OPEN_PACKED[path.suffix.lower()](path) as packed:
+            while part := packed.read(2**20):
+                num_bytes += len(part)
+                if num_bytes > max_bytes:
+                    raise UserError(
+                        f"{path.name[:80]} becomes more than {max_bytes / 1e6:,.0f} MB when it is unpacked. Unpack it "
+                        "yourself, or split it into several."
+                    )
+                target.write(part)
+                if not num_bytes % 2**28 and shutil.disk_usage(target.name).free < 2**30:
+                    raise UserError(f"{path.name[:80]} fills the disk while it is unpacked. Free some space.")
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the content
+        raise UserError(f"{path.name[:80]} is damaged: {first_line(error)}. Download or write it again.") from error
+
+
+def _unpacked(path: Path) -> Any:
+    """The content of a compressed file as a temporary one, which goes when nobody holds it any more."""
+    target = tempfile.NamedTemporaryFile(prefix="lookthink-")
+    unpack(path, target, MAX_UNPACKED_BYTES)
+    target.flush()
+    return target
+
+
+class _Xz:
+    """The content of a file of xz; `lzma.open` bounds no memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._stream = path.open("rb"), lzma.LZMADecompressor(memlimit=XZ_BYTES)
+
+    def __enter__(self) -> _Xz:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, num_bytes: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        while True:
+            if self._stream.eof:
+                rest = self._stream.unused_data.lstrip(b"\0") or self._file.read(num_bytes)
+                if not rest:
+                    return b""
+                self._stream = lzma.LZMADecompressor(memlimit=XZ_BYTES)  # files that were joined
+            else:
+                rest = self._file.read(num_bytes) if self._stream.needs_input else b""
+                if not rest and self._stream.needs_input:
+                    raise EOFError("it ends too early")
+            if part := self._stream.decompress(rest, num_bytes):
+                return part
+
+
+def _arrow_file(path: Path, name: str) -> Dataset:
+    """The rows of one memory-mapped file of Arrow."""
+    import datasets
+
+    try:
+        return datasets.Dataset.from_file(str(path))
+    except Exception as error:  # a file is untrusted, and the library raises errors of any kind
+        raise UserError(f"{name} is not a readable Arrow file: {first_line(error)}") from error
+
+
+class ParquetRows:
+    """One Parquet file, read a few rows at a time."""
+
+    def __init__(self, path: Path, name: str, keep: object = None) -> None:
+        """Reads what the file says of itself. Raises `UserError` if it is damaged, or becomes too large."""
+        self._name, self._keep = name, keep
+        try:
+            self._file = pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{name} is not a readable Parquet file: {first_line(error)}") from error
+        about, size = self._file.metadata, path.stat().st_size
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        if about.num_rows != sum(group.num_rows for group in groups) or about.num_rows > MAX_RATIO * size:
+            raise UserError(f"{name} says that it has {about.num_rows:,} rows in {size:,} bytes. Write it again.")
+        sizes = [[group.column(at).total_uncompressed_size for at in range(about.num_columns)] for group in groups]
+        total, most = sum(map(sum, sizes)), max(SMALL_BYTES, MAX_RATIO * size)
+        if total > most or any(one < 0 for of_group in sizes for one in of_group):
+            raise UserError(
+                f"{name} has {size / 1e6:,.1f} MB and becomes {total / 1e6:,.0f} MB when it is read; at most "
+                f"{most / 1e6:,.0f} MB are. Keep pictures as PNG or JPEG in it."
+            )
+        self._largest = [max(of_group, default=0) for of_group in sizes]
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def columns(self) -> list[str]:
+        """The names in its schema, without the index that pandas adds."""
+        return [name for name in self._file.schema_arrow.names if not name.startswith("__index_level_")]
+
+    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The rows at `positions`; other row groups are not read."""
+        first = 0
+        for group in range(self._file.metadata.num_row_groups):
+            size = self._file.metadata.row_group(group).num_rows
+            here = {at - first for at in positions if first <= at < first + size}
+            if here:
+                try:
+                    yield from ((first + at, row) for at, row in self._group(group, here, columns))
+                except (pa.ArrowException, OSError) as error:
+                    detail = f"{self._name}, row group {group}: {first_line(error)}"
+                    raise UserError(f"The dataset is damaged: {detail}. Download or write it again.") from error
+            first += size
+
+    def _group(self, group: int, here: set[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        at, last = 0, max(here)
+        names = [name for name in columns if name in self._file.schema_arrow.names]
+        num = BATCH_ROWS if self._largest[group] <= MAX_CELLS_BYTES else 1
+        for batch in self._file.iter_batches(num, row_groups=[group], columns=names, use_threads=False):
+            yield from ((at + i, cells_of(batch, i)) for i in range(batch.num_rows) if at + i in here)
+            at += batch.num_rows
+            if at > last:
+                return
+
+
+class ArrowRows:
+    """A split that `Dataset.save_to_disk` has written; its pictures stay undecoded."""
+
+    def __init__(self, dataset: Dataset, keep: object = None) -> None:
+        self._dataset, self._keep = dataset, keep
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        return list(self._dataset.column_names)
+
+    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The rows at `positions`, from the memory-mapped files."""
+        names = [name for name in columns if name in self._dataset.column_names]
+        chosen = self._dataset.select_columns(names).select(positions).with_format("arrow")
+        is_small = self._dataset.data.nbytes <= MAX_CELLS_BYTES
+        found = (cells_of(table, 0) for table in chosen.iter(1))
+        if is_small:
+            found = (cells_of(table, i) for table in chosen.iter(BATCH_ROWS) for i in range(table.num_rows))
+        yield from zip(positions, found)
+
+
+def saved_splits(path: Path) -> dict[str, list[RowFile]] | None:
+    """The splits of a folder that `save_to_disk` has written; `None` for another folder."""
+    if not any((path / name).is_file() for name in (_SAVED, _STATE)):
+        return None
+    _check_saved(path)
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except Exception as error:  # a folder is untrusted, and the library raises errors of any kind
+        raise UserError(f"The dataset {path.name} cannot be read: {first_line(error)}. Save it again.") from error
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+    return {str(name): [ArrowRows(of_split)] for name, of_split in splits.items()}
+
+
+def _check_saved(path: Path) -> None:
+    """Raises `UserError` if the folder names anything but plain files of its own: the library opens what it names."""
+    folders = [path]
+    if (path / _SAVED).is_file():
+        folders = [_inside(path, name, path) for name in _names(path / _SAVED, "splits")]
+    for folder in folders:
+        for key in ("_data_files", "_indices_files"):
+            for named in _names(folder / _STATE, key):
+                _inside(folder, named.get("filename") if isinstance(named, dict) else None, path)
+        for name in (_STATE, "dataset_info.json"):
+            _inside(folder, name, path)
+
+
+def _names(file: Path, key: str) -> list[Any]:
+    """The list at a key of one of these small files; empty if there is none."""
+    if file.exists() and file.stat().st_size > MAX_STATE_BYTES:
+        raise UserError(f"{file.name} cannot be read: it has more than {MAX_STATE_BYTES:,} bytes.")
+    try:
+        found = json.loads(file.read_text("utf-8")).get(key)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file.name} cannot be read: {first_line(error)}. Save the dataset again.") from error
+    return found if isinstance(found, list) else []
+
+
+def _inside(folder: Path, name: object, root: Path) -> Path:
+    """The path of a plain name in a folder; raises `UserError` for another name, and for a link out of `root`."""
+    is_plain = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+    if not is_plain or not (folder / str(name)).resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"The dataset {root.name} names {str(name)[:80]!r}, which is no file of its own folder. Save it again."
+        )
+    return folder / str(name)
+
+
+class TarRows:
+    """A WebDataset archive: files of one stem are a row, and their suffixes its columns. Nothing is unpacked."""
+
+    def __init__(self, path: Path, name: str, keep: object = None) -> None:
+        self.path, self._keep = path, keep
+        self._samples: list[dict[str, tuple[int, int]]] = []
+        key = None
+        try:
+            with tarfile.open(path, "r:") as archive:
+                for member in archive:
+                    if not member.isfile() or os.path.basename(member.name).startswith("."):
+                        continue
+                    folder, _, base = member.name.rpartition("/")
+                    stem, _, suffix = base.partition(".")
+                    if (folder, stem) != key or suffix.lower() in self._samples[-1]:  # two samples of one name
+                        key = folder, stem
+                        self._samples.append({})
+                    self._samples[-1][suffix.lower()] = member.offset_data, member.size
+        except (tarfile.TarError, OverflowError, ValueError) as error:  # the last two: sizes beyond all files
+            raise UserError(f"{name} is not a readable tar archive: {first_line(error)}") from error
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def columns(self) -> list[str]:
+        """The suffixes, and the keys of JSON objects, of the first hundred rows."""
+        return columns_of_rows(row for _, row in self.rows(range(min(COLUMN_ROWS, len(self))), ()))
+
+    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The rows at `positions`; the keys of a JSON object in a row are columns too."""
+        with self.path.open("rb") as file:
+            for at in positions:
+                yield at, self._row(file, self._samples[at])
+
+    def _row(self, file: BinaryIO, sample: dict[str, tuple[int, int]]) -> Cells:
+        cells: dict[str, object] = {}
+        said: dict[str, object] = {}
+        if sum(size for _, size in sample.values()) > MAX_LINE_BYTES:
+            return Refusal("row unreadable", f"its files have more than {MAX_LINE_BYTES:,} bytes")
+        for suffix, (start, size) in sample.items():
+            file.seek(start)
+            content = file.read(size)
+            if suffix == "json":
+                row = parse(content)
+                if isinstance(row, Refusal):
+                    return row
+                said |= row
+            else:
+                is_text = suffix.rpartition(".")[2] in ("txt", "cls", "text")
+                cells[suffix] = content.decode("utf-8", "replace") if is_text else content
+        pictures = {suffix: cell for suffix, cell in cells.items() if looks_like_pictures(f"a.{suffix}")}
+        return {name: _of_sample(cell, pictures) for name, cell in said.items()} | cells
+
+
+def _of_sample(cell: object, pictures: Mapping[str, object]) -> object:
+    """A cell of a sample's JSON, where it names a picture of the sample that picture itself."""
+    if isinstance(cell, list):
+        return [_of_sample(one, pictures) for one in cell]
+    if not isinstance(cell, str) or not looks_like_pictures(cell):
+        return cell
+    suffix = cell.replace("\\", "/").rpartition("/")[2].partition(".")[2].lower()
+    return pictures.get(suffix, next(iter(pictures.values())) if len(pictures) == 1 else cell)

@@ -1,0 +1,4 @@
+"""The content of cells in the shapes of rows that people bring: turns, options, pictures in one or several columns.
+
+`formats` in the folder above puts them together. Doors: `options`, `turns`, `image_columns` and `cells`.
+"""
