@@ -6,6 +6,7 @@ for version in adapter_versions(load_settings()):
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from inference.adapters.record import (
     resolve,
 )
 from inference.adapters.served import Serving, serving
+from inference.adapters.shown import forget_shown, read_shown
 from inference.adapters.versions import version_folder
 from inference.common.errors import UserError
 from inference.common.files import Json
@@ -88,7 +90,8 @@ def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Ver
         origin: Origin = "run" if is_run else "folder"
         if path not in versions:
             versions[path] = _version(path, "promoted" if promotion_of(path) else origin, settings, now)
-    for name in {now.before.adapter if now.before else None, *(change.adapter for change in now.history)} - {None}:
+    once = {now.before.adapter if now.before else None, *(change.adapter for change in now.history)}
+    for name in once - {None} - read_shown(settings.home).deleted:
         path = version_folder(settings.home, str(name))
         if path not in versions:
             problem = f"Its folder {path} is gone. Promote its run again."
@@ -98,6 +101,24 @@ def adapter_versions(settings: Settings, now: Serving | None = None) -> list[Ver
     order = {"promoted": 0, "settings": 1, "run": 2, "folder": 3}
     newest = sorted(versions.values(), key=lambda v: (v.promoted_at or "", v.name), reverse=True)
     return sorted(newest, key=lambda v: (not v.is_served, order[v.origin]))
+
+
+def can_delete(version: Version, home: Path) -> bool:
+    """True for a copy of its own that neither answers nor would after a roll back; a run's goes with its run."""
+    is_copy = version.origin in ("promoted", "folder") and version.path.parent == home / "adapters"
+    return is_copy and version.path.is_dir() and not version.is_served and not version.is_before
+
+
+def delete_version(home: Path, version: Version) -> None:
+    """Deletes the files of an adapter. Raises `UserError` for one that must stay."""
+    if not can_delete(version, home):
+        raise UserError(f"{version.name} answers now, or would after a roll back, or belongs to a run; it stays.")
+    try:
+        shutil.rmtree(version.path)
+    except OSError as error:
+        words = f"{version.path} cannot be deleted ({error.strerror}); change its permissions"
+        raise UserError(f"{words}, or mount the disk for writing") from error
+    forget_shown(home, version.name)
 
 
 def _version(path: Path, origin: Origin, settings: Settings, now: Serving) -> Version:

@@ -21,7 +21,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ from inference.adapters.hub_cache import REFS, hub_name
 from inference.adapters.hub_fetch import fetch_named
 from inference.adapters.record import AdapterRecord, available_adapters, named_folder
 from inference.adapters.served import FILE, Serving, serving
+from inference.adapters.shown import FILE as SHOWN_FILE
+from inference.adapters.shown import Shown, read_shown
 from inference.common.background import PeriodicTask
 from inference.common.errors import Busy, UserError
 from inference.common.settings import Settings
@@ -43,6 +45,7 @@ LOOK_SECONDS = 0.5
 """Between two looks at the home folder; each reads the state of a few hundred files."""
 _WATCHED = (
     FILE,
+    SHOWN_FILE,
     *(f"{folder}/*.{ending}" for folder in ("adapters/[!.]*", "runs/*/adapter") for ending in ("json", "safetensors")),
     "runs/*/status.json",
     f"{REFS}/*.json",
@@ -67,6 +70,12 @@ class Offer:
     served: str | None
     """The one that answers unless another is picked; `None` for the base alone."""
     serving: Serving
+    shown: Shown = field(default_factory=Shown)
+
+    @property
+    def visible(self) -> list[str]:
+        """The adapters that visitors see: the served one, and those that the owner shows."""
+        return [name for name in self.records if name == self.served or name in self.shown.names]
 
 
 def read_offer(settings: Settings) -> Offer:
@@ -74,7 +83,7 @@ def read_offer(settings: Settings) -> Offer:
     now = serving(settings)
     records = available_adapters(settings, now.path)
     served = next((name for name, record in records.items() if record.path == now.path), None)
-    return Offer(records, served, now)
+    return Offer(records, served, now, read_shown(settings.home))
 
 
 class LiveAdapters:
@@ -170,7 +179,7 @@ class LiveAdapters:
         if served is not None:
             self._hold(offer.records[served], serve=True)
         now = replace(offer.serving, path=folder, name=served, source="settings", since=None, by=None, notice=notice)
-        return Offer(offer.records, served, now)
+        return Offer(offer.records, served, now, offer.shown)
 
     def _hold(self, record: AdapterRecord, serve: bool = False) -> Callable[[], Adapter]:
         assert self._cache is not None, "the engine is there"
@@ -195,7 +204,7 @@ def _without(offer: Offer, problem: str) -> Offer:
     """The offer with the base alone served, since the engine refused the settings' adapter of the Hub."""
     now = replace(offer.serving, path=None, name=None, notice=f"{problem} The base alone answers.")
     records = {name: record for name, record in offer.records.items() if name != offer.served}
-    return Offer(records, None, now)
+    return Offer(records, None, now, offer.shown)
 
 
 def _log_offer(offer: Offer) -> None:

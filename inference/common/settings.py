@@ -18,6 +18,7 @@ from inference.common.hub_names import is_hub_name, split_revision
 from inference.common.space_file import (
     DEFAULT_LIMITS,
     DEFAULT_PRIVACY,
+    DEFAULT_SHARING,
     DEFAULT_SPACE,
     DEFAULT_TRAINING,
     SPACE_YAML,
@@ -25,6 +26,7 @@ from inference.common.space_file import (
     Limits,
     ModelSection,
     PrivacySection,
+    SharingSection,
     SpaceSection,
     TrainingSection,
     read_space_file,
@@ -68,6 +70,7 @@ class Settings(Strict):
     space: SpaceSection = DEFAULT_SPACE
     training: TrainingSection = DEFAULT_TRAINING
     privacy: PrivacySection = DEFAULT_PRIVACY
+    sharing: SharingSection = DEFAULT_SHARING
 
     @property
     def is_starter(self) -> bool:
@@ -105,6 +108,7 @@ def load_settings(
         limits=file.limits,
         space=file.space,
         privacy=file.privacy,
+        sharing=file.sharing,
         training=_with_bucket(file.training, env.get("LOOKTHINK_BUCKET", "").strip()),
     )
 

@@ -216,6 +216,17 @@ class PrivacySection(Section):
     """True if the log has a line for each question and each refusal, under a name that is random for each start."""
 
 
+class SharingSection(Section):
+    """Settings of answers that visitors share: kept on the disk, for whoever has the address."""
+
+    allowed: bool = False
+    """True if visitors may share answers."""
+    megabytes: int = Field(200, ge=1, le=100_000)
+    """Most room that all shared answers take, in megabytes of 10^6 bytes; more are refused."""
+    days: int = Field(30, ge=1, le=365)
+    """Days after which a shared answer is deleted."""
+
+
 class AdminSection(Section):
     """Access to training."""
 
@@ -228,6 +239,7 @@ DEFAULT_LIMITS = Limits.model_validate({})
 DEFAULT_SPACE = SpaceSection.model_validate({})
 DEFAULT_TRAINING = TrainingSection.model_validate({})
 DEFAULT_PRIVACY = PrivacySection.model_validate({})
+DEFAULT_SHARING = SharingSection.model_validate({})
 
 
 class SpaceFile(Strict):
@@ -238,6 +250,7 @@ class SpaceFile(Strict):
     training: TrainingSection = DEFAULT_TRAINING
     limits: Limits = DEFAULT_LIMITS
     privacy: PrivacySection = DEFAULT_PRIVACY
+    sharing: SharingSection = DEFAULT_SHARING
     admin: AdminSection = AdminSection()
 
     @model_validator(mode="after")

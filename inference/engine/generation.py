@@ -35,6 +35,11 @@ class SequenceReader:
         return self.sequence.request.prefix + self._stream.text
 
     @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the prompt, those of its pictures included."""
+        return len(self.sequence.prompt_ids)
+
+    @property
     def picture_distance(self) -> float | None:
         """Of the request's picture from those that the base knows: `ImageEncoding.distance`."""
         return self.sequence.image.distance

@@ -42,6 +42,7 @@ from inference.common.logs import event, log_visitors
 from inference.common.settings import Settings
 from inference.prompt.decoding import limit_decoding
 from inference.server.middleware import HEALTH_PATH, Streams
+from inference.server.shares import Shares
 
 if TYPE_CHECKING:
     from inference.server.queue import RequestQueue
@@ -133,6 +134,7 @@ def prepare(settings: Settings) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     seconds = picture_seconds(settings)
     PeriodicTask(lambda: _delete_old_files(uploads, seconds), CLEANING_SECONDS, name="uploads").start()
+    PeriodicTask(Shares(settings.home, settings.sharing).sweep, CLEANING_SECONDS, name="shares").start()
     log_visitors(settings.privacy.log_questions)
     limit_decoding(settings.limits)
 

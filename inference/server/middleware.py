@@ -26,7 +26,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.common.logs import event
 from inference.common.settings import Limits
-from inference.server.routes import API, Failures, OpenRoutes, is_form, is_upload, json_refusal, refusal, route_of
+from inference.server.delivery import Delivery, Start
+from inference.server.routes import (
+    API,
+    Failures,
+    OpenRoutes,
+    carries_pictures,
+    is_form,
+    is_upload,
+    json_refusal,
+    on_release,
+    refusal,
+    route_of,
+)
 from inference.server.visitors import OWNER, RateLimit, current_visitor, pseudonym, visitor_id_of, whole_seconds
 
 HEALTH_PATH = "/healthz"
@@ -50,10 +62,17 @@ HEADERS = {
 BODY_SECONDS = 120.0
 """A body must be complete by then; the largest upload needs 170 kB/s."""
 _PREVIEW_TAG = re.compile(rb"<meta\s+(?:property=\"og:|name=\"twitter:)[^>]*>")
+_BASE_TAG = re.compile(rb"<base\s[^>]*>")
+"""What comes after it is relative to the address that it names."""
 _CALL = re.compile(rf"{API}/call/(?:v2/)?[^/]+/([^/]+)")
 """The stream of one call; its event is the session."""
 _MULTIPART_BYTES = 100_000
 """The most that a multipart form adds to the file in an upload."""
+SHARE_FIELD = "share"
+"""The field of the page's address that names a shared answer: such a page stays out of search engines."""
+NO_INDEX_TAG = b'<meta name="robots" content="noindex">'
+MAX_HELD_BYTES = 64_000_000
+"""Bodies with data URIs that are in memory at a time, of all visitors; one of the largest is always let in."""
 IsOwner = Callable[[Mapping[str, str]], bool]
 _HOUR = 3600
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
@@ -85,18 +104,23 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp, max_upload_bytes: int, max_body_bytes: int) -> None:
         """Bytes of an uploaded file, and of any other request's body."""
-        self.app, self._max_upload, self._max_body = app, max_upload_bytes + _MULTIPART_BYTES, max_body_bytes
+        self.app, self._max_body = app, max_body_bytes
+        self._max_upload = max_upload_bytes + _MULTIPART_BYTES
+        self._max_with_pictures = max_upload_bytes * 4 // 3 + max_body_bytes  # base64 takes four bytes for three
+        self._held = _Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._max_upload if is_upload(scope) else self._max_body
+        is_large = carries_pictures(scope) and not is_upload(scope)
+        limit = self._max_upload if is_upload(scope) else self._max_with_pictures if is_large else self._max_body
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limit:
             await too_large(limit)(scope, receive, send)
             return
-        body = _Body(receive, send, limit)
+        body = _Body(receive, send, limit, self._held if is_large else None)
+        on_release(scope, body.release)
         try:
             if scope["method"] in _WITH_BODY and not is_form(scope) and not is_upload(scope):
                 await body.read_json()
@@ -105,6 +129,8 @@ class BodyLimit:
         except Exception:
             if body.refusal is None:  # else the error comes from the body being cut off
                 raise
+        finally:
+            body.release()
         if body.refusal is not None and not body.has_response:
             await body.refusal(scope, receive, send)
 
@@ -157,7 +183,7 @@ class VisitorLimits:
         wait = self._calls.take(visitor)
         if wait:
             return refusal(429, f"That was too much at once; try again in {whole_seconds(wait)}.", wait)
-        if not is_upload(scope):
+        if not carries_pictures(scope):
             return None
         wait, whose = self._uploads.take(visitor, 0.001), "you have"
         if not wait:
@@ -168,7 +194,7 @@ class VisitorLimits:
 
     def _metered(self, scope: Scope, visitor: str, receive: Receive) -> Receive:
         """`receive`, which takes an upload's bytes off the allowances as they come."""
-        if not is_upload(scope):
+        if not carries_pictures(scope):
             return receive
 
         async def receive_metered() -> Message:
@@ -209,10 +235,11 @@ class DisconnectWatcher:
 
 
 class LinkPreview:
-    """Puts `tags` in the place of Gradio's own, which name Gradio's address, into the head of the page."""
+    """Puts `tags` first into the head of the page, and takes out those of Gradio's that name Gradio's address."""
 
-    def __init__(self, app: ASGIApp, tags: str) -> None:
-        self.app, self._tags = app, tags.encode()
+    def __init__(self, app: ASGIApp, tags: str, last_tags: str = "") -> None:
+        """`last_tags` come at the end of the head."""
+        self.app, self._tags, self._last = app, tags.encode(), last_tags.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or route_of(scope) != "/":
@@ -220,6 +247,8 @@ class LinkPreview:
             return
         start: Message = {}
         content = bytearray()
+        is_shared = SHARE_FIELD in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        tags = (NO_INDEX_TAG if is_shared else b"") + self._tags
 
         async def rewritten(message: Message) -> None:
             nonlocal start
@@ -230,8 +259,12 @@ class LinkPreview:
             if message.get("more_body"):
                 return
             page = _PREVIEW_TAG.sub(b"", bytes(content))
-            page = page.replace(b"</head>", self._tags + b"</head>", 1)
-            MutableHeaders(scope=start)["content-length"] = str(len(page))
+            page = _BASE_TAG.sub(lambda base: base[0] + tags, page, count=1)
+            page = page.replace(b"</head>", self._last + b"</head>", 1)
+            headers = MutableHeaders(scope=start)
+            headers["content-length"] = str(len(page))
+            if is_shared:
+                headers["x-robots-tag"] = "noindex"
             await send(start)
             await send({"type": "http.response.body", "body": page})
 
@@ -252,16 +285,18 @@ def middleware(
     streams: Streams,
     link_tags: str = "",
     is_owner: IsOwner = lambda cookies: False,
+    start: Start | None = None,
 ) -> list[Middleware]:
     """The middleware around Gradio's own routes, outermost first."""
     return [
         Middleware(SecurityHeaders),
         Middleware(Failures),
+        Middleware(Delivery, start),
         Middleware(VisitorLimits, limits=limits, on_space=on_space, is_owner=is_owner),
         Middleware(OpenRoutes),
         Middleware(BodyLimit, int(limits.max_upload_mb * 1e6), int(limits.max_request_kb * 1e3)),
         Middleware(DisconnectWatcher, on_disconnect=on_disconnect, streams=streams),
-        Middleware(LinkPreview, link_tags),
+        Middleware(LinkPreview, link_tags + (start.tags if start else ""), start.styles if start else ""),
     ]
 
 
@@ -281,11 +316,20 @@ def session_of(scope: Scope) -> str:
     return call[1] if call else ""
 
 
+class _Held:
+    """Bytes of bodies in memory."""
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+
+
 class _Body:
     """One request's body on its way in. If it is cut off, the app sees a client that disconnected."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, held: _Held | None) -> None:
+        """`held` counts what all bodies take that are read whole and may be large."""
         self._receive, self._send, self._left, self._limit = receive, send, limit, limit
+        self._held, self._num_held = held, 0
         self._until: float | None = time.monotonic() + BODY_SECONDS
         """`None` once the body is complete: after that only the end of the connection is received."""
         self.refusal: JSONResponse | None = None
@@ -322,6 +366,8 @@ class _Body:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             return self._cut(too_large(self._limit))
+        if self._held is not None and not self._hold(self._held, len(message.get("body", b""))):
+            return self._cut(refusal(503, "Many pictures are being sent just now; send yours again in a minute.", 10))
         if not message.get("more_body"):
             self._until = None
         return message
@@ -332,6 +378,20 @@ class _Body:
             return
         self.has_response = True
         await self._send(message)
+
+    def _hold(self, held: _Held, num_bytes: int) -> bool:
+        """Take these bytes; False if others have too many."""
+        if held.num_bytes > self._num_held and held.num_bytes + num_bytes > MAX_HELD_BYTES:
+            return False
+        self._num_held += num_bytes
+        held.num_bytes += num_bytes
+        return True
+
+    def release(self) -> None:
+        """Give them back; the app has what it needs of the body."""
+        if self._held is not None:
+            self._held.num_bytes -= self._num_held
+        self._num_held = 0
 
     def _cut(self, response: JSONResponse) -> Message:
         self.refusal = response

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -20,9 +21,15 @@ from inference.common.logs import failure
 
 API = "/gradio_api"
 UPLOAD_ROUTE = f"{API}/upload"
+OPENAI = "/v1"
+CHAT_ROUTE = f"{OPENAI}/chat/completions"
+MCP_ROUTE = "/mcp"
+PICTURE_ROUTES = (UPLOAD_ROUTE, CHAT_ROUTE, MCP_ROUTE)
+"""The routes whose bodies hold pictures: the first takes a form, the others JSON with data URIs."""
+_RELEASE = "lookthink.release_body"
 _OPEN = re.compile(
     r"/(?:(?:info|openapi\.json|app_id|user|login_check|startup-events|theme\.css|reset|cancel)/?"
-    r"|upload|upload_progress|queue/(?:join|data|status)|heartbeat/[^/]+"
+    r"|upload|upload_progress|queue/(?:join|data|status)"
     r"|(?:run|api)/[^/]+/?|call/(?:v2/)?[^/]+(?:/[^/]*)?"
     r"|file=/.*)",  # the path of a file here, never an address
     re.DOTALL,
@@ -47,6 +54,21 @@ def route_of(scope: Scope) -> str:
 def is_upload(scope: Scope) -> bool:
     """True for the one route that takes a file."""
     return route_of(scope) == UPLOAD_ROUTE
+
+
+def carries_pictures(scope: Scope) -> bool:
+    """True for the routes whose bodies may be as large as pictures are, and count as uploads."""
+    return route_of(scope) in PICTURE_ROUTES
+
+
+def on_release(scope: Scope, release: Callable[[], None]) -> None:
+    """Let `release_body` call this, once the app has unpacked the body."""
+    scope[_RELEASE] = release
+
+
+def release_body(scope: Scope) -> None:
+    """Give back the body's share of the memory for bodies, before the request ends."""
+    scope.get(_RELEASE, lambda: None)()
 
 
 def is_form(scope: Scope) -> bool:
@@ -128,12 +150,33 @@ def _num_values(body: bytes) -> int:
     return sum(body.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> JSONResponse:
-    """A refusal as Gradio's page and `gradio_client` read it; `wait_seconds` become `Retry-After`.
+class Refusal(JSONResponse):
+    """A refusal as Gradio's page and `gradio_client` read it, and under `/v1` as OpenAI's clients do."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str]) -> None:
+        super().__init__({"detail": detail}, status, headers)
+        self._detail = detail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if f"{route_of(scope)}/".startswith(f"{OPENAI}/"):
+            self.body = self.render({"error": openai_error(self._detail, self.status_code)})
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
+def refusal(status: int, detail: str, wait_seconds: float = 0.0) -> Refusal:
+    """A refusal; `wait_seconds` become `Retry-After`.
 
     The connection is closed, as the rest of the body may still be on its way.
     """
     headers = {"connection": "close"}
     if wait_seconds:
         headers["retry-after"] = str(max(1, round(wait_seconds)))
-    return JSONResponse({"detail": detail}, status, headers)
+    return Refusal(status, detail, headers)
+
+
+def openai_error(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, str | None]:
+    """The object that OpenAI's clients find under `error`."""
+    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+    words = message.encode("utf-8", "replace").decode()
+    return {"message": words, "type": kinds.get(status, "invalid_request_error"), "param": param, "code": code}

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,7 @@ from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT, with_places
 from inference.prompt.image import load_images
 from inference.server.queue import RequestQueue
+from inference.server.shares import Shares
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -33,6 +34,8 @@ MAX_PREPARING = 4
 """Uploads that are preprocessed at a time before anybody has asked about them."""
 SERVED = ""
 """The adapter dropdown's value while the visitor has picked none: the adapter served at the moment."""
+ONLY_OWNER = " (only you)"
+"""After the label of an adapter that visitors do not see."""
 _log = logging.getLogger(__name__)
 
 
@@ -108,10 +111,13 @@ class Service:
         grade: Callable[[str, str, str], Verdict],
         new_problem: Callable[[], Example],
         examples: Sequence[Example],
+        is_owner: Callable[[Mapping[str, str]], bool] = lambda cookies: False,
     ) -> None:
-        """`load` returns the engine, in the background, and starts `adapters` on it."""
+        """`load` returns the engine, in the background, and starts `adapters` on it. `is_owner` tells by the cookies of
+        a request whether its browser is logged in as the owner, who may ask adapters that visitors do not see."""
         self.settings, self.adapters, self.queue = settings, adapters, RequestQueue(load, settings.limits)
         self._grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
+        self.is_owner, self.shares = is_owner, Shares(settings.home, settings.sharing)
         self._preparing = threading.Semaphore(MAX_PREPARING)
 
     def prepare(self, image: Image.Image) -> None:
@@ -135,12 +141,16 @@ class Service:
         """The adapters of this moment."""
         return self.adapters.offer
 
-    def choices(self, base_alone: bool = True) -> list[tuple[str, str]]:
-        """The adapter dropdown's choices: (label, value). `SERVED` comes first and follows what is served."""
+    def choices(self, for_owner: bool = False) -> list[tuple[str, str]]:
+        """The adapter dropdown's choices: (label, value). `SERVED` comes first and follows what is served; the base
+        alone comes last. The owner's have all adapters."""
         offer = self.offer
-        served = [] if offer.served is None else [(f"{offer.served} (served now)", SERVED)]
-        others = [(name, name) for name in offer.records if name != offer.served]
-        return [*served, *others, *([("none: the base alone", BASE_NAME)] if base_alone else [])]
+        title = offer.shown.title
+        served = [] if offer.served is None else [(f"{title(offer.served)} (served now)", SERVED)]
+        others = [(title(name), name) for name in offer.visible if name != offer.served]
+        if for_owner:
+            others += [(f"{title(name)}{ONLY_OWNER}", name) for name in offer.records if name not in offer.visible]
+        return [*served, *others, ("Base alone", BASE_NAME)]
 
     def grader_of(self, question: Question) -> Grade:
         """The grader of completions of a question, whose text may list options."""
@@ -148,16 +158,21 @@ class Service:
 
     def read_question(
         self,
-        image: str | Path | Image.Image | None,
+        image: str | Path | bytes | Image.Image | None,
         question: str | None,
         expected: object = None,
         adapter: object = None,
         temperature: object = None,
         max_new_tokens: object = None,
         seed: object = None,
-        more_images: Sequence[str | Path | Image.Image] | None = None,
+        more_images: Sequence[str | Path | bytes | Image.Image] | None = None,
+        *,
+        for_owner: bool = False,
     ) -> Question:
-        """Check the values that a user or a client sent; `None` takes the default. Raises `UserError`."""
+        """Check the values that a user or a client sent; `None` takes the default. Raises `UserError`.
+
+        The owner may name any adapter, others those that visitors see.
+        """
         limits = self.settings.limits
         length = "length limit in tokens"
         first, *others = load_images([image, *(more_images or ())], limits)
@@ -166,7 +181,7 @@ class Service:
             more_images=tuple(others),
             question=_placed(clean_question(question, limits), 1 + len(others)),
             expected=_expected(expected),
-            adapter=self._adapter_named(adapter),
+            adapter=self.adapter_named(adapter, for_owner),
             max_new_tokens=_whole(length, max_new_tokens, limits.default_new_tokens, 1, limits.max_new_tokens),
             temperature=_number("temperature", temperature, 0.0, 0.0, MAX_TEMPERATURE),
             seed=_whole("seed", seed, 0, 0, MAX_SEED),
@@ -174,15 +189,18 @@ class Service:
             system_prompt_of=self.adapters.system_prompt,
         )
 
-    def _adapter_named(self, name: object) -> str | None:
-        """The adapter of that name; `None` or empty means the served one of this moment, `base` means none."""
+    def adapter_named(self, name: object, for_owner: bool = False) -> str | None:
+        """The adapter of that name; `None` or empty means the served one of this moment, `base` means none.
+
+        Raises `UserError` for another name, and for an adapter that visitors do not see, unless it is for the owner.
+        """
         offer = self.offer
         if name is None or name == SERVED:
             return offer.served
         if name == BASE_NAME:
             return None
-        if not isinstance(name, str) or name not in offer.records:
-            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.records, BASE_NAME])}.")
+        if not isinstance(name, str) or name not in (offer.records if for_owner else offer.visible):
+            raise UserError(f"There is no adapter {str(name)[:80]!r}; choose {', '.join([*offer.visible, BASE_NAME])}.")
         return name
 
 
@@ -226,7 +244,7 @@ def _number(name: str, value: object, default: float, low: float, high: float) -
         return default
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not low <= number <= high:
         raise UserError(f"The {name} is {str(value)[:40]}; give a number from {low:g} to {high:,.10g}.")

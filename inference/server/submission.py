@@ -48,6 +48,8 @@ class Progress:
     text: str
     """The request's prefix and all new text."""
     num_tokens: int = 0
+    num_prompt_tokens: int = 0
+    """Those of the pictures included; 0 while it waits."""
     seconds: float = 0.0
     thought_tokens: int = 0
     """New tokens when the answer began; 0 before that, or if there was no thought."""
@@ -165,6 +167,7 @@ def _advanced(before: Progress, reader: SequenceReader) -> Progress:
         before,
         text=text,
         num_tokens=reader.num_tokens,
+        num_prompt_tokens=reader.num_prompt_tokens,
         seconds=reader.seconds,
         picture_distance=reader.picture_distance,
     )

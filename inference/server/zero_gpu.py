@@ -45,6 +45,7 @@ class Snapshot:
 
     text: str
     num_tokens: int = 0
+    num_prompt_tokens: int = 0
     seconds: float = 0.0
     picture_distance: float | None = None
     is_over: bool = False
@@ -142,7 +143,15 @@ class ZeroGpuEngine:
 
 def _snapshots(generation: Generation) -> list[Snapshot]:
     return [
-        Snapshot(r.text, r.num_tokens, r.seconds, r.picture_distance, r.is_over, r.completion())
+        Snapshot(
+            text=r.text,
+            num_tokens=r.num_tokens,
+            num_prompt_tokens=r.num_prompt_tokens,
+            seconds=r.seconds,
+            picture_distance=r.picture_distance,
+            is_over=r.is_over,
+            so_far=r.completion(),
+        )
         for r in generation.readers
     ]
 

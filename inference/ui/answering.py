@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +15,18 @@ from inference.server.service import Grade, Question, Service
 from inference.server.submission import Progress, Submission
 from inference.server.visitors import Visitor, is_on_space, visitor_id_of
 from inference.ui import markup
-from inference.ui.view import CompletionState, View, empty_answer, notes_html, status_html, thought_title, unknown_html
+from inference.ui.view import (
+    CompletionState,
+    View,
+    empty_answer,
+    notes_html,
+    status_html,
+    thought_title_html,
+    unknown_html,
+)
 
 SECONDS_BETWEEN_VIEWS = 0.06
 """The shortest time between two updates of a page."""
-FOLDING_FRAMES = 8
-"""Updates in which a thought that began or ended is opened or folded; after them the user decides."""
 Submit = Callable[[Visitor], tuple[Submission, Question]]
 """Reads the inputs and puts the question into the queue. May raise `UserError`."""
 EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -29,43 +36,54 @@ EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private",
 class Panel:
     """The components of one completion; make it inside a `gr.Blocks` context."""
 
-    def __init__(self, name: str, title: str, hint: str) -> None:
-        """`name` is the element id, `title` the heading if it needs one, `hint` the text before the first question."""
-        self._hint = hint
+    def __init__(self, name: str, title: str, hint: str, example: Callable[[], str] = str) -> None:
+        """`name` is the element id, `title` the heading if it needs one, `hint` the text before the first question.
+
+        `example` returns HTML that stands below the hint.
+        """
+        self._hint, self._example = hint, example
         with gr.Column(elem_id=name, elem_classes="lt-panel", min_width=240):
-            if title:
-                gr.HTML(f'<h2 class="lt-panel-title">{title}</h2>', js_on_load=None)
+            self.title = gr.HTML(panel_title_html(title), visible=bool(title), js_on_load=None)
             self.status = gr.HTML(status_html(View()), js_on_load=None)
-            with gr.Accordion("Thinking…", open=True, visible=False, elem_classes="lt-thought") as self.thought:
+            with gr.Column(visible=False, elem_classes="lt-thought", min_width=0) as self.thought:
+                self.thought_title = gr.HTML(thought_title_html(View()), js_on_load=None)
                 self.thinking = gr.Markdown(latex_delimiters=markup.LATEX_DELIMITERS, elem_classes="lt-thinking")
             self.answer = gr.Markdown(
                 self._answer(View()), latex_delimiters=markup.LATEX_DELIMITERS, elem_classes="lt-answer"
             )
-            self.notes = gr.HTML(js_on_load=None)
-        self.components = [self.status, self.thought, self.thinking, self.answer, self.notes]
+            self.notes = gr.HTML(example(), js_on_load=None)
+            with gr.Row(elem_classes="lt-tools") as self.tools:
+                self.copy = gr.Button("Copy", visible=False, size="sm", min_width=0, elem_classes="lt-copy")
+        self.texts = [self.status, self.thought_title, self.thinking, self.answer, self.notes]
+        self.components = [*self.texts, self.thought, self.copy]
 
-    def updates(self, view: View, fold: bool) -> list[object]:
+    def updates(self, view: View) -> list[object]:
         """Updates of the whole panel for `view`, in the order of `components`.
 
-        The whole panel, because the page skips updates that come faster than it draws. With `fold` the thought is
-        opened (while there is no answer) or folded; without, it stays as the user left it.
+        The whole panel, because the page skips updates that come faster than it draws.
         """
-        is_open = {"open": not view.answer} if fold else {}
         return [
             status_html(view),
-            gr.update(visible=bool(view.thinking), label=thought_title(view)) | is_open,
-            markup.render(view.thinking),
+            thought_title_html(view),
+            markup.render(view.reasoning),
             self._answer(view),
-            notes_html(view),
+            self._example() if view.state == CompletionState.IDLE else notes_html(view),
+            gr.update(visible=bool(view.reasoning)),
+            gr.update(visible=bool(view.stated) and not view.is_running),
         ]
 
     def _answer(self, view: View) -> str:
-        if view.answer and view.state != CompletionState.IDLE:
+        if view.stated and view.state != CompletionState.IDLE:
             return (
-                unknown_html(view) + markup.render(view.answer) if view.unknown else markup.render_answer(view.answer)
+                unknown_html(view) + markup.render(view.stated) if view.unknown else markup.render_answer(view.stated)
             )
         hint = self._hint if view.state == CompletionState.IDLE else empty_answer(view)
         return f'<p class="lt-hint">{hint}</p>' if hint else ""
+
+
+def panel_title_html(title: str) -> str:
+    """The heading of a panel."""
+    return f'<h2 class="lt-panel-title">{html.escape(title)}</h2>'
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ class Answering:
 
     def clear(self) -> list[object]:
         """Updates for `outputs` that empty the panels."""
-        return self._updates([View()] * len(self._panels), fold=True)
+        return self._updates([View()] * len(self._panels))
 
     def stream(self, submit: Submit, request: gr.Request, earlier: View | None = None) -> Iterator[Frame]:
         """Frames as often as a page can show them; a failure is the last one."""
@@ -116,32 +134,28 @@ class Answering:
         self._answers[session] = answer = _Answer()
         try:
             waiting = [View(CompletionState.WAITING, text=earlier.text if earlier else "")] * len(self._panels)
-            yield Frame(waiting, self._updates(waiting, fold=True))
+            yield Frame(waiting, self._updates(waiting))
             visitor = visitor_of(request)
             with self.service.queue.admit(visitor):
                 submission, question = submit(visitor)
             answer.take(submission)
-            shape: list[tuple[bool, bool]] = []
-            num_frames = 0
             for views in watch(submission, question.expected, self.service.grader_of(question), earlier):
-                before, shape = shape, [(bool(view.thinking), bool(view.answer)) for view in views]
-                num_frames = 0 if shape != before else num_frames + 1
                 if answer.is_dismissed:
                     break
-                yield Frame(views, self._updates(views, fold=num_frames < FOLDING_FRAMES), question)
-            if answer.is_dismissed:
+                yield Frame(views, self._updates(views), question)
+            if answer.is_dismissed and self._answers.get(session) is answer:
                 yield Frame([View()] * len(self._panels), self.clear())
         except Exception as error:  # whatever it was, the page must not go on waiting
             view = failed(error, earlier)
             views = [view, *[replace(view, message="")] * (len(self._panels) - 1)]  # the first panel says it
-            yield Frame(views, self._updates(views, fold=True))
+            yield Frame(views, self._updates(views))
         finally:
             if self._answers.get(session) is answer:
                 self._answers.pop(session, None)
 
-    def _updates(self, views: Sequence[View], fold: bool) -> list[object]:
+    def _updates(self, views: Sequence[View]) -> list[object]:
         is_running = any(view.is_running for view in views)
-        panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view, fold)]
+        panels = [update for panel, view in zip(self._panels, views) for update in panel.updates(view)]
         return [*panels, gr.update(interactive=not is_running), gr.update(interactive=is_running)]
 
 
@@ -156,7 +170,8 @@ def watch(submission: Submission, expected: str, grade: Grade, earlier: View | N
         while True:
             has_ended = submission.wait(SECONDS_BETWEEN_VIEWS if shown else 0)
             waiting = View(CompletionState.WAITING, ahead=submission.ahead, is_loading=submission.is_loading)
-            views = [_view(progress, waiting, has_ended, earlier) for progress in submission.progress()]
+            asked = [replace(waiting, temperature=row.temperature, seed=row.seed) for row in submission.requests]
+            views = [_view(progress, view, has_ended, earlier) for progress, view in zip(submission.progress(), asked)]
             if submission.error is not None:
                 raise submission.error
             if views != shown:
@@ -247,7 +262,7 @@ def _state(view: View, progress: Progress, has_ended: bool) -> CompletionState:
         return CompletionState.STOPPED
     if not progress.num_tokens:
         return CompletionState.WAITING
-    has_answer = replace(view, state=CompletionState.THINKING).answer
+    has_answer = replace(view, state=CompletionState.THINKING).stated
     return CompletionState.ANSWERING if has_answer else CompletionState.THINKING
 
 

@@ -2,11 +2,14 @@
 
 client = Client("http://127.0.0.1:7860")
 client.predict(image=handle_file("chart.png"), question="How high is bar B?", api_name="/ask")["answer"]
+for result in client.submit(image="data:image/png;base64,…", question="How high is bar B?", api_name="/ask"):
+    print(result["thinking"])     # as it grows; `state` says how far it is
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -26,13 +29,15 @@ ASK_DOC = (
     "rule), warning (a sentence if the picture is unlike all that the model knows, else null), adapter (null for the "
     "base), temperature, seed. adapter: a name, 'base' for the base alone, or null for the served one. temperature 0 "
     "is greedy. more_images: pictures after the first, in their order; the question may say where each of all pictures "
-    "stands by as many marks <image>, else they come before it."
+    "stands by as many marks <image>, else they come before it. A picture may also be a text, a data URI. The result "
+    "streams: it comes again as it grows, and state is waiting, thinking or answering until it is done or cut off."
 )
 COMPARE_DOC = (
     "Asks base and fine-tuned model the same question in one batch. Takes the parameters of /ask and returns "
     '{"base": {…}, "tuned": {…}}, each as /ask gives it.'
 )
 Json = dict[str, object]
+_DIRECT = re.compile(r"/gradio_api/(?:run|api)/")
 
 
 def build_endpoints(service: Service) -> None:
@@ -71,8 +76,8 @@ def _endpoint(
     service: Service,
     submit: Callable[[Question, Visitor], Submission],
     result: Callable[[list[View], Question], Json],
-) -> Callable[..., Json]:
-    """A handler with the parameters of an endpoint, whose names clients use."""
+) -> Callable[..., Iterator[Json]]:
+    """A handler with the parameters of an endpoint, whose names clients use; it yields the result as it grows."""
 
     def call(
         request: gr.Request,
@@ -84,7 +89,7 @@ def _endpoint(
         temperature: object = None,
         seed: object = None,
         more_images: list[str] | None = None,
-    ) -> Json:
+    ) -> Iterator[Json]:
         try:
             visitor = visitor_of(request)
             with service.queue.admit(visitor):
@@ -92,17 +97,27 @@ def _endpoint(
                     image, question, expected_answer, adapter, temperature, max_new_tokens, seed, more_images
                 )
                 submission = submit(checked, visitor)
-            *_, views = watch(submission, checked.expected, service.grader_of(checked))
-            return result(views, checked)
+            views: list[View] = []
+            for views in watch(submission, checked.expected, service.grader_of(checked)):
+                if _takes_a_stream(request):
+                    yield result(views, checked)
+            if not _takes_a_stream(request):
+                yield result(views, checked)
         except Exception as error:  # of anything but a `UserError` the client learns only that it broke
             raise gr.Error(failed(error).message, title=error_title(error), print_exception=False) from None
 
     return call
 
 
+def _takes_a_stream(request: gr.Request) -> bool:
+    """False for a call without Gradio's queue (`/run/ask`), which is answered with the first result alone."""
+    return request.request is None or not _DIRECT.search(request.request.url.path)
+
+
 def _as_json(view: View, adapter: str | None, question: Question) -> Json:
     verdict = view.verdict
     return {
+        "state": view.state.value,
         "thinking": view.thinking,
         "answer": view.answer,
         "text": view.text,

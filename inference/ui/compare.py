@@ -1,27 +1,31 @@
-"""The Compare tab: the same question to the base and to the fine-tuned model, in one batch, side by side."""
+"""The Compare tab: the same question to two models, or to one at two temperatures, in one batch, side by side."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
 from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.common.settings import Settings
-from inference.server.service import Question, Service
+from inference.model.request import Request
+from inference.server.service import Grade, Question, Service
 from inference.server.submission import Submission
 from inference.server.visitors import Visitor, is_on_space
-from inference.ui.answering import EVENT, Answering, Panel
-from inference.ui.compare_words import describe
+from inference.ui.answering import Answering, Panel, panel_title_html
+from inference.ui.compare_words import NAMES, describe
 from inference.ui.inputs import Inputs
 from inference.ui.recorded import recorded_html
 from inference.ui.view import CompletionState, View
 
-BASE_HINT = "The model without the adapter. Both get the same picture, question and seed, in one batch."
-TUNED_HINT = "The same model with the adapter that training made."
+LEFT_HINT = "The base, unless you choose another one. Both get the same picture, question and seed, in one batch."
+RIGHT_HINT = (
+    "The adapter that is served, unless you choose another one. The same on both sides: the left at temperature 0, the "
+    "right at the one under More."
+)
 
 
 @dataclass(frozen=True)
@@ -50,29 +54,40 @@ def build_compare(service: Service) -> CompareTab:
     missing = gr.HTML(missing_html(service), visible=is_missing, js_on_load=None, elem_id="compare-missing")
     with gr.Row(visible=not is_missing, elem_classes="lt-columns") as columns:
         with gr.Column(scale=5, min_width=300, elem_classes="lt-left"):
-            inputs = Inputs(service, "compare", "Compare", base_alone=False)
+            inputs = Inputs(service, "compare", "Compare", has_two_sides=True)
         with gr.Column(scale=8, min_width=300, elem_classes="lt-right"):
             with gr.Row(elem_classes="lt-pair"):
                 with gr.Column(min_width=240, elem_classes="lt-card"):
-                    base = Panel("compare-base", "Base", BASE_HINT)
+                    base = Panel("compare-base", "Left", LEFT_HINT)
                 with gr.Column(min_width=240, elem_classes="lt-card"):
-                    tuned = Panel("compare-tuned", "Fine-tuned", TUNED_HINT)
+                    tuned = Panel("compare-tuned", "Right", RIGHT_HINT)
             words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
     answering = Answering(service, [base, tuned], inputs.run, inputs.stop)
 
-    def compare_on_page(request: gr.Request, *values: object) -> Iterator[list[object]]:
+    def compare_on_page(request: gr.Request, left: object, *values: object) -> Iterator[list[object]]:
+        names = NAMES
+
         def submit(visitor: Visitor) -> tuple[Submission, Question]:
-            question = service.read_question(*values)  # type: ignore[arg-type]
-            return submit_pair(service, question, visitor), question
+            nonlocal names
+            for_owner = service.is_owner(request.cookies)
+            question = service.read_question(*values, for_owner=for_owner)  # type: ignore[arg-type]
+            pair = two_requests(question, service.adapter_named(left, for_owner))
+            names = names_of(pair)
+            return service.queue.submit(pair, visitor), question
 
         for frame in answering.stream(submit, request):
             engine = service.queue.engine
-            base_view, tuned_view = frame.views
-            penalty = engine.repetition_penalty if engine else 1.0
-            yield [*frame.updates, words_html(base_view, tuned_view, penalty)]
+            said = ""
+            if engine and frame.question:
+                left_view, right_view = frame.views
+                grade = service.grader_of(frame.question)
+                said = words_html(left_view, right_view, engine.repetition_penalty, names, grade)
+            titles = [panel_title_html(_capital(name)) for name in names] if frame.question else [gr.skip()] * 2
+            yield [*frame.updates, *titles, said]
 
-    inputs.run.click(compare_on_page, inputs.question_inputs, [*answering.outputs, words], **EVENT)
-    inputs.wire(answering, [words], [""])
+    outputs = [*answering.outputs, base.title, tuned.title, words]
+    titles = [(base.title, panel_title_html("Left")), (tuned.title, panel_title_html("Right"))]
+    inputs.wire(answering, compare_on_page, outputs, [*titles, (words, "")])
     return CompareTab(inputs, missing, columns)
 
 
@@ -116,13 +131,45 @@ def submit_pair(service: Service, question: Question, visitor: Visitor) -> Submi
     return service.queue.submit([question.request(None), question.request(question.adapter)], visitor)
 
 
-def words_html(base: View, tuned: View, penalty: float) -> str:
+def two_requests(question: Question, left: str | None) -> tuple[Request, Request]:
+    """The request to the adapter on the left (`None`: the base) and to the question's, which stands on the right.
+
+    Where they are the same, the left one is asked at temperature 0. Raises `UserError` if that is no difference.
+    """
+    right = question.request(question.adapter)
+    if left != question.adapter:
+        return question.request(left), right
+    if question.temperature == 0:
+        name = BASE_NAME if left is None else left
+        raise UserError(
+            f"Both sides are {name!r} at temperature 0. Choose another one on the left or the right, or set a "
+            "temperature above 0 under More: then the left is asked at 0 and the right at that."
+        )
+    return replace(right, temperature=0.0), right
+
+
+def names_of(pair: tuple[Request, Request]) -> tuple[str, str]:
+    """The names of the two sides in sentences."""
+    names = ["the base" if row.adapter is None else row.adapter for row in pair]
+    if names[0] == names[1]:
+        names = [f"{name} at temperature {row.temperature:g}" for name, row in zip(names, pair)]
+    return names[0], names[1]
+
+
+def words_html(left: View, right: View, penalty: float, names: tuple[str, str], grade: Grade) -> str:
     """The sentences on the differences, once both have ended and neither failed, and the base's penalty."""
     if (
-        base.is_running
-        or tuned.is_running
-        or {CompletionState.FAILED, CompletionState.IDLE} & {base.state, tuned.state}
+        left.is_running
+        or right.is_running
+        or {CompletionState.FAILED, CompletionState.IDLE} & {left.state, right.state}
     ):
         return ""
+    are_done = left.state == right.state == CompletionState.DONE and left.stated and right.stated
+    are_same = grade(left.stated, right.text).correct if are_done else None
     asked = f" Both were asked with the base's repetition penalty, {penalty:g}." if penalty != 1 else ""
-    return f'<p class="lt-difference">{html.escape(describe(base, tuned) + asked)}</p>'
+    return f'<p class="lt-difference">{html.escape(describe(left, right, names, are_same) + asked)}</p>'
+
+
+def _capital(name: str) -> str:
+    """A side's name as a heading; the name of an adapter stays as it is."""
+    return name[0].upper() + name[1:] if name.startswith("the ") else name

@@ -1,62 +1,114 @@
-"""The differences of a base's completion and a fine-tuned model's, in sentences."""
+"""The differences of two completions of one question, in sentences that hold of both."""
 
 from __future__ import annotations
 
 from inference.ui.view import CompletionState, View
 
 MUCH_LONGER = 1.3
-"""A thought is called longer from this ratio of tokens on."""
+"""A text of reasoning is called longer from this ratio of words on."""
+SHORT_CHARS = 40
+"""Answers up to this length are quoted."""
+NAMES = ("the base", "the fine-tuned model")
+_ENDS = {CompletionState.CUT_OFF: "was cut off", CompletionState.STOPPED: "was stopped"}
 
 
-def describe(base: View, tuned: View) -> str:
-    """One to four plain sentences on the base's completion beside the fine-tuned model's.
+def describe(left: View, right: View, names: tuple[str, str] = NAMES, are_same: bool | None = None) -> str:
+    """Up to four plain sentences on two completions that have ended, each of which failed in neither.
+
+    `are_same` says whether two answers that are written in different ways mean the same; `None` if that is unknown.
 
     >>> done = CompletionState.DONE
-    >>> describe(View(done, "7"), View(done, "<think>3 + 4 = 7.</think> <answer>8</answer>"))[:45]
-    'Only the fine-tuned model reasoned in the tag'
+    >>> describe(View(done, "8"), View(done, "<think>3 + 4 = 7.</think> <answer>7</answer>"))[:83]
+    'Only the fine-tuned model reasoned, in the tags; the base answered without it. They'
     """
-    sentences = [_thoughts(base, tuned), _answers(base, tuned), _formats(base, tuned)]
-    return " ".join(sentence for sentence in sentences if sentence)
+    views = (left, right)
+    sentences = [
+        _reasoning(views, names),
+        _ends(views, names),
+        _answers(views, names, are_same),
+        _formats(views, names),
+    ]
+    return " ".join(
+        sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
+        for sentence in sentences
+        if sentence
+    )
 
 
-def _thoughts(base: View, tuned: View) -> str:
-    if base.thinking and tuned.thinking:
-        base_tokens, tuned_tokens = (view.thought_tokens or view.num_tokens for view in (base, tuned))
-        if tuned_tokens > base_tokens * MUCH_LONGER:
-            return f"Both reasoned first, the fine-tuned model longer: {tuned_tokens:,} tokens to {base_tokens:,}."
-        if base_tokens > tuned_tokens * MUCH_LONGER:
-            return f"Both reasoned first, the base longer: {base_tokens:,} tokens to {tuned_tokens:,}."
-        return "Both reasoned first, at about the same length."
-    if tuned.thinking:
-        return "Only the fine-tuned model reasoned in the tags."
-    if base.thinking:
-        return "Only the base reasoned in the tags."
-    return "Neither reasoned in the tags."
+def _reasoning(views: tuple[View, View], names: tuple[str, str]) -> str:
+    where = [f"{'in' if view.reasons_in_tags else 'without'} the tags" for view in views]
+    reasons = [bool(view.reasoning) for view in views]
+    if all(reasons):
+        how = where[0] if where[0] == where[1] else f"{names[0]} {where[0]} and {names[1]} {where[1]}"
+        return f"Both reasoned, {how}{_lengths(views, names)}."
+    if any(reasons):
+        one = reasons.index(True)
+        other = f"; {names[1 - one]} answered without it" if _has_answered(views[1 - one]) else ""
+        return f"Only {names[one]} reasoned, {where[one]}{other}."
+    return "Both answered without reasoning." if all(map(_has_answered, views)) else ""
 
 
-def _answers(base: View, tuned: View) -> str:
-    if base.verdict is not None and tuned.verdict is not None:
-        are_correct = base.verdict.correct, tuned.verdict.correct
-        return _of_both(*are_correct, "Both are correct.", "Only the {} is correct.", "Neither is correct.")
-    has_ended = [view.state == CompletionState.DONE for view in (base, tuned)]
-    if not all(has_ended):
-        if not any(has_ended):
-            return "Neither came to its end."
-        return f"The {'fine-tuned model' if has_ended[0] else 'base'} did not come to its end."
-    if base.answer == tuned.answer:
-        return f"Both answer {base.answer}." if len(base.answer) <= 40 else "Both give the same answer."
-    return "Their answers differ."
+def _lengths(views: tuple[View, View], names: tuple[str, str]) -> str:
+    num_words = [len(view.reasoning.split()) for view in views]
+    most = max(num_words)
+    if most <= min(num_words) * MUCH_LONGER:
+        return ", at about the same length"
+    return f"; {names[num_words.index(most)]} at more length, {most:,} words to {min(num_words):,}"
 
 
-def _formats(base: View, tuned: View) -> str:
-    if base.state != CompletionState.DONE or tuned.state != CompletionState.DONE:
+def _ends(views: tuple[View, View], names: tuple[str, str]) -> str:
+    """The ends of those that did not come to an answer."""
+    ends = [_ENDS.get(view.state, "" if view.stated else "gave no answer") for view in views]
+    if ends[0] == ends[1]:
+        return f"Both {ends[0].replace('was', 'were')}." if ends[0] else ""
+    said = [f"{name} {end}" for name, end in zip(names, ends) if end]
+    return f"{' and '.join(said)}."
+
+
+def _answers(views: tuple[View, View], names: tuple[str, str], are_same: bool | None) -> str:
+    verdicts = [view.verdict for view in views if view.verdict is not None]
+    answers = [view.stated for view in views]
+    quoted = all(len(answer) <= SHORT_CHARS and "\n" not in answer for answer in answers)
+    if len(verdicts) == 2:
+        correct = [verdict.correct for verdict in verdicts]
+        same = (
+            f" Both answer {answers[0]}."
+            if answers[0] == answers[1] and answers[0] and quoted and not any(correct)
+            else ""
+        )
+        return _of_both(correct, names, "are correct", "is correct", "Neither is correct") + same
+    if verdicts:
+        one = [view.verdict is not None for view in views].index(True)
+        return f"{names[one]} is {'' if verdicts[0].correct else 'not '}correct."
+    if not all(map(_has_answered, views)):
         return ""
-    words = "Both kept the format.", "Only the {} kept the format.", "Neither kept the format."
-    return _of_both(base.well_formed, tuned.well_formed, *words)
+    if answers[0] == answers[1]:
+        return f"Both answer {answers[0]}." if quoted else "Both give the same answer."
+    if are_same:
+        return (
+            f"Both give the same answer, written {answers[0]} and {answers[1]}."
+            if quoted
+            else "Both give the same answer."
+        )
+    if quoted:
+        return f"{'They answer' if are_same is None else 'Their answers differ:'} {answers[0]} and {answers[1]}."
+    return "" if are_same is None else "Their answers differ."
 
 
-def _of_both(base: bool, tuned: bool, both: str, one: str, neither: str) -> str:
+def _formats(views: tuple[View, View], names: tuple[str, str]) -> str:
+    if any(view.state != CompletionState.DONE for view in views):
+        return ""
+    return _of_both(
+        [view.well_formed for view in views], names, "kept the format", "kept the format", "Neither kept the format"
+    )
+
+
+def _of_both(holds: list[bool], names: tuple[str, str], both: str, one: str, neither: str) -> str:
     """The sentence for both, for only one of the two, or for neither."""
-    if base != tuned:
-        return one.format("base" if base else "fine-tuned model")
-    return both if base else neither
+    if all(holds):
+        return f"Both {both}."
+    return f"Only {names[holds.index(True)]} {one}." if any(holds) else f"{neither}."
+
+
+def _has_answered(view: View) -> bool:
+    return view.state == CompletionState.DONE and bool(view.stated)

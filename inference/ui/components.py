@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 from gradio.components.gallery import GalleryData, GalleryImage
 from gradio.data_classes import FileData, ImageData, ListFiles
+from gradio.processing_utils import save_bytes_to_cache
+
+from inference.common.errors import UserError
+from inference.prompt.image import read_data_uri
 
 _Choice = str | int | float | list[str | int | float] | list[int | None] | None
 
@@ -58,3 +64,34 @@ class LiveDropdown(gr.Dropdown):
     def preprocess(self, payload: _Choice) -> _Choice:
         """The value as the page sent it."""
         return payload
+
+
+class LiveSlider(gr.Slider):
+    """A slider whose ends change while pages are open: the handler checks the value."""
+
+    is_template = True
+
+    def preprocess(self, payload: float) -> float:
+        """The value as the page sent it."""
+        return payload
+
+
+def with_uploads(field: Any, value: object) -> object:
+    """The value of an endpoint's input, where texts in the place of pictures, which are data URIs, become uploads.
+
+    Raises `gr.Error` for a text that is none.
+    """
+    if isinstance(field, MorePictures):
+        several = value if isinstance(value, list) else [value]
+        return [_uploaded(field, one) for one in several] if value is not None else None
+    return _uploaded(field, value) if isinstance(field, Picture) else value
+
+
+def _uploaded(field: gr.Image | gr.File, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        path = save_bytes_to_cache(read_data_uri(value), "picture.bin", field.GRADIO_CACHE)
+    except UserError as error:
+        raise gr.Error(str(error), title="This cannot be asked", print_exception=False) from None
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}

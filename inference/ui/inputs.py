@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from inference.common.errors import UserError
+from inference.common.settings import Limits
 from inference.prompt.image import load_image, load_images, thumbnail_uri
 from inference.server.service import MAX_EXPECTED_CHARS, MAX_SEED, MAX_TEMPERATURE, Example, Service
-from inference.ui.answering import Answering
+from inference.ui.answering import EVENT, Answering
 from inference.ui.components import LiveDropdown, Picture, PictureGallery
 
 THUMBNAIL_PIXELS = 112
@@ -25,33 +27,35 @@ element.addEventListener('click', (event) => {
 """
 _UNFOLD = "(others) => (others?.length ? {__type__: 'update', open: true} : {__type__: 'update'})"
 """JavaScript: pictures that come from the other tab are not hidden."""
+Ask = Callable[..., Iterator[list[object]]]
+"""From Gradio's request and the values of the inputs to updates."""
+Emptied = Sequence[tuple[Component, object]]
+"""Components with the values, or updates, that they have while nothing is asked."""
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Inputs:
     """Picture, question and settings of one tab; make it inside a `gr.Blocks` context."""
 
-    def __init__(self, service: Service, name: str, button: str, base_alone: bool = True) -> None:
-        """`name` begins the element ids, `button` is the text of the main button, `base_alone` offers no adapter."""
-        self._service, self._base_alone = service, base_alone
+    def __init__(self, service: Service, name: str, button: str, has_two_sides: bool = False) -> None:
+        """`name` begins the element ids, `button` is the text of the main button, two sides have an adapter each."""
+        self._service, self._has_two_sides = service, has_two_sides
         self.picture = Picture(
             type="filepath",
             label="Picture",
             show_label=False,
             sources=["upload", "clipboard", "webcam"],
             buttons=["fullscreen"],
-            height=308,
+            height=240,
             elem_id=f"{name}-picture",
             elem_classes="lt-picture",
-            placeholder="Drop a picture here\nor click to choose one",
+            placeholder="Drop or paste a picture anywhere,\nor click to choose one",
             alt_text="The picture you ask about",
         )
         with gr.Row(elem_classes="lt-try"):
-            examples = examples_html(service.examples)
+            examples = examples_html(service.examples, service.settings.limits)
             self.examples = gr.HTML(examples, js_on_load=_EXAMPLES_JS, elem_id=f"{name}-examples")
             self.new = gr.Button("New problem", size="sm", elem_id=f"{name}-new", elem_classes="lt-new", min_width=80)
-        with gr.Accordion("More pictures", open=False, elem_id=f"{name}-others", elem_classes="lt-more") as self.fold:
-            self._build_others(name)
         self.question = gr.Textbox(
             label="Question",
             placeholder="What do you want to know about the picture?",
@@ -60,11 +64,17 @@ class Inputs:
             max_length=service.settings.limits.max_question_chars,
             elem_id=f"{name}-question",
         )
+        if has_two_sides:
+            with gr.Row(elem_classes="lt-sides"):
+                self.left = self._adapter("Left", f"{name}-left", is_left=True)
+                self.adapter = self._adapter("Right", f"{name}-adapter")
         with gr.Row(elem_classes="lt-buttons"):
             self.run = gr.Button(button, variant="primary", elem_id=f"{name}-run", elem_classes="lt-run", min_width=96)
             self.stop = gr.Button(
                 "Stop", interactive=False, elem_id=f"{name}-stop", elem_classes="lt-stop", min_width=64
             )
+        with gr.Accordion("More pictures", open=False, elem_id=f"{name}-others", elem_classes="lt-more") as self.fold:
+            self._build_others(name)
         with gr.Accordion("More", open=False, elem_id=f"{name}-more", elem_classes="lt-more"):
             self._build_more(name)
 
@@ -92,18 +102,22 @@ class Inputs:
 
     def _build_more(self, name: str) -> None:
         limits = self._service.settings.limits
-        choices = self._service.choices(self._base_alone)
         self.expected = gr.Textbox(
             label="Expected answer",
             info="If given, the model's answer is compared with it.",
             max_length=MAX_EXPECTED_CHARS,
             elem_id=f"{name}-expected",
         )
-        self.adapter = LiveDropdown(
-            choices, value=choices[0][1] if choices else None, label="Adapter", elem_id=f"{name}-adapter"
-        )
+        if not self._has_two_sides:
+            self.adapter = self._adapter("Adapter", f"{name}-adapter")
         self.temperature = gr.Slider(
-            0, MAX_TEMPERATURE, 0, step=0.1, label="Temperature", info="At 0 the most likely token is always taken."
+            0,
+            MAX_TEMPERATURE,
+            0,
+            step=0.1,
+            label="Temperature",
+            info="At 0 the most likely token is always taken.",
+            elem_id=f"{name}-temperature",
         )
         self.length = gr.Slider(
             1,
@@ -117,11 +131,28 @@ class Inputs:
             0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Matters only at a temperature above 0."
         )
 
-    def adapter_update(self, chosen: object) -> dict[str, object]:
-        """The update that offers the adapters of this moment; the chosen one stays chosen while it exists."""
-        choices = self._service.choices(self._base_alone)
-        values = [value for _, value in choices]
-        return gr.update(choices=choices, value=chosen if chosen in values else next(iter(values), None))
+    def _adapter(self, label: str, elem_id: str, is_left: bool = False) -> LiveDropdown:
+        choices = self._choices(is_left)
+        return LiveDropdown(choices, value=choices[0][1], label=label, elem_id=elem_id, min_width=120)
+
+    def _choices(self, is_left: bool, for_owner: bool = False) -> list[tuple[str, str]]:
+        """On the left the base comes first, else the served adapter."""
+        *adapters, base = self._service.choices(for_owner)
+        return [base, *adapters] if is_left else [*adapters, base]
+
+    @property
+    def adapters(self) -> list[LiveDropdown]:
+        """The dropdowns that `adapter_updates` is for."""
+        return [self.left, self.adapter] if self._has_two_sides else [self.adapter]
+
+    def adapter_updates(self, *chosen: object, for_owner: bool = False) -> list[dict[str, object]]:
+        """Updates that offer the adapters of this moment; a chosen one stays chosen while it exists."""
+        updates = []
+        for value, dropdown in zip(chosen, self.adapters):
+            choices = self._choices(dropdown is not self.adapter, for_owner)
+            is_there = value in [name for _, name in choices]
+            updates.append(gr.update(choices=choices, value=value if is_there else choices[0][1]))
+        return updates
 
     @property
     def question_inputs(self) -> list[Component]:
@@ -130,32 +161,37 @@ class Inputs:
         return [self.picture, self.question, self.expected, *settings, self.others]
 
     @property
+    def asked(self) -> list[Component]:
+        """`question_inputs`, after the left adapter where there are two sides."""
+        return [*([self.left] if self._has_two_sides else []), *self.question_inputs]
+
+    @property
     def shared(self) -> list[Component]:
-        """The components that Ask and Compare have in common: all but the adapter."""
+        """The components that Ask and Compare have in common, the picture first: all but the adapter."""
         return [component for component in self.question_inputs if component is not self.adapter]
 
-    def wire(self, answering: Answering, extra: list[Component], emptied: list[object]) -> None:
-        """Wire Stop, the examples, New problem and the check of an upload; another picture empties the panels.
+    def wire(self, answering: Answering, ask: Ask, outputs: list[Component], emptied: Emptied) -> list[Dependency]:
+        """Wire the main button, Stop, the examples, New problem and the check of an upload; returns what asks.
 
-        `extra` are further components to empty, with the values `emptied`.
+        `ask` reads `asked` and streams updates for `outputs`. Another picture empties the panels, and puts the further
+        values of `emptied` into their components.
         """
         service = self._service
         fields = [self.picture, self.question, self.expected, self.others]
+        extra, values = [component for component, _ in emptied], [value for _, value in emptied]
+        self.emptied = [*zip(answering.outputs, answering.clear()), *emptied]
 
-        def take_example(event: gr.EventData) -> list[object]:
-            return _filled(service.examples[_example_index(event, len(service.examples))])
+        def take_example(event: gr.EventData, request: gr.Request) -> list[object]:
+            example = service.examples[_example_index(event, len(service.examples))]
+            answering.dismiss(request)
+            return _filled(example)
 
         def take_new() -> list[object]:
             return _filled(service.new_problem())
 
         def cleared(request: gr.Request) -> list[object]:
-            rest = [*answering.clear(), *emptied]
-            if answering.is_running(request):  # it empties the panels itself if dismissed; a change of tabs is none
-                rest = [gr.skip()] * len(rest)
-            return rest
-
-        def changed(path: str | None, request: gr.Request) -> list[object]:
-            return [check_picture(service, path), *cleared(request)]
+            rest = [*answering.clear(), *values]
+            return [gr.skip()] * len(rest) if answering.is_running(request) else rest  # it is dismissed and ends empty
 
         def others_changed(path: str | None, others: list[str] | None, request: gr.Request) -> list[object]:
             return [check_others(service, path, others or []), *cleared(request)]
@@ -164,17 +200,20 @@ class Inputs:
             answering.dismiss(request)
 
         own_changes = (self.others.upload, self.others.delete)
-        for replaced in (self.examples.select, self.new.click, self.picture.upload, self.picture.clear, *own_changes):
+        for replaced in (self.new.click, self.picture.upload, self.picture.clear, *own_changes):
             replaced(dismiss, None, None, queue=False, **_HIDDEN)
         for own in (self.picture.upload, self.picture.clear):  # the expected answer belonged to another picture
             own(lambda: "", None, self.expected, queue=False, **_HIDDEN)
+        for replaced in (self.new.click, self.picture.upload, self.picture.clear):
+            replaced(cleared, None, [*answering.outputs, *extra], **_HIDDEN)
         self.stop.click(answering.stop, queue=False, **_HIDDEN)
-        self.examples.select(take_example, None, fields, **_HIDDEN)
+        taken = self.examples.select(take_example, None, fields, queue=False, **_HIDDEN)
         self.new.click(take_new, None, fields, **_HIDDEN)
-        self.picture.change(changed, [self.picture], [self.picture, *answering.outputs, *extra], **_HIDDEN)
+        self.picture.change(lambda path: check_picture(service, path), self.picture, self.picture, **_HIDDEN)
         self.others.change(None, self.others, self.fold, js=_UNFOLD, api_visibility="private")
         for own in own_changes:
             own(others_changed, [self.picture, self.others], [self.others, *answering.outputs, *extra], **_HIDDEN)
+        return [event(ask, self.asked, outputs, **EVENT) for event in (self.run.click, taken.success)]
 
 
 def check_picture(service: Service, path: str | None) -> object:
@@ -212,15 +251,18 @@ def check_others(service: Service, first: str | None, others: Sequence[str]) -> 
     return kept or None
 
 
-def examples_html(examples: Sequence[Example]) -> str:
-    """A button with a thumbnail for each example, named by its question."""
+def examples_html(examples: Sequence[Example], limits: Limits) -> str:
+    """A button with a thumbnail for each example, named by its question; and to what size the page scales pictures."""
     buttons = "".join(
-        f'<button type="button" data-index="{i}" title="{html.escape(example.question)}">'
+        f'<button type="button" data-index="{i}" title="Ask: {html.escape(example.question)}">'
         f'<img src="{thumbnail_uri(example.image, THUMBNAIL_PIXELS)}" alt="Example: {html.escape(example.question)}" '
         f'width="{THUMBNAIL_PIXELS // 2}" height="{THUMBNAIL_PIXELS // 2}"></button>'
         for i, example in enumerate(examples)
     )
-    return f'<div class="lt-examples" role="group" aria-label="Examples">{buttons}</div>'
+    return (
+        f'<div class="lt-examples" role="group" aria-label="Examples" data-max-pixels="{limits.max_model_pixels}">'
+        f"{buttons}</div>"
+    )
 
 
 def _filled(example: Example) -> list[object]:

@@ -1,4 +1,4 @@
-// What the page does beyond Gradio: keys, following the completion, names for assistive technology.
+// What the page does beyond Gradio: keys, following the completion, folding, copying, names for assistive technology.
 (() => {
   const calm = matchMedia('(prefers-reduced-motion: reduce)');
   const visible = (element) => element && element.offsetParent !== null;
@@ -55,15 +55,70 @@
     const look = () => { if (followsAnswer && stateOf(panel) === state) revealAnswers(panel); };
     for (const wait of [60, 350]) setTimeout(look, wait);
   };
+  // A long thought folds to its first lines; whoever unfolds one unfolds all, also on the next visit.
+  const root = document.documentElement;
+  const recall = (key) => { try { return localStorage.getItem(`lookthink-${key}`); } catch { return null; } };
+  const remember = (key, value) => { try { localStorage.setItem(`lookthink-${key}`, value); } catch { /* for this visit */ } };
+  for (const key of ['unfolded', 'closed', 'played']) root.toggleAttribute(`data-lt-${key}`, recall(key) === 'yes');
+  const set = (key, value) => { root.toggleAttribute(`data-lt-${key}`, value); remember(key, value ? 'yes' : 'no'); };
+  const FOLDED = 216;
+  const measure = (thought, hasEnded) => {
+    const column = thought.closest('.lt-thought');
+    column.toggleAttribute('data-long', thought.scrollHeight > FOLDED + 4);
+    column.toggleAttribute('data-ended', hasEnded);
+  };
+  addEventListener('resize', () => document.querySelectorAll('.lt-panel').forEach(follow));
+
+  const copied = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch { // no clipboard for pages that did not come over HTTPS
+      const field = Object.assign(document.createElement('textarea'), { value: text });
+      document.body.append(field);
+      field.select();
+      document.execCommand('copy');
+      field.remove();
+    }
+  };
+  document.addEventListener('click', async (event) => {
+    const button = event.target.closest?.('button');
+    if (!button) return;
+    set('played', true);
+    if (button.matches('.lt-unfold')) set('unfolded', !root.hasAttribute('data-lt-unfolded'));
+    if (button.matches('.lt-close')) set('closed', true);
+    if (button.matches('.lt-copy')) {
+      await copied(button.closest('.lt-panel').querySelector('.lt-notes').dataset.answer);
+      button.dataset.copied = '';
+      say('Copied');
+      setTimeout(() => { delete button.dataset.copied; }, 1500);
+    }
+  });
+  setTimeout(() => remember('played', 'yes'), 8000);
+
+  // A short message for eyes and screen readers; it goes by itself.
+  const say = (text, isLasting = false) => {
+    let box = document.querySelector('.lt-say');
+    if (!box) {
+      box = Object.assign(document.createElement('div'), { className: 'lt-say', role: 'status' });
+      document.querySelector('.gradio-container').append(box);
+    }
+    box.textContent = text;
+    clearTimeout(say.timer);
+    if (!isLasting) say.timer = setTimeout(() => { box.textContent = ''; }, text.length > 20 ? 8000 : 1500);
+  };
+  window.lookthink = { say, visible, stateOf, RUNNING, copied };
+
   const seen = new WeakMap();
   const follow = (panel) => {
     const state = stateOf(panel);
     const before = seen.get(panel) ?? state;
     seen.set(panel, state);
     const thought = panel.querySelector('.block.lt-thinking');
-    if (thought && state === 'thinking') {
+    if (thought) {
       const gap = thought.scrollHeight - thought.scrollTop - thought.clientHeight;
-      if (gap < 80 || before !== state) thought.scrollTop = thought.scrollHeight;
+      if (state === 'thinking' && (gap < 80 || before !== state)) thought.scrollTop = thought.scrollHeight;
+      if (RUNNING.includes(before) && !RUNNING.includes(state)) thought.scrollTop = 0;
+      measure(thought, !RUNNING.includes(state));
     }
     if (before === state || state === 'idle') return;
     if (!RUNNING.includes(before)) followsAnswer = true;

@@ -93,15 +93,33 @@ def recorded_html() -> str:
     )
 
 
+@functools.cache
+def recorded_answer_html(is_tuned: bool) -> str:
+    """The completion with the adapter, or without, marked as recorded; its words come one after the other."""
+    example = recorded_example()
+    view = (example.tuned if is_tuned else example.base).view
+    words = "".join(
+        f'<span style="--n:{n}">{html.escape(word)} </span>' for n, word in enumerate(view.reasoning.split())
+    )
+    thought = f'<p class="lt-recorded-thought">{words}</p>' if words else ""
+    return (
+        '<figure class="lt-played" aria-label="A recorded answer"><figcaption><span class="lt-badge">Recorded</span> '
+        f"{html.escape(example.model)}, asked on {html.escape(example.on)}.</figcaption>"
+        f'<div class="lt-recorded-question"><img src="{example.picture}" alt="The picture of the recorded answer">'
+        f'<p>{html.escape(example.question)}</p></div>{thought}<p class="lt-played-answer" '
+        f'style="--n:{len(view.reasoning.split())}">{html.escape(view.stated)}</p></figure>'
+    )
+
+
 def _side(title: str, view: View) -> str:
     thought = ""
-    if view.thinking:
+    if view.reasoning:
         thought = (
             f'<div class="lt-recorded-thought"><p class="lt-quiet">{html.escape(thought_title(view))}</p>'
-            f"{markup.render(view.thinking)}</div>"
+            f"{markup.render(view.reasoning)}</div>"
         )
     return (
         f'<section class="lt-card lt-panel" aria-label="{title}, recorded"><h2 class="lt-panel-title">{title}</h2>'
-        f'{status_html(view)}{thought}<div class="lt-answer"><div class="md">{markup.render_answer(view.answer)}</div>'
+        f'{status_html(view)}{thought}<div class="lt-answer"><div class="md">{markup.render_answer(view.stated)}</div>'
         f"</div>{notes_html(view)}</section>"
     )

@@ -1,11 +1,16 @@
 """Page sessions and waiting events by visitor, so that one visitor's many take nothing from anybody else.
 
+A page holds no connection open for its session (Gradio's heartbeat would take one of the six that a browser has for all
+its tabs), so nothing tells that it was closed: its state is forgotten some time after its last use. What it asked ends
+with the stream that it reads the answer from.
+
 Gradio keeps the state of so many sessions, messages of so many, and a queue of so many events, of all visitors
 together, and forgets the oldest or refuses the newest, whoever's it is. Here the visitor with most of them loses one.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from typing import Any
 
@@ -16,6 +21,8 @@ from inference.server.visitors import OWNER, current_visitor
 
 MAX_SESSIONS = 256
 """Sessions kept at once."""
+UNUSED = datetime.timedelta(hours=3)
+"""The age, since its last use, at which a session is forgotten."""
 MAX_EVENTS = 64
 """Events that wait for a thread, of all visitors; the owner's come in addition."""
 EVENTS_OF_ONE = 16
@@ -83,14 +90,29 @@ class PageSessions(StateHolder):
         """Gradio's events that wait for a thread."""
         return [event for queue in self._queue.event_queue_per_concurrency_id.values() for event in queue.queue]
 
+    def delete_all_expired_state(self) -> None:
+        """Forget values whose time is up, and the sessions that nobody has used for `UNUSED`; Gradio calls it often."""
+        super().delete_all_expired_state()
+        oldest = datetime.datetime.now() - UNUSED
+        with self.lock:
+            for session in self._idle():
+                if self.time_last_used.get(session, oldest) < oldest:
+                    self._forget(session)
+
+    def _idle(self) -> list[str]:
+        """The sessions of which nothing runs or waits."""
+        running = {event.session_hash for job in [self._waiting(), *self._queue.active_jobs] for event in job or ()}
+        return [session for session in self._visitors if session not in running]
+
     def _forget_one(self, newest: str) -> None:
         """Forget the session unused for longest of the visitor with most of them, unless something of it runs."""
-        running = {event.session_hash for job in [self._waiting(), *self._queue.active_jobs] for event in job or ()}
-        idle = [session for session in self._visitors if session != newest and session not in running]
+        idle = [session for session in self._idle() if session != newest]
         counts = Counter(self._visitors.values())
         if not idle:
             return
-        session = max(idle, key=lambda one: counts[self._visitors[one]])  # of equal ones the first, which is the oldest
+        self._forget(max(idle, key=lambda one: counts[self._visitors[one]]))  # of equal ones the first, the oldest
+
+    def _forget(self, session: str) -> None:
         del self._visitors[session]
         for kept in (
             self.session_data,

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
+from gradio.routes import BUILD_PATH_LIB
 from gradio.themes.utils import colors, fonts, sizes
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 HERE = Path(__file__).parent
+BUILT_PAGE = Path(BUILD_PATH_LIB).parent
+"""The folder of Gradio's page."""
 PREVIEW_PATH = "/preview.png"
 _PREVIEW = HERE.parents[1] / "docs" / "compare.png"
+SCRIPTS = ("page.js", "pictures.js", "history.js", "times.js", "addresses.js", "speech.js")
 CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
 SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "sans-serif")]
 MONO = [fonts.Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")]
@@ -51,8 +55,8 @@ GREY = colors.Color(
 
 
 def head() -> str:
-    """The page's script, inline, since nothing is loaded from elsewhere."""
-    return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+    """The page's scripts, inline, since nothing is loaded from elsewhere."""
+    return "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
 
 
 def link_tags(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:

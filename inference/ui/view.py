@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from inference.prompt.format import ParsedCompletion, parse_completion
+from inference.prompt.format import FEW_WORDS, TAGS, ParsedCompletion, parse_completion, stated_answer
 from inference.server.service import Verdict
 
 
@@ -62,17 +62,36 @@ class View:
     thought_seconds: float = 0.0
     picture_distance: float | None = None
     """Of the picture from those that the base knows, in units of the limit; `None` where that is unknown."""
+    temperature: float = 0.0
+    seed: int = 0
     verdict: Verdict | None = None
     message: str = ""
     """The error in words for the user; empty if another panel shows it."""
 
     @property
     def thinking(self) -> str:
+        """The text between the tags; the page shows `reasoning`."""
         return self._parsed.thinking
 
     @property
     def answer(self) -> str:
+        """The answer by the tags; the page shows `stated`."""
         return self._parsed.answer
+
+    @property
+    def reasoning(self) -> str:
+        """All that stands before the answer, between the tags or without them."""
+        return self._parts[0]
+
+    @property
+    def stated(self) -> str:
+        """The answer; of a text without tags, what it states last."""
+        return self._parts[1]
+
+    @property
+    def reasons_in_tags(self) -> bool:
+        """True if there is reasoning and it stands in its tags."""
+        return bool(self.thinking) and ("<think>" in self.text or "</think>" in self.text)
 
     @property
     def well_formed(self) -> bool:
@@ -100,6 +119,15 @@ class View:
     def _parsed(self) -> ParsedCompletion:
         return parse_completion(self.text, final=not self.is_running)
 
+    @cached_property
+    def _parts(self) -> tuple[str, str]:
+        """Reasoning and answer. While a text without tags has few words, it may become either and is neither."""
+        if any(tag in self.text for tag in TAGS):
+            return self.thinking, self.answer
+        if self.is_running and len(self.answer.split()) <= FEW_WORDS:
+            return "", ""
+        return stated_answer(self.answer, self.state == CompletionState.DONE)
+
 
 def figures(tokens: int, seconds: float) -> str:
     """Time, tokens and speed with their units.
@@ -112,13 +140,23 @@ def figures(tokens: int, seconds: float) -> str:
     return f"{time} · {tokens:,} {'token' if tokens == 1 else 'tokens'}{speed}"
 
 
+def thought_title_html(view: View) -> str:
+    """The title of the reasoning, and the button that the page shows where it is long."""
+    return (
+        f'<div class="lt-thought-title"><span>{thought_title(view)}</span><button type="button" class="lt-unfold">'
+        '<span class="lt-all">Show all</span><span class="lt-less">Show less</span></button></div>'
+    )
+
+
 def thought_title(view: View) -> str:
-    """The label of the thinking panel."""
+    """The title of the reasoning."""
+    if view.reasoning and not view.reasons_in_tags:
+        return "Reasoning (without the tags)"
     if view.state == CompletionState.THINKING:
         return "Thinking…"
     if view.thought_seconds:
         return f"Thought for {figures(view.thought_tokens, view.thought_seconds)}"
-    return "Thought" if view.answer or view.is_running else "Thought, unfinished"
+    return "Thought" if view.stated or view.is_running else "Thought, unfinished"
 
 
 def status_html(view: View) -> str:
@@ -136,8 +174,12 @@ def status_html(view: View) -> str:
     )
 
 
-def notes_html(view: View) -> str:
-    """The lines below the answer: verdict, format check, and what to do if the completion did not end by itself."""
+def notes_html(view: View, can_continue: bool = True) -> str:
+    """The lines below the answer: verdict, format check, what to do if the completion did not end by itself, the seed.
+
+    `data-answer` has the answer as it was written, for the button that copies it. `can_continue`: Continue is on the
+    page.
+    """
     if view.is_running or view.state == CompletionState.IDLE:
         return ""
     if view.state == CompletionState.FAILED:
@@ -145,9 +187,10 @@ def notes_html(view: View) -> str:
         return f'<div class="lt-notes">{error}</div>' if view.message else ""
     verdict = "" if view.verdict is None else _verdict_html(view.verdict)
     if view.state == CompletionState.CUT_OFF:
+        remedy = "Press Continue to go on from here, or raise" if can_continue else "To have more, raise"
         note = (
             f'<p class="lt-note lt-warn">Cut off: the length limit was reached after {view.num_tokens:,} tokens. '
-            "Press Continue to go on from here, or raise the limit under More.</p>"
+            f"{remedy} the limit under More.</p>"
         )
     elif view.state == CompletionState.STOPPED:
         note = '<p class="lt-note">You stopped this one. The text so far stays.</p>'
@@ -158,7 +201,9 @@ def notes_html(view: View) -> str:
             '<p class="lt-note lt-quiet">Format not kept: the tags for thought and answer are missing or out of '
             "place.</p>"
         )
-    return f'<div class="lt-notes">{verdict}{note}</div>'
+    if view.temperature:
+        note += f'<p class="lt-note lt-quiet">Sampled at temperature {view.temperature:g} with seed {view.seed}.</p>'
+    return f'<div class="lt-notes" data-answer="{html.escape(view.stated)}">{verdict}{note}</div>'
 
 
 def unknown_html(view: View) -> str:

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from inference.ui.about import PROGRAMS
 from tests.support.browser import ENDED, MARKS, PHONE, RUNNING, browser, server, visit
 from tests.support.samples import problems
-from tests.support.serving import Server
+from tests.support.serving import ADAPTER, Server
 
 __all__ = ["browser", "server", "visit"]
 pytestmark = MARKS
@@ -18,31 +19,96 @@ HOSTILE = (
 )
 
 
-def test_ask_an_example(visit: Any) -> None:
+def test_an_example_asks_on_one_click(visit: Any) -> None:
+    """Until then the card shows a recorded answer; the starter's notice, once closed, stays away."""
     page = visit()
-    page.take_example(1)
+    assert "Recorded" in page.text("#ask-panel .lt-played")
+    assert page.page.locator(".lt-starter p").bounding_box()["height"] < 30, "one line"
+    page.page.click(".lt-close")
+    page.page.reload()
+    page.page.wait_for_selector("#ask-panel .lt-played")
+    assert not page.page.locator(".lt-starter").is_visible()
+    page.page.locator("#ask-examples button").nth(1).click()
+    page.wait_state(*ENDED)
     page.open_more()
     assert page.page.locator("#ask-expected :is(input, textarea)").first.input_value()
-    page.page.click("#ask-run")
-    page.wait_state(*ENDED)
+    assert not page.page.locator(".lt-played").is_visible()
     assert re.search(r"\d s · [\d,]+ tokens? · \d+ tokens/s", page.text("#ask-panel .lt-figures"))
     assert page.page.locator("#ask-run").is_enabled() and page.page.locator("#ask-stop").is_disabled()
 
 
-def test_the_thought_folds_and_the_answer_stands_apart(visit: Any, server: Server) -> None:
+def test_the_thought_stays_in_sight_and_folds_where_it_is_long(visit: Any, server: Server) -> None:
     page = visit()
     page.take_example()
-    page.set_length(16)
-    with server.steered(prefix="<think>3 + 4 = 7.</think> <answer>24</answer>"):
+    page.set_length(1)
+    box, unfold = page.page.locator("#ask-panel .block.lt-thinking"), page.page.locator("#ask-panel .lt-unfold")
+
+    def ask(thought: str) -> float:
+        page.mark_old()
+        with server.steered(prefix=f"{thought} <answer>24</answer>"):
+            page.page.click("#ask-run")
+            page.wait_state(*ENDED)
+        assert page.text("#ask-panel .lt-short") == "24"
+        return box.bounding_box()["height"]
+
+    ask("<think>3 + 4 = 7.</think>")
+    shown = page.text("#ask-panel .lt-thought-title > span").strip()
+    assert re.fullmatch(r"Thought for [\d.]+ s · \d+ tokens? · \d+ tokens/s", shown)
+    assert page.text("#ask-panel .lt-thinking p") == "3 + 4 = 7." and not unfold.is_visible()
+    long = "<think>" + "One more line.\n\n" * 20 + "</think>"
+    folded = ask(long)
+    unfold.click()
+    page.page.wait_for_function(f"document.querySelector('#ask-panel .block.lt-thinking').clientHeight > {2 * folded}")
+    page.page.reload()
+    page.page.wait_for_selector(".lt-ready[data-ready=true]")
+    page.take_example()
+    page.set_length(1)
+    assert ask(long) > 2 * folded, "the choice is remembered"
+    unfold.click()
+    page.page.wait_for_function(f"document.querySelector('#ask-panel .block.lt-thinking').clientHeight <= {folded}")
+
+
+def test_reasoning_without_tags_is_shown_as_reasoning(visit: Any, server: Server) -> None:
+    page = visit()
+    page.take_example(1)
+    page.set_length(1)
+    with server.steered(prefix="- Bar A is 3.\n- Bar B is 4.\n\n$3 + 4 = 7$. The answer is 7"):
         page.page.click("#ask-run")
         page.wait_state(*ENDED)
-    title = page.page.locator("#ask-panel .lt-thought > button")
-    shown = title.inner_text().replace("▼", "").strip()
-    assert re.fullmatch(r"Thought for [\d.]+ s · \d+ tokens? · \d+ tokens/s", shown)
-    assert page.text("#ask-panel .lt-short") == "24"
-    assert not page.page.locator("#ask-panel .lt-thinking p").is_visible()
-    title.click()
-    assert page.text("#ask-panel .lt-thinking p") == "3 + 4 = 7."
+    assert page.text("#ask-panel .lt-thought-title > span") == "Reasoning (without the tags)"
+    assert page.page.locator("#ask-panel .lt-thinking :is(li, .katex)").count() == 3
+    assert page.text("#ask-panel .lt-short").startswith("7")
+
+
+def test_an_answer_can_be_copied_and_asked_again_and_the_history_brings_it_back(visit: Any, server: Server) -> None:
+    page = visit()
+    page.take_example(1)
+    page.page.click(".lt-clear")
+    page.set_length(2)
+    question = page.page.input_value("#ask-question textarea")
+    with server.steered(prefix="<think>3 + 4 = 7.</think> <answer>\\frac{1}{2}</answer>"):
+        page.page.click("#ask-run")
+        page.wait_state(*ENDED)
+        page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.page.click("#ask-panel .lt-copy")
+        page.page.wait_for_selector("#ask-panel .lt-copy[data-copied]")
+        assert page.page.evaluate("navigator.clipboard.readText()") == "\\frac{1}{2}"
+        page.page.click("#ask-again")
+        page.page.locator("#ask-panel .lt-notes").get_by_text("Sampled at temperature 0.7 with seed 1.").wait_for()
+    page.page.wait_for_function("document.querySelectorAll('.lt-kept').length === 2")
+    page.page.reload()
+    page.page.wait_for_selector(".lt-ready[data-ready=true]")
+    page.page.locator(".lt-kept").nth(0).click()
+    page.page.wait_for_selector("#ask-picture img")
+    page.page.locator("#ask-panel .lt-notes").get_by_text("with seed 1.").wait_for()
+    page.page.wait_for_selector("#ask-panel .lt-short .katex")
+    assert page.page.input_value("#ask-question textarea") == question
+    page.page.click("#ask-again")
+    page.page.locator("#ask-panel .lt-notes").get_by_text("with seed 2.").wait_for()
+    page.page.locator(".lt-drop").first.click()
+    page.page.wait_for_function("document.querySelectorAll('.lt-kept').length === 2")
+    page.page.click(".lt-clear")
+    page.page.wait_for_function("document.querySelectorAll('.lt-kept').length === 0")
 
 
 def test_of_an_unknown_picture_no_large_answer_is_shown(visit: Any, server: Server, tmp_path: Path) -> None:
@@ -78,7 +144,6 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(visit: Any, server: Serve
         page.page.click("#ask-run")
         page.wait_state(*ENDED)
     page.page.wait_for_selector("#ask-panel .lt-answer .katex")
-    page.page.locator("#ask-panel .lt-thought > button").click()
     page.page.wait_for_selector("#ask-panel .lt-thinking .katex")
     assert "<img src=x" in page.text("#ask-panel .lt-thinking .md")
     assert page.page.locator("#ask-panel :is(.lt-thinking, .lt-answer) :is(img, script, a, iframe)").count() == 0
@@ -109,8 +174,41 @@ def test_cut_off_is_said_and_continue_goes_on(visit: Any, server: Server) -> Non
 def test_about_shows_the_address_of_this_page(visit: Any, server: Server) -> None:
     page = visit()
     page.page.get_by_role("tab", name="About").click()
-    assert page.text(".lt-about .lt-address") == server.url.rstrip("/")
-    assert f'Client("{server.url.rstrip("/")}")' in page.text(".lt-about pre")
+    named = page.page.locator(".lt-about .lt-address").all_text_contents()
+    assert len(named) == len(PROGRAMS) and set(named) == {server.url.rstrip("/")}
+    page.page.locator(".lt-about summary").get_by_text("OpenAI").click()
+    assert f'OpenAI(base_url="{server.url.rstrip("/")}/v1"' in page.text(".lt-about details:nth-of-type(4) pre")
+
+
+def test_a_screen_reader_hears_the_answer_once(visit: Any, server: Server) -> None:
+    """Not its growth: what is read out changes with the end alone."""
+    page = visit()
+    page.take_example()
+    page.page.locator("#lt-spoken p").wait_for(state="attached")  # of the example
+    page.page.evaluate(
+        "() => { window.spoken = []; new MutationObserver(() => "
+        "spoken.push(document.querySelector('#lt-spoken').textContent))"
+        ".observe(document.querySelector('#lt-spoken'), { childList: true, subtree: true }); }"
+    )
+    with server.steered(prefix="<think>Half.</think> <answer>one half"):
+        page.page.click("#ask-run")
+        page.wait_state(*ENDED)
+        page.page.wait_for_function("spoken.length > 0")
+    page.page.wait_for_timeout(500)
+    spoken = page.page.evaluate("spoken")
+    assert len(spoken) == 1 and spoken[0].endswith(page.text("#ask-panel .block.lt-answer").strip())
+    assert page.page.locator("#lt-spoken").get_attribute("aria-live") == "polite"
+
+
+def test_a_link_skips_the_header(visit: Any) -> None:
+    page = visit()
+    page.page.keyboard.press("Tab")
+    link = page.page.locator(".lt-skip")
+    assert link.evaluate("(one) => one === document.activeElement") and link.bounding_box()["x"] >= 0
+    page.page.keyboard.press("Enter")
+    page.page.keyboard.press("Tab")
+    assert page.page.evaluate("document.activeElement.closest('#ask-picture') !== null")
+    assert "#" not in page.page.url, "the address stays"
 
 
 def test_compare_shows_both_sides_and_the_difference(visit: Any) -> None:
@@ -127,6 +225,27 @@ def test_compare_shows_both_sides_and_the_difference(visit: Any) -> None:
     assert page.text("#compare-words").strip().endswith(".")
     for side in ("base", "tuned"):
         assert "tokens/s" in page.text(f"#compare-{side} .lt-figures")
+    assert (page.text("#compare-base h2"), page.text("#compare-tuned h2")) == ("The base", ADAPTER)
+
+
+def test_compare_takes_one_model_at_two_temperatures(visit: Any) -> None:
+    page = visit()
+    page.page.get_by_role("tab", name="Compare").click()
+    page.take_example(2, tab="compare")
+    page.set_length(4, tab="compare")
+    page.page.locator("#compare-adapter input").click()
+    page.page.get_by_role("option", name="Base alone").click()
+    page.page.click("#compare-run")
+    page.wait_state("failed", panel="compare-base")
+    assert "Both sides are 'base' at temperature 0." in page.text("#compare-base .lt-notes")
+    page.page.locator("#compare-temperature input[type=number]").fill("0.9")
+    page.page.locator("#compare-temperature input[type=number]").press("Tab")
+    page.page.wait_for_timeout(300)
+    page.page.click("#compare-run")
+    page.wait_state(*ENDED, panel="compare-tuned")
+    page.page.wait_for_function("document.querySelector('#compare-words').innerText.trim().endsWith('.')")
+    assert page.text("#compare-base h2") == "The base at temperature 0"
+    assert page.text("#compare-tuned h2") == "The base at temperature 0.9"
 
 
 def test_a_new_problem_comes_with_its_answer(visit: Any) -> None:
@@ -144,7 +263,7 @@ def test_a_bad_upload_is_told_at_once_and_taken_away(visit: Any, tmp_path: Path)
     (tmp_path / "words.png").write_text("just words")
     page.page.set_input_files("#ask-picture input[type=file]", str(tmp_path / "words.png"))
     page.page.get_by_text("not a picture that can be read").wait_for()
-    page.page.get_by_text("Drop a picture here").first.wait_for()
+    page.page.get_by_text("paste a picture anywhere").first.wait_for()
     problems(1)[0].image.save(tmp_path / "good.png")
     page.page.set_input_files("#ask-picture input[type=file]", str(tmp_path / "good.png"))
     page.page.wait_for_selector("#ask-picture img")
@@ -175,6 +294,9 @@ def test_the_keyboard_is_enough(visit: Any, server: Server) -> None:
     page.page.locator("#ask-examples button").first.focus()
     page.page.keyboard.press("Enter")
     page.page.wait_for_selector("#ask-picture img")
+    page.page.keyboard.press("Escape")
+    page.wait_state("stopped", *ENDED)
+    page.mark_old()
     page.set_length(1024)
     page.page.locator("#ask-question textarea").focus()
     with server.steered(prefix="<think>First", is_endless=True):

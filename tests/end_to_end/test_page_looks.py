@@ -54,7 +54,7 @@ def test_screenshots(visit: Any, server: Server, shots: Path, device: str, schem
     assert page.page.evaluate("document.documentElement.scrollWidth") <= page.page.viewport_size["width"]
 
 
-def _violations(page: Any) -> dict[str, list[str]]:
+def violations(page: Any) -> dict[str, list[str]]:
     """axe's findings: rule to the elements it found."""
     from axe_playwright_python.sync_playwright import Axe
 
@@ -82,7 +82,7 @@ def gradios_own(browser: Any) -> set[str]:
     page.set_default_timeout(WAIT_SECONDS * 1000)
     page.goto(url)
     page.get_by_text("Text").wait_for()
-    found = set(_violations(page))
+    found = set(violations(page))
     page.close()
     bare.close(verbose=False)
     return found
@@ -91,23 +91,44 @@ def gradios_own(browser: Any) -> set[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_new_violations_of_accessibility(visit: Any, server: Server, gradios_own: set[str], scheme: str) -> None:
     page = visit(LAPTOP, scheme)
-    seen = {"start": _violations(page.page)}
+    seen = {"start": violations(page.page)}
     page.take_example(1)
     page.set_length(3)
     with server.steered(prefix="<think>Bar A is 1.</think> <answer>24</answer>"):
         page.page.click("#ask-run")
         page.wait_state(*ENDED)
-    page.page.locator("#ask-panel .lt-thought > button").click()
-    seen["ask"] = _violations(page.page)
+    seen["ask"] = violations(page.page)
     page.page.get_by_role("tab", name="Compare").click()
     page.page.click("#compare-run")
     page.wait_state(*ENDED, panel="compare-tuned")
-    seen["compare"] = _violations(page.page)
+    seen["compare"] = violations(page.page)
     page.page.get_by_role("tab", name="About").click()
     page.page.wait_for_selector(".lt-about :is(h1, h2, h3, p)")
-    seen["about"] = _violations(page.page)
+    seen["about"] = violations(page.page)
     for where, found in seen.items():
         new = {rule: nodes for rule, nodes in found.items() if rule not in gradios_own}
         assert not new, f"{where}: {new}"
         ours = {rule: [node for node in nodes if "lt-" in node] for rule, nodes in found.items()}
         assert not any(ours.values()), f"{where}: {ours}"
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (390, 844)])
+def test_ask_is_above_the_fold_and_nothing_jumps_while_it_streams(
+    visit: Any, server: Server, size: tuple[int, int]
+) -> None:
+    """The sum of all layout shifts, those within half a second of a click left out, as browsers report it."""
+    page = visit({"width": size[0], "height": size[1]})
+    box = page.page.locator("#ask-run").bounding_box()
+    assert box["y"] + box["height"] <= size[1]
+    page.page.evaluate(
+        "window.shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => {"
+        " if (!entry.hadRecentInput) window.shift += entry.value; })).observe({ type: 'layout-shift' })"
+    )
+    for example, start in enumerate(("<think>First", "First I look at the picture. Then")):
+        with server.steered(prefix=start):
+            page.take_example(example)
+            page.set_length(250)
+            page.press_run()
+            page.wait_state(*ENDED)
+        page.page.wait_for_timeout(500)
+    assert page.page.evaluate("window.shift") < 0.05

@@ -414,6 +414,7 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     import gradio as gr
 
     from training.admin.access import Access, Caller
+    from training.ui.base.download import Downloads
     from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
     from training.ui.training_app import TrainingApp
 
@@ -421,7 +422,7 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     refreshed: list[bool] = []
     context = TrainingApp(plain, Access(home, {})).context(lambda: refreshed.append(True))
     with gr.Blocks():
-        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context))
+        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context), Downloads())
     words = actions.fetch(Caller("alice"), f" {NAME} ", "")[0]
     assert "someone--counting-" in words and "answers from now on" in words and refreshed
     now = serving(plain)
@@ -439,6 +440,7 @@ def test_the_tab_shows_a_few_problems_under_both_prompts_and_keeps_the_chosen_on
 
     from inference.server.queue import RequestQueue
     from training.admin.access import Access, Caller
+    from training.ui.base.download import Downloads
     from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
     from training.ui.training_app import TrainingApp
 
@@ -447,7 +449,7 @@ def test_the_tab_shows_a_few_problems_under_both_prompts_and_keeps_the_chosen_on
     queue.wait_loaded()
     context = TrainingApp(unpinned(home), Access(home, {})).context(lambda: None, queue)
     with gr.Blocks():
-        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context))
+        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context), Downloads())
     alice = Caller("alice")
     with pytest.raises(PromptUnknown):
         actions.fetch(alice, NAME, "")

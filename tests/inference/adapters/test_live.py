@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -16,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from inference.adapters.live import MAX_CACHED, AdapterCache, LiveAdapters
 from inference.adapters.record import AdapterRecord
 from inference.adapters.served import promote, roll_back
+from inference.adapters.shown import change_shown
 from inference.common.errors import Busy, UserError
 from inference.common.settings import STARTER, Settings, load_settings
 from inference.engine.engine import Engine, Request
 from inference.model.lora_layers import Factors
 from inference.model.request import Completion
+from inference.server.service import Service
 from tests.support.samples import perturbed_adapter, problems
 
 PROBLEM = problems(1, seed=3)[0]
@@ -287,3 +289,19 @@ def test_what_rows_still_need_counts_and_is_not_read_twice(records: list[Adapter
     del rows[:]
     cache.hold(records[5])
     assert reader.read == ["a0", "a1", "a2", "a3", "a4", "a5"] and len(cache) == 2
+
+
+def test_visitors_see_the_served_adapter_and_those_that_the_owner_shows(
+    engine: Engine, live: LiveAdapters, settings: Settings, adapters: list[Path]
+) -> None:
+    shutil.copytree(adapters[0], settings.home / "adapters" / "mine")
+    service = Service(settings, lambda: engine, live, cast(Any, None), cast(Any, None), [])
+    live.look()
+    assert live.offer.visible == ["starter-adapter"] and "mine" in live.offer.records
+    asked = (problems(1)[0].image.convert("RGB"), "How many?", "", "mine")
+    with pytest.raises(UserError, match="There is no adapter 'mine'; choose starter-adapter, base"):
+        service.read_question(*asked)
+    assert service.read_question(*asked, for_owner=True).adapter == "mine"
+    change_shown(settings.home, "mine", is_shown=True, title="Mine")
+    live.look()
+    assert ("Mine", "mine") in service.choices() and service.read_question(*asked).adapter == "mine"

@@ -13,8 +13,8 @@ from PIL import Image
 from inference.common.settings import STARTER, load_settings
 from inference.engine.engine import Engine, Request
 from inference.server.visitors import MAX_KEYS
+from inference.ui.about import privacy_html
 from inference.ui.compare import missing_html, missing_words
-from inference.ui.page import privacy_html
 from inference.ui.recorded import recorded_example, recorded_html
 from training.ui.training_app import grade_expected
 
@@ -76,4 +76,8 @@ def test_what_is_kept_of_visitors_stands_on_the_page() -> None:
         assert words in said
     changed = own.privacy.model_copy(update={"keep_pictures_minutes": 5, "log_questions": False})
     quiet = privacy_html(own.model_copy(update={"privacy": changed}), False)
+    assert "They are never written to a disk" in quiet and "Answers that you share" not in quiet
+    sharing = own.sharing.model_copy(update={"allowed": True, "days": 9})
+    shared = privacy_html(own.model_copy(update={"sharing": sharing}), False)
+    assert "to a disk only if you share" in shared and "for at most 9 days" in shared
     assert "deleted 5 minutes after" in quiet and "The log has no line about visitors." in quiet
