@@ -5,6 +5,7 @@
 #   make space   write README.md's block for the Hub from space.yaml
 #   make test    the tests; PYTEST_ARGS adds options
 #   make check   ruff (rules and format), mypy and the tests, with those that take minutes: whole runs, Jobs and Spaces
+#   make check-page  every view of the page at every size, by day and by night: axe, console, overflow, jumps
 #   make torture runs and app killed at random moments in every phase and resumed; 500 questions while a run trains;
 #                every kind of fault at every route of the Hub; called again after it was cut, it goes on
 #   make audit   pip-audit asks whether a release in constraints.txt has a known weakness; says what it could not ask
@@ -26,7 +27,7 @@ TORTURE_TESTS = LOOKTHINK_TORTURE=1 LOOKTHINK_TORTURE_RECORD=$(CURDIR)/$(TORTURE
 export GRADIO_SERVER_PORT ?= 7860
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: app train pretrain space test check torture audit constraints clean
+.PHONY: app train pretrain space test check check-page torture audit constraints clean
 .DELETE_ON_ERROR:
 
 app: $(RUN_STAMP)
@@ -49,6 +50,9 @@ check: $(DEV_STAMP)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	LOOKTHINK_LONG=1 $(PYTEST) $(PYTEST_ARGS)
+
+check-page: $(DEV_STAMP)
+	LOOKTHINK_MATRIX=1 LOOKTHINK_REQUIRE_BROWSER=1 $(PYTEST) -m matrix tests/end_to_end $(PYTEST_ARGS)
 
 torture: $(DEV_STAMP)
 	@mkdir -p $(TORTURE)

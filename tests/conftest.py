@@ -36,6 +36,7 @@ REQUIRE_BROWSER = bool(os.environ.get("LOOKTHINK_REQUIRE_BROWSER"))
 _passed_in_browser: list[str] = []
 IN_TORTURE = "LOOKTHINK_TORTURE" in os.environ
 WITH_LONG = "LOOKTHINK_LONG" in os.environ
+WITH_MATRIX = "LOOKTHINK_MATRIX" in os.environ
 """Set by `make check`, which also runs the tests that take the better part of a minute or more."""
 _RECORD = os.environ.get("LOOKTHINK_TORTURE_RECORD")
 """`make torture` names a folder here. The file `passed` in it has a line for each test that passed, with its seconds;
@@ -94,7 +95,8 @@ def problems() -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with the most slow tests come first, so that no worker is left alone with one of them at the end.
 
-    Torture is skipped unless it is asked for. Long tests are left out likewise, and what passed in torture before.
+    Torture is skipped unless it is asked for. Long tests, the matrix of views, and what passed in torture before are
+    left out.
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser"))
     items.sort(key=lambda item: -slow[item.path])
@@ -103,7 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if torture is not None and not IN_TORTURE and not torture.kwargs.get("sampled"):
             item.add_marker(pytest.mark.skip(reason="takes minutes: `make torture` runs it"))
     done = set(recorded(Path(_RECORD))) if _RECORD else set()
-    out = {item for item in items if item.nodeid in done or (not WITH_LONG and item.get_closest_marker("long"))}
+    left_out = [name for name, is_asked_for in (("long", WITH_LONG), ("matrix", WITH_MATRIX)) if not is_asked_for]
+    out = {item for item in items if item.nodeid in done or any(map(item.get_closest_marker, left_out))}
     config.hook.pytest_deselected(items=[item for item in items if item in out])
     items[:] = [item for item in items if item not in out]
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "adapters": "list the adapters with their scores, and the served one",
     "publish": "send a run's adapter to the Hub",
     "promote": "put another adapter into service, or the one before again",
+    "merge": "write an adapter and its base as one model",
     "deploy": "make or update the Space",
 }
 """Each has a module in `training.cli`, with `add_arguments(parser)` and `main(args) -> int`."""

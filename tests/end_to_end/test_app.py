@@ -26,6 +26,7 @@ from PIL import Image
 
 import app
 from inference.adapters.served import promote, roll_back
+from inference.adapters.shown import change_shown
 from inference.common.settings import load_settings
 from inference.engine.engine import Engine, Request
 from inference.prompt.format import PLACE
@@ -204,11 +205,16 @@ def test_a_promotion_reaches_the_running_app_and_breaks_no_answer(
         assert under_way["text"].startswith(before) and waiting["text"] == before
         after = ask(client, picture, max_new_tokens=8)
         assert after["adapter"] == promoted.name and after["text"] != before
-        assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "it can still be chosen"
+        with pytest.raises(AppError, match=f"no adapter '{ADAPTER}'"):
+            ask(client, picture, max_new_tokens=8, adapter=ADAPTER)
+        change_shown(home, ADAPTER, is_shown=True)
+        wait_until(lambda: ADAPTER in service.offer.visible)
+        assert ask(client, picture, max_new_tokens=8, adapter=ADAPTER)["text"] == before, "where the owner shows it"
     assert ask(client, picture, max_new_tokens=4, api="/compare")["tuned"]["adapter"] == promoted.name
     roll_back(home, "alice", settings=server.settings)
     wait_until(lambda: service.offer.served == ADAPTER)
     assert ask(client, picture, max_new_tokens=4)["adapter"] == ADAPTER
+    change_shown(home, ADAPTER, is_shown=False)
     shutil.rmtree(str(promoted.path))  # the tests that follow find what they found before
     wait_until(lambda: list(service.offer.records) == [ADAPTER])
 

@@ -57,7 +57,7 @@ TORTURE = "LOOKTHINK_TORTURE" in os.environ
 CALLERS = 8
 """Of one kind at a time."""
 LOCKED_VIEWS = {
-    *("train_enter", "train_enter_1", "train_tick"),
+    *("train_enter", "train_enter_1", "train_tick", "train_go"),
     *("train_open_section", *(f"train_open_section_{i}" for i in range(1, 5))),
 }
 """Admin handlers that answer a stranger with a page that is locked, where others refuse; by their names."""
@@ -78,7 +78,8 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     run.mkdir(parents=True)
     for name in ("config.json", "train.log", "request.json"):
         (run / name).write_text(MARK)
-    with serve(engine, folder / "home", random_adapter(folder / ADAPTER), calls_per_minute=100_000) as running:
+    adapter = random_adapter(folder / ADAPTER)
+    with serve(engine, folder / "home", adapter, sharing=True, calls_per_minute=100_000) as running:
         yield running
 
 

@@ -29,10 +29,12 @@ from inference.server.lifecycle import picture_seconds
 from inference.server.middleware import Streams, middleware
 from inference.server.queue import RequestQueue
 from inference.server.service import Service, clean_question
+from inference.server.shares import Shares
 from inference.server.visitors import Visitor
 from tests.inference.server.test_middleware import Caller
 from tests.support.hub.repos import Hub
 from tests.support.job_world import JobWorld
+from tests.support.shared_answers import answer_about, noise, shared
 from training.__main__ import main
 from training.cli.deploy import deployment_of
 from training.config.run_config import load_config
@@ -185,6 +187,20 @@ def logged(deployed: Deployed) -> object:
     return [record.getMessage().split()[0] for record in lines]
 
 
+def shares_of(deployed: Deployed, **values: bool) -> Shares:
+    return Shares(deployed.settings.home, deployed.settings.sharing.model_copy(update=values))
+
+
+def shared_answer(side: int = 60, days_ago: float = 0.0) -> Callable[[Deployed], object]:
+    """The question of an answer about a picture of that size which was shared some days ago, where sharing is on."""
+
+    def read(deployed: Deployed) -> object:
+        shares = shares_of(deployed, allowed=True)
+        return refused(lambda: shares.read(shared(shares, noise(side), days_ago=days_ago)[0]).answer.question)
+
+    return read
+
+
 ONE = Visitor("one", "one")
 ONE_PEER, UPLOAD = {"peer": "192.0.2.1"}, {"path": "/gradio_api/upload", "chunks": (b"x" * 700_000,)}
 OWNER = {"SPACE_ID": "me/look", "HF_TOKEN": "hf_x"}
@@ -228,6 +244,9 @@ CASES: list[tuple[str, object, Callable[[Deployed], object], object]] = [
     ("limits.all_connections", 8, passed(10, at_once=True), 8),
     ("privacy.keep_pictures_minutes", 5, lambda d: picture_seconds(d.settings), 300),
     ("privacy.log_questions", False, logged, ["serving"]),
+    ("sharing.allowed", True, lambda d: refused(lambda: bool(shares_of(d).sign(answer_about([])))), True),
+    ("sharing.megabytes", 1, shared_answer(side=1_100), REFUSED),
+    ("sharing.days", 2, shared_answer(days_ago=3), REFUSED),
     ("admin.oauth", False, lambda d: (d.card("hf_oauth"), d.card("hf_oauth_scopes")), (False, None)),
 ]  # fmt: skip
 

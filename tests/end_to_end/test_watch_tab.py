@@ -173,6 +173,60 @@ def test_a_run_is_watched_from_its_first_step_to_its_end(seen: Seen) -> None:
     assert seen.visit.page.locator("#watch-log pre").inner_text().strip()
 
 
+def test_a_finished_run_shows_its_result_and_what_can_be_done(seen: Seen) -> None:
+    result = seen.visit.page.locator("#watch-status .lt-result")
+    words = result.inner_text()
+    assert "rows cannot tell" in words and "validation rows" in words, "verdict, and against the served adapter"
+    assert result.locator("table").count() == 2 and "Correct (lenient): " in words, "by kind"
+    labels = result.locator("a, button").all_inner_texts()
+    assert labels == ["Try it", "Compare it with the base", "Put it into service"]
+    assert "FutureWarning" not in seen.visit.text("#watch-log") and "Loading weights" not in seen.visit.text(
+        "#watch-log"
+    )
+
+
+def test_any_step_is_looked_at_and_filtered(seen: Seen) -> None:
+    page = seen.visit.page
+    first = page.locator("#watch-rollouts .lt-group-step").first
+    page.locator("#watch-step input[type=number]").fill("2")
+    page.locator("#watch-step input[type=number]").press("Tab")
+    first.get_by_text("Step 2", exact=True).wait_for()
+    assert not page.locator("#watch-follow input").is_checked(), "a step that was chosen stays"
+    assert page.locator("#watch-rollouts .lt-expected dt").first.inner_text() == "Expected answer"
+    page.locator("#watch-only").get_by_text("All wrong").click()
+    page.wait_for_function(
+        "![...document.querySelectorAll('#watch-rollouts .lt-group-sum')]"
+        ".some((sum) => !sum.textContent.startsWith('0 of 4 correct'))"
+    )
+    page.locator("#watch-only").get_by_text("All", exact=True).click()
+    page.locator("#watch-follow input").check()
+    first.get_by_text(f"Step {STEPS}", exact=True).wait_for()
+
+
+def test_curves_tell_their_values_zoom_and_say_what_they_mean(seen: Seen) -> None:
+    page = seen.visit.page
+    plot = page.locator("#watch-plots .lt-plot").first
+    plot.scroll_into_view_if_needed()
+    lines = plot.locator(".lt-plot-lines")
+    box = lines.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 20)
+    assert plot.locator(".lt-plot-tip").inner_text().startswith("step 1")
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.up()
+    assert plot.locator(".lt-plot-x span").last.inner_text() in ("6", "7"), "zoomed to the first half"
+    assert page.locator("#watch-plots .lt-zoomed").count() == 6, "all plots show the same steps"
+    page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    assert plot.locator(".lt-plot-x span").last.inner_text() == str(STEPS)
+    plot.locator(".lt-plot-area").focus()
+    page.keyboard.press("End")
+    last = plot.locator(".lt-plot-tip").inner_text().split("\n")
+    assert last[0] == f"step {STEPS}" and last[1] == plot.locator(".lt-plot-now").inner_text()
+    page.keyboard.press("Escape")
+    plot.locator("summary").click()
+    assert "Training raises it" in plot.locator("figcaption").inner_text()
+
+
 def test_nothing_is_sent_to_who_is_not_logged_in(seen: Seen, browser: Any) -> None:
     stranger = Visit(browser, seen.visit.url, LAPTOP)
     stranger.page.get_by_role("tab", name="Train").click()
@@ -207,7 +261,7 @@ def test_an_adapter_is_promoted_and_rolled_back(seen: Seen, app: Server) -> None
     served.get_by_text("first").wait_for()
     card = page.locator(".lt-version", has_text=f"run {seen.record.id}")
     assert "validation rows" in card.inner_text(), "the comparison is not told"
-    card.locator("summary").click()
+    card.locator("summary").first.click()
     assert card.locator("table").count() == 2
     seen.shoot("adapters")
     card.get_by_role("button", name="Promote").click()

@@ -83,12 +83,22 @@ class Server:
 
 @contextlib.contextmanager
 def serve(
-    engine: Engine, home: Path, adapter: Path | None, max_num_seqs: int | None = None, **limits: Any
+    engine: Engine,
+    home: Path,
+    adapter: Path | None,
+    max_num_seqs: int | None = None,
+    *,
+    sharing: bool = False,
+    **limits: Any,
 ) -> Iterator[Server]:
     """The app with the shared engine, which keeps none of its adapters. Nobody looks after runs, unless a test does."""
     env = {"LOOKTHINK_BASE": "starter", "LOOKTHINK_HOME": str(home)}
     settings = load_settings(env=env, has_gpu=False)
-    changes = {"adapter": str(adapter) if adapter else None, "limits": settings.limits.model_copy(update=limits)}
+    changes = {
+        "adapter": str(adapter) if adapter else None,
+        "limits": settings.limits.model_copy(update=limits),
+        "sharing": settings.sharing.model_copy(update={"allowed": sharing}),
+    }
     settings = settings.model_copy(update=changes)
     uploads_before = os.environ.get("GRADIO_TEMP_DIR")
     app.prepare(settings)

@@ -190,7 +190,9 @@ def _line_of(record: RunRecord, snapshot: Snapshot) -> str:
         for name in ("reward", "format", "accuracy")
         if name in snapshot.curves
     ]
-    time_left = "" if snapshot.seconds_left is None else f"  {snapshot.seconds_left / 60:.1f} min left"
+    time_left = (
+        "" if not snapshot.seconds_left or snapshot.seconds_left < 0 else f"  {snapshot.seconds_left / 60:.1f} min left"
+    )
     steps = f"step {snapshot.step} of {snapshot.max_steps or '?'}"
     return f"{record.status:<11}  {steps}{time_left}  {' '.join(means)}".rstrip()
 

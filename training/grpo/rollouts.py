@@ -272,9 +272,16 @@ class RolloutWriter:
         self.folder = folder
 
     def write(
-        self, step: int, logs: Mapping[str, Any], group_size: int, num_tokens: Sequence[int], ended: Sequence[bool]
+        self,
+        step: int,
+        logs: Mapping[str, Any],
+        group_size: int,
+        num_tokens: Sequence[int],
+        ended: Sequence[bool],
+        origins: Sequence[tuple[object, object]] = (),
     ) -> None:
-        """One line for each group of the newest batch; `num_tokens` and `ended` (by an end token) are by completion."""
+        """One line for each group of the newest batch; `num_tokens`, `ended` (by an end token) and `origins` (the row's
+        id in its dataset, and its solution) are by completion."""
         size = len(num_tokens)  # the logs may have an earlier batch too
         texts = [completion_text(completion) for completion in _last(logs["completion"], size)]
         rewards = {name: _last(values, size) for name, values in logs["rewards"].items()}
@@ -302,6 +309,10 @@ class RolloutWriter:
             line["completions"] = completions
             if first < len(golds):
                 line["gold"] = golds[first]
+            if first < len(origins):
+                line |= {
+                    name: str(value) for name, value in zip(("row", "solution"), origins[first]) if value is not None
+                }
             append_line(self.folder.rollouts, line)
 
     def _write_picture(self, picture: Image.Image) -> str:

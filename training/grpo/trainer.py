@@ -199,8 +199,10 @@ class RunTrainer(GRPOTrainer):
         last = output["completion_ids"].gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0]
         ended = torch.isin(last, torch.tensor(self.eos_token_ids, device=last.device))
         lengths, ended = (self.accelerator.gather(t).tolist() for t in (lengths, ended))
+        origins = gather_object([(row.get("row_id"), row.get("solution")) for row in inputs])
         if self.accelerator.is_main_process:
-            self.writer.write(self.state.global_step + 1, self._logs, self.num_generations, lengths, ended)
+            step = self.state.global_step + 1
+            self.writer.write(step, self._logs, self.num_generations, lengths, ended, origins)
         return output
 
     def _prepare_inputs(self, generation_batch: Batch) -> Batch:

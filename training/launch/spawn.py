@@ -48,6 +48,7 @@ def environment(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
         "LOOKTHINK_HOME": home,
         "PYTHONIOENCODING": "utf-8",  # its output goes into a file that is read as UTF-8
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",  # of libraries, for their users' code
         "TQDM_MININTERVAL": _BAR_SECONDS,
     }
 

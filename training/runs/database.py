@@ -45,6 +45,8 @@ MIGRATIONS = (
     "ALTER TABLE runs ADD COLUMN job TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE runs ADD COLUMN exception TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN stalls INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN title TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
 )
 """`PRAGMA user_version` is the number of these that a file has had."""
 log = logging.getLogger(__name__)

@@ -21,6 +21,10 @@ class Metric:
     """`%` for a share from 0 to 1, which is shown in per cent."""
     column: str = ""
     """Its column in `metrics.jsonl`, as TRL names it; empty for a figure of evaluations only."""
+    meaning: str = ""
+    """What its curve shows, in a sentence or two."""
+    evaluated: str = ""
+    """The figure of an evaluation that it can be compared with; empty if there is none."""
 
     def text(self, value: float) -> str:
         """A value with its unit."""
@@ -28,14 +32,60 @@ class Metric:
 
 
 METRICS = {
-    "reward": Metric("Mean reward", "", "reward"),
-    "format": Metric("Format kept", "%", "rewards/format_reward/mean"),
-    "accuracy": Metric("Correct (strict)", "%", "rewards/accuracy_reward/mean"),
-    "cookbook_format": Metric("Format kept (the cookbook's)", "%", "rewards/cookbook_format_reward/mean"),
-    "cookbook_accuracy": Metric("Correct (by the cookbook's reward)", "%", "rewards/cookbook_accuracy_reward/mean"),
-    "completion_tokens": Metric("Answer length", "tokens", "completions/mean_length"),
-    "zero_std_share": Metric("Problems with nothing to learn (all answers scored alike)", "%", "frac_reward_zero_std"),
-    "loss": Metric("Loss", "", "loss"),
+    "reward": Metric(
+        "Mean reward",
+        "",
+        "reward",
+        "The weighted sum of all rewards, averaged over the answers of a step. Training raises it. It is noisy: each "
+        "step asks other problems.",
+    ),
+    "format": Metric(
+        "Format kept",
+        "%",
+        "rewards/format_reward/mean",
+        "The share of answers with one thought and one answer, each in its tags.",
+        "format",
+    ),
+    "accuracy": Metric(
+        "Correct (strict)",
+        "%",
+        "rewards/accuracy_reward/mean",
+        "The share of answers whose tagged answer is right, on the training problems of a step. How good the adapter "
+        "is, the test problems say after the last step.",
+        "strict",
+    ),
+    "cookbook_format": Metric(
+        "Format kept (the cookbook's)",
+        "%",
+        "rewards/cookbook_format_reward/mean",
+        "The share of answers that the cookbook's pattern for the tags accepts.",
+    ),
+    "cookbook_accuracy": Metric(
+        "Correct (by the cookbook's reward)",
+        "%",
+        "rewards/cookbook_accuracy_reward/mean",
+        "The mean of the cookbook's accuracy reward, which compares the whole completion with the solution.",
+    ),
+    "completion_tokens": Metric(
+        "Answer length",
+        "tokens",
+        "completions/mean_length",
+        "Tokens of an answer with its thought, on average. A fall towards zero, or a rise to the limit, needs a look.",
+    ),
+    "zero_std_share": Metric(
+        "Problems with nothing to learn (all answers scored alike)",
+        "%",
+        "frac_reward_zero_std",
+        "The share of problems whose answers all got the same reward: their advantages are 0, so the step learns "
+        "nothing from them. Problems that are too easy or too hard do this.",
+    ),
+    "loss": Metric(
+        "Loss",
+        "",
+        "loss",
+        "The loss of GRPO. It is near 0 by its definition, and is no measure of progress; jumps can mean a learning "
+        "rate that is too high.",
+    ),
     "strict": Metric("Correct (strict)", "%"),
     "lenient": Metric("Correct (lenient)", "%"),
 }

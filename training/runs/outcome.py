@@ -5,6 +5,7 @@ A process that ended without writing `exit.json` has died; that is no outcome, a
 
 from __future__ import annotations
 
+import re
 import signal
 import statistics
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ WRONG_INPUT = 2
 MIN_GRACE_SECONDS, MAX_GRACE_SECONDS = 30.0, 1800.0
 _TAIL_BYTES, _LOG_BYTES = 65_536, 16_384
 _RECENT_STEPS = 20
+_LIBRARY_BAR = re.compile(r"(Loading weights|Loading checkpoint shards|Map|Filter|Saving the dataset)\b.*: *100%\|")
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,12 @@ def last_rows(path: Path, count: int, max_bytes: int = _TAIL_BYTES) -> list[Json
 
 
 def log_tail(folder: Path, lines: int = 40) -> str:
-    """The last lines of the trainer's output as plain text; of a progress bar only its last state."""
+    """The last lines of the trainer's output as plain text; of a progress bar only its last state, and of a library's
+    own bar nothing once it is full."""
     text = _end_of(folder / OUTPUT, _LOG_BYTES).decode("utf-8", errors="replace")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     plain = ("".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in shown)
-    return "\n".join([line for line in plain if line][-lines:])
+    return "\n".join([line for line in plain if line and not _LIBRARY_BAR.match(line)][-lines:])
 
 
 def _exit_record(record: RunRecord) -> Json | None:

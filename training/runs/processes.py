@@ -132,6 +132,18 @@ def memory_kills() -> int | None:
     return None
 
 
+def memory_used(identity: Identity | None) -> list[float] | None:
+    """Bytes that a process and its children have in memory, and those of the machine; `None` where it is not alive."""
+    if identity is None or not is_alive(identity):
+        return None
+    try:
+        process = psutil.Process(identity.pid)
+        used = sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+    except psutil.Error:  # it has just ended
+        return None
+    return [float(used), float(psutil.virtual_memory().total)]
+
+
 def signal_name(number: int) -> str:
     """The name of a signal, as in `SIGKILL`; its number where it has none."""
     try:

@@ -58,6 +58,10 @@ class RunRecord:
     folder: Path
     config: str
     """`RunConfig` as JSON."""
+    title: str = ""
+    """The name that people see, if somebody gave it one; its id stays."""
+    note: str = ""
+    """What somebody wrote about it."""
     asked_by: str = ""
     asked_at: float = 0.0
     number: int = 0

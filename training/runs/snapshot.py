@@ -9,7 +9,6 @@ out, and texts must be escaped where they are shown.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,21 +20,20 @@ from inference.common.files import Json, json_object, read_json
 from training.runs.diagnosis import Finding, diagnose
 from training.runs.folder import DROPPED
 from training.runs.metrics import CURVES, is_figure
-from training.runs.outcome import last_rows, log_tail, progress, seconds_a_step, seconds_after
+from training.runs.outcome import estimated_step_seconds, last_rows, log_tail, progress, seconds_a_step, seconds_after
 from training.runs.record import RunRecord, RunStatus
 from training.runs.recovery import record_of
+from training.runs.rollout_file import RolloutFile, is_group, pictures_of
 
 MAX_POINTS = 400
 """Points of a curve; beyond twice as many, neighbours become their mean."""
 MAX_GROUPS = 8
-MAX_PICTURES = 64
 _DIAGNOSED = (*CURVES.values(), "grad_norm", "entropy", "completions/clipped_ratio")
 _FIRST_ROWS, _LAST_ROWS = 1_000, 4_000
 """The rows of a longer run that are diagnosed."""
 _READ_BYTES = 1 << 20
 _MAX_LINE_BYTES = 1 << 20
 _GROUP_BYTES = 1 << 20
-_PICTURE = re.compile(r"\w+\.jpg")
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Snapshot:
     max_steps: int | None
     """`None` before the number of steps is known."""
     seconds_left: float | None
-    """Seconds left with evaluation and comparison, by the newest steps and the run's estimate; `None` where that is
-    unknown or nothing is left."""
+    """Seconds left with evaluation and comparison, by the newest steps and the run's estimate; 0 or less where it takes
+    longer than estimated, `None` where that is unknown."""
     hours: float | None
     cost_dollars: float | None
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -70,7 +68,7 @@ class RunWatch:
     """Follows one run folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.rollouts = folder, RolloutFile(folder)
         self._metrics = folder / "metrics.jsonl"
         self._begin()
 
@@ -156,14 +154,15 @@ class RunWatch:
         return str(values.get("reason") or "")[:200]
 
     def _seconds_left(self, record: RunRecord, step: int, max_steps: int | None) -> float | None:
-        """Of the steps that are left and of the stages after them; of those stages alone once the steps are done."""
-        seconds = seconds_a_step(self.folder)
+        """Of the steps that are left, as measured or else as estimated, and of the stages after them; 0 or less once
+        those stages take longer than estimated."""
+        seconds = seconds_a_step(self.folder) or estimated_step_seconds(self.folder)
         if max_steps is None or seconds is None or not (record.is_active or record.status == "queued"):
             return None
         after = seconds_after(self.folder, seconds)
         if step < max_steps:
             return seconds * (max_steps - step) + after
-        return max(0.0, after - (time.time() - self._metrics.stat().st_mtime)) or None
+        return after - (time.time() - self._metrics.stat().st_mtime)
 
 
 class _Curve:
@@ -191,33 +190,9 @@ def _dropped(folder: Path) -> str:
 
 def newest_groups(folder: Path) -> list[Json]:
     """The rollout groups of the newest step, at most `MAX_GROUPS`, with `images` as paths inside the run folder."""
-    rows = [row for row in last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES) if _is_group(row)]
+    rows = [row for row in last_rows(folder / "rollouts.jsonl", MAX_GROUPS, _GROUP_BYTES) if is_group(row)]
     newest = [row for row in rows if row.get("step") == rows[-1].get("step")]
-    return [row | {"images": _pictures(folder, row)} for row in newest]
-
-
-def _is_group(row: Json) -> bool:
-    completions = row.get("completions")
-    return (
-        isinstance(row.get("prompt"), str)
-        and isinstance(completions, list)
-        and all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in completions)
-    )
-
-
-def _pictures(folder: Path, row: Json) -> list[Path | None]:
-    """The pictures of a group; `None` for one that is not there."""
-    more = row.get("more_images")
-    names = [row["image"]] if row.get("image") else []
-    return [_picture(folder, name) for name in [*names, *(more if isinstance(more, list) else [])][:MAX_PICTURES]]
-
-
-def _picture(folder: Path, name: object) -> Path | None:
-    """The picture of that name in the folder `images`; no other file."""
-    if not isinstance(name, str) or not _PICTURE.fullmatch(name):
-        return None
-    path = folder / "images" / name
-    return path if path.is_file() and not path.is_symlink() else None
+    return [row | {"images": pictures_of(folder, row)} for row in newest]
 
 
 def _mean(points: Iterable[tuple[float, float]]) -> tuple[float, float]:

@@ -34,6 +34,7 @@ from training.runs.recovery import make_folder, records_of, write_request
 LAST = "(SELECT MAX(number) + 1 FROM runs)"
 """The SQL of a new `number` that is behind every other."""
 Records = list[RunRecord]
+MAX_TITLE_CHARS, MAX_NOTE_CHARS = 80, 2_000
 _PROGRESS = {"step", "max_steps", "metrics", "hours"}
 """Fields that are also in other files of a run folder; a change of these alone is not written to `request.json`."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
@@ -186,6 +187,39 @@ class RunStore:
             ended_at=None,
         )
         return queued or self.requeue(run_id, max_hours=max_hours, max_dollars=max_dollars, num_processes=num_processes)
+
+    def describe(self, run_id: str, title: str, note: str) -> RunRecord:
+        """Gives a run a name that people see, and a note. Raises `UserError` for one that is too long."""
+        for name, text, most in (("name", title, MAX_TITLE_CHARS), ("note", note, MAX_NOTE_CHARS)):
+            if len(text) > most:
+                raise UserError(f"The {name} has {len(text):,} characters; at most {most:,} are kept. Shorten it.")
+        record = self.get(run_id)
+        changed = self.update(record, title=" ".join(title.split()), note=note.strip())
+        return changed or self.describe(run_id, title, note)
+
+    def move(self, run_id: str, by: int) -> None:
+        """Lets a queued run start earlier (`by` is -1) or later (1) than its neighbour in the queue.
+
+        Does nothing at the queue's end. Raises `UserError` for a run that does not wait.
+        """
+
+        def swap(c: sqlite3.Connection) -> None:
+            queue = [
+                (row["id"], row["number"])
+                for row in c.execute("SELECT id, number FROM runs WHERE status = 'queued' ORDER BY number")
+            ]
+            at = next((i for i, (found, _) in enumerate(queue) if found == run_id), None)
+            if at is None:
+                raise UserError(f"run {run_id} is not queued any more; only a queued run can be moved")
+            if not 0 <= at + by < len(queue):
+                return
+            (one, first), (other, second) = queue[at], queue[at + by]
+            for name, number in ((one, -1), (other, first), (one, second)):  # a number is one run's alone
+                c.execute("UPDATE runs SET number = ? WHERE id = ?", (number, name))
+            for name in (one, other):
+                write_request(self._row(c, name))
+
+        self._do(swap)
 
     def transition(self, record: RunRecord, status: str, **changes: object) -> RunRecord | None:
         """Changes the status, and other fields, if the run's status is still that of `record`; else `None`.

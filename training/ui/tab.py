@@ -15,7 +15,9 @@ from typing import Any
 
 import gradio as gr
 
+from inference.adapters.catalog import adapter_versions
 from inference.common.html import escape
+from inference.ui.page import GO
 from training.admin.access import Caller, NotAllowed
 from training.ui.base.context import Context, Section, Shown
 from training.ui.base.download import Downloads
@@ -46,6 +48,7 @@ class TrainTab:
         """Name of the section that is open; empty before the first refresh."""
         self.note = gr.Textbox("", elem_id="train-note", **hidden)
         """What the page shows; see `training.ui.base.context.Shown`."""
+        self.go = gr.HTML(visible="hidden", elem_id="train-go", js_on_load=GO % "train")
         self.login = Login(context.guard.access)
         with gr.Column(visible=False, elem_id="train-sections", elem_classes="lt-train") as self.column:
             self.notice = gr.HTML(js_on_load=None, elem_id="train-notice")
@@ -63,7 +66,7 @@ class TrainTab:
                 with gr.Tab("Runs", id="runs") as heads["runs"]:
                     runs, self.runs = build_runs(context, self.note, downloads)
                 with gr.Tab("Adapters", id="adapters") as heads["adapters"]:
-                    adapters = build_adapters(context, self.note)
+                    adapters = build_adapters(context, self.note, downloads)
             self.sections: dict[str, Section] = {part.name: part for part in (start, data, watch, runs, adapters)}
             with gr.Row(elem_classes="lt-actions"):
                 self.login.build_log_out()
@@ -82,11 +85,14 @@ class TrainTab:
         self.timer.tick(guard(self._tick, refused=self._refused), inputs, outputs, trigger_mode="once", **HIDDEN)
         for name, head in heads.items():
             head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **HIDDEN)
+        go: dict[str, Any] = HIDDEN | {"queue": True, "concurrency_limit": None}  # a warning comes through the queue
+        self.go.submit(guard(self._go, with_event=True, refused=self._refused), inputs, outputs, **go)
         self.dismiss.click(guard(self._dismiss), None, [self.notice, self.dismiss], **HIDDEN)
         self.form.button.click(guard(self._start), [*inputs, *self.form.inputs], outputs, **HIDDEN)
         for button in (self.form.check, self.runs.resume, self.data.audit):
             button.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
+        self.runs.table.submit(guard(self._open_run, with_event=True), inputs, outputs, **HIDDEN)
 
     @property
     def promotions(self) -> list[Callable[..., object]]:
@@ -115,6 +121,22 @@ class TrainTab:
 
         return open_section
 
+    def _go(self, caller: Caller, event: gr.EventData, opened: str, note: object, *values: object) -> list[object]:
+        """Open the section, and the run, that an address names (`addresses.js`)."""
+        section, item = (str(getattr(event, part, "")) for part in ("section", "item"))
+        section = section if section in self.sections else "start"
+        if missing := [name for name in item.split(",") if name and name not in self._names(section)]:
+            gr.Warning(f"There is no {escape(missing[0], 80)} here, or none any more.", title="Not found")
+        if section == "watch":
+            return self._to_watch(caller, "" if missing else item, note, values)
+        return self._refresh(caller, section, note, values, [section], move=True)
+
+    def _names(self, section: str) -> list[str]:
+        """The items of a section that an address can name."""
+        if section == "adapters":
+            return [version.name for version in adapter_versions(self._context.settings)]
+        return [record.id for record in self._context.store.list()]
+
     def _start(self, caller: Caller, opened: str, note: object, *values: Any) -> list[object]:
         """Start a run, and go to Watch."""
         count = len(self.form.inputs)
@@ -123,6 +145,12 @@ class TrainTab:
 
     def _watch_chosen(self, caller: Caller, opened: str, note: object, *values: object) -> list[object]:
         return self._to_watch(caller, chosen_run(values[-1]), note, values[:-1])
+
+    def _open_run(
+        self, caller: Caller, event: gr.EventData, opened: str, note: object, *values: object
+    ) -> list[object]:
+        """A click on a run's name in the table."""
+        return self._to_watch(caller, self._context.store.get(str(getattr(event, "id", ""))).id, note, values)
 
     def _to_watch(self, caller: Caller, run_id: str, note: object, values: Sequence[object]) -> list[object]:
         """Open Watch with this run chosen, which is the first of its inputs."""

@@ -16,13 +16,14 @@ from dataclasses import replace
 import gradio as gr
 from starlette.routing import Route
 
-from inference.common.settings import Settings
+from inference.common.settings import STARTER_NAME, Settings
 from inference.server.queue import RequestQueue
 from inference.server.service import Example, Verdict
 from training.admin.access import Access, access_routes
 from training.doctor.background import Examination, FirstLook
 from training.grading.grader import grade_lenient
 from training.hub.backup.backup import Backup
+from training.hub.publish.licence import licence_words
 from training.hub.publish.offer import PublishOffer
 from training.hub.publish.retry import PublishRetry
 from training.hub.space.setup import Setup, SetupStep
@@ -77,6 +78,10 @@ class TrainingApp:
     def setup_html(self) -> str:
         """The notice of what is not set up yet, for everybody who opens the page."""
         return public_html(self.setup)
+
+    def licence_words(self) -> str:
+        """The licence of the base that answers here; waits for the Hub some seconds at most."""
+        return licence_words(STARTER_NAME if self._settings.is_starter else self._settings.base)
 
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object], queue: RequestQueue) -> TrainTab:
         """Build the tab, inside its context; the owner's own questions go to `queue` too."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
+
+import psutil
 
 from tests.support.hub.http import Answer, Refused, Request, as_json, routes
 from tests.support.hub.machines import Job, Jobs
@@ -97,6 +100,25 @@ def logs(hub: Hub, request: Request) -> Answer:
     return Answer(200, headers={"Content-Type": "text/event-stream"}, stream=events())
 
 
+def metrics(hub: Hub, request: Request) -> Answer:
+    """A sample a second while it runs: what its process uses, and a GPU's figures that are made up."""
+    job = _one(hub, request)
+    if job.is_over:
+        raise Refused(406, "", "Job is not running")
+
+    def events() -> Iterator[bytes]:
+        while job.process is not None and not job.is_over:
+            with contextlib.suppress(psutil.Error):
+                used = psutil.Process(job.process.pid).memory_info().rss
+                gpu = {"utilization": 40, "memory_used_bytes": 12_000_000_000, "memory_total_bytes": 80_000_000_000}
+                sample = {"cpu_usage_pct": 0, "memory_used_bytes": used, "memory_total_bytes": 150_000_000_000}
+                sample |= {"gpus": {"882fa930": gpu}, "replica": "57vr7"}
+                yield f"event: metric\ndata: {json.dumps(sample)}\n\n".encode()
+            time.sleep(1.0)
+
+    return Answer(200, headers={"Content-Type": "text/event-stream"}, stream=events())
+
+
 _NAMESPACE, _JOB = r"/api/jobs/(?P<namespace>[\w.-]+)", r"(?P<job>[0-9a-f]{24})"
 ROUTES = routes(
     ("GET", r"/api/jobs/hardware", hardware),
@@ -105,4 +127,5 @@ ROUTES = routes(
     ("GET", rf"{_NAMESPACE}/{_JOB}", look),
     ("POST", rf"{_NAMESPACE}/{_JOB}/cancel", cancel),
     ("GET", rf"{_NAMESPACE}/{_JOB}/logs", logs),
+    ("GET", rf"{_NAMESPACE}/{_JOB}/metrics", metrics),
 )

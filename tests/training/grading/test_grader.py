@@ -23,6 +23,7 @@ from training.grading.grader import (
     grade_lenient,
     grade_many,
     last_answer,
+    options_of,
 )
 
 SOLUTION = "<think>3 + 4 = 7.</think>\n\n<answer>7</answer>"
@@ -164,6 +165,23 @@ def test_a_verdict_says_what_was_compared_and_why() -> None:
 )
 def test_last_answer(text: str, answer: str) -> None:
     assert last_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("problem", "letters"),
+    [
+        ("Which?\nA. red\nB. blue\nD. grey", "ABD"),
+        ("Which?\nA. red\nC. blue", "AC"),
+        ("Which? A. red B. blue D. grey", "AB"),
+        ("Which?\nA. red\nB. blue\nA. again", ""),
+        ("Which?\nB. red\nC. blue", ""),
+    ],
+)
+def test_options_may_have_a_gap_where_each_has_a_line(problem: str, letters: str) -> None:
+    assert "".join(options_of(problem)) == letters
+    if letters == "ABD":
+        assert grade("D", "<answer>grey</answer>", problem).correct
+        assert not grade("D", "<answer>blue</answer>", problem).correct
 
 
 def test_boxed_balances_braces() -> None:

@@ -32,7 +32,8 @@ from inference.common.settings import load_settings
 from inference.engine.engine import Engine
 from inference.prompt.system_prompt import R1_PROMPT
 from inference.server.service import Service
-from inference.ui.page import header_html, scores_html
+from inference.ui.about import scores_html
+from inference.ui.page import header_html
 from tests.support.hub.client import Client, client_env
 from tests.support.hub.repos import Hub, Repo
 from tests.support.samples import STARTER, problems

@@ -175,10 +175,14 @@ def logs(pictures: list, size: int) -> dict:
     }
 
 
+ROWS = [("train-0-a", "$2$")] * 2 + [(None, 7)] * 2
+"""Of each completion the row's id and its solution."""
+
+
 def test_a_batch_is_written_by_group(tmp_path) -> None:
     folder = RunFolder.create(tmp_path / "run", RunConfig())
     red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGBA", (8, 8), "blue")
-    RolloutWriter(folder).write(3, logs([red, red, blue, blue], 4), 2, [5, 6, 7, 8], [True, True, True, False])
+    RolloutWriter(folder).write(3, logs([red, red, blue, blue], 4), 2, [5, 6, 7, 8], [True] * 3 + [False], ROWS)
     first, second = read_lines(folder.rollouts)
     assert (first["step"], first["prompt"], len(first["completions"])) == (3, "How many?", 2)
     assert [c["text"] for c in first["completions"]] == ["c0", "c1"]
@@ -193,6 +197,7 @@ def test_a_batch_is_written_by_group(tmp_path) -> None:
     }
     assert second["completions"][1]["truncated"] is True
     assert second["completions"][1]["rewards"] == {"accuracy_reward": None}  # it had nothing to say
+    assert (first["row"], first["solution"], second["solution"]) == ("train-0-a", "$2$", "7") and "row" not in second
     assert first["image"] != second["image"]
     with Image.open(folder.images / second["image"]) as kept:
         assert kept.size == (8, 8)

@@ -166,6 +166,12 @@ def test_the_tail_of_a_log_is_plain_text_and_short(tmp_path) -> None:
     bar = "\r".join(f"{i} of 9000" for i in range(9000))
     (record.folder / OUTPUT).write_bytes(b"first\n" + bar.encode() + b"\n\x1b[31mred\x1b[0m \xff end\n\n")
     assert log_tail(record.folder).splitlines() == ["8999 of 9000", "[31mred[0m \ufffd end"]
+    bars = (
+        "Loading weights: 100%|████| 116/116 [00:00<00:00]\nMap: 100%|██| 40/40\nLoading weights:  50%|██  | 58/116\n"
+    )
+    (record.folder / OUTPUT).write_text(f"{bars}step 1\nMap of the data: 100 rows\n")
+    assert log_tail(record.folder).splitlines()[1:] == ["step 1", "Map of the data: 100 rows"]
+    assert "50%" in log_tail(record.folder), "a bar that is not full tells that something goes on"
 
 
 def test_the_last_rows_are_read_from_the_end_alone(tmp_path) -> None:

@@ -75,6 +75,31 @@ def test_runs_wait_in_order_and_a_resumed_one_waits_behind(store) -> None:
         store.requeue(second.id)
 
 
+def test_the_queue_is_reordered_and_nothing_else(store) -> None:
+    first, second, third = (ask(store).id for _ in range(3))
+    store.move(third, -1)
+    assert [r.id for r in store.queue()] == [first, third, second]
+    store.move(first, -1)
+    store.move(second, 1)
+    assert [r.id for r in store.queue()] == [first, third, second], "the ends stay"
+    store.withdraw(first)
+    for wrong in (first, "gone"):
+        with pytest.raises(UserError, match="not queued any more"):
+            store.move(wrong, 1)
+    (store.home / "runs.sqlite3").unlink()
+    assert [r.id for r in store.queue()] == [third, second], "the folders know the order"
+
+
+def test_a_run_is_named_and_described(store) -> None:
+    record = ask(store)
+    named = store.describe(record.id, "  Charts,\n second try ", "Higher rate. ")
+    assert (named.title, named.note, named.id) == ("Charts, second try", "Higher rate.", record.id)
+    (store.home / "runs.sqlite3").unlink()
+    assert store.get(record.id) == named, "the folder knows"
+    with pytest.raises(UserError, match="81 characters; at most 80"):
+        store.describe(record.id, "x" * 81, "")
+
+
 def test_who_comes_second_changes_nothing(store) -> None:
     record = ask(store)
     assert store.transition(record, "starting", launch="one") is not None

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inference.common.errors import UserError
+from inference.common.files import Json
 from inference.common.hub_errors import HubError, HubUnreachable, status_of, write_error
+from training.runs.metrics import is_number
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo, Volume
@@ -129,6 +131,16 @@ class JobsHub:
         except Exception as error:  # of the client, its HTTP library, or the JSON that the Hub sent
             raise write_error(self._what, error) from error
 
+    def usage(self, job_id: str) -> Json:
+        """The present use of a running Job: `memory` and, for each GPU, `gpus`, in bytes as [used, total], and
+        `gpu_shares`, how busy each GPU is from 0 to 1. Empty where the Hub has no figures yet."""
+
+        def ask(api: HfApi) -> Json:
+            samples = api.fetch_job_metrics(job_id=job_id, namespace=self.namespace, follow=False)
+            return next((usage_of(sample) for sample in samples), {})
+
+        return self._ask("usage", ask)
+
     def revision(self, space: str) -> str:
         """The commit that a Space runs now; its newest one if that is not known."""
 
@@ -172,6 +184,23 @@ class JobsHub:
         if isinstance(errors[0], UserError):
             raise errors[0]
         raise write_error(self._what, errors[0]) from errors[0]
+
+
+def usage_of(sample: Mapping[str, Any]) -> Json:
+    """Reads one sample of the Hub's figures; what is no figure is left out.
+
+    >>> usage_of({"memory_used_bytes": 1, "memory_total_bytes": 4, "gpus": {"a": {"utilization": 50}}})
+    {'memory': [1, 4], 'gpus': [], 'gpu_shares': [0.5]}
+    """
+
+    def pair(values: Mapping[str, Any]) -> list[float] | None:
+        both = [values.get("memory_used_bytes"), values.get("memory_total_bytes")]
+        return [value for value in both if is_number(value)] if all(map(is_number, both)) else None
+
+    found = sample.get("gpus")
+    gpus = [gpu for gpu in found.values() if isinstance(gpu, Mapping)] if isinstance(found, Mapping) else []
+    shares = [gpu["utilization"] / 100 for gpu in gpus if is_number(gpu.get("utilization"))]
+    return {"memory": pair(sample), "gpus": list(filter(None, map(pair, gpus))), "gpu_shares": shares}
 
 
 def _status(error: HubError) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import time
 from collections.abc import Callable, Container
@@ -37,6 +38,7 @@ from training.runs.processes import Identity, is_alive, own_identity
 from training.runs.record import IN_BUCKET, RunRecord, leave_to_bucket
 from training.runs.store import RunStore
 
+log = logging.getLogger(__name__)
 AWAY = "the Hub does not answer: "
 REFUSES = "the disk here refuses: "
 WAITS = "waits in the Hub's queue"
@@ -57,6 +59,8 @@ class Pace:
     in_queue: float = 600.0
     """After this wait in the Hub's queue, the reason names other machines."""
     cancel_again: float = 30.0
+    usage: float = 30.0
+    """Between two looks at what a running Job uses of its memory and its GPUs."""
     records: float = 20.0
     """Between two looks for new records in the bucket."""
     log: float = 60.0
@@ -83,7 +87,7 @@ class JobRun:
         self.store, self.settings, self.pace, self._hub_of, self._again = store, settings, pace, hub, again
         self._not_before = 0.0
         self._num_failures = 0
-        self._records_at = float("-inf")
+        self._records_at = self._usage_at = float("-inf")
         self._searched_at = time.monotonic()
         self._cancelled_at: float | None = None
         self._over_since: float | None = None
@@ -222,6 +226,21 @@ class JobRun:
             self._see_queue(record, job)
         else:
             self._keep(record, job)
+            self._see_usage(record, hub)
+
+    def _see_usage(self, record: RunRecord, hub: JobsHub) -> None:
+        """Notes what a running Job uses, for the page. The run does not depend on it, so a refusal is logged alone."""
+        if record.status != "running" or time.monotonic() - self._usage_at < self.pace.usage:
+            return
+        self._usage_at = time.monotonic()
+        try:
+            usage = hub.usage(str(record.job["id"]))
+        except HubError as trouble:
+            log.warning("what the Job of run %s uses is not known: %s", record.id, trouble)
+            usage = {}
+        now = self.store.get(record.id)
+        if now.launch == record.launch and now.job.get("usage", {}) != usage:
+            self.store.update(now, job=now.job | {"usage": usage})
 
     def _bring_records(self, record: RunRecord) -> RunRecord:
         """Brings the newest records of a run whose Job has begun, if it is time; returns the run as it is then."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import gradio as gr
 from gradio.components import Component
 
+from inference.common.files import Json
 from inference.common.settings import Settings
 from inference.server.queue import RequestQueue
 from training.audit.background import SetAudits
@@ -84,17 +85,29 @@ class Context:
 
     def snapshot(self, record: RunRecord) -> Snapshot:
         """A run's state and figures, at most `FRESH_SECONDS` old."""
-        with self._lock:
-            watched = self._watched.setdefault(record.id, _WatchedRun(RunWatch(record.folder)))
-            for stale in list(self._watched)[:-MAX_WATCHED]:
-                if stale != record.id:
-                    del self._watched[stale]
+        watched = self._watch_of(record)
         with watched.lock:
             snapshot, age = watched.snapshot, time.monotonic() - watched.seen_at
             if snapshot is None or age > FRESH_SECONDS or snapshot.status != record.status:
                 snapshot = watched.watch.look(record)
                 watched.snapshot, watched.seen_at = snapshot, time.monotonic()
             return snapshot
+
+    def rollouts(self, record: RunRecord, step: int | None) -> tuple[list[int], list[Json]]:
+        """The steps of a run that have rollouts, and the groups of one of them (`None`: of the newest)."""
+        watched = self._watch_of(record)
+        with watched.lock:
+            steps = watched.watch.rollouts.steps()
+            step = step if step in steps else steps[-1] if steps else None
+            return steps, [] if step is None else watched.watch.rollouts.groups(step)
+
+    def _watch_of(self, record: RunRecord) -> _WatchedRun:
+        with self._lock:
+            watched = self._watched.setdefault(record.id, _WatchedRun(RunWatch(record.folder)))
+            for stale in list(self._watched)[:-MAX_WATCHED]:
+                if stale != record.id:
+                    del self._watched[stale]
+            return watched
 
     def is_busy(self) -> bool:
         """True while a run is active or waits, an adapter is being published, a set is being audited, or the doctor

@@ -1,4 +1,4 @@
-"""A run's folder as one ZIP file, behind a link that works once and for a minute.
+"""A folder, of a run or an adapter, as one ZIP file, behind a link that works once and for a minute.
 
     address = downloads.address(record)     # in a handler that has checked the caller
     routes = downloads.routes()             # GET /admin/archive/<secret>, for the app's server
@@ -32,7 +32,7 @@ _EXPIRED = "This link has been used or is older than a minute. Press Download ag
 
 
 class Downloads:
-    """Gives out links to run folders, and serves them."""
+    """Gives out links to folders, and serves them."""
 
     def __init__(self) -> None:
         self._links: dict[str, tuple[float, Path]] = {}
@@ -40,9 +40,13 @@ class Downloads:
 
     def address(self, record: RunRecord) -> str:
         """A new link to the run's folder, relative to the page."""
+        return self.folder_address(record.folder)
+
+    def folder_address(self, folder: Path) -> str:
+        """A new link to a folder's plain files as one ZIP."""
         secret = secrets.token_urlsafe(32)
         with self._lock:
-            self._links[secret] = (time.monotonic() + LINK_SECONDS, record.folder)
+            self._links[secret] = (time.monotonic() + LINK_SECONDS, folder)
             for oldest in list(self._links)[:-MAX_LINKS]:
                 del self._links[oldest]
         return f"admin/archive/{secret}"

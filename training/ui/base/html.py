@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import math
-import time
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
+from inference.common.html import escape
 from training.runs.metrics import is_number
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 KEEP_FOLDED = """
 const open = new Set();
 element.addEventListener('click', (event) => {
@@ -35,12 +38,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def moment(seconds: float | None) -> str:
-    """A time (seconds since 1970) as date and time of this machine."""
+def time_html(seconds: float | None) -> str:
+    """A time (seconds since 1970) in UTC; the page writes it anew in its reader's zone (`times.js`)."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else "unknown"
+        moment = datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (OverflowError, ValueError, OSError):
+        moment = None
+    if moment is None:
         return "unknown"
+    return f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M} UTC</time>'
+
+
+def iso_html(text: str) -> str:
+    """A time as records hold it, `2026-11-22T14:30:00Z`, as `time_html` shows it; other text escaped.
+
+    >>> iso_html("2026-11-22T14:30:00Z")
+    '<time datetime="2026-11-22T14:30:00Z">2026-11-22 14:30 UTC</time>'
+    """
+    if not _ISO.fullmatch(text):
+        return escape(text, 40)
+    return f'<time datetime="{text}">{text[:10]} {text[11:16]} UTC</time>'
 
 
 def capitalised(text: str) -> str:

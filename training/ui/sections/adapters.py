@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,24 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from inference.adapters.catalog import Version, adapter_versions
+from inference.adapters.catalog import Version, adapter_versions, can_delete, delete_version
 from inference.adapters.hub_cache import MAX_NAME_CHARS, hub_name
 from inference.adapters.hub_fetch import fetch_adapter
 from inference.adapters.record import adapter_name, named_folder
 from inference.adapters.served import Serving, promote, roll_back, serving
+from inference.adapters.shown import change_shown, read_shown
 from inference.common.errors import UserError
 from inference.common.html import escape
 from inference.common.settings import STARTER_NAME, Settings
+from inference.server.shares import Shares
 from training.admin.access import Caller
 from training.hub.publish.licence import licence_words
+from training.hub.publish.merged import MAX_DOWNLOAD_BYTES, base_bytes, merge_command, write_merged
 from training.hub.publish.queue import publish_words, queue_run
 from training.ui.base.context import Context, Section
+from training.ui.base.download import Downloads
 from training.ui.base.html import KEEP_FOLDED
-from training.ui.sections.adapter_cards import serving_html, versions_html
+from training.ui.sections.adapter_cards import CardFacts, serving_html, shared_html, versions_html
 from training.ui.sections.prompt_choice import PromptChoice
 
 ALONE = "the base alone"
@@ -33,12 +38,17 @@ HINT = (
 _BUTTONS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
-  if (button) trigger('submit', { act: button.dataset.act, adapter: button.dataset.adapter });
+  if (!button) return;
+  const { act, adapter } = button.dataset;
+  if (act === 'delete' && !window.confirm(`Delete the files of ${adapter}? This cannot be undone.`)) return;
+  if (act === 'delete shared' && !window.confirm('Delete this shared answer? This cannot be undone.')) return;
+  const title = [...element.querySelectorAll('input[data-title]')].find((input) => input.dataset.title === adapter);
+  trigger('submit', { act, adapter, title: title?.value ?? '' });
 });
 """
 
 
-def build_adapters(context: Context, note: gr.Textbox) -> Section:
+def build_adapters(context: Context, note: gr.Textbox, downloads: Downloads) -> Section:
     """Build the section, inside its sub-tab; nothing of an adapter is in it before `refresh`."""
     with gr.Column(elem_id="lt-adapters"):
         served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
@@ -57,11 +67,12 @@ def build_adapters(context: Context, note: gr.Textbox) -> Section:
         choice = PromptChoice(context)
         publish = PublishPanel(context)
         versions = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-list")
-    actions = AdapterActions(context, publish, choice)
-    outputs = [done, served, publish.licence, versions, choice.trials]
+        shared = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-shared")
+    actions = AdapterActions(context, publish, choice, downloads)
+    outputs = [done, served, publish.licence, versions, shared, choice.trials]
     section = Section("adapters", context, note, [], outputs, actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
-    for part in (served, versions):
+    for part in (served, versions, shared):
         section.on(
             part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, promotes=True, **options
         )
@@ -136,24 +147,34 @@ class PublishPanel:
 
 
 class AdapterActions:
-    """The section's actions; each returns a message, the served adapter, the licence of the base, the cards, and the
-    problems under each system prompt."""
+    """The section's actions; each returns a message, the served adapter, the licence of the base, the cards, the
+    shared answers, and the problems under each system prompt."""
 
-    def __init__(self, context: Context, publish: PublishPanel, choice: PromptChoice) -> None:
-        self._context, self._publish, self._choice = context, publish, choice
+    def __init__(self, context: Context, publish: PublishPanel, choice: PromptChoice, downloads: Downloads) -> None:
+        self._context, self._publish, self._choice, self._downloads = context, publish, choice, downloads
 
     def refresh(self, caller: Caller) -> list[object]:
         """The current values, with the message as it was."""
         settings = self._context.settings
         now = serving(settings)
         versions = adapter_versions(settings, now)
-        can_promote = now.source != "LOOKTHINK_ADAPTER"
-        cards = versions_html(versions, can_promote, self._publish.states(versions))
-        licence = f'<p class="lt-quiet">{escape(self._publish.licence_words())}</p>'
-        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards, gr.skip()]
+        size = base_bytes(settings.base)
+        facts = CardFacts(
+            can_promote=now.source != "LOOKTHINK_ADAPTER",
+            publishing=self._publish.states(versions),
+            shown=read_shown(settings.home),
+            base=settings.base,
+            licence=self._publish.licence_words(),
+            can_merge=size is not None and size <= MAX_DOWNLOAD_BYTES,
+            deletable=frozenset(one.name for one in versions if can_delete(one, settings.home)),
+        )
+        cards = versions_html(versions, facts)
+        licence = f'<p class="lt-quiet">{escape(facts.licence)}</p>'
+        shared = shared_html(Shares(settings.home, settings.sharing))
+        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards, shared, gr.skip()]
 
     def act(self, caller: Caller, event: gr.EventData, prompt: object, *fields: object) -> list[object]:
-        """A button on a card: promote (with the chosen system prompt), roll back or publish.
+        """A button on a card: promote (with the chosen system prompt), roll back, publish and so on.
 
         `fields` are the values of `PublishPanel.fields`.
         """
@@ -165,7 +186,45 @@ class AdapterActions:
         if act == "publish":
             message = self._publish.publish(adapter_versions(self._context.settings), adapter, *fields)
             return self._done(message, caller)
+        if act == "delete shared":
+            Shares(self._context.settings.home, self._context.settings.sharing).delete_as_owner(adapter)
+            return self._done("The shared answer is deleted.", caller)
+        version = next((one for one in adapter_versions(self._context.settings) if one.name == adapter), None)
+        if version is None:
+            raise UserError("That adapter is no longer here. Choose another one.")
+        if act in ("download", "merge"):
+            folder = version.path if act == "download" else self._merged(version)
+            return self._done("", caller, _link(self._downloads.folder_address(folder), folder.name))
+        return self._done(self._changed(act, version, str(getattr(event, "title", ""))), caller)
+
+    def _changed(self, act: str, version: Version, title: str) -> str:
+        """Rename, show, hide or delete; returns a message."""
+        home, name = self._context.settings.home, version.name
+        if act == "rename":
+            shown = change_shown(home, name, title="" if title.strip() == name else title)
+            return f"{name} is called {shown.title(name)} on the page."
+        if act in ("show", "hide"):
+            change_shown(home, name, is_shown=act == "show")
+            self._context.refresh_served()
+            return f"Visitors {'see' if act == 'show' else 'no longer see'} {name}."
+        if act == "delete":
+            delete_version(home, version)
+            return f"{name} is deleted."
         raise UserError("The page did not name an action. Load it again.")
+
+    def _merged(self, version: Version) -> Path:
+        """The folder of a version merged into the base; those that were made before it are deleted."""
+        settings = self._context.settings
+        size = base_bytes(settings.base)
+        if size is None or size > MAX_DOWNLOAD_BYTES:
+            raise UserError(
+                f"The base has more than {MAX_DOWNLOAD_BYTES / 1e9:.0f} GB: {merge_command(str(version.path))} merges "
+                "it on the machine."
+            )
+        target = settings.home / "merged" / f"{version.name}-merged"
+        shutil.rmtree(target.parent, ignore_errors=True)
+        write_merged(settings.base, version.path, target)
+        return target
 
     def fetch(self, caller: Caller, typed: object, prompt: object) -> list[object]:
         """Fetch an adapter of the Hub by its name, and promote it, with the chosen system prompt if it says none."""
@@ -190,9 +249,9 @@ class AdapterActions:
         self._context.refresh_served()
         return self._done(f"{now.name or ALONE} answers from now on.", caller)
 
-    def _done(self, message: str, caller: Caller) -> list[object]:
+    def _done(self, message: str, caller: Caller, link: str = "") -> list[object]:
         _, *rest = self.refresh(caller)
-        return [f'<p class="lt-note lt-done" role="status">{escape(message, 300)}</p>', *rest]
+        return [f'<p class="lt-note lt-done" role="status">{escape(message, 300)}{link}</p>', *rest]
 
     def _promote(self, adapter: str, prompt: object, caller: Caller) -> Serving:
         settings, chosen = self._context.settings, self._choice.chosen(prompt)
@@ -220,3 +279,8 @@ def before_name(settings: Settings, now: Serving) -> str | None:
         return now.before.adapter
     folder = named_folder(settings)
     return adapter_name(folder) if folder else ALONE
+
+
+def _link(address: str, name: str) -> str:
+    """A link to a file, as HTML."""
+    return f'<a href="{escape(address)}">Download {escape(name, 120)}.zip</a> (the link works once, within a minute)'

@@ -1,13 +1,19 @@
-"""The Data section: sets of one's own pictures, labelled by hand or uploaded, looked at, audited and kept."""
+"""The Data section: sets of one's own pictures, labelled by hand or uploaded, looked at, audited and kept.
+
+Gradio writes a stub (.pyi) beside this module, for its input of files.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.data_classes import FileData, ListFiles
+from gradio_client.utils import is_http_url_like
 
 from inference.common.errors import UserError
 from inference.common.html import escape
@@ -22,11 +28,10 @@ from training.hub.publish.publisher import hub_api
 from training.hub.space.setup import token_here
 from training.ui.base.context import Context, Part, Section
 from training.ui.base.html import KEEP_FOLDED
-from training.ui.base.uploads import UploadedFiles
 from training.ui.sections.data_cards import CARDS_JS, PAGE_ROWS, audit_html, preview_html, rows_html
 
 AS_RECOGNISED = "as recognised"
-MAPPED = {"image": "Picture", "problem": "Question", "solution": "Answer"}
+MAPPED = {"image": "Picture", "problem": "Question", "options": "Options", "solution": "Answer"}
 """Our columns that can be mapped, and their labels."""
 
 
@@ -386,3 +391,20 @@ def _done(words: str) -> str:
 def _anew(value: object) -> Part:
     """A value that is sent even if it was sent last: the page's reader has changed it since."""
     return Part(value, secrets.token_hex(4), False)
+
+
+class UploadedFiles(gr.File):
+    """Hands over each upload with the name that its sender gave it."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[tuple[str, str]]:  # type: ignore[override]
+        """Path and name of each file."""
+        files = [] if payload is None else list(payload) if isinstance(payload, ListFiles) else [payload]
+        return [(file.path, file.orig_name or Path(file.path).name) for file in files]
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """As Gradio does it, but nothing is fetched from an address that a client names."""
+        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("Files are not fetched from addresses; upload them.", print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)

@@ -52,14 +52,18 @@ def rows_html(rows: Sequence[tuple[OwnRow, SeenRow]], first: int, num: int, num_
     )
 
 
-def preview_html(rows: Sequence[SeenRow], num: int, words: str) -> str:
-    """The first rows of an upload of `num` rows, and the shape in which it was read."""
+def preview_html(rows: Sequence[SeenRow], num: int, words: str, title: str = "In the upload: ") -> str:
+    """The first of `num` rows, of an upload say, and the shape in which they were read."""
     dropped = sum(row.refusal is not None for row in rows)
-    head = f"The first {len(rows)} of {num:,} rows" if num > len(rows) else f"{num:,} row{'' if num == 1 else 's'}"
+    head = (
+        f"{'the' if title else 'The'} first {len(rows)} of {num:,} rows"
+        if num > len(rows)
+        else f"{num:,} row{'' if num == 1 else 's'}"
+    )
     said = f" {dropped} of them cannot be trained on as they are." if dropped else ""
     cards = "".join(_card(row, number) for number, row in enumerate(rows, 1))
     return (
-        f'<h2 class="lt-group-title">In the upload: {head}</h2>'
+        f'<h2 class="lt-group-title">{title}{head}</h2>'
         f'<p class="lt-note lt-quiet" role="status">Read as: {escape(words)}.{said}</p>'
         f'<div class="lt-own-rows">{cards}</div>'
     )

@@ -11,6 +11,7 @@ Nothing is checked here: `load_config` does that, for the page as for the comman
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -46,6 +47,11 @@ LABELS = {
     "top_p": "Top p",
 }
 """Labels of settings whose name, in words, is not the usual label."""
+BUDGET_LABELS = {
+    "max_hours": "Stop after (hours)",
+    "max_dollars": "Stop after (dollars)",
+    "dollars_per_hour": "Dollars per hour",
+}
 MAX_CHARS = 4_000
 _DATA = "data."
 
@@ -59,6 +65,7 @@ class Fields:
     def __init__(self, settings: Settings) -> None:
         self.components: dict[str, Component] = {}
         self._settings = settings
+        self._labels = dict(BUDGET_LABELS)
 
     def add(self, name: str, label: str = "", info: str = "") -> None:
         """Make the component of a setting, filled from the deployment's profile."""
@@ -68,6 +75,7 @@ class Fields:
             "info": info or capitalised(field.description or ""),
             "elem_id": f"train-{name.replace('.', '-').replace('_', '-')}",
         }
+        self._labels |= dict.fromkeys((name, name.removeprefix(_DATA)), common["label"])
         [value], kind = self.shown(self.config(None), [name]), _kind(field.annotation)
         if isinstance(value, bool):
             component: Component = gr.Checkbox(value, **common)
@@ -83,6 +91,12 @@ class Fields:
     def config(self, profile: str | None, changes: Mapping[str, object] | None = None) -> RunConfig:
         """A profile's configuration (`None`: the deployment's profile) with changes; raises `UserError`."""
         return load_config(profile, changes, deployment=self._settings)
+
+    def in_words(self, message: str) -> str:
+        """A refusal with the form's labels in the place of the settings' names."""
+        names = "|".join(map(re.escape, sorted(self._labels, key=len, reverse=True)))
+        pattern = re.compile(rf"(?<![\w-])(?:--)?({names})(?![\w(])")
+        return pattern.sub(lambda match: f"“{self._labels[match[1]]}”", message)
 
     def shown(self, config: RunConfig, names: list[str] | None = None) -> list[str | bool]:
         """The values of the components (or of `names`) for a profile's configuration, in their order."""

@@ -7,7 +7,7 @@ type, escaped and cut, and a line that makes no sense is left out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -16,7 +16,7 @@ from inference.common.html import escape
 from inference.prompt.image import thumbnail_uri
 from training.ui.base.html import finite, mapping
 
-MAX_GROUPS = 4
+MAX_GROUPS = 8
 """Groups shown."""
 MAX_COMPLETIONS = 16
 """Completions shown of one group."""
@@ -26,18 +26,25 @@ PICTURE_PIXELS = 320
 """The longer side of a picture on the page."""
 MAX_PICTURE_BYTES = 20_000_000
 NO_SIGNAL = '<p class="lt-quiet">All answers got the same reward, so there is nothing to learn from this group.</p>'
+ALL = "All"
+NONE_PASSES = '<p class="lt-quiet">No problem of this step is like that. Choose another step, or All.</p>'
 NO_ROLLOUTS = '<p class="lt-quiet">The first answers come with the first step.</p>'
 
 
-def rollouts_html(groups: Sequence[object]) -> str:
-    """The groups (as in `rollouts.jsonl`), the newest step first, in a step those with a signal first.
+def rollouts_html(groups: Sequence[object], only: object = ALL) -> str:
+    """The groups (as in `rollouts.jsonl`) that pass a filter, the newest step first, in it those with a signal first.
 
-    The first group is unfolded.
+    The first group is unfolded. Equal completions are one, with their number.
     """
     usable = [group for group in groups if isinstance(group, Mapping) and _completions(group)]
-    ordered = sorted(usable, key=lambda group: (-(finite(group.get("step")) or 0.0), not _has_signal(group)))
+    passing = [group for group in usable if FILTERS.get(str(only), _any)(group)]
+    ordered = sorted(passing, key=lambda group: (-(finite(group.get("step")) or 0.0), not _has_signal(group)))
     cards = [_group_html(group, is_open=not i) for i, group in enumerate(ordered[:MAX_GROUPS])]
-    return f'<div class="lt-groups">{"".join(cards)}</div>' if cards else NO_ROLLOUTS
+    if not cards:
+        return NONE_PASSES if usable else NO_ROLLOUTS
+    more = len(ordered) - MAX_GROUPS
+    rest = f'<p class="lt-quiet">and {more} more problems, in rollouts.jsonl of the run folder</p>' if more > 0 else ""
+    return f'<div class="lt-groups">{"".join(cards)}</div>{rest}'
 
 
 def picture_uri(path: Path) -> str | None:
@@ -63,17 +70,40 @@ def _group_html(group: Mapping[str, object], is_open: bool) -> str:
     images = group.get("images")
     pictures = [_picture_html(image, at) for at, image in enumerate(images if isinstance(images, list) else [], 1)]
     picture = "".join(pictures) or '<p class="lt-quiet">No picture.</p>'
-    ranked = sorted(completions, key=lambda one: -(finite(one.get("advantage")) or 0.0))
-    shown = "".join(_completion_html(one) for one in ranked[:MAX_COMPLETIONS])
+    ranked = sorted(_merged(completions), key=lambda pair: -(finite(pair[0].get("advantage")) or 0.0))
+    shown = "".join(_completion_html(one, count) for one, count in ranked[:MAX_COMPLETIONS])
     more = len(ranked) - MAX_COMPLETIONS
     rest = f'<li class="lt-quiet">and {more} more, in rollouts.jsonl of the run folder</li>' if more > 0 else ""
     return (
         f'<details class="lt-group"{" open" if is_open else ""}><summary><span class="lt-group-step">'
         f'Step {escape(group.get("step", "?"), 12)}</span><span class="lt-group-prompt">{escape(prompt, 160)}</span>'
         f'<span class="lt-group-sum">{_summary(completions)}</span></summary><div class="lt-group-body">'
-        f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{"" if _has_signal(group) else NO_SIGNAL}</div>'
+        f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{_expected(group)}'
+        f"{'' if _has_signal(group) else NO_SIGNAL}</div>"
         f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'
     )
+
+
+def _expected(group: Mapping[str, object]) -> str:
+    """The solution of the row, what the grader reads of it, and the row; older files lack the first and the last."""
+    solution, gold, row = (group.get(name) for name in ("solution", "gold", "row"))
+    facts = [("Expected answer", solution if solution is not None else gold)]
+    if gold is not None and str(gold) != str(solution):
+        facts.append(("The grader reads it as", gold))
+    facts.append(("Row", row))
+    items = "".join(f"<dt>{name}</dt><dd>{escape(value, 400)}</dd>" for name, value in facts if value is not None)
+    return f'<dl class="lt-expected">{items}</dl>' if items else ""
+
+
+def _merged(completions: Sequence[Mapping[str, object]]) -> list[tuple[Mapping[str, object], int]]:
+    """Each completion once, with the number of those with the same text, rewards and end."""
+    counts: dict[tuple[str, ...], int] = {}
+    first: dict[tuple[str, ...], Mapping[str, object]] = {}
+    for one in completions:
+        key = tuple(str(one.get(name)) for name in ("text", "rewards", "advantage", "truncated"))
+        counts[key] = counts.get(key, 0) + 1
+        first.setdefault(key, one)
+    return [(one, counts[key]) for key, one in first.items()]
 
 
 def _picture_html(image: object, number: int) -> str:
@@ -83,15 +113,18 @@ def _picture_html(image: object, number: int) -> str:
     return f'<img src="{uri}" alt="Picture {number} of this prompt">'
 
 
-def _completion_html(one: Mapping[str, object]) -> str:
+def _completion_html(one: Mapping[str, object], count: int) -> str:
     advantage = finite(one.get("advantage"))
     kind = "quiet" if not advantage else "good" if advantage > 0 else "bad"
     rewards, reasons = mapping(one.get("rewards")), mapping(one.get("reasons"))
     tokens = one.get("num_tokens")
-    facts = [f"{tokens:,} tokens"] if type(tokens) is int else []
+    facts = [f"{count} times"] if count > 1 else []
+    facts += [f"{tokens:,} tokens"] if type(tokens) is int else []
     facts += ["cut off"] if one.get("truncated") is True else []
     names = [str(name) for name in rewards] + [f"{name}_reward" for name in reasons if f"{name}_reward" not in rewards]
     rewards_html = "".join(_reward_html(name, rewards.get(name), reasons) for name in names[:12])
+    if one.get("answer") not in (None, ""):
+        rewards_html += f"<li>read as <b>{escape(one.get('answer'), 200)}</b></li>"
     text = str(one.get("text") or "")
     shown = escape(text, MAX_TEXT_CHARS) if text.strip() else '<span class="lt-quiet">(empty)</span>'
     return (
@@ -122,6 +155,25 @@ def _summary(completions: Sequence[Mapping[str, object]]) -> str:
     return ", ".join(parts) or f"{len(completions)} answers"
 
 
+def _any(group: Mapping[str, object]) -> bool:
+    return True
+
+
+def _all_wrong(group: Mapping[str, object]) -> bool:
+    """True if no completion is correct, by the accuracy reward or, in a run without it, by the sum of all rewards."""
+    rewards = [mapping(one.get("rewards")) for one in _completions(group)]
+    values = [finite(r.get("accuracy_reward")) if "accuracy_reward" in r else _sum(r) for r in rewards]
+    return bool(values) and not any(value is not None and value > 0 for value in values)
+
+
+def _sum(rewards: Mapping[str, object]) -> float:
+    return sum(finite(value) or 0.0 for value in rewards.values())
+
+
+def _is_cut_off(group: Mapping[str, object]) -> bool:
+    return any(one.get("truncated") is True for one in _completions(group))
+
+
 def _has_signal(group: Mapping[str, object]) -> bool:
     """True if some of its completions got a better reward than others."""
     return any(finite(one.get("advantage")) for one in _completions(group))
@@ -134,3 +186,12 @@ def _completions(group: Mapping[str, object]) -> list[Mapping[str, object]]:
 
 def _signed(value: float | None) -> str:
     return "none" if value is None else "0" if not value else f"{value:+.2f}".replace("-", "−")
+
+
+FILTERS: dict[str, Callable[[Mapping[str, object]], bool]] = {
+    ALL: _any,
+    "With a signal": _has_signal,
+    "All wrong": _all_wrong,
+    "Cut off": _is_cut_off,
+}
+"""The problems of a step that the page can show, by the names of the choices."""

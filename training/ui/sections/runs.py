@@ -11,64 +11,21 @@ import gradio as gr
 from inference.common.errors import UserError
 from inference.common.html import escape
 from training.admin.access import Caller
-from training.hub.space.prices import dollars
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import RESUMABLE, RunRecord
+from training.runs.store import MAX_NOTE_CHARS, MAX_TITLE_CHARS
 from training.runs.upkeep import Stored, delete_run, delete_stored, free_words, stored
-from training.ui.base.context import Context, Section
+from training.ui.base.context import Context, Part, Section
 from training.ui.base.download import Downloads
 from training.ui.base.guard import HIDDEN
-from training.ui.base.html import duration, finite
-from training.ui.base.plots import MAX_SERIES, curves_plot
+from training.ui.base.plots import MAX_SERIES, PLOTS_JS, curves_plot
 from training.ui.sections.form_fields import number_field, read_number
+from training.ui.sections.runs_table import SEARCH, TABLE_JS, differing_html, name_of, table_html
 
-COLUMNS = ("Run", "Status", "Steps", METRICS["reward"].label, METRICS["accuracy"].label, "Time", "Cost", "Started by")
-EMPTY = (
-    '<p class="lt-note lt-quiet">There is no run yet. Start one under Start, or with '
-    "<code>python -m training start</code>; it is then listed here.</p>"
-)
-TABLE_JS = """
-let column = -1, down = true, ticked = null;
-const boxes = () => [...element.querySelectorAll('input[data-run]')];
-const key = (row) => {
-  const cell = row.cells[column];
-  const number = parseFloat(cell.dataset.key);
-  return Number.isNaN(number) ? cell.dataset.key : number;
-};
-const sort = () => {
-  const heads = [...element.querySelectorAll('th[aria-sort]')];
-  heads.forEach((head) => head.setAttribute('aria-sort', 'none'));
-  const body = element.querySelector('tbody');
-  if (column < 0 || !body) return;
-  heads.find((head) => head.cellIndex === column).setAttribute('aria-sort', down ? 'descending' : 'ascending');
-  const rows = [...body.rows].map((row) => [key(row), row]);
-  rows.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1));
-  rows.forEach(([, row]) => body.append(row));
-};
-const mark = () => boxes().forEach((box) => {
-  if (ticked) box.checked = ticked.has(box.dataset.run);
-  box.closest('tr').classList.toggle('lt-chosen', box.checked);
-});
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('th button');
-  if (!button) return;
-  const clicked = button.closest('th').cellIndex;
-  down = column === clicked ? !down : true;
-  column = clicked;
-  sort();
-});
-element.addEventListener('change', (event) => {
-  if (!event.target.matches('input[data-run]')) return;
-  ticked = new Set(boxes().filter((box) => box.checked).map((box) => box.dataset.run));
-  mark();
-  trigger('select', { ids: [...ticked] });
-});
-watch('value', () => { sort(); mark(); });
-"""
-"""Runs in the page. Its ticks win over those of an update that was under way meanwhile."""
 DISK_SECONDS = 30.0
 """The age of the list of what takes room, which takes long to make where there are many files."""
-NOTHING = "Choose a run in the table to resume, cancel, delete or download it; choose several to compare their curves."
+NOTHING = "Click a run to watch it. Tick one to resume, cancel, name, download or delete it; tick several to compare."
+NO_STEPS = "None of these has trained a step yet."
 
 
 def build_runs(context: Context, note: gr.Textbox, downloads: Downloads) -> tuple[Section, RunsPanel]:
@@ -84,17 +41,21 @@ class RunsPanel:
         self._context, self._downloads = context, downloads
         self._stored: list[Stored] | None = None
         self._stored_at = 0.0
+        comparison = gr.HTML(js_on_load=PLOTS_JS, elem_id="train-comparison")
+        gr.HTML(SEARCH, js_on_load=None, elem_id="train-runs-search")
         self.table = gr.HTML(js_on_load=TABLE_JS, elem_id="train-runs")
         self.chosen = gr.State([])
         """Ids of the runs that are ticked in this page."""
         self.to_delete = gr.State("")
         """The run whose deletion was asked for once."""
-        self.words = gr.HTML(js_on_load=None, elem_id="train-chosen")
-        with gr.Row(elem_classes="lt-actions"):
+        with gr.Row(elem_classes="lt-actions", elem_id="train-actions"):
+            self.words = gr.HTML(js_on_load=None, elem_id="train-chosen")
             self.watch = _button("Watch", "watch")
             self.resume = _button("Resume", "resume")
             self.cancel = _button("Cancel", "cancel")
             self.withdraw = _button("Withdraw", "withdraw")
+            self.earlier = _button("Start earlier", "earlier")
+            self.later = _button("Start later", "later")
             self.download = _button("Download", "download")
             self.delete = _button("Delete…", "delete")
         with gr.Row(elem_classes="lt-two", visible=False) as budget:
@@ -105,7 +66,10 @@ class RunsPanel:
             with gr.Row(elem_classes="lt-actions"):
                 self.sure = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-delete-sure")
                 self.keep = gr.Button("Keep it", size="sm", elem_id="train-keep")
-        comparison = gr.HTML(js_on_load=None, elem_id="train-comparison")
+        with gr.Row(elem_classes="lt-two", visible=False, elem_id="train-describe") as described:
+            self.title = gr.Textbox(label="Name", max_length=MAX_TITLE_CHARS, max_lines=1, elem_id="train-title")
+            self.about = gr.Textbox(label="Note", max_length=MAX_NOTE_CHARS, lines=1, elem_id="train-about")
+            self.save = gr.Button("Save name and note", size="sm", elem_id="train-describe-save")
         with gr.Accordion("Room on the disk", open=False, elem_id="train-disk"):
             disk = gr.HTML(js_on_load=None)
             self.stored = gr.Dropdown(
@@ -113,9 +77,10 @@ class RunsPanel:
             )
             self.free = gr.Button("Delete for good", variant="stop", size="sm", elem_id="train-free")
         self.link = gr.Textbox(visible=False, elem_id="train-link", show_label=False, container=False)
-        buttons = [self.watch, self.resume, self.cancel, self.withdraw, self.download, self.delete]
+        buttons = [self.watch, self.resume, self.cancel, self.withdraw, self.earlier, self.later]
+        buttons += [self.download, self.delete]
         outputs = [self.table, self.chosen, self.to_delete, self.words, *buttons, budget, confirm, question, comparison]
-        outputs += [disk, self.stored]
+        outputs += [described, self.title, self.about, disk, self.stored]
         self.section = Section("runs", context, note, [self.chosen, self.to_delete], outputs, self.refresh)
         self._wire()
 
@@ -125,6 +90,9 @@ class RunsPanel:
         on(self.resume.click, self._resume, [self.hours, self.dollars])
         on(self.cancel.click, self._action(context.launcher.cancel))
         on(self.withdraw.click, self._action(context.store.withdraw))
+        on(self.earlier.click, self._action(lambda run_id: context.store.move(run_id, -1)))
+        on(self.later.click, self._action(lambda run_id: context.store.move(run_id, 1)))
+        on(self.save.click, self._describe, [self.title, self.about])
         on(self.delete.click, self._ask_to_delete)
         on(self.keep.click, self._keep)
         on(self.sure.click, self._delete)
@@ -149,6 +117,9 @@ class RunsPanel:
             gr.update(visible=is_asked),
             _question(one) if is_asked and one else "",
             self._comparison([records[run_id] for run_id in ids]),
+            Part(gr.update(visible=one is not None), about=one.id if one else "", is_held=True),
+            Part(one.title if one else "", about=one.id if one else "", is_held=True),
+            Part(one.note if one else "", about=one.id if one else "", is_held=True),
             *self._disk(),
         ]
 
@@ -170,6 +141,12 @@ class RunsPanel:
             return self.refresh(caller, chosen, "")
 
         return act_on_run
+
+    def _describe(self, caller: Caller, chosen: object, to_delete: object, title: object, note: object) -> list[object]:
+        """Keep the name and the note of the chosen run."""
+        record = self._context.store.describe(chosen_run(chosen), str(title or ""), str(note or ""))
+        gr.Info(f"{escape(record.id)}: name and note are saved.")
+        return self.refresh(caller, chosen, "")
 
     def _ask_to_delete(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:
         return self.refresh(caller, chosen, chosen_run(chosen))
@@ -204,33 +181,21 @@ class RunsPanel:
         return self._downloads.address(self._context.store.get(chosen_run(chosen)))
 
     def _comparison(self, records: list[RunRecord]) -> str:
-        """The curves of several runs, one plot for each metric."""
+        """The curves of several runs, one plot for each metric, and the settings that differ."""
         if len(records) < 2:
             return ""
         if len(records) > MAX_SERIES:
             return f'<p class="lt-note lt-warn">{len(records)} runs are chosen; at most {MAX_SERIES} are compared.</p>'
-        curves = {record.id: self._context.snapshot(record).curves for record in records}
+        names = [name_of(record) for record in records]
+        labels = [name if names.count(name) == 1 else f"{name} ({one.id})" for name, one in zip(names, records)]
+        curves = [self._context.snapshot(record).curves for record in records]
         plots = ""
         for name in CURVES:
-            series = {run_id: lines.get(name, []) for run_id, lines in curves.items()}
+            series = {label: lines.get(name, []) for label, lines in zip(labels, curves)}
             if any(series.values()):
                 plots += curves_plot(series, METRICS[name])
-        if not plots:
-            return '<p class="lt-note lt-quiet">None of these has trained a step yet.</p>'
-        return f'<h2 class="lt-group-title">Compared</h2><div class="lt-plots">{plots}</div>'
-
-
-def table_html(records: Sequence[RunRecord], chosen: Sequence[str]) -> str:
-    """The table, the newest run first; `chosen` are ticked."""
-    if not records:
-        return EMPTY
-    heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{name}</button></th>' for name in COLUMNS)
-    rows = "".join(_row(record, record.id in chosen) for record in records)
-    return (
-        '<div class="lt-table lt-runs" tabindex="0" role="group" aria-label="Runs"><table>'
-        f'<thead><tr><th scope="col"><span class="lt-hidden">Chosen</span></th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+        shown = f'<div class="lt-plots">{plots}</div>' if plots else f'<p class="lt-note lt-quiet">{NO_STEPS}</p>'
+        return f'<h2 class="lt-group-title">Compared</h2>{shown}{differing_html(records)}'
 
 
 def disk_html(home: Path, found: Sequence[Stored]) -> str:
@@ -254,40 +219,6 @@ def chosen_run(chosen: object) -> str:
     return ids[0]
 
 
-def _row(record: RunRecord, is_chosen: bool) -> str:
-    run_id, of = escape(record.id), f" of {record.max_steps:,}" if record.max_steps else ""
-    started = time.strftime("%d %b, %H:%M", time.localtime(record.asked_at))
-    cells = [
-        (record.number, f"{started}<small>{run_id}</small>"),
-        (record.status, f'<span class="lt-run-status" data-status="{escape(record.status)}">{record.status}</span>'),
-        (record.step, f"{record.step:,}{of}"),
-        _metric(record, "reward"),
-        _metric(record, "accuracy"),
-        (record.hours, duration(3600 * record.hours) if record.hours else "–"),
-        (record.cost_dollars, dollars(record.cost_dollars) or "–"),
-        (record.asked_by, f"{escape(_profile(record))}<small>{escape(record.asked_by)}</small>"),
-    ]
-    body = "".join(
-        f'<td data-key="{"-1e99" if value is None else escape(value)}">{shown}</td>' for value, shown in cells
-    )
-    tick = f'<input type="checkbox" data-run="{run_id}" aria-label="{run_id}"{" checked" if is_chosen else ""}>'
-    return f"<tr{' class=lt-chosen' if is_chosen else ''}><td>{tick}</td>{body}</tr>"
-
-
-def _metric(record: RunRecord, name: str) -> tuple[float | None, str]:
-    """The last value of a metric, to sort by and to show."""
-    metric = METRICS[name]
-    value = finite(record.metrics.get(metric.column))
-    return value, "–" if value is None else metric.text(value)
-
-
-def _profile(record: RunRecord) -> str:
-    try:
-        return record.run_config.profile
-    except ValueError:  # of another version
-        return "unknown profile"
-
-
 def _button(text: str, name: str) -> gr.Button:
     return gr.Button(text, size="sm", interactive=False, min_width=72, elem_id=f"train-{name}")
 
@@ -299,18 +230,18 @@ def _names(chosen: object) -> list[str]:
 def _can(one: RunRecord | None) -> tuple[bool, ...]:
     """For each button, in their order, whether it can be pressed."""
     if one is None:
-        return (False,) * 6
-    can_cancel = one.is_active and one.status != "stopping"
-    return True, one.status in RESUMABLE, can_cancel, one.status == "queued", True, not one.is_active
+        return (False,) * 8
+    can_cancel, waits = one.is_active and one.status != "stopping", one.status == "queued"
+    return True, one.status in RESUMABLE, can_cancel, waits, waits, waits, True, not one.is_active
 
 
 def _words(one: RunRecord | None, num_chosen: int) -> str:
     """The chosen run, or a hint."""
     if one is None:
-        text = f"{num_chosen} runs are chosen; their curves are compared below." if num_chosen else NOTHING
+        text = f"{num_chosen} runs are chosen; they are compared above." if num_chosen else NOTHING
         return f'<p class="lt-note lt-quiet" role="status">{text}</p>'
     reason = f" {escape(one.reason)}" if one.reason else ""
-    return f'<p class="lt-note" role="status"><strong>{escape(one.id)}</strong> {one.status}.{reason}</p>'
+    return f'<p class="lt-note" role="status"><strong>{escape(name_of(one))}</strong> {one.status}.{reason}</p>'
 
 
 def _question(one: RunRecord) -> str:

@@ -29,6 +29,7 @@ from training.ui.base.guard import HIDDEN
 from training.ui.base.html import capitalised, duration
 from training.ui.sections.data import set_choices
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
+from training.ui.sections.start_settings import command_html, read_settings, rows_html
 
 FRESH = "a fresh LoRA"
 CHECK, CHECKING = "Check this machine", "Checking this machine: at most three minutes"
@@ -121,11 +122,18 @@ class StartForm:
             filterable=False,
             elem_id="train-origin",
         )
+        with gr.Row(elem_classes="lt-actions"):
+            self.again = gr.Button("Take the last run's settings", size="sm", elem_id="train-again")
+            self.load = gr.UploadButton(
+                "Load settings", file_types=[".yaml", ".yml"], type="filepath", size="sm", elem_id="train-load"
+            )
+            self.see = gr.Button("Show three rows", size="sm", elem_id="train-see")
         names = list(MAIN)
         for pair in zip(names[::2], names[1::2]):
             with gr.Row(elem_classes="lt-two"):
                 for name in pair:
                     self._fields.add(name, *MAIN[name])
+        self.rows = gr.HTML(js_on_load=None, elem_id="train-rows")
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced", elem_classes="lt-more"):
             for title, group in ADVANCED.items():
                 gr.HTML(f'<h2 class="lt-group-title">{title}</h2>', js_on_load=None)
@@ -173,6 +181,10 @@ class StartForm:
         others = [component for component in self._all[1:] if component is not self.dataset]
         inputs = [component.input for component in others]  # type: ignore[attr-defined]
         blurs = [c.blur for c in others if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
+        taken = [self.profile, *self._fields.components.values(), self.estimate]
+        self.again.click(guard(self._last_taken), self._form, taken, **HIDDEN)
+        self.load.upload(guard(self._loaded), [self.load, *self._form], taken, **HIDDEN)
+        self.see.click(guard(self._seen), self._all, self.rows, **HIDDEN)
         rows = [self._fields.components[name] for name in _ROWS]
         self.dataset.input(guard(self._dataset_chosen), self._all, [*rows, self.estimate], **HIDDEN)
         self.publish.input(guard(self._publish_chosen), self.publish, None, **HIDDEN)
@@ -192,6 +204,31 @@ class StartForm:
             fitting = rows_for(config, self._context.sets.num_rows(name))
         values |= fitting
         return [*fitting.values(), self._before_html(*sent[: len(self._form)], *values.values())]
+
+    def _last_taken(self, caller: Caller, *form: Any) -> list[object]:
+        """The form with the settings of the newest run."""
+        newest = next(iter(self._context.store.list()), None)
+        if newest is None:
+            raise UserError("There is no run yet. Start one first.")
+        try:
+            config = newest.run_config
+        except ValueError:
+            raise UserError(f"The settings of {newest.id} are of another version. Choose a profile.") from None
+        return self._taken(config, *form)
+
+    def _loaded(self, caller: Caller, path: object, *form: Any) -> list[object]:
+        """The form with the settings of a YAML file."""
+        values = read_settings(path)
+        return self._taken(self._fields.config(None, values), *form)
+
+    def _taken(self, config: RunConfig, *form: Any) -> list[object]:
+        """Profile, fields and estimate for a configuration."""
+        values = self._fields.shown(config)
+        return [config.profile, *values, self._before_html(config.profile, *form[1:], *values)]
+
+    def _seen(self, caller: Caller, profile: str, origin: str, publish: object, *values: Any) -> str:
+        """The first rows of the dataset that the form names."""
+        return rows_html(self._config(profile, origin, publish, *values[3:]))
 
     def _publish_chosen(self, caller: Caller, is_ticked: object) -> None:
         self._context.offer.choose(is_ticked is True)
@@ -220,11 +257,17 @@ class StartForm:
                 dollars_per_hour=per_hour,
                 is_job=settings.training.trainer == "job",
             )
-            return estimate_html(found, place)
+            more = {"max_hours": read_number("max_hours", hours), "max_dollars": read_number("max_dollars", dollars)}
+            changes = self._fields.values(profile, *values)
+            if config.start_adapter:
+                changes["start_adapter"] = config.start_adapter
+            more |= {"dollars_per_hour": read_number("dollars_per_hour", price)}
+            return estimate_html(found, place) + command_html(profile, changes, more)
         except UserError as error:
+            words = capitalised(self._fields.in_words(str(error)))
             return (
                 '<h2 class="lt-panel-title">Before it starts</h2>'
-                f'<p class="lt-note lt-bad" role="status">This cannot start: {escape(error)}</p>'
+                f'<p class="lt-note lt-bad" role="status">This cannot start. {escape(words)}</p>'
             )
 
     def _config(self, profile: str, origin: str | None, publish: object, *values: object) -> RunConfig:
@@ -249,9 +292,12 @@ class StartForm:
     def start(self, caller: Caller, promote: bool, name: str | None, *values: Any) -> str:
         """Queue the run, start it if none is active, and return its id. Raises `UserError`."""
         profile, origin, publish, *budget = values[:6]
-        config = self._config(profile, origin, publish, *values[6:])
-        price, hours, dollars = self._budget(config, *budget)
-        self._context.launcher.check(config)
+        try:
+            config = self._config(profile, origin, publish, *values[6:])
+            price, hours, dollars = self._budget(config, *budget)
+            self._context.launcher.check(config)
+        except UserError as error:
+            raise UserError(capitalised(self._fields.in_words(str(error)))) from error
         record = self._context.store.submit(
             config,
             caller.name,

@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 import gradio as gr
 
 from inference.adapters.catalog import Version, adapter_versions
-from inference.adapters.served import promote
+from inference.adapters.served import promote, serving
 from inference.common.errors import UserError
-from inference.common.html import escape
 from inference.common.settings import Settings
-from inference.ui.components import LiveDropdown
+from inference.ui.components import LiveDropdown, LiveSlider
 from training.admin.access import Caller
-from training.hub.publish.queue import publish_words
-from training.hub.space.prices import dollars
-from training.runs.diagnosis import WINDOW, Finding
-from training.runs.metrics import COOKBOOK, CURVES, METRICS
+from training.hub.publish.queue import queue_run
 from training.runs.record import RunRecord
-from training.runs.snapshot import Snapshot
-from training.ui.base.context import Context, Part, Section
-from training.ui.base.html import capitalised, duration, moment
-from training.ui.base.plots import curves_plot
-from training.ui.sections.rollout_cards import rollouts_html
-
-STATES = {
-    "queued": ("Waiting", "wait"),
-    "starting": ("Starting", "busy"),
-    "running": ("Running", "busy"),
-    "stopping": ("Stopping", "busy"),
-    "succeeded": ("Done", "good"),
-    "failed": ("Failed", "bad"),
-    "cancelled": ("Cancelled", "quiet"),
-    "interrupted": ("Interrupted", "warn"),
-    "lost": ("Lost", "bad"),
-}
-"""For each status: its word on the page, and its colour."""
-_DEFAULT_REASONS = {
-    "queued": "It starts as soon as the runs before it have ended.",
-    "starting": "The base and the data are being loaded; the first step follows.",
-    "running": "The trainer has begun.",
-    "stopping": "It ends after the current step, with a checkpoint that it can resume from.",
-    "succeeded": "Its adapter is under Adapters.",
-    "cancelled": "It can be resumed under Runs.",
-    "interrupted": "It can be resumed under Runs.",
-    "failed": "The log below has more details. It can be resumed under Runs.",
-    "lost": "Its process and its files are gone.",
-}
-"""The sentence for a status without a reason."""
-NO_RUNS = (
-    '<div class="lt-empty"><h2>Nothing has been trained yet</h2><p>Choose what to train under Start. While a run '
-    "trains, its curves, its problems and the model's answers can be watched here.</p></div>"
+from training.ui.base.context import Context, Section
+from training.ui.base.plots import PLOTS_JS
+from training.ui.sections.rollout_cards import ALL, FILTERS, rollouts_html
+from training.ui.sections.watch_cards import (
+    NO_RUNS,
+    choice_label,
+    findings_html,
+    log_html,
+    plots_html,
+    result_html,
+    status_html,
 )
-MAX_LOG_CHARS = 20_000
+
 NEWEST = ("The active run, or the newest", "")
-_PROMOTE = """
+_BUTTONS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-run]');
-  if (button) trigger('submit', { run: button.dataset.run });
+  if (button) trigger('submit', { act: button.dataset.act, run: button.dataset.run });
 });
 """
 _KEEP_END = """
@@ -88,187 +59,101 @@ watch('value', () => element.querySelectorAll('.lt-group').forEach((group, index
 
 def build_watch(context: Context, note: gr.Textbox) -> Section:
     """Build the section, inside its sub-tab; nothing of a run is in it before `refresh`."""
-    with gr.Column(elem_id="lt-watch"):
-        chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
-        status = gr.HTML(js_on_load=_PROMOTE, elem_id="watch-status")
-        plots = gr.HTML(js_on_load=None, elem_id="watch-plots")
-        findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
-        with gr.Column(visible=False, elem_classes="lt-details") as details:
-            with gr.Row(elem_classes="lt-section-head"):
-                gr.HTML("<h2>Newest answers</h2>", js_on_load=None)
-                follows = gr.Checkbox(True, label="Follow the newest", container=False, elem_id="watch-follow")
-            rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
-            gr.HTML("<h2>Log</h2>", js_on_load=None)
-            log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
+    return WatchPanel(context, note).section
 
-    def refresh(caller: Caller, run_id: object, follow: object) -> list[object]:
+
+class WatchPanel:
+    """State, curves, rollouts and log of one run, and what can be done with it."""
+
+    def __init__(self, context: Context, note: gr.Textbox) -> None:
+        self._context = context
+        with gr.Column(elem_id="lt-watch"):
+            chosen = LiveDropdown([NEWEST], value="", label="Run", filterable=False, elem_id="watch-run")
+            status = gr.HTML(js_on_load=_BUTTONS, elem_id="watch-status")
+            plots = gr.HTML(js_on_load=PLOTS_JS, elem_id="watch-plots")
+            findings = gr.HTML(js_on_load=None, elem_id="watch-findings")
+            with gr.Column(visible=False, elem_classes="lt-details") as details:
+                with gr.Row(elem_classes="lt-section-head"):
+                    gr.HTML("<h2>Answers while training</h2>", js_on_load=None)
+                    follows = gr.Checkbox(True, label="Follow the newest", container=False, elem_id="watch-follow")
+                with gr.Row(elem_id="watch-choice"):
+                    step = LiveSlider(1, 2, value=1, step=1, label="Step", buttons=[], elem_id="watch-step")
+                    only = gr.Radio(list(FILTERS), value=ALL, label="Problems", elem_id="watch-only")
+                rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
+                gr.HTML("<h2>Log</h2>", js_on_load=None)
+                log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
+        outputs = [chosen, status, plots, findings, details, follows, step, rollouts, log]
+        self.section = Section("watch", context, note, [chosen, follows, step, only], outputs, self.refresh)
+        for event in (chosen.input, follows.input, only.input):
+            self.section.on(event, self.refresh)
+        self.section.on(step.release, self._to_step)
+        self.section.on(status.submit, self._act, with_event=True, promotes=True, trigger_mode="once")
+
+    def refresh(self, caller: Caller, run_id: object, follow: object, step: object, only: object) -> list[object]:
         """Values of the run with that id, or else of the active or newest one."""
+        context = self._context
         records = context.store.list()
         record = next((record for record in records if record.id == run_id), None)
         choices = [NEWEST, *((choice_label(one), one.id) for one in records)]
         choice = gr.update(choices=choices, value=record.id if record else "")
         record = record or _newest(records)
         if record is None:
-            return [choice, NO_RUNS, "", "", gr.update(visible=False), "", ""]
+            return [choice, NO_RUNS, "", "", gr.update(visible=False), gr.skip(), gr.skip(), "", ""]
         now = context.snapshot(record)
+        version = result_of(record.id, context.settings) if record.status == "succeeded" else None
+        is_held = follow is False
+        steps, groups = context.rollouts(record, _whole(step) if is_held else None)
+        at = groups[0]["step"] if groups else _whole(step)
+        slider = gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), value=at) if steps else gr.skip()
         return [
             choice,
-            status_html(record, now, result_html(record, context.settings)),
-            plots_html(now),
+            status_html(record, now, result_html(version, context.settings, record) if version else ""),
+            plots_html(now, version.path if version else None),
             findings_html(now.findings, now.step),
             gr.update(visible=True),
-            Part(rollouts_html(now.groups), about=record.id, is_held=follow is False),
+            gr.skip(),
+            slider,
+            rollouts_html(groups, only),
             log_html(now.log),
         ]
 
-    outputs = [chosen, status, plots, findings, details, rollouts, log]
-    section = Section("watch", context, note, [chosen, follows], outputs, refresh)
-    section.on(chosen.input, refresh)
-    section.on(follows.input, refresh)
+    def _to_step(self, caller: Caller, run_id: object, follow: object, step: object, only: object) -> list[object]:
+        """The step that the slider was moved to stays until the newest is followed again."""
+        values = self.refresh(caller, run_id, False, step, only)
+        values[5] = False
+        return values
 
-    def serve(caller: Caller, event: gr.EventData, run_id: object, follow: object) -> list[object]:
-        """Put the adapter of the run into service whose button was pressed."""
-        version = result_of(str(getattr(event, "run", "")), context.settings)
+    def _act(self, caller: Caller, event: gr.EventData, *values: object) -> list[object]:
+        """A button of the card: cancel the run, put its adapter into service, or publish it."""
+        context, settings = self._context, self._context.settings
+        act, run_id = (str(getattr(event, name, "")) for name in ("act", "run"))
+        if act == "cancel":
+            context.launcher.cancel(run_id)
+            return self.refresh(caller, *values)
+        version = result_of(run_id, settings)
         if version is None:
             raise UserError("The adapter of that run is no longer here. Look under Adapters.")
-        promote(context.settings.home, version.path, caller.name, settings=context.settings)
-        context.refresh_served()
-        return refresh(caller, run_id, follow)
-
-    section.on(status.submit, serve, with_event=True, promotes=True, trigger_mode="once")
-    return section
+        if act == "promote":
+            promote(settings.home, version.path, caller.name, settings=settings)
+            context.refresh_served()
+        elif act == "publish":
+            training = settings.training
+            where = queue_run(context.store.get(run_id).folder, training.publish_to, public=training.publish_public)
+            gr.Info(f"{run_id} is on its way to {where}.")
+        else:
+            raise UserError("The page did not name an action. Load it again.")
+        return self.refresh(caller, *values)
 
 
 def result_of(run_id: str, settings: Settings) -> Version | None:
     """The adapter that a run has made, as it is on this machine; `None` if there is none."""
-    return next((one for one in adapter_versions(settings) if one.run == run_id), None)
+    versions = adapter_versions(settings, serving(settings))
+    return next((one for one in versions if one.run == run_id), None)
 
 
-def result_html(record: RunRecord, settings: Settings) -> str:
-    """Of a run that is done: that its adapter answers, the button that lets it answer, or why it cannot."""
-    if record.status != "succeeded" or (version := result_of(record.id, settings)) is None:
-        return ""
-    if version.is_served:
-        return '<p class="lt-run-reason" data-part="served">Its adapter answers visitors now.</p>'
-    if version.problem:
-        return (
-            f'<p class="lt-run-reason" data-part="served">Its adapter cannot answer here. {escape(version.problem)}</p>'
-        )
-    if settings.adapter_is_pinned:
-        words = "Its adapter can answer once the app is started without LOOKTHINK_ADAPTER."
-        return f'<p class="lt-run-reason" data-part="served">{words}</p>'
-    return (
-        '<p class="lt-run-reason" data-part="served">Its adapter does not answer visitors yet. <button type="button" '
-        f'class="lt-act lt-primary" data-run="{escape(record.id, 80)}">Put it into service</button></p>'
-    )
-
-
-def status_html(record: RunRecord, now: Snapshot, result: str = "") -> str:
-    """State, reason, progress and the most important figures; `result` is `result_html`."""
-    word, kind = STATES.get(now.status, (now.status, "quiet"))
-    return (
-        f'<section class="lt-run-card" aria-label="State of the run">'
-        f'<div class="lt-run-head"><h2 class="lt-run-state lt-{kind}" data-status="{escape(now.status, 20)}">'
-        f'<span class="lt-dot" aria-hidden="true"></span>{escape(word, 20)}</h2>'
-        f'<p class="lt-run-name">{escape(record.id, 80)}</p></div>'
-        f"{_reason(now)}{_progress(now)}{_publishing(record)}{result}"
-        f'<dl class="lt-run-facts">{_facts(record, now)}</dl></section>'
-    )
-
-
-def choice_label(record: RunRecord) -> str:
-    """The label of a run in the dropdown; not escaped."""
-    word, _ = STATES.get(record.status, (record.status, ""))
-    return f"{record.id} · {word.lower()}"
-
-
-def plots_html(now: Snapshot) -> str:
-    """The curves; one without data says so."""
-    names = [name for name in CURVES if name in now.curves or name not in COOKBOOK]
-    plots = (curves_plot({name: now.curves.get(name, [])}, METRICS[name]) for name in names)
-    return f'<section class="lt-plots" aria-label="Curves of the run">{"".join(plots)}</section>'
-
-
-def findings_html(findings: Sequence[Finding], steps: int) -> str:
-    """The diagnosis in words."""
-    if not findings:
-        words = "No problems found." if steps else "The diagnosis begins with the first step."
-        if 0 < steps < WINDOW:
-            words = f"No problems found so far. Most of them show only after {WINDOW} steps."
-        return f'<section class="lt-diagnosis"><h2>Diagnosis</h2><p class="lt-quiet">{words}</p></section>'
-    items = "".join(
-        f"<li><strong>{escape(finding.name.capitalize(), 100)}</strong><p>{_sentence(finding.seen)}</p>"
-        f"<p><b>What to do:</b> {escape(finding.remedy)}</p></li>"
-        for finding in findings
-    )
-    return f'<section class="lt-diagnosis" role="status"><h2>Diagnosis</h2><ul>{items}</ul></section>'
-
-
-def log_html(log: str) -> str:
-    """The end of the log; of a progress bar that overwrites itself, only the last state."""
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in log[-MAX_LOG_CHARS:].split("\n")]
-    text = escape("\n".join(lines).strip("\n"), MAX_LOG_CHARS)
-    if not text:
-        return '<p class="lt-quiet">The log is empty so far.</p>'
-    return f'<pre class="lt-log" tabindex="0" role="group" aria-label="Log, its last lines">{text}</pre>'
-
-
-def _sentence(text: str) -> str:
-    return escape(capitalised(text))
-
-
-def _reason(now: Snapshot) -> str:
-    """The reason for the status, and what the trainer is doing."""
-    reason = now.reason or ("" if now.stage else _DEFAULT_REASONS.get(now.status, ""))
-    parts = [_sentence(reason)] if reason else []
-    parts += [f"Now: {escape(now.stage)}."] if now.stage else []
-    return f'<p class="lt-run-reason">{" ".join(parts)}</p>' if parts else ""
-
-
-def _publishing(record: RunRecord) -> str:
-    """The state of publishing; part of these words come from the Hub."""
-    try:
-        publish_to = record.run_config.publish_to
-    except ValueError:  # a configuration of another version
-        publish_to = None
-    words = publish_words(record.folder, publish_to)
-    return f'<p class="lt-run-reason" data-part="publishing">{escape(words)}</p>' if words else ""
-
-
-def _progress(now: Snapshot) -> str:
-    if not now.max_steps:
-        return ""
-    share = 100 * min(1.0, max(0.0, now.step / now.max_steps))
-    return (
-        f'<div class="lt-progress" role="progressbar" aria-label="Steps done" aria-valuemin="0" '
-        f'aria-valuemax="{now.max_steps}" aria-valuenow="{now.step}"><i style="width:{share:.1f}%"></i></div>'
-    )
-
-
-def _facts(record: RunRecord, now: Snapshot) -> str:
-    """Names and values; an unknown value says what would make it known."""
-    facts = [("Step", f"{now.step:,} of {now.max_steps:,}" if now.max_steps else f"{now.step:,}")]
-    if now.status in ("starting", "running", "stopping"):
-        seconds_left = now.seconds_left
-        facts.append(("Time left", "not known yet" if seconds_left is None else f"about {duration(seconds_left)}"))
-        copied_at = record.job.get("copied_at")
-        if isinstance(copied_at, int | float):
-            facts.append(("Figures from", f"{duration(max(0.0, time.time() - copied_at))} ago"))
-    spent, limit = (None if hours is None else duration(3600 * hours) for hours in (now.hours, record.max_hours))
-    facts.append(("Time spent", _of(spent, limit)))
-    if record.dollars_per_hour is None:
-        facts.append(("Money spent", "unknown: no price per hour was given"))
-    else:
-        facts.append(("Money spent", _of(dollars(now.cost_dollars), dollars(record.max_dollars))))
-    if now.dropped:
-        facts.append(("Rows left out", now.dropped))
-    facts.append(("Started by", f"{record.asked_by or 'unknown'}, {moment(record.asked_at)}"))
-    return "".join(f"<div><dt>{name}</dt><dd>{escape(value, 200)}</dd></div>" for name, value in facts)
-
-
-def _of(value: str | None, limit: str | None) -> str:
-    """A figure, and the budget it counts against."""
-    return (value or "none yet") + (f" of {limit}" if limit else "")
+def _whole(value: object) -> int | None:
+    """A step that the page sent."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e12 else None
 
 
 def _newest(records: list[RunRecord]) -> RunRecord | None:

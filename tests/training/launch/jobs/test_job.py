@@ -200,7 +200,7 @@ def test_the_curves_of_a_job_come_while_it_runs_and_tell_their_age(
 ) -> None:
     world = JobWorld(hub, hub_url, tmp_path, monkeypatch, QUICK, WAITS)
     record = world.ask()
-    world.wait(lambda: world.store.get(record.id).step == 1)
+    world.wait(lambda: world.store.get(record.id).step == 1 and "usage" in world.store.get(record.id).job)
     now = world.store.get(record.id)
     assert now.status == "running" and 0 <= time.time() - now.job["copied_at"] < 60
     seconds = (QUICK.records, Pace().records, Pace().mirror)
@@ -302,3 +302,16 @@ def test_one_process_follows_a_log(tmp_path: Path) -> None:
     with exclusive(tmp_path / "job.lock"):
         assert not follow(record, "a line").is_whole
     assert not (tmp_path / "output.log").exists() and follow(record, "a line").is_whole
+
+
+def test_what_a_job_uses_is_noted_while_it_runs_and_a_refusal_does_no_harm(world: JobWorld, hub: Hub) -> None:
+    hub.faults.append(Fault("401", "GET .*/metrics", times=2))
+    world.launcher = world.new_launcher(pace=Pace(look=0.1, usage=0.2))
+    record = world.ask()
+    world.until(record, "running")
+    world.wait(lambda: "usage" in world.store.get(record.id).job and world.store.get(record.id).job["usage"])
+    job = world.store.get(record.id).job
+    used, total = job["usage"]["memory"]
+    assert 0 < used < total == 150_000_000_000 and job["usage"]["gpu_shares"] == [0.4]
+    assert job["usage"]["gpus"] == [[12_000_000_000, 80_000_000_000]] and job["id"] == world.all()[0].id
+    assert JobsHub("me", TOKEN).usage(job["id"])["gpus"] == job["usage"]["gpus"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.ui.base.html import duration, moment
+from training.ui.base.html import duration, time_html
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,9 @@ def test_durations(seconds, words):
     assert duration(seconds) == words
 
 
-def test_moments():
-    assert moment(None) == moment(1e30) == "unknown" and moment(1e9).startswith("2001-09-0")
+def test_time_htmls():
+    assert time_html(None) == time_html(1e30) == "unknown"
+    assert time_html(1e9) == '<time datetime="2001-09-09T01:46:40Z">2001-09-09 01:46 UTC</time>'
 
 
 @given(st.floats(0, 1e5))

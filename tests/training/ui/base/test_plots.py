@@ -51,4 +51,14 @@ def test_long_curves_are_drawn_as_a_mean_that_ends_where_the_number_says():
     points = [(step, float(step % 2)) for step in range(1, 1001)]
     svg = curves_plot({"run": points}, METRICS["reward"])
     assert svg.count("lt-pale") == 1 and len(svg) < 40_000
+    both = curves_plot({"long": points, "short": points[:6]}, METRICS["reward"])
+    short = re.search(r'class="lt-s2" d="M([^"]*)"', both)[1].split("L")
+    assert len({pair.split()[1] for pair in short}) < 3, "the shorter line of two is smoothed as the longer one"
     assert smooth([(1, 0.0), (2, 1.0), (3, 2.0)]) == [(1, 1.0), (2, 1.0), (3, 1.0)]
+
+
+def test_the_base_is_a_level_line_and_a_title_tells_what_its_curve_means():
+    html = curves_plot({"run": [(1, 0.25), (2, 0.5)]}, METRICS["accuracy"], base=0.75)
+    assert 'class="lt-base" d="M0 25.00H100"' in html and "<b>75 %</b>" in html
+    assert METRICS["accuracy"].meaning[:40] in html and html.count(">step<") == 1
+    assert "lt-base" not in curves_plot({"run": [(1, 0.25)]}, METRICS["accuracy"], base=float("nan"))

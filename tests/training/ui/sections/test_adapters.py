@@ -8,13 +8,20 @@ import gradio as gr
 import pytest
 
 from inference.adapters.catalog import adapter_versions
+from inference.adapters.served import promote
+from inference.adapters.shown import change_shown, read_shown
 from inference.common.errors import UserError
 from inference.common.settings import Settings, load_settings
+from inference.common.space_file import SharingSection
+from inference.server.shares import Shares
 from tests.support.run_folders import finished_run
-from training.admin.access import Access
+from tests.support.samples import perturbed_adapter
+from tests.support.shared_answers import answer_about, noise, shared
+from training.admin.access import Access, Caller
 from training.hub.publish.queue import PublishQueue
-from training.ui.sections.adapter_cards import versions_html
-from training.ui.sections.adapters import PublishPanel
+from training.ui.base.download import Downloads
+from training.ui.sections.adapter_cards import CardFacts, shared_html, versions_html
+from training.ui.sections.adapters import AdapterActions, PublishPanel
 from training.ui.sections.form_fields import Fields
 from training.ui.training_app import TrainingApp
 
@@ -47,7 +54,7 @@ def test_a_card_publishes_its_run(settings: Settings, home: Path) -> None:
         panel = PublishPanel(context)
     versions = adapter_versions(settings)
     assert panel.states(versions) == {"night-adapter": ""}, "the shipped adapter has no run to publish"
-    assert versions_html(versions, False, panel.states(versions)).count('data-act="publish"') == 1
+    assert versions_html(versions, CardFacts(False, panel.states(versions))).count('data-act="publish"') == 1
     assert panel.publish(versions, "night-adapter", " me/typed ", False, True) == "night is on its way to me/typed."
     assert panel.publish(versions, "night-adapter", "", True, False) == "night is on its way to me/from-the-file."
     waiting = PublishQueue(run.path).waiting()
@@ -62,4 +69,70 @@ def test_a_card_publishes_its_run(settings: Settings, home: Path) -> None:
 def test_what_the_hub_says_is_escaped(settings: Settings, home: Path) -> None:
     versions = adapter_versions(settings.model_copy(update={"home": home}))
     words = {versions[0].name: "<b onclick=x>it</b>"}
-    assert "<b onclick" not in versions_html(versions, True, words)
+    assert "<b onclick" not in versions_html(versions, CardFacts(publishing=words))
+
+
+@pytest.fixture
+def actions(settings: Settings, home: Path) -> AdapterActions:
+    settings = settings.model_copy(update={"home": home})
+    perturbed_adapter(home / "adapters" / "mine")
+    context = TrainingApp(settings, Access(home)).context(lambda: None)
+    with gr.Blocks():
+        return AdapterActions(context, PublishPanel(context), None, Downloads())  # type: ignore[arg-type]
+
+
+def pressed(actions: AdapterActions, act: str, adapter: str, title: str = "") -> tuple[str, str]:
+    """What the section says, and its cards, after a button was pressed."""
+    event = gr.EventData(None, {"act": act, "adapter": adapter, "title": title})
+    done, _, _, cards, *_ = actions.act(Caller("admin"), event, "", "", False, False)
+    return str(done), str(cards)
+
+
+def test_an_adapter_is_named_shown_and_deleted(actions: AdapterActions, home: Path) -> None:
+    said, cards = pressed(actions, "rename", "mine", " Charts <b>best</b> ")
+    assert ">Charts &lt;b&gt;best&lt;/b&gt;</a></h2>" in cards and "<b>best" not in said + cards
+    said, cards = pressed(actions, "show", "mine")
+    assert "Visitors see mine" in said and "Visitors see it" in cards and read_shown(home).names == {"mine"}
+    assert "Show to visitors" in pressed(actions, "hide", "mine")[1] and not read_shown(home).names
+    said, cards = pressed(actions, "download", "mine")
+    assert 'href="admin/archive/' in said and "vllm serve" in cards and "--max-lora-rank 16" in cards
+    promote(home, home / "adapters" / "mine", "me")
+    with pytest.raises(UserError, match="stays"):
+        pressed(actions, "delete", "starter-adapter")
+    promote(home, actions._context.store.home / "adapters" / "mine", "me")
+    said, cards = pressed(actions, "delete", "mine")
+    assert "mine is deleted" in said and not (home / "adapters" / "mine").exists() and "is gone" not in cards
+    for act in ("rename", "delete", "nonsense"):
+        with pytest.raises(UserError):
+            pressed(actions, act, "gone")
+
+
+def test_the_owner_sees_shared_answers_and_deletes_one(actions: AdapterActions, home: Path) -> None:
+    shares = Shares(home, SharingSection(allowed=True))
+    kept, gone = shared(shares)[0], shared(shares, days_ago=3)[0]
+    listed = str(actions.refresh(Caller("admin"))[4])
+    assert "Shared answers (2)" in listed and "Sharing is off" in listed and listed.index(kept) < listed.index(gone)
+    assert "Sharing is off" not in shared_html(shares) and f'href="?share={kept}"' in shared_html(shares)
+    assert "is deleted" in pressed(actions, "delete shared", gone)[0]
+    assert [name for name, _ in shares.newest()] == [kept]
+    for share_id in (gone, "../adapters", ""):
+        with pytest.raises(UserError, match="no shared answer"):
+            pressed(actions, "delete shared", share_id)
+    shares.delete_as_owner(kept)
+    assert actions.refresh(Caller("admin"))[4] == "", "off and empty: no fold"
+
+
+def test_what_visitors_wrote_is_escaped(home: Path) -> None:
+    shares, image = Shares(home, SharingSection(allowed=True)), noise()
+    shares.save(shares.sign(answer_about([image], "<img src=x onerror=hurt>?")), [image])
+    assert "<img" not in shared_html(shares) and "&lt;img src=x" in shared_html(shares)
+
+
+def test_a_file_of_shown_adapters_that_was_edited_is_read_as_far_as_it_makes_sense(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    for text in ("[]", "{", '{"names": "x", "titles": [1], "deleted": {}}', '{"names": [1, null], "titles": {"a": 3}}'):
+        (home / "shown.json").write_text(text)
+        shown = read_shown(home)
+        assert (shown.names, shown.titles, shown.deleted) == (frozenset(), {}, frozenset())
+    with pytest.raises(UserError, match="61 characters; at most 60"):
+        change_shown(home, "a", title="x" * 61)

@@ -11,7 +11,7 @@ from training.audit.background import FoundAudit
 from training.config.run_config import PROFILES, load_config
 from training.data.own_sets.sets import OwnRow, SeenRow
 from training.data.refusals import Refusal
-from training.ui.base.uploads import UploadedFiles
+from training.ui.sections.data import UploadedFiles
 from training.ui.sections.data_cards import audit_html, preview_html, rows_html
 from training.ui.sections.start import rows_for
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.ui.sections.rollout_cards import MAX_COMPLETIONS, MAX_GROUPS, NO_ROLLOUTS, picture_uri, rollouts_html
+from training.ui.sections.rollout_cards import (
+    FILTERS,
+    MAX_COMPLETIONS,
+    MAX_GROUPS,
+    NO_ROLLOUTS,
+    NONE_PASSES,
+    picture_uri,
+    rollouts_html,
+)
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("<script>"),
@@ -47,13 +55,52 @@ def test_a_completion_shows_its_rewards_reasons_and_advantage():
 def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
     flat = {"step": 2, "prompt": "flat", "completions": [completion(0.0), completion(0.0)]}
     groups = [{"step": 1, "prompt": "old", "completions": [completion()]}, flat]
-    groups += [{"step": 2, "prompt": "mixed", "completions": [completion(0.7)] * (MAX_COMPLETIONS + 2)}]
+    groups += [
+        {
+            "step": 2,
+            "prompt": "mixed",
+            "completions": [completion(0.7, text=f"<answer>{i}</answer>") for i in range(MAX_COMPLETIONS + 2)],
+        }
+    ]
     html = rollouts_html(groups)
     prompts = re.findall(r'lt-group-prompt">(\w+)<', html)
     assert prompts == ["mixed", "flat", "old"]
     assert html.count(" open>") == 1 and "and 2 more" in html and "there is nothing to learn" in html
-    assert rollouts_html(groups * 3).count("<details") == MAX_GROUPS
+    many = rollouts_html(groups * 4)
+    assert many.count("<details") == MAX_GROUPS and "and 4 more problems" in many
     assert rollouts_html([]) == NO_ROLLOUTS
+
+
+def test_equal_completions_are_one_with_their_number_and_the_expected_answer_stands_beside_what_was_read():
+    same, other = completion(0.5, answer="4"), completion(-0.5, text="5", answer="5")
+    group = {"step": 1, "prompt": "How many?", "completions": [same, other, same, same]}
+    html = rollouts_html([group | {"solution": "<b>$4$</b>", "gold": "4", "row": "train-3"}])
+    assert html.count('class="lt-rollout"') == 2 and "3 times · 3 tokens" in html
+    assert "read as <b>4</b>" in html and "read as <b>5</b>" in html and "<b>$4$" not in html
+    assert "Expected answer</dt><dd>&lt;b&gt;$4$" in html and "The grader reads it as</dt><dd>4<" in html
+    assert "Row</dt><dd>train-3" in html
+    assert "Expected answer</dt><dd>4<" in rollouts_html([group | {"gold": "4"}]), "a file of an earlier version"
+    assert "lt-expected" not in rollouts_html([group])
+
+
+def test_problems_are_filtered():
+    right, wrong = {"accuracy_reward": 1.0}, {"accuracy_reward": 0.0, "format_reward": 1.0}
+    groups = {
+        "learnt": [completion(0.7, rewards=right), completion(-0.7, rewards=wrong)],
+        "hopeless": [completion(0.0, rewards=wrong), completion(0.0, rewards=wrong, truncated=True)],
+        "easy": [completion(0.0, rewards=right)],
+    }
+    lines = [{"step": 1, "prompt": name, "completions": found} for name, found in groups.items()]
+    shown = {only: set(re.findall(r'lt-group-prompt">(\w+)<', rollouts_html(lines, only))) for only in FILTERS}
+    assert shown == {
+        "All": set(groups),
+        "With a signal": {"learnt"},
+        "All wrong": {"hopeless"},
+        "Cut off": {"hopeless"},
+    }
+    assert (
+        rollouts_html(lines[2:], "Cut off") == NONE_PASSES and rollouts_html(lines, "<script>").count("<details") == 3
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 cut", b"GIF89a", b"<svg onload='x()'/>"])

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
+import base64
+import html as html_lib
 import json
+import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import hypothesis.strategies as st
 import pytest
+import yaml
 from hypothesis import given
 
 from inference.common.errors import UserError
 from inference.common.settings import load_settings
 from training.admin.access import Access, Caller
+from training.cli.runs import add_arguments
 from training.config.data_config import DataConfig
+from training.config.options import config_values
 from training.config.run_config import PROFILES, RunConfig, load_config
 from training.doctor.report import Line, new_report
 from training.hub.publish.offer import PublishOffer
 from training.ui.sections.form_fields import BUDGETS, NOT_IN_FORM, Fields, all_names, read_number, shown
-from training.ui.sections.runs import table_html
+from training.ui.sections.runs_table import table_html
 from training.ui.sections.start import ADVANCED, MAIN, build_start, doctor_html, published_words, served_words
+from training.ui.sections.start_settings import command_html, command_line, read_settings, rows_html
 
 SETTINGS = load_settings(env={"LOOKTHINK_BASE": "starter"}, has_gpu=False)
 
@@ -161,3 +171,61 @@ def test_what_is_no_number_is_refused(typed: Any) -> None:
 
 def test_the_table_of_no_runs_says_what_to_do() -> None:
     assert "Start" in table_html([], [])
+
+
+PARSER = argparse.ArgumentParser(prog="python -m training start")
+add_arguments(PARSER)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_steps": st.integers(50, 500).map(str),
+        "learning_rate": st.sampled_from(["1e-05", "0.0002"]),
+        "system_prompt": st.sampled_from(["Look, then answer.", '-- it\'s "quoted" $HOME `x`', "none of it"]),
+        "lora_modules": st.lists(st.sampled_from(["q_proj", "v_proj", "o_proj"]), min_size=1, unique=True),
+        "rewards": st.fixed_dictionaries({"accuracy_reward": st.sampled_from([0.5, 1, 2])}),
+        "skip_zero_signal": st.booleans(),
+        "curriculum": st.none(),
+        "data": st.fixed_dictionaries({}, optional={"seed": st.integers(0, 9).map(str), "tolerance": st.just("0.01")}),
+    },
+)
+
+
+@given(st.sampled_from(["starter", "a100", "24gb"]), CHANGES)
+def test_the_command_and_the_file_start_the_same_run(profile: str, changes: dict[str, Any]) -> None:
+    changes = {name: value for name, value in changes.items() if value != {}}
+    line = command_line(profile, changes, {"max_hours": 2.5, "promote": True, "name": ""})
+    args = PARSER.parse_args(shlex.split(line)[4:])
+    asked = load_config(profile, changes)
+    assert load_config(args.profile, config_values(args)) == asked.model_copy(update={"max_hours": 2.5})
+    assert args.promote is True and args.name == ""
+    html = command_html(profile, changes, {})
+    saved = yaml.safe_load(base64.b64decode(re.search(r'base64,([^"]+)"', html)[1]))
+    assert load_config(None, saved) == asked and html_lib.escape(command_line(profile, changes, {}), quote=True) in html
+
+
+def test_a_file_of_settings_is_read_and_a_wrong_one_is_refused_in_words(tmp_path: Path) -> None:
+    good = tmp_path / "settings.yaml"
+    good.write_text("profile: starter\nmax_steps: 7\n")
+    assert read_settings(str(good)) == {"profile": "starter", "max_steps": 7}
+    for content, words in {"- a": "not a list", "a: [": "not YAML", "x: " + "y" * 300_000: "at most 200,000"}.items():
+        good.write_text(content)
+        with pytest.raises(UserError, match=words):
+            read_settings(str(good))
+    with pytest.raises(UserError, match="no file"):
+        read_settings(None)
+
+
+def test_refusals_speak_of_the_forms_labels(form: Fields) -> None:
+    with pytest.raises(UserError) as refused:
+        form.config("starter", {"max_completion_length": 0})
+    words = form.in_words(str(refused.value))
+    assert "max_completion_length" not in words and "“Max completion length”" in words
+    assert form.in_words("max_dollars needs dollars_per_hour") == "“Stop after (dollars)” needs “Dollars per hour”"
+
+
+def test_the_first_rows_of_a_dataset_are_shown_as_the_model_gets_them() -> None:
+    html = rows_html(load_config("starter"))
+    assert html.count("<article") == 3 or html.count('class="lt-own"') == 3
+    assert "of 1,000 rows" in html or "rows" in html
+    with pytest.raises(UserError, match="no split"):
+        rows_html(load_config("starter", {"data": {"split": "nothing"}}))

@@ -1,6 +1,7 @@
 """What Watch says of a run, and what the cards say of an adapter: all in words, all foreign text escaped."""
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from training.runs.diagnosis import Finding
 from training.runs.metrics import CURVES, METRICS
 from training.runs.record import STATUSES, RunRecord
 from training.runs.snapshot import Snapshot
-from training.ui.sections.adapter_cards import serving_html, versions_html
-from training.ui.sections.watch import STATES, findings_html, log_html, plots_html, status_html
+from training.ui.sections.adapter_cards import CardFacts, serving_html, versions_html
+from training.ui.sections.watch_cards import STATES, findings_html, log_html, plots_html, status_html
 
 EVIL = "<script>alert(1)</script>"
 RECORD = RunRecord("20261122-143000-a1b2", Path("run"), "{}", asked_by=EVIL, asked_at=1e9, max_hours=2.0)
@@ -44,7 +45,7 @@ def test_figures_of_a_run_carry_units_and_budgets():
     priced = RunRecord("a", Path("run"), "{}", dollars_per_hour=2.5, max_dollars=4.0)
     assert "$0.25 of $4.00" in status_html(priced, snapshot(cost_dollars=0.25))
     young = status_html(RECORD, snapshot(step=0, max_steps=None, seconds_left=None, hours=None))
-    assert "not known yet" in young and "progressbar" not in young
+    assert "not known before the data is read" in young and "progressbar" not in young
     assert "Now: evaluating the adapter." in status_html(RECORD, snapshot(stage="evaluating the adapter"))
 
 
@@ -82,25 +83,32 @@ def test_a_version_shows_its_evaluation_and_its_comparison(tmp_path):
     comparison = {"new_scores": scores, "served_scores": scores, "differences": difference, "num_rows": 200}
     comparison |= {"served": {"name": EVIL}, "reason": EVIL, "decision": "waits", "outcome": "It waits."}
     version = Version(EVIL, tmp_path, "run", None, run="r1", comparison=comparison)
-    html = versions_html([version], can_promote=True)
+    html = versions_html([version], CardFacts())
     assert "94.0 % <small>90.0 to 97.0</small>" in html and "+5.0 <small>−1.0 to +11.0</small>" in html
     assert "200 validation problems" in html and "It waits." in html and "<script" not in html
-    assert html.count("<button") == 1 and "<button" not in versions_html([version], can_promote=False)
-    assert "It waits." not in versions_html([replace(version, origin="promoted")], can_promote=True)
+    unable = versions_html([version], CardFacts(can_promote=False))
+    assert html.count('data-act="promote"') == 1 and 'data-act="promote"' not in unable
+    assert "It waits." not in versions_html([replace(version, origin="promoted")], CardFacts())
 
 
 def test_only_what_can_be_served_has_a_button(tmp_path):
     served = Version("one", tmp_path, "promoted", None, is_served=True)
     broken = Version("two", tmp_path, "folder", None, problem="Its weights are missing.")
-    html = versions_html([served, broken], can_promote=True)
-    assert "<button" not in html and "Its weights are missing." in html and "Served now" in html
-    assert "Start" in versions_html([], can_promote=True)
+    html = versions_html([served, broken], CardFacts())
+    assert (
+        not re.search('data-act="(promote|show|hide|delete|merge)"', html)
+        and "Its weights are missing." in html
+        and "Served now" in html
+    )
+    assert "Start" in versions_html([], CardFacts())
 
 
 def test_a_roll_back_says_what_it_returns_to(tmp_path):
     now = Serving(tmp_path, "new", "served.json", "2026-11-22T14:30:00Z", EVIL, Entry(adapter="old"))
     html = serving_html(now, "old")
-    assert "Roll back to old" in html and "since 2026-11-22" in html and "<script" not in html
+    assert (
+        "Roll back to old" in html and 'since <time datetime="2026-11-22T14:30:00Z">' in html and "<script" not in html
+    )
     assert "<button" not in serving_html(now, None)
     pinned = serving_html(Serving(tmp_path, "new", "LOOKTHINK_ADAPTER"), "old")
     assert "<button" not in pinned and "Start the app without it" in pinned
