@@ -47,6 +47,8 @@
   let wanted = null;  // the address that is being opened
   let until = 0;
   let asked = false;  // the server for it
+  let times = 0;  // as often for an adapter, the last time at
+  let askedAt = 0;
   const arrived = (parts) => {
     const now = here();
     if (parts[0] === 'train' && parts[1] === 'adapters' && parts[2] && now[1] === 'adapters') {
@@ -86,8 +88,9 @@
       tick(wanted);
     } else if (section && !adapterField(tab)) {
       document.querySelector(`#${tab}-more > button`)?.click();  // which adapter answers is to be seen
-    } else if (tab !== 'train' && go.page && !asked) {
-      asked = true;
+    } else if (tab !== 'train' && go.page && times < 3 && Date.now() - askedAt > 2000 && !(times && shown('.toast-body'))) {
+      times += 1;  // a refresh of the tab that was under way may have put the adapter back
+      askedAt = Date.now();
       go.page({ tab, adapter: section ?? '' });
     }
   };
@@ -95,6 +98,7 @@
     wanted = read(location.hash);
     until = Date.now() + SECONDS * 1000;
     asked = false;
+    times = askedAt = 0;
     approach();
   };
   const follow = () => {
