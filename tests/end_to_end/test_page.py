@@ -207,7 +207,7 @@ def test_a_link_skips_the_header(visit: Any) -> None:
     assert link.evaluate("(one) => one === document.activeElement") and link.bounding_box()["x"] >= 0
     page.page.keyboard.press("Enter")
     page.page.keyboard.press("Tab")
-    assert page.page.evaluate("document.activeElement.closest('#ask-picture') !== null")
+    assert page.page.evaluate("document.activeElement.closest('#lt-tabs > [role=tabpanel]') !== null")
     assert "#" not in page.page.url, "the address stays"
 
 
