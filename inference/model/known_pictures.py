@@ -1,7 +1,7 @@
 """The distance of a picture from those that a base was trained on, for a base that ships the statistics of them.
 
 known = KnownPictures.read("inference/starter")     # `None` for a base without `known_pictures.safetensors`
-known.distance(encoding.features)                   # above 1: unlike all that the base knows
+known.distance(encoding.features)                   # 1: farther than 98.8 % of its own kinds
 
 It is the Mahalanobis distance of the vision tower's features, pooled over the picture's tokens, in units of a limit:
 1.2 % of held-out pictures of the base's own kinds are beyond it. `python -m training.starter.known_pictures` makes the

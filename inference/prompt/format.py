@@ -29,7 +29,10 @@ PLACE = "\ufffc"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
-_IMAGE_MARK = re.compile(r"<image(?:[ _]?(\d+))?>|<\|image_pad\|>|<img>|\[IMG\]|<ImageHere>")
+_IMAGE_MARK = re.compile(
+    r"<(?:image|IMAGE)(?:[ _]?(\d+))?>|<\|image_pad\|>|<\|image(?:_\d+)?\|>|<start_of_image>|<image[_-]placeholder>"
+    r"|<img>|\[IMG\]|<ImageHere>"
+)
 """A mark by which other trainers say where a picture stands, perhaps with its number."""
 _AROUND_MARKS = re.compile(r"<\|vision_(?:start|end)\|>|</img>")
 _PIECE = re.compile(r"[^>]*>|[^>]+")

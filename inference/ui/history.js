@@ -103,7 +103,7 @@
   const row = ({ id, values, pictures }) => {
     const image = made('img', { src: URL.createObjectURL(pictures[0]), alt: '', loading: 'lazy' });
     image.addEventListener('load', () => URL.revokeObjectURL(image.src));
-    const time = made('time', {}, new Date(id).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' }));
+    const time = made('time', { dateTime: new Date(id).toISOString() }); // its words come from times.js
     const words = made('span', { className: 'lt-kept-words' }, made('span', {}, values[QUESTION]), made('strong', {}, answerOf(values).slice(0, 200) || 'No answer'));
     const open = made('button', { type: 'button', className: 'lt-kept', title: 'Show it again' }, image, words, time);
     open.addEventListener('click', () => { chosen = id; choose(); });

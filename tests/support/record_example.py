@@ -67,7 +67,7 @@ def main() -> None:
     content = {
         "made_by": COMMAND,
         "on": time.strftime("%Y-%m-%d"),
-        "model": f"LookThink's starter, a model of {engine.num_parameters / 1e6:.1f} million parameters, on a CPU",
+        "model": f"LookThink's starter, {engine.num_parameters / 1e6:.1f} M parameters, on a CPU",
         "picture": "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii"),
         "question": problem.problem,
         "expected": problem.answer,

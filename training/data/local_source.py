@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -73,9 +74,11 @@ class OpenFiles:
 
         Raises `UserError` for a file that is damaged.
         """
-        first = 0
+        first = start = 0
         for file, folders in self._splits[split]:
-            here = [at - first for at in positions if first <= at < first + len(file)]
+            end = bisect_left(positions, first + len(file), start)
+            here = [at - first for at in positions[start:end]]
+            start = end
             for at, cells in file.rows(here, columns):
                 yield RawRow(first + at, cells, folders)
             first += len(file)

@@ -19,6 +19,7 @@ from inference.prompt.format import (
     neutralise,
     parse_completion,
     tagged_answers,
+    with_places,
 )
 
 GOOD = "<think>3 + 4 = 7.</think>\n<answer>7</answer>"
@@ -248,3 +249,12 @@ def growth(read: Callable[[str], object], short: str, long: str) -> float:
             break
         found = min(found, ratio())
     return found
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["<image>", "<IMAGE>", "<image1>", "<|image|>", "<|image_1|>", "<start_of_image>", "<image_placeholder>"]
+    + ["<image-placeholder>", "<|image_pad|>", "[IMG]", "<ImageHere>"],
+)
+def test_the_marks_of_other_trainers_are_taken_out(mark: str) -> None:
+    assert with_places(f"{mark}\nHow many?", 1) == "How many?"

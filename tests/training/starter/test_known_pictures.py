@@ -18,8 +18,10 @@ from PIL import Image
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
 from inference.model.known_pictures import FILE, WEIGHTS, KnownPictures, pooled
+from inference.ui.view import UNKNOWN_FROM
 from training.starter.known_pictures import make
 from training.starter.problems import iterate_problems
+from training.ui.training_app import example_problems
 
 PHOTOGRAPHS = {
     "astronaut.png": "NASA Great Images, public domain",
@@ -71,7 +73,7 @@ def share_unknown(engine: Engine, pictures: Iterator[Image.Image]) -> float:
     """The share of pictures beyond the limit, with the features of all of them from the tower."""
     distances = [encoding.distance for encoding in engine.encode(list(pictures))]
     assert distances and None not in distances
-    return sum(distance > 1 for distance in distances if distance is not None) / len(distances)
+    return sum(distance > UNKNOWN_FROM for distance in distances if distance is not None) / len(distances)
 
 
 def test_the_shipped_statistics_are_of_the_shipped_weights() -> None:
@@ -81,9 +83,13 @@ def test_the_shipped_statistics_are_of_the_shipped_weights() -> None:
 
 @pytest.mark.long
 def test_pictures_of_its_own_kinds_are_known(engine: Engine) -> None:
-    """At most 2 in 100 of held-out ones are not."""
+    """None of these held-out ones is not."""
     problems = itertools.islice(iterate_problems("test", 2_024), 200)
-    assert share_unknown(engine, (problem.image for problem in problems)) <= 0.02
+    assert share_unknown(engine, (problem.image for problem in problems)) == 0
+
+
+def test_no_example_of_the_page_is_called_unknown(engine: Engine) -> None:
+    assert share_unknown(engine, (example.image for example in example_problems(True))) == 0
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ A document is an array of objects, an array that is a value of an object (`{"dat
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import re
@@ -230,11 +231,24 @@ def _columns(path: Path, content: mmap.mmap, inside: Sequence[_Child], keep: obj
         is_column = kinds == {b"["} and len(inside) > 1 and any(cell and cell.kind != b"{" for cell in cells)
     if not is_column:
         return None
+    if kinds == {b"{"} and len({_names_digest(content, child) for child in inside}) > 1:
+        raise UserError(
+            f"The columns of {path.name} name their rows in other orders, or other rows. Write rows instead "
+            "(pandas: to_json(orient='records', lines=True))."
+        )
     columns = {
         child.key: JsonRows(path, ((one.start, one.end) for one in _children(content, child.start)), keep)
         for child in inside
     }
     return JsonColumns(path, columns) if len(set(map(len, columns.values()))) == 1 else None
+
+
+def _names_digest(content: mmap.mmap, column: _Child) -> bytes:
+    """A digest of the names of a column's rows in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for child in _children(content, column.start):
+        digest.update(f"{len(child.key)} {child.key}".encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 def _few(children: Iterator[_Child]) -> Iterator[_Child]:

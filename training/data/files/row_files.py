@@ -17,6 +17,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED_BYTES = 32 * 2**30
 """A compressed file that becomes longer is refused."""
+MAX_HEADER_BYTES = 2**20
+"""Of a tar's member that is no file, such as a long name."""
 BATCH_ROWS = 16
 """Rows of a Parquet or Arrow file in memory at once."""
 MAX_CELLS_BYTES = 16 * 2**20
@@ -209,11 +212,13 @@ class ParquetRows:
         return [name for name in self._file.schema_arrow.names if not name.startswith("__index_level_")]
 
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`; other row groups are not read."""
-        first = 0
+        """The rows at increasing `positions`; other row groups are not read."""
+        first = start = 0
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).num_rows
-            here = {at - first for at in positions if first <= at < first + size}
+            end = bisect_left(positions, first + size, start)
+            here = {at - first for at in positions[start:end]}
+            start = end
             if here:
                 try:
                     yield from ((first + at, row) for at, row in self._group(group, here, columns))
@@ -306,6 +311,15 @@ def _inside(folder: Path, name: object, root: Path) -> Path:
     return folder / str(name)
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose headers are bounded: the library reads those of long names into memory whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # the library's entry point for subclasses
+        if self.type not in tarfile.REGULAR_TYPES and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
 class TarRows:
     """A WebDataset archive: files of one stem are a row, and their suffixes its columns. Nothing is unpacked."""
 
@@ -314,7 +328,7 @@ class TarRows:
         self._samples: list[dict[str, tuple[int, int]]] = []
         key = None
         try:
-            with tarfile.open(path, "r:") as archive:
+            with tarfile.open(path, "r:", tarinfo=_Member) as archive:
                 for member in archive:
                     if not member.isfile() or os.path.basename(member.name).startswith("."):
                         continue

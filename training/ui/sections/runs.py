@@ -144,8 +144,7 @@ class RunsPanel:
 
     def _describe(self, caller: Caller, chosen: object, to_delete: object, title: object, note: object) -> list[object]:
         """Keep the name and the note of the chosen run."""
-        record = self._context.store.describe(chosen_run(chosen), str(title or ""), str(note or ""))
-        gr.Info(f"{escape(record.id)}: name and note are saved.")
+        self._context.store.describe(chosen_run(chosen), str(title or ""), str(note or ""))
         return self.refresh(caller, chosen, "")
 
     def _ask_to_delete(self, caller: Caller, chosen: object, to_delete: object) -> list[object]:

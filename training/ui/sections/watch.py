@@ -138,8 +138,7 @@ class WatchPanel:
             context.refresh_served()
         elif act == "publish":
             training = settings.training
-            where = queue_run(context.store.get(run_id).folder, training.publish_to, public=training.publish_public)
-            gr.Info(f"{run_id} is on its way to {where}.")
+            queue_run(context.store.get(run_id).folder, training.publish_to, public=training.publish_public)
         else:
             raise UserError("The page did not name an action. Load it again.")
         return self.refresh(caller, *values)

@@ -291,3 +291,20 @@ def test_samples_of_one_name_stay_apart_and_impossible_sizes_are_refused_in_word
         (tmp_path / "b.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
         with pytest.raises(UserError, match="not a readable tar archive"):
             read(tmp_path / "b.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
+def test_a_header_of_a_tar_is_bounded_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 2**20 + 1
+    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**21))
+    with pytest.raises(UserError, match="a header of 1,048,577 bytes; at most 1,048,576 are read"):
+        read(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("answers", ['{"1": "b", "0": "a"}', '{"0": "a", "2": "b"}'])
+def test_columns_that_name_other_rows_are_refused(tmp_path: Path, answers: str) -> None:
+    """They would be joined by their places, and every answer stand at another question."""
+    (tmp_path / "a.json").write_text(f'{{"problem": {{"0": "p", "1": "q"}}, "answer": {answers}}}')
+    with pytest.raises(UserError, match="name their rows in other orders"):
+        read(tmp_path / "a.json")
