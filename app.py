@@ -81,7 +81,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     limits = limits.model_copy(update={"all_connections": min(limits.all_connections, most * 3 // 4)})
     space = service.settings.space
     start = Start(theme.BUILT_PAGE, start_types(blocks.get_config_file()))
-    tags = theme.link_tags(space.title, space.short_description)
+    tags = theme.FRAME + theme.link_tags(space.title, space.short_description)
     around = middleware(limits, access.is_on_space, queue.disconnect, streams, tags, access.is_known, start)
     tool = McpTool(service)
     programs = [*OpenAiApi(service).routes, tool.route]

@@ -21,6 +21,11 @@ PREVIEW_PATH = "/preview.png"
 _PREVIEW = HERE.parents[1] / "docs" / "compare.png"
 SCRIPTS = ("page.js", "pictures.js", "history.js", "times.js", "addresses.js", "speech.js")
 CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
+FRAME = """<style>.gradio-container {
+  width: 100% !important; max-width: 1240px !important; margin: 0 auto !important;
+  padding: 18px clamp(14px, 3vw, 28px) 48px !important;
+}</style>"""
+"""Gradio applies the style sheets once the page is drawn; what places the whole of it would make it jump then."""
 SANS = [fonts.Font(name) for name in ("ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "sans-serif")]
 MONO = [fonts.Font(name) for name in ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")]
 

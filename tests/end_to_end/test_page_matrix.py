@@ -75,7 +75,12 @@ def login(visit: Visit) -> None:
 def section(name: str, ready: str) -> Callable[[Visit], None]:
     def open_section(visit: Visit) -> None:
         log_in(visit)
-        visit.page.locator("#train-tabs").get_by_role("tab", name=name, exact=True).click()
+        tabs = visit.page.locator("#train-tabs")
+        if (tab := tabs.get_by_role("tab", name=name, exact=True)).is_visible():
+            tab.click()
+        else:  # on a phone some are in a menu
+            tabs.locator(".overflow-menu > button").first.click()
+            tabs.locator(".overflow-dropdown button", has_text=name).first.click()
         visit.page.locator(ready).first.wait_for()
 
     return open_section
