@@ -30,11 +30,19 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
 _WELL_FORMED = re.compile(r"\s*<think>(?P<think>.+?)</think>\s*<answer>(?P<answer>.+?)</answer>\s*", re.DOTALL)
 _IMAGE_MARK = re.compile(
-    r"<(?:image|IMAGE)(?:[ _]?(\d+))?>|<\|image_pad\|>|<\|image(?:_\d+)?\|>|<start_of_image>|<image[_-]placeholder>"
-    r"|<img>|\[IMG\]|<ImageHere>"
+    r"<(?:image|IMAGE|Image|img)(?:[ _:-]?(\d+))?>|<\|image_pad\|>|<\|image(?:_(\d+))?\|>|<start_of_image>"
+    r"|<image[_-]placeholder>|<img\s[^<>]*>|<ImageHere>|\[(?:IMG|IMAGE|image|Image)(?:[ _]?(\d+))?\]"
+    r"|(?<![\w}])\{\{?image(?:[ _]?(\d+))?\}?\}|!\[[^\]\n]{0,200}\]\([^()\n]+\)"
 )
 """A mark by which other trainers say where a picture stands, perhaps with its number."""
-_AROUND_MARKS = re.compile(r"<\|vision_(?:start|end)\|>|</img>")
+_LONG_MARK = re.compile(
+    r"<\|vision_start\|>(?:<\|image_pad\|>)*<\|vision_end\|>|<img>(?:(?:<IMG_CONTEXT>)*|\s*[^<>\s]{1,1000}\s*)</img>"
+    r"|<image>(?:\./)?</image>"
+)
+"""A mark with the picture's tokens or its path in it."""
+_AROUND_MARKS = re.compile(
+    r"<\|vision_(?:start|end)\|>|<\|(?:begin|end)_of_image\|>|<end_of_image>|\[IMG_(?:BREAK|END)\]|</im(?:g|age)>"
+)
 _PIECE = re.compile(r"[^>]*>|[^>]+")
 _STATEMENT = re.compile(
     r"(?:\b(?:so|thus|hence|therefore),?\s{1,4})?(?:\bthe\s{1,4})?(?:\b(?:final|correct)\s{1,4})?"
@@ -84,16 +92,34 @@ def with_places(question: str, num_pictures: int) -> str:
     >>> with_places("Is <image 2> higher than <image 1>?", 2)
     'Is image 2 higher than image 1?'
     """
-    question = _AROUND_MARKS.sub("", question.replace(PLACE, ""))
+    question = _short_marks(question.replace(PLACE, ""))
     marks = list(_IMAGE_MARK.finditer(question))
-    numbers = [int(mark[1]) for mark in marks if mark[1]]
+    numbers = [int(number) for mark in marks if (number := _number(mark))]
     in_order = len(marks) == num_pictures and numbers in ([], [*range(num_pictures)], [*range(1, num_pictures + 1)])
     come_first = not marks or not _IMAGE_MARK.sub("", question[: marks[-1].end()]).strip()
     if num_pictures == 1 or come_first:
         return _IMAGE_MARK.sub("", question).strip()
     if in_order:
         return _IMAGE_MARK.sub(PLACE, question).strip()
-    return _IMAGE_MARK.sub(lambda mark: f"image {mark[1]}" if mark[1] else "", question).strip()
+    return _IMAGE_MARK.sub(lambda mark: f"image {number}" if (number := _number(mark)) else "", question).strip()
+
+
+def num_marked(question: str) -> int:
+    """The number of pictures that a question has marks for; one that is named again counts once.
+
+    >>> num_marked("Is <image 1> like <image 2>, and <image 1> red?"), num_marked("<image><image> Which?")
+    (2, 2)
+    """
+    marks = list(_IMAGE_MARK.finditer(_short_marks(question)))
+    return len({_number(mark) or at for at, mark in enumerate(marks)})
+
+
+def _short_marks(question: str) -> str:
+    return _AROUND_MARKS.sub("", _LONG_MARK.sub("<image>", question))
+
+
+def _number(mark: re.Match[str]) -> str | None:
+    return mark[mark.lastindex] if mark.lastindex else None
 
 
 def neutralise(text: str, markers: Iterable[str]) -> str:
@@ -179,7 +205,7 @@ def stated_answer(text: str, has_ended: bool = True) -> tuple[str, str]:
         return text, ""
     if len(text.split()) <= FEW_WORDS or not _reasons(text):
         return "", _plain(text) if box else text
-    *_, last = _sentences(text)
+    *_, last = sentences(text)
     end = _plain(last.rpartition("=")[2] if "=" in last else _BEFORE_END.split(last)[-1])
     if end and ("=" in last or len(end.split()) <= FEW_WORDS):
         return text, end
@@ -197,7 +223,7 @@ def _last_box(text: str) -> tuple[int, str]:
     return start, ""
 
 
-def _sentences(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
     """The sentences and lines of a text; the label of an item belongs to what follows it."""
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     sentences = [""]
@@ -211,7 +237,7 @@ def _sentences(text: str) -> list[str]:
 
 def _reasons(text: str) -> bool:
     """True for more than one sentence, a calculation, and what begins with ", so"."""
-    return len(_sentences(text)) > 1 or _calculates(text) or bool(_SO.search(text))
+    return len(sentences(text)) > 1 or _calculates(text) or bool(_SO.search(text))
 
 
 def _calculates(text: str) -> bool:

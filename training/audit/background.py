@@ -7,30 +7,19 @@ audits.progress, audits.found("bars", folder)
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from inference.common.environment import hide_secrets, plain_environment
 from inference.common.errors import UserError
 from inference.common.files import read_json
+from training.runs.processes import log_tail, progress_words, start_command
 
 FOLDER = ".audits"
-NICENESS = 5
-"""Priority below the app's own: a visitor comes first, and beside a run that takes every core it still goes on."""
 MAX_REPORT_BYTES = 50_000_000
-_ROOT = Path(__file__).parents[2]
-_PROGRESS = re.compile(r"([a-z][a-z ]+):\s+\d+%\|[^|]*\|\s*(\d+)/(\d+) \[[\d:]+<([\d:?]+)")
-"""A line of `tqdm`: work, rows done, rows in all, time left."""
-_TAIL_CHARS = 4_000
 
 
 @dataclass(frozen=True)
@@ -67,33 +56,18 @@ class SetAudits:
             if self.is_running:
                 raise UserError(f"The set {self.name} is being audited; wait for its end.")
             output = self._folder / f"{name}.json"
-            command = [sys.executable, "-m", "training", "audit", "--dataset", str(folder), "--output", str(output)]
+            command = ["audit", "--dataset", str(folder), "--output", str(output)]
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 output.unlink(missing_ok=True)
-                with self._log(name).open("wb") as log:
-                    process = subprocess.Popen(
-                        command,
-                        cwd=_ROOT,
-                        env=plain_environment(os.environ) | {"LOOKTHINK_HOME": str(self._home)},
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=log,
-                    )
+                self._process, self.name = start_command(command, self._home, self._log(name)), name
             except OSError as error:
                 raise UserError(f"The audit cannot be started ({error.strerror}); check {self._folder}") from error
-            self._process, self.name = process, name
-            psutil.Process(process.pid).nice(min(19, psutil.Process().nice() + NICENESS))
 
     @property
     def progress(self) -> str:
         """The work of the audit that is under way, as in `reading rows: 40 of 100, 0:05 left`."""
-        steps = _PROGRESS.findall(self._tail(self.name))
-        if not steps:
-            return "the libraries are being loaded"
-        work, done, total, left = steps[-1]
-        words = f"{work}: {int(done):,} of {int(total):,}"
-        return words if "?" in left or done == total else f"{words}, {left.removeprefix('0')} left"
+        return progress_words(self._tail(self.name))
 
     def found(self, name: str, folder: Path) -> FoundAudit | None:
         """The last audit of a set; `None` if there was none, or while it is under way."""
@@ -127,8 +101,4 @@ class SetAudits:
         return self._folder / f"{name}.log"
 
     def _tail(self, name: str) -> str:
-        try:
-            text = self._log(name).read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARS:]
-        except OSError:
-            return ""
-        return hide_secrets(text.replace("\r", "\n"))
+        return log_tail(self._log(name))

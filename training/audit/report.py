@@ -95,6 +95,10 @@ class AuditReport:
     """Golds that are none of their problem's options."""
     outside: Gold | None = None
     """The first of them."""
+    num_several: int = 0
+    """Golds that name several of their problem's options."""
+    several: Gold | None = None
+    """The first of them."""
     earlier_turns: int = 0
     """Rows with user turns before the one that is read."""
     letters_alone: int = 0
@@ -144,6 +148,10 @@ class AuditReport:
             example = f"e.g. “{self.outside.gold[:40]}” of {self.outside.row_id}"
             rest = f" none of the options, {example}. Write the letter of an option, or correct the options."
             yield from _counted(self.num_outside, "row: the gold is", "rows: the gold is", rest)
+        if self.several:
+            example = f", e.g. “{self.several.gold[:40]}” of {self.several.row_id}"
+            rest = f"{example}: a completion must name all of them, and no other."
+            yield from _counted(self.num_several, "gold names several options", "golds name several options", rest)
         worked = ("gold is longer than an answer", "golds are longer than an answer")
         yield from _counted(self.worked, *worked, "; mark the answer, as in #### 7.")
         gold, num = self.majority
@@ -210,6 +218,7 @@ class AuditReport:
             "shared_pictures": self.shared_pictures,
             "look_alikes": self.look_alikes,
             "outside_options": {"rows": self.num_outside, "first": asdict(self.outside) if self.outside else None},
+            "several_options": {"rows": self.num_several, "first": asdict(self.several) if self.several else None},
             "earlier_turns": self.earlier_turns,
             "letters_alone": self.letters_alone,
             "worked": self.worked,

@@ -18,7 +18,7 @@ from inference.common.files import Json
 from inference.model.request import Request
 from training.config.run_config import RunConfig
 from training.data.pictures import pictures_of
-from training.evaluation.report import GradedCompletion
+from training.evaluation.outcomes import GradedCompletion
 from training.evaluation.resume import KeptCompletion
 from training.evaluation.scoring import grade_rows
 from training.evaluation.statistics import Estimate, share

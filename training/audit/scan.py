@@ -33,8 +33,9 @@ WORKED_WORDS = 12
 """A gold with more words is taken for a worked solution."""
 ALIKE_BITS = 6
 """Differing bits of 256 up to which two pictures count as looking alike."""
-_LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-H])\)?[.:]?", re.IGNORECASE)
+_LETTER = re.compile(r"(?:(?:choice|option)\s+)?\(?([A-J])\)?[.:]?", re.IGNORECASE)
 """A gold that is the letter of a choice, such as `B`, `(b)` or `Option B`."""
+_BETWEEN_LETTERS = re.compile(r"(?:[\s,;&()\[\]]|\band\b)+")
 Golds = dict[int, tuple[str, bool, str]]
 """By row: its gold, whether the grader finds it equal to itself, and the rule that decided."""
 
@@ -63,6 +64,8 @@ def audit(
     prompts = {i: sizer.measure(r["problem"], *r["sizes"]) for i, r in rows.items()} if sizer else None
     golds = _grade_golds(rows, progress)
     outside = [i for i, (gold, _, _) in golds.items() if _is_outside(gold, rows[i]["problem"])]
+    several = [i for i, (gold, _, _) in golds.items() if len(_letters_in(gold)) > 1]
+    several = [i for i in several if _letters_in(golds[i][0]) <= {*options_of(rows[i]["problem"])}]
     settings = config.model_dump() | {"dataset": prepared.about["dataset"]}
     return AuditReport(
         about=prepared.about | {"split": config.split, "seed": config.seed, "config": settings},
@@ -73,11 +76,14 @@ def audit(
         unverified=[Gold(rows[i]["row_id"], g[:MAX_GOLD_CHARS], rule) for i, (g, ok, rule) in golds.items() if not ok],
         letters=_letters(golds),
         letters_alone=sum(
-            _LETTER.fullmatch(gold.strip()) is not None and not options_of(rows[i]["problem"])
+            (_LETTER.fullmatch(gold.strip()) is not None or len(_letters_in(gold)) > 1)
+            and not options_of(rows[i]["problem"])
             for i, (gold, _, _) in golds.items()
         ),
         num_outside=len(outside),
         outside=Gold(rows[outside[0]]["row_id"], golds[outside[0]][0][:MAX_GOLD_CHARS], "") if outside else None,
+        num_several=len(several),
+        several=Gold(rows[several[0]]["row_id"], golds[several[0]][0][:MAX_GOLD_CHARS], "") if several else None,
         earlier_turns=sum(row["earlier_turns"] > 0 for row in rows.values()),
         worked=sum(len(gold.split()) > WORKED_WORDS for gold, _, _ in golds.values()),
         majority=Counter(gold for gold, _, _ in golds.values()).most_common(1)[0],
@@ -111,12 +117,18 @@ def _grade_golds(rows: Mapping[int, Json], progress: bool) -> Golds:
 def _is_outside(gold: str, problem: str) -> bool:
     """True if a gold is neither the letter nor the text of an option of its problem, nor several letters."""
     options = options_of(problem)
-    if not options or set(re.split(r"[\s,;&()\[\]]+|and", gold.strip(" ()[].:"))) <= {*options, ""}:
+    if not options or _letters_in(gold) and _letters_in(gold) <= {*options}:
         return False
     letters = [f"<answer>{letter}</answer>" for letter in options]
     return not any(
         grade.correct for grade in grade_many([(gold, one) for one in letters], problems=[problem] * len(letters))
     )
+
+
+def _letters_in(gold: str) -> set[str]:
+    """The letters that a gold lists, as `A, C` does; none of another gold."""
+    found = set(_BETWEEN_LETTERS.split(gold.strip(" ()[].:"))) - {""} if len(gold) < MAX_GOLD_CHARS else set()
+    return found if all(re.fullmatch("[A-J]", part) for part in found) else set()
 
 
 def _pixels(sizes: Sequence[int]) -> int:

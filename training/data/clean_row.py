@@ -24,11 +24,9 @@ from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.prompt.image import check_together, content_key, load_image, small_copy
 from training.data.pictures import Folders, read_pictures
 from training.data.refusals import MAX_PROBLEM_CHARS, MAX_SOLUTION_CHARS, Refusal
+from training.data.shapes.golds import says_nothing
 from training.data.shapes.options import number_text
-from training.grading.grader import gold_fault
-
-_NOTHING = ("nan", "<na>")
-"""Words that pandas writes where there is nothing."""
+from training.grading.grader import gold_answer, gold_fault, options_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ def clean_row(
     Where `limits` scale nothing, the pictures are kept without loss.
     """
     problem, solution = _problem(raw.get("problem")), _solution(raw.get("solution"), drop_unreadable)
+    if says_nothing(answer := gold_answer(solution)) and answer not in options_of(problem).values():
+        raise Refusal("no gold", f"{answer!r} says that there is none")
     extras = {name: _extra(raw[name]) for name in ("original_question", "original_answer", "kind") if name in raw}
     pictures, sizes, originals, keys, looks = [], list[int](), list[tuple[int, int]](), list[bytes](), list[str]()
     for source in read_pictures(raw.get("image"), folders, limits):
@@ -168,6 +168,8 @@ def _encode(image: Image.Image, data: bytes | None, is_lossless: bool) -> bytes:
 
 def _problem(cell: object) -> str:
     text = _text(cell) if isinstance(cell, str) else ""
+    if says_nothing(text):
+        raise Refusal("no problem", f"{text.strip()!r} says that there is none")
     if not text.strip():
         raise Refusal("no problem", "empty" if cell in (None, "") or isinstance(cell, str) else _type(cell))
     if len(text) > MAX_PROBLEM_CHARS:
@@ -178,8 +180,8 @@ def _problem(cell: object) -> str:
 def _solution(cell: object, drop_unreadable: bool) -> str:
     """The solution as text. A number is accepted (`24`); a truth value, a list or `nan` is not."""
     cell = _number_text(cell)
-    if not isinstance(cell, str) or cell.strip().lower() in _NOTHING:
-        raise Refusal("no gold", "empty" if cell is None or isinstance(cell, str | float) else _type(cell))
+    if not isinstance(cell, str):
+        raise Refusal("no gold", "empty" if cell is None or isinstance(cell, float) else _remedy(cell))
     if len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")
     text = _text(cell)
@@ -205,6 +207,18 @@ def _extra(cell: object) -> str | None:
 def _text(text: str) -> str:
     """The text without null characters and halves of surrogate pairs, which Arrow and tokenizers refuse."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+
+
+def _remedy(cell: object) -> str:
+    """The kind of a gold that is no text, and a remedy."""
+    if isinstance(cell, Mapping):
+        names = ", ".join(map(str, list(cell)[:8]))
+        return f'a mapping of {names[:200]}: name the answer in it, as --columns "{{solution: COLUMN.NAME}}"'
+    if isinstance(cell, list | tuple):
+        return (
+            f"a list of {len(cell)}: write one answer, or call the column `answers` if it has those of several people"
+        )
+    return _type(cell) + ": write it as text"
 
 
 def _type(cell: object) -> str:

@@ -10,53 +10,51 @@ and LLaMA-Factory, `conversations` of LLaVA, `prompt` of TRL and verl), and opti
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inference.common.errors import UserError
-from inference.prompt.format import with_places
+from inference.prompt.format import num_marked, with_places
 from training.config.data_config import COLUMNS, REQUIRED, DataConfig
 from training.data.pictures import Folders, looks_like_pictures
 from training.data.refusals import Refusal
-from training.data.shapes.cells import first_named, holds, is_empty, is_there, value_at
-from training.data.shapes.image_columns import image_columns, is_alone, listed_pictures
-from training.data.shapes.options import (
-    LETTERS,
-    GoldReading,
-    Options,
-    label_of,
-    letter_of,
-    listed,
-    named_options,
-    number_text,
-    read_options,
+from training.data.shapes.answer_columns import SHARE_OF_CHOICES, other_answers, share_of_choices, solution_column
+from training.data.shapes.cells import MAX_DEPTH, first_named, holds, is_deep, is_empty, is_there, value_at
+from training.data.shapes.golds import ALTERNATIVES, gold, one_answer, several, unwrapped
+from training.data.shapes.image_columns import image_columns, is_alone, late_pictures, listed_pictures, of_several
+from training.data.shapes.option_columns import (
+    OPTION_NAMES,
+    known_options,
+    late_options,
+    option_columns,
+    options_of,
 )
-from training.data.shapes.turns import pictures_in_turns, text_of_turns, turns_of
-from training.grading.grader import gold_answer, gold_fault
+from training.data.shapes.options import LETTERS, GoldReading, Options
+from training.data.shapes.problems import (
+    UNITS,
+    is_beside,
+    is_problem_text,
+    joined,
+    problem_parts,
+    telling_parts,
+    unit_line,
+    unread_parts,
+    with_options,
+)
+from training.data.shapes.turns import (
+    has_system_turn,
+    num_earlier_turns,
+    pictures_in_turns,
+    text_of_turns,
+    turns_of,
+    unknown_roles,
+)
 
 PROBLEM_NAMES = ("problem", "question", "query", "instruction", "prompt", "text", "txt")
-SOLUTION_NAMES = (
-    *("solution", "answer", "answers", "label", "ground_truth", "reward_model.ground_truth", "gold", "gt", "target"),
-    *("final_answer", "answerkey", "correct_answer", "correct_option", "correct_choice_idx", "answer_idx"),
-    *("multiple_choice_answer", "direct_answers", "response", "output", "completion", "cls"),
-)
-ALTERNATIVES = ("answers", "direct_answers")
-"""Columns that hold several people's answers to one question."""
-OPTION_NAMES = ("options", "choices", "option", "candidates", "answer_choices")
-SEVERAL = ("image", "options")
+SEVERAL = ("image", "problem", "options")
 """Our columns that may be several of the dataset's."""
 TURN_NAMES = ("messages", "conversations", "conversation", "message", "prompt", "turns", "texts")
-_WORKED_WORDS = 12
-"""A longer solution counts as worked, unless its answer is marked."""
-_MARKED = re.compile(r"####|\\boxed|<answer>|\b(?:final )?answer\s*(?:is|:)", re.IGNORECASE)
-_ONE_OPTION = re.compile(
-    r"(?:(option|choice|answer|opt)s?[ _-]*)?([A-J])|((?:option|choice|opt)s?)[ _-]*(\d{1,2})", re.I
-)
-"""A column that holds one option, by its letter or its number."""
-_SHARE_OF_CHOICES = 0.5
-"""Share of golds that must name an option, so that a column is taken for that of the golds beside options."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class RowShape:
     image: tuple[str, ...]
     """Columns of pictures, in their order."""
     problem: str
-    """A column of text or of chat turns."""
+    """A column of text or of chat turns, or several of text: `hint + question`."""
     solution: str
     """A column; empty where it is the last of the assistant's turns."""
     options: tuple[str, ...]
@@ -81,11 +79,25 @@ class RowShape:
     """Sentences on what may be read otherwise than it is meant."""
     notes: tuple[str, ...] = ()
     """On files that are not read, or read in another way."""
+    parts: tuple[str, ...] = ()
+    """The columns whose texts make the problem, in their order."""
+    unit: str = ""
+    """The column of the golds' unit."""
+    mapped: frozenset[str] = frozenset()
+    """Our columns whose place the configuration says."""
+    known: frozenset[str] = frozenset()
+    """The dataset's columns by whose cells this shape was decided."""
 
     @property
     def columns(self) -> list[str]:
         """The dataset's own columns that are read."""
-        paths = [*self.image, self.problem, self.solution, *self.options, *(theirs for _, theirs in self.others)]
+        paths = [
+            *self.image,
+            *(part for part in self.parts if not is_beside(part)),
+            self.solution,
+            *self.options,
+            *(theirs for _, theirs in self.others),
+        ]
         return list(dict.fromkeys(path.split(".")[0] if path else "" for path in paths if path))
 
     @property
@@ -94,6 +106,7 @@ class RowShape:
         is_in_turns = self.image == (self.problem,)
         words = f"image = {'the pictures in ' if is_in_turns else ''}{' + '.join(self.image)}, problem = "
         words += f"the last user turn of {self.problem}" if self.is_chat else self.problem
+        words += f" and its {self.unit}" if self.unit else ""
         words += f" with {' + '.join(self.options)}" if self.options else ""
         words += ", solution = " + ("the most frequent of " if self.solution.lower() in ALTERNATIVES else "")
         words += self.solution or "the assistant turn after it"
@@ -102,18 +115,59 @@ class RowShape:
 
     def cells(self, row: Mapping[str, object]) -> dict[str, object]:
         """A row under our names, and the number of its `earlier_turns`, which are not read. Raises `Refusal`."""
-        problem, answer, earlier = text_of_turns(value_at(row, self.problem))
-        solution = _one_answer(value_at(row, self.solution), self.solution) if self.solution else answer
-        options = _options_of(row, self.options)
+        if is_deep(row):
+            raise Refusal("row unreadable", f"more than {MAX_DEPTH} lists and objects within one another")
+        text = joined(row, self.parts)
+        if isinstance(text, list) and len(text) == 1 and isinstance(text[0], str):
+            text = text[0]
+        if roles := unknown_roles(text):
+            raise Refusal("no problem", roles)
+        problem, answer, earlier = text_of_turns(unwrapped(text) if isinstance(text, bytes) else text)
+        earlier += num_earlier_turns(row)
+        options = options_of(row, self.options)
+        answer = one_answer(value_at(row, self.solution), self.solution, options) if self.solution else answer
+        self._check_foreseen(row, answer)
         pictures = self.pictures(row)
+        there: Mapping[str, str] = {}
+        if options and all(map(looks_like_pictures, options.texts.values())):
+            first = next(iter(options.texts.values()))[:80]
+            raise Refusal(
+                "options are pictures", f"{first!r}; write them into the picture, or map their columns to `image`"
+            )
         if isinstance(problem, str):
-            problem = problem.strip()
-            if options and not _has_options(problem, options):
-                problem += "\n" + "\n".join(f"{letter}. {text}" for letter, text in options.texts.items())
-            problem = with_places(problem, len(pictures) if isinstance(pictures, list | tuple) else 1)
+            problem, there = with_options(problem.strip(), options)
+        solution = gold(answer, options, self.reading, there)
+        if isinstance(problem, str):
+            num = len(pictures) if isinstance(pictures, list | tuple) else 1
+            if num < (num_marks := num_marked(problem)) and not is_empty(pictures):
+                raise Refusal(
+                    "picture missing", f"the problem has marks for {num_marks} pictures, and the row has {num}"
+                )
+            problem += unit_line(value_at(row, self.unit), solution, problem) if self.unit else ""
+            problem = with_places(problem, num)
         cells: dict[str, object] = {ours: value_at(row, theirs) for ours, theirs in self.others}
-        solution = _gold(solution, options, self.reading)
         return cells | {"image": pictures, "problem": problem, "solution": solution, "earlier_turns": earlier}
+
+    def _check_foreseen(self, row: Mapping[str, object], solution: object) -> None:
+        """Raises `Refusal` for a row that would be read otherwise by what it has where the first rows have nothing."""
+        late = [name for name, cell in row.items() if name not in self.known and not is_empty(cell)]
+        if not late:
+            return
+        found: dict[str, tuple[str, ...]] = {}
+        if "options" not in self.mapped and not self.options:
+            found["options"] = late_options(row, late, solution)
+        if "image" not in self.mapped and self.image != (self.problem,):
+            found["image"] = late_pictures(row, late, self.image)
+        if "problem" not in self.mapped and not self.is_chat:
+            more = (name for part in self.parts for name in problem_parts(part, late, [row]) if name in late)
+            found["problem"] = tuple(dict.fromkeys(more))
+        for ours, names in found.items():
+            if names:
+                before = {"image": self.image, "problem": self.parts}.get(ours, ())
+                mapping = f"{{{ours}: {' + '.join([*before, *names])}}}"
+                without = f', or leave it out: --columns "{{{ours}: {" + ".join(before)}}}"' if before else ""
+                detail = f'{", ".join(names)}: empty in those; map it: --columns "{mapping}"{without}'
+                raise Refusal("unlike the first rows", detail)
 
     def pictures(self, row: Mapping[str, object]) -> object:
         """The cell of a row's pictures: one, or a list."""
@@ -136,32 +190,83 @@ def recognise(
     `folders` tell which of several columns names the pictures' files; `more` brings further rows with these columns,
     where the first ones leave open what the golds are. Raises `UserError`, for a missing column `NoColumn`.
     """
+    sample = [row for row in sample if not is_deep(row)]
     named, free = _roles(config, columns, sample)
     turns = named.get("problem") or next((name for name in TURN_NAMES if holds(sample, name, turns_of)), None)
     is_chat = turns is not None and holds(sample, turns, turns_of)
-    options, are_letters = _option_columns(free, sample)
+    options, are_letters = option_columns(free, sample)
     if "options" in named:
         options, are_letters = tuple(_paths(named["options"], columns)), False
-    problem = turns if is_chat and turns else named.get("problem") or first_named(PROBLEM_NAMES, free, sample) or ""
-    image = tuple(_paths(named["image"], columns)) if "image" in named else ()
-    image = image or image_columns([name for name in free if name != problem], sample, folders)
+    problem = turns if is_chat and turns else named.get("problem") or _problem_column(free, sample)
+    not_text = [name for name in free if name != problem]
+    image, doubt = tuple(_paths(named["image"], columns)) if "image" in named else (), ""
+    if not image and (image := image_columns(not_text, sample, folders)):
+        image, doubt = of_several(image, not_text, sample, [_num_marked(row, problem) for row in sample])
     if not image and is_chat and holds(sample, problem, pictures_in_turns):
         image = (problem,)
-    solution = named.get("solution") or _solution_column(free, sample, options)
-    if are_letters and _share_of_choices(sample, solution, options) < _SHARE_OF_CHOICES:
+    solution = named.get("solution") or solution_column(free, sample, options)
+    if are_letters and share_of_choices(sample, solution, options) < SHARE_OF_CHOICES:
         options = ()
     for ours, found in (("image", image), ("problem", problem)):
         if not found:
             raise NoColumn(config, ours, ours, columns)
+    roles = [unknown_roles(value_at(row, problem)) for row in sample] if is_chat else []
+    if roles and all(roles):
+        raise UserError(f"The dataset {config.dataset} has chat turns in {problem!r}: {roles[0]}.")
     if not solution and not (is_chat and any(text_of_turns(value_at(row, problem))[1] for row in sample)):
         raise NoColumn(config, "solution", "solution", columns)
     names = {ours: named.get(ours, ours) for ours in COLUMNS[3:]}
-    used = {*image, problem, solution, *options}
-    others = tuple((o, t) for o, t in names.items() if o in named or t in free and t not in used)
-    shape = RowShape(image, problem, solution, options, is_chat, others, GoldReading(), ())
+    left = [name for name in free if name not in {*image, problem, solution, *options}]
+    others = tuple((ours, theirs) for ours, theirs in names.items() if ours in named or theirs in left)
+    shape = RowShape(image, problem, solution, options, is_chat, others, GoldReading(), (), mapped=frozenset(named))
+    shape = _with_parts(shape, columns, left, sample)
     if options:
         shape = replace(shape, reading=_reading(shape, sample, more))
-    return replace(shape, doubts=tuple(_doubts(shape, free, sample)))
+    return replace(shape, doubts=tuple(filter(None, (doubt, *_doubts(shape, free, sample)))))
+
+
+def _problem_column(columns: Sequence[str], sample: Sequence[Mapping[str, object]]) -> str:
+    """The first column by the names of problems whose first cell may be one, else the first of those names."""
+    found = [here for name in PROBLEM_NAMES if (here := first_named((name,), columns, sample))]
+    return next((name for name in found if holds(sample, name, is_problem_text)), *found[:1] or [""])
+
+
+def _with_parts(
+    shape: RowShape, columns: Sequence[str], left: Sequence[str], sample: Sequence[Mapping[str, object]]
+) -> RowShape:
+    """The shape with what `left` columns have of the problem, and the names of those that are not read."""
+    problem = shape.problem
+    parts = tuple(_paths(problem, columns))
+    if "problem" not in shape.mapped and not shape.is_chat:
+        parts = problem_parts(problem, left, sample)
+    full = [name for name in left if name not in parts and any(not is_empty(value_at(row, name)) for row in sample)]
+    unit = first_named(UNITS, full, sample) or ""
+    notes = [f"not read: the column {name}" for name in unread_parts(full, sample) if name != unit]
+    if shape.is_chat and any(has_system_turn(value_at(row, problem)) for row in sample):
+        notes.insert(0, "the system turns are not read: the run has its own")
+    known = [*full, *parts, *shape.image, shape.solution, *shape.options, *(theirs for _, theirs in shape.others)]
+    return replace(
+        shape,
+        problem=" + ".join(parts),
+        parts=parts,
+        unit=unit,
+        notes=tuple(notes),
+        known=_known(known, columns, () if shape.options else OPTION_NAMES),
+    )
+
+
+def _known(paths: Sequence[str], columns: Sequence[str], but: Sequence[str]) -> frozenset[str]:
+    """The columns in these paths without those of some names."""
+    others = {first_named((name,), columns, ()) for name in but}
+    parts = [part for path in paths for part in _paths(path, columns)]
+    return frozenset(part if part in columns else part.split(".")[0] for part in parts) - others
+
+
+def _num_marked(row: Mapping[str, object], problem: str) -> int:
+    """The number of pictures that a problem, or all turns of a chat, have marks for."""
+    cell = value_at(row, problem)
+    text = "\n".join(text for _, text in turns_of(cell)) or cell
+    return num_marked(text) if isinstance(text, str) else 0
 
 
 def _roles(
@@ -198,14 +303,15 @@ def _reading(
 ) -> GoldReading:
     """The kind of a split's golds, among their options."""
 
-    def pair(row: Mapping[str, object]) -> tuple[object, Options]:
+    def pairs(row: Mapping[str, object]) -> Iterator[tuple[object, Options]]:
         answer = None if shape.solution else text_of_turns(value_at(row, shape.problem))[1]
-        solution = _one_answer(value_at(row, shape.solution), shape.solution) if shape.solution else answer
-        return _unwrapped(solution), _known_options(row, shape.options)
+        options = known_options(row, shape.options)
+        solution = one_answer(value_at(row, shape.solution), shape.solution, options) if shape.solution else answer
+        yield from ((one, options) for one in several(solution))
 
     names = [path.split(".")[0] for path in (shape.solution or shape.problem, *shape.options)]
-    further = (pair(row) for rows in (more,) for row in rows(list(dict.fromkeys(names))))
-    return GoldReading.of(map(pair, sample), further)
+    further = (one for rows in (more,) for row in rows(list(dict.fromkeys(names))) for one in pairs(row))
+    return GoldReading.of((one for row in sample for one in pairs(row)), further)
 
 
 def _doubts(shape: RowShape, free: Sequence[str], sample: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -220,6 +326,11 @@ def _doubts(shape: RowShape, free: Sequence[str], sample: Sequence[Mapping[str, 
             f"The column {named!r} is not read: its cells are no options. Write a list of 2 to {len(LETTERS)}, or one "
             "option a line."
         )
+    if shape.solution and "solution" not in shape.mapped:
+        but = [shape.problem, *shape.image]
+        columns = [name for name in free if name not in but]
+        yield from other_answers(shape.solution, columns, sample, shape.options, shape.reading, shape.problem)
+        yield from telling_parts(shape.parts, shape.solution, sample)
     used = {*shape.image, shape.problem, shape.solution, *shape.options}
     others = [name for name in free if name not in used and not is_alone(name)]
     unread = [name for name in others if holds(sample, name, looks_like_pictures)]
@@ -239,110 +350,3 @@ class NoColumn(UserError):
         self.words = f"has no column {theirs!r} for `{ours}`; it has {has}."
         remedy = f'Map one of them: --columns "{{{ours}: NAME}}" (`columns` under `data` in a file).'
         super().__init__(f"The dataset {config.dataset} {self.words} {remedy}")
-
-
-def _option_columns(columns: Sequence[str], sample: Sequence[Mapping[str, object]]) -> tuple[tuple[str, ...], bool]:
-    """The column of all options, or the columns of one each: `A`, `B`, `C`; `choice_a`, `choice_b`.
-
-    The second value is true where the columns' names are letters alone.
-    """
-    for name in OPTION_NAMES:
-        found = first_named((name,), columns, sample)
-        if found and any(_known_options(row, (found,)) for row in sample):
-            return (found,), False
-    families: dict[str, dict[str, str]] = {}
-    for name in columns:
-        if match := _ONE_OPTION.fullmatch(name.strip()):
-            word = match[1] or match[3] or ""
-            families.setdefault(word.lower().removesuffix("s") + "#" * bool(match[4]), {}).setdefault(
-                label_of(name), name
-            )
-    for word, by_label in sorted(families.items(), key=lambda item: -len(item[1])):
-        labels = sorted(by_label, key=lambda label: (len(label), label))
-        if len(labels) > 1 and (labels[0].isdigit() or labels[0] == "a" and (word or labels[1] == "b")):
-            return tuple(by_label[label] for label in labels), not word
-    return (), False
-
-
-def _options_of(row: Mapping[str, object], columns: Sequence[str]) -> Options:
-    """The options of a row. Raises `Refusal`."""
-    if len(columns) == 1:
-        return read_options(value_at(row, columns[0]))
-    return named_options({name.rpartition(".")[2]: value_at(row, name) for name in columns})
-
-
-def _known_options(row: Mapping[str, object], columns: Sequence[str]) -> Options:
-    """The options of a row; none where there are too many."""
-    try:
-        return _options_of(row, columns)
-    except Refusal:
-        return Options()
-
-
-def _solution_column(columns: Sequence[str], sample: Sequence[Mapping[str, object]], options: tuple[str, ...]) -> str:
-    """The column of the answers: beside options of those that name one, else the first with short or marked ones."""
-    present = list(dict.fromkeys(found for name in SOLUTION_NAMES if (found := first_named((name,), columns, sample))))
-    if options:
-        shares = {name: _share_of_choices(sample, name, options) for name in present}
-        if max(shares.values(), default=0) >= _SHARE_OF_CHOICES:
-            return max(present, key=lambda name: round(shares[name], 1))
-    shares = {name: _share_of_answers([_one_answer(value_at(row, name), name) for row in sample]) for name in present}
-    return max(present, key=lambda name: round(shares[name], 1), default="")
-
-
-def _share_of_choices(sample: Sequence[Mapping[str, object]], solution: str, columns: Sequence[str]) -> float:
-    """The share of golds that name an option, of those beside options."""
-    rows = [(row, options) for row in sample if (options := _known_options(row, columns))]
-    golds = [(_unwrapped(_one_answer(value_at(row, solution), solution)), options) for row, options in rows]
-    return sum(letter_of(gold, options) is not None for gold, options in golds) / max(1, len(golds))
-
-
-def _share_of_answers(cells: Sequence[object]) -> float:
-    """The share of cells that are an answer: readable, and short or with the answer marked."""
-
-    def is_answer(cell: object) -> bool:
-        cell = _gold(cell, Options(), GoldReading())
-        if isinstance(cell, str) and len(cell.split()) > _WORKED_WORDS and not _MARKED.search(cell):
-            return False
-        return not gold_fault(cell)
-
-    return sum(map(is_answer, cells)) / max(1, len(cells))
-
-
-def _one_answer(cell: object, column: str) -> object:
-    """The most frequent of several people's answers, the first of equals; a completion's text; else the cell."""
-    if isinstance(cell, str) and column.lower() in ALTERNATIVES and cell.startswith("["):
-        cell = listed(cell)
-    if turns := turns_of(cell):
-        return text_of_turns(cell)[1] or turns[-1][1]
-    if not isinstance(cell, list) or len(cell) < 2:
-        return cell
-    if all(isinstance(one, Mapping) and isinstance(one.get("answer"), str) for one in cell):
-        cell = [one["answer"] for one in cell]
-    elif column.lower() not in ALTERNATIVES or not all(isinstance(one, str) for one in cell):
-        return cell
-    return Counter(cell).most_common(1)[0][0]  # of equals the first
-
-
-def _has_options(problem: str, options: Options) -> bool:
-    """True if the problem gives its options already, each with its letter."""
-    return all(re.search(rf"(?:^|[\s(;,]){letter}\s*[.):、]", problem) for letter in options.texts)
-
-
-def _unwrapped(solution: object) -> object:
-    """The one answer in a list or a mapping; any other solution as it is."""
-    if isinstance(solution, list | tuple) and len(solution) == 1:
-        solution = solution[0]
-    if isinstance(solution, Mapping):
-        solution = next((solution[n] for n in ("ground_truth", "answer", "value", "text") if n in solution), solution)
-    return solution
-
-
-def _gold(solution: object, options: Options, reading: GoldReading) -> object:
-    """The solution: of a list with one answer that answer, of what names an option its letter, `yes` of True."""
-    solution = _unwrapped(solution)
-    if (letter := reading.letter(solution, options)) and gold_answer(solution) != letter:
-        return letter
-    if isinstance(solution, bool):
-        return "yes" if solution else "no"
-    return number_text(solution)

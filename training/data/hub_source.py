@@ -12,9 +12,10 @@ import contextlib
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import datasets
 import huggingface_hub
@@ -27,12 +28,13 @@ from inference.common.files import read_json, write_json
 from inference.common.hub_errors import HubError, HubUnreachable, read_error, reason
 from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
-from training.data.files.layout import METADATA, by_folder, is_wanted, not_read, split_files
+from training.data.files.layout import METADATA, by_folder, is_wanted, not_read, split_files, writer_of
 from training.data.files.row_files import ArrowRows, RowFile, open_file
-from training.data.local_source import OpenFiles
+from training.data.files.split_column import lists_of, open_splits
+from training.data.local_source import CARD, OpenFiles
 from training.data.pictures import Folders, looks_like_pictures, plain_path
 from training.data.refusals import Refusal
-from training.data.source import no_such_split
+from training.data.shapes.class_labels import features_of_card
 
 FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
 """Builders of `datasets` that read plain data; `cache` reads what is on disk already."""
@@ -48,7 +50,7 @@ DOWNLOADS = 4
 """Data files that are downloaded at once."""
 LINK_BYTES = 1_024
 """A longer file is no link: git keeps a link as a file that holds its target."""
-CARDS = ("README.md", ".huggingface.yaml")
+CARDS = (CARD, ".huggingface.yaml")
 """Files in which a repository assigns its files to splits."""
 
 
@@ -61,27 +63,31 @@ class HubSource(OpenFiles):
         self.revision: str | None = pinned
         repository = _Repository(self.name, pinned)
         chosen = repository.chosen(config)
+        self.features = repository.features(config)
         if chosen is None:
-            prepared, subset = _prepared(config, pinned, splits)
-            self.names = list(prepared)
+            prepared, subset = _prepared(config, pinned)
             folders = Folders.of(_cache_of(self.name))
-            super().__init__({split: [(ArrowRows(prepared[split]), folders)] for split in splits})
+            named = {split: [(ArrowRows(rows), folders)] for split, rows in prepared.items()}
+            notes = repository.notes
+            self.names, files = open_splits(self.name, list(named), splits, named.__getitem__, notes, "datasets")
         else:
             subset = config.subset or "default"
             only = [path for paths in chosen.values() for path in paths]
-            files: dict[str, list[tuple[RowFile, Folders]]] = {}
+            inside: dict[str, list[tuple[RowFile, Folders]]] = {}
             if len(only) == 1 and ".json" in only[0]:  # which may name its splits
-                files = repository.opened(only)
-            inside = files if files and "" not in files else {}
-            self.names = list(inside or chosen)
-            _check_splits(self.name, splits, self.names)
-            if not inside:
-                found = {split: files or repository.opened(chosen[split]) for split in splits}
-                inside = {
-                    split: [one for several in of_split.values() for one in several]
-                    for split, of_split in found.items()
-                }
-            super().__init__({split: inside[split] for split in splits}, repository.notes)
+                inside = repository.opened(only[0])
+                inside = {next(iter(chosen)): inside[""]} if "" in inside else inside
+
+            def opened(split: str) -> list[tuple[RowFile, Folders]]:
+                if inside:
+                    return inside[split]
+                repository.bring(chosen[split])
+                found = (lists_of(repository.opened(path), split, path) for path in chosen[split])
+                return [one for of_file in found for one in of_file]
+
+            notes, writer = repository.notes, writer_of(map(PurePosixPath, only))
+            self.names, files = open_splits(self.name, list(inside or chosen), splits, opened, notes, writer)
+        super().__init__(files, repository.notes)
         self.identity = f"{self.name}@{pinned}/{subset}"
 
     def signature(self) -> str:
@@ -116,25 +122,39 @@ class _Repository:
         `None` if others may hold the rows, which `datasets` reads. Raises `UserError` for several subsets, and for a
         card that names data elsewhere.
         """
+        names = [PurePosixPath(path) for path in sorted(self._files)]
         cards = [_configs(self._name, self._get(card), card) for card in CARDS if card in self._files]
         if any(cards):
             subset = config.subset or ""
             if subset not in self._assigned:
                 self._assigned[subset] = self._as_the_card_says(config)
                 write_json(self._list, {"files": self._files, "assigned": self._assigned}, indent=None)
-            return self._assigned[subset]
-        names = [PurePosixPath(path) for path in sorted(self._files)]
+            assigned = self._assigned[subset]
+            if assigned is not None:
+                known = {path for paths in assigned.values() for path in paths}
+                self.notes = not_read(name for name in names if str(name) not in known)
+            return assigned
         saved = {name.parent for name in names if name.name == "state.json"}
         wanted = [name for name in names if is_wanted(name)]
         wanted = [name for name in wanted if name.parent not in saved or name.name.startswith("data-")]
         if "dataset_dict.json" in self._files:  # written by `save_to_disk`
             found = by_folder(wanted)
         else:
-            files = split_files(wanted, f"The dataset {self._name}", "--subset {}".format, config.subset)
-            found, wanted_set = files.splits, set(wanted)
-            self.notes = files.notes + not_read(name for name in names if name not in wanted_set)
+            files = split_files(
+                wanted,
+                f"The dataset {self._name}",
+                "--subset {}".format,
+                config.subset,
+                pictures={name.stem for name in names if looks_like_pictures(name.name)},
+            )
+            found, seen = files.splits, {*wanted, *(name for name in names if name.parent in saved)}
+            self.notes = files.notes + not_read(name for name in names if name not in seen)
         splits = sorted(found, key=lambda split: split != "train")
         return {split: [str(name) for name in found[split]] for split in splits} or None
+
+    def features(self, config: DataConfig) -> Mapping[str, Any]:
+        """The columns with names of classes, by the card."""
+        return features_of_card(self._get(CARD), config.subset) if CARD in self._files else {}
 
     def _as_the_card_says(self, config: DataConfig) -> dict[str, list[str]] | None:
         builder = _builder(config, self._commit)
@@ -150,11 +170,8 @@ class _Repository:
             chosen[str(split)] = metadata or data
         return chosen or None
 
-    def opened(self, paths: Sequence[str]) -> dict[str, list[tuple[RowFile, Folders]]]:
-        """The rows of data files, by the split that a file itself names, if it does; downloaded if need be.
-
-        Raises `UserError`.
-        """
+    def bring(self, paths: Sequence[str]) -> None:
+        """Downloads data files, those that are not here. Raises `UserError`."""
         missing = sum(self._files[path] for path in paths if not (self._root / path).is_file())
         if missing and missing > shutil.disk_usage(_there(self._root)).free - SPARE_BYTES:
             raise UserError(
@@ -162,17 +179,20 @@ class _Repository:
                 f"{_there(self._root)} has no room for it. Free some space, or set HF_HOME to a larger disk."
             )
         with ThreadPoolExecutor(DOWNLOADS) as pool:
-            files = list(pool.map(self._get, paths))
-        found: dict[str, list[tuple[RowFile, Folders]]] = {}
+            list(pool.map(self._get, paths))
+
+    def opened(self, path: str) -> dict[str, list[tuple[RowFile, Folders]]]:
+        """The rows of a data file, by the split that it names itself, if it does; downloaded if need be.
+
+        Raises `UserError`.
+        """
+        self.bring([path])
         try:
-            for file, path in zip(files, paths):
-                inside, note = open_file(file)
-                self.notes += [note] if note else []
-                for split, rows in inside.items():
-                    found.setdefault(split, []).append((rows, self._folders(path)))
+            inside, note = open_file(self._get(path))
         except UserError as error:
             raise UserError(f"The dataset {self._name} at {self._commit[:12]} cannot be read: {error}") from error
-        return found
+        self.notes += [note] if note else []
+        return {split: [(rows, self._folders(path))] for split, rows in inside.items()}
 
     def _folders(self, path: str) -> Folders:
         tried = dict.fromkeys(((self._root / path).parent, self._root))
@@ -258,7 +278,7 @@ def _list_files(name: str, commit: str) -> dict[str, int]:
     return files
 
 
-def _prepared(config: DataConfig, commit: str, splits: Sequence[str]) -> tuple[dict[str, datasets.Dataset], str]:
+def _prepared(config: DataConfig, commit: str) -> tuple[dict[str, datasets.Dataset], str]:
     """All splits as `datasets` reads them, and the name of the subset."""
     name = config.dataset
     builder = _builder(config, commit)
@@ -266,7 +286,6 @@ def _prepared(config: DataConfig, commit: str, splits: Sequence[str]) -> tuple[d
     try:
         builder.download_and_prepare()
         names = [str(split) for split in builder.info.splits or {}]
-        _check_splits(name, splits, names)
         return {split: builder.as_dataset(split) for split in names}, builder.config.name
     except UserError:
         raise
@@ -275,12 +294,6 @@ def _prepared(config: DataConfig, commit: str, splits: Sequence[str]) -> tuple[d
             f"The dataset {name} at {commit[:12]} cannot be read: {reason(error)}. "
             "If the download broke off, try again; else name another revision, or tell its owner."
         ) from error
-
-
-def _check_splits(name: str, splits: Sequence[str], names: Sequence[str]) -> None:
-    for split in splits:
-        if split not in names:
-            raise no_such_split(name, split, names)
 
 
 def resolve_commit(name: str, revision: str | None) -> str:

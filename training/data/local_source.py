@@ -14,24 +14,40 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePath
+from typing import Any
 
 from inference.common.errors import UserError
 from inference.common.settings import home_folder
 from training.config.data_config import check_image_root, check_there
-from training.data.files.layout import MAX_DEPTH, is_wanted, not_read, split_files
-from training.data.files.row_files import PACKED, SUFFIXES, RowFile, is_data_file, open_file, saved_splits, suffix_of
-from training.data.pictures import MAX_PATH_CHARS, Folders, file_of, looks_like_pictures
+from training.data.files.file_names import PACKED, SUFFIXES, is_data_file, suffix_of
+from training.data.files.layout import (
+    MAX_DEPTH,
+    a_file_each,
+    are_of_pictures,
+    is_wanted,
+    not_read,
+    split_files,
+    writer_of,
+)
+from training.data.files.row_files import RowFile, open_file, saved_splits
+from training.data.files.split_column import lists_of, open_splits
+from training.data.pictures import MAX_PATH_CHARS, Folders, file_of, looks_like_pictures, moved_paths
 from training.data.refusals import Refusal
-from training.data.source import Cells, RawRow, digest, no_such_split
+from training.data.shapes.class_labels import features_of_card, named
+from training.data.shapes.image_columns import image_columns, listed_pictures
+from training.data.source import Cells, RawRow, digest
 
 _DOCUMENTS = (".json", ".jsonl", ".ndjson")
 """Formats of files that may name their splits."""
 SAMPLE_ROWS = 20
 """Rows of a file from which the columns that name pictures are told."""
 MAX_OTHERS = 1_000
-"""Files without rows that are remembered to be named."""
+"""Files without rows, and pictures, whose names are remembered."""
+CARD = "README.md"
+"""The card of a repository, in a clone too."""
 _BESIDE = {
     ".git",
     ".svn",
@@ -52,15 +68,38 @@ _LOGS = re.compile(r"\..*|.*\.(?:log|out|err|html?|lock|tmp|pyc?|ipynb|md)|event
 class OpenFiles:
     """The open splits of a dataset: files whose rows follow one another, with the folders of each one's pictures."""
 
+    features: Mapping[str, Any] = {}
+    """The columns with names of classes, by the dataset's card."""
+
     def __init__(self, files: Mapping[str, Sequence[tuple[RowFile, Folders]]], notes: Sequence[str] = ()) -> None:
         """Raises `UserError` for a split without rows. `notes` say what is not read, or read in another way."""
-        self._splits, self.notes = files, list(notes)
+        self.notes = list(notes)
+        self._splits = {split: self._with_moved(split, found) for split, found in files.items()}
         self.sizes = {split: sum(len(file) for file, _ in found) for split, found in files.items()}
         if empty := next((split for split, size in self.sizes.items() if not size), None):
             raise UserError(
                 f"The files of {empty} are empty: they hold no row. Write rows such as "
                 '{"image": "1.png", "problem": "…", "solution": "…"} into them, one a line.'
             )
+
+    def _with_moved(self, split: str, files: Sequence[tuple[RowFile, Folders]]) -> list[tuple[RowFile, Folders]]:
+        """The files of a split, with the place here of paths of another machine, if the first rows tell one; noted."""
+        found: set[tuple[str, str]] = set()
+        left = SAMPLE_ROWS
+        for file, folders in files[:SAMPLE_ROWS]:
+            columns = file.columns()
+            first = [cells for _, cells in file.rows(range(min(left, len(file))), columns)]
+            texts = (text for cells in first for _, text in _texts_of(cells, columns))
+            found |= {moved} if (moved := moved_paths(texts, split, folders)) else set()
+            left -= len(first)
+        if len(found) != 1:
+            return list(files)
+        [(start, place)] = found
+        here = f", and {place} stands in its place" if place else ""
+        self.notes.append(
+            f"paths of another machine: {start[:120]} is left out{here}" if start else f"pictures are sought in {place}"
+        )
+        return [(file, replace(folders, moved=(start, place))) for file, folders in files]
 
     def columns(self, split: str) -> list[str]:
         """The columns of its first file, then further ones of later files; one that a file has twice is there twice."""
@@ -80,7 +119,7 @@ class OpenFiles:
             here = [at - first for at in positions[start:end]]
             start = end
             for at, cells in file.rows(here, columns):
-                yield RawRow(first + at, cells, folders)
+                yield RawRow(first + at, named(cells, self.features), folders)
             first += len(file)
 
 
@@ -95,26 +134,35 @@ class LocalSource(OpenFiles):
             check_image_root(image_root)
         more = [] if image_root is None else [image_root]
         folder = path if path.is_dir() else path.parent
+        self.features = features_of_card(folder / CARD)
         self._places, self._one_file = [folder, *more], None if path.is_dir() else path
+        self._named_places = more  # which go before the dataset's own folders
         self._opened: dict[Path, bytes] = {}
         saved = saved_splits(path) if path.is_dir() else None
+        notes: list[str] = []
+        inside: Mapping[str, Sequence[tuple[RowFile, Folders]]] = {}
+        paths: dict[str, list[Path]] = {}
         if saved is not None:
-            self.names = list(saved)
-            self._check_names(path, splits)
-            folders = Folders.of(folder, *more, within=(folder, *more))
-            super().__init__({split: [(file, folders) for file in saved[split]] for split in splits})
-            return
-        paths, notes = _find(path, [path, *more])
-        only = [file for found in paths.values() for file in found]
-        inside = self._open(only[0], folder, notes) if len(only) == 1 and suffix_of(only[0]) in _DOCUMENTS else {}
-        self.names = list(paths if "" in inside or not inside else inside)
-        self._check_names(path, splits)
-        files = {split: inside[split] for split in splits if split in inside}
-        for split in splits if not files else ():
-            files[split] = []
-            for file in paths[split]:
-                found = inside if inside and file == only[0] else self._open(file, folder, notes)
-                files[split] += found.get(split) or [one for several in found.values() for one in several]
+            folders = Folders.of(*more, folder)
+            inside = {split: [(file, folders) for file in found] for split, found in saved.items()}
+        else:
+            paths, notes, pictures = _find(path, [path, *more])
+            only = [file for found in paths.values() for file in found]
+            if len(only) == 1 and suffix_of(only[0]) in _DOCUMENTS:
+                inside = self._open(only[0], folder, notes)
+                inside = {next(iter(paths)): inside[""]} if "" in inside else inside
+
+        def opened(split: str) -> Sequence[tuple[RowFile, Folders]]:
+            if inside:
+                return inside[split]
+            found = [lists_of(self._open(file, folder, notes), split, file.name) for file in paths[split]]
+            if are_of_pictures(paths[split], pictures):
+                _check_named(path, paths[split], *found[0][0])
+            return [one for of_file in found for one in of_file]
+
+        every = [file for found in paths.values() for file in found]
+        writer = writer_of(every)  # of no file where the folder was saved
+        self.names, files = open_splits(path.name, list(inside or paths), splits, opened, notes, writer)
         super().__init__(files, notes)
 
     def _open(self, path: Path, folder: Path, notes: list[str]) -> dict[str, list[tuple[RowFile, Folders]]]:
@@ -123,16 +171,12 @@ class LocalSource(OpenFiles):
         found, note = open_file(path)
         self._opened[path] = entry
         notes += [note] if note else []
-        tried = (path.parent, *self._places)
+        tried = (*self._named_places, path.parent, folder)
         return {name: [(rows, Folders.of(*tried, within=self._places))] for name, rows in found.items()}
-
-    def _check_names(self, path: Path, splits: Sequence[str]) -> None:
-        if missing := next((split for split in splits if split not in self.names), None):
-            raise no_such_split(path.name, missing, self.names)
 
     def signature(self) -> str:
         """A digest of the names, sizes and times of all files: while it is the same, so is their content."""
-        return digest([_entry(path, status) for _, path, status in self._all_files()])
+        return digest([repr(self.features).encode(), *(_entry(path, status) for _, path, status in self._all_files())])
 
     @cached_property
     def identity(self) -> str:
@@ -141,7 +185,8 @@ class LocalSource(OpenFiles):
         Of links, and of the pictures that the rows of a dataset name which is one file, size and time count instead of
         the content.
         """
-        return digest([name + self._content(path, status) for name, path, status in self._all_files()])
+        files = (name + self._content(path, status) for name, path, status in self._all_files())
+        return digest([repr(self.features).encode(), *files])
 
     def _all_files(self) -> Iterator[tuple[bytes, Path, os.stat_result]]:
         """The dataset's files with their names and status: of a folder all, else the file and the pictures it names."""
@@ -186,8 +231,11 @@ class LocalSource(OpenFiles):
                 raise UserError(f"{path.name} changed while it was read. Start again.")
 
 
-def _find(path: Path, within: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
-    """The data files of each split, of a file or a folder, and notes; links may lead `within` these folders."""
+def _find(path: Path, within: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str], set[str]]:
+    """The data files of each split, of a file or a folder, notes, and names of pictures without their suffixes.
+
+    Links may lead `within` these folders.
+    """
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"{path} is neither a file nor a folder. Give the path of one.")
@@ -195,41 +243,65 @@ def _find(path: Path, within: Sequence[Path]) -> tuple[dict[str, list[Path]], li
             raise UserError(
                 f"{path.name} is none of {', '.join(SUFFIXES)} (also with {', '.join(PACKED)}); write one of them."
             )
-        return {"train": [path]}, []
+        return {"train": [path]}, [], set()
     names: list[PurePath] = []
     others: list[PurePath] = []
+    linked = [entry.name for entry in os.scandir(path) if entry.is_symlink() and entry.is_dir()]
+    pictures = set(linked) | set(map(str, within[1:]))  # `image_root` is named for them
     for name in (file.relative_to(path) for file in _files_under(path, 0)):
         if is_wanted(name):
             names.append(name)
-        elif len(others) < MAX_OTHERS and not looks_like_pictures(name.name):
+        elif looks_like_pictures(name.name):
+            pictures |= {name.stem} if len(pictures) < MAX_OTHERS else set()
+        elif len(others) < MAX_OTHERS:
             others.append(name)
     names.sort()
-    for link in [path / name for name in names if (path / name).is_symlink()]:
-        if not any(link.resolve().is_relative_to(folder.resolve()) for folder in within):
-            raise UserError(
-                f"{link} is a link to a place outside {path.name}. Copy the file, or name a folder that holds both: "
-                "--image-root FOLDER."
-            )
-    chosen = split_files(names, f"The folder {path.name}", lambda subset: str(path / subset))
+    for wanted in names:
+        _check_link(path / wanted, path, within)
+    chosen = split_files(names, f"The folder {path.name}", lambda one: str(path / one), pictures=pictures)
+    notes = not_read(sorted(others))
     if not chosen.splits:
+        notes += [f"not followed: {linked[0]}, a link to a folder; give its own path" for _ in linked[:1]]
         raise UserError(
-            f"There is no data in the folder {path.name}: no metadata.jsonl, and no file of {', '.join(SUFFIXES)}. "
+            f"There is no data in the folder {path.name}: no metadata.jsonl, and no file of {', '.join(SUFFIXES)}"
+            f"{''.join(f' ({note})' for note in notes)}. "
             'Write metadata.jsonl with lines such as {"file_name": "1.png", "problem": "…", "solution": "…"}.'
         )
     splits = {split: [path / name for name in found] for split, found in chosen.splits.items()}
-    return splits, chosen.notes + not_read(sorted(others))
+    return splits, chosen.notes + notes, pictures
+
+
+def _check_named(folder: Path, files: Sequence[Path], rows: RowFile, folders: Folders) -> None:
+    """Raises `UserError` for files that are named after pictures and do not say which picture their rows are of."""
+    columns = rows.columns()
+    sample = [cells for _, cells in rows.rows(range(min(SAMPLE_ROWS, len(rows))), columns)]
+    if not image_columns(columns, [cells for cells in sample if not isinstance(cells, Refusal)], folders):
+        raise a_file_each(f"The folder {folder.name} has {len(files):,} JSON files named after pictures", files[0])
+
+
+def _check_link(file: Path, folder: Path, within: Sequence[Path]) -> None:
+    """Raises `UserError` for a link to a file that is not there, or that lies outside the named folders."""
+    if not file.is_symlink():
+        return
+    if not file.exists():
+        raise UserError(f"{file} is a broken link: there is no {os.readlink(file)}. Copy the file to its place.")
+    if not any(file.resolve().is_relative_to(place.resolve()) for place in within):
+        raise UserError(
+            f"{file} is a link to a place outside {folder.name}. Copy the file, or name a folder that holds both: "
+            "--image-root FOLDER."
+        )
 
 
 def _files_under(folder: Path, depth: int) -> Iterator[Path]:
-    """The files under a folder, links to files among them; links to folders are not followed."""
+    """The files under a folder, and links to files, broken ones too; links to folders are not followed."""
     for entry in os.scandir(folder):
         path = Path(entry.path)
-        if entry.name.startswith((".", "_")):
+        if entry.name.startswith((".", "__")):
             continue
         if entry.is_dir(follow_symlinks=False):
             if depth < MAX_DEPTH and not _is_own(path, home_folder().resolve()):
                 yield from _files_under(path, depth + 1)
-        elif entry.is_file():
+        elif entry.is_file() or entry.is_symlink() and not path.exists():
             yield path
 
 
@@ -237,7 +309,7 @@ def _texts_of(cells: Cells, columns: Iterable[str]) -> Iterator[tuple[str, str]]
     """The texts that may be paths in these columns, also in lists and mappings; none beside a picture's bytes."""
     if isinstance(cells, Refusal):
         return
-    waiting = [(name, cells.get(name)) for name in columns]
+    waiting = [(name, listed_pictures(cells.get(name))) for name in columns]
     while waiting:
         name, value = waiting.pop()
         if isinstance(value, str) and value and len(value) <= MAX_PATH_CHARS:

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -45,6 +45,10 @@ _FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2
 _MAGIC = ("iVBORw0KGgo", "/9j/", "_9j_", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "AAAA", "SUkq", "TU0A")
 """Beginnings of pictures in base64: PNG, JPEG, WebP, GIF, BMP, AVIF and HEIC, TIFF."""
 _MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
+MAX_TAILS = 40
+"""Folders on a path whose ends are sought here."""
+PLACES = ("", "images/", "image/", "imgs/", "img/", "pictures/", "photos/", "figures/")
+"""Where the end of a path is sought in a dataset's folder, besides in folders named after the split."""
 MAX_NAMES = 20_000
 """Files of a folder among which the name that was meant is sought."""
 
@@ -62,6 +66,8 @@ class Folders:
     that path. Then `within` is the folder of the repository alone, and only what it brings is read."""
     near: Callable[[str], str | None] | None = None
     """Names a file of the repository that has nearly this path."""
+    moved: tuple[str, str] | None = None
+    """The beginning of paths of another machine, and the folder here that stands in its place."""
 
     @classmethod
     def of(cls, *tried: Path, within: Sequence[Path] = ()) -> Folders:
@@ -147,8 +153,7 @@ def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Imag
 
 def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
     shown = repr(path[:120])
-    if path.lower().startswith("file:///"):
-        path = unquote(path[len("file://") :])
+    path = _without_scheme(path)
     if path.lower().startswith("file:"):
         raise Refusal("picture refused", f"{shown} is an address; write the path alone, without file://")
     if path[:200].lower().lstrip().startswith("data:"):
@@ -173,11 +178,15 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
         raise Refusal("picture missing", f"{shown} cannot be read: {type(error).__name__}") from error
 
 
+def _without_scheme(path: str) -> str:
+    return unquote(path[len("file://") :]) if path.lower().startswith("file:///") else path
+
+
 def file_of(path: str, folders: Folders) -> Path | None:
     """The file on this machine that a cell names, with all links followed; `None` if there is none within `folders`."""
     if folders.fetch is not None or len(path) > MAX_PATH_CHARS or "\0" in path or _ADDRESS.match(path):
         return None
-    for name in _ways(path):
+    for name in _ways(path, folders):
         for folder in folders.tried:
             try:
                 target = (folder / name).resolve()
@@ -188,8 +197,15 @@ def file_of(path: str, folders: Folders) -> Path | None:
     return None
 
 
-def _ways(path: str) -> Iterator[str]:
-    """The path as it stands, then as Windows, addresses and the disks of a Mac write it."""
+def _ways(path: str, folders: Folders | None = None) -> Iterator[str]:
+    """The path as it stands, then as Windows, addresses and the disks of a Mac write it; then where it has moved."""
+    yield from _spellings(path)
+    start, place = folders and folders.moved or (None, "")
+    if start is not None and path.startswith(start):
+        yield from _spellings(place + path[len(start) :])
+
+
+def _spellings(path: str) -> Iterator[str]:
     plain = unquote(path.strip()).replace("\\", "/")
     accents = () if plain.isascii() else (unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))
     yield from dict.fromkeys((path, path.replace("\\", "/"), unquote(path), plain, *accents))
@@ -199,7 +215,7 @@ def _found(path: str, folders: Folders, limits: Limits) -> Path | None:
     """The file that a path names, with all links followed."""
     if folders.fetch is None:
         return file_of(path, folders)
-    for name in _ways(path):
+    for name in _ways(path, folders):
         for folder in folders.tried:
             in_repository = _inside(folder / name, folders.within)
             if in_repository and (target := folders.fetch(in_repository, limits.max_upload_mb * 1e6)):
@@ -256,21 +272,95 @@ def _inside(path: Path, folders: Sequence[Path]) -> str | None:
 def _refuse(path: str, folders: Folders) -> bytes:
     """Raises the refusal for a path that names no file, or one outside the folders."""
     shown, looked = repr(path[:120]), " and ".join(f"{folder.name}/" for folder in folders.tried)
+    if found := _ends_here(path, folders, PLACES):
+        start, place = min(found)
+        here = (place + path[len(start) :])[:120]
+        detail = (
+            f"{shown} is a path of another machine, and {here!r} is here; write it so: the first rows' paths do not"
+        )
+        raise Refusal("picture missing", f"{detail} all begin with {start[:120]!r}, or lead to several files here")
     if folders.fetch is not None:
         if any(_inside(folder / path, folders.within) for folder in folders.tried):
             raise Refusal("picture missing", f"{shown} is no file of the repository{_meant(path, folders)}")
         raise Refusal("picture refused", f"{shown} leads out of the repository; only its own files are read")
+    _refuse_link(path, folders)
     targets = [(folder / path).resolve() for folder in folders.tried]
     if not any(target.is_relative_to(allowed) for target in targets for allowed in folders.within):
         raise Refusal("picture refused", f"{shown} leads out of the dataset's folder; name its own with image_root")
-    if any((folder / path).is_file() for folder in folders.tried):
-        raise Refusal(
-            "picture refused", f"{shown} is a link out of the dataset's folder; name what it leads to with image_root"
-        )
+    if any(target.is_dir() for target in targets):
+        raise Refusal("picture missing", f"{shown} is a folder, and no picture; name a file in it")
     remedy = "name the folder of the pictures with image_root"
     if _DRIVE.match(path):
         remedy = "write it relative to the data file, as images/1.png"
-    raise Refusal("picture missing", f"{shown} is no file in {looked}{_meant(path, folders)}; {remedy}")
+    if near := _meant(path, folders):
+        remedy = "write that name"
+    raise Refusal("picture missing", f"{shown} is no file in {looked}{near}; {remedy}")
+
+
+def moved_paths(paths: Iterable[str], split: str, folders: Folders) -> tuple[str, str] | None:
+    """The beginning of paths of another machine, and the folder here that stands in its place.
+
+    `None` unless all paths that name no file as they stand, and of which an end does, agree on it.
+    """
+    places = (*PLACES, *(f"{folder}/" for folder in (split, f"{split}_images", f"images/{split}", f"{split}/images")))
+    found: set[tuple[str, str]] = set()
+    for path in map(_without_scheme, paths):
+        if looks_like_pictures(path) and not _is_here(path, folders):
+            found |= _ends_here(path, folders, places)
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None
+
+
+def _ends_here(path: str, folders: Folders, places: Sequence[str]) -> set[tuple[str, str]]:
+    """The beginning of a path whose longest end names a file here, with each of the places where it does.
+
+    The beginning is empty, or absolute, or it ends with the dataset's own folder.
+    """
+    own = {folder.name for folder in folders.tried}
+    is_absolute = path.startswith("/") or _DRIVE.match(path) is not None
+    is_address = path.startswith(("//", "\\\\")) or _ADDRESS.match(path) and not _DRIVE.match(path)
+    if is_address or ".." in re.split(r"[/\\]", unquote(path)):
+        return set()
+    starts = [0, *(match.end() for match in islice(re.finditer(r"[/\\]|\?d=", path), MAX_TAILS))]
+    for at in starts if len(path) <= MAX_PATH_CHARS else ():
+        is_own = re.split(r"[/\\]", path[:at])[-2:-1] in [[name] for name in own]
+        tail = path[at:]
+        if (
+            not tail
+            or tail.startswith(("/", "\\"))
+            or not (at == 0 and not is_absolute or is_absolute and at or is_own)
+        ):
+            continue
+        if found := {(path[:at], place) for place in places if (at or place) and _is_here(place + tail, folders)}:
+            return found
+    return set()
+
+
+def _is_here(path: str, folders: Folders) -> bool:
+    if folders.fetch is None:
+        return file_of(path, folders) is not None
+    inside = {
+        name for way in _ways(path) for folder in folders.tried if (name := _inside(folder / way, folders.within))
+    }
+    return any(folders.near is not None and folders.near(name) == name for name in inside)
+
+
+def _refuse_link(path: str, folders: Folders) -> None:
+    """Raises the refusal for a path with a link on it that is broken, or leads out of the folders."""
+    parts = PurePath(path.replace("\\", "/")).parts
+    for folder in folders.tried:
+        for num in range(1, len(parts) + 1 if not path.startswith("/") else 0):
+            place = folder.joinpath(*parts[:num])
+            if ".." in parts or not place.is_symlink():
+                continue
+            target, shown = place.resolve(), repr("/".join(parts[:num])[:120])
+            if not place.exists():
+                raise Refusal("picture missing", f"{shown} is a broken link: there is no {os.readlink(place)[:120]}")
+            if not any(target.is_relative_to(allowed) for allowed in folders.within):
+                to = target if target.is_dir() else target.parent
+                detail = f"{shown} is a link out of the dataset's folder; name what it leads to with image_root {to}"
+                raise Refusal("picture refused", detail)
 
 
 def _from_base64(text: str) -> bytes:

@@ -38,7 +38,7 @@ from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shapes
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 6
+VERSION = 8
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
 FACTS = ("sizes", "original_pixels", "earlier_turns", "picture_digest", "look", "row_digest")
 """Columns that describe a row and are not part of it: those of `CleanRow`."""

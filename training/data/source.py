@@ -22,14 +22,25 @@ from training.config.data_config import DataConfig
 from training.data.formats import RowShape, recognise
 from training.data.pictures import Folders, read_pictures
 from training.data.refusals import Refusal
-from training.data.shapes.cells import value_at
+from training.data.shapes.cells import is_deep, light, num_chars, value_at
+from training.data.shapes.class_labels import features_of, named
 
 Cells = Mapping[str, object] | Refusal
 """A row under the dataset's own names, or the reason why it cannot be read."""
 SAMPLE_ROWS = 20
-"""Rows of a split from which its shape is told."""
+"""The first rows of a split, from which its shape is told."""
+SPREAD_ROWS = 200
+"""Further rows, from all over the split, that are looked at for what the first ones leave empty."""
+LIGHT_CHARS = 20_000
+"""Of a column whose cells in the first rows are longer none is read of further rows, unless its file has rows whole."""
+SEARCHED_ROWS = 20_000
+"""Rows that are searched for a column which is mapped and which the first ones do not have."""
 DECIDING_ROWS = 2_000
 """Rows of a split that are read at most to tell whether its golds count the options from 0 or from 1."""
+MAX_COLUMNS = 2_000
+"""Of a split, with those that the rows have which are looked at; more are refused."""
+MAX_NAMED = 20
+"""Splits that an error names; the others are counted."""
 READERS = 8
 """Rows whose pictures are read at once for their groups."""
 
@@ -80,18 +91,50 @@ def row_shape(config: DataConfig, source: Source, split: str) -> RowShape:
 
     Raises `UserError`, which lists the columns, if a required or mapped one is missing.
     """
-    columns = source.columns(split)
+    columns = _few(config, source.columns(split))
     size = source.sizes[split]
     rows = list(islice(source.rows(split, range(min(SAMPLE_ROWS, size)), columns), SAMPLE_ROWS))
+    sample = [raw.cells for raw in rows if not isinstance(raw.cells, Refusal)]
+    if not config.is_starter:
+        short = [name for name in columns if all(num_chars(row.get(name)) <= LIGHT_CHARS for row in sample)]
+        sample += [light(cells) for cells in _readable(source, split, _spread(size, SPREAD_ROWS), short)]
+    there = set(columns)  # one name may be there twice
+    further = dict.fromkeys(name for cells in sample for name in cells if name not in there)
+    columns = _few(config, [*columns, *further])
+    for path in config.columns.values():
+        for name in (part.strip().split(".")[0] for part in ([path] if path in columns else path.split("+"))):
+            if name not in columns:
+                searched = _readable(source, split, range(min(size, SEARCHED_ROWS)), [name])
+                sample += [light(cells) for cells in islice((cells for cells in searched if name in cells), 1)]
 
     def more(names: Sequence[str]) -> Iterator[Mapping[str, object]]:
-        further = range(min(SAMPLE_ROWS, size), min(DECIDING_ROWS, size))
-        found = (raw.cells for raw in source.rows(split, further, names))
-        yield from (cells for cells in found if not isinstance(cells, Refusal))
+        return _readable(source, split, _spread(size, DECIDING_ROWS), names)
 
-    sample = [raw.cells for raw in rows if not isinstance(raw.cells, Refusal)]
     shape = recognise(config, columns, sample, rows[0].folders if rows else None, more)
-    return replace(shape, notes=tuple(source.notes))
+    return replace(shape, notes=(*shape.notes, *source.notes))
+
+
+def _few(config: DataConfig, columns: list[str]) -> list[str]:
+    """The columns. Raises `UserError` for more than `MAX_COLUMNS`."""
+    if len(columns) > MAX_COLUMNS:
+        raise UserError(
+            f"The rows of {config.dataset} have {len(columns):,} columns; at most {MAX_COLUMNS:,} are read. Leave out "
+            "those that no row needs, or put them into one column that holds an object."
+        )
+    return columns
+
+
+def _spread(size: int, num: int) -> list[int]:
+    """At most `num` positions behind the first rows, evenly apart, with the last."""
+    behind = size - SAMPLE_ROWS
+    return sorted({size - 1 - at * behind // min(num, behind) for at in range(min(num, behind))}) if behind > 0 else []
+
+
+def _readable(
+    source: Source, split: str, positions: Sequence[int], columns: Sequence[str]
+) -> Iterator[Mapping[str, object]]:
+    found = (raw.cells for raw in source.rows(split, positions, columns)) if positions else ()
+    yield from (cells for cells in found if not isinstance(cells, Refusal))
 
 
 def row_shapes(config: DataConfig, source: Source, splits: Sequence[str]) -> dict[str, RowShape]:
@@ -120,7 +163,7 @@ def group_keys(config: DataConfig, source: Source) -> dict[tuple[str, int], str]
     assert config.group_by is not None
     if config.group_by == "image":
         return _groups_of_pictures(config, source)
-    groups = {}
+    groups, is_there, first = {}, False, ""
     for split, size in source.sizes.items():
         columns, column = source.columns(split), config.group_by.split(".")[0]
         if column not in columns:
@@ -129,8 +172,16 @@ def group_keys(config: DataConfig, source: Source) -> dict[tuple[str, int], str]
                 f"{', '.join(columns[:40])}. Name one of them, or image."
             )
         for raw in source.rows(split, range(size), [column]):
-            cell = None if isinstance(raw.cells, Refusal) else value_at(raw.cells, config.group_by)
+            cells = {} if isinstance(raw.cells, Refusal) or is_deep(raw.cells) else raw.cells
+            cell = value_at(cells, config.group_by)
+            is_there |= cell is not None
+            first = first or (repr(cells[column]) if column in cells else "")
             groups[split, raw.position] = digest([repr((cell,)).encode("utf-8", "surrogatepass")])
+    if not is_there:
+        raise UserError(
+            f"group_by is {config.group_by}, and no row of {config.dataset} has a value there; the first {column!r} is "
+            f"{first[:120] or 'empty'}. Name a column or a field that the rows have, or image."
+        )
     return groups
 
 
@@ -158,7 +209,7 @@ def _groups_of_pictures(config: DataConfig, source: Source) -> dict[tuple[str, i
 
 def _digests(shape: RowShape, raw: RawRow) -> list[str]:
     """A digest of each picture of a row; one of the cell for a picture that cannot be read."""
-    if isinstance(raw.cells, Refusal):
+    if isinstance(raw.cells, Refusal) or is_deep(raw.cells):
         return [digest([repr(raw.position).encode()])]
     cell = shape.pictures(raw.cells)
     try:
@@ -171,10 +222,11 @@ def _digests(shape: RowShape, raw: RawRow) -> list[str]:
 def cells_of(batch: pa.RecordBatch | pa.Table, index: int) -> Cells:
     """One row of an Arrow batch, its picture not decoded; text that is not UTF-8 is a refusal."""
     try:
-        return {
+        cells = {
             field.name: _cell(column[index].as_py(), field.type) for field, column in zip(batch.schema, batch.columns)
         }
-    except (ValueError, OverflowError) as error:  # Unicode errors are value errors, Arrow's too
+        return named(cells, features_of(batch.schema.metadata))
+    except (ValueError, OverflowError, RecursionError) as error:  # Unicode errors are value errors, Arrow's too
         return Refusal("row unreadable", f"{type(error).__name__} in a cell")
 
 
@@ -212,7 +264,8 @@ def digest(parts: Sequence[bytes]) -> str:
 
 def no_such_split(config_name: str, split: str, names: Sequence[str]) -> UserError:
     """The error for a missing split."""
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
     return UserError(
-        f"The dataset {config_name} has no split {split!r}; it has {', '.join(names) or 'none'}. "
+        f"The dataset {config_name} has no split {split!r}; it has {', '.join(names[:MAX_NAMED]) or 'none'}{more}. "
         f"Name one of them: --split {names[0] if names else 'NAME'}."
     )

@@ -69,6 +69,27 @@ def test_a_gold_and_the_options_in_its_problem(gold: str, problem: str, is_outsi
     assert _is_outside(gold, problem) is is_outside
 
 
+@pytest.mark.parametrize(
+    ("golds", "num", "first"),
+    [
+        (["A, C", "B", "A and D", ["B", "C"], "AC"], 4, "A, C"),
+        ([["red", "blue"], "B", "grey", "purple"], 1, "A, C"),
+        (["A", "B", "C"], 0, None),
+    ],
+)
+def test_golds_of_several_options_are_counted(
+    golds: list[Any], num: int, first: str | None, tmp_path: Path, home: Path
+) -> None:
+    rows = [{"question": f"Row {n}?", "options": COLOURS, "answer": gold} for n, gold in enumerate(golds)]
+    found = audited(tmp_path, rows)
+    assert (found.num_several, found.several and found.several.gold) == (num, first)
+    words = [finding for finding in found.findings() if "several options" in finding]
+    assert [word.split(",")[0] for word in words] == [
+        f"{num} gold{'s name' if num > 1 else ' names'} several options"
+    ] * (num > 0)
+    assert found.to_json()["several_options"]["rows"] == num and len(found.dropped) == 0
+
+
 def test_open_indices_earlier_turns_and_unread_pictures_are_findings(tmp_path: Path, home: Path) -> None:
     (tmp_path / "a").mkdir()
     found = audited(

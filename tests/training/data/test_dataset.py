@@ -108,7 +108,7 @@ def test_hostile_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     lines: list[Any] = (folder / "metadata.jsonl").read_text().splitlines()
     lines += [good | {"file_name": name} for name in ("../secret.png", "http://a.b/c.png", "bomb.png", "broken.png")]
     lines += [good | {"file_name": "nowhere.png"}, good | {"file_name": None}, "not json"]
-    lines += [{"file_name": "0.png", "problem": "", "solution": "1"}, {"file_name": "0.png", "problem": ["x"]}]
+    lines += [{"file_name": "0.png", "problem": "", "solution": "1"}, {"file_name": "0.png", "problem": ["x", "y"]}]
     lines += [good | {"file_name": "0.png", "solution": {"a": 1}}]
     write_lines(folder / "metadata.jsonl", lines)
     splits = load(folder, test_share=0)
@@ -128,7 +128,7 @@ def test_hostile_rows_are_dropped_and_counted(tmp_path: Path) -> None:
 
 
 def test_nothing_left(tmp_path: Path, home: Path) -> None:
-    file = write_lines(tmp_path / "x.jsonl", [{"image": "a.png", "problem": "?", "solution": "1"}] * 3)
+    file = write_lines(tmp_path / "x.jsonl", [{"image": "a.png", "problem": "Which?", "solution": "1"}] * 3)
     with pytest.raises(UserError, match=r"No row of .* can be used: dropped 3 rows: 3 picture missing \(test, train\)"):
         load(file)
     assert list((home / "data").iterdir()) == []

@@ -487,6 +487,11 @@ def test_a_picture_stays_on_one_side(tmp_path: Path, home: Path) -> None:
     assert (len(found.test), len(found.train)) == (8, 16) and not seen["train"] & seen["test"]
     with pytest.raises(UserError, match="group_by is figure, and the dataset .* has no such column; it has image, pro"):
         load_rows(read_data_config(dataset=str(tmp_path), group_by="figure"))
+    for group in ("problem.figure", "figure.name"):
+        lines(tmp_path / "train.jsonl", [row | {"figure": {"id": n}} for n, row in enumerate(both)])
+        words = f"group_by is {group}, and no row of .* has a value there; the first '{group.split('.')[0]}' is "
+        with pytest.raises(UserError, match=words + ".*Name a column or a field that the rows have, or image"):
+            load_rows(read_data_config(dataset=str(tmp_path), group_by=group))
 
 
 HOSTILE: dict[str, bytes] = {

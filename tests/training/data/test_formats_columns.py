@@ -65,7 +65,10 @@ def test_columns_that_cannot_be_are_refused(columns: dict[str, str], words: str)
 def test_the_last_round_is_read_and_those_before_are_counted() -> None:
     row = {"messages": TURNS, "image": b"x"}
     shape = shape_of(row)
-    assert shape.words.endswith("problem = the last user turn of messages, solution = the assistant turn after it")
+    assert shape.words.endswith(
+        "problem = the last user turn of messages, solution = the assistant turn after it; the system turns are not "
+        "read: the run has its own"
+    )
     assert shape.cells(row).items() >= {"problem": "And more?", "solution": "4", "earlier_turns": 1}.items()
     assert shape.cells(row | {"messages": TURNS[:3]})["earlier_turns"] == 0
     assert shape.cells(row | {"messages": TURNS[:4]})["solution"] is None

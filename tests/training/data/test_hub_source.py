@@ -313,8 +313,10 @@ def test_a_card_assigns_files_and_is_remembered(hub: Hub, hub_client: Client) ->
     metadata = as_lines([{"file_name": f"{n}.png", "problem": "How high?", "solution": str(n)} for n in range(10)])
     files = {"few/metadata.jsonl": metadata, **{f"few/{n}.png": picture(n) for n in range(10)}}
     card = CARD.format("default", "few/*").replace("split: train", "split: dev")
-    hub.repo("dataset", NAME).commit({**files, "README.md": card.encode()})
+    beside = {"old/train.jsonl": b"{}\n", "_train.jsonl": b"{}\n", "notes.txt": b"mine"}
+    hub.repo("dataset", NAME).commit({**files, **beside, "README.md": card.encode()})
     assert source(("dev",)).sizes == {"dev": 10}
+    assert source(("dev",)).notes == ["not read: _train.jsonl, old/train.jsonl, notes.txt"]
     hub_client.go_offline()
     hub.requests.clear()
     assert source(("dev",)).names == ["dev"] and hub.requests == []
@@ -326,6 +328,22 @@ def test_splits_of_save_to_disk(hub: Hub, tmp_path: Path) -> None:
     paths = [path for path in (tmp_path / "saved").rglob("*") if path.is_file()]
     hub.repo("dataset", NAME).commit({str(path.relative_to(tmp_path / "saved")): path.read_bytes() for path in paths})
     assert source(("hard",)).names == ["easy", "hard"] and source(("hard",)).sizes == {"hard": 10}
+
+
+def test_rows_of_a_split_by_their_column(hub: Hub) -> None:
+    """In one file, and where a split is known by another word."""
+    some = [row | {"split": "test" if at % 3 else "train"} for at, row in enumerate(LINES)]
+    hub.repo("dataset", NAME).commit({"all.jsonl": as_lines(some)})
+    found = source(("test",))
+    assert (found.names, found.sizes) == (["train", "test"], {"test": 6})
+    assert found.notes == ["test = the 6 of 10 rows whose split says so"]
+    with pytest.raises(UserError, match="by its column 'split', has no split 'dev'; it has train, test"):
+        source(("dev",))
+    hub.repo("dataset", "owner/val").commit(
+        {"train.jsonl": as_lines(LINES), "val.jsonl": as_lines(LINES[:2]), "train_old.jsonl": as_lines(LINES[:1])}
+    )
+    val = HubSource(read_data_config(dataset="owner/val"), ["validation"])
+    assert val.sizes == {"validation": 2} and "not read beside train.jsonl: train_old.jsonl" in val.notes[0]
 
 
 def test_pictures_in_a_zip_are_read_by_datasets(hub: Hub, hub_client: Client) -> None:

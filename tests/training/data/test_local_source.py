@@ -12,9 +12,9 @@ from datasets import Dataset
 from inference.common.errors import UserError
 from tests.support.datasets_on_disk import parquet, rows, shards, write_folder, write_lines
 from training.data.files import json_rows, row_files
-from training.data.formats import _one_answer
 from training.data.local_source import LocalSource
 from training.data.refusals import Refusal
+from training.data.shapes.golds import one_answer
 
 
 def ids(source: LocalSource, split: str, positions: list[int]) -> list[tuple[int, str]]:
@@ -182,5 +182,5 @@ def test_a_text_that_is_not_closed_is_read_once(tmp_path: Path) -> None:
 def test_many_answers_are_counted_in_one_pass() -> None:
     answers = [f"answer {i}" for i in range(60_000)] + ["answer 7"]
     began = time.process_time()
-    assert _one_answer(answers, "answers") == "answer 7"
+    assert one_answer(answers, "answers") == "answer 7"
     assert time.process_time() - began < 5

@@ -112,13 +112,20 @@ PATHS: dict[str, str] = {
     "images\\a b.png": "read",
     ".\\images\\a%20b.png": "read",
     "images/50%.png": "read",
-    "images/A B.PNG": "picture missing: .*there is 'images/a b.png'; name the folder",
+    "images/A B.PNG": "picture missing: .*there is 'images/a b.png'; write that name$",
     "Images/a b.png": "picture missing: .*there is 'images/a b.png'",
     "images/a_b.png": "picture missing: .*there is 'images/a b.png'",
     "images/a b.jpeg": "picture missing: .*there is 'images/a b.png'",
     " images/a b.png ": "read",
     "images/e\u0301.png": "read",
-    "C:\\data\\a b.png": "picture missing: .*; write it relative to the data file, as images/1.png",
+    "C:\\data\\a b.png": "picture missing: .* of another machine, and 'images/a b.png' is here",
+    "C:\\data\\other.png": "picture missing: .*; write it relative to the data file, as images/1.png",
+    "/home/alice/set/images/a b.png": "picture missing: .* of another machine, and 'images/a b.png' is here; write it "
+    "so: the first rows' paths do not all begin with '/home/alice/set/', or lead to several files here$",
+    "D:\\set\\images\\a b.png": r"picture missing: .* and 'images\\\\a b.png' is here; write it so: .* with 'D:",
+    "/images/a b.png": "picture missing: .* and 'images/a b.png' is here; .* with '/'",
+    "/home/alice/other.png": "picture refused: .*leads out of the dataset's folder",
+    "images": "picture missing: 'images' is a folder, and no picture",
     "images/zzzzzz.tif": "picture missing: 'images/zzzzzz.tif' is no file in set/; name the folder",
     "file://images/a b.png": "picture refused: .*an address; write the path alone, without file://",
     "file:images/a.png": "picture refused: .*write the path alone",
@@ -142,6 +149,90 @@ def test_paths_as_people_write_them(tmp_path: Path, path: str) -> None:
         list(read_pictures(path, Folders.of(folder), DEFAULT_LIMITS))
     said = f"{refused.value.reason}: {refused.value.detail}"
     assert re.match(PATHS[path], said), said
+
+
+P = "images/{}.png"
+MOVED: dict[str, tuple[list[str], list[str], str]] = {
+    "of another machine": ([P], ["/home/alice/data/images/{}.png"], "another machine: /home/alice/data/ is left out"),
+    "with a slash in front": ([P], ["/images/{}.png"], "another machine: / is left out"),
+    "of Windows": ([P], ["D:\\set\\images\\{}.png"], "another machine: D:\\set\\ is left out"),
+    "as an address of a file": ([P], ["file:///home/x/images/{}.png"], "another machine: /home/x/ is left out"),
+    "beginning with the folder's own name": ([P], ["set/images/{}.png"], "another machine: set/ is left out"),
+    "bare names": ([P], ["{}.png"], "pictures are sought in images/"),
+    "bare names in the split's folder": (["train/{}.png"], ["{}.png"], "pictures are sought in train/"),
+    "uploaded to Label Studio": ([P], ["/data/upload/1/{}.png"], "/data/upload/1/ is left out, and images/ stands"),
+    "local in Label Studio": (
+        [P],
+        ["/data/local-files/?d=images%2F{}.png", "/data/local-files/?d=images/{}.png"],
+        "d=",
+    ),
+    "bare names of two folders": ([P, "train/{}.png"], ["{}.png"], ""),
+    "of two machines": ([P], ["/home/alice/images/{}.png", "/home/bob/images/{}.png"], ""),
+    "of two folders that are one here": (["{}.png"], ["/data/a/{}.png", "/data/b/{}.png"], ""),
+    "out of the folder": (["{}.png"], ["../{}.png"], ""),
+    "in another folder": ([P], ["other/images/{}.png"], ""),
+    "of an address": ([P], ["https://x.y/set/images/{}.png"], ""),
+    "that are there": ([P], [P], ""),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_paths_that_were_written_elsewhere(tmp_path: Path, name: str) -> None:
+    """Those whose rest is here are read, and it is said; what may be two pictures is not."""
+    here, cells, note = MOVED[name]
+    for number in range(4):
+        for path in here:
+            file = tmp_path / "set" / path.format(number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(picture(number))
+    lines = [{"image": cells[n % len(cells)].format(n), "problem": "a/b.png?", "solution": "7"} for n in range(4)]
+    write_lines(tmp_path / "set" / "train.jsonl", lines)
+    source = LocalSource(tmp_path / "set", ["train"])
+    assert note in "; ".join(source.notes) if note else not source.notes
+    for row, line in zip(source.rows("train", range(4), ["image"]), lines):
+        if note or name == "that are there":
+            assert list(read_pictures(line["image"], row.folders, DEFAULT_LIMITS)) == [picture(row.position)]
+        else:
+            with pytest.raises(Refusal, match="picture"):
+                list(read_pictures(line["image"], row.folders, DEFAULT_LIMITS))
+
+
+def test_the_folder_that_is_named_goes_first(tmp_path: Path) -> None:
+    for number, place in enumerate(("set", "named")):
+        (tmp_path / place / "images").mkdir(parents=True)
+        (tmp_path / place / "images" / "1.png").write_bytes(picture(number))
+    file = write_lines(tmp_path / "set" / "train.jsonl", [{"image": "images/1.png", "problem": "p", "solution": "7"}])
+    for dataset in (file, tmp_path / "set"):
+        for root, number in ((None, 0), (tmp_path / "named", 1)):
+            [row] = LocalSource(dataset, ["train"], root).rows("train", [0], ["image"])
+            assert list(read_pictures("images/1.png", row.folders, DEFAULT_LIMITS)) == [picture(number)]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "path", "words"),
+    [
+        ("images", "gone", "images/1.png", "picture missing: 'images' is a broken link: there is no gone"),
+        ("1.png", "gone.png", "1.png", "picture missing: '1.png' is a broken link: there is no gone.png"),
+        ("images", "../real", "images/1.png", "picture refused: 'images' is a link out .* with image_root .*/real$"),
+        ("1.png", "../real/1.png", "1.png", "picture refused: '1.png' is a link out .* with image_root .*/real$"),
+        ("images", "../real", "images/2.png", "picture refused: 'images' is a link out .* with image_root .*/real$"),
+        ("1.png", "folder", "1.png", "picture missing: '1.png' is a folder, and no picture"),
+    ],
+)
+def test_what_is_wrong_with_a_link(tmp_path: Path, link: str, target: str, path: str, words: str) -> None:
+    """And the folder that a refusal names, named, makes the picture readable."""
+    for folder in ("set/folder", "real"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "real" / "1.png").write_bytes(PNG)
+    (tmp_path / "set" / link).symlink_to(target)
+    folder = tmp_path / "set"
+    with pytest.raises(Refusal) as refused:
+        list(read_pictures(path, Folders.of(folder), DEFAULT_LIMITS))
+    said = f"{refused.value.reason}: {refused.value.detail}"
+    assert re.match(words, said), said
+    if "image_root" in words and "2" not in path:
+        root = Path(said.rpartition(" ")[2])
+        assert list(read_pictures(path, Folders.of(root, folder), DEFAULT_LIMITS)) == [PNG]
 
 
 def test_a_near_name_is_sought_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

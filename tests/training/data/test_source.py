@@ -52,7 +52,7 @@ NARROW = pa.struct([("value", pa.float32()), ("wide", pa.float64()), ("all", pa.
         ([[0.1], [3.0]], pa.list_(pa.float32()), ["0.1", "3"]),
         ([{"value": 0.1}, {"value": 3.0}], pa.struct([("value", pa.float32())]), ["0.1", "3"]),
         ([3, None], pa.int64(), ["3"]),
-        (["none", "None"], pa.string(), ["none", "None"]),
+        (["none", "None", "N/A", "?"], pa.string(), ["none"]),
     ],
 )
 def test_golds_of_every_type(cells: list[Any], kind: pa.DataType, read: list[str], tmp_path: Path, home: Path) -> None:

@@ -4,18 +4,20 @@
     rows.columns(), list(rows.rows([0], ["problem"]))
 
 Quotes are taken strictly, since one that is not closed swallows the rows behind it; within a cell that does not begin
-with one they are text. A row with other cells than the header is a refusal that names its line.
+with one they are text, and in a table with tabs if none encloses a cell. A row with other cells than the header is a
+refusal that names its line.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-import tempfile
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from inference.common.errors import UserError
 from training.data.files.json_rows import MAX_LINE_BYTES
@@ -25,12 +27,12 @@ from training.data.source import Cells
 MAX_HEADER_CHARS = 2**20
 """A longer first line is no header."""
 DELIMITERS = ",;\t|"
-_BOMS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_PART_BYTES = 2**20
+SAMPLE_LINES = 20
+"""Lines from which the sign between cells is told."""
+ONE_COLUMN = "\x1f"
+"""Between the cells of a table with one column, in which commas are text."""
 _WRONG = re.compile("[\udc80-\udcff]")
 """A byte that is no UTF-8, as `surrogateescape` reads it."""
-_WRONG_RUN = re.compile("[\udc80-\udcff]+")
-_BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]+")
 
 
 class CsvRows:
@@ -38,8 +40,10 @@ class CsvRows:
 
     def __init__(self, path: Path, delimiter: str | None, name: str, keep: object = None) -> None:
         """Counts the rows. Raises `UserError` for a header or quotes that cannot be right."""
+        csv.field_size_limit(MAX_LINE_BYTES)
         self.path, self._keep, self._name = path, keep, name
-        self._delimiter, self._spaced = delimiter or ",", False
+        self._delimiter, self._spaced, self._has_backslashes = delimiter or ",", False, False
+        self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             header = file.readline(MAX_HEADER_CHARS + 1)
             self._skipped = 0
@@ -50,13 +54,45 @@ class CsvRows:
             raise UserError(f"{name} has a first line of more than {MAX_HEADER_CHARS:,} characters; write a header.")
         if "\0" in header:
             raise UserError(f"{name} holds null characters, as UTF-16 does. Save it as UTF-8.")
-        self._delimiter = delimiter or max(DELIMITERS, key=header.count)
+        self._delimiter = self._told(delimiter)
         self._spaced = f"{self._delimiter} " in header
         self._columns = [_WRONG.sub("\ufffd", cell.strip()) for cell in next((cells for _, cells in self._all(0)), [])]
         twice = [column for column, num in Counter(self._columns).items() if column and num > 1]
         if twice:
             raise UserError(f"The header of {name} names the column {twice[0][:80]!r} twice. Rename one of them.")
-        self._count = sum(1 for _ in self._all(1))
+        try:
+            self._count = sum(1 for _ in self._all(1))
+        except UserError:
+            if delimiter != "\t" or not self._quotes_are_text():
+                raise
+
+    def _told(self, usual: str | None) -> str:
+        """The sign between cells: outside of quotes in the header, and as often in the first rows.
+
+        One that no text holds, if the header is one cell.
+        """
+        lines: list[str] = []
+        for line in islice(self._lines(), SAMPLE_LINES):
+            lines.append(line)
+            if sum(map(len, lines)) > MAX_HEADER_CHARS:
+                break
+        best, best_found = ONE_COLUMN, (False, -1.0, 0)
+        for delimiter in DELIMITERS:
+            rows = [cells for cells in csv.reader(lines, delimiter=delimiter) if cells] or [[]]
+            whole, num = rows[1:-1] or rows, len(rows[0])  # the last one may be cut off
+            found = delimiter == usual, round(sum(len(cells) == num for cells in whole) / len(whole), 1), num
+            if num > 1 and found > best_found:
+                best, best_found = delimiter, found
+        return best
+
+    def _quotes_are_text(self) -> bool:
+        """Counts the rows of a table with tabs whose cells no quotes enclose; true if each has the header's cells."""
+        self._quoting, self._count = csv.QUOTE_NONE, 0
+        for _, cells in self._all(1):
+            self._count += 1
+            if len(cells) != len(self._columns) or any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells):
+                return False
+        return True
 
     def __len__(self) -> int:
         return self._count
@@ -87,8 +123,13 @@ class CsvRows:
 
     def _all(self, first: int) -> Iterator[tuple[int, list[str]]]:
         """The rows from the `first`, of which the header is number 0, each with the line where it begins."""
-        csv.field_size_limit(MAX_LINE_BYTES)
-        reader = csv.reader(self._lines(), delimiter=self._delimiter, strict=True, skipinitialspace=self._spaced)
+        reader = csv.reader(
+            self._lines(),
+            delimiter=self._delimiter,
+            strict=True,
+            skipinitialspace=self._spaced,
+            quoting=self._quoting,
+        )
         line, number = self._skipped + 1, 0
         try:
             for cells in reader:
@@ -98,6 +139,12 @@ class CsvRows:
                     number += 1
                 line = self._skipped + reader.line_num + 1
         except csv.Error as error:
+            if self._has_backslashes:
+                raise UserError(
+                    f"{self._name} writes quotes within cells with a backslash, as in the row that begins at line "
+                    f"{line}. Write them twice, as CSV does: "
+                    f'sed -i.bak \'s/\\\\"/""/g\' {shlex.quote(self._name)}'
+                ) from error
             raise UserError(
                 f"{self._name} is damaged in the row that begins at line {line}: a quote is not closed, or text "
                 f"follows a closed one ({error}). Close it, or write it twice where it is text."
@@ -110,54 +157,10 @@ class CsvRows:
             number = self._skipped
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                self._has_backslashes |= '\\"' in line
                 if len(line) > MAX_LINE_BYTES:
                     raise UserError(
                         f"Line {number} of {self._name} has more than {MAX_LINE_BYTES:,} characters. "
                         "Write pictures as files, and name them in it."
                     )
                 yield line
-
-
-def in_utf8(path: Path, name: str, is_table: bool) -> tuple[Any, str]:
-    """The file as a temporary one in UTF-8, and a note, if it is written in UTF-16 or, as a table may be, in cp1252.
-
-    `None` for a file that may be read as it is. Raises `UserError` for a table in an encoding that cannot be told.
-    """
-    with path.open("rb") as file:
-        start = file.read(4)
-    encoding = next((name for bom, name in _BOMS.items() if start.startswith(bom)), None)
-    if encoding is None and is_table:
-        encoding = _one_byte(path, name)
-    if encoding is None:
-        return None, ""
-    target = tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", prefix="lookthink-")
-    try:
-        with path.open(encoding=encoding, newline="") as source:
-            while part := source.read(_PART_BYTES):
-                target.write(part)
-    except UnicodeError as error:
-        raise UserError(f"{name} begins as {encoding.upper()} does and is damaged. Save it as UTF-8.") from error
-    target.flush()
-    return target, f"{name} is read as {'Windows-1252' if encoding == 'cp1252' else encoding.upper()}, not as UTF-8"
-
-
-def _one_byte(path: Path, name: str) -> str | None:
-    """`cp1252`, or `latin-1`, if a table looks like it: letters beyond ASCII come one or two at a time, as in `größer`.
-
-    `None` for UTF-8, in which some bytes may be wrong: their rows are refused.
-    """
-    right = alone = together = unknown = 0
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        while part := file.read(_PART_BYTES):
-            if part.isascii():
-                continue
-            right += sum(1 for _ in _BEYOND_ASCII.finditer(part))
-            for run in _WRONG_RUN.finditer(part):
-                alone += len(run[0]) < 3
-                together += len(run[0]) > 2
-                unknown += any(sign in run[0] for sign in "\udc81\udc8d\udc8f\udc90\udc9d")
-    if alone + together <= right:
-        return None
-    if together > alone / 4:
-        raise UserError(f"{name} is written neither in UTF-8 nor in Windows-1252. Save it as UTF-8.")
-    return "latin-1" if unknown else "cp1252"

@@ -1,6 +1,6 @@
 """Rows of a JSON file by position: one object a line, or any of the ways in which one document holds them.
 
-    files = open_json(Path("train.json"), "train.json")
+    files, note = open_json(Path("train.json"), "train.json")
     files.keys()                                  # {""}, or the splits that the document names: {"train", "test"}
 
 A document is an array of objects, an array that is a value of an object (`{"data": […]}`), objects by their ids
@@ -13,14 +13,19 @@ import hashlib
 import json
 import mmap
 import re
+import shlex
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from inference.common.errors import UserError, first_line
+from training.data.files.file_names import SPLIT_WORDS
+from training.data.formats import PROBLEM_NAMES, TURN_NAMES
 from training.data.refusals import Refusal
+from training.data.shapes.answer_columns import SOLUTION_NAMES
 from training.data.source import Cells
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -29,14 +34,15 @@ COLUMN_ROWS = 100
 """Rows of a file without a schema that are read for its columns."""
 LIST_NAMES = ("data", "rows", "train", "examples", "items", "instances", "samples", "questions", "annotations")
 """Names by which an object holds all rows of a JSON file."""
-SPLIT_NAMES = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
-"""Names by which an object holds the rows of each split."""
+SAMPLE_OBJECTS = 3
+"""Objects of an array whose columns tell whether they are rows."""
 MAX_COLUMNS = 1_000
 """Columns of a document that holds columns."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
 """A text, also one that is not closed, so that what was read once is never read again; or a bracket."""
 _PLAIN = re.compile(rb"[^\s,:]+")
 """A number, a truth value or null, between tokens."""
+_OF_PYTHON = re.compile(rb"(\[\s*)?\{\s*'")
 _SPACE = b"\xef\xbb\xbf \t\r\n"
 _KEY_BYTES = 1_000
 
@@ -100,8 +106,8 @@ class JsonColumns:
                 yield at, parse(b"{" + b",".join(json.dumps(n).encode() + b":" + piece for n, piece in pieces) + b"}")
 
 
-def open_json(path: Path, name: str, keep: object = None) -> dict[str, JsonRows | JsonColumns]:
-    """The rows of each split that the file names; under an empty name those of a file without splits.
+def open_json(path: Path, name: str, keep: object = None) -> tuple[dict[str, JsonRows | JsonColumns], str]:
+    """The rows of each split that the file names; under an empty name those of a file without splits. And a note.
 
     Raises `UserError` for a document that holds no rows.
     """
@@ -111,21 +117,34 @@ def open_json(path: Path, name: str, keep: object = None) -> dict[str, JsonRows 
         while first and not first.strip(_SPACE):
             start, first = file.tell(), read_line(file)
         if not first:
-            return {"": JsonRows(path, iter(()), keep)}
+            return {"": JsonRows(path, iter(()), keep)}, ""
         start += len(first) - len(first.lstrip(_SPACE))
+        _check_quotes(first, name)
         is_document = not _is_row_of_many(first, file)
     if is_document:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_json = ".json" in Path(name.lower()).suffixes
-            found = _of_document(path, content, start, len(first.strip(_SPACE)), is_json, keep)
+            found, note = _of_document(path, content, start, len(first.strip(_SPACE)), is_json, keep)
             if found:
-                return found
+                return found, f"{name}: {note}" if note else ""
             if content[start : start + 1] == b"[" or is_json:
                 raise UserError(
                     f"{name} is neither an array of objects nor one object a line; write one of them "
                     "(pandas: to_json(orient='records', lines=True))."
                 )
-    return {"": JsonRows(path, _lines(path), keep)}
+    return {"": JsonRows(path, _lines(path), keep)}, ""
+
+
+def _check_quotes(first: bytes, name: str) -> None:
+    """Raises `UserError` for dictionaries as Python prints them."""
+    if match := _OF_PYTHON.match(first.lstrip(_SPACE)):
+        each, text = ("[{}]", "sys.stdin.read()") if match[1] else ("[{} for line in sys.stdin]", "line")
+        converted = each.format(f"print(json.dumps(ast.literal_eval({text})))")
+        raise UserError(
+            f"{name} holds dictionaries as Python prints them, with single quotes, and no JSON. Write it with "
+            f"json.dumps, or convert it: python -c 'import ast, json, sys; {converted}' < {shlex.quote(name)} > rows "
+            f"&& mv rows {shlex.quote(name)}"
+        )
 
 
 def columns_of_rows(rows: Iterator[Cells]) -> list[str]:
@@ -170,48 +189,80 @@ def _is_row_of_many(first: bytes, file: BinaryIO) -> bool:
 
 def _of_document(
     path: Path, content: mmap.mmap, start: int, num_first: int, is_json: bool, keep: object
-) -> dict[str, JsonRows | JsonColumns]:
+) -> tuple[dict[str, JsonRows | JsonColumns], str]:
     """The rows of a file whose first line is not one of several rows; none if it is no document that holds any."""
     if content[start : start + 1] == b"[":
         return _listed(path, [_Child("", start, len(content), True, b"[")], content, keep)
     values = _children(content, start, 0)
     outer, after = next(values, None), next(values, None)
     if outer is None or outer.kind != b"{" or not outer.is_closed:
-        return {}
+        return {}, ""
     if after is not None:  # objects over several lines that follow one another
         spans_lines = outer.end - start > num_first and after.kind == b"{"
         places = ((child.start, child.end) for child in _children(content, start, 0))
-        return {"": JsonRows(path, places, keep)} if spans_lines else {}
+        return ({"": JsonRows(path, places, keep)} if spans_lines else {}), ""
     inside = list(_few(_children(content, start)))
-    is_one_line = outer.end - start <= num_first
-    if not inside or is_one_line and not is_json and {child.kind for child in inside} - {b"["}:
-        return {"": JsonRows(path, iter([(start, outer.end)]), keep)} if inside else {}
+    row: dict[str, JsonRows | JsonColumns] = {"": JsonRows(path, iter([(start, outer.end)]), keep)}
     if {"columns", "data"} <= {child.key for child in inside if child.kind == b"["}:
-        return {}  # lists of cells without names, as pandas' orient="split" writes them
-    if (found := _columns(path, content, inside, keep)) is not None:
-        return {"": found}
+        return {}, ""  # lists of cells without names, as pandas' orient="split" writes them
+    if inside and (is_json or {child.kind for child in inside} == {b"["}):
+        if (found := _columns(path, content, inside, keep)) is not None:
+            return {"": found}, ""
+    is_one_line, is_row = outer.end - start <= num_first, _is_row(_texts(inside))
     lists = [child for child in inside if child.kind == b"["]
-    if is_one_line:  # then it may be a row that has lists
-        lists = [child for child in lists if child.key.lower() in (*LIST_NAMES, *SPLIT_NAMES)]
-    if listed := _listed(path, lists, content, keep):
-        return listed
-    if all(child.kind == b"{" for child in inside):
-        return {"": JsonRows(path, ((child.start, child.end) for child in _children(content, start)), keep)}
-    return {"": JsonRows(path, iter([(start, outer.end)]), keep)} if is_one_line else {}
+    if (is_one_line or is_row) and len(lists) < len(inside):  # then it may be a row that has lists
+        usual = {child for child in lists if child.key.lower() in (*LIST_NAMES, *SPLIT_WORDS)}
+        lists = [child for child in usual if _are_rows(content, child)] if is_row or not is_json else [
+            child for child in lists if child in usual or _are_rows(content, child)
+        ]  # fmt: skip
+    listed, note = _listed(path, lists, content, keep)
+    if listed:
+        return listed, note
+    if inside and is_json and not is_row and all(child.kind == b"{" for child in inside):
+        return {"": JsonRows(path, ((child.start, child.end) for child in _children(content, start)), keep)}, ""
+    return (row if inside and (is_one_line or is_row) else {}), ""
 
 
-def _listed(path: Path, lists: Sequence[_Child], content: mmap.mmap, keep: object) -> dict[str, JsonRows | JsonColumns]:
-    """The rows of the arrays that are splits, or else of the one with a usual name, or of each that holds objects."""
+def _listed(
+    path: Path, lists: Sequence[_Child], content: mmap.mmap, keep: object
+) -> tuple[dict[str, JsonRows | JsonColumns], str]:
+    """The rows of the arrays that are splits, or else of those whose objects have a problem and an answer.
+
+    Where no names of columns tell, those of the arrays do; several are told apart by their names. The note says which
+    are not read.
+    """
     lists = [child for child in lists if any(_objects(content, child))]
-    found = [child for child in lists if child.key.lower() in SPLIT_NAMES]
+    found = [child for child in lists if child.key.lower() in SPLIT_WORDS]
     if len(found) < 2:
-        found = [child for child in lists if child.key.lower() in LIST_NAMES][:1] or lists
+        found = [child for child in lists if _are_rows(content, child)]
+        found = found or [child for child in lists if child.key.lower() in LIST_NAMES] or lists
     several = len(found) > 1
     places = {
         child.key if several else "": ((one.start, one.end) for one in _children(content, child.start))
         for child in found
     }
-    return {name: JsonRows(path, of_list, keep) for name, of_list in places.items()}
+    left = ", ".join(repr(child.key[:40]) for child in lists if child not in found)
+    note = f"rows are those of {', '.join(repr(one.key[:40]) for one in found)}, and not of {left}" if left else ""
+    return {name: JsonRows(path, of_list, keep) for name, of_list in places.items()}, note
+
+
+def _texts(cells: Iterable[_Child]) -> Iterator[str]:
+    """The names of cells, without those of problems that are lists or objects: they are columns."""
+    for cell in cells:
+        if cell.kind not in (b"[", b"{") or cell.key.lower() not in PROBLEM_NAMES or cell.key.lower() in TURN_NAMES:
+            yield cell.key
+
+
+def _are_rows(content: mmap.mmap, child: _Child) -> bool:
+    """True if the first objects of an array have a problem and an answer, by the names of their columns."""
+    first = islice((one for one in _few(_children(content, child.start)) if one.kind == b"{"), SAMPLE_OBJECTS)
+    return any(_is_row(_texts(_few(_children(content, one.start)))) for one in first)
+
+
+def _is_row(names: Iterable[str]) -> bool:
+    """True for the columns of a problem and its answer, or of turns."""
+    here = {re.sub(r"[\s-]+", "_", name.strip().lower()) for name in names}
+    return bool(here & {*PROBLEM_NAMES} and here & {*SOLUTION_NAMES} or here & {*TURN_NAMES} - {*PROBLEM_NAMES})
 
 
 def _objects(content: mmap.mmap, child: _Child) -> Iterator[bool]:
@@ -226,6 +277,8 @@ def _columns(path: Path, content: mmap.mmap, inside: Sequence[_Child], keep: obj
     if kinds == {b"{"}:
         first = list(_few(_children(content, inside[0].start)))
         is_column = bool(first) and all(child.key.isdigit() for child in first)
+        if not is_column and first and _is_row(child.key for child in inside):  # rows have names, as of `set_index`
+            is_column = len({_names_digest(content, child) for child in inside}) == 1
     else:
         cells = [next(_children(content, child.start), None) for child in inside]
         is_column = kinds == {b"["} and len(inside) > 1 and any(cell and cell.kind != b"{" for cell in cells)

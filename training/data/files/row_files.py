@@ -12,24 +12,24 @@ import bz2
 import gzip
 import json
 import lzma
-import os
 import shutil
-import tarfile
 import tempfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from inference.common.errors import UserError, first_line
-from training.data.files.csv_rows import CsvRows, in_utf8
-from training.data.files.json_rows import COLUMN_ROWS, MAX_LINE_BYTES, columns_of_rows, open_json, parse
-from training.data.pictures import looks_like_pictures
-from training.data.refusals import Refusal
+from training.data.files.csv_rows import CsvRows
+from training.data.files.encodings import in_utf8
+from training.data.files.expansion import MAX_RATIO, Budget, check_arrow, most_bytes, parquet_bytes, too_large
+from training.data.files.file_names import PACKED, suffix_of
+from training.data.files.json_rows import open_json
+from training.data.files.tar_rows import TarRows
 from training.data.source import Cells, cells_of
 
 if TYPE_CHECKING:
@@ -37,14 +37,10 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED_BYTES = 32 * 2**30
 """A compressed file that becomes longer is refused."""
-MAX_HEADER_BYTES = 2**20
-"""Of a tar's member that is no file, such as a long name."""
 BATCH_ROWS = 16
 """Rows of a Parquet or Arrow file in memory at once."""
 MAX_CELLS_BYTES = 16 * 2**20
 """Where cells of a Parquet file may be larger, one row is in memory at once."""
-SMALL_BYTES, MAX_RATIO = 10**9, 100
-"""A Parquet file is refused that becomes larger than both, the second for each of its bytes."""
 XZ_BYTES = 256 * 2**20
 """Memory in which a file of xz may be unpacked."""
 READ_BYTES = 2**20
@@ -55,9 +51,6 @@ _OPEN_PACKED: dict[str, Callable[[Path], Any]] = {
     ".xz": lambda path: _Xz(path),
     ".zst": lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
 }
-PACKED = tuple(_OPEN_PACKED)
-"""Suffixes of compressed files."""
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar")
 _SAVED = "dataset_dict.json"
 _STATE = "state.json"
 MAX_STATE_BYTES = 2**20
@@ -77,17 +70,6 @@ class RowFile(Protocol):
         ...
 
 
-def suffix_of(path: PurePath) -> str:
-    """The suffix that tells the format, in lower case, without that of a compression."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    return "".join(suffixes[:1] if suffixes[-1:] and suffixes[-1] in PACKED else suffixes[-1:])
-
-
-def is_data_file(path: PurePath) -> bool:
-    """True for a file whose suffix is one of a format that is read."""
-    return suffix_of(path) in SUFFIXES
-
-
 def open_file(path: Path) -> tuple[Mapping[str, RowFile], str]:
     """The rows of each split that a file names, as JSON can; under an empty name those of another. And a note, or none.
 
@@ -102,14 +84,16 @@ def open_file(path: Path) -> tuple[Mapping[str, RowFile], str]:
         if suffix == ".arrow":
             return {"": ArrowRows(_arrow_file(readable, name), keep)}, ""
         if suffix == ".tar":
-            return {"": TarRows(readable, name, keep)}, ""
+            archive = TarRows(readable, name, keep)
+            return {"": archive}, archive.note
         is_table = suffix in (".csv", ".tsv")
         recoded, note = in_utf8(readable, name, is_table)
         if recoded is not None:
             readable, keep = Path(recoded.name), recoded
         if is_table:
             return {"": CsvRows(readable, "\t" if suffix == ".tsv" else None, name, keep)}, note
-        return open_json(readable, name, keep), note
+        found, more = open_json(readable, name, keep)
+        return found, "; ".join(filter(None, (note, more)))
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror or error}. Check its permissions.") from error
 
@@ -175,6 +159,7 @@ def _arrow_file(path: Path, name: str) -> Dataset:
     """The rows of one memory-mapped file of Arrow."""
     import datasets
 
+    check_arrow(path, name)
     try:
         return datasets.Dataset.from_file(str(path))
     except Exception as error:  # a file is untrusted, and the library raises errors of any kind
@@ -196,12 +181,10 @@ class ParquetRows:
         if about.num_rows != sum(group.num_rows for group in groups) or about.num_rows > MAX_RATIO * size:
             raise UserError(f"{name} says that it has {about.num_rows:,} rows in {size:,} bytes. Write it again.")
         sizes = [[group.column(at).total_uncompressed_size for at in range(about.num_columns)] for group in groups]
-        total, most = sum(map(sum, sizes)), max(SMALL_BYTES, MAX_RATIO * size)
-        if total > most or any(one < 0 for of_group in sizes for one in of_group):
-            raise UserError(
-                f"{name} has {size / 1e6:,.1f} MB and becomes {total / 1e6:,.0f} MB when it is read; at most "
-                f"{most / 1e6:,.0f} MB are. Keep pictures as PNG or JPEG in it."
-            )
+        total = parquet_bytes(path, about)
+        if not 0 <= total <= most_bytes(size):
+            raise too_large(name, size, f"{total / 1e6:,.0f} MB")
+        self._size = size
         self._largest = [max(of_group, default=0) for of_group in sizes]
 
     def __len__(self) -> int:
@@ -214,6 +197,7 @@ class ParquetRows:
     def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """The rows at increasing `positions`; other row groups are not read."""
         first = start = 0
+        budget = Budget(self._name, self._size)
         for group in range(self._file.metadata.num_row_groups):
             size = self._file.metadata.row_group(group).num_rows
             end = bisect_left(positions, first + size, start)
@@ -221,7 +205,7 @@ class ParquetRows:
             start = end
             if here:
                 try:
-                    yield from ((first + at, row) for at, row in self._group(group, here, columns))
+                    yield from ((first + at, budget.counted(row)) for at, row in self._group(group, here, columns))
                 except (pa.ArrowException, OSError) as error:
                     detail = f"{self._name}, row group {group}: {first_line(error)}"
                     raise UserError(f"The dataset is damaged: {detail}. Download or write it again.") from error
@@ -259,7 +243,9 @@ class ArrowRows:
         found = (cells_of(table, 0) for table in chosen.iter(1))
         if is_small:
             found = (cells_of(table, i) for table in chosen.iter(BATCH_ROWS) for i in range(table.num_rows))
-        yield from zip(positions, found)
+        in_files = sum(Path(file["filename"]).stat().st_size for file in self._dataset.cache_files)
+        budget = Budget("The dataset", in_files or self._dataset.data.nbytes)
+        yield from zip(positions, map(budget.counted, found))
 
 
 def saved_splits(path: Path) -> dict[str, list[RowFile]] | None:
@@ -285,7 +271,8 @@ def _check_saved(path: Path) -> None:
     for folder in folders:
         for key in ("_data_files", "_indices_files"):
             for named in _names(folder / _STATE, key):
-                _inside(folder, named.get("filename") if isinstance(named, dict) else None, path)
+                file = _inside(folder, named.get("filename") if isinstance(named, dict) else None, path)
+                check_arrow(file, file.name)
         for name in (_STATE, "dataset_info.json"):
             _inside(folder, name, path)
 
@@ -309,76 +296,3 @@ def _inside(folder: Path, name: object, root: Path) -> Path:
             f"The dataset {root.name} names {str(name)[:80]!r}, which is no file of its own folder. Save it again."
         )
     return folder / str(name)
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose headers are bounded: the library reads those of long names into memory whole."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # the library's entry point for subclasses
-        if self.type not in tarfile.REGULAR_TYPES and self.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes; at most {MAX_HEADER_BYTES:,} are read")
-        return super()._proc_member(archive)  # type: ignore[misc]
-
-
-class TarRows:
-    """A WebDataset archive: files of one stem are a row, and their suffixes its columns. Nothing is unpacked."""
-
-    def __init__(self, path: Path, name: str, keep: object = None) -> None:
-        self.path, self._keep = path, keep
-        self._samples: list[dict[str, tuple[int, int]]] = []
-        key = None
-        try:
-            with tarfile.open(path, "r:", tarinfo=_Member) as archive:
-                for member in archive:
-                    if not member.isfile() or os.path.basename(member.name).startswith("."):
-                        continue
-                    folder, _, base = member.name.rpartition("/")
-                    stem, _, suffix = base.partition(".")
-                    if (folder, stem) != key or suffix.lower() in self._samples[-1]:  # two samples of one name
-                        key = folder, stem
-                        self._samples.append({})
-                    self._samples[-1][suffix.lower()] = member.offset_data, member.size
-        except (tarfile.TarError, OverflowError, ValueError) as error:  # the last two: sizes beyond all files
-            raise UserError(f"{name} is not a readable tar archive: {first_line(error)}") from error
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def columns(self) -> list[str]:
-        """The suffixes, and the keys of JSON objects, of the first hundred rows."""
-        return columns_of_rows(row for _, row in self.rows(range(min(COLUMN_ROWS, len(self))), ()))
-
-    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at `positions`; the keys of a JSON object in a row are columns too."""
-        with self.path.open("rb") as file:
-            for at in positions:
-                yield at, self._row(file, self._samples[at])
-
-    def _row(self, file: BinaryIO, sample: dict[str, tuple[int, int]]) -> Cells:
-        cells: dict[str, object] = {}
-        said: dict[str, object] = {}
-        if sum(size for _, size in sample.values()) > MAX_LINE_BYTES:
-            return Refusal("row unreadable", f"its files have more than {MAX_LINE_BYTES:,} bytes")
-        for suffix, (start, size) in sample.items():
-            file.seek(start)
-            content = file.read(size)
-            if suffix == "json":
-                row = parse(content)
-                if isinstance(row, Refusal):
-                    return row
-                said |= row
-            else:
-                is_text = suffix.rpartition(".")[2] in ("txt", "cls", "text")
-                cells[suffix] = content.decode("utf-8", "replace") if is_text else content
-        pictures = {suffix: cell for suffix, cell in cells.items() if looks_like_pictures(f"a.{suffix}")}
-        return {name: _of_sample(cell, pictures) for name, cell in said.items()} | cells
-
-
-def _of_sample(cell: object, pictures: Mapping[str, object]) -> object:
-    """A cell of a sample's JSON, where it names a picture of the sample that picture itself."""
-    if isinstance(cell, list):
-        return [_of_sample(one, pictures) for one in cell]
-    if not isinstance(cell, str) or not looks_like_pictures(cell):
-        return cell
-    suffix = cell.replace("\\", "/").rpartition("/")[2].partition(".")[2].lower()
-    return pictures.get(suffix, next(iter(pictures.values())) if len(pictures) == 1 else cell)

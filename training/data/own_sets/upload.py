@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 
 from inference.common.errors import UserError
 from training.config.data_config import read_data_config
-from training.data.files.row_files import PACKED, is_data_file
+from training.data.files.file_names import PACKED, is_data_file
 from training.data.files.row_files import unpack as unpack_file
 from training.data.local_source import LocalSource
 from training.data.pictures import Folders

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+MAX_LIGHT_CHARS, MAX_LIGHT_ITEMS, MAX_LIGHT_DEPTH = 20_000, 100, 8
+"""Of a cell that is only looked at."""
+MAX_DEPTH = 64
+"""Lists and mappings within one another in a row; a deeper row is refused."""
 
 
 def value_at(row: Mapping[str, object], path: str) -> object:
@@ -48,3 +55,35 @@ def is_empty(cell: object) -> bool:
         or (isinstance(cell, str | bytes | list | dict) and not cell)
         or (isinstance(cell, Mapping) and not any(cell.values()))
     )
+
+
+def is_deep(cell: object) -> bool:
+    """True for more than `MAX_DEPTH` lists and mappings within one another."""
+    inner: list[object] = [cell]
+    for _ in range(MAX_DEPTH + 1):
+        lists = [one.values() if isinstance(one, Mapping) else one for one in inner if isinstance(one, Mapping | list)]
+        if not lists:
+            return False
+        inner = [one for each in lists for one in each]
+    return True
+
+
+def light(cell: Any, depth: int = MAX_LIGHT_DEPTH) -> Any:
+    """A cell to look at: of bytes and of long texts their beginnings and a digest, so that equal ones stay equal."""
+    if isinstance(cell, bytes) and len(cell) > 128:
+        return cell[:64] + hashlib.blake2b(cell, digest_size=32).digest()
+    if isinstance(cell, str) and len(cell) > MAX_LIGHT_CHARS:
+        return cell[:100] + hashlib.blake2b(cell.encode("utf-8", "replace"), digest_size=32).hexdigest()
+    if isinstance(cell, Mapping):
+        return {name: light(one, depth - 1) for name, one in cell.items()} if depth else {}
+    if isinstance(cell, list):
+        return [light(one, depth - 1) for one in cell[:MAX_LIGHT_ITEMS]] if depth else []
+    return cell
+
+
+def num_chars(cell: object, depth: int = MAX_LIGHT_DEPTH) -> int:
+    """The number of characters and bytes in a cell, in lists and mappings too."""
+    if isinstance(cell, str | bytes):
+        return len(cell)
+    inner = cell.values() if isinstance(cell, Mapping) else cell if isinstance(cell, list | tuple) else ()
+    return sum(num_chars(one, depth - 1) for one in inner) if depth else 0

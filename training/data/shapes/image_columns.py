@@ -13,7 +13,7 @@ from inference.common.settings import DEFAULT_LIMITS
 from training.data.pictures import Folders, looks_like_pictures, read_pictures
 from training.data.refusals import Refusal
 from training.data.shapes.cells import first_named, holds, is_empty, value_at
-from training.data.shapes.options import listed
+from training.data.shapes.options import MAX_TEXT, listed
 
 IMAGE_NAMES = ("image", "images", "file_name", "decoded_image", "picture", "img", "image_path", "image_bytes", "photo")
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
@@ -27,6 +27,10 @@ _ORDER_WORDS = tuple("left right first second third fourth before after top bott
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 """The words of a column's name: `image_path2` has three."""
 _PROBED_CELLS = 3
+_WRITTEN = re.compile(r"""\s*(?:\[\s*["'{]|\{\s*["'])""")
+_SEPARATORS = (";", "|", "\n", ",")
+_FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2)", re.IGNORECASE)
+"""One of several names in a cell; a comma may stand in the name of a single file."""
 
 
 def image_columns(
@@ -114,8 +118,77 @@ def _place(name: str) -> _Place:
 
 
 def listed_pictures(cell: object) -> object:
-    """The list of pictures that was written as text, or any other cell as it is."""
-    if isinstance(cell, str) and cell.startswith(("['", '["')):
+    """The pictures that were written as text (`["a.png"]`, `a.png;b.png`, `{"path": …}`); any other cell as it is."""
+    if isinstance(cell, str) and _WRITTEN.match(cell):
         found = listed(cell)
-        return found if isinstance(found, list) else cell
+        return found if isinstance(found, list | dict) else cell
+    if isinstance(cell, str) and len(cell) <= MAX_TEXT:
+        for separator in _SEPARATORS:
+            names = [name.strip() for name in cell.strip(separator + " ").split(separator)]
+            if separator in cell and all(map(_FILE_NAME.fullmatch, names)):
+                return names
     return cell
+
+
+def of_several(
+    image: tuple[str, ...],
+    columns: Sequence[str],
+    sample: Sequence[Mapping[str, object]],
+    marks: Sequence[int],
+) -> tuple[tuple[str, ...], str]:
+    """The columns of pictures, or that of their lists where it fits the problems better; and a doubt, or none.
+
+    `marks` are the numbers of pictures that the problems of the sample have marks for.
+    """
+    for name in IMAGE_NAMES:
+        other = first_named((name,), columns, sample)
+        if other is None or other in image or not holds(sample, other, _is_list_of_pictures):
+            continue
+        fits, fits_other, differ = 0, 0, False
+        for row, num in zip(sample, marks):
+            own, theirs = pictures_in(row, image), pictures_in(row, (other,))
+            if theirs and own != theirs:
+                differ = True
+                fits += num > 0 and len(own) == num
+                fits_other += num > 0 and len(theirs) == num
+        if fits_other > fits:
+            return (other,), ""
+        if differ and fits == fits_other:
+            names = " + ".join(image)
+            return image, (
+                f"Rows have other pictures in {other!r} than in {names!r}, which is read, and their problems have no "
+                f'marks that tell which are meant. If it is the others: --columns "{{image: {other}}}".'
+            )
+    return image, ""
+
+
+def pictures_in(row: Mapping[str, object], columns: Sequence[str]) -> list[object]:
+    """The pictures in these columns of a row, in their order, out of what is around them."""
+    cells = [listed_pictures(value_at(row, name)) for name in columns]
+    lists = [list(cell) if isinstance(cell, list | tuple) else [cell] for cell in cells if not is_empty(cell)]
+    return [_bare(picture) for of_column in lists for picture in of_column]
+
+
+def _bare(cell: object) -> object:
+    return (cell.get("bytes") or cell.get("path") or cell) if isinstance(cell, Mapping) else cell
+
+
+def _is_list_of_pictures(cell: object) -> bool:
+    cell = listed_pictures(cell)
+    return isinstance(cell, list | tuple) and looks_like_pictures(cell)
+
+
+def late_pictures(row: Mapping[str, object], names: Sequence[str], image: Sequence[str]) -> tuple[str, ...]:
+    """Those of a row's columns that hold further pictures, where the first rows had none."""
+    kinds = {_place(name).kind for name in image} - {""}
+    num = len(pictures_in(row, image))
+
+    def is_late(name: str) -> bool:
+        cell = row[name]
+        if _place(name).kind in kinds and _place(name).number >= 0:
+            return not isinstance(cell, int | float)
+        if is_alone(name):
+            return _is_list_of_pictures(cell) and len(pictures_in(row, (name,))) > num
+        return looks_like_pictures(cell)
+
+    return tuple(name for name in names if is_late(name))

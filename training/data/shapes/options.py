@@ -19,19 +19,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 
 from training.data.refusals import Refusal
-from training.grading.grader import gold_answer
+from training.data.shapes.cells import is_deep
+from training.grading.grader import FULL_WIDTH, gold_answer
 
 LETTERS = "ABCDEFGHIJ"
 """Those that the grader knows as options."""
 MAX_TEXT = 20_000
-"""Characters of a list that was written as text; a longer one is not read."""
+"""Characters of a list that was written as text, outside of its texts and bytes; a longer one is not read."""
+MAX_WRITTEN_CHARS, MAX_WRITTEN_TEXTS = 4_000_000, 200
+"""Of a longer list that was written as text, as pandas writes the bytes of pictures into a CSV."""
+_QUOTED = re.compile(r"(?:'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\")(\s+(?=['\"]))?", re.DOTALL)
+"""A text or bytes; with a group of the space that stands between it and another one."""
 _LABEL = re.compile(r"\(?([A-Ja-j](?=[.):、])|\d{1,2}(?=[)、]|[.:]\s))[.):、]\s*(?=\S)")
 _MARKED = re.compile(rf"\s*{_LABEL.pattern}(.*)", re.DOTALL)
 _LETTER_MARK = re.compile(r"(?:^|(?<=[\s;,]))\(?([A-Ja-j])[.):、]\s*(?=\S)")
 _LINE_MARK = re.compile(rf"^[ \t]*{_LABEL.pattern}", re.MULTILINE)
-_NAMED = re.compile(r"(?:(?:option|choice|answer|opt)s?[ _-]*)?([A-Ja-j]|\d{1,2})", re.IGNORECASE)
+_NAMED = re.compile(r"(?:(?:option|choice|answer|opt)s?[ _-]*)?([A-Za-z]|\d{1,2})", re.IGNORECASE)
 """The name of one option: `B`, `option_b`, `Choice 2`."""
 _GOLD = re.compile(
     r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*:?\s*)?[(\[]?\s*([A-Ja-j]|\d{1,2})(?:\.0+)?\s*"
@@ -39,6 +45,9 @@ _GOLD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A gold that names an option by its label, perhaps with its text: `B`, `(b)`, `Option B`, `B. blue`."""
+_WORDS_CHARS = 400
+_WORD = re.compile(r"[^\W_](?:[\w %°.'/+-]*\w)?[%°]?|-\d+(?:\.\d+)?")
+"""One of several options that commas without a space keep apart: `red,blue`; a bracket may hold a comma itself."""
 _TRUTHS = (("true", "yes", "correct", "right"), ("false", "no", "incorrect", "wrong"))
 _LABEL_NAMES, _TEXT_NAMES = ("label", "key", "letter", "id"), ("text", "value", "content", "option", "answer")
 
@@ -83,10 +92,10 @@ def read_options(cell: object) -> Options:
     if cell and all(isinstance(one, Mapping) for one in cell):
         labels, texts = ([_first_of(one, names) for one in cell] for names in (_LABEL_NAMES, _TEXT_NAMES))
         return _by_label(labels, texts)
-    marks = [_MARKED.fullmatch(one) if isinstance(one, str) else None for one in cell]
+    marks = [_MARKED.fullmatch(one.translate(FULL_WIDTH)) if isinstance(one, str) else None for one in cell]
     found = [mark[1].upper() for mark in marks if mark]
     if len(found) == len(cell) > 1 and _is_in_order(found):
-        return _by_label(found, [mark[2] for mark in marks if mark])
+        return _by_label(found, [one[mark.start(2) :] for one, mark in zip(cell, marks) if mark])
     return _by_label([], cell)
 
 
@@ -134,7 +143,10 @@ def _option_text(cell: object) -> str | None:
     if cell is None or isinstance(cell, float) and math.isnan(cell):
         return ""
     text = number_text(cell)
-    return " ".join(str(text).split()) if isinstance(text, str | int) else None
+    if not isinstance(text, str | int):
+        return None
+    text = " ".join(str(text).split())
+    return "" if text.lower() in ("nan", "<na>") else text  # as pandas writes nothing; `None` is an option
 
 
 def _first_of(cell: Mapping[str, object], names: Sequence[str]) -> object:
@@ -145,19 +157,36 @@ def listed(text: str) -> object:
     """The list or the mapping that was written as text: JSON, Python, `A. …; B. …`, or items apart."""
     text = text.strip()
     if text[:1] in ("[", "{"):
-        of_numpy = re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", text)  # it writes ['a' 'b'], which to Python is one text
+        if len(text) > MAX_TEXT and not _holds_few(text):
+            return None
+        of_numpy = _QUOTED.sub(
+            lambda one: one[0] if one[1] is None else f"{one[0].rstrip()}, ", text
+        )  # it writes ['a' 'b'], which to Python is one text
         for written, read in ((text, json.loads), (of_numpy, ast.literal_eval)):
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                return read(written)
+                found = read(written)
+                return None if is_deep(found) else found
         return None
-    marks = _marks(text)
+    marks = _marks(text.translate(FULL_WIDTH))
     if marks:
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        return {mark[1].upper(): text[mark.end() : end].strip(" \t;,\n") for mark, end in zip(marks, ends)}
-    for separator in ("\n", "|", ";", ", "):
+        return {mark[1].upper(): text[mark.end() : end].strip(" \t;,\n\u3000；，") for mark, end in zip(marks, ends)}
+    for separator in ("\n", "|", ";", "；", ", ", "，", "、"):
         if separator in text:
             return [part.strip() for part in text.split(separator) if part.strip()]
-    return None
+    parts = text.split(",")
+    is_number = re.fullmatch(r"\D?\d{1,3}(,\d{3})+\D{0,3}|-?\d+,\d+", text[:_WORDS_CHARS])
+    return parts if len(text) <= _WORDS_CHARS and all(map(_WORD.fullmatch, parts)) and not is_number else None
+
+
+def _holds_few(text: str) -> bool:
+    """True for a list of few long texts or bytes, which takes little memory to read."""
+    if (
+        len(text) > MAX_WRITTEN_CHARS
+        or len(list(islice(_QUOTED.finditer(text), MAX_WRITTEN_TEXTS))) == MAX_WRITTEN_TEXTS
+    ):
+        return False
+    return len(_QUOTED.sub("", text)) <= MAX_TEXT
 
 
 def _marks(text: str) -> list[re.Match[str]]:
@@ -190,7 +219,7 @@ def _by_text(gold: object, options: Options) -> str | None:
 
 
 def _by_name(gold: object, options: Options) -> str | None:
-    text = str(gold).strip()
+    text = str(gold).strip().translate(FULL_WIDTH)
     if isinstance(gold, bool) or not (match := _GOLD.fullmatch(text)):
         return options.labels.get(text.lower())
     letter = options.labels.get(match[1].lower())
@@ -293,3 +322,15 @@ class GoldReading:
     def letter(self, gold: object, options: Options) -> str | None:
         """The letter of the option that a gold names; `None` if it names none."""
         return next((letter for kind in self.order if (letter := letter_of(gold, options, kind))), None)
+
+    def letter_there(self, gold: object, options: Options, there: Mapping[str, str]) -> str | None:
+        """As `letter`, the one that the option has in a problem; `there` has it by the column's letters.
+
+        Raises `Refusal` for a gold that is a letter itself, where the two differ.
+        """
+        letter = self.letter(gold, options)
+        if letter is None or all(ours == theirs for ours, theirs in there.items()):
+            return letter
+        if _NAME == next(kind for kind in self.order if letter_of(gold, options, kind)):
+            raise Refusal("options differ", f"{gold!r} is one option in the problem, and another one in its column")
+        return there.get(letter, letter)

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping
 from training.data.shapes.cells import is_empty
 from training.data.shapes.options import MAX_TEXT
 
-_TAGGED_PICTURE = re.compile(r"(?:Picture \d+: ?)?<img>(.{1,1000}?)</img>\n?")
+_TAGGED_PICTURE = re.compile(r"(?:Picture \d+: ?)?<img>([^<\n]{1,1000})</img>\n?")
 """A picture in the text of a turn, as the first Qwen-VL has it."""
+
+USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "bot", "chatbot")
+"""Roles in chat turns, in lower case."""
 
 
 def turns_of(cell: object) -> list[tuple[str, str]]:
@@ -68,8 +71,33 @@ def pictures_in_turns(cell: object) -> list[object]:
 def text_of_turns(cell: object) -> tuple[object, object, int]:
     """The last user turn, the assistant's turn after it, and the number of earlier user turns; else the cell itself."""
     turns = turns_of(cell)
-    users = [at for at, (role, _) in enumerate(turns) if role.lower() in ("user", "human")]
+    users = [at for at, (role, _) in enumerate(turns) if role.strip().lower() in USERS]
     if not users:
         return cell, None, 0
-    after = [text for role, text in turns[users[-1] + 1 :] if role.lower() in ("assistant", "gpt", "model")]
+    after = [text for role, text in turns[users[-1] + 1 :] if role.strip().lower() in ASSISTANTS]
     return turns[users[-1]][1], after[0] if after else None, len(users) - 1
+
+
+def unknown_roles(cell: object) -> str:
+    """The roles of chat turns without one of a user, in words; empty for other turns and cells."""
+    roles = dict.fromkeys(role.strip() for role, _ in turns_of(cell))
+    if not roles or any(role.lower() in USERS for role in roles):
+        return ""
+    found = ", ".join(repr(role[:40]) for role in list(roles)[:8])
+    return f"none is the user's; the roles are {found}, and known are {', '.join((*USERS, *ASSISTANTS))} and system"
+
+
+def has_system_turn(cell: object) -> bool:
+    """True for chat turns with one of the system."""
+    return any(role.lower() == "system" and text.strip() for role, text in turns_of(cell))
+
+
+def num_earlier_turns(row: Mapping[str, object]) -> int:
+    """The number of rounds before the problem that a row has apart, as ms-swift's `history` of question and answer."""
+    history = row.get("history")
+    if isinstance(history, str) and history.startswith("[") and len(history) < MAX_TEXT:
+        try:
+            history = json.loads(history)
+        except (ValueError, RecursionError):
+            return 0
+    return len(history) if isinstance(history, list) else 0

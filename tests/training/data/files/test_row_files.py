@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import lzma
-import tarfile
+import subprocess
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.common.errors import UserError
-from tests.support.datasets_on_disk import picture
 from training.data.files import row_files
 from training.data.files.row_files import open_file
 from training.data.local_source import LocalSource
@@ -133,8 +131,8 @@ def test_an_array_is_read_as_python_reads_it(tmp_path_factory: pytest.TempPathFa
         ("a.csv", 'image,problem\n1.png,a\n2.png,"b" and c\n', "begins at line 3: .* text follows a closed one"),
         ("a.csv", "image,problem,problem\n1,2,3\n", "names the column 'problem' twice. Rename one"),
         ("a.csv", "x" * 2**20 + "x\n1\n", "a first line of more than 1,048,576 characters"),
-        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "null characters, as UTF-16 does. Save it as UTF-8"),
-        ("a.csv", "题目,答案\n".encode("gbk") * 9, "neither in UTF-8 nor in Windows-1252. Save it as UTF-8"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "UTF-16 without the mark .*iconv -f UTF-16LE -t UTF-8"),
+        ("a.csv", "题目,答案\n".encode("gbk") * 9, "nor plainly in Windows-1252. Convert it .* iconv -f GB18030"),
         ("a.csv", b"\xff\xfe" + b"\x00\xd8" * 9, "begins as UTF-16 does and is damaged"),
     ],
 )  # fmt: skip
@@ -168,10 +166,42 @@ TABLE_ROWS = [
         ),
         ("a.tsv", TABLE.replace(",", "\t").replace('"\t', '",', 1)),
         ("a.csv", TABLE.encode("utf-16")),
+        ("a.csv", TABLE.replace(",", "\t").replace('"\t', '",', 1)),
+        ("a.csv", TABLE.replace(",", ";").replace('"";', '"",')),
+        ("a.tsv", TABLE),
     ],
 )
 def test_tables_as_people_have_them(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert read(written(tmp_path, name, content)) == TABLE_ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "first"),
+    [
+        ('"bars, lines, dots";"What, exactly?"\n"a, b";c\n', ["bars, lines, dots", "What, exactly?"], ["a, b", "c"]),
+        ("bars, lines, dots;x;y\n1;2;3\n4;5;6\n", ["bars, lines, dots", "x", "y"], ["1", "2", "3"]),
+        ("problem\nWhat, then, is 5?\nWhat; is | 6?\n", ["problem"], ["What, then, is 5?"]),
+        ('problem\n"What, then,\nis ""5""?"\n', ["problem"], ['What, then,\nis "5"?']),
+        ("a|b,c|d\n1|2, 3, 4|5\n", ["a", "b,c", "d"], ["1", "2, 3, 4", "5"]),
+    ],
+)
+def test_the_sign_between_cells(tmp_path: Path, content: str, columns: list[str], first: list[str]) -> None:
+    assert read(written(tmp_path, "a.csv", content))[0] == dict(zip(columns, first, strict=True))
+
+
+def test_quotes_between_tabs_may_be_text(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", 'image\tproblem\n1.png\t"Big" is what?\n2.png\t5" or 6"?\n')
+    assert [row["problem"] for row in read(path)] == ['"Big" is what?', '5" or 6"?']
+    with pytest.raises(UserError, match="begins at line 2: .* text follows a closed one"):
+        read(written(tmp_path, "b.tsv", 'image\tproblem\n1.png\t"Big" is what?\n2.png\t"a ""b"" c"\n'))
+
+
+def test_quotes_with_backslashes_are_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", 'image,problem\n0.png,"The \\"Stop\\" sign, \\frac{1}{2}"\n')
+    with pytest.raises(UserError, match="quotes within cells with a backslash, as in the row .* line 2") as refused:
+        read(path)
+    subprocess.run(str(refused.value).partition("CSV does: ")[2], shell=True, check=True, cwd=tmp_path)
+    assert read(tmp_path) == [{"image": "0.png", "problem": 'The "Stop" sign, \\frac{1}{2}'}]
 
 
 def test_a_table_in_another_encoding_is_said(tmp_path: Path) -> None:
@@ -259,47 +289,6 @@ def test_large_cells_are_read_one_row_at_a_time(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6
-
-
-def test_a_sample_of_a_tar_has_its_own_pictures(tmp_path: Path) -> None:
-    """Its JSON may name them by any path: the bytes in the sample are meant."""
-    named = {"image": "000.jpg", "images": ["x/000.left.png", "000.right.png"], "problem": "a.jpg", "other": "7"}
-    members = {"json": json.dumps(named).encode(), "jpg": b"0", "left.png": b"1", "right.png": b"2"}
-    more = {"json": json.dumps({"image": "train/0815.PNG", "problem": "What?"}).encode(), "png": picture(1)}
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for stem, sample in (("000", members), ("001", more)):
-            for suffix, content in sample.items():
-                info = tarfile.TarInfo(f"{stem}.{suffix}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    first, second = read(tmp_path / "a.tar")
-    assert (first["image"], first["images"], first["jpg"], first["other"]) == (b"0", [b"1", b"2"], b"0", "7")
-    assert second["image"] == picture(1) and second["problem"] == "What?"
-
-
-def test_samples_of_one_name_stay_apart_and_impossible_sizes_are_refused_in_words(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for number in range(3):
-            for suffix, content in (("png", picture(number)), ("json", b'{"problem": "What?"}')):
-                info = tarfile.TarInfo(f"same.{suffix}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    assert [row["png"] for row in read(tmp_path / "a.tar")] == [picture(number) for number in range(3)]
-    for kind in (tarfile.XHDTYPE, tarfile.REGTYPE):
-        header = tarfile.TarInfo("a.json")
-        header.type, header.size = kind, 2**70
-        (tmp_path / "b.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-        with pytest.raises(UserError, match="not a readable tar archive"):
-            read(tmp_path / "b.tar")
-
-
-@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE])
-def test_a_header_of_a_tar_is_bounded_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
-    header = tarfile.TarInfo("long")
-    header.type, header.size = kind, 2**20 + 1
-    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**21))
-    with pytest.raises(UserError, match="a header of 1,048,577 bytes; at most 1,048,576 are read"):
-        read(tmp_path / "a.tar")
 
 
 @pytest.mark.parametrize("answers", ['{"1": "b", "0": "a"}', '{"0": "a", "2": "b"}'])
