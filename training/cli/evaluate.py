@@ -2,6 +2,8 @@
 
     python -m training evaluate --rows 480
     python -m training evaluate --run runs/first --role validation
+    python -m training evaluate --run runs/first --checkpoints
+    python -m training evaluate --base Qwen/Qwen2.5-VL-3B-Instruct --benchmark mathvista --rows 200
 
 On the same rows: the base asked to answer directly, the base with the thinking prompt, the base made to think, and to
 think with care, the adapter. More conditions (`training.evaluation.conditions`) tell whether they look, and what
@@ -14,11 +16,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from inference.adapters.record import LEARN_FOLDER
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
+from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values, option
 from training.config.run_config import RunConfig
+from training.data.benchmarks import BENCHMARKS, benchmark_configs
+from training.evaluation.checkpoints import CONDITIONS as SAMPLED
+from training.evaluation.checkpoints import evaluate_checkpoints, kept_checkpoints
 from training.evaluation.conditions import CONDITIONS, GROUPS, choose_conditions
 from training.evaluation.evaluate import (
     DEFAULT_SAMPLES,
@@ -30,7 +37,7 @@ from training.evaluation.evaluate import (
     run_outputs,
 )
 from training.evaluation.held_out import ROLES
-from training.evaluation.report import COMPARED
+from training.evaluation.outcomes import COMPARED
 from training.runs.folder import RunFolder
 
 
@@ -61,13 +68,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plots = "folder for the pictures (that of --output; the run's folder); `none` for none"
     parser.add_argument("--plots", metavar="FOLDER", help=plots)
     parser.add_argument("--completions", action="store_true", help="keep every completion in the JSON")
+    checkpoints = (
+        "pass@1, majority and pass@8 of the base and of each kept checkpoint: of --run, or those in this folder"
+    )
+    names = f"a public benchmark instead of data: {', '.join(BENCHMARKS)} (--subset for one subject of mmmu)"
+    parser.add_argument("--benchmark", metavar="NAME", help=names)
+    parser.add_argument("--checkpoints", nargs="?", const="", metavar="FOLDER", help=checkpoints)
     add_data_options(parser, "data (the starter problems unless one of these is given)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates as the options say."""
-    make_report(*read_options(args))
+    if args.checkpoints is not None:
+        _evaluate_checkpoints(args)
+    else:
+        make_report(*read_options(args))
     return 0
+
+
+def _evaluate_checkpoints(args: argparse.Namespace) -> None:
+    if args.adapter is not None or args.conditions != ["all"]:
+        raise UserError("--checkpoints has its own adapters and conditions; leave --adapter and --conditions out")
+    if not args.checkpoints and not args.run:
+        raise UserError("--checkpoints needs a folder with checkpoints, or --run")
+    run = RunFolder.open(args.run) if args.run else None
+    paths = kept_checkpoints(Path(args.checkpoints) if args.checkpoints or run is None else run[0])
+    if run and args.output is None:
+        args.output = run[0].adapter / LEARN_FOLDER / "checkpoints.json"  # where the page reads it
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.plots = args.plots or str(run[0].path)
+    args.adapter, args.conditions = str(paths[-1]), list(SAMPLED)
+    config, outputs = read_options(args)
+    evaluate_checkpoints(config, paths, outputs, run[1].system_prompt_text if run else THINK_PROMPT)
 
 
 def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
@@ -87,6 +119,10 @@ def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
         "revision": args.base_revision,
     }
     common |= {name: value for name, value in optional.items() if value is not None}
+    if args.benchmark:
+        common |= {"benchmark": {"name": args.benchmark} | data, "role": "test"}
+        common["data"] = benchmark_configs(args.benchmark, **data)[0]
+        data = {}
     folder, config = RunFolder.open(args.run) if args.run else (None, None)
     if folder and config:
         if data:
@@ -96,8 +132,7 @@ def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
         evaluation = EvaluationConfig(
             base=args.base or "starter",
             adapter=_adapter(args.adapter, args.base or "starter"),
-            data=read_data_config(**data) if data else None,
-            **({"max_new_tokens": MIN_TOKENS} | common),
+            **({"max_new_tokens": MIN_TOKENS, "data": read_data_config(**data) if data else None} | common),
         )
     _check_conditions(args, evaluation)
     return evaluation, _outputs(args, evaluation, folder)
@@ -139,7 +174,7 @@ def _outputs(args: argparse.Namespace, evaluation: EvaluationConfig, folder: Run
     target, plots = args.output, None if args.plots in (None, "none") else Path(args.plots)
     whole = set(COMPARED) <= {c.name for c in evaluation.conditions}
     if folder and target is None and whole and evaluation.adapter == folder.adapter:
-        own = run_outputs(folder, evaluation.role)
+        own = run_outputs(folder, args.benchmark or evaluation.role)
         target, default_plots = own.target, own.plots
     else:
         default_plots = target.absolute().parent if target else None

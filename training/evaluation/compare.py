@@ -37,7 +37,8 @@ from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
 from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, clusters_of, rows_digest
-from training.evaluation.report import MEASURES, GradedCompletion, graded_difference, graded_share
+from training.evaluation.measures.outside import Outside, ask_outside
+from training.evaluation.outcomes import MEASURES, GradedCompletion, graded_difference, graded_share
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import evaluate
 from training.evaluation.statistics import Clusters, PairedDifference
@@ -88,7 +89,7 @@ def compare_with_served(
     engine = engine or Engine.load(base_source(config.base), revision=config.base_revision)
     adapters = {"new": (folder.adapter, about["adapter"]), "served": (served.path, served.digest)}
     target = folder.adapter / COMPARISON_FILE
-    outcomes = _evaluate_both(engine, rows, adapters, conditions, target, config.data.tolerance)
+    outcomes, outside = _evaluate_both(engine, rows, adapters, conditions, target, config.data.tolerance)
     both, clusters = (outcomes["new"], outcomes["served"]), clusters_of(rows)
     strict, lenient = (graded_difference(*both, measure, clusters) for measure in ("strict", "lenient"))
     why = reason(strict, lenient, about["served"]["name"])
@@ -96,7 +97,10 @@ def compare_with_served(
         why += f" Both were asked with the base's repetition penalty, {engine.repetition_penalty:g}."
     if config.choose_checkpoint:
         why += " Its checkpoint was chosen on the same rows, which flatters it a little."
-    return _write(folder, about | _figures(*both, clusters), is_better(strict, lenient), why)
+    if outside.has_changed:
+        why += f" {outside.sentence}"
+    figures = _figures(*both, clusters) | {"outside": outside.to_json()}
+    return _write(folder, about | figures, is_better(strict, lenient), why)
 
 
 def conclude(
@@ -210,8 +214,8 @@ def _evaluate_both(
     conditions: Json,
     target: Path,
     tolerance: float,
-) -> dict[str, list[GradedCompletion]]:
-    """The outcomes of each adapter by name, row by row, greedy with the thinking prompt.
+) -> tuple[dict[str, list[GradedCompletion]], Outside]:
+    """The outcomes of each adapter by name, row by row, greedy with the thinking prompt, and those outside the reward.
 
     `adapters` are folder and digest, both `None` for the base alone; `conditions` are those of `_conditions`. Finished
     batches are kept beside the file `target` until both are done, and used again after a kill.
@@ -234,6 +238,8 @@ def _evaluate_both(
                 tolerance=tolerance,
             )
             outcomes[name] = report.outcomes[condition.name]
+        served = "served" if adapters["served"][0] else None
+        outside = ask_outside(engine, rows, after="new", before=served, tolerance=tolerance)
         for parts in all_parts:
             parts.delete()
         for other in target.parent.glob(f"{target.stem}.*.parts.jsonl"):  # with an adapter that was served before
@@ -243,7 +249,7 @@ def _evaluate_both(
             parts.close()
         for name in set(adapters) & set(engine.adapters):
             engine.remove_adapter(name)
-    return outcomes
+    return outcomes, outside
 
 
 def _figures(new: Sequence[GradedCompletion], served: Sequence[GradedCompletion], clusters: Clusters) -> Json:

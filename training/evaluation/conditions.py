@@ -35,6 +35,9 @@ class Condition:
     temperature: float = 0.0
     picture: Literal["own", "blank", "swapped"] = "own"
     """`blank`: white paper of the picture's size. `swapped`: the picture of another row of about that size."""
+    thought: Literal["own", "half", "none", "other", "number"] = "own"
+    """What the completion is made to think: the first `half` of the thought of `adapter-thinking`, nothing, the thought
+    of another row, or its own with one `number` changed, from where it goes on itself."""
     reference: str | None = None
     """The condition to compare with, which differs from this one in one thing."""
 
@@ -62,6 +65,10 @@ CONDITIONS = (
     Condition("adapter-forced", tuned=True, prefix="<think>", reference="adapter-thinking"),
     Condition("adapter-blank", tuned=True, picture="blank", reference="adapter-thinking"),
     Condition("adapter-swapped", tuned=True, picture="swapped", reference="adapter-thinking"),
+    Condition("adapter-half", tuned=True, thought="half", reference="adapter-thinking"),
+    Condition("adapter-unthought", tuned=True, thought="none", reference="adapter-thinking"),
+    Condition("adapter-other", tuned=True, thought="other", reference="adapter-thinking"),
+    Condition("adapter-number", tuned=True, thought="number", reference="adapter-thinking"),
 )
 """`thinking` is greedy, with the thinking prompt; `sampled` has a temperature; `forced` begins with `<think>`;
 `careful` begins as the base's most careful way to think does."""
@@ -69,6 +76,7 @@ CONDITIONS = (
 GROUPS = {
     "main": ("base-direct", "base-thinking", "base-forced", "base-careful", "adapter-thinking"),
     "looks": ("base-thinking", "base-blank", "base-swapped", "adapter-thinking", "adapter-blank", "adapter-swapped"),
+    "probes": ("adapter-thinking", "adapter-half", "adapter-unthought", "adapter-other", "adapter-number"),
     "sampled": ("base-sampled", "base-forced-sampled", "adapter-sampled"),
     "all": tuple(condition.name for condition in CONDITIONS),
 }
@@ -95,3 +103,12 @@ def choose_conditions(names: Sequence[str], temperature: float = 1.0) -> list[Co
 def with_careful_beginning(conditions: Sequence[Condition], prefix: str) -> list[Condition]:
     """The conditions, with `prefix` as the beginning of base-careful's completions."""
     return [replace(c, prefix=prefix) if c.name == "base-careful" else c for c in conditions]
+
+
+def with_thoughts(conditions: Sequence[Condition]) -> list[Condition]:
+    """The conditions, those that change a thought last, after `adapter-thinking`, which has the thoughts."""
+    probes = [c for c in conditions if c.thought != "own"]
+    others = [c for c in conditions if c.thought == "own"]
+    if probes and ADAPTER_THINKING.name not in {c.name for c in others}:
+        others.append(ADAPTER_THINKING)
+    return others + probes

@@ -17,7 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from training.evaluation.conditions import (
     choose_conditions,
     with_careful_beginning,
 )
-from training.evaluation.held_out import HeldOut, load_held_out, rows_digest
+from training.evaluation.held_out import HeldOut, load_benchmark_rows, load_held_out, rows_digest
+from training.evaluation.measures.outside import ask_outside
 from training.evaluation.plots import draw_plots
 from training.evaluation.report import Report
 from training.evaluation.resume import Parts, others_beside
@@ -70,6 +71,8 @@ class EvaluationConfig:
     """A folder; `None` for the base alone."""
     data: DataConfig | None = None
     """`None` for the starter problems, drawn with `seed`."""
+    benchmark: Json | None = None
+    """`name` of a public benchmark, asked instead of `data`, and settings of its data."""
     role: str = "test"
     num_rows: int | None = None
     """The number of rows at most; `None` for all (of the starter problems 480)."""
@@ -152,7 +155,10 @@ def run_evaluation(config: RunConfig, adapter: str | Path | None, **changes: Any
 
 
 def run_outputs(folder: RunFolder, role: str = "test") -> Outputs:
-    """The files of a run's report: beside its adapter, where the page reads it, or for another role in its folder."""
+    """The files of a run's report: beside its adapter, where the page reads it, or in its folder.
+
+    In its folder are those for other roles, and those of benchmarks by their names.
+    """
     target = folder.adapter / "evaluation.json" if role == "test" else folder.path / f"evaluation-{role}.json"
     return Outputs(target, folder.path)
 
@@ -165,21 +171,8 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     """
     careful = config.careful or (STARTER_CAREFUL if Path(base_source(config.base)) == STARTER else CAREFUL)
     conditions = with_careful_beginning(config.conditions, careful)
-    held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, splits=splits)
-    engine = Engine.load(base_source(config.base), revision=config.revision)
-    if config.adapter:
-        engine.add_adapter(ADAPTER_NAME, config.adapter)
-    if splits is None and config.data and config.data.max_prompt_tokens is not None:
-        prompt = engine.system_prompt(ADAPTER_NAME) if config.adapter else None
-        held_out = load_held_out(
-            config.data,
-            config.role,
-            config.num_rows,
-            config.seed,
-            engine.tokenizer.processor,
-            system_prompt=prompt or THINK_PROMPT,
-        )
-    fingerprint = _fingerprint(config, held_out, engine) if outputs.target else {}
+    engine, held_out = open_evaluation(config, splits)
+    fingerprint = fingerprint_of(config, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint) if outputs.target else None
     try:
         report = evaluate(
@@ -195,6 +188,8 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
             parts=parts,
             tolerance=config.data.tolerance if config.data else 0.0,
         )
+        if report.has_difference:
+            report = replace(report, outside=ask_outside(engine, held_out.rows, after=ADAPTER_NAME, parts=parts))
         report.baselines.update(held_out.baselines)
         report.about.update(_about(config, held_out), fingerprint=fingerprint)
         tables = outputs.tables
@@ -215,7 +210,29 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     return report
 
 
-def _fingerprint(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> Json:
+def open_evaluation(config: EvaluationConfig, splits: Splits | None = None) -> tuple[Engine, HeldOut]:
+    """The engine, with the adapter as `ADAPTER_NAME`, and the rows, which are read first. Raises `UserError`."""
+    if config.benchmark:
+        held_out = load_benchmark_rows(num_rows=config.num_rows, seed=config.seed, **config.benchmark)
+    else:
+        held_out = load_held_out(config.data, config.role, config.num_rows, config.seed, splits=splits)
+    engine = Engine.load(base_source(config.base), revision=config.revision)
+    if config.adapter:
+        engine.add_adapter(ADAPTER_NAME, config.adapter)
+    if splits is None and config.data and config.data.max_prompt_tokens is not None:
+        prompt = engine.system_prompt(ADAPTER_NAME) if config.adapter else None
+        held_out = load_held_out(
+            config.data,
+            config.role,
+            config.num_rows,
+            config.seed,
+            engine.tokenizer.processor,
+            system_prompt=prompt or THINK_PROMPT,
+        )
+    return engine, held_out
+
+
+def fingerprint_of(config: EvaluationConfig, held_out: HeldOut, engine: Engine) -> Json:
     """The identity of base, adapter, rows and settings, which a completion depends on besides condition and sample."""
     import torch
 

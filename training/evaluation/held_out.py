@@ -24,6 +24,7 @@ from inference.common.errors import UserError
 from inference.common.files import Json
 from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import DataConfig
+from training.data.benchmarks import benchmark_configs, load_benchmark
 from training.data.dataset import Splits, load_rows
 from training.data.pictures import picture_files, picture_sizes
 from training.evaluation.statistics import Estimate, share
@@ -83,13 +84,24 @@ def load_held_out(
     if not len(rows):
         option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"
         raise UserError(f"{data.dataset} has no {role} rows as it is split; give {option}, or another --role")
-    if num_rows is not None and num_rows < len(rows):
-        rows = rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))
+    rows = _draw(rows, num_rows, seed)
     name = Path(data.dataset).name if data.source_kind == "local" else data.dataset
     about = {"dataset": name, "revision": splits.about["revision"], "split": data.split, "role": role}
     if words := splits.dropped.words(role):
         about["dropped"] = words
     return HeldOut(rows, about, {"most frequent train answer of its kind": frequent_baseline(splits.train, rows)})
+
+
+def load_benchmark_rows(name: str, num_rows: int | None = None, seed: int = 0, **settings: object) -> HeldOut:
+    """The rows of a public benchmark (`training.data.benchmarks`), at most `num_rows`, drawn with `seed`."""
+    rows, about = load_benchmark(benchmark_configs(name, **settings), progress=True)
+    return HeldOut(_draw(rows, num_rows, seed), about | {"benchmark": name})
+
+
+def _draw(rows: Dataset, num_rows: int | None, seed: int) -> Dataset:
+    if num_rows is None or num_rows >= len(rows):
+        return rows
+    return rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))
 
 
 def frequent_baseline(train: Dataset, rows: Dataset) -> Estimate:
@@ -179,7 +191,7 @@ def swap(sizes: Sequence[tuple[int, ...]], keys: Sequence[str], seed: int) -> li
         if not classes:
             raise UserError(
                 f"pictures cannot be swapped: of {len(keys)} rows {Counter(keys).most_common(1)[0][1]} have the same "
-                "picture; leave the swapped conditions out, or take other rows"
+                "picture; leave the swapped conditions and adapter-other out, or take other rows"
             )
         waiting += classes.pop()
     rng = random.Random(f"swap-{seed}")

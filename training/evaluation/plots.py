@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.common.files import Json
-from training.evaluation.report import COMPARED, DIRECT, Report
+from training.evaluation.outcomes import COMPARED, DIRECT
+from training.evaluation.report import Report
 from training.evaluation.statistics import Estimate
 from training.runs.metrics import is_figure, reward_labels
 
@@ -23,10 +24,15 @@ REWARD_COLOURS = ("#2a78d6", "#e08a1e")
 
 
 def draw_plots(report: Report, folder: Path, stem: str) -> list[Path]:
-    """Writes `<stem>-accuracy.png` and, where there is an adapter, `<stem>-differences.png`; returns their paths."""
+    """Writes `<stem>-accuracy.png`, with an adapter `-differences.png`, and with samples `-calibration.png`.
+
+    Returns their paths.
+    """
     plots = {f"{stem}-accuracy.png": _accuracy(report)}
     if report.has_difference:
         plots[f"{stem}-differences.png"] = _differences(report)
+    if report.calibration:
+        plots[f"{stem}-calibration.png"] = _reliability(report)
     for name, figure in plots.items():
         figure.savefig(folder / name, dpi=110)
     return [folder / name for name in plots]
@@ -58,6 +64,29 @@ def draw_rewards(history: Sequence[Json], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def draw_checkpoints(found: Json, path: Path) -> None:
+    """Writes the rates of `checkpoints.json` by step as a PNG; pale bands are 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = found["steps"]
+    names = [name for name in found if "@" in name]
+    for name, colour in zip(names, ("#2a78d6", "#3a9d5d", "#e08a1e")):
+        values, lows, highs = ([100 * each for each in column] for column in zip(*found[name]))
+        axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(steps, values, color=colour, marker="o", markersize=4, label=name)
+        axes.plot(
+            steps[0], 100 * found["forced"][name][0], color=colour, marker="D", fillstyle="none", linestyle="none"
+        )
+    axes.plot([], [], color="#777777", marker="D", fillstyle="none", linestyle="none", label="base made to think")
+    axes.set(xlabel="step (0: the base)", ylabel=f"right, % of {found['num_rows']:,} rows", ylim=(0, 102))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 def _accuracy(report: Report) -> Figure:
     names = list(report.outcomes)
     figure, axes = _axes(names)
@@ -81,6 +110,27 @@ def _differences(report: Report) -> Figure:
     axes.axvline(0, color="#444444", linewidth=1)
     axes.set(xlabel=f"{COMPARED[0]} less {COMPARED[1]}, points of 100, with 95 % intervals")
     _legend(figure, axes)
+    return figure
+
+
+def _reliability(report: Report) -> Figure:
+    """For each sampled condition the share that is right by the majority's share of votes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1 + 3.6 * len(report.calibration), 4), layout="constrained")
+    panels = figure.subplots(1, len(report.calibration), sharey=True, squeeze=False)[0]
+    for axes, (name, found) in zip(panels, report.calibration.items()):
+        axes.plot((0, 100), (0, 100), color="#777777", linewidth=1, linestyle=":")
+        values = [100 * each.right.value for each in found.bins]
+        below = [100 * max(0.0, each.right.value - each.right.low) for each in found.bins]
+        above = [100 * max(0.0, each.right.high - each.right.value) for each in found.bins]
+        at = [100 * each.confidence for each in found.bins]
+        axes.errorbar(at, values, yerr=(below, above), fmt="none", ecolor=COLOURS["lenient"], capsize=3)
+        axes.scatter(at, values, s=[15 + each.right.num_rows for each in found.bins], color=COLOURS["lenient"])
+        axes.set(title=name, xlabel=f"share of {found.num_samples} votes, %", xlim=(0, 104), ylim=(0, 104))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("majority right, %, with 95 % intervals")
     return figure
 
 

@@ -1,49 +1,28 @@
 """The report of an evaluation: shares with intervals, paired differences and a verdict, overall and by kind of problem.
 
-All else is computed from the outcomes. `Report.to_json` makes `evaluation.json`, `Report.markdown`
-the tables of the terminal, `training.evaluation.verdict` the sentence, `training.evaluation.plots` the plots.
+All else is computed from the outcomes (`training.evaluation.outcomes`). `Report.to_json` makes `evaluation.json`,
+`Report.markdown` the tables of the terminal, `training.evaluation.verdict` the sentence, `training.evaluation.plots`
+the plots.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from inference.common.files import Json
-from training.evaluation.conditions import CONDITIONS
-from training.evaluation.statistics import (
-    Clusters,
-    Estimate,
-    PairedDifference,
-    mean_share,
-    paired_difference,
-    pass_at_k,
-    share,
-)
-from training.evaluation.verdict import Changes, levels, verdict
+from training.evaluation.measures.outside import Outside
+from training.evaluation.outcomes import COMPARED, DIRECT, MEASURES, Outcomes, measures_of
+from training.evaluation.statistics import Estimate, PairedDifference, share
+from training.evaluation.verdict import levels
 
-COMPARED = ("adapter-thinking", "base-thinking")
-"""The two conditions of the headline: the change by training, on the same rows with the same prompt."""
-AGAINST_FORCED = ("adapter-thinking", "base-forced")
-AGAINST_CAREFUL = ("adapter-thinking", "base-careful")
-AGAINST_DIRECT = ("adapter-thinking", "base-direct")
-VOTING = "base-forced-sampled"
-"""The condition whose majority the adapter has to beat."""
-_OTHERS = tuple((c.name, c.reference) for c in CONDITIONS if c.reference and c.name != COMPARED[0])
-PAIRS = (COMPARED, AGAINST_FORCED, AGAINST_CAREFUL, AGAINST_DIRECT, *_OTHERS)
-"""Each difference that is shown if both conditions were measured, as (after, before)."""
-DIRECT = tuple(c.name for c in CONDITIONS if c.is_direct)
-MAX_KINDS = 12
-"""Kinds in a table at most; the rarer ones are joined."""
-_MAX_KIND_CHARS = 24
 HEADINGS = {"format": "format", "strict": "strict accuracy", "lenient": "lenient accuracy"}
 _MEANING = """- format: the whole completion is one thought and one answer in their tags;
 - strict: the answer in its tags is right; lenient: the last answer stated is right, tags or not;
 - base-direct is asked for the answer alone: its whole completion is graded, so strict is lenient there;
 - base-forced is made to think: its completion begins with `<think>`; base-careful begins as its most careful way does;
+- contradicts: the thought ends at another answer than the one given, as far as the grader can tell;
 - shares and differences with their 95 % intervals, bootstrapped over what the pictures show, since rows share it; p is
   that of the exact McNemar test of lenient accuracy, for independent rows."""
 _OWN_PROMPT = (
@@ -54,143 +33,19 @@ _MANY_TESTS = "Of twenty such tests one has p below 0.05 by chance."
 
 
 @dataclass(frozen=True)
-class GradedCompletion:
-    """One completion of one row, graded."""
-
-    well_formed: bool
-    strict: bool
-    """The answer in its tags is right."""
-    lenient: bool
-    """The last answer stated is right, tags or not."""
-    num_tokens: int
-    truncated: bool
-    text: str = ""
-
-
-MEASURES: dict[str, Callable[[GradedCompletion], bool]] = {
-    "format": lambda o: o.well_formed,
-    "strict": lambda o: o.strict,
-    "lenient": lambda o: o.lenient,
-}
-
-
-def graded_share(outcomes: Sequence[GradedCompletion], measure: str, clusters: Clusters | None = None) -> Estimate:
-    """The share of outcomes that pass a measure of `MEASURES`; `clusters` are those of their rows."""
-    return share([MEASURES[measure](outcome) for outcome in outcomes], clusters)
-
-
-def graded_difference(
-    after: Sequence[GradedCompletion],
-    before: Sequence[GradedCompletion],
-    measure: str,
-    clusters: Clusters | None = None,
-) -> PairedDifference:
-    """The share that passes a measure in `after`, less that in `before`, on the same rows; `clusters` are theirs."""
-    passes = MEASURES[measure]
-    return paired_difference([passes(o) for o in after], [passes(o) for o in before], clusters)
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcomes of each condition, row by row in one order, with the settings of the evaluation."""
-
-    kinds: Sequence[str | None]
-    """The kind of problem of each row."""
-    outcomes: dict[str, list[GradedCompletion]]
-    """One outcome for each row of each condition; the first of several samples."""
-    about: Json = field(default_factory=dict)
-    """Base, adapter, rows, seed, lengths: all that is needed to repeat the evaluation."""
-    baselines: dict[str, Estimate] = field(default_factory=dict)
-    """Accuracy of answers that do not depend on the picture."""
-    samples: dict[str, list[list[GradedCompletion]]] = field(default_factory=dict)
-    """All outcomes of each row, for conditions that were sampled more than once."""
-    votes: dict[str, list[bool]] = field(default_factory=dict)
-    """For the same conditions: for each row, whether the majority of its samples is right."""
-    clusters: Clusters | None = None
-    """For each row a number that it shares with the rows whose pictures show the same."""
-
-    @cached_property
-    def by_kind(self) -> dict[str, list[int]]:
-        """The rows of each kind of problem, in alphabetical order; empty if there is only one kind.
-
-        Names from a dataset are shortened and made plain, and the rarest kinds are joined.
-        """
-        names = [_plain(kind) for kind in self.kinds]
-        counts = Counter(names)
-        shown = set(counts) if len(counts) <= MAX_KINDS else {name for name, _ in counts.most_common(MAX_KINDS - 1)}
-        groups: dict[str, list[int]] = {name: [] for name in sorted(shown)}
-        for row, name in enumerate(names):
-            groups.setdefault(name if name in shown else "other kinds", []).append(row)
-        return groups if len(groups) > 1 else {}
-
-    def estimate(self, condition: str, measure: str, rows: Sequence[int] | None = None) -> Estimate:
-        """The share of rows (all, or these) that pass a measure."""
-        return graded_share(self._of(condition, rows), measure, self._clusters(rows))
-
-    def difference(
-        self, measure: str, rows: Sequence[int] | None = None, pair: tuple[str, str] = COMPARED
-    ) -> PairedDifference:
-        """The share under the first condition of `pair` less that under the second, on the same rows."""
-        return graded_difference(self._of(pair[0], rows), self._of(pair[1], rows), measure, self._clusters(rows))
-
-    @property
-    def over_majority(self) -> PairedDifference | None:
-        """Lenient accuracy of the adapter's greedy completion less that of the majority of the base's samples."""
-        if VOTING not in self.votes or COMPARED[0] not in self.outcomes:
-            return None
-        return paired_difference([o.lenient for o in self.outcomes[COMPARED[0]]], self.votes[VOTING], self.clusters)
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs of `PAIRS` of which both conditions were measured."""
-        return [(after, before) for after, before in PAIRS if after in self.outcomes and before in self.outcomes]
-
-    @property
-    def has_difference(self) -> bool:
-        return COMPARED in self.pairs
-
-    @property
-    def changes(self) -> Changes | None:
-        """The differences of the verdict; `None` unless base and adapter were measured with the thinking prompt."""
-        if not self.has_difference:
-            return None
-        forced, careful, direct = (
-            self.difference("lenient", pair=pair) if pair in self.pairs else None
-            for pair in (AGAINST_FORCED, AGAINST_CAREFUL, AGAINST_DIRECT)
-        )
-        form, strict, lenient = (self.difference(measure) for measure in MEASURES)
-        return Changes(form, strict, lenient, forced, careful, self.over_majority, direct)
-
-    @property
-    def verdict(self) -> str | None:
-        """One sentence; `None` unless base and adapter were both measured with the thinking prompt."""
-        return verdict(self.changes) if self.changes else None
-
-    def pass_at(self, condition: str, measure: str) -> dict[int, Estimate]:
-        """pass@k of a sampled condition, for k = 1, 2, 4, … and all of its samples."""
-        rights = [sum(MEASURES[measure](o) for o in row) for row in self.samples[condition]]
-        num = len(self.samples[condition][0])
-        ks = sorted({num, *(2**i for i in range(num.bit_length()) if 2**i <= num)})
-        return {k: mean_share([pass_at_k(right, num, k) for right in rights], num // k, self.clusters) for k in ks}
-
-    def majority(self, condition: str) -> Estimate:
-        """The share of rows where the majority of a sampled condition's completions is right."""
-        return share(self.votes[condition], self.clusters)
-
-    def mean_tokens(self, condition: str, rows: Sequence[int] | None = None) -> float:
-        """The mean length of a completion in tokens."""
-        outcomes = self._of(condition, rows)
-        return sum(o.num_tokens for o in outcomes) / len(outcomes)
-
-    def truncated(self, condition: str, rows: Sequence[int] | None = None) -> Estimate:
-        """The share of completions that the token limit cut off."""
-        return share([o.truncated for o in self._of(condition, rows)], self._clusters(rows))
+class Report(Outcomes):
+    """The outcomes of an evaluation, their figures, and both as JSON and as tables."""
 
     def to_json(self, completions: bool = False) -> Json:
         """Plain data: the figures of `markdown`, and every completion if `completions`."""
         groups: dict[str, list[int] | None] = {"overall": None, **self.by_kind}
         data: Json = {"about": self.about, "baselines": _to_json(self.baselines)}
-        data["conditions"] = {c: {n: self._summary(c, rows) for n, rows in groups.items()} for c in self.outcomes}
+        data["conditions"] = {
+            c: {n: self._summary(c, rows) for n, rows in groups.items() if self.asked(rows, c) != []}
+            for c in self.outcomes
+        }
+        if self.probes:
+            data["probes"] = {condition: probe.to_json() for condition, probe in self.probes.items()}
         if self.has_difference:
             smallest = self.difference("lenient").smallest_shown
             data["verdict"] = self.verdict
@@ -207,6 +62,10 @@ class Report:
         if (difference := self.over_majority) is not None:
             data["over_majority"] = difference.to_json()
         data["samples"] = {condition: self._sampled(condition) for condition in self.samples}
+        if self.calibration:
+            data["calibration"] = {condition: each.to_json() for condition, each in self.calibration.items()}
+        if self.outside:
+            data["outside"] = self.outside.to_json()
         if completions:
             every = {c: [[o] for o in outcomes] for c, outcomes in self.outcomes.items()} | self.samples
             data["completions"] = {c: [asdict(o) for row in rows for o in row] for c, rows in every.items()}
@@ -234,8 +93,14 @@ class Report:
             if self.has_difference:
                 parts.append(f"{COMPARED[0]} less {COMPARED[1]} by kind of problem:\n\n{_difference_table(self)}")
                 parts.append(_MANY_TESTS)
+        if self.probes:
+            parts += ["Thoughts that were changed, on the rows that have one:", _probe_table(self)]
+            parts.append("\n".join(f"- {name}: {probe.sentence}" for name, probe in self.probes.items()))
+        if self.outside:
+            parts += [self.outside.sentence, _outside_table(self.outside)]
         if self.samples:
             parts.append(_sample_table(self))
+            parts.append("\n".join(f"- {name}: {each.sentence}" for name, each in self.calibration.items()))
         if self.baselines:
             parts.append("\n".join(f"- {name}: {estimate}" for name, estimate in self.baselines.items()))
         parts += self._left_out()
@@ -253,28 +118,23 @@ class Report:
             f"\n- the base's repetition penalty, {penalty:g}, holds in all conditions." if penalty != 1 else ""
         )
 
-    def _of(self, condition: str, rows: Sequence[int] | None) -> list[GradedCompletion]:
-        outcomes = self.outcomes[condition]
-        return outcomes if rows is None else [outcomes[row] for row in rows]
-
-    def _clusters(self, rows: Sequence[int] | None) -> Clusters | None:
-        return self.clusters if rows is None or self.clusters is None else [self.clusters[row] for row in rows]
-
     def _summary(self, condition: str, rows: Sequence[int] | None) -> Json:
         shares = {measure: self.estimate(condition, measure, rows).to_json() for measure in MEASURES}
-        cut_off = self.truncated(condition, rows).to_json()
-        return shares | {"mean_tokens": round(self.mean_tokens(condition, rows), 1), "truncated": cut_off}
+        lengths = {"mean_tokens": round(self.mean_tokens(condition, rows), 1)}
+        return (
+            shares
+            | lengths
+            | {
+                "truncated": self.truncated(condition, rows).to_json(),
+                "contradictions": self.contradictions(condition, rows).to_json(),
+            }
+        )
 
     def _sampled(self, condition: str) -> Json:
         data: Json = {"num_samples": len(self.samples[condition][0])}
         for measure in ("strict", "lenient"):
             data[measure] = _to_json({f"pass@{k}": e for k, e in self.pass_at(condition, measure).items()})
         return data | {"majority": share(self.votes[condition]).to_json()}
-
-
-def measures_of(pair: tuple[str, str]) -> list[str]:
-    """The measures that two conditions can be compared in; only lenient where one was not asked for tags."""
-    return ["lenient"] if set(pair) & set(DIRECT) else list(MEASURES)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -288,22 +148,15 @@ def _to_json(estimates: Mapping[str, Estimate]) -> Json:
     return {name: estimate.to_json() for name, estimate in estimates.items()}
 
 
-def _plain(kind: str | None) -> str:
-    """A kind's name, short and plain enough for a table and a plot."""
-    text = " ".join("".join(c if c.isprintable() and c not in "|<>`" else " " for c in str(kind or "")).split())
-    text = text if len(text) <= _MAX_KIND_CHARS else text[: _MAX_KIND_CHARS - 1] + "…"
-    return {"": "no kind", "overall": "overall (kind)"}.get(text, text)
-
-
 def _overall_table(report: Report) -> str:
     rows = []
     for name in report.outcomes:
         shares = [str(report.estimate(name, measure)) for measure in MEASURES]
         if name in DIRECT:
             shares[0] = "not asked for"
-        cut_off = f"{100 * report.truncated(name).value:.1f} %"
-        rows.append([name, *shares, f"{report.mean_tokens(name):.0f}", cut_off])
-    return table(["condition", *HEADINGS.values(), "tokens", "cut off"], rows)
+        few = [f"{100 * share.value:.1f} %" for share in (report.truncated(name), report.contradictions(name))]
+        rows.append([name, *shares, f"{report.mean_tokens(name):.0f}", *few])
+    return table(["condition", *HEADINGS.values(), "tokens", "cut off", "contradicts"], rows)
 
 
 def _comparison_table(report: Report) -> str:
@@ -330,11 +183,30 @@ def _power(report: Report) -> str:
 
 def _kind_table(report: Report, measure: str) -> str:
     rows = [
-        [name, *(f"{100 * report.estimate(name, measure, of_kind).value:.1f} %" for of_kind in report.by_kind.values())]
+        [name, *(_percent(report, name, measure, of_kind) for of_kind in report.by_kind.values())]
         for name in report.outcomes
     ]
     counts = ["rows", *(f"{len(of_kind):,}" for of_kind in report.by_kind.values())]
     return table(["condition", *report.by_kind], [*rows, counts])
+
+
+def _percent(report: Report, condition: str, measure: str, rows: Sequence[int]) -> str:
+    return f"{100 * report.estimate(condition, measure, rows).value:.1f} %" if report.asked(rows, condition) else "none"
+
+
+def _probe_table(report: Report) -> str:
+    """The shares of answers that changed and that followed the thought, one row for each probe."""
+    rows = []
+    for name, probe in report.probes.items():
+        counts = [f"{number:,}" for number in (len(probe.rows), probe.num_left_out, probe.num_anyway)]
+        rows.append([name, *counts, str(probe.changed or "none"), str(probe.followed or "none")])
+    headings = ["condition", "rows", "left out", "thought anyway", "other answer", "follows the thought"]
+    return table(headings, rows)
+
+
+def _outside_table(outside: Outside) -> str:
+    rows = [[a.name, f"{a.before.num_rows:,}", *map(str, (a.before, a.after, a.difference))] for a in outside.abilities]
+    return table(["", "rows", "base", "adapter", "points of 100"], rows)
 
 
 def _difference_table(report: Report) -> str:

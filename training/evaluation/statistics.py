@@ -11,7 +11,7 @@ of a few rows, or of rows that all pass, would have no width.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -201,18 +201,27 @@ def _widened(interval: tuple[float, float], values: Sequence[float], clusters: C
     return min(interval[0], low), max(interval[1], high)
 
 
-def bootstrap(values: Sequence[float], clusters: Clusters) -> tuple[float, float]:
+def bootstrap(values: Sequence[float] | np.ndarray, clusters: Clusters) -> tuple[float, float]:
     """The 95 % percentile interval of the mean of `values`, one a row, drawing whole clusters with replacement.
 
     (Davison and Hinkley 1997, section 3.8.) The draws depend on the number of clusters alone, so that the same rows
     give the same interval.
     """
-    _, cluster_of_row = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(cluster_of_row, weights=np.asarray(values, float))
-    sizes = np.bincount(cluster_of_row).astype(float)
-    draws = _draws(len(sizes))
-    means = (draws @ sums) / (draws @ sizes)
-    low, high = np.quantile(means, (ALPHA / 2, 1 - ALPHA / 2))
+    columns = np.column_stack([np.asarray(values, float), np.ones(len(values))])
+    return bootstrap_sums(columns, clusters, lambda sums: sums[:, 0] / sums[:, 1])
+
+
+def bootstrap_sums(
+    columns: np.ndarray, clusters: Clusters, statistic: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a statistic of sums over rows, drawing whole clusters as `bootstrap` does.
+
+    `columns` are (rows, sums); `statistic` takes the sums of every draw (draws, sums) and gives a number for each.
+    """
+    names, cluster_of_row = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.zeros((len(names), columns.shape[1]))
+    np.add.at(sums, cluster_of_row, columns)
+    low, high = np.quantile(statistic(_draws(len(names)) @ sums), (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 

@@ -66,8 +66,8 @@ RULES: dict[type, tuple[str, str]] = {
     Relation: ("the same relation", "a different relation"),
 }
 """What a verdict calls agreement and disagreement with a gold of each kind."""
-_TRUTHS = {"yes": True, "true": True, "no": False, "false": False, "是": True, "是的": True, "对": True, "否": False}
-_TRUTH_WORDS = {**_TRUTHS, "nope": False, "yeah": True, "yep": True, "correct": True, "not true": False, "不是": False}
+TRUTHS = {"yes": True, "true": True, "no": False, "false": False, "是": True, "是的": True, "对": True, "否": False}
+_TRUTH_WORDS = {**TRUTHS, "nope": False, "yeah": True, "yep": True, "correct": True, "not true": False, "不是": False}
 _TRUTH = re.compile(
     rf"({'|'.join(sorted(_TRUTH_WORDS, key=len, reverse=True))})"
     r"(?:(?:\s*[,.;:!–—-]|\s(?=because|since|they|it|the)\b)\s*(.*))?"
@@ -127,9 +127,9 @@ def compare(
     by_letter = _by_letter(gold, expected, answer, options or {}, _Comparison(equal, is_ratio))
     if by_letter is not None:
         return by_letter
-    if words(gold) in _TRUTHS:
+    if words(gold) in TRUTHS:
         truth = _truth(answer)
-        return truth is _TRUTHS[words(gold)], "same words" if truth is _TRUTHS[words(gold)] else "different words"
+        return truth is TRUTHS[words(gold)], "same words" if truth is TRUTHS[words(gold)] else "different words"
     actual = parse(answer, is_ratio)
     in_words = isinstance(expected, Words | Label) and words(gold) and words(gold) == words(answer)
     if (gold == answer or in_words) and not isinstance(expected, Quantity):

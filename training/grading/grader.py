@@ -47,7 +47,7 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"(?:^|(?<=[\s;,:?。]))(?:\(([A-Ja-j])\)|([A-J])[.:)、])\s*(?=\S)")
-_FULL_WIDTH = {0xFF01 + i: chr(0x21 + i) for i in range(94)}
+FULL_WIDTH = {0xFF01 + i: chr(0x21 + i) for i in range(94)}
 _RATIO = re.compile(r"\bratios?\b|:1\b|比", re.IGNORECASE)
 _CONCLUSION = re.compile(r"<CONCLUSION>(.*?)</CONCLUSION>", re.DOTALL | re.IGNORECASE)
 _LAST_VALUE = re.compile(rf"(?<![\w.])-?(?:(?:{_INTEGER})\s*/\s*\d+|(?:{_INTEGER})?\.\d+|(?:{_INTEGER}))|\b[A-H]\b")
@@ -173,7 +173,7 @@ def options_of(problem: str) -> Mapping[str, str]:
 
 def _read_problem(problem: str) -> _Problem:
     """The options of a problem, by letter, and whether it asks for a ratio."""
-    problem = problem[-_MAX_STATED_CHARS:].translate(_FULL_WIDTH)
+    problem = problem[-_MAX_STATED_CHARS:].translate(FULL_WIDTH)
     marks = [mark for mark in _OPTION.finditer(problem)]
     starts = [i for i, mark in enumerate(marks) if (mark[1] or mark[2]).upper() == "A"]
     options: dict[str, str] = {}

@@ -38,17 +38,31 @@ def load_reward(name: str, **settings: object) -> Reward:
     the function's name.
     Raises `UserError` for an unknown name, a module that cannot be imported, or something that is no reward function.
     """
+    check_name(name)
     if name in REWARDS:
         return _with_settings(REWARDS[name], settings) if settings else REWARDS[name]
+    return _with_checks(_imported(name), name, settings)
+
+
+def check_name(name: str) -> None:
+    """Raises `UserError` for a name that is neither of ours nor of the form module:function. Imports nothing."""
+    if name in REWARDS:
+        return
     if ":" not in name:
         raise UserError(f"there is no reward {name!r}; use one of {', '.join(REWARDS)}, or your own as module:function")
-    return _with_checks(_imported(name), name, settings)
+    module_name, _, function_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise UserError(f"the reward {name!r} is not of the form module:function, such as my_rewards:brevity_reward")
+
+
+def reward_settings(max_completion_length: int, tolerance: float) -> dict[str, dict[str, object]]:
+    """The settings that a run gives to each of our functions that has some, by its name."""
+    exactness: dict[str, object] = {"tolerance": tolerance} if tolerance else {}
+    return {"accuracy_reward": exactness, "length_reward": {"max_tokens": max_completion_length, **exactness}}
 
 
 def _imported(name: str) -> Reward:
     module_name, _, function_name = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
-        raise UserError(f"the reward {name!r} is not of the form module:function, such as my_rewards:brevity_reward")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything at import; the message says what

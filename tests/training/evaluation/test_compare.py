@@ -88,6 +88,9 @@ def test_the_first_is_promoted_and_a_worse_one_waits(
     assert "penalty" not in found["reason"], "the starter has none"
     assert found["counted"]["strict"][0] > 0 and found["differences"]["lenient"]["num_rows"] == ROWS
     assert serving(settings).by == "alice, by the run first"
+    tasks = {each["name"]: each["difference"]["num_rows"] for each in found["outside"]["abilities"]}
+    assert tasks["describes the picture"] == ROWS and tasks["calculates without a picture"] == 24
+    assert found["outside"]["sentence"].startswith("Outside the reward ")
     assert not list((first / "adapter").glob("*.parts.jsonl"))
     assert (serving(settings).path / "comparison.json").is_file()  # type: ignore[operator]
     assert conclude(first, settings=settings) == found, "nothing is asked, and nothing done, a second time"

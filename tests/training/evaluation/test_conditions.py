@@ -58,7 +58,7 @@ def test_each_condition_changes_one_thing_of_its_reference() -> None:
     for condition in CONDITIONS:
         if condition.reference:
             other = by_name[condition.reference]
-            fields = ("tuned", "system_prompt", "prefix", "temperature", "picture")
+            fields = ("tuned", "system_prompt", "prefix", "temperature", "picture", "thought")
             assert sum(getattr(condition, name) != getattr(other, name) for name in fields) == 1, condition.name
 
 

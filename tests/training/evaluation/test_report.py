@@ -12,8 +12,9 @@ from PIL import Image
 
 from inference.adapters.record import _accuracy
 from training.evaluation.conditions import GROUPS
+from training.evaluation.outcomes import MAX_KINDS, GradedCompletion
 from training.evaluation.plots import draw_plots
-from training.evaluation.report import MAX_KINDS, GradedCompletion, Report, table
+from training.evaluation.report import Report, table
 from training.evaluation.statistics import PairedDifference, paired_difference, share
 from training.evaluation.verdict import Changes, levels, verdict
 
@@ -101,7 +102,7 @@ def test_kinds_of_a_hostile_dataset() -> None:
     assert set(few.by_kind) == {"no kind", "overall (kind)", "a b c", "x" * 23 + "…"}
     assert few.to_json()["conditions"]["base-thinking"]["overall"]["strict"]["num_rows"] == 5
     widths = {line.count("|") for line in few.markdown().splitlines() if line.startswith("| base-thinking")}
-    assert widths == {7, 6}, "no name adds a column"
+    assert widths == {8, 6}, "no name adds a column"
 
 
 def test_samples_of_each_row() -> None:

@@ -15,10 +15,10 @@ from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT, THINK_PROMPT
 from tests.support.samples import STARTER
 from training.data.pictures import picture_files
-from training.evaluation.conditions import CONDITIONS, Condition, choose_conditions
-from training.evaluation.report import GradedCompletion
+from training.evaluation.conditions import CONDITIONS, GROUPS, Condition, choose_conditions
+from training.evaluation.outcomes import GradedCompletion
 from training.evaluation.resume import KeptCompletion, Parts
-from training.evaluation.scoring import evaluate, grade_rows, majority_votes
+from training.evaluation.scoring import count_votes, evaluate, grade_rows
 
 SOLUTION = "<think>3 + 4 = 7.</think>\n\n<answer>7</answer>"
 
@@ -77,7 +77,8 @@ def test_each_condition_asks_in_its_way(problems: Any) -> None:
     witness: Any = Witness()
     witness.repetition_penalty = 1.05
     report = evaluate(witness, problems, adapter="tuned", seed=3, batch_size=len(problems))
-    assert list(report.outcomes) == [c.name for c in CONDITIONS]
+    assert list(report.outcomes) == [c.name for c in CONDITIONS if c.thought == "own"]
+    assert {name for name, probe in report.probes.items() if not probe.rows} == set(GROUPS["probes"][1:]), "no thought"
     asked = dict(zip(report.outcomes, witness.asked, strict=True))
     assert {row.system_prompt for row in asked["base-direct"]} == {DIRECT_PROMPT}
     assert {row.system_prompt for row in asked["base-thinking"]} == {THINK_PROMPT}
@@ -195,7 +196,7 @@ def test_an_adapter_with_a_system_prompt_of_its_own_is_asked_with_it(problems: A
 )
 def test_judge(text: str, is_direct: bool, form: bool, strict: bool, lenient: bool) -> None:
     (found,) = grade_rows([SOLUTION], [KeptCompletion(text, 5, True)], is_direct)
-    assert found == GradedCompletion(form, strict, lenient, 5, True, text)
+    assert found == GradedCompletion(form, strict, lenient, 5, True, text, text.endswith("<answer>8</answer>"))
 
 
 def test_order_is_kept_and_the_same_text_may_come_again() -> None:
@@ -223,4 +224,4 @@ def test_majority(answers: list[str], right: bool) -> None:
         for answer in answers
     ]
     row = grade_rows(["<answer>1/2</answer>"] * len(said), said, False)
-    assert majority_votes([row]) == [right]
+    assert [vote.is_right for vote in count_votes([row])] == [right]
