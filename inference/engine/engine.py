@@ -33,7 +33,7 @@ from inference.model.image_encoder import ImageEncoder
 from inference.model.known_pictures import KnownPictures
 from inference.model.loading import load_base
 from inference.model.lora_file import read_adapter
-from inference.model.lora_layers import Adapter, route_linears
+from inference.model.lora_layers import Adapter, route_linears, scaled
 from inference.model.plain import PlainFamily, PlainTokenizer
 from inference.model.request import Completion, Request, check_request
 from inference.model.tokenizer import ChatTokenizer
@@ -162,12 +162,14 @@ class Engine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def add_adapter(self, name: str, path: str | Path) -> None:
+    def add_adapter(self, name: str, path: str | Path, strength: float = 1.0) -> None:
         """Hold the LoRA at `path` under `name`, in the place of an earlier one of that name.
 
-        Generations under way keep the one they began with. Raises `UserError` if it cannot be served.
+        Its terms are multiplied by `strength`. Generations under way keep the one they began with. Raises `UserError`
+        if it cannot be served.
         """
-        self._adapters[name] = self.read_adapter(path)
+        adapter = self.read_adapter(path)
+        self._adapters[name] = adapter if strength == 1 else scaled(adapter, strength)
         self._system_prompts[name] = read_system_prompt(Path(path))
 
     def read_adapter(self, path: str | Path) -> Adapter:
@@ -205,6 +207,11 @@ class Engine:
         started = time.perf_counter()
         for request in requests:
             check_request(request)
+            if request.prefix_logprobs and self.is_plain:
+                raise UserError(
+                    "The engine does not know this family of models, and gives no log-probabilities of it. Choose a "
+                    "base of a family that it knows."
+                )
         adapters = [self._adapter_of(request) for request in requests]
         images = self._encodings(requests)
         sequences = []

@@ -71,6 +71,7 @@ class SequenceReader:
             first_token_seconds=tokens[0][1] if tokens else 0.0,
             truncated=len(tokens) >= sequence.request.max_new_tokens and not sequence.ended,
             stopped=sequence.stopped and self.is_over,
+            prefix_logprobs=sequence.prefix_logprobs,
         )
 
 

@@ -25,6 +25,9 @@ from inference.model.tokenizer import Vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+MAX_LOGITS = 2**26
+"""Logits that are held at a time where a prefix's log-probabilities are wanted: 256 MB in fp32."""
+
 
 @dataclass(frozen=True)
 class PrefillResult:
@@ -69,29 +72,52 @@ class Prefill:
         """Columns that the model has read."""
         self._logits: torch.Tensor | None = None
         """(P, V) after the last column."""
+        wanted = [sequence.num_prefix_tokens for sequence in sequences if sequence.request.prefix_logprobs]
+        self._first_scored = ids.shape[1] - 1 - max(wanted) if wanted else ids.shape[1]
+        """The first column whose logits tell the log-probability of a token that is wanted, the next one's."""
+        self._logprobs: list[torch.Tensor] = []
+        """(P, columns) each, of the tokens after those columns, in order."""
 
     def read(self, max_tokens: int | None = None) -> bool:
         """Read at most so many tokens more, padding included, `None` for all; True once the prompts are read."""
         num_prompts, length = self._ids.shape
         begin = self._num_read
         end = length if max_tokens is None else min(length, begin + max(1, max_tokens // num_prompts))
-        images = self._images_between(begin, end)
         self._router.use(make_routes(self._adapters, self._model.device))
         try:
-            logits = self._model(
-                input_ids=self._ids[:, begin:end],
-                attention_mask=None if self._is_dense else self._mask[:, :end],
-                position_ids=self._positions[..., begin:end],
-                past_key_values=self._cache,
-                use_cache=True,
-                mm_encoder_outputs={"image": tower_output(images)} if images else None,
-                logits_to_keep=1,
-            ).logits
+            while self._num_read < end:
+                self._forward(self._num_read, self._piece_end(self._num_read, end))
         finally:
             self._router.use({})  # keeps no adapter alive, also after an error
+        return end == length
+
+    def _piece_end(self, begin: int, end: int) -> int:
+        """The end of the next forward, `end` unless its logits would take too much memory."""
+        if end <= self._first_scored:
+            return end
+        vocabulary = self._model.get_output_embeddings().out_features
+        most = max(1, MAX_LOGITS // (vocabulary * len(self._ids)))
+        return min(end, max(begin, self._first_scored) + most)
+
+    def _forward(self, begin: int, end: int) -> None:
+        """Read the columns [begin, end)."""
+        num_scored = max(0, end - max(begin, self._first_scored))
+        images = self._images_between(begin, end)
+        logits = self._model(
+            input_ids=self._ids[:, begin:end],
+            attention_mask=None if self._is_dense else self._mask[:, :end],
+            position_ids=self._positions[..., begin:end],
+            past_key_values=self._cache,
+            use_cache=True,
+            mm_encoder_outputs={"image": tower_output(images)} if images else None,
+            logits_to_keep=max(1, num_scored),
+        ).logits  # (P, max(1, num_scored), V)
         self._num_read = end
         self._logits = logits[:, -1]
-        return end == length
+        if num_scored:
+            following = self._ids[:, end - num_scored + 1 : end + 1]  # the last column has none
+            scored = logits[:, : following.shape[1]].float().log_softmax(dim=-1)
+            self._logprobs.append(scored.gather(2, following[..., None]).squeeze(2).cpu())
 
     def result(self) -> PrefillResult:
         """The logits and the states, once all is read."""
@@ -102,6 +128,11 @@ class Prefill:
             padding = ~self._mask[:, None, :, None]
             for tensor in itertools.chain(*states):
                 tensor.masked_fill_(padding, 0)
+        if self._logprobs:
+            scored = torch.cat(self._logprobs, dim=1)
+            for source, sequence in zip(self._sources, self.sequences):
+                if sequence.request.prefix_logprobs and sequence.num_prefix_tokens:
+                    sequence.prefix_logprobs = tuple(scored[source, -sequence.num_prefix_tokens :].tolist())
         sources = torch.tensor(self._sources, device=self._model.device)
         following = self._family.next_positions(self._positions)[..., sources, :]
         return PrefillResult(self._logits[sources], following, states, sources, self._num_read)

@@ -45,6 +45,8 @@ class Sequence:
     first_step: int = 0
     """The batch's step in which it got its first new token; 0 in a plain batch."""
     repetition_penalty: float = 1.0
+    prefix_logprobs: tuple[float, ...] = field(default=(), repr=False)
+    """Of the prefix's tokens, if the request wants them; written by the prefill."""
     noise: torch.Tensor | None = field(default=None, repr=False)
     """(max_new_tokens,) random numbers of a sampled sequence, on the CPU; `None` if it is greedy."""
 

@@ -43,6 +43,11 @@ Adapter = dict[str, Factors]
 """An adapter: module name of a linear layer to its factors."""
 
 
+def scaled(adapter: Adapter, strength: float) -> Adapter:
+    """The adapter with its terms multiplied: 0 is the base, 1 the adapter as trained. It shares the factors."""
+    return {name: replace(one, scaling=one.scaling * strength, merged=None) for name, one in adapter.items()}
+
+
 @dataclass(frozen=True)
 class Route:
     """One layer's low-rank term for the rows of a batch."""

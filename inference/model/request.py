@@ -45,6 +45,8 @@ class Request:
     """With a temperature above 0: the same seed gives the same text, whatever else is in the batch."""
     prefix: str = ""
     """The beginning that the completion must have: a forced `<think>`, or the text so far for Continue."""
+    prefix_logprobs: bool = False
+    """Return the log-probability of each token of the prefix, as `prompt_logprobs` of vLLM does."""
     encoding: ImageEncoding | None = field(default=None, repr=False, compare=False)
     """The picture as `Engine.encode` returned it, or several joined by `join_encodings`, if they are encoded."""
     more_images: tuple[Image.Image, ...] = field(default=(), repr=False)
@@ -73,6 +75,8 @@ class Completion:
     """True if the token limit cut it off."""
     stopped: bool
     """True if a stop cut it off."""
+    prefix_logprobs: tuple[float, ...] = field(default=(), repr=False)
+    """The natural logarithm of each prefix token's probability at temperature 1, if it was asked for."""
 
 
 def check_request(request: Request) -> None:

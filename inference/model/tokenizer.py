@@ -65,6 +65,11 @@ class ChatTokenizer:
         """The tokens of the request's prefix."""
         return self._encode(self.safe_text(request.prefix)) if request.prefix else []
 
+    def prefix_pieces(self, prefix: str) -> list[str]:
+        """The text of each token of a request's prefix; a character that tokens share belongs to the last of them."""
+        stream = TextStream(self)
+        return [stream.feed(token) for token in self._encode(self.safe_text(prefix))]
+
     def safe_text(self, text: str) -> str:
         """`text` without chat markers, control characters and lone surrogates."""
         return neutralise(text.encode("utf-8", "replace").decode("utf-8"), self.markers)

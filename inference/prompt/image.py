@@ -137,13 +137,18 @@ def read_data_uri(text: str) -> bytes:
         ) from None
 
 
-def thumbnail_uri(image: Image.Image, side: int) -> str:
-    """A small JPEG of the picture, whose longer side has at most `side` pixels, for the `src` of an image in HTML."""
+def small_jpeg(image: Image.Image, side: int) -> bytes:
+    """A JPEG of the picture, whose longer side has at most `side` pixels."""
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def thumbnail_uri(image: Image.Image, side: int) -> str:
+    """`small_jpeg` for the `src` of an image in HTML."""
+    return "data:image/jpeg;base64," + base64.b64encode(small_jpeg(image, side)).decode("ascii")
 
 
 def _reading_bytes(source: str | Path | bytes | None, limits: Limits) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from inference.common.errors import UserError
 from inference.common.settings import STARTER
-from inference.engine import scheduler
+from inference.engine import prefill, scheduler
 from inference.engine.batch import Batch
 from inference.engine.engine import Engine, Request
 from inference.engine.generation import Generation
@@ -82,6 +83,58 @@ def test_pieces_give_what_a_whole_prompt_gives(family: str, tmp_path: Path) -> N
             assert torch.equal(found.positions, expected.positions) and torch.equal(found.sources, expected.sources)
             for ours, theirs in zip(found.states, expected.states):
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_log_probabilities_of_a_prefix_are_those_of_its_tokens(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the logits of one prompt after the other tell that begins a token later; also in small pieces."""
+    engine = Engine.load(build_tiny(family, tmp_path / "base"))
+    texts = ["<think>3 + 4 = 7.</think>", "It is red.", "", "<answer>"]
+    pictures = [p.image.convert("RGB") for p in problems(4, seed=5)]
+    asked = [Request(image, "How many?", prefix=t, prefix_logprobs=True) for image, t in zip(pictures, texts)]
+    asked[3] = replace(asked[3], prefix_logprobs=False)
+    images = engine.encode([row.image for row in asked])
+
+    def sequence(index: int, cut: int | None = None) -> Sequence:
+        row, ids = asked[index], engine.tokenizer.prompt_ids(asked[index], images[index].placeholders)
+        return Sequence(index, row, tuple(ids[:cut]), len(engine.tokenizer.prefix_ids(row)), images[index])
+
+    def expected(index: int) -> list[float]:
+        ids, found = engine.tokenizer.prefix_ids(asked[index]), []
+        for left in range(len(ids), 0, -1):
+            plain = replace(asked[index], prefix="", prefix_logprobs=False)
+            one = Prefill(*parts(engine), [replace(sequence(index, -left), request=plain)])
+            one.read()
+            found.append(float(one.result().logits[0].log_softmax(-1)[ids[-left]]))
+        return found
+
+    with torch.inference_mode():
+        for most in (2**26, 3_000):
+            monkeypatch.setattr(prefill, "MAX_LOGITS", most)
+            for size in (None, 40):
+                read = Prefill(*parts(engine), [sequence(i) for i in range(4)])
+                while not read.read(size):
+                    pass
+                read.result()
+                for index in range(3):
+                    assert read.sequences[index].prefix_logprobs == pytest.approx(expected(index), abs=1e-3)
+                assert read.sequences[3].prefix_logprobs == ()
+
+
+def test_what_is_likely_has_a_high_log_probability(small: Engine, rows: list[Request], tmp_path: Path) -> None:
+    """A greedy completion asked for again as a prefix; the pieces of its tokens are its text."""
+    text = small.generate([replace(rows[0], max_new_tokens=60, min_new_tokens=0, adapter="tuned")])[0].text
+    wrong = text.replace("<answer>", "<answer>1")
+    asked = replace(rows[0], prefix_logprobs=True, adapter="tuned", max_new_tokens=1, min_new_tokens=0)
+    pair = [replace(asked, prefix=one) for one in (text, wrong)]
+    right, other = (completion.prefix_logprobs for completion in small.generate(pair))
+    pieces = small.tokenizer.prefix_pieces(text)
+    assert "".join(pieces) == text and len(pieces) == len(right)
+    assert min(right) > -2 and sum(other) < sum(right) - 2
+    with pytest.raises(UserError, match="gives no log-probabilities"):
+        Engine.load(build_plain(list(PLAIN)[0], tmp_path / "plain")).generate([replace(asked, adapter=None)])
 
 
 def parts(engine: Engine) -> Any:

@@ -1,0 +1,1 @@
+"""Probes of an answer: what they ask (`asking`), and their buttons and findings under it (`panel`)."""

@@ -1,0 +1,57 @@
+"""What the probes found, as HTML."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from inference.model.request import Request
+from inference.ui.probes.asking import PARTS, Answered, Dependence, LookProbe, ThoughtProbe, VoteProbe
+from inference.ui.probes.panel import look_html, thought_html, votes_html
+
+EVIL = "<script>alert(1)</script>"
+
+
+def test_foreign_text_stays_text() -> None:
+    answered = Answered(EVIL, EVIL, EVIL)
+    drops = (0.0,) * PARTS**2
+    found = LookProbe(
+        Dependence(EVIL, drops, 0.0),
+        (Dependence(EVIL, drops, 0.0),),
+        EVIL,
+        EVIL,
+        (True, False),
+        Image.new("RGB", (9, 9)),
+    )
+    question = Request(Image.new("RGB", (9, 9)), EVIL)
+    for html in (
+        thought_html(answered, [ThoughtProbe("half", EVIL, EVIL, True, False, EVIL)]),
+        look_html(question, found),  # type: ignore[arg-type]  # it reads the picture alone
+        votes_html(VoteProbe(((EVIL, 8),)), EVIL),
+    ):
+        assert "<script" not in html and "&lt;script" in html
+
+
+def test_the_words_hold() -> None:
+    """Where a part matters, how much, and where the picture matters as a whole."""
+    drops = [0.0] * PARTS**2
+    drops[PARTS + 2] = 3.0
+    blank = Dependence("It is 4.", (0.1,) * PARTS**2, 9.0)
+    found = LookProbe(
+        Dependence("4", (0.2,) * PARTS**2, 0.1),
+        (Dependence("It is 3.", tuple(drops), 9.0), blank),
+        "",
+        "5",
+        (False, False),
+        Image.new("RGB", (9, 9)),
+    )
+    html = look_html(Request(Image.new("RGB", (9, 9)), "?"), found)  # type: ignore[arg-type]
+    assert "5 % as likely without the part in row 2, column 3" in html
+    assert "depends on no single part, but on the picture" in html and html.count("depends on no single part") == 2
+    assert "With white paper it gives no answer, with another picture it answers <b>5</b> (another answer)." in html
+    same = ThoughtProbe("none", "", "4", True, False)
+    assert "The answer stayed the same with every thought" in thought_html(Answered("", "x", "4"), [same])
+    other = ThoughtProbe("number", "5", "5", False, False, "4 → 5")
+    assert "The answer changed with 1 of 2 thoughts" in thought_html(Answered("", "x", "4"), [same, other])
+    on = ThoughtProbe("half", "x", "9", False, True)
+    told = thought_html(Answered("", "x", "4"), [same, other, on])
+    assert "The answer changed with 1 of 2 thoughts" in told and "so this tells nothing" in told
