@@ -40,6 +40,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     from inference.adapters.live import LiveAdapters
     from inference.server.service import Service
     from inference.ui.page import Page, build_page
+    from training.grading.contradiction import contradiction
     from training.ui import training_app
 
     adapters, seconds = LiveAdapters(settings), picture_seconds(settings)
@@ -56,11 +57,27 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
     examples = training_app.example_problems(settings.is_starter)
     new_problem = partial(training_app.new_problem, settings.is_starter)
     service = Service(
-        settings, load, adapters, training_app.grade_expected, new_problem, examples, training.access.is_known
+        settings,
+        load,
+        adapters,
+        training_app.grade_expected,
+        new_problem,
+        examples,
+        training.access.is_known,
+        contradiction,
     )
     with Page(title="LookThink", analytics_enabled=False, delete_cache=(CLEANING_SECONDS, seconds)) as blocks:
         train = partial(training.build, refresh_served=adapters.look, queue=service.queue)
-        build_page(blocks, service, train, training.setup_html, training.licence_words)
+        learn = partial(training.build_learn, service, refresh_served=adapters.look)
+        build_page(
+            blocks,
+            service,
+            train,
+            learn,
+            training.setup_html,
+            training.licence_words,
+            partial(training.vote_words, service),
+        )
     return blocks.queue(max_size=None), service
 
 
@@ -81,7 +98,7 @@ def launch(blocks: gr.Blocks, service: Service, training: TrainingApp, **options
     limits = limits.model_copy(update={"all_connections": min(limits.all_connections, most * 3 // 4)})
     space = service.settings.space
     start = Start(theme.BUILT_PAGE, start_types(blocks.get_config_file()))
-    tags = theme.FRAME + theme.link_tags(space.title, space.short_description)
+    tags = theme.FRAME + theme.icon_tag() + theme.link_tags(space.title, space.short_description)
     around = middleware(limits, access.is_on_space, queue.disconnect, streams, tags, access.is_known, start)
     tool = McpTool(service)
     programs = [*OpenAiApi(service).routes, tool.route]

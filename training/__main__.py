@@ -21,6 +21,8 @@ COMMANDS = {
     "doctor": "try out whether this machine is right for a run, at most three minutes",
     "train": "post-train an adapter with GRPO",
     "evaluate": "score a base and an adapter on held-out problems",
+    "learn": "record what a run's training changed, for the page",
+    "rewards": "score a run's rollouts by other rewards, weights and limits",
     "runs": "list the runs in the background",
     "start": "queue a run in the background; it starts when no other is active",
     "watch": "follow a run until it ends",
@@ -41,7 +43,8 @@ _OF_RUNS = ("runs", "start", "watch", "cancel", "resume", "withdraw", "disk", "d
 
 def module_of(name: str) -> ModuleType:
     """The module of a command."""
-    module = "runs" if name in _OF_RUNS else "adapters" if name == "promote" else name
+    of = {"promote": "adapters", "merge": "adapters", "rewards": "grade"} | dict.fromkeys(_OF_RUNS, "runs")
+    module = of.get(name, name)
     return importlib.import_module(f"training.cli.{module}")
 
 

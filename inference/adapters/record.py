@@ -28,6 +28,8 @@ COMPARISON_FILE = "comparison.json"
 ORIGIN_FILE = "origin.json"
 """In the folder of an adapter of the Hub: its name, its commit, and whether its repository says its system prompt."""
 SAYS_PROMPT = "says_prompt"
+LEARN_FOLDER = "learn"
+"""In an adapter's folder: the record of what its training changed (`training.learn.record`)."""
 PROMOTION_FILE = "promotion.json"
 """In a promoted version: its origin, its digest, who promoted it and when (`inference.adapters.versions`)."""
 MAX_JSON_BYTES = 16_000_000

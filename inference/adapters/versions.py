@@ -3,7 +3,7 @@
     adapters/20261122-143000-a1b2-3f9c0d12/
         adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
         prompt.json                                         likewise, or the system prompt that the owner chose
-        evaluation.json, comparison.json                    copied from beside it
+        evaluation.json, comparison.json, learn/            copied from beside it
         promotion.json                                      its run, its digest, who promoted it and when
 
 A name ends in the first digits of the digest of the content. A version does not change, and the deletion of the run
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from inference.adapters.record import (
     COMPARISON_FILE,
+    LEARN_FOLDER,
     MAX_JSON_BYTES,
     ORIGIN_FILE,
     PROMOTION_FILE,
@@ -54,6 +55,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _COPIED = (CONFIG_FILE, WEIGHTS_FILE)
 _BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of}
 _INCOMING = ".incoming-"
+MAX_LEARN_BYTES = 8_000_000
 _NAME_DIGITS = 8
 
 
@@ -118,7 +120,7 @@ def store_version(
         source = _source_name(adapter)
         stored = _new_version(home, source, digest)
         if not stored.folder.exists():
-            record = {"name": stored.name, "digest": digest, "run": _run_of(adapter), "source": source}
+            record = {"name": stored.name, "digest": digest, "run": run_of(adapter), "source": source}
             record |= {"by": by, "at": now()}
             write_json(incoming / PROMOTION_FILE, record)
             _copy_beside(adapter, incoming)
@@ -211,7 +213,7 @@ def _source_name(adapter: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:60] or "adapter"
 
 
-def _run_of(adapter: Path) -> str | None:
+def run_of(adapter: Path) -> str | None:
     """The name of the run whose result it is."""
     adapter = adapter.absolute()
     run = adapter.parent
@@ -225,3 +227,18 @@ def _copy_beside(adapter: Path, target: Path) -> None:
         source = adapter / name
         if read(adapter) and source.stat().st_size <= MAX_JSON_BYTES and not (target / name).exists():
             write_whole(target / name, source.read_bytes())
+    if evaluation_of(adapter) and not (target / LEARN_FOLDER).exists():  # else it may be of other weights
+        _copy_learn(adapter / LEARN_FOLDER, target / LEARN_FOLDER)
+
+
+def _copy_learn(source: Path, target: Path) -> None:
+    """Copy the record of what training changed: its JSON and its pictures, up to `MAX_LEARN_BYTES`."""
+    left = MAX_LEARN_BYTES
+    for path in sorted(source.glob("*")) if source.is_dir() and not source.is_symlink() else ():
+        if path.suffix not in (".json", ".jpg") or path.is_symlink() or not path.is_file():
+            continue
+        left -= path.stat().st_size
+        if left < 0:
+            return
+        target.mkdir(exist_ok=True)
+        write_whole(target / path.name, path.read_bytes())

@@ -95,6 +95,7 @@ class McpTool:
         return {
             "thinking": parsed.thinking,
             "answer": parsed.answer,
+            "warning": progress.warning,
             "truncated": completion is not None and completion.truncated,
             "num_tokens": progress.num_tokens,
             "adapter": submission.requests[0].adapter,

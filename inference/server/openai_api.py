@@ -134,6 +134,7 @@ class OpenAiApi:
             return self._refusal(error)
         parsed = parse_completion(progress.text)
         message = {"role": "assistant", "content": parsed.answer, "reasoning_content": parsed.thinking or None}
+        message |= {"warning": progress.warning} if progress.warning else {}
         choice = {"index": 0, "message": message | {"refusal": None}, "logprobs": None}
         whole = self._head("chat.completion", asked.model)
         choice["finish_reason"] = _finish_reason(progress)
@@ -178,7 +179,7 @@ class OpenAiApi:
         except Exception as error:
             yield json.loads(bytes(self._refusal(error).body))
             return
-        yield chunk({}, _finish_reason(progress))
+        yield chunk({"warning": progress.warning} if progress.warning else {}, _finish_reason(progress))
         if asked.with_usage:
             yield head | {"choices": [], "usage": _usage(progress)}
 

@@ -112,11 +112,14 @@ class Service:
         new_problem: Callable[[], Example],
         examples: Sequence[Example],
         is_owner: Callable[[Mapping[str, str]], bool] = lambda cookies: False,
+        contradiction: Callable[[str, str, str], str] = lambda thought, answer, question: "",
     ) -> None:
         """`load` returns the engine, in the background, and starts `adapters` on it. `is_owner` tells by the cookies of
-        a request whether its browser is logged in as the owner, who may ask adapters that visitors do not see."""
+        a request whether its browser is logged in as the owner, who may ask adapters that visitors do not see.
+        `contradiction` returns a sentence on a thought and an answer that contradict each other, else ""."""
         self.settings, self.adapters, self.queue = settings, adapters, RequestQueue(load, settings.limits)
         self._grade, self.new_problem, self.examples = grade, new_problem, tuple(examples)
+        self.contradiction = contradiction
         self.is_owner, self.shares = is_owner, Shares(settings.home, settings.sharing)
         self._preparing = threading.Semaphore(MAX_PREPARING)
 

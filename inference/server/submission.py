@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from inference.common.errors import UserError
 from inference.common.logs import event
+from inference.model.known_pictures import unknown_warning
 from inference.model.request import Completion, Request
 from inference.prompt.format import parse_completion
 from inference.server.visitors import Visitor, pseudonym
@@ -58,6 +60,11 @@ class Progress:
     """Of the picture from those that the base knows: `ImageEncoding.distance`."""
     completion: Completion | None = None
     """Set once the completion has ended."""
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence where the picture is unlike all that the base knows."""
+        return unknown_warning(self.picture_distance) or None
 
 
 class Submission:
@@ -112,6 +119,20 @@ class Submission:
     def wait(self, seconds: float | None = None) -> bool:
         """True as soon as it has ended, False if it has not after `seconds`."""
         return self._ended.wait(seconds)
+
+    def completions(self, seconds: float) -> list[Completion]:
+        """The completions once all have ended. Raises the error that ended it, and `UserError` where it was stopped,
+        or takes more than `seconds`, which stops it."""
+        if not self.wait(seconds):
+            self.stop()
+            raise UserError(f"The answers took more than {seconds:.0f} s, so they were stopped. Try again later.")
+        if self.error is not None:
+            raise self.error
+        found = [progress.completion for progress in self._progress]
+        ended = [completion for completion in found if completion is not None and not completion.stopped]
+        if len(ended) < len(found):
+            raise UserError("The answers were stopped. Ask again.")
+        return ended
 
     def progress(self) -> list[Progress]:
         """A snapshot, one entry per request."""

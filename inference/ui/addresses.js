@@ -1,10 +1,11 @@
 // An address for each tab, adapter, section of Train, run and comparison, after the "#" of the page's own:
-//   #/ask  #/compare/ADAPTER  #/about  #/train/watch/RUN  #/train/runs/RUN,RUN  #/train/adapters/ADAPTER
+//   #/ask  #/compare/ADAPTER  #/learn/ADAPTER  #/about  #/train/watch/RUN/STEP/PROBLEM/ANSWER  #/train/runs/RUN,RUN
+//   #/train/adapters/ADAPTER  #/train/rewards/RUN
 // Moving about adds to the browser's history; back, forward, a reload and a link open what they name. What runs on
 // the server to get there is reached through `lookthinkGo`, which hidden components of the page and of Train fill.
 (() => {
-  const TABS = ['ask', 'compare', 'train', 'about'];
-  const SECTIONS = { watch: '#lt-watch', data: '#lt-data', runs: '#train-runs', adapters: '#lt-adapters', start: '#train-start' };
+  const TABS = ['ask', 'compare', 'learn', 'train', 'about'];
+  const SECTIONS = { watch: '#lt-watch', rewards: '#lt-rewards', data: '#lt-data', runs: '#train-runs', adapters: '#lt-adapters', start: '#train-start' };
   const SECONDS = 8;
   const visible = (element) => Boolean(element && element.offsetParent !== null);
   const tabButton = (name) => document.querySelector(`#lt-tabs > .tab-wrapper [role=tab][data-tab-id=${name}]`);
@@ -21,8 +22,10 @@
   const itemOf = (section) => {
     if (section === 'watch') {
       const [run, state] = (document.querySelector('#watch-run input')?.value ?? '').split(' · ');
-      return state ? run : '';
+      const isHeld = state && document.querySelector('#watch-follow input')?.checked === false;
+      return state ? [run, isHeld && document.querySelector('#watch-step input[type=number]')?.value] : '';
     }
+    if (section === 'rewards') return document.querySelector('#rewards-status [data-run]')?.dataset.run ?? '';
     if (section !== 'runs') return '';
     return [...document.querySelectorAll('#train-runs input[data-run]:checked')].map((box) => box.dataset.run).join(',');
   };
@@ -41,7 +44,7 @@
     if (tab !== 'train') return [tab, adapterOf(tab)].filter(Boolean);
     if (!shown('#train-sections')) return [tab];
     const section = Object.keys(SECTIONS).find((name) => shown(SECTIONS[name]));
-    return [tab, section, itemOf(section)].filter(Boolean);
+    return [tab, section, itemOf(section)].flat().filter(Boolean);
   };
 
   let wanted = null;  // the address that is being opened
@@ -49,12 +52,15 @@
   let asked = false;  // the server for it
   let times = 0;  // as often for an adapter, the last time at
   let askedAt = 0;
+  const LINKED = { adapters: 2, watch: 4 };  // an address in that section with more parts is that of a link in it
+  const isLinked = (parts) => parts[0] === 'train' && parts.length > (LINKED[parts[1]] ?? 99);
   const arrived = (parts) => {
     const now = here();
-    if (parts[0] === 'train' && parts[1] === 'adapters' && parts[2] && now[1] === 'adapters') {
-      const links = [...document.querySelectorAll('#lt-adapters a[href]')];
+    if (isLinked(parts) && written(now) === written(parts.slice(0, LINKED[parts[1]]))) {
+      const links = [...document.querySelectorAll(`${SECTIONS[parts[1]]} a[href]`)];
       const link = links.find((one) => written(read(one.getAttribute('href'))) === written(parts));
-      link?.scrollIntoView({ block: 'start' });
+      link?.closest('details')?.setAttribute('open', '');
+      link?.scrollIntoView({ block: parts[1] === 'watch' ? 'center' : 'start' });
       link?.focus({ preventScroll: true });
       return Boolean(link);
     }
@@ -83,7 +89,7 @@
       until = Date.now() + SECONDS * 1000;  // it waits for the log-in
     } else if (tab === 'train' && section && go.train && !asked) {
       asked = true;
-      go.train({ section, item: item ?? '' });
+      go.train({ section, item: item ?? '', step: wanted[3] ?? '', number: wanted[4] ?? '' });
     } else if (section === 'runs' && item && asked && here()[1] === 'runs') {
       tick(wanted);
     } else if (section && !adapterField(tab)) {
@@ -107,7 +113,7 @@
       if (wanted) return;
     }
     const now = here(), before = read(location.hash);
-    if (written(now) === written(before) || (before[1] === 'adapters' && written(now) === written(before.slice(0, 2)))) return;
+    if (written(now) === written(isLinked(before) ? before.slice(0, LINKED[before[1]]) : before)) return;
     const moved = now[0] !== before[0] || now[1] !== before[1];
     history[moved ? 'pushState' : 'replaceState'](null, '', written(now));
   };

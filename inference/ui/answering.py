@@ -142,7 +142,8 @@ class Answering:
             for views in watch(submission, question.expected, self.service.grader_of(question), earlier):
                 if answer.is_dismissed:
                     break
-                yield Frame(views, self._updates(views), question)
+                judged = [self._with_contradiction(view, question) for view in views]
+                yield Frame(judged, self._updates(judged), question)
             if answer.is_dismissed and self._answers.get(session) is answer:
                 yield Frame([View()] * len(self._panels), self.clear())
         except Exception as error:  # whatever it was, the page must not go on waiting
@@ -152,6 +153,12 @@ class Answering:
         finally:
             if self._answers.get(session) is answer:
                 self._answers.pop(session, None)
+
+    def _with_contradiction(self, view: View, question: Question) -> View:
+        """A completion that has ended by itself, with the sentence if its two parts contradict each other."""
+        if view.state is not CompletionState.DONE:
+            return view
+        return replace(view, contradiction=self.service.contradiction(view.reasoning, view.stated, question.question))
 
     def _updates(self, views: Sequence[View]) -> list[object]:
         is_running = any(view.is_running for view in views)

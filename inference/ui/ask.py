@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -14,6 +14,7 @@ from inference.server.submission import Submission
 from inference.server.visitors import Visitor
 from inference.ui.answering import EVENT, Answering, Frame, Panel
 from inference.ui.inputs import Inputs
+from inference.ui.probes.panel import Probes
 from inference.ui.recorded import recorded_answer_html
 from inference.ui.share.panel import Sharing
 from inference.ui.view import CompletionState, View
@@ -43,10 +44,19 @@ class CutOff:
 
     question: Question
     view: View
+    values: tuple[object, ...]
+    """The fields of the page that were asked with."""
 
 
-def build_ask(service: Service, licence_words: Callable[[], str] = str) -> Inputs:
-    """Build the tab and wire its buttons; returns its inputs. `licence_words` are for whoever shares an answer."""
+def build_ask(
+    service: Service,
+    licence_words: Callable[[], str] = str,
+    calibration: Callable[[str | None, float], str] = lambda adapter, share: "",
+) -> Inputs:
+    """Build the tab and wire its buttons; returns its inputs. `licence_words` are for whoever shares an answer.
+
+    `calibration` as in `Probes`.
+    """
     if service.settings.is_starter:
         gr.HTML(STARTER, js_on_load=None)
     with gr.Row(elem_classes="lt-columns"):
@@ -59,15 +69,17 @@ def build_ask(service: Service, licence_words: Callable[[], str] = str) -> Input
                     again = _tool("Ask again", "ask-again")
                     resume = _tool("Continue", "ask-continue")
                 sharing = Sharing(service, panel, licence_words) if service.shares.settings.allowed else None
+            probes = Probes(service, calibration)
     history = gr.HTML(js_on_load=_HISTORY_JS, elem_id="ask-history")
     answering = Answering(service, [panel], inputs.run, inputs.stop)
     cut_off = gr.State(None, time_to_live=3600)
     shared = sharing.outputs if sharing else []
-    outputs = [*answering.outputs, *shared, again, resume, cut_off]
+    outputs = [*answering.outputs, *shared, *probes.outputs, again, resume, cut_off]
 
-    def _updates(frame: Frame) -> list[object]:
+    def _updates(frame: Frame, values: Sequence[object]) -> list[object]:
         own = sharing.updates(frame.views[0], frame.question) if sharing else []
-        return [*frame.updates, *own, *_tool_updates(frame)]
+        probed = probes.updates(frame.views[0], tuple(values))
+        return [*frame.updates, *own, *probed, *_tool_updates(frame, tuple(values))]
 
     def ask_on_page(request: gr.Request, *values: object) -> Iterator[list[object]]:
         def submit(visitor: Visitor) -> tuple[Submission, Question]:
@@ -75,7 +87,8 @@ def build_ask(service: Service, licence_words: Callable[[], str] = str) -> Input
             question = service.read_question(*values, for_owner=for_owner)  # type: ignore[arg-type]
             return service.queue.submit([question.request(question.adapter)], visitor), question
 
-        yield from map(_updates, answering.stream(submit, request))
+        for frame in answering.stream(submit, request):
+            yield _updates(frame, values)
 
     def ask_again(request: gr.Request, *values: object) -> Iterator[list[object]]:
         *before, temperature, length, seed, others = values
@@ -91,20 +104,21 @@ def build_ask(service: Service, licence_words: Callable[[], str] = str) -> Input
             again = former.question.request(former.question.adapter, prefix=former.view.text)
             return service.queue.submit([again], visitor), former.question
 
-        yield from map(_updates, answering.stream(submit, request, former.view if former else None))
+        for frame in answering.stream(submit, request, former.view if former else None):
+            yield _updates(frame, former.values if former else ())
 
     hidden = gr.update(visible=False)
-    emptied = [*(sharing.emptied if sharing else []), (again, hidden), (resume, hidden)]
+    emptied = [*(sharing.emptied if sharing else []), *probes.emptied, (again, hidden), (resume, hidden)]
     asked = inputs.wire(answering, ask_on_page, outputs, emptied)
     asked.append(again.click(ask_again, inputs.asked, [*outputs, inputs.temperature, inputs.seed], **EVENT))
     asked.append(resume.click(go_on, [cut_off], outputs, **EVENT))
     kept = [*inputs.question_inputs, *panel.texts, *([sharing.record] if sharing else [])]
     for ended in asked:
         ended.then(None, kept, None, js=_KEEP, api_visibility="private")
-    shown = [*inputs.question_inputs, *panel.texts, panel.thought, panel.copy, again, resume, *shared]
+    shown = [*inputs.question_inputs, *panel.texts, panel.thought, panel.copy, again, resume, probes.column, *shared]
     history.select(None, None, shown, js=_RESTORE % json.dumps(bool(sharing)), api_visibility="private")
     if sharing:
-        sharing.wire(inputs.question_inputs, [again, resume])
+        sharing.wire(inputs.question_inputs, [again, resume, probes.column])
     return inputs
 
 
@@ -112,10 +126,10 @@ def _tool(text: str, elem_id: str) -> gr.Button:
     return gr.Button(text, visible=False, size="sm", min_width=0, elem_id=elem_id)
 
 
-def _tool_updates(frame: Frame) -> list[object]:
+def _tool_updates(frame: Frame, values: tuple[object, ...]) -> list[object]:
     """Updates for Ask again, Continue and its state."""
     view, question = frame.views[0], frame.question
     has_ended = not view.is_running and view.state != CompletionState.IDLE
     is_cut_off = view.state == CompletionState.CUT_OFF and question is not None
-    stored = CutOff(question, view) if is_cut_off and question else None
+    stored = CutOff(question, view, values) if is_cut_off and question else None
     return [gr.update(visible=has_ended and question is not None), gr.update(visible=is_cut_off), stored]

@@ -80,11 +80,11 @@
       given[OTHERS] = others.length ? others.map((image) => ({ image, caption: null })) : null;
       last = undefined;
       scrollTo({ top: 0 });
-      return [...given, values[THOUGHT] ? show : hide, answerOf(values) ? show : hide, show, hide,
+      return [...given, values[THOUGHT] ? show : hide, answerOf(values) ? show : hide, show, hide, hide,
         ...(withShare ? [record ? show : hide, hide, record] : [])];
     } catch (error) {
       say(`This entry cannot be restored: ${error.message}`);
-      return Array(NUM + (withShare ? 7 : 4)).fill(skip);
+      return Array(NUM + (withShare ? 8 : 5)).fill(skip);
     }
   };
 

@@ -16,13 +16,14 @@ from inference.common.logs import failure
 from inference.common.space_file import ZERO_GPU
 from inference.server.queue import EngineState
 from inference.server.routes import BROKEN
-from inference.server.service import ONLY_OWNER, Service
+from inference.server.service import ONLY_OWNER, SERVED, Service
 from inference.ui.about import build_about, prompt_note, scores_html
 from inference.ui.api import build_endpoints
 from inference.ui.ask import build_ask
 from inference.ui.compare import CompareTab, build_compare
 from inference.ui.components import with_uploads
 from inference.ui.inputs import Inputs
+from inference.ui.theme import MARK
 
 _TAKE_OVER = """(...values) => {
   const entered = '%s', emptied = %s, left = window.lookthinkTab || 'ask', half = values.length / 2;
@@ -38,13 +39,6 @@ What stands in the panels goes if it belongs to another picture."""
 
 
 _OPEN_SHARE = "() => { window.lookthinkOpenShare?.(); }"
-MARK = (
-    '<svg class="lt-mark" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'
-    '<path d="M3 16c4-6.5 8.3-9.7 13-9.7S25 9.500 29 16c-4 6.500-8.300 9.700-13 9.700S7 22.500 3 16z" '
-    'fill="none" stroke="currentColor" stroke-width="2.400" stroke-linejoin="round"/>'
-    '<circle cx="16" cy="16" r="4.600" fill="currentColor"/></svg>'
-)
-
 _STATES = {
     EngineState.LOADING: "loading the model…",
     EngineState.READY: "ready",
@@ -74,6 +68,20 @@ class TrainTab(Protocol):
 
     def leave_for(self, others: Sequence[gr.Tab]) -> None:
         """Rest its timer while one of the other tabs is open; called once."""
+        ...
+
+
+class LearnTab(Protocol):
+    """The Learn tab, which the training half builds."""
+
+    @property
+    def adapter(self) -> gr.Dropdown:
+        """The adapter whose training is shown."""
+        ...
+
+    @property
+    def promoted(self) -> Callable[..., object]:
+        """Gradio's event after which another adapter is served."""
         ...
 
 
@@ -125,13 +133,16 @@ def build_page(
     blocks: gr.Blocks,
     service: Service,
     train: Callable[[gr.Tab], TrainTab],
+    learn: Callable[[gr.Tab], LearnTab],
     setup: Callable[[], str] = str,
     licence_words: Callable[[], str] = str,
+    vote_words: Callable[[str | None, float], str] = lambda adapter, share: "",
 ) -> None:
     """Build the page inside the app's `blocks`, whose context must be open.
 
-    `train` builds the Train tab, in its context; `setup` returns a notice of what is not set up yet as HTML, or "";
-    `licence_words` a sentence on the licence of the base.
+    `train` and `learn` build the tabs of these names, in their contexts; `setup` returns a notice of what is not set up
+    yet as HTML, or ""; `licence_words` a sentence on the licence of the base. `vote_words` is the `calibration` of
+    `Probes`.
     """
 
     def notices() -> str:
@@ -141,17 +152,20 @@ def build_page(
     notice = gr.HTML(notices(), visible=bool(notices()), js_on_load=None, elem_id="lt-notices")
     with gr.Tabs(elem_id="lt-tabs"):
         with gr.Tab("Ask", id="ask") as ask_tab:
-            ask = build_ask(service, licence_words)
+            ask = build_ask(service, licence_words, vote_words)
         with gr.Tab("Compare", id="compare") as compare_tab:
             compare = build_compare(service)
+        with gr.Tab("Learn", id="learn") as learn_tab:
+            learn_part = learn(learn_tab)
         with gr.Tab("Train", id="train") as train_tab:
             train_part = train(train_tab)
         with gr.Tab("About", id="about") as about_tab:
             scores = build_about(service)
-    train_part.leave_for([ask_tab, compare_tab, about_tab])
-    _refresh(blocks, service, top, ask, compare, compare_tab, scores, (notice, notices), train_part.promotions)
+    train_part.leave_for([ask_tab, compare_tab, learn_tab, about_tab])
+    promotions = [*train_part.promotions, learn_part.promoted]
+    _refresh(blocks, service, top, ask, compare, compare_tab, scores, (notice, notices), promotions)
     _share(ask_tab, ask, compare_tab, compare.inputs)
-    _open_addresses(service, ask, compare.inputs)
+    _open_addresses(service, {"ask": ask.adapter, "compare": compare.inputs.adapter, "learn": learn_part.adapter})
     build_endpoints(service)
 
 
@@ -208,21 +222,21 @@ def _share(ask_tab: gr.Tab, ask: Inputs, compare_tab: gr.Tab, compare: Inputs) -
         tab.select(None, [*entered.shared, *other.shared], outputs, js=take_over, api_visibility="private")
 
 
-def _open_addresses(service: Service, ask: Inputs, compare: Inputs) -> None:
+def _open_addresses(service: Service, fields: dict[str, gr.Dropdown]) -> None:
     """Choose the adapter that an address names; see `addresses.js`."""
     place = gr.HTML(visible="hidden", elem_id="lt-go", js_on_load=GO % "page")
 
     def choose(request: gr.Request, event: gr.EventData) -> list[object]:
         tab, name = (str(getattr(event, part, "")) for part in ("tab", "adapter"))
-        choices = service.choices(service.is_owner(request.cookies))
+        choices = service.choices(service.is_owner(request.cookies))[: -1 if tab == "learn" else None]
         value = next((value for label, value in choices if name in (value, label.removesuffix(ONLY_OWNER))), None)
         if value is None:
             gr.Warning(f"There is no adapter {html.escape(name[:80])} here, or none any more.", title="Not found")
-            value = choices[0][1]
+            value = choices[0][1] if choices else SERVED
         update = gr.update(choices=choices, value=value)
-        return [gr.skip(), update] if tab == "compare" else [update, gr.skip()]
+        return [update if field == tab else gr.skip() for field in fields]
 
-    place.submit(choose, None, [ask.adapter, compare.adapter], show_progress="hidden", api_visibility="private")
+    place.submit(choose, None, list(fields.values()), show_progress="hidden", api_visibility="private")
 
 
 def header_html(service: Service) -> str:

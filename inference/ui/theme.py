@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 from gradio.routes import BUILD_PATH_LIB
@@ -19,6 +20,13 @@ BUILT_PAGE = Path(BUILD_PATH_LIB).parent
 """The folder of Gradio's page."""
 PREVIEW_PATH = "/preview.png"
 _PREVIEW = HERE.parents[1] / "docs" / "compare.png"
+MARK = (
+    '<svg class="lt-mark" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'
+    '<path d="M3 16c4-6.5 8.3-9.7 13-9.7S25 9.500 29 16c-4 6.500-8.300 9.700-13 9.700S7 22.500 3 16z" '
+    'fill="none" stroke="currentColor" stroke-width="2.400" stroke-linejoin="round"/>'
+    '<circle cx="16" cy="16" r="4.600" fill="currentColor"/></svg>'
+)
+"""The eye beside the name, as SVG."""
 SCRIPTS = ("page.js", "pictures.js", "history.js", "times.js", "addresses.js", "speech.js")
 CSS_PATHS = [HERE / "page.css", HERE / "panel.css"]
 FRAME = """<style>.gradio-container {
@@ -62,6 +70,12 @@ GREY = colors.Color(
 def head() -> str:
     """The page's scripts, inline, since nothing is loaded from elsewhere."""
     return "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
+
+
+def icon_tag() -> str:
+    """The page's icon, inline: a browser looks for one at the root of the host, which may be another app's."""
+    icon = MARK.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" color="{ACCENT.c500}" ')
+    return f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(icon)}">'
 
 
 def link_tags(title: str, description: str, env: Mapping[str, str] = os.environ) -> str:

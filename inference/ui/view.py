@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from inference.model.known_pictures import unknown_warning
 from inference.prompt.format import FEW_WORDS, TAGS, ParsedCompletion, parse_completion, stated_answer
 from inference.server.service import Verdict
 
@@ -28,14 +29,6 @@ class CompletionState(StrEnum):
 
 
 RUNNING = (CompletionState.WAITING, CompletionState.THINKING, CompletionState.ANSWERING)
-UNKNOWN_FROM = 1.09
-"""The distance from which a picture counts as unknown. Of 1,200 of the starter's own kinds the farthest is at 1.073, of
-30 charts in other styles the nearest at 1.108, of photographs at 2.39 (those of
-`tests/training/starter/test_known_pictures.py`)."""
-UNKNOWN = (
-    "This picture is unlike all that the model has learnt to read, so its answer means nothing. By its image features "
-    "it is {:.1f} times as far from those pictures as 98 in 100 of their own kinds are."
-)
 _TITLES = {
     CompletionState.IDLE: "Ready",
     CompletionState.WAITING: "Looking at the picture…",
@@ -69,6 +62,8 @@ class View:
     temperature: float = 0.0
     seed: int = 0
     verdict: Verdict | None = None
+    contradiction: str = ""
+    """A sentence on a thought and an answer that contradict each other; else empty."""
     message: str = ""
     """The error in words for the user; empty if another panel shows it."""
 
@@ -112,8 +107,7 @@ class View:
     @property
     def unknown(self) -> str:
         """A sentence where the picture is unlike all that the base knows; else empty."""
-        distance = self.picture_distance or 0.0
-        return UNKNOWN.format(distance) if distance > UNKNOWN_FROM else ""
+        return unknown_warning(self.picture_distance)
 
     @property
     def is_running(self) -> bool:
@@ -205,6 +199,8 @@ def notes_html(view: View, can_continue: bool = True) -> str:
             '<p class="lt-note lt-quiet">Format not kept: the tags for thought and answer are missing or out of '
             "place.</p>"
         )
+    if view.contradiction:
+        note = f'<p class="lt-note lt-warn">{html.escape(view.contradiction)} They contradict each other.</p>{note}'
     if view.temperature:
         note += f'<p class="lt-note lt-quiet">Sampled at temperature {view.temperature:g} with seed {view.seed}.</p>'
     return f'<div class="lt-notes" data-answer="{html.escape(view.stated)}">{verdict}{note}</div>'

@@ -25,7 +25,7 @@ import transformers
 import trl
 from transformers.utils import logging
 
-from tests.benchmarks import engine, grading, grpo, memory, page, roofline, shapes, skipping
+from tests.benchmarks import engine, grading, grpo, memory, page, rewards, roofline, shapes, skipping
 from tests.benchmarks.table import HEAD, Measurement, line
 
 ELSEWHERE = ("page", "grading")
@@ -37,6 +37,7 @@ PARTS: dict[str, Callable[..., Iterable[Measurement]]] = {
     "engine": engine.measure,
     "roofline": roofline.measure,
     "grading": grading.measure,
+    "rewards": rewards.measure,
     "grpo": grpo.measure,
     "skipping": skipping.measure,
     "memory": memory.measure,

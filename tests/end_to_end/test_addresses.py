@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import pytest
 from inference.adapters.shown import change_shown
 from inference.engine.engine import Engine
 from tests.support.browser import LAPTOP, MARKS, PHONE, Visit, browser
+from tests.support.proxy import proxy
 from tests.support.samples import random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
 from training.config.run_config import load_config
@@ -176,3 +178,27 @@ def test_the_seventh_tab_of_one_browser_opens(visit: Any, server: Server) -> Non
         other.wait_for_selector(".lt-ready[data-ready=true]")
     other.locator("#ask-examples button").first.click()
     other.wait_for_selector("#ask-picture img")
+
+
+def test_the_page_works_under_a_path_behind_a_proxy(
+    browser: Any, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that it asks for is under the path: an answer, a shared address, the log-in, a section."""
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/look")
+    with serve(engine, tmp_path / "home", None) as app, proxy(app.url, "/look") as url:
+        page = Visit(browser, f"{url}/", LAPTOP)
+        outside: list[str] = []
+        page.page.on("request", lambda one: outside.append(one.url))
+        page.page.reload()
+        page.page.locator("#ask-examples button").first.click()
+        page.page.wait_for_selector("#ask-panel [data-state=done]")
+        assert tab(page, "Train") == "#/train"
+        page.page.locator("#train-token").fill(ADMIN_TOKEN)
+        page.page.locator("#train-login button[type=submit]").click()
+        page.page.wait_for_selector("#train-sections", state="visible")
+        page.page.goto("about:blank")
+        page.page.goto(f"{url}/#/train/runs")
+        page.page.wait_for_selector("#train-runs", state="visible")
+        strange = [one for one in outside if not one.startswith((f"{url}/", "data:", "blob:", "about:"))]
+        assert strange == [] and page.errors == []
+        page.context.close()

@@ -58,7 +58,7 @@ CALLERS = 8
 """Of one kind at a time."""
 LOCKED_VIEWS = {
     *("train_enter", "train_enter_1", "train_tick", "train_go"),
-    *("train_open_section", *(f"train_open_section_{i}" for i in range(1, 5))),
+    *("train_open_section", *(f"train_open_section_{i}" for i in range(1, 6))),
 }
 """Admin handlers that answer a stranger with a page that is locked, where others refuse; by their names."""
 

@@ -7,12 +7,15 @@ than the screen, and nothing jumps. LOOKTHINK_SHOTS names a folder for the scree
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inference.adapters.record import LEARN_FOLDER
+from inference.common.settings import STARTER
 from inference.engine.engine import Engine
 from tests.end_to_end.test_page_looks import gradios_own, violations
 from tests.end_to_end.test_watch_tab import log_in
@@ -42,7 +45,9 @@ SHIFTS = """new PerformanceObserver((list) => list.getEntries().forEach((entry) 
 def app(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("matrix")
     finished_run(folder / "home" / "runs" / "night", rewards=True)
-    with serve(engine, folder / "home", perturbed_adapter(folder / "first")) as running:
+    adapter = perturbed_adapter(folder / "first")
+    shutil.copytree(STARTER / "adapter" / LEARN_FOLDER, adapter / LEARN_FOLDER)
+    with serve(engine, folder / "home", adapter) as running:
         yield running
 
 
@@ -60,6 +65,17 @@ def compare(visit: Visit) -> None:
     visit.page.locator("#compare-examples button").nth(1).click()
     visit.wait_state(*ENDED, panel="compare-base")
     visit.wait_state(*ENDED, panel="compare-tuned")
+
+
+def probed(visit: Visit) -> None:
+    answered(visit)
+    visit.page.locator("#probe-look").click()
+    visit.page.locator("#probe-found .lt-maps").wait_for()
+
+
+def learn(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Learn").click()
+    visit.page.locator(".lt-replay").wait_for()
 
 
 def about(visit: Visit) -> None:
@@ -89,12 +105,15 @@ def section(name: str, ready: str) -> Callable[[Visit], None]:
 VIEWS: dict[str, Callable[[Visit], None]] = {
     "ask": ask,
     "answered": answered,
+    "probed": probed,
     "compare": compare,
+    "learn": learn,
     "about": about,
     "login": login,
     "start": section("Start", "#train-estimate dl"),
     "data": section("Data", "#lt-data"),
     "watch": section("Watch", "#watch-status .lt-result"),
+    "rewards": section("Rewards", "#rewards-status p"),
     "runs": section("Runs", "#train-runs tbody tr"),
     "adapters": section("Adapters", ".lt-version"),
 }

@@ -121,6 +121,22 @@ def test_thought_and_answer_stream_apart(server: Server, client: openai.OpenAI) 
         assert streamed(client, **options)[:2] == ("Half of 1 is small.", "1/2")
 
 
+def test_every_program_is_told_that_a_picture_is_unknown(server: Server, client: openai.OpenAI) -> None:
+    """In the same words: `/ask`, a whole completion, a stream, and MCP."""
+    noise = Image.effect_noise((140, 140), 90).convert("RGB")
+    told = []
+    for picture in (data_uri(noise), PICTURE):
+        ask = {"question": PROBLEM.problem, "adapter": "base", "max_new_tokens": 2}
+        asked = Client(server.url, verbose=False).predict(image=picture, api_name="/ask", **ask)["warning"]
+        options: dict[str, Any] = {"model": "base", "messages": message(picture), "max_tokens": 2}
+        whole = getattr(client.chat.completions.create(**options).choices[0].message, "warning", None)
+        last = getattr(streamed(client, **options)[2][-1].choices[0].delta, "warning", None)
+        mcp = asyncio.run(_with_tool(server, lambda s, a={"image": picture, **ask}: s.call_tool("ask", a)))
+        assert asked == whole == last == mcp.structuredContent["warning"]
+        told.append(asked)
+    assert "unlike all that the model has learnt" in told[0] and told[1] is None
+
+
 def test_several_pictures_stand_where_the_message_has_them(client: openai.OpenAI, engine: Engine) -> None:
     from inference.model.request import Request
     from inference.prompt.format import PLACE

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from inference.engine.engine import Engine
@@ -15,6 +16,7 @@ from tests.support.samples import random_adapter
 from tests.support.serving import WAIT_SECONDS, Server, serve
 from training.config.run_config import load_config
 from training.runs.store import RunStore
+from training.ui.base.guard import CANNOT, HIDDEN
 
 __all__ = ["browser"]
 pytestmark = MARKS
@@ -94,3 +96,22 @@ def test_a_click_opens_a_run_and_the_actions_stay_in_sight(visit: Visit) -> None
     assert box["y"] + box["height"] <= LAPTOP["height"] + 1, "the bar of actions is below the fold"
     page.locator("#train-runs a[data-open='run-280']").click()
     page.locator("#watch-status").get_by_text("run-280").wait_for()
+
+
+def test_a_refusal_is_shown(browser: Any) -> None:
+    """Gradio shows errors of events in its queue alone; an action of Train must not be one of the others."""
+
+    def refuse() -> None:
+        raise gr.Error("Too much.", title=CANNOT, print_exception=False, duration=None)
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.Button("Act").click(refuse, None, None, **HIDDEN)
+    blocks.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        page = browser.new_page()
+        page.goto(blocks.local_url)
+        page.get_by_role("button", name="Act").click()
+        page.get_by_text("Too much.").wait_for()
+        page.close()
+    finally:
+        blocks.close(verbose=False)

@@ -304,6 +304,7 @@ def runs_in_order(visit: Admin, store: RunStore, run_id: str) -> None:
     page.wait_for_selector("#train-confirm", state="visible")
     assert store.get(run_id).folder.is_dir()
     page.click("#train-delete-sure")
+    page.get_by_text(f"{run_id} is deleted.").wait_for()
     visit.wait_for(lambda: [record.id for record in store.list()] == [second], "the deletion")
     assert not (store.folder / run_id).exists()
 

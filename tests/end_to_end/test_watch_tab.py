@@ -24,6 +24,7 @@ from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
+from training.runs.rollout_file import RolloutFile
 from training.runs.store import RunStore
 
 __all__ = ["browser"]
@@ -193,6 +194,15 @@ def test_any_step_is_looked_at_and_filtered(seen: Seen) -> None:
     first.get_by_text("Step 2", exact=True).wait_for()
     assert not page.locator("#watch-follow input").is_checked(), "a step that was chosen stays"
     assert page.locator("#watch-rollouts .lt-expected dt").first.inner_text() == "Expected answer"
+    page.wait_for_function("hash => location.hash === hash", arg=f"#/train/watch/{seen.record.id}/2")
+    page.locator("#watch-rollouts .lt-group").last.locator("summary").click()
+    answer = page.locator("#watch-rollouts .lt-group").last.locator(".lt-rollout-head a").last.get_attribute("href")
+    other = seen.visit.context.new_page()
+    other.goto("about:blank")
+    other.goto(f"{page.url.partition('#')[0]}{answer}")
+    other.wait_for_function("href => document.activeElement?.getAttribute('href') === href", arg=answer)
+    assert other.locator("#watch-rollouts .lt-group[open]").count() == 1 and other.url.endswith(str(answer))
+    other.close()
     page.locator("#watch-only").get_by_text("All wrong").click()
     page.wait_for_function(
         "![...document.querySelectorAll('#watch-rollouts .lt-group-sum')]"
@@ -201,6 +211,51 @@ def test_any_step_is_looked_at_and_filtered(seen: Seen) -> None:
     page.locator("#watch-only").get_by_text("All", exact=True).click()
     page.locator("#watch-follow input").check()
     first.get_by_text(f"Step {STEPS}", exact=True).wait_for()
+
+
+def test_the_tokens_of_an_answer_tell_what_the_steps_changed(seen: Seen) -> None:
+    page = seen.visit.page
+    rollouts = RolloutFile(seen.record.folder)
+    _, step, number, place, text = max(
+        (len(one["text"]), step, number, place, one["text"])
+        for step in (7, 8, 9)
+        for number, group in enumerate(rollouts.groups(step), 1)
+        for place, one in enumerate(group["completions"], 1)
+    )
+    address = f"#/train/watch/{seen.record.id}/{step}/{number}/{place}"
+    page.goto("about:blank")
+    page.goto(f"{seen.visit.url}/{address}")
+    answer = page.locator(f"#watch-rollouts .lt-rollout:has(a[href='{address}'])")
+    panel = answer.locator(".lt-taught")
+    answer.get_by_role("button", name="Tokens").click()
+    panel.get_by_text("From step 6 to step 9").wait_for()
+    assert panel.locator(".lt-taught-tokens").inner_text().split() == text.split()
+    tokens = panel.locator(".lt-taught-tokens i")
+    tokens.nth(0).hover()
+    now = panel.locator(".lt-taught-now")
+    assert now.inner_text() == tokens.nth(0).get_attribute("data-words") and "nats, from" in now.inner_text()
+    panel.locator(".lt-taught-tokens").focus()
+    page.keyboard.press("ArrowRight")
+    assert now.inner_text() == tokens.nth(1).get_attribute("data-words")
+    assert "The text gives" not in panel.inner_text(), "the very tokens that were sampled"
+    panel.locator("summary").click()
+    assert panel.locator("tbody tr").count() == tokens.count()
+    seen.shoot("tokens-laptop-light")
+    panel.locator("select").first.select_option("0")
+    panel.get_by_text("From the base to step 9").wait_for()
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.body.classList.add('dark')")
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    seen.shoot("tokens-phone-dark")
+    page.set_viewport_size(LAPTOP)
+    page.emulate_media(color_scheme="light")
+    page.evaluate("document.body.classList.remove('dark')")
+    panel.get_by_role("button", name="Close").click()
+    panel.wait_for(state="detached")
+    answer.get_by_role("button", name="Tokens").click()
+    panel.wait_for()  # stays open for the check of accessibility
+    page.locator("#watch-follow input").check()
 
 
 def test_curves_tell_their_values_zoom_and_say_what_they_mean(seen: Seen) -> None:

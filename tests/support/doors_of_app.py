@@ -20,7 +20,7 @@ import itsdangerous
 
 from tests.support.serving import WAIT_SECONDS, Server
 
-OURS_IN_PUBLIC = ("inference.", "gradio.")
+OURS_IN_PUBLIC = ("inference.", "gradio.", "training.ui.learn.")
 """Handlers of these modules are open to everybody; all others are the admin's."""
 STREAM_SECONDS = 0.3
 """What comes of a stream in this time is looked at; some never end."""

@@ -19,22 +19,11 @@ from inference.adapters.record import RECORD_FILE
 from inference.common.files import write_json
 from inference.common.settings import STARTER
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from training.learn.record import spread
 from training.runs.folder import RunFolder, step_of
 
 HISTORY = STARTER / "history"
-MAX_KEPT = 8
 SHOWN = ("step", "reward", "completions/mean_length", "rewards/format_reward/mean", "rewards/accuracy_reward/mean")
-
-
-def kept(steps: list[int]) -> list[int]:
-    """At most `MAX_KEPT` steps with growing distances, since most changes early.
-
-    >>> kept([5 * i for i in range(1, 31)])
-    [5, 10, 15, 20, 35, 55, 90, 150]
-    """
-    last = max(steps)
-    wanted = [5 * (last / 5) ** (i / (MAX_KEPT - 1)) for i in range(MAX_KEPT)]
-    return sorted({min(steps, key=lambda step: abs(step - each)) for each in wanted})
 
 
 def main() -> None:
@@ -46,7 +35,7 @@ def main() -> None:
     shutil.copyfile(run.path / "rewards.png", STARTER / "rewards.png")
     shutil.rmtree(HISTORY, ignore_errors=True)
     checkpoints = {step_of(path): path for path in run.checkpoints.glob("checkpoint-*")}
-    for step in kept(list(checkpoints)):
+    for step in spread(sorted(checkpoints)):
         target = HISTORY / f"step-{step:03}"
         target.mkdir(parents=True)
         shutil.copyfile(run.adapter / CONFIG_FILE, target / CONFIG_FILE)

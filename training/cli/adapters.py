@@ -1,4 +1,5 @@
-"""The adapters on this machine: `python -m training adapters` lists them, `promote` puts another one into service.
+"""The adapters on this machine: `python -m training adapters` lists them, `promote` puts another one into service,
+`merge ADAPTER FOLDER` writes one and its base as one model.
 
     python -m training promote RUN_OR_FOLDER      # or owner/name, or owner/name@revision of the Hub
     python -m training promote owner/name --try-prompts
@@ -21,19 +22,28 @@ from pathlib import Path
 from inference.adapters.catalog import Version, adapter_versions
 from inference.adapters.hub_cache import hub_name
 from inference.adapters.hub_fetch import fetch_adapter
-from inference.adapters.record import comparison_of, comparison_text
+from inference.adapters.record import comparison_of, comparison_text, read_record
 from inference.adapters.served import Serving, promote, roll_back, serving
 from inference.adapters.versions import PromptUnknown
 from inference.common.errors import UserError
-from inference.common.settings import Settings, load_settings
+from inference.common.settings import STARTER_NAME, Settings, load_settings
 from inference.model.lora_file import CONFIG_FILE
 from inference.prompt.system_prompt import NAMED_PROMPTS, chosen_prompt, prompt_text, prompts_with
+from training.hub.publish.licence import licence_words
+from training.hub.publish.merged import write_merged
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command that the parser is for, by the last word of its name."""
-    parser.set_defaults(run=_promote if parser.prog.endswith(" promote") else _list)
-    if parser.prog.endswith(" promote"):
+    command = parser.prog.rpartition(" ")[2]
+    parser.set_defaults(run={"promote": _promote, "merge": _merge}.get(command, _list))
+    if command == "merge":
+        parser.add_argument("adapter", metavar="ADAPTER", help="a run, a version, or an adapter's folder")
+        parser.add_argument(
+            "folder", type=Path, help="that the model is written to; it must not exist yet, or be empty"
+        )
+        parser.add_argument("--base", help="the base, where it is not that of the adapter's own settings")
+    if command == "promote":
         parser.add_argument(
             "adapter",
             nargs="?",
@@ -94,6 +104,17 @@ def _list(args: argparse.Namespace) -> int:
     settings = load_settings()
     now = serving(settings)
     print(listing(now, adapter_versions(settings, now)))
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    """Writes an adapter and its base as one model, which needs no PEFT."""
+    settings = load_settings(has_gpu=False)
+    adapter = find_adapter(args.adapter, settings.home)
+    base = args.base or read_record(adapter).base or settings.base
+    print(licence_words(STARTER_NAME if base == STARTER_NAME else base), flush=True)
+    write_merged(base, adapter, args.folder)
+    print(f"{adapter.name} merged into {base}: {args.folder}")
     return 0
 
 

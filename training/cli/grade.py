@@ -2,6 +2,15 @@
 
 Prints for each pair whether it is right, what was read of both, and the rule that decided. A column `problem` gives the
 options of a choice; a column `expected` (1 or 0) is compared with the verdicts.
+
+And `python -m training rewards RUN`, a run's id or its folder, scores recorded rollouts by other settings:
+
+    python -m training rewards 20261122-143000-a1b2 --rewards "{accuracy_reward: 1, my_rewards:brevity_reward: 0.2}"
+    python -m training rewards runs/first --tolerance 0.05 --max-completion-length 64
+    python -m training rewards fresh --sample 16 --dataset owner/name       # a new folder, and no run
+
+Prints what would have changed: rewards, advantages, groups with nothing to learn, completions that swap places. Grades
+that must be made for it are kept, so that the Train tab (Rewards) and a second look have them at once.
 """
 
 from __future__ import annotations
@@ -11,14 +20,29 @@ import csv
 import json
 from pathlib import Path
 
-from inference.common.errors import UserError
-from training.grading.grader import Grade, grade_many
+from tqdm import tqdm
 
+from inference.common.errors import UserError
+from inference.common.files import Json
+from inference.common.settings import load_settings
+from training.config.data_config import STARTER
+from training.config.options import add_config_options, config_values
+from training.config.run_config import RunConfig, read_config_file
+from training.grading.grader import Grade, grade_many
+from training.learn.fresh_sample import make_sample, sample_config
+from training.learn.regrading import GradeStore, grade_missing, lab_config, needed
+from training.learn.reward_lab import compare, figures, read_rollouts, scored
+from training.runs.folder import RunFolder
+
+_CHANGED = ("rewards", "max_completion_length")
 MAX_FILE_BYTES = 100_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m training grade`."""
+    """The options of the command that the parser is for, by the last word of its name."""
+    if parser.prog.endswith(" rewards"):
+        _add_rewards_arguments(parser)
+        return
     parser.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with gold and answer, perhaps problem")
     parser.add_argument("--tolerance", type=float, default=0.0, help="relative error a number may have (0: exact)")
     parser.add_argument("--wrong", action="store_true", help="print the wrong ones only, or where expected differs")
@@ -26,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Grade every pair; returns 1 if the file says what was expected and a verdict differs."""
+    """Runs the command. Of `grade` returns 1 if the file says what was expected and a verdict differs."""
+    if args.command == "rewards":
+        return _rewards(args)
     if not 0 <= args.tolerance < 1:
         raise UserError(f"The tolerance is {args.tolerance:g}; give a share from 0 to below 1, such as 0.05.")
     rows = read_pairs(args.file)
@@ -85,3 +111,65 @@ def _line(row: dict[str, object], grade: Grade, as_json: bool) -> str:
         fields = {"verdict": verdict, "rule": grade.rule, "gold_read": grade.gold, "answer_read": grade.answer}
         return json.dumps(row | fields, ensure_ascii=False, default=str)
     return f"{verdict:10}  gold {grade.gold!r}  answer {grade.answer!r}  {grade.rule}"
+
+
+def _add_rewards_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m training rewards`."""
+    parser.add_argument("run", help="its id, as `runs` shows it, or its folder; with --sample a new folder")
+    sample = "complete so many problems of --dataset by the served model first, and score these"
+    parser.add_argument("--sample", type=int, metavar="PROBLEMS", help=sample)
+    parser.add_argument("--dataset", default=STARTER, metavar="NAME", help="for --sample: as for a run (starter)")
+    settings = argparse.ArgumentParser(add_help=False)
+    add_config_options(settings)
+    known = {action.dest: action for action in settings._actions}
+    for name in (*_CHANGED, "data_tolerance"):
+        action = known[name]
+        parser.add_argument(*action.option_strings, dest=name, metavar="VALUE", help=f"{action.help}; the run's own")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with any of these three")
+
+
+def _rewards(args: argparse.Namespace) -> int:
+    """Grades what is missing, and prints the figures before and after."""
+    settings = load_settings() if args.sample is not None else load_settings(has_gpu=False)
+    if args.sample is not None:
+        plan = sample_config(args.dataset, settings)
+        with tqdm(total=args.sample * plan.num_generations, desc="sampling", unit="completion") as bar:
+            make_sample(Path(args.run), plan, args.sample, settings, bar.update)
+    path = Path(args.run) if Path(args.run).is_dir() else settings.home / "runs" / args.run
+    folder, config = RunFolder.open(path)
+    other = _other(config, args)
+    recorded = read_rollouts(folder.path)
+    if not recorded.num_completions:
+        raise UserError(f"{folder.path} has no rollouts yet; wait for the first step")
+    store = GradeStore(settings.home)
+    needs = needed(recorded, config, other, store)
+    if needs.num_missing:
+        with tqdm(total=needs.num_missing, desc="grading", unit="grade") as bar:
+            grade_missing(folder.path, needs, other, store, bar.update)
+        needs = needed(recorded, config, other, store)
+    before, after = scored(recorded, config, recorded.rewards), scored(recorded, other, needs.rewards)
+    print(f"{recorded.num_completions:,} completions in {len(recorded.steps):,} groups")
+    for name, was, now in figures(compare(recorded, before, after), recorded):
+        print(f"{name:55} {was:>10} {now:>10}")
+    return 0
+
+
+def _other(config: RunConfig, args: argparse.Namespace) -> RunConfig:
+    """The run's configuration with what options and file change; raises `UserError` for another setting."""
+    values: Json = read_config_file(args.config) if args.config else {}
+    data = values.get("data", {}) if isinstance(values.get("data", {}), dict) else {"data": None}
+    if unknown := [*(values.keys() - {*_CHANGED, "data"}), *(data.keys() - {"tolerance"})]:
+        raise UserError(
+            f"{args.config} has {unknown[0]}; only rewards, max_completion_length and data.tolerance change"
+        )
+    own = config_values(args)
+    values, data = values | own, data | own.get("data", {})
+    rewards = values.get("rewards", config.rewards)
+    if not isinstance(rewards, dict):
+        raise UserError(f"rewards is {rewards!r}; give a mapping, as in {{accuracy_reward: 1}}")
+    return lab_config(
+        config,
+        rewards,
+        data.get("tolerance", config.data.tolerance),
+        values.get("max_completion_length", config.max_completion_length),
+    )

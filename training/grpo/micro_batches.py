@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from training.grading.advantages import NO_ADVANTAGE
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Batch = dict[str, Any]
-NO_ADVANTAGE = 1e-6
-"""An advantage of at most this size is 0: normalised rewards that are added up leave a rest."""
 _WHOLE = ("token_type_ids", "mm_token_type_ids")
 """Entries over prompt and completion; the others are over one of them."""
 TOKEN_METRICS = ("entropy", "kl", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")

@@ -25,7 +25,7 @@ from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
 from training.data.pictures import undecoded
-from training.grading.reward_loading import load_reward
+from training.grading.reward_loading import load_reward, reward_settings
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
 from training.grpo.distributed import world_size
 from training.grpo.fitting import SmallerPasses, keep_in, settled
@@ -374,11 +374,7 @@ def build_trainer(config: RunConfig, rows: Dataset, folder: RunFolder, callbacks
         model = AutoModelForImageTextToText.from_pretrained(
             base, revision=config.base_revision, dtype=dtype, use_safetensors=True
         )
-    exactness = {"tolerance": config.data.tolerance} if config.data.tolerance else {}
-    settings = {
-        "accuracy_reward": exactness,
-        "length_reward": {"max_tokens": config.max_completion_length} | exactness,
-    }
+    settings = reward_settings(config.max_completion_length, config.data.tolerance)
     twin = share_weights(model) if shards is None else shards.twin
     prompts = prompt_rows(rows, chat_markers(processor.tokenizer), config.system_prompt_text)
     return RunTrainer(

@@ -21,7 +21,7 @@ import torch
 import transformers
 from accelerate.utils import broadcast_object_list
 
-from inference.adapters.record import RECORD_FILE
+from inference.adapters.record import LEARN_FOLDER, RECORD_FILE
 from inference.common.errors import UserError
 from inference.common.files import write_json
 from inference.model.lora_file import CONFIG_FILE
@@ -42,6 +42,7 @@ from training.grpo.distributed import (
 )
 from training.grpo.fitting import fit_batch, longer_rows, prompt_tokens, with_batch
 from training.grpo.trainer import build_trainer
+from training.learn.record import REPLAY, record_run
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.pinned_inputs import OtherSources, check_sources
 from training.pipeline.preflight import RunInputs, check_run, check_train_rows
@@ -138,6 +139,9 @@ class RunPipeline:
         if config.eval_rows and is_main_process() and not (folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
             make_report(run_evaluation(self.inputs.config, folder.adapter), run_outputs(folder), splits)
+        if config.eval_rows and is_main_process() and not (folder.adapter / LEARN_FOLDER / REPLAY).is_file():
+            self._enter("recording what training changed")
+            record_run(folder, self.inputs.config, splits)
         if is_main_process() and (config.eval_rows or read_request(folder.path)):
             self._enter("comparing it with the served adapter")
             conclude_run(folder.path, splits)

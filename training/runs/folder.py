@@ -142,7 +142,7 @@ class RunFolder:
 
     def newest_checkpoint(self) -> Path | None:
         """The last complete checkpoint; `None` if there is none yet."""
-        return max(self._complete_checkpoints(), key=step_of, default=None)
+        return max(self.complete_checkpoints(), key=step_of, default=None)
 
     def mark_complete(self, checkpoint: Path, keep: int | None) -> None:
         """Marks a checkpoint as complete, then deletes those beyond the newest `keep`; none with `None`."""
@@ -151,7 +151,7 @@ class RunFolder:
         digests = {path.name: _digest(path) for path in written}
         files.sync_folder(checkpoint)
         write_json(checkpoint / MARKER, {"step": step_of(checkpoint), "files": sizes, "sha256": digests})
-        for old in sorted(self._complete_checkpoints(), key=step_of)[:-keep] if keep else ():
+        for old in sorted(self.complete_checkpoints(), key=step_of)[:-keep] if keep else ():
             (old / MARKER).unlink()  # first, so that a kill half-way leaves it incomplete
             shutil.rmtree(old)
 
@@ -246,7 +246,8 @@ class RunFolder:
     def _lock(self) -> Path:
         return self.path / "lock"
 
-    def _complete_checkpoints(self) -> list[Path]:
+    def complete_checkpoints(self) -> list[Path]:
+        """The checkpoints that are complete, in no order."""
         return [path for path in self.checkpoints.glob("checkpoint-*") if is_complete(path)]
 
 

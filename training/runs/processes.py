@@ -3,26 +3,40 @@
     >>> is_alive(own_identity())
     True
 
-Times are seconds since the machine was started, so that changing the clock does not matter.
+Times are seconds since the machine was started, so that changing the clock does not matter. And commands of the project
+as processes that the page starts: their memory ends with them, and the page goes on.
+
+process = start_command(["audit", "--dataset", "bars"], settings.home, log)     # `python -m training audit …`
+progress_words(log_tail(log))                                                  # "reading rows: 40 of 100, 0:05 left"
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from inference.common.environment import MARK
+from inference.common.environment import MARK, hide_secrets, plain_environment
 from inference.common.files import Json
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OWN_CGROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _VM_COUNTERS = Path("/proc/vmstat")
+NICENESS = 5
+"""Priority below the app's own: a visitor comes first, and beside a run that takes every core it still goes on."""
+_ROOT = Path(__file__).parents[2]
+_PROGRESS = re.compile(r"([a-z][a-z ]+):\s+\d+%\|[^|]*\|\s*(\d+)/(\d+) \[[\d:]+<([\d:?]+)")
+"""A line of `tqdm`: work, rows done, rows in all, time left."""
+_TAIL_BYTES = 8_000
 
 
 @dataclass(frozen=True)
@@ -184,3 +198,42 @@ def _created(process: psutil.Process) -> float:
             raise psutil.NoSuchProcess(process.pid) from None
         return process.create_time() - psutil.boot_time()
     return int(text.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def start_command(words: Sequence[str], home: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Starts `python -m training WORDS` without secrets in its environment; what it says on stderr goes to `log`.
+
+    Raises `OSError` where it cannot be started.
+    """
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training", *words],
+            cwd=_ROOT,
+            env=plain_environment(os.environ) | {"LOOKTHINK_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        )
+    psutil.Process(process.pid).nice(min(19, psutil.Process().nice() + NICENESS))
+    return process
+
+
+def log_tail(log: Path) -> str:
+    """The end of what a command has said, without secrets; "" where there is nothing."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return hide_secrets(text.replace("\r", "\n"))
+
+
+def progress_words(text: str) -> str:
+    """The work of a command that is under way, from the lines of `tqdm` among what it has said."""
+    steps = _PROGRESS.findall(text)
+    if not steps:
+        return "the libraries are being loaded"
+    work, done, total, left = steps[-1]
+    words = f"{work}: {int(done):,} of {int(total):,}"
+    return words if "?" in left or done == total else f"{words}, {left.removeprefix('0')} left"

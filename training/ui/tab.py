@@ -1,4 +1,4 @@
-"""The Train tab: the log-in, then Start, Data, Watch, Runs and Adapters as sections, one timer, and notices.
+"""The Train tab: the log-in, then Start, Data, Watch, Rewards, Runs and Adapters as sections, one timer, and notices.
 
     train = TrainTab(context, downloads, train_tab)     # inside the tab's context
     train.leave_for([ask_tab, compare_tab])             # the timer rests while another tab is open
@@ -21,8 +21,9 @@ from inference.ui.page import GO
 from training.admin.access import Caller, NotAllowed
 from training.ui.base.context import Context, Section, Shown
 from training.ui.base.download import Downloads
-from training.ui.base.guard import HIDDEN
+from training.ui.base.guard import HIDDEN, SILENT
 from training.ui.login import Login
+from training.ui.rewards.reward_lab import build_rewards
 from training.ui.sections.adapters import build_adapters
 from training.ui.sections.data import build_data
 from training.ui.sections.runs import build_runs, chosen_run
@@ -63,11 +64,14 @@ class TrainTab:
                     data, self.data = build_data(context, self.note)
                 with gr.Tab("Watch", id="watch") as heads["watch"]:
                     watch = build_watch(context, self.note)
+                with gr.Tab("Rewards", id="rewards") as heads["rewards"]:
+                    rewards, self.lab = build_rewards(context, self.note)
                 with gr.Tab("Runs", id="runs") as heads["runs"]:
                     runs, self.runs = build_runs(context, self.note, downloads)
                 with gr.Tab("Adapters", id="adapters") as heads["adapters"]:
                     adapters = build_adapters(context, self.note, downloads)
-            self.sections: dict[str, Section] = {part.name: part for part in (start, data, watch, runs, adapters)}
+            parts = (start, data, watch, rewards, runs, adapters)
+            self.sections: dict[str, Section] = {part.name: part for part in parts}
             with gr.Row(elem_classes="lt-actions"):
                 self.login.build_log_out()
         self._inputs = [self.open, self.note, *(part for one in self.sections.values() for part in one.inputs)]
@@ -79,19 +83,21 @@ class TrainTab:
 
     def _wire(self, tab: gr.Tab, heads: dict[str, gr.Tab]) -> None:
         guard, inputs, outputs = self._context.guard, self._inputs, self._outputs
+        rewards_inputs = self.sections["rewards"].inputs
         enter = guard(self._enter, refused=self._refused)
         for event in (tab.select, self.login.on_login):
-            event(enter, inputs, outputs, **HIDDEN)
-        self.timer.tick(guard(self._tick, refused=self._refused), inputs, outputs, trigger_mode="once", **HIDDEN)
+            event(enter, inputs, outputs, **SILENT)
+        self.timer.tick(guard(self._tick, refused=self._refused), inputs, outputs, trigger_mode="once", **SILENT)
         for name, head in heads.items():
-            head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **HIDDEN)
-        go: dict[str, Any] = HIDDEN | {"queue": True, "concurrency_limit": None}  # a warning comes through the queue
-        self.go.submit(guard(self._go, with_event=True, refused=self._refused), inputs, outputs, **go)
+            head.select(guard(self._opener(name), refused=self._refused), inputs, outputs, **SILENT)
+        self.go.submit(guard(self._go, with_event=True, refused=self._refused), inputs, outputs, **HIDDEN)
         self.dismiss.click(guard(self._dismiss), None, [self.notice, self.dismiss], **HIDDEN)
         self.form.button.click(guard(self._start), [*inputs, *self.form.inputs], outputs, **HIDDEN)
-        for button in (self.form.check, self.runs.resume, self.data.audit):
+        for button in (self.form.check, self.runs.resume, self.data.audit, self.lab.grade, self.lab.sample):
             button.click(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
+        taken = [*self.form.taken_outputs, self.tabs, self.open]
+        self.lab.take.click(guard(self._take), [*rewards_inputs, *self.form.taken_inputs], taken, **HIDDEN)
         self.runs.table.submit(guard(self._open_run, with_event=True), inputs, outputs, **HIDDEN)
 
     @property
@@ -123,18 +129,24 @@ class TrainTab:
 
     def _go(self, caller: Caller, event: gr.EventData, opened: str, note: object, *values: object) -> list[object]:
         """Open the section, and the run, that an address names (`addresses.js`)."""
-        section, item = (str(getattr(event, part, "")) for part in ("section", "item"))
+        section, item, step, number = (str(getattr(event, part, "")) for part in ("section", "item", "step", "number"))
         section = section if section in self.sections else "start"
         if missing := [name for name in item.split(",") if name and name not in self._names(section)]:
             gr.Warning(f"There is no {escape(missing[0], 80)} here, or none any more.", title="Not found")
         if section == "watch":
-            return self._to_watch(caller, "" if missing else item, note, values)
+            held = [False, int(step)] if step.isdigit() and len(step) < 12 and item and not missing else [True]
+            return self._to_watch(caller, "" if missing else item, note, values, held, f"{step}/{number}")
+        if section == "rewards" and item and not missing:
+            at = self._first_input("rewards")
+            values = (*values[:at], item, *values[at + 1 :])
         return self._refresh(caller, section, note, values, [section], move=True)
 
     def _names(self, section: str) -> list[str]:
         """The items of a section that an address can name."""
         if section == "adapters":
             return [version.name for version in adapter_versions(self._context.settings)]
+        if section == "rewards":
+            return [record.id for record in self.lab.records()]
         return [record.id for record in self._context.store.list()]
 
     def _start(self, caller: Caller, opened: str, note: object, *values: Any) -> list[object]:
@@ -142,6 +154,17 @@ class TrainTab:
         count = len(self.form.inputs)
         run_id = self.form.start(caller, *values[-count:])
         return self._to_watch(caller, run_id, note, values[:-count])
+
+    def _take(self, caller: Caller, *values: Any) -> list[object]:
+        """The settings of Rewards in the form of Start."""
+        count = len(self.sections["rewards"].inputs)
+        taken = self.form.taken(self.lab.config(*values[:count]), *values[count:])
+        return [*taken, gr.Tabs(selected="start"), "start"]
+
+    def _first_input(self, name: str) -> int:
+        """The position of a section's first input among those of all sections."""
+        before = list(self.sections)[: list(self.sections).index(name)]
+        return sum(len(self.sections[one].inputs) for one in before)
 
     def _watch_chosen(self, caller: Caller, opened: str, note: object, *values: object) -> list[object]:
         return self._to_watch(caller, chosen_run(values[-1]), note, values[:-1])
@@ -152,10 +175,20 @@ class TrainTab:
         """A click on a run's name in the table."""
         return self._to_watch(caller, self._context.store.get(str(getattr(event, "id", ""))).id, note, values)
 
-    def _to_watch(self, caller: Caller, run_id: str, note: object, values: Sequence[object]) -> list[object]:
-        """Open Watch with this run chosen, which is the first of its inputs."""
-        at = len(self.sections["start"].inputs) + len(self.sections["data"].inputs)
-        return self._refresh(caller, "watch", note, [*values[:at], run_id, *values[at + 1 :]], ["watch"], move=True)
+    def _to_watch(
+        self,
+        caller: Caller,
+        run_id: str,
+        note: object,
+        values: Sequence[object],
+        held: Sequence[object] = (),
+        first: str = "",
+    ) -> list[object]:
+        """Open Watch with this run chosen, and with `held`, whether it follows the newest step, and the step."""
+        at = self._first_input("watch")
+        size = len(self.sections["watch"].inputs)
+        own = [run_id, *held, *values[at + 1 + len(held) : at + size - 1], first]
+        return self._refresh(caller, "watch", note, [*values[:at], *own, *values[at + size :]], ["watch"], move=True)
 
     def _dismiss(self, caller: Caller) -> list[object]:
         self._context.store.set_notice(None)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from inference.common.settings import STARTER_NAME, Settings
 from inference.server.queue import RequestQueue
-from inference.server.service import Example, Verdict
+from inference.server.service import Example, Service, Verdict
 from training.admin.access import Access, access_routes
 from training.doctor.background import Examination, FirstLook
 from training.grading.grader import grade_lenient
@@ -38,6 +38,9 @@ from training.starter.templates import KINDS, TEMPLATES
 from training.ui.base.context import Context
 from training.ui.base.download import Downloads
 from training.ui.base.guard import Guard
+from training.ui.learn.tab import CSS_PATH as LEARN_CSS
+from training.ui.learn.tab import LearnTab
+from training.ui.learn.votes_html import vote_words
 from training.ui.tab import CSS_PATHS, TrainTab
 
 _TYPED = re.compile(r"`([^`]+)`")
@@ -47,7 +50,7 @@ _EXAMPLE_SEED = 11
 class TrainingApp:
     """Records, launcher and watcher of one home folder, and the access to them."""
 
-    css_paths = CSS_PATHS
+    css_paths = [*CSS_PATHS, LEARN_CSS]
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self.access = access
@@ -86,6 +89,15 @@ class TrainingApp:
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object], queue: RequestQueue) -> TrainTab:
         """Build the tab, inside its context; the owner's own questions go to `queue` too."""
         return TrainTab(self.context(refresh_served, queue), self._downloads, tab)
+
+    def vote_words(self, service: Service, adapter: str | None, share: float) -> str:
+        """`training.ui.learn.votes_html.vote_words` of an adapter, or (`None`) of the base."""
+        record = service.offer.records.get(adapter or service.offer.served or "")
+        return vote_words(record.path if record else None, adapter is None, share)
+
+    def build_learn(self, service: Service, tab: gr.Tab, refresh_served: Callable[[], object]) -> LearnTab:
+        """Build the Learn tab, inside its context."""
+        return LearnTab(service, Guard(self.access), refresh_served, tab)
 
     def context(self, refresh_served: Callable[[], object], queue: RequestQueue | None = None) -> Context:
         """The context of the tab's sections."""

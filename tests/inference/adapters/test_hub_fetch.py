@@ -414,6 +414,7 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     import gradio as gr
 
     from training.admin.access import Access, Caller
+    from training.ui.answers.pinned import PinnedPanel
     from training.ui.base.download import Downloads
     from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
     from training.ui.training_app import TrainingApp
@@ -422,7 +423,8 @@ def test_the_tab_fetches_and_promotes_one_by_its_name(repo: Repo, home: Path, mo
     refreshed: list[bool] = []
     context = TrainingApp(plain, Access(home, {})).context(lambda: refreshed.append(True))
     with gr.Blocks():
-        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context), Downloads())
+        panels = PublishPanel(context), PromptChoice(context), Downloads(), PinnedPanel(context, "")
+        actions = AdapterActions(context, *panels)
     words = actions.fetch(Caller("alice"), f" {NAME} ", "")[0]
     assert "someone--counting-" in words and "answers from now on" in words and refreshed
     now = serving(plain)
@@ -440,6 +442,7 @@ def test_the_tab_shows_a_few_problems_under_both_prompts_and_keeps_the_chosen_on
 
     from inference.server.queue import RequestQueue
     from training.admin.access import Access, Caller
+    from training.ui.answers.pinned import PinnedPanel
     from training.ui.base.download import Downloads
     from training.ui.sections.adapters import AdapterActions, PromptChoice, PublishPanel
     from training.ui.training_app import TrainingApp
@@ -449,7 +452,8 @@ def test_the_tab_shows_a_few_problems_under_both_prompts_and_keeps_the_chosen_on
     queue.wait_loaded()
     context = TrainingApp(unpinned(home), Access(home, {})).context(lambda: None, queue)
     with gr.Blocks():
-        actions = AdapterActions(context, PublishPanel(context), PromptChoice(context), Downloads())
+        panels = PublishPanel(context), PromptChoice(context), Downloads(), PinnedPanel(context, "")
+        actions = AdapterActions(context, *panels)
     alice = Caller("alice")
     with pytest.raises(PromptUnknown):
         actions.fetch(alice, NAME, "")

@@ -33,6 +33,11 @@ def run(tmp_path: Path) -> Path:
     digest = adapter_digest(folder / "adapter")
     (folder / "adapter" / "comparison.json").write_text(json.dumps({"reason": "it is better", "adapter": digest}))
     (folder / "adapter" / "optimizer.pt").write_bytes(b"pickle")
+    learn = folder / "adapter" / "learn"
+    learn.mkdir()
+    for name in ("changes.json", "0.jpg", "run.sh"):
+        (learn / name).write_text("{}")
+    (learn / "1.jpg").symlink_to("/etc/passwd")
     return folder
 
 
@@ -47,8 +52,10 @@ def test_a_version_has_what_serving_takes_and_what_is_known_of_it(tmp_path: Path
         "adapter_model.safetensors",
         "comparison.json",
         "evaluation.json",
+        "learn",
         "promotion.json",
     ]
+    assert sorted(path.name for path in (stored.folder / "learn").iterdir()) == ["0.jpg", "changes.json"]
     about = json.loads((stored.folder / "promotion.json").read_text())
     assert about.pop("at").endswith("Z")
     digest = adapter_digest(run / "adapter")
@@ -63,7 +70,7 @@ def test_figures_of_other_weights_are_left_behind(tmp_path: Path, run: Path) -> 
     (beside / "evaluation.json").write_text(json.dumps({"about": about}))
     assert evaluation_of(beside) == comparison_of(beside) == {} and read_record(beside).num_rows is None
     stored = store(tmp_path / "home", beside)
-    assert not {"evaluation.json", "comparison.json"} & {path.name for path in stored.folder.iterdir()}
+    assert not {"evaluation.json", "comparison.json", "learn"} & {path.name for path in stored.folder.iterdir()}
     about["adapter_digest"] = adapter_digest(beside)
     (beside / "evaluation.json").write_text(json.dumps({"about": about}))
     assert evaluation_of(beside)["about"] == about and read_record(beside).num_rows == 480

@@ -166,3 +166,17 @@ def test_a_visitor_alone_has_all_sequences(engine: Engine) -> None:
         submission.stop()
         assert submission.wait(WAIT_SECONDS)
     queue.close("The test is over.")
+
+
+def test_completions_are_waited_for_and_their_end_is_told(engine: Engine) -> None:
+    queue = RequestQueue(lambda: engine)
+    queue.wait_loaded()
+    first, second = queue.submit(rows(4) * 2).completions(WAIT_SECONDS)
+    assert first.token_ids == second.token_ids == engine.generate(rows(4))[0].token_ids
+    late = queue.submit(rows(1000))
+    with pytest.raises(UserError, match="took more than 0 s"):
+        late.completions(0.01)
+    with pytest.raises(UserError, match="were stopped"):
+        late.completions(WAIT_SECONDS)
+    with pytest.raises(UserError, match="at least 1"):
+        queue.submit(rows(0)).completions(WAIT_SECONDS)

@@ -17,8 +17,7 @@ from PIL import Image
 
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
-from inference.model.known_pictures import FILE, WEIGHTS, KnownPictures, pooled
-from inference.ui.view import UNKNOWN_FROM
+from inference.model.known_pictures import FILE, UNKNOWN_FROM, WEIGHTS, KnownPictures, pooled
 from training.starter.known_pictures import make
 from training.starter.problems import iterate_problems
 from training.ui.training_app import example_problems

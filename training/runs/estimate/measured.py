@@ -29,7 +29,7 @@ WARM_UP_STEPS = 2
 """The first steps of a run, which are slower (compilation, caches) and not measured."""
 MIN_STEPS = 3
 """Measured steps that are needed at least."""
-NUM_CONDITIONS = {"main": 5, "all": 13}
+NUM_CONDITIONS = {"main": 5, "all": 17}
 """Conditions of an evaluation (`training.evaluation.conditions`, which is above this room)."""
 DOCTOR = "the doctor"
 """The name of its steps in the basis of an estimate."""

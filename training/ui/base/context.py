@@ -33,6 +33,7 @@ from training.hub.publish.offer import PublishOffer
 from training.hub.publish.queue import waiting_runs
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
+from training.learn.regrading import Regrading
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
@@ -42,7 +43,7 @@ FRESH_SECONDS = 1.0
 """A snapshot this old is still shown, so that many open pages read a run's files once."""
 MAX_WATCHED = 8
 """Runs whose figures stay in memory."""
-MAX_NOTE_CHARS = 4_000
+MAX_NOTE_CHARS = 8_000
 
 
 @dataclass
@@ -77,11 +78,14 @@ class Context:
     sets: OwnSets = field(init=False)
     """The datasets that were made on the page."""
     audits: SetAudits = field(init=False)
+    regrading: Regrading = field(init=False)
+    """The process that grades rollouts by other settings."""
     _watched: dict[str, _WatchedRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.sets, self.audits = OwnSets(self.settings.home), SetAudits(self.settings.home)
+        self.regrading = Regrading(self.settings.home)
 
     def snapshot(self, record: RunRecord) -> Snapshot:
         """A run's state and figures, at most `FRESH_SECONDS` old."""
@@ -110,10 +114,10 @@ class Context:
             return watched
 
     def is_busy(self) -> bool:
-        """True while a run is active or waits, an adapter is being published, a set is being audited, or the doctor
-        looks at this machine."""
+        """True while a run is active or waits, an adapter is being published, a set is being audited, rollouts are
+        being graded, or the doctor looks at this machine."""
         has_runs = any(record.is_active or record.status == "queued" for record in self.store.list())
-        is_looking = self.examination.is_running or self.audits.is_running
+        is_looking = self.examination.is_running or self.audits.is_running or self.regrading.is_running
         return has_runs or is_looking or next(waiting_runs(self.store.folder), None) is not None
 
 
@@ -179,10 +183,10 @@ class Section:
         with_event: bool = False,
         promotes: bool = False,
         **options: object,
-    ) -> None:
+    ) -> gr.events.Dependency:
         """Call `handler(caller, [event data,] *inputs, *extra)` on an event; it returns values as `refresh` does.
 
-        `promotes`: the action may change which adapter is served.
+        `promotes`: the action may change which adapter is served. Returns Gradio's event, for what comes after it.
         """
 
         @functools.wraps(handler)
@@ -195,3 +199,4 @@ class Section:
         done = event(guarded, [*self.inputs, *extra, self.note], [*self.outputs, self.note], **HIDDEN | options)
         if promotes:
             self.promotions.append(done.success)
+        return done

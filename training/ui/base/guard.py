@@ -21,8 +21,11 @@ import gradio as gr
 from inference.common.errors import UserError
 from training.admin.access import Access, NotAllowed
 
-HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-"""For every event of the tab. Without the queue, as an admin's page must never wait behind visitors' questions."""
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""For every event of the tab that may be refused: Gradio shows errors and notices of events in its queue alone. Without
+a limit an admin's page never waits in it behind visitors' questions."""
+SILENT: dict[str, Any] = HIDDEN | {"queue": False}
+"""For an event that comes often and is refused by what it shows, such as a refresh."""
 NOT_ALLOWED, CANNOT, BROKE = "Not allowed", "This cannot be done", "Something broke"
 _log = logging.getLogger(__name__)
 

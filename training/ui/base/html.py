@@ -1,4 +1,4 @@
-"""Times and values from files that anybody may have edited, as text for the page.
+"""Times, values and pictures from files that anybody may have edited, for the page.
 
 >>> duration(4000)
 '1 h 07 min'
@@ -6,14 +6,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
 
 from inference.common.html import escape
+from inference.prompt.image import thumbnail_uri
 from training.runs.metrics import is_number
 
+PICTURE_PIXELS = 320
+"""The longer side of a picture on the page."""
+MAX_PICTURE_BYTES = 20_000_000
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 KEEP_FOLDED = """
 const open = new Set();
@@ -36,6 +44,23 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def picture_uri(path: Path, pixels: int = PICTURE_PIXELS) -> str | None:
+    """A small JPEG of a picture, for the `src` of an image; `None` if there is no picture that can be read."""
+    try:
+        state = path.stat()
+        return _picture(path, pixels, state.st_mtime_ns, state.st_size) if state.st_size <= MAX_PICTURE_BYTES else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for broken files
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _picture(path: Path, pixels: int, modified: int, size: int) -> str:
+    """The picture of a file in one state."""
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        image.draft("RGB", (2 * pixels, 2 * pixels))
+        return thumbnail_uri(image, pixels)
 
 
 def time_html(seconds: float | None) -> str:

@@ -68,6 +68,10 @@ class CardFacts:
     can_merge: bool = False
     """True if the base is small enough to be merged for a download."""
     deletable: frozenset[str] = frozenset()
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    """By the names of adapters that were asked the pinned questions, what they said, as HTML."""
+    can_ask: bool = False
+    """True if questions are pinned."""
 
 
 def versions_html(versions: Sequence[Version], facts: CardFacts) -> str:
@@ -120,7 +124,7 @@ def _version_html(one: Version, facts: CardFacts) -> str:
     head = f'<div class="lt-version-head"><h2>{link}</h2>{badge}{buttons}</div>'
     return (
         f'<article class="lt-version">{head}<p class="lt-quiet">{own}{_origin(one)}</p>{hub}{problem}{verdict}'
-        f"{_figures(one)}{_more(one, facts)}</article>"
+        f"{_figures(one)}{facts.pinned.get(one.name, '')}{_more(one, facts)}</article>"
     )
 
 
@@ -137,6 +141,8 @@ def _more(one: Version, facts: CardFacts) -> str:
         acts += _button(
             "hide" if is_shown else "show", one.name, "Hide from visitors" if is_shown else "Show to visitors"
         )
+    if facts.can_ask and not one.problem:
+        acts += _button("ask pinned", one.name, "Ask the pinned questions")
     files = ""
     if (one.path / CONFIG_FILE).is_file():
         acts += _button("download", one.name, "Download the adapter")

@@ -24,6 +24,7 @@ from training.admin.access import Caller
 from training.hub.publish.licence import licence_words
 from training.hub.publish.merged import MAX_DOWNLOAD_BYTES, base_bytes, merge_command, write_merged
 from training.hub.publish.queue import publish_words, queue_run
+from training.ui.answers.pinned import ASKING, PinnedPanel, asked_pair
 from training.ui.base.context import Context, Section
 from training.ui.base.download import Downloads
 from training.ui.base.html import KEEP_FOLDED
@@ -31,6 +32,9 @@ from training.ui.sections.adapter_cards import CardFacts, serving_html, shared_h
 from training.ui.sections.prompt_choice import PromptChoice
 
 ALONE = "the base alone"
+_FOUND = 6
+"""The place of what was said to the pinned questions among the values of `AdapterActions`."""
+_NUM_VALUES = 9
 HINT = (
     '<p class="lt-quiet">Promote an adapter to let it answer visitors from then on. No restart is needed, and '
     "answers under way end on the adapter they began with.</p>"
@@ -53,6 +57,7 @@ def build_adapters(context: Context, note: gr.Textbox, downloads: Downloads) -> 
     with gr.Column(elem_id="lt-adapters"):
         served = gr.HTML(js_on_load=_BUTTONS, elem_id="adapters-served")
         done = gr.HTML(js_on_load=None, elem_id="adapters-done")
+        found = gr.HTML(js_on_load=None, elem_id="adapters-found")
         gr.HTML(HINT, js_on_load=None)
         with gr.Row(elem_id="adapters-hub", elem_classes="lt-actions"):
             name = gr.Textbox(
@@ -66,18 +71,27 @@ def build_adapters(context: Context, note: gr.Textbox, downloads: Downloads) -> 
             fetch = gr.Button("Fetch and promote", elem_id="adapters-hub-fetch", scale=1)
         choice = PromptChoice(context)
         publish = PublishPanel(context)
+        pinned = PinnedPanel(context, _BUTTONS)
         versions = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-list")
         shared = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-shared")
-    actions = AdapterActions(context, publish, choice, downloads)
-    outputs = [done, served, publish.licence, versions, shared, choice.trials]
+        to_ask = gr.State("")
+    actions = AdapterActions(context, publish, choice, downloads, pinned)
+    outputs = [done, served, publish.licence, versions, shared, pinned.list, found, to_ask, choice.trials]
     section = Section("adapters", context, note, [], outputs, actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
-    for part in (served, versions, shared):
+    ends = [
         section.on(
             part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, promotes=True, **options
         )
-    for event in (fetch.click, name.submit):
+        for part in (served, versions, shared, pinned.list)
+    ]
+    ends += [
         section.on(event, actions.fetch, [name, choice.prompt], promotes=True, **options)
+        for event in (fetch.click, name.submit)
+    ]
+    for end in ends:  # apart, so that the promotion is told at once
+        section.on(end.success, actions.ask_pinned, [to_ask])
+    pinned.clear_after(section.on(pinned.add.click, actions.pin, pinned.fields, **options))
     section.on(choice.compare.click, actions.compare_prompts, [name, choice.prompt], **options)
     return section
 
@@ -148,10 +162,19 @@ class PublishPanel:
 
 class AdapterActions:
     """The section's actions; each returns a message, the served adapter, the licence of the base, the cards, the
-    shared answers, and the problems under each system prompt."""
+    shared answers, the pinned questions, what was said to them, the adapter that they are to be put to next, and the
+    problems under each system prompt."""
 
-    def __init__(self, context: Context, publish: PublishPanel, choice: PromptChoice, downloads: Downloads) -> None:
+    def __init__(
+        self,
+        context: Context,
+        publish: PublishPanel,
+        choice: PromptChoice,
+        downloads: Downloads,
+        pinned: PinnedPanel,
+    ) -> None:
         self._context, self._publish, self._choice, self._downloads = context, publish, choice, downloads
+        self._pinned = pinned
 
     def refresh(self, caller: Caller) -> list[object]:
         """The current values, with the message as it was."""
@@ -167,11 +190,15 @@ class AdapterActions:
             licence=self._publish.licence_words(),
             can_merge=size is not None and size <= MAX_DOWNLOAD_BYTES,
             deletable=frozenset(one.name for one in versions if can_delete(one, settings.home)),
+            pinned=self._pinned.results(),
+            can_ask=bool(self._pinned.questions.all()),
         )
         cards = versions_html(versions, facts)
         licence = f'<p class="lt-quiet">{escape(facts.licence)}</p>'
         shared = shared_html(Shares(settings.home, settings.sharing))
-        return [gr.skip(), serving_html(now, before_name(settings, now)), licence, cards, shared, gr.skip()]
+        serving_now = serving_html(now, before_name(settings, now))
+        pinned = [self._pinned.list_html(), gr.skip(), gr.skip()]
+        return [gr.skip(), serving_now, licence, cards, shared, *pinned, gr.skip()]
 
     def act(self, caller: Caller, event: gr.EventData, prompt: object, *fields: object) -> list[object]:
         """A button on a card: promote (with the chosen system prompt), roll back, publish and so on.
@@ -182,16 +209,21 @@ class AdapterActions:
         if act == "promote":
             return self._served(self._promote(adapter, prompt, caller), caller)
         if act == "roll back":
-            return self._served(self._roll_back(adapter, caller), caller)
+            return self._served(self._roll_back(adapter, caller), caller, ask=False)
         if act == "publish":
             message = self._publish.publish(adapter_versions(self._context.settings), adapter, *fields)
             return self._done(message, caller)
         if act == "delete shared":
             Shares(self._context.settings.home, self._context.settings.sharing).delete_as_owner(adapter)
             return self._done("The shared answer is deleted.", caller)
+        if act == "unpin":
+            self._pinned.questions.remove(adapter)
+            return self._done("The question is no longer pinned.", caller)
         version = next((one for one in adapter_versions(self._context.settings) if one.name == adapter), None)
         if version is None:
             raise UserError("That adapter is no longer here. Choose another one.")
+        if act == "ask pinned":
+            return self._to_ask(["", *self.refresh(caller)[1:]], adapter)
         if act in ("download", "merge"):
             folder = version.path if act == "download" else self._merged(version)
             return self._done("", caller, _link(self._downloads.folder_address(folder), folder.name))
@@ -233,6 +265,34 @@ class AdapterActions:
         now = promote(settings.home, folder, caller.name, settings=settings, system_prompt=chosen)
         return self._served(now, caller)
 
+    def pin(self, caller: Caller, picture: str | None, question: object, gold: object) -> list[object]:
+        """Pin a question."""
+        self._pinned.questions.add(picture, question, gold)
+        return self._done("The question is pinned.", caller)
+
+    def ask_pinned(self, caller: Caller, adapter: str) -> list[object]:
+        """Put the pinned questions to the adapter of that name and to the one before it; an empty name is none."""
+        if not adapter:
+            return [gr.skip()] * _NUM_VALUES
+        settings = self._context.settings
+        now = serving(settings)
+        versions = adapter_versions(settings, now)
+        version = next((one for one in versions if one.name == adapter), None)
+        if version is None:
+            raise UserError("That adapter is no longer here. Choose another one.")
+        found = self._pinned.found_html(*asked_pair(version, versions, before_name(settings, now)))
+        values = self.refresh(caller)
+        values[_FOUND : _FOUND + 2] = [found, ""]
+        return values
+
+    def _to_ask(self, values: list[object], adapter: str | None) -> list[object]:
+        """The values with the word that the pinned questions, if there are any, are put to an adapter next."""
+        if adapter and self._pinned.questions.all():
+            values[_FOUND : _FOUND + 2] = [ASKING, adapter]
+        else:
+            values[_FOUND] = ""
+        return values
+
     def compare_prompts(self, caller: Caller, typed: object, prompt: object) -> list[object]:
         """Fetch an adapter of the Hub by its name, and ask it a few problems under each system prompt."""
         trials = self._choice.trials_html(self._fetched(typed), prompt)
@@ -245,9 +305,9 @@ class AdapterActions:
             raise UserError(f"{name[:80]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
         return fetch_adapter(name, settings.home, settings.base)
 
-    def _served(self, now: Serving, caller: Caller) -> list[object]:
+    def _served(self, now: Serving, caller: Caller, ask: bool = True) -> list[object]:
         self._context.refresh_served()
-        return self._done(f"{now.name or ALONE} answers from now on.", caller)
+        return self._to_ask(self._done(f"{now.name or ALONE} answers from now on.", caller), now.name if ask else None)
 
     def _done(self, message: str, caller: Caller, link: str = "") -> list[object]:
         _, *rest = self.refresh(caller)

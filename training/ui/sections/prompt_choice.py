@@ -9,9 +9,7 @@ import gradio as gr
 
 from inference.common.errors import UserError
 from inference.common.html import escape
-from inference.model.request import Completion, Request
 from inference.prompt.system_prompt import MAX_CHARS, chosen_prompt, prompt_text, prompts_with
-from inference.server.queue import RequestQueue
 from training.evaluation.prompt_trial import Trial, scores_text, trial_problems, try_prompts
 from training.ui.base.context import Context
 
@@ -51,20 +49,10 @@ class PromptChoice:
             raise UserError("The model is not loaded yet. Compare the prompts when it is.")
         prompts = prompts_with(self.chosen(typed))
         problems = trial_problems(self._context.settings.is_starter)
-        return _html(try_prompts(queue.engine, lambda requests: _complete(queue, requests), adapter, problems, prompts))
-
-
-def _complete(queue: RequestQueue, requests: Sequence[Request]) -> list[Completion]:
-    """The completions, from the visitors' queue."""
-    submission = queue.submit(requests)
-    if not submission.wait(TRIAL_SECONDS):
-        submission.stop()
-        raise UserError(f"The problems took more than {TRIAL_SECONDS:.0f} s, so they were stopped. Try again later.")
-    if submission.error is not None:
-        raise submission.error
-    completions = [progress.completion for progress in submission.progress()]
-    assert all(completions), "each has ended"
-    return [completion for completion in completions if completion is not None]
+        trials = try_prompts(
+            queue.engine, lambda asked: queue.submit(asked).completions(TRIAL_SECONDS), adapter, problems, prompts
+        )
+        return _html(trials)
 
 
 def _html(trials: Sequence[Trial]) -> str:

@@ -6,15 +6,11 @@ type, escaped and cut, and a line that makes no sense is left out.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from inference.common.html import escape
-from inference.prompt.image import thumbnail_uri
-from training.ui.base.html import finite, mapping
+from training.ui.base.html import finite, mapping, picture_uri
 
 MAX_GROUPS = 8
 """Groups shown."""
@@ -22,56 +18,60 @@ MAX_COMPLETIONS = 16
 """Completions shown of one group."""
 MAX_TEXT_CHARS = 4_000
 """Of one completion."""
-PICTURE_PIXELS = 320
-"""The longer side of a picture on the page."""
-MAX_PICTURE_BYTES = 20_000_000
 NO_SIGNAL = '<p class="lt-quiet">All answers got the same reward, so there is nothing to learn from this group.</p>'
 ALL = "All"
 NONE_PASSES = '<p class="lt-quiet">No problem of this step is like that. Choose another step, or All.</p>'
 NO_ROLLOUTS = '<p class="lt-quiet">The first answers come with the first step.</p>'
 
 
-def rollouts_html(groups: Sequence[object], only: object = ALL) -> str:
-    """The groups (as in `rollouts.jsonl`) that pass a filter, the newest step first, in it those with a signal first.
+def rollouts_html(
+    groups: Sequence[object],
+    only: object = ALL,
+    address: str = "",
+    first: int = 0,
+    taught: tuple[str, str] = ("", ""),
+) -> str:
+    """The groups of one step (as in `rollouts.jsonl`) that pass a filter, those with a signal first.
 
-    The first group is unfolded. Equal completions are one, with their number.
+    The first group is unfolded. Equal completions are one, with their number. `address` is the step's; a problem's has
+    its number in the step, from 1, behind it, and a completion's has its number in the group behind that. The problem
+    with the number `first` comes first, whatever the filter. `taught` is a completion's address and the HTML that
+    stands under it; its problem comes unfolded too.
     """
-    usable = [group for group in groups if isinstance(group, Mapping) and _completions(group)]
-    passing = [group for group in usable if FILTERS.get(str(only), _any)(group)]
-    ordered = sorted(passing, key=lambda group: (-(finite(group.get("step")) or 0.0), not _has_signal(group)))
-    cards = [_group_html(group, is_open=not i) for i, group in enumerate(ordered[:MAX_GROUPS])]
+    usable = [(n, group) for n, group in enumerate(groups, 1) if isinstance(group, Mapping) and _completions(group)]
+    passes = FILTERS.get(str(only), _any)
+    passing = [(n, group) for n, group in usable if n == first or passes(group)]
+    ordered = sorted(passing, key=lambda pair: (pair[0] != first, not _has_signal(pair[1])))
+    cards = [
+        group_html(group, f"{address}/{n}", not i or taught[0].startswith(f"{address}/{n}/"), taught)
+        for i, (n, group) in enumerate(ordered[:MAX_GROUPS])
+    ]
     if not cards:
         return NONE_PASSES if usable else NO_ROLLOUTS
-    more = len(ordered) - MAX_GROUPS
-    rest = f'<p class="lt-quiet">and {more} more problems, in rollouts.jsonl of the run folder</p>' if more > 0 else ""
+    more = [
+        f'<li><a href="{escape(f"{address}/{n}")}">{escape(group.get("prompt") or "", 100)}</a></li>'
+        for n, group in ordered[MAX_GROUPS:]
+    ]
+    rest = f'<p>{len(more)} more:</p><ul class="lt-more-groups">{"".join(more)}</ul>' if more else ""
     return f'<div class="lt-groups">{"".join(cards)}</div>{rest}'
 
 
-def picture_uri(path: Path) -> str | None:
-    """A small JPEG of a picture, for the `src` of an image; `None` if there is no picture that can be read."""
-    try:
-        state = path.stat()
-        return _picture(path, state.st_mtime_ns, state.st_size) if state.st_size <= MAX_PICTURE_BYTES else None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for broken files
-        return None
+def group_html(group: Mapping[str, object], address: str, is_open: bool, taught: tuple[str, str] | None = None) -> str:
+    """One group, with links if it has an address; a completion with `advantage_before` shows that too.
 
-
-@functools.lru_cache(maxsize=64)
-def _picture(path: Path, modified: int, size: int) -> str:
-    """The picture of a file in one state."""
-    with Image.open(path, formats=("JPEG", "PNG")) as image:
-        image.draft("RGB", (2 * PICTURE_PIXELS, 2 * PICTURE_PIXELS))
-        return thumbnail_uri(image, PICTURE_PIXELS)
-
-
-def _group_html(group: Mapping[str, object], is_open: bool) -> str:
+    With `taught`, as in `rollouts_html`, each completion has a button for its tokens.
+    """
     completions = _completions(group)
     prompt = str(group.get("prompt") or "")
     images = group.get("images")
     pictures = [_picture_html(image, at) for at, image in enumerate(images if isinstance(images, list) else [], 1)]
     picture = "".join(pictures) or '<p class="lt-quiet">No picture.</p>'
     ranked = sorted(_merged(completions), key=lambda pair: -(finite(pair[0].get("advantage")) or 0.0))
-    shown = "".join(_completion_html(one, count) for one, count in ranked[:MAX_COMPLETIONS])
+    shown = "".join(
+        _completion_html(one, count, f"{address}/{completions.index(one) + 1}" if address else "", taught)
+        for one, count in ranked[:MAX_COMPLETIONS]
+    )
+    link = f'<p><a href="{escape(address)}">Address of this problem</a></p>' if address else ""
     more = len(ranked) - MAX_COMPLETIONS
     rest = f'<li class="lt-quiet">and {more} more, in rollouts.jsonl of the run folder</li>' if more > 0 else ""
     return (
@@ -79,7 +79,7 @@ def _group_html(group: Mapping[str, object], is_open: bool) -> str:
         f'Step {escape(group.get("step", "?"), 12)}</span><span class="lt-group-prompt">{escape(prompt, 160)}</span>'
         f'<span class="lt-group-sum">{_summary(completions)}</span></summary><div class="lt-group-body">'
         f'<div class="lt-group-picture">{picture}<p>{escape(prompt)}</p>{_expected(group)}'
-        f"{'' if _has_signal(group) else NO_SIGNAL}</div>"
+        f"{link}{'' if _has_signal(group) else NO_SIGNAL}</div>"
         f'<ol class="lt-rollouts">{shown}{rest}</ol></div></details>'
     )
 
@@ -113,7 +113,7 @@ def _picture_html(image: object, number: int) -> str:
     return f'<img src="{uri}" alt="Picture {number} of this prompt">'
 
 
-def _completion_html(one: Mapping[str, object], count: int) -> str:
+def _completion_html(one: Mapping[str, object], count: int, address: str, taught: tuple[str, str] | None) -> str:
     advantage = finite(one.get("advantage"))
     kind = "quiet" if not advantage else "good" if advantage > 0 else "bad"
     rewards, reasons = mapping(one.get("rewards")), mapping(one.get("reasons"))
@@ -121,16 +121,31 @@ def _completion_html(one: Mapping[str, object], count: int) -> str:
     facts = [f"{count} times"] if count > 1 else []
     facts += [f"{tokens:,} tokens"] if type(tokens) is int else []
     facts += ["cut off"] if one.get("truncated") is True else []
+    facts += [f"was {_signed(finite(one['advantage_before']))}"] if "advantage_before" in one else []
     names = [str(name) for name in rewards] + [f"{name}_reward" for name in reasons if f"{name}_reward" not in rewards]
     rewards_html = "".join(_reward_html(name, rewards.get(name), reasons) for name in names[:12])
     if one.get("answer") not in (None, ""):
         rewards_html += f"<li>read as <b>{escape(one.get('answer'), 200)}</b></li>"
+    words = "Address of this answer"
+    link = f'<a href="{escape(address)}" aria-label="{words}" title="{words}">#</a>' if address else ""
     text = str(one.get("text") or "")
     shown = escape(text, MAX_TEXT_CHARS) if text.strip() else '<span class="lt-quiet">(empty)</span>'
     return (
         f'<li class="lt-rollout"><p class="lt-rollout-head"><b class="lt-advantage lt-{kind}">'
-        f"{_signed(advantage)}</b><span>advantage</span><span>{' · '.join(facts)}</span></p>"
-        f'<div class="lt-rollout-text">{shown}</div><ul class="lt-judged">{rewards_html}</ul></li>'
+        f"{_signed(advantage)}</b><span>advantage</span><span>{' · '.join(facts)}</span>"
+        f"{link}</p>"
+        f'<div class="lt-rollout-text">{shown}</div><ul class="lt-judged">{rewards_html}</ul>'
+        f"{_tokens_html(address, taught) if taught else ''}</li>"
+    )
+
+
+def _tokens_html(address: str, taught: tuple[str, str]) -> str:
+    """The button that asks what training changed in this completion, or what it found."""
+    if address == taught[0]:
+        return taught[1]
+    return (
+        f'<p class="lt-own-acts"><button type="button" class="lt-act lt-small-act" data-tokens="{escape(address)}" '
+        'aria-label="Tokens: what the steps changed in this answer">Tokens</button></p>'
     )
 
 

@@ -25,7 +25,7 @@ from training.launch.jobs.placement import known_sizes, machine_of, placement_wo
 from training.runs.estimate.run_estimate import RunEstimate, estimate_run
 from training.runs.record import RunRecord, check_budget
 from training.ui.base.context import Context, Section
-from training.ui.base.guard import HIDDEN
+from training.ui.base.guard import HIDDEN, SILENT
 from training.ui.base.html import capitalised, duration
 from training.ui.sections.data import set_choices
 from training.ui.sections.form_fields import Fields, all_names, number_field, read_number
@@ -181,14 +181,13 @@ class StartForm:
         others = [component for component in self._all[1:] if component is not self.dataset]
         inputs = [component.input for component in others]  # type: ignore[attr-defined]
         blurs = [c.blur for c in others if isinstance(c, gr.Textbox)]  # Gradio sends no input event for a paste
-        taken = [self.profile, *self._fields.components.values(), self.estimate]
-        self.again.click(guard(self._last_taken), self._form, taken, **HIDDEN)
-        self.load.upload(guard(self._loaded), [self.load, *self._form], taken, **HIDDEN)
+        self.again.click(guard(self._last_taken), self._form, self.taken_outputs, **HIDDEN)
+        self.load.upload(guard(self._loaded), [self.load, *self._form], self.taken_outputs, **HIDDEN)
         self.see.click(guard(self._seen), self._all, self.rows, **HIDDEN)
         rows = [self._fields.components[name] for name in _ROWS]
         self.dataset.input(guard(self._dataset_chosen), self._all, [*rows, self.estimate], **HIDDEN)
         self.publish.input(guard(self._publish_chosen), self.publish, None, **HIDDEN)
-        gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **HIDDEN)
+        gr.on([*inputs, *blurs], guard(self._estimated), self._all, self.estimate, trigger_mode="always_last", **SILENT)
 
     def _profile_chosen(self, caller: Caller, profile: str, *form: Any) -> list[object]:
         values = self._fields.shown(self._fields.config(profile))
@@ -214,17 +213,27 @@ class StartForm:
             config = newest.run_config
         except ValueError:
             raise UserError(f"The settings of {newest.id} are of another version. Choose a profile.") from None
-        return self._taken(config, *form)
+        return self.taken(config, *form)
 
     def _loaded(self, caller: Caller, path: object, *form: Any) -> list[object]:
         """The form with the settings of a YAML file."""
         values = read_settings(path)
-        return self._taken(self._fields.config(None, values), *form)
+        return self.taken(self._fields.config(None, values), *form)
 
-    def _taken(self, config: RunConfig, *form: Any) -> list[object]:
-        """Profile, fields and estimate for a configuration."""
+    def taken(self, config: RunConfig, *form: Any) -> list[object]:
+        """Values of `taken_outputs` for a configuration; `form` are those of `taken_inputs`."""
         values = self._fields.shown(config)
         return [config.profile, *values, self._before_html(config.profile, *form[1:], *values)]
+
+    @property
+    def taken_inputs(self) -> list[Component]:
+        """The components that a configuration leaves as they are, but which the estimate needs."""
+        return self._form
+
+    @property
+    def taken_outputs(self) -> list[Component]:
+        """Profile, fields and estimate."""
+        return [self.profile, *self._fields.components.values(), self.estimate]
 
     def _seen(self, caller: Caller, profile: str, origin: str, publish: object, *values: Any) -> str:
         """The first rows of the dataset that the form names."""

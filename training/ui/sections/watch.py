@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from inference.adapters.catalog import Version, adapter_versions
@@ -12,6 +14,7 @@ from inference.ui.components import LiveDropdown, LiveSlider
 from training.admin.access import Caller
 from training.hub.publish.queue import queue_run
 from training.runs.record import RunRecord
+from training.ui.answers.taught import TAUGHT_JS, TaughtTokens, address_parts
 from training.ui.base.context import Context, Section
 from training.ui.base.plots import PLOTS_JS
 from training.ui.sections.rollout_cards import ALL, FILTERS, rollouts_html
@@ -79,18 +82,34 @@ class WatchPanel:
                 with gr.Row(elem_id="watch-choice"):
                     step = LiveSlider(1, 2, value=1, step=1, label="Step", buttons=[], elem_id="watch-step")
                     only = gr.Radio(list(FILTERS), value=ALL, label="Problems", elem_id="watch-only")
-                rollouts = gr.HTML(js_on_load=_KEEP_FOLDED, elem_id="watch-rollouts")
+                first = gr.Textbox("", visible=False, elem_id="watch-first")
+                opened = gr.Textbox("", visible=False, elem_id="watch-tokens")
+                rollouts = gr.HTML(js_on_load=_KEEP_FOLDED + TAUGHT_JS, elem_id="watch-rollouts")
                 gr.HTML("<h2>Log</h2>", js_on_load=None)
                 log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
-        outputs = [chosen, status, plots, findings, details, follows, step, rollouts, log]
-        self.section = Section("watch", context, note, [chosen, follows, step, only], outputs, self.refresh)
+        self._taught = TaughtTokens(context)
+        outputs = [chosen, status, plots, findings, details, follows, step, rollouts, log, opened]
+        inputs = [chosen, follows, step, only, opened, first]
+        self.section = Section("watch", context, note, inputs, outputs, self.refresh)
         for event in (chosen.input, follows.input, only.input):
             self.section.on(event, self.refresh)
         self.section.on(step.release, self._to_step)
+        options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": rollouts, "trigger_mode": "once"}
+        self.section.on(rollouts.submit, self._tokens, with_event=True, **options)
         self.section.on(status.submit, self._act, with_event=True, promotes=True, trigger_mode="once")
 
-    def refresh(self, caller: Caller, run_id: object, follow: object, step: object, only: object) -> list[object]:
-        """Values of the run with that id, or else of the active or newest one."""
+    def refresh(
+        self,
+        caller: Caller,
+        run_id: object,
+        follow: object,
+        step: object,
+        only: object,
+        opened: object,
+        first: object,
+    ) -> list[object]:
+        """Values of the run with that id, or of the active or newest one; `first`, "STEP/NUMBER", is a problem's, and
+        `opened` is what `TaughtTokens.open` returned."""
         context = self._context
         records = context.store.list()
         record = next((record for record in records if record.id == run_id), None)
@@ -98,12 +117,14 @@ class WatchPanel:
         choice = gr.update(choices=choices, value=record.id if record else "")
         record = record or _newest(records)
         if record is None:
-            return [choice, NO_RUNS, "", "", gr.update(visible=False), gr.skip(), gr.skip(), "", ""]
+            return [choice, NO_RUNS, "", "", gr.update(visible=False), gr.skip(), gr.skip(), "", "", gr.skip()]
         now = context.snapshot(record)
         version = result_of(record.id, context.settings) if record.status == "succeeded" else None
         is_held = follow is False
         steps, groups = context.rollouts(record, _whole(step) if is_held else None)
         at = groups[0]["step"] if groups else _whole(step)
+        first_step, _, number = str(first).partition("/")
+        first_number = int(number) if number.isdigit() and first_step == str(at) else 0
         slider = gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), value=at) if steps else gr.skip()
         return [
             choice,
@@ -111,17 +132,29 @@ class WatchPanel:
             plots_html(now, version.path if version else None),
             findings_html(now.findings, now.step),
             gr.update(visible=True),
-            gr.skip(),
+            not is_held,
             slider,
-            rollouts_html(groups, only),
+            rollouts_html(groups, only, f"#/train/watch/{record.id}/{at}", first_number, self._taught.found(opened)),
             log_html(now.log),
+            gr.skip(),
         ]
 
-    def _to_step(self, caller: Caller, run_id: object, follow: object, step: object, only: object) -> list[object]:
-        """The step that the slider was moved to stays until the newest is followed again."""
-        values = self.refresh(caller, run_id, False, step, only)
-        values[5] = False
-        return values
+    def _to_step(self, caller: Caller, run_id: object, follow: object, *values: object) -> list[object]:
+        """The step that the slider was moved to, of this run, stays until the newest is followed again."""
+        record = next((one for one in self._context.store.list() if one.id == run_id), None)
+        record = record or _newest(self._context.store.list())
+        return self.refresh(caller, record.id if record else "", False, *values)
+
+    def _tokens(
+        self, caller: Caller, event: gr.EventData, run_id: object, follow: object, step: object, *values: object
+    ) -> list[object]:
+        """The change that the steps made to one completion, whose step then stays; without an address it is closed."""
+        only, _, first = values
+        at, before, after = (str(getattr(event, name, "")) for name in ("at", "before", "after"))
+        opened = self._taught.open(at, before, after) if at else ""
+        if at:
+            run_id, step, *_ = address_parts(at)
+        return [*self.refresh(caller, run_id, follow is not False and not at, step, only, opened, first)[:-1], opened]
 
     def _act(self, caller: Caller, event: gr.EventData, *values: object) -> list[object]:
         """A button of the card: cancel the run, put its adapter into service, or publish it."""

@@ -60,6 +60,7 @@ STAGES = {
     "training": "Training",
     "choosing the checkpoint": "Checkpoint",
     "evaluating the adapter": "Evaluation",
+    "recording what training changed": "Record",
     "comparing it with the served adapter": "Comparison",
 }
 """By the trainer's words for a stage, its name on the page, in their order."""

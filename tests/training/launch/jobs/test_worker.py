@@ -32,6 +32,7 @@ def steps(folder: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_over_a_timeout_to_its_adapter_on_the_hub_and_at_home(world: JobWorld, hub: Hub) -> None:
     world.jobs.hold_at = re.compile(
         r"checkpoint of step [1-9]\d* is in the bucket"

@@ -19,6 +19,8 @@ from tests.support.samples import perturbed_adapter
 from tests.support.shared_answers import answer_about, noise, shared
 from training.admin.access import Access, Caller
 from training.hub.publish.queue import PublishQueue
+from training.learn.pinned import PinnedResult, PinnedRow, Said
+from training.ui.answers.pinned import PinnedPanel, asked_pair, card_html
 from training.ui.base.download import Downloads
 from training.ui.sections.adapter_cards import CardFacts, shared_html, versions_html
 from training.ui.sections.adapters import AdapterActions, PublishPanel
@@ -78,14 +80,19 @@ def actions(settings: Settings, home: Path) -> AdapterActions:
     perturbed_adapter(home / "adapters" / "mine")
     context = TrainingApp(settings, Access(home)).context(lambda: None)
     with gr.Blocks():
-        return AdapterActions(context, PublishPanel(context), None, Downloads())  # type: ignore[arg-type]
+        panels = PublishPanel(context), None, Downloads(), PinnedPanel(context, "")
+        return AdapterActions(context, *panels)  # type: ignore[arg-type]
 
 
 def pressed(actions: AdapterActions, act: str, adapter: str, title: str = "") -> tuple[str, str]:
     """What the section says, and its cards, after a button was pressed."""
-    event = gr.EventData(None, {"act": act, "adapter": adapter, "title": title})
-    done, _, _, cards, *_ = actions.act(Caller("admin"), event, "", "", False, False)
+    done, _, _, cards, *_ = pressed_values(actions, act, adapter, title)
     return str(done), str(cards)
+
+
+def pressed_values(actions: AdapterActions, act: str, adapter: str, title: str = "") -> list[object]:
+    event = gr.EventData(None, {"act": act, "adapter": adapter, "title": title})
+    return actions.act(Caller("admin"), event, "", "", False, False)
 
 
 def test_an_adapter_is_named_shown_and_deleted(actions: AdapterActions, home: Path) -> None:
@@ -136,3 +143,51 @@ def test_a_file_of_shown_adapters_that_was_edited_is_read_as_far_as_it_makes_sen
         assert (shown.names, shown.titles, shown.deleted) == (frozenset(), {}, frozenset())
     with pytest.raises(UserError, match="61 characters; at most 60"):
         change_shown(home, "a", title="x" * 61)
+
+
+def test_questions_are_pinned_and_put_to_what_was_promoted(actions: AdapterActions, home: Path) -> None:
+    """Without an engine: the promotion stands, and the reason why nothing was asked is told."""
+    assert "None yet" in str(actions.refresh(Caller("admin"))[5])
+    assert actions._to_ask(actions.refresh(Caller("admin")), "mine")[6:8] == ["", gr.skip()], "nothing is pinned"
+    picture = home / "p.png"
+    noise().save(picture)
+    values = actions.pin(Caller("admin"), str(picture), "<img src=x onerror=hurt>?", "<b>4</b>")
+    assert "&lt;img src=x" in str(values[5]) and "<img src=x" not in str(values[5]) and "<b>4</b>" not in str(values[5])
+    assert str(values[3]).count('data-act="ask pinned"') == 2
+    promote(home, home / "adapters" / "mine", "me", settings=actions._context.settings)
+    served = adapter_versions(actions._context.settings)[0].name
+    said, adapter = pressed_values(actions, "ask pinned", served)[6:8]
+    assert "are being asked" in str(said) and adapter == served
+    told = actions.ask_pinned(Caller("admin"), served)
+    assert "The pinned questions were not answered. The model is not loaded" in str(told[6]) and told[7] == ""
+    assert actions.ask_pinned(Caller("admin"), "") == [gr.skip()] * len(told)
+    with pytest.raises(UserError, match="no longer here"):
+        actions.ask_pinned(Caller("admin"), "../served.json")
+    key = actions._pinned.questions.all()[0].key
+    assert "no longer pinned" in str(pressed_values(actions, "unpin", key)[0])
+    assert not actions._pinned.questions.all()
+
+
+def test_answers_to_pinned_questions_are_counted_first_and_escaped() -> None:
+    evil = "<script>x</script>"
+    sides = {True: Said(answer=evil, right=True), False: Said(answer="", right=False)}
+    rows = [
+        PinnedRow(question=evil, gold=evil, before=sides[before], new=sides[new])
+        for before, new in ((True, False), (True, True), (False, True), (True, False))
+    ]
+    result = PinnedResult(before=evil, at="2026-11-22T14:30:00Z", rows=rows)
+    html = card_html(evil, result)
+    assert "Pinned questions: 2 of 4 broke" in html and "<b>2 of 4 broke</b>, 1 mended" in html
+    assert "2 of 4 are right now" in html and "no answer" in html and "<script" not in html
+    assert [html.count(f">{change}</td>") for change in ("broke", "mended", "same")] == [2, 1, 1]
+
+
+def test_what_is_asked_beside_an_adapter_is_the_served_one_or_the_one_before(settings: Settings, home: Path) -> None:
+    settings = settings.model_copy(update={"home": home})
+    perturbed_adapter(home / "adapters" / "mine")
+    versions = adapter_versions(settings)
+    mine = next(one for one in versions if one.name == "mine")
+    assert [one.name for one in asked_pair(mine, versions, None)] == ["starter-adapter", "mine"]
+    before, new = asked_pair(versions[0], versions, None)
+    assert (before.path, new.name) == (None, "starter-adapter")
+    assert asked_pair(versions[0], versions, "mine")[0].path == home / "adapters" / "mine"

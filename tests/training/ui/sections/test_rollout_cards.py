@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from training.ui.base.html import picture_uri
 from training.ui.sections.rollout_cards import (
     FILTERS,
     MAX_COMPLETIONS,
     MAX_GROUPS,
     NO_ROLLOUTS,
     NONE_PASSES,
-    picture_uri,
     rollouts_html,
 )
 
@@ -52,9 +52,9 @@ def test_a_completion_shows_its_rewards_reasons_and_advantage():
     assert "3 tokens · cut off" in html and "0 of 1 correct, 1 of 1 in the format" in html
 
 
-def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
+def test_what_is_learnt_from_comes_first_and_every_problem_and_answer_has_an_address():
     flat = {"step": 2, "prompt": "flat", "completions": [completion(0.0), completion(0.0)]}
-    groups = [{"step": 1, "prompt": "old", "completions": [completion()]}, flat]
+    groups = [flat]
     groups += [
         {
             "step": 2,
@@ -62,12 +62,15 @@ def test_the_newest_step_comes_first_and_in_it_what_is_learnt_from():
             "completions": [completion(0.7, text=f"<answer>{i}</answer>") for i in range(MAX_COMPLETIONS + 2)],
         }
     ]
-    html = rollouts_html(groups)
+    html = rollouts_html(groups, address="#/run/2")
     prompts = re.findall(r'lt-group-prompt">(\w+)<', html)
-    assert prompts == ["mixed", "flat", "old"]
+    assert prompts == ["mixed", "flat"]
     assert html.count(" open>") == 1 and "and 2 more" in html and "there is nothing to learn" in html
-    many = rollouts_html(groups * 4)
-    assert many.count("<details") == MAX_GROUPS and "and 4 more problems" in many
+    many = rollouts_html(groups * 6, address="#/run/2")
+    assert many.count("<details") == MAX_GROUPS and "4 more:" in many
+    assert {f'href="#/run/2/{n}"' for n in range(1, 13)} <= set(re.findall(r'href="[^"]*"', many))
+    named = rollouts_html(groups, "Cut off", "#/run/2", first=1)
+    assert re.findall(r'lt-group-prompt">(\w+)<', named) == ["flat"] and 'href="#/run/2/1/1"' in named
     assert rollouts_html([]) == NO_ROLLOUTS
 
 

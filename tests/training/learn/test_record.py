@@ -1,0 +1,170 @@
+"""The record of what training changed, made with the starter and its shipped checkpoints, and read back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.adapters.record import LEARN_FOLDER
+from inference.common.settings import STARTER
+from inference.engine.engine import Engine
+from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
+from training.evaluation.held_out import load_held_out
+from training.evaluation.scoring import evaluate
+from training.learn.record import (
+    CHANGES,
+    MAX_CHECKPOINTS,
+    MAX_FILE_BYTES,
+    REPLAY,
+    STRENGTHS_FILE,
+    ChangedRow,
+    Changes,
+    Recorder,
+    Replay,
+    Side,
+    Strengths,
+    _varied,
+    kept_checkpoints,
+    read_record,
+    shipped_checkpoints,
+    spread,
+)
+from training.runs.folder import RunFolder
+
+ROWS = 8
+
+
+@pytest.fixture(scope="module")
+def recorded(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped adapter with its record."""
+    adapter = tmp_path_factory.mktemp("recorded") / "adapter"
+    adapter.mkdir()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        shutil.copyfile(STARTER / "adapter" / name, adapter / name)
+    recorder = Recorder(engine, adapter, load_held_out(None, "test", ROWS).rows, max_new_tokens=120)
+    checkpoints = shipped_checkpoints()
+    recorder.write_replay(recorder.write_changes(), {step: checkpoints[step] for step in (5, 200)})
+    recorder.write_strengths(load_held_out(None, "validation", 4).rows)
+    return adapter
+
+
+def test_the_record_is_that_of_an_evaluation(engine: Engine, recorded: Path) -> None:
+    """Greedy, with base and adapter; pictures, golds and grades included."""
+    changes = read_record(recorded, CHANGES, Changes)
+    assert changes and len(changes.rows) == ROWS
+    rows = load_held_out(None, "test", ROWS).rows
+    engine.add_adapter("own", STARTER / "adapter")
+    outcomes = evaluate(engine, rows, [BASE_THINKING, ADAPTER_THINKING], adapter="own", max_new_tokens=120).outcomes
+    for name, sides in (
+        (BASE_THINKING.name, [row.base for row in changes.rows]),
+        (ADAPTER_THINKING.name, [row.adapter for row in changes.rows]),
+    ):
+        assert [(s.text, s.right, s.in_format) for s in sides] == [
+            (o.text, o.lenient, o.well_formed) for o in outcomes[name]
+        ]
+    assert [row.problem for row in changes.rows] == rows["problem"] and {row.kind for row in changes.rows} <= set(
+        rows["kind"]
+    )
+    assert all((recorded / LEARN_FOLDER / name).is_file() for row in changes.rows for name in row.pictures)
+    assert all(row.gold in solution for row, solution in zip(changes.rows, rows["solution"]))
+
+
+def test_the_replay_goes_from_the_base_to_the_adapter(recorded: Path) -> None:
+    replay, changes = read_record(recorded, REPLAY, Replay), read_record(recorded, CHANGES, Changes)
+    assert replay and changes and replay.steps == [0, 5, 200]
+    by_problem = {row.pictures[0]: row for row in changes.rows}
+    for row in replay.rows:
+        assert row.sides[0] == by_problem[row.pictures[0]].base
+    ends = [row.sides[-1].text == by_problem[row.pictures[0]].adapter.text for row in replay.rows]
+    assert sum(ends) >= len(ends) - 1, "step 200 is the adapter, stored in bf16"
+
+
+def test_no_strength_is_the_base_and_the_whole_is_the_adapter(engine: Engine, recorded: Path) -> None:
+    found = read_record(recorded, STRENGTHS_FILE, Strengths)
+    assert found and found.num_rows == 4 and found.strengths[0] == 0 and found.strengths[4] == 1
+    rows = load_held_out(None, "validation", 4).rows
+    engine.add_adapter("own", STARTER / "adapter")
+    report = evaluate(engine, rows, [BASE_THINKING, ADAPTER_THINKING], adapter="own", max_new_tokens=120)
+    for at, condition in ((0, BASE_THINKING), (4, ADAPTER_THINKING)):
+        assert found.accuracy[at][0] == pytest.approx(report.estimate(condition.name, "lenient").value, abs=1e-3)
+    assert found.best in found.strengths[1:]
+
+
+def test_the_best_strength_is_the_nearest_to_the_whole_among_equals() -> None:
+    half, whole = (0.5, 0.4, 0.6), (0.9, 0.8, 1.0)
+    found = Strengths(
+        strengths=[0.0, 0.5, 0.75, 1.5], accuracy=[whole, half, whole, whole], in_format=[half] * 4, num_rows=9
+    )
+    assert found.best == 0.75, "the base is no adapter"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        '{"rows": 3}',
+        '{"rows": [{"problem": "?"}]}',
+        json.dumps({"rows": [], "more": 1}),
+        json.dumps({"rows": [], "pad": "x" * MAX_FILE_BYTES}),
+        json.dumps({"rows": [{"pictures": [], "problem": 1, "gold": "", "kind": ""}]}),
+    ],
+)
+def test_a_damaged_record_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / LEARN_FOLDER).mkdir()
+    (tmp_path / LEARN_FOLDER / CHANGES).write_text(content)
+    assert read_record(tmp_path, CHANGES, Changes) is None
+    assert read_record(tmp_path, REPLAY, Replay) is None, "there is none"
+
+
+@given(st.lists(st.integers(1, 10**6), unique=True, max_size=200).map(sorted))
+def test_checkpoints_are_spread(steps: list[int]) -> None:
+    found = spread(steps)
+    assert len(found) == min(len(steps), len(found)) <= MAX_CHECKPOINTS and found == sorted(set(found) & set(steps))
+    assert not steps or found[-1] == steps[-1] and found[0] == steps[0]
+
+
+def test_checkpoints_of_a_run_are_found_in_both_folders(tmp_path: Path) -> None:
+    for folder, steps in (("checkpoints", (40, 50)), ("candidates", (10, 40)), ("checkpoints", (60,))):
+        for step in steps:
+            path = tmp_path / folder / f"checkpoint-{step}"
+            path.mkdir(parents=True, exist_ok=True)
+            if step != 60:  # of which the weights are gone
+                (path / WEIGHTS_FILE).touch()
+    assert list(kept_checkpoints(RunFolder(tmp_path))) == [10, 40, 50]
+
+
+def a_row(kind: str, base: bool, adapter: bool) -> ChangedRow:
+    one, other = (Side(text="", read="", right=right, in_format=True) for right in (base, adapter))
+    return ChangedRow(pictures=[], problem="", gold="", kind=kind, base=one, adapter=other)
+
+
+def test_the_replayed_rows_are_of_every_kind_and_rather_gained() -> None:
+    rows = [a_row("a", False, False)] * 9 + [a_row("b", True, True)] * 9 + [a_row("a", False, True)] * 2
+    rows += [a_row("c", True, False)]
+    chosen = [rows[i] for i in _varied(rows)]
+    kinds = [row.kind for row in chosen]
+    assert kinds.count("c") == 1 and {kinds.count("a"), kinds.count("b")} == {2, 3}
+    assert sum(row.change == "gained" for row in chosen) == 2 and _varied(rows) == _varied(rows)
+    assert _varied(rows[:2]) == [0, 1] and _varied([]) == []
+
+
+def test_the_shipped_record_is_whole_and_small() -> None:
+    adapter = STARTER / "adapter"
+    changes, replay = read_record(adapter, CHANGES, Changes), read_record(adapter, REPLAY, Replay)
+    strengths = read_record(adapter, STRENGTHS_FILE, Strengths)
+    assert changes and replay and strengths and replay.steps == [0, *shipped_checkpoints()]
+    assert len(shipped_checkpoints()) <= MAX_CHECKPOINTS
+    files = [
+        path for folder in (adapter / LEARN_FOLDER, STARTER / "history") for path in folder.rglob("*") if path.is_file()
+    ]
+    assert sum(path.stat().st_size for path in files) < 8e6
+    named = {name for row in changes.rows for name in row.pictures}
+    assert named == {path.name for path in (adapter / LEARN_FOLDER).glob("*.jpg")}
