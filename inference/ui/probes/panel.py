@@ -93,7 +93,7 @@ class Probes:
             try:
                 if answer is None:
                     raise UserError("The answer is no longer stored. Ask again.")
-                yield '<p class="lt-quiet" role="status">Asking…</p>'
+                yield '<p class="lt-quiet lt-asking" role="status">Asking…</p>'
                 is_owner = self._service.is_owner(request.cookies)
                 question = self._service.read_question(*answer.values, for_owner=is_owner)  # type: ignore[arg-type]
                 yield from probe(question, answer.answered, lambda: visitor_of(request), held.append)
@@ -132,7 +132,7 @@ def shown(steps: Generator[tuple[int, int], None, Result]) -> Generator[str, Non
             done, total = next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        yield f'<p class="lt-quiet" role="status">{done} of {total} requests are answered…</p>'
+        yield f'<p class="lt-quiet lt-asking" role="status">{done} of {total} requests are answered…</p>'
 
 
 def thought_html(answered: Answered, found: list[ThoughtProbe]) -> str:
