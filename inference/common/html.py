@@ -9,8 +9,8 @@ from __future__ import annotations
 import html
 import re
 
-_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
-"""Control characters, and signs that turn the direction of a text, which can make it read as another."""
+_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
+"""Control characters, half characters, and signs that turn the direction of a text, which can make it another one."""
 
 
 def escape(value: object, max_chars: int = 2_000) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.server.service import MAX_SEED, Question, Service
 from inference.server.submission import Submission
@@ -29,6 +30,8 @@ STARTER = (
     'and triangles, and coloured shapes; nothing else.</span><span class="lt-short">A small model: it reads pictures '
     'like these.</span></p><button type="button" class="lt-close" aria-label="Close this notice">×</button></aside>'
 )
+ADAPTER_FIELD = 3
+"""The place of the adapter in `Inputs.question_inputs`."""
 AGAIN_TEMPERATURE = 0.7
 """At temperature 0 another seed changes nothing, so Ask again takes this one."""
 _KEEP = "(...values) => { window.lookthinkHistory?.keep(values); }"
@@ -82,12 +85,16 @@ def build_ask(
         return [*frame.updates, *own, *probed, *_tool_updates(frame, tuple(values))]
 
     def ask_on_page(request: gr.Request, *values: object) -> Iterator[list[object]]:
+        probes.dismiss(request)
+
         def submit(visitor: Visitor) -> tuple[Submission, Question]:
             for_owner = service.is_owner(request.cookies)
             question = service.read_question(*values, for_owner=for_owner)  # type: ignore[arg-type]
             return service.queue.submit([question.request(question.adapter)], visitor), question
 
         for frame in answering.stream(submit, request):
+            if frame.question is not None:  # the adapter by name, so that a promotion changes nothing
+                values = (*values[:ADAPTER_FIELD], frame.question.adapter or BASE_NAME, *values[ADAPTER_FIELD + 1 :])
             yield _updates(frame, values)
 
     def ask_again(request: gr.Request, *values: object) -> Iterator[list[object]]:

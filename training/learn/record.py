@@ -12,12 +12,13 @@ The page shows it without a call of the model. It may come from another machine:
 from __future__ import annotations
 
 import functools
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from inference.adapters.record import LEARN_FOLDER
 from inference.common.files import read_json, write_json, write_whole
@@ -55,12 +56,13 @@ PICTURE_PIXELS = 200
 """The longer side of a kept picture."""
 MAX_FILE_BYTES = 4_000_000
 _Part = TypeVar("_Part", bound=Strict)
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Row(Strict):
     """A held-out problem."""
 
-    pictures: list[str] = Field(max_length=16)
+    pictures: list[Annotated[str, Field(pattern=r"^\d{1,4}\.jpg$")]] = Field(max_length=16)
     """Names of files in the folder."""
     problem: str
     gold: str
@@ -103,19 +105,31 @@ class ReplayedRow(Row):
 class Replay(Strict):
     """The content of `replay.json`."""
 
-    steps: list[int] = Field(max_length=MAX_CHECKPOINTS + 1)
+    steps: list[int] = Field(min_length=1, max_length=MAX_CHECKPOINTS + 1)
     """0 is the base."""
     rows: list[ReplayedRow] = Field(max_length=REPLAYED)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Replay:
+        if any(len(row.sides) != len(self.steps) for row in self.rows):
+            raise ValueError("each row has a completion for each step")
+        return self
 
 
 class Strengths(Strict):
     """The content of `strengths.json`: shares with their intervals, by strength."""
 
-    strengths: list[float]
-    accuracy: list[tuple[float, float, float]]
+    strengths: list[Annotated[float, Field(ge=0, le=STRENGTHS[-1])]] = Field(min_length=2, max_length=20)
+    accuracy: list[tuple[_Share, _Share, _Share]]
     """Lenient: value, low, high."""
-    in_format: list[tuple[float, float, float]]
-    num_rows: int
+    in_format: list[tuple[_Share, _Share, _Share]]
+    num_rows: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Strengths:
+        if not len(self.strengths) == len(self.accuracy) == len(self.in_format):
+            raise ValueError("each strength has its shares")
+        return self
 
     @property
     def best(self) -> float:
@@ -131,15 +145,19 @@ def read_record(adapter: Path, name: str, kind: type[_Part]) -> _Part | None:
         state = path.stat()
     except OSError:
         return None
+    if not path.is_file():  # a pipe would be waited for
+        return None
     return _read(path, kind, state.st_mtime_ns, state.st_size) if state.st_size <= MAX_FILE_BYTES else None
 
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, kind: type[_Part], modified: int, size: int) -> _Part | None:
     """The part in one state of its file."""
+    content = read_json(path, MAX_FILE_BYTES)
     try:
-        return kind.model_validate(read_json(path, MAX_FILE_BYTES))
-    except ValidationError:
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()  # no half characters
+        return kind.model_validate(content)
+    except (ValidationError, ValueError):
         return None
 
 

@@ -60,8 +60,8 @@ class ThoughtProbe:
     answer: str
     is_same: bool
     """As the answer before, by the grader."""
-    thought_on: bool
-    """True if it thought all the same, though it was made to answer: then its answer tells nothing."""
+    void: str = ""
+    """The reason why its answer tells nothing: it thought all the same though it was made to answer, or was cut off."""
     note: str = ""
     """The number that was changed, as `13 → 14`."""
 
@@ -112,7 +112,7 @@ def probe_thought(
     request = question.request(question.adapter)
     asked = replace(request, image=other.image.convert("RGB"), more_images=(), question=other.question, prefix="")
     changed = changed_number(answered.thought, answered.answer, question.question)
-    total = 4 + (changed is not None)
+    total = 3 + bool(half(answered.thought).strip()) + (changed is not None)
     [completion] = yield from ask(service, [asked], visitor, watch, 0, total)
     thoughts = {
         "half": half(answered.thought).strip(),
@@ -121,6 +121,8 @@ def probe_thought(
         "number": changed.thought if changed else None,
     }
     given = {name: thought for name, thought in thoughts.items() if thought is not None}
+    if not given["half"]:
+        del given["half"]
     requests = [
         replace(request, prefix=f"<think>{thought}" if name == "number" else forced_answer(thought))
         for name, thought in given.items()
@@ -134,7 +136,7 @@ def probe_thought(
             thought,
             answer,
             is_same(answered.answer, answer),
-            name != "number" and thinks_on(completion.text, forced_answer(thought)),
+            _void(name, thought, completion),
             f"{changed.old} → {changed.new}" if changed and name == "number" else "",
         )
         for (name, thought), completion, answer in zip(given.items(), completions, answers)
@@ -157,7 +159,9 @@ def probe_look(
     engine = service.queue.engine
     assert engine is not None, "it has answered"
     pieces = engine.tokenizer.prefix_pieces(answered.text)
-    spans = [*_sentence_spans(answered), _span(answered.text, answered.answer)]
+    begin = answered.text.rfind("<answer>") + 1  # the answer in its tags, if it has them
+    start, end = _span(answered.text.partition("</answer>")[0] if begin else answered.text, answered.answer)
+    spans = [*(_sentence_spans(answered) if answered.thought else []), (start, end)]
 
     def drop(without: Completion, span: tuple[int, int]) -> float:
         return _logprob(pieces, own, span) - _logprob(pieces, without, span)
@@ -216,6 +220,12 @@ def ask(
         if len(completions) < first + len(found):
             raise UserError("It was stopped.")
     return completions
+
+
+def _void(name: str, thought: str, completion: Completion) -> str:
+    if completion.truncated:
+        return "it was cut off"
+    return "it thought all the same" if name != "number" and thinks_on(completion.text, forced_answer(thought)) else ""
 
 
 def sameness(service: Service, question: Question) -> Callable[[str, str], bool]:

@@ -70,6 +70,8 @@ class Probes:
                 )
             self.found = gr.HTML(js_on_load=None, elem_id="probe-found")
         self.answer = gr.State(None, time_to_live=3600)
+        self._running: dict[str, object] = {}
+        """By browser session the probe whose findings it waits for."""
         self.outputs = [self.column, self.found, self.answer]
         options: dict[str, Any] = EVENT | {"trigger_mode": "once"}
         for button, probe in ((thought, self._thought), (look, self._look), (votes, self._votes)):
@@ -87,23 +89,44 @@ class Probes:
         answered = Answered(view.text, view.reasoning, view.stated)
         return [gr.update(visible=True), "", ProbedAnswer(values, answered)]
 
+    def dismiss(self, request: gr.Request) -> None:
+        """Let a probe of this browser session, whose answer is being replaced, show nothing any more."""
+        self._running.pop(request.session_hash or "", None)
+
     def _handler(self, probe: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
         def run(request: gr.Request, answer: ProbedAnswer | None) -> Iterator[str]:
             held: list[Submission] = []
+            session, token = request.session_hash or "", object()
+            self._running[session] = token
             try:
-                if answer is None:
-                    raise UserError("The answer is no longer stored. Ask again.")
-                yield '<p class="lt-quiet lt-asking" role="status">Asking…</p>'
-                is_owner = self._service.is_owner(request.cookies)
-                question = self._service.read_question(*answer.values, for_owner=is_owner)  # type: ignore[arg-type]
-                yield from probe(question, answer.answered, lambda: visitor_of(request), held.append)
-            except Exception as error:  # as for an answer: the page must not go on waiting
-                yield f'<p class="lt-note lt-bad" role="alert">{escape(failed(error).message)}</p>'
+                for found in self._found(probe, request, answer, held):
+                    if self._running.get(session) is not token:
+                        return
+                    yield found
             finally:
                 for submission in held:
                     submission.stop()
+                if self._running.get(session) is token:
+                    del self._running[session]
 
         return run
+
+    def _found(
+        self,
+        probe: Callable[..., Iterator[str]],
+        request: gr.Request,
+        answer: ProbedAnswer | None,
+        held: list[Submission],
+    ) -> Iterator[str]:
+        try:
+            if answer is None:
+                raise UserError("The answer is no longer stored. Ask again.")
+            yield '<p class="lt-quiet lt-asking" role="status">Asking…</p>'
+            is_owner = self._service.is_owner(request.cookies)
+            question = self._service.read_question(*answer.values, for_owner=is_owner)  # type: ignore[arg-type]
+            yield from probe(question, answer.answered, lambda: visitor_of(request), held.append)
+        except Exception as error:  # as for an answer: the page must not go on waiting
+            yield f'<p class="lt-note lt-bad" role="alert">{escape(failed(error).message)}</p>'
 
     def _thought(
         self, question: Question, answered: Answered, visitor: Callable[[], Visitor], watch: probes.Watch
@@ -121,8 +144,9 @@ class Probes:
         self, question: Question, answered: Answered, visitor: Callable[[], Visitor], watch: probes.Watch
     ) -> Iterator[str]:
         found = yield from shown(probes.probe_votes(self._service, question, visitor, watch))
-        share = found.counts[0][1] / probes.VOTES
-        yield votes_html(found, self._calibration(question.adapter, share))
+        answer, votes = found.counts[0]
+        words = self._calibration(question.adapter, votes / probes.VOTES) if answer else "None of them gave an answer."
+        yield votes_html(found, words)
 
 
 def shown(steps: Generator[tuple[int, int], None, Result]) -> Generator[str, None, Result]:
@@ -143,10 +167,12 @@ def thought_html(answered: Answered, found: list[ThoughtProbe]) -> str:
         f"<td>{escape(one.answer, 200) or NONE}</td><td>{_as_before(one)}</td></tr>"
         for one in found
     )
-    counted = [one for one in found if not one.thought_on]
+    counted = [one for one in found if not one.void]
     same = sum(one.is_same for one in counted)
     said = (
-        "The answer stayed the same with every thought: nothing here says that the thought decides it."
+        "None of these tells anything."
+        if not counted
+        else "The answer stayed the same with every thought: nothing here says that the thought decides it."
         if same == len(counted)
         else f"The answer changed with {len(counted) - same} of {len(counted)} thoughts."
     )
@@ -158,8 +184,8 @@ def thought_html(answered: Answered, found: list[ThoughtProbe]) -> str:
 
 
 def _as_before(one: ThoughtProbe) -> str:
-    if one.thought_on:
-        return "it thought all the same, so this tells nothing"
+    if one.void:
+        return f"{one.void}, so this tells nothing"
     return "the same" if one.is_same else "another"
 
 
@@ -167,12 +193,13 @@ def look_html(question: Question, found: LookProbe) -> str:
     """The maps of the answer and of each sentence, and the answers to a blank and to another picture."""
     picture = thumbnail_uri(question.image, MAP_PIXELS)
     maps = "".join(_map_html(one, picture) for one in (*found.thought, found.answer))
+    of_several = "Of several pictures the first is hidden; the others stay. " if question.more_images else ""
     told = []
     for text, is_same in zip((found.blank, found.swapped), found.is_same):
         same = "the same" if is_same else "another answer"
         told.append(f"answers <b>{escape(text, 200)}</b> ({same})" if text else "gives no answer")
     return (
-        f"<p>With white paper it {told[0]}, with another picture it {told[1]}.</p>"
+        f"<p>{of_several}With white paper it {told[0]}, with another picture it {told[1]}.</p>"
         f'<ol class="lt-maps">{maps}</ol><p class="lt-quiet">{_LOOK_SHOWS}</p>'
     )
 

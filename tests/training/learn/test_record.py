@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -139,6 +140,35 @@ def test_checkpoints_of_a_run_are_found_in_both_folders(tmp_path: Path) -> None:
             if step != 60:  # of which the weights are gone
                 (path / WEIGHTS_FILE).touch()
     assert list(kept_checkpoints(RunFolder(tmp_path))) == [10, 40, 50]
+
+
+SHARES = [[0.5, 0.4, 0.6], [0.5, 0.4, 0.6]]
+ROW = {"pictures": [], "problem": "?", "gold": "1", "kind": "", "sides": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "content"),
+    [
+        (REPLAY, Replay, {"steps": [], "rows": []}),
+        (REPLAY, Replay, {"steps": [0, 5], "rows": [ROW]}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [], "accuracy": [], "in_format": [], "num_rows": 3}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0, 1], "accuracy": SHARES[:1], "in_format": SHARES, "num_rows": 3}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0, 99], "accuracy": SHARES, "in_format": SHARES, "num_rows": 3}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0, 1], "accuracy": SHARES, "in_format": SHARES, "num_rows": -5}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0, float("nan")], "accuracy": SHARES, "in_format": SHARES}),
+        (CHANGES, Changes, {"rows": [ROW | {"problem": "\ud800"}]}),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_none(tmp_path: Path, name: str, kind: type, content: object) -> None:
+    (tmp_path / LEARN_FOLDER).mkdir()
+    (tmp_path / LEARN_FOLDER / name).write_text(json.dumps(content))
+    assert read_record(tmp_path, name, kind) is None
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / LEARN_FOLDER).mkdir()
+    os.mkfifo(tmp_path / LEARN_FOLDER / REPLAY)
+    assert read_record(tmp_path, REPLAY, Replay) is None
 
 
 def a_row(kind: str, base: bool, adapter: bool) -> ChangedRow:

@@ -63,6 +63,8 @@ def moments(replay: Replay) -> str:
 
     A change counts from the first checkpoint after which it stays.
     """
+    if not replay.rows:
+        return "No problem is on record."
     columns = [[row.sides[i] for row in replay.rows] for i in range(len(replay.steps))]
     length = [sum(len(side.text) for side in column) for column in columns]
     tagged = [2 * sum(side.in_format for side in column) > len(column) for column in columns]

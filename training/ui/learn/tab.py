@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import gradio as gr
 from inference.adapters.record import LEARN_FOLDER, adapter_name
 from inference.adapters.served import promote
 from inference.adapters.versions import run_of
-from inference.common.errors import UserError
+from inference.common.errors import Busy, UserError
 from inference.common.files import read_json, read_lines
 from inference.common.html import escape
 from inference.common.settings import STARTER
@@ -49,6 +50,10 @@ from training.ui.learn.votes_html import calibration_html
 from training.ui.sections.evaluation_tables import verdict_html
 
 RequestsOf = Callable[[Question, Path], list[tuple[str, Request]]]
+BOUNDED = HIDDEN | {"concurrency_limit": 4}
+"""For events that are open to everybody: so many at a time, the others wait in Gradio's queue."""
+MAX_BUILDING = 2
+"""Questions to many adapters whose weights are read at a time."""
 HERE = Path(__file__).parent
 CSS_PATH = HERE / "learn.css"
 CHECKPOINTS_FILE = "checkpoints.json"
@@ -67,6 +72,7 @@ class LearnTab:
     def __init__(self, service: Service, guard: Guard, refresh_served: Callable[[], object], tab: gr.Tab) -> None:
         """`refresh_served` is called after a promotion."""
         self._service, self._refresh_served = service, refresh_served
+        self._building = threading.Semaphore(MAX_BUILDING)
         with gr.Column(elem_id="lt-learn"):
             self.adapter = LiveDropdown(
                 service.choices()[:-1] or [("None yet", SERVED)],
@@ -79,7 +85,7 @@ class LearnTab:
             promote_best = gr.Button("", visible=False, size="sm", elem_id="learn-promote", elem_classes="lt-small")
             gr.HTML(
                 "<h2>Your own question</h2><p>The same question to every checkpoint, or to the adapter at every "
-                "strength, in one batch.</p>",
+                "strength.</p>",
                 js_on_load=None,
             )
             with gr.Row(elem_classes="lt-columns"):
@@ -96,8 +102,8 @@ class LearnTab:
             answers = gr.HTML(js_on_load=None, elem_id="learn-answers")
         parts = [self.adapter, record, promote_best]
         shows = [tab.select, self.adapter.change]  # one event, so that the last answer is of the last choice
-        gr.on(shows, self._show, self.adapter, parts, trigger_mode="always_last", **SILENT)
-        new.click(self._new, None, [picture, question, answers], **SILENT)
+        gr.on(shows, self._show, self.adapter, parts, trigger_mode="always_last", **BOUNDED)
+        new.click(self._new, None, [picture, question, answers], **BOUNDED)
         asked = [self.adapter, picture, question]
         steps.click(self._asker(self._checkpoints), asked, answers, trigger_mode="once", **EVENT)
         strengths.click(self._asker(self._strengths), asked, answers, trigger_mode="once", **EVENT)
@@ -117,14 +123,15 @@ class LearnTab:
             return [chosen, _NO_ADAPTER, gr.update(visible=False)]
         found = read_record(folder, STRENGTHS_FILE, Strengths)
         can_promote = is_owner and found is not None and found.best != 1
-        words = f"Put this adapter into service at {100 * found.best:.0f} % of its strength" if found else ""
+        words = _offer_words(found) if found else ""
         return [chosen, self.record_html(folder), gr.update(visible=can_promote, value=words)]
 
     def record_html(self, folder: Path) -> str:
         """All that is on record beside an adapter."""
         changes, replay = read_record(folder, CHANGES, Changes), read_record(folder, REPLAY, Replay)
         strengths = read_record(folder, STRENGTHS_FILE, Strengths)
-        checkpoints = checkpoints_html(read_json(folder / LEARN_FOLDER / CHECKPOINTS_FILE) or {})
+        path = folder / LEARN_FOLDER / CHECKPOINTS_FILE
+        checkpoints = checkpoints_html((read_json(path) if path.is_file() else None) or {})
         parts = [
             ("What the test problems say", verdict_html(folder)),
             ("The run, checkpoint by checkpoint", replay and replay_html(folder, replay, self._curves(folder))),
@@ -151,7 +158,13 @@ class LearnTab:
                 folder = self._folder(name, is_owner)
                 if folder is None:
                     raise UserError("No adapter answers here. Choose one, or train one.")
-                rows = requests_of(asked, folder)
+                with self._service.queue.admit(visitor_of(request)):  # before any weights are read
+                    if not self._building.acquire(blocking=False):
+                        raise Busy("Others are asking all checkpoints just now. Try again in some seconds.")
+                    try:
+                        rows = requests_of(asked, folder)
+                    finally:
+                        self._building.release()
                 yield '<p class="lt-quiet" role="status">Asking…</p>'
                 requests = [row for _, row in rows]
                 steps = probes.ask(self._service, requests, lambda: visitor_of(request), held.append, 0, len(requests))
@@ -230,6 +243,15 @@ class LearnTab:
         return [SERVED, gr.skip(), gr.update(visible=False)]
 
 
+def _offer_words(found: Strengths) -> str:
+    """The label of the promotion; it says where the strength is not shown to be better than the whole."""
+    shares = dict(zip(found.strengths, found.accuracy))
+    whole = shares.get(1.0)
+    is_better = whole is not None and shares[found.best][1] > whole[2]
+    doubt = "" if is_better else " (not shown to be better)"
+    return f"Put this adapter into service at {100 * found.best:.0f} % of its strength{doubt}"
+
+
 def checkpoints_of(adapter: Path, home: Path) -> dict[int, Path]:
     """The adapters of the kept checkpoints of the run that made an adapter, by step."""
     if adapter == STARTER / "adapter":
@@ -264,7 +286,7 @@ def _answer_html(completion: Completion) -> str:
     )
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=9)
 def _weights(read: Callable[[Path], Adapter], path: Path, modified: int) -> Adapter:
     """The adapter of a folder in one state of its file, kept for the next question."""
     return read(path)

@@ -24,7 +24,7 @@ def test_foreign_text_stays_text() -> None:
     )
     question = Request(Image.new("RGB", (9, 9)), EVIL)
     for html in (
-        thought_html(answered, [ThoughtProbe("half", EVIL, EVIL, True, False, EVIL)]),
+        thought_html(answered, [ThoughtProbe("half", EVIL, EVIL, True, "", EVIL)]),
         look_html(question, found),  # type: ignore[arg-type]  # it reads the picture alone
         votes_html(VoteProbe(((EVIL, 8),)), EVIL),
     ):
@@ -48,10 +48,11 @@ def test_the_words_hold() -> None:
     assert "5 % as likely without the part in row 2, column 3" in html
     assert "depends on no single part, but on the picture" in html and html.count("depends on no single part") == 2
     assert "With white paper it gives no answer, with another picture it answers <b>5</b> (another answer)." in html
-    same = ThoughtProbe("none", "", "4", True, False)
+    same = ThoughtProbe("none", "", "4", True)
     assert "The answer stayed the same with every thought" in thought_html(Answered("", "x", "4"), [same])
-    other = ThoughtProbe("number", "5", "5", False, False, "4 → 5")
+    other = ThoughtProbe("number", "5", "5", False, "", "4 → 5")
     assert "The answer changed with 1 of 2 thoughts" in thought_html(Answered("", "x", "4"), [same, other])
-    on = ThoughtProbe("half", "x", "9", False, True)
+    on = ThoughtProbe("half", "x", "9", False, "it was cut off")
     told = thought_html(Answered("", "x", "4"), [same, other, on])
-    assert "The answer changed with 1 of 2 thoughts" in told and "so this tells nothing" in told
+    assert "The answer changed with 1 of 2 thoughts" in told and "it was cut off, so this tells nothing" in told
+    assert "None of these tells anything" in thought_html(Answered("", "x", "4"), [on])

@@ -62,9 +62,13 @@ def test_what_is_told_of_the_moments_holds(rows: list[list[Side]]) -> None:
 
 
 def test_foreign_text_stays_text_and_foreign_files_stay_closed(tmp_path: Path) -> None:
-    (tmp_path / "secret.jpg").write_bytes(b"\xff\xd8 secret")
+    (tmp_path / "learn").mkdir()
+    (tmp_path / "learn" / "1.jpg").symlink_to("/etc/passwd")
     evil = side(f"<think>{EVIL}</think> <answer>{EVIL}</answer>")
-    row = {"pictures": ["../../secret.jpg", "/etc/passwd", EVIL], "problem": EVIL, "gold": EVIL, "kind": EVIL[:40]}
+    row = {"pictures": ["1.jpg", "2.jpg"], "problem": EVIL, "gold": EVIL, "kind": EVIL[:40]}
+    for name in ("../../secret.jpg", "/etc/passwd", EVIL, "9" * 5_000 + ".jpg"):
+        with pytest.raises(ValueError, match="pattern"):
+            ChangedRow(**row | {"pictures": [name]}, base=evil, adapter=evil)
     changes = Changes(rows=[ChangedRow(**row, base=evil, adapter=evil)])
     shown = replay_html(tmp_path, Replay(steps=[0], rows=[ReplayedRow(**row, sides=[evil])]), {})
     for html in (
