@@ -9,7 +9,7 @@ brings merged weights of its own (`Factors.merged`), those are used in the place
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,6 +41,11 @@ class Factors:
 
 Adapter = dict[str, Factors]
 """An adapter: module name of a linear layer to its factors."""
+
+
+def holding(adapter: Adapter) -> Callable[[], Adapter]:
+    """The adapter as `Request.get_adapter` takes it."""
+    return lambda: adapter
 
 
 def scaled(adapter: Adapter, strength: float) -> Adapter:

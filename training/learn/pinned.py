@@ -25,7 +25,7 @@ from inference.common.errors import UserError
 from inference.common.files import exclusive, read_json, write_json, write_whole
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from inference.common.validation import Strict
-from inference.model.lora_layers import Adapter
+from inference.model.lora_layers import holding
 from inference.model.request import Request
 from inference.prompt.format import THINK_PROMPT
 from inference.prompt.image import load_image
@@ -222,11 +222,6 @@ class PinnedQuestions:
         except OSError as error:
             why = error.strerror or error
             raise UserError(f"{self.folder} cannot be written: {why}. Free some space there.") from error
-
-
-def holding(weights: Adapter) -> Callable[[], Adapter]:
-    """The adapter as `Request.get_adapter` takes it."""
-    return lambda: weights
 
 
 _AT_ONCE = MAX_SEQS_BESIDE_OTHERS // 2

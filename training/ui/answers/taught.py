@@ -20,12 +20,12 @@ from inference.common.files import Json
 from inference.common.html import escape
 from inference.common.settings import base_source
 from inference.model.lora_file import same_base
+from inference.model.lora_layers import holding
 from inference.model.request import Request
 from inference.prompt.image import load_images
 from inference.server.visitors import OWNER, Visitor
 from inference.ui.answering import failed
 from training.config.run_config import RunConfig
-from training.learn.pinned import holding
 from training.learn.record import kept_checkpoints
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord

@@ -18,7 +18,7 @@ from inference.common.errors import Busy, UserError
 from inference.common.files import read_json, read_lines
 from inference.common.html import escape
 from inference.common.settings import STARTER
-from inference.model.lora_layers import Adapter, scaled
+from inference.model.lora_layers import Adapter, holding, scaled
 from inference.model.request import Completion, Request
 from inference.server.service import SERVED, Question, Service
 from inference.server.submission import Submission
@@ -27,7 +27,6 @@ from inference.ui.components import LiveDropdown, Picture
 from inference.ui.probes import asking as probes
 from inference.ui.probes.panel import shown
 from training.admin.access import Caller
-from training.learn.pinned import holding
 from training.learn.record import (
     CHANGES,
     REPLAY,
