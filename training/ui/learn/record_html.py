@@ -21,6 +21,10 @@ from training.ui.base.plots import Series, curves_plot
 
 CURVES = ("accuracy", "format", "completion_tokens")
 """Of the run, beside the replay."""
+CHOSEN = (
+    "These problems were chosen because training gained them, where it could: they show how, not how often. How many of "
+    "all it gained and lost stands below."
+)
 _CHANGES = {
     "gained": ("Gained", "Wrong before, right after training."),
     "lost": ("Lost", "Right before, wrong after training."),
@@ -50,7 +54,7 @@ def replay_html(adapter: Path, replay: Replay, curves: Mapping[str, Series]) -> 
     last = len(replay.steps) - 1
     return (
         '<section class="lt-replay" aria-label="The run, checkpoint by checkpoint">'
-        f'<div class="lt-plots">{plots}</div><p>{moments(replay)}</p><div class="lt-replay-bar">'
+        f'<div class="lt-plots">{plots}</div><p>{CHOSEN}</p><p>{moments(replay)}</p><div class="lt-replay-bar">'
         '<button type="button" class="lt-act lt-primary" data-play>Play</button>'
         f'<input type="range" min="0" max="{last}" value="0" step="1" aria-label="Checkpoint" list="lt-replay-steps">'
         f'<datalist id="lt-replay-steps">{steps}</datalist><span role="status">{names}</span></div>'

@@ -134,7 +134,7 @@ class LearnTab:
         parts = [
             ("What the test problems say", verdict_html(folder)),
             ("The run, checkpoint by checkpoint", replay and replay_html(folder, replay, self._curves(folder))),
-            ("Did it learn, or was it only made sure?", checkpoints),
+            ("Something new, or the same more reliably?", checkpoints),
             ("Does the share of votes tell whether it is right?", calibration_html(folder)),
             ("What training changed", changes and changes_html(folder, changes)),
             ("How much of it is needed", strengths and strengths_html(strengths)),
