@@ -22,8 +22,8 @@ from training.ui.base.plots import Series, curves_plot
 CURVES = ("accuracy", "format", "completion_tokens")
 """Of the run, beside the replay."""
 CHOSEN = (
-    "These problems were chosen because training gained them, where it could: they show how, not how often. How many of "
-    "all it gained and lost stands below."
+    "These problems were chosen because training gained them, where it could: they show how, not how often. How many "
+    "of all it gained and lost stands below."
 )
 _CHANGES = {
     "gained": ("Gained", "Wrong before, right after training."),
