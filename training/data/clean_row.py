@@ -131,7 +131,8 @@ def _decode(source: bytes | Image.Image, limits: Limits) -> Image.Image:
         # Pillow's failures are causes of the error; without one, or with its alarm at a bomb, it is about size.
         bomb = isinstance(error.__cause__, Image.DecompressionBombError | Image.DecompressionBombWarning)
         too_large = bomb or error.__cause__ is None
-        raise Refusal("picture too large" if too_large else "picture broken", str(error)) from error
+        of_all = " docs/data.md has the commands for all of a folder." if "HEIC" in str(error) else ""
+        raise Refusal("picture too large" if too_large else "picture broken", str(error) + of_all) from error
 
 
 def _check_together(sizes: list[tuple[int, int]], limits: Limits) -> None:
@@ -171,7 +172,9 @@ def _problem(cell: object) -> str:
     if says_nothing(text):
         raise Refusal("no problem", f"{text.strip()!r} says that there is none")
     if not text.strip():
-        raise Refusal("no problem", "empty" if cell in (None, "") or isinstance(cell, str) else _type(cell))
+        raise Refusal(
+            "no problem", "empty" if cell in (None, "") or isinstance(cell, str) else _remedy(cell, "problem")
+        )
     if len(text) > MAX_PROBLEM_CHARS:
         raise Refusal("problem too long", f"{len(text):,} characters")
     return text
@@ -181,7 +184,7 @@ def _solution(cell: object, drop_unreadable: bool) -> str:
     """The solution as text. A number is accepted (`24`); a truth value, a list or `nan` is not."""
     cell = _number_text(cell)
     if not isinstance(cell, str):
-        raise Refusal("no gold", "empty" if cell is None or isinstance(cell, float) else _remedy(cell))
+        raise Refusal("no gold", "empty" if cell is None or isinstance(cell, float) else _remedy(cell, "solution"))
     if len(cell) > MAX_SOLUTION_CHARS:
         raise Refusal("gold too long", f"{len(cell):,} characters")
     text = _text(cell)
@@ -209,11 +212,13 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
-def _remedy(cell: object) -> str:
-    """The kind of a gold that is no text, and a remedy."""
+def _remedy(cell: object, column: str) -> str:
+    """The kind of a problem or a gold that is no text, and a remedy."""
     if isinstance(cell, Mapping):
         names = ", ".join(map(str, list(cell)[:8]))
-        return f'a mapping of {names[:200]}: name the answer in it, as --columns "{{solution: COLUMN.NAME}}"'
+        return f'a mapping of {names[:200]}: name the text in it, as --columns "{{{column}: COLUMN.NAME}}"'
+    if isinstance(cell, list | tuple) and column == "problem":
+        return f"a list of {len(cell)}: write a row for each"
     if isinstance(cell, list | tuple):
         return (
             f"a list of {len(cell)}: write one answer, or call the column `answers` if it has those of several people"

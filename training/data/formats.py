@@ -17,12 +17,26 @@ from dataclasses import dataclass, replace
 from inference.common.errors import UserError
 from inference.prompt.format import num_marked, with_places
 from training.config.data_config import COLUMNS, REQUIRED, DataConfig
-from training.data.pictures import Folders, looks_like_pictures
+from training.data.picture_cells.text import looks_like_pictures
+from training.data.pictures import Folders, is_address
 from training.data.refusals import Refusal
-from training.data.shapes.answer_columns import SHARE_OF_CHOICES, other_answers, share_of_choices, solution_column
+from training.data.shapes.answer_columns import (
+    SHARE_OF_CHOICES,
+    other_answers,
+    share_of_choices,
+    solution_column,
+)
 from training.data.shapes.cells import MAX_DEPTH, first_named, holds, is_deep, is_empty, is_there, value_at
 from training.data.shapes.golds import ALTERNATIVES, gold, one_answer, several, unwrapped
-from training.data.shapes.image_columns import image_columns, is_alone, late_pictures, listed_pictures, of_several
+from training.data.shapes.image_columns import (
+    image_columns,
+    is_alone,
+    late_pictures,
+    listed_pictures,
+    named_by_id,
+    of_several,
+)
+from training.data.shapes.missing_columns import NoColumn, check_together
 from training.data.shapes.option_columns import (
     OPTION_NAMES,
     known_options,
@@ -32,6 +46,7 @@ from training.data.shapes.option_columns import (
 )
 from training.data.shapes.options import LETTERS, GoldReading, Options
 from training.data.shapes.problems import (
+    PROBLEM_NAMES,
     UNITS,
     is_beside,
     is_problem_text,
@@ -43,6 +58,7 @@ from training.data.shapes.problems import (
     with_options,
 )
 from training.data.shapes.turns import (
+    TURN_NAMES,
     has_system_turn,
     num_earlier_turns,
     pictures_in_turns,
@@ -51,10 +67,8 @@ from training.data.shapes.turns import (
     unknown_roles,
 )
 
-PROBLEM_NAMES = ("problem", "question", "query", "instruction", "prompt", "text", "txt")
 SEVERAL = ("image", "problem", "options")
 """Our columns that may be several of the dataset's."""
-TURN_NAMES = ("messages", "conversations", "conversation", "message", "prompt", "turns", "texts")
 
 
 @dataclass(frozen=True)
@@ -204,17 +218,21 @@ def recognise(
         image, doubt = of_several(image, not_text, sample, [_num_marked(row, problem) for row in sample])
     if not image and is_chat and holds(sample, problem, pictures_in_turns):
         image = (problem,)
+    elif "image" not in named:
+        image = named_by_id(image, not_text, sample, folders)
     solution = named.get("solution") or solution_column(free, sample, options)
     if are_letters and share_of_choices(sample, solution, options) < SHARE_OF_CHOICES:
         options = ()
     for ours, found in (("image", image), ("problem", problem)):
         if not found:
-            raise NoColumn(config, ours, ours, columns)
+            raise NoColumn(config, ours, ours, columns, sample)
     roles = [unknown_roles(value_at(row, problem)) for row in sample] if is_chat else []
     if roles and all(roles):
         raise UserError(f"The dataset {config.dataset} has chat turns in {problem!r}: {roles[0]}.")
     if not solution and not (is_chat and any(text_of_turns(value_at(row, problem))[1] for row in sample)):
-        raise NoColumn(config, "solution", "solution", columns)
+        raise NoColumn(config, "solution", "solution", columns, sample)
+    if solution and not is_chat:
+        check_together(config, problem, solution, sample)
     names = {ours: named.get(ours, ours) for ours in COLUMNS[3:]}
     left = [name for name in free if name not in {*image, problem, solution, *options}]
     others = tuple((ours, theirs) for ours, theirs in names.items() if ours in named or theirs in left)
@@ -333,20 +351,12 @@ def _doubts(shape: RowShape, free: Sequence[str], sample: Sequence[Mapping[str, 
         yield from telling_parts(shape.parts, shape.solution, sample)
     used = {*shape.image, shape.problem, shape.solution, *shape.options}
     others = [name for name in free if name not in used and not is_alone(name)]
-    unread = [name for name in others if holds(sample, name, looks_like_pictures)]
+    unread = [
+        name for name in others if holds(sample, name, lambda cell: looks_like_pictures(cell) and not is_address(cell))
+    ]
     if unread and set(shape.image) != {shape.problem}:
         both = " + ".join([*shape.image, *unread])
         yield (
             f"Pictures in {', '.join(unread[:20])} are not read. If the problems are about them too, name them all: "
             f'--columns "{{image: {both}}}".'
         )
-
-
-class NoColumn(UserError):
-    """A column that a row needs is not there; `words` say so without a remedy."""
-
-    def __init__(self, config: DataConfig, ours: str, theirs: str, columns: Sequence[str]) -> None:
-        has = ", ".join(map(str, list(columns)[:40])) or "none"
-        self.words = f"has no column {theirs!r} for `{ours}`; it has {has}."
-        remedy = f'Map one of them: --columns "{{{ours}: NAME}}" (`columns` under `data` in a file).'
-        super().__init__(f"The dataset {config.dataset} {self.words} {remedy}")

@@ -28,13 +28,17 @@ from inference.common.files import read_json, write_json
 from inference.common.hub_errors import HubError, HubUnreachable, read_error, reason
 from inference.common.hub_names import COMMIT
 from training.config.data_config import DataConfig
+from training.data.files.file_names import suffix_of
 from training.data.files.layout import METADATA, by_folder, is_wanted, not_read, split_files, writer_of
-from training.data.files.row_files import ArrowRows, RowFile, open_file
+from training.data.files.row_files import ArrowRows, open_file
 from training.data.files.split_column import lists_of, open_splits
-from training.data.local_source import CARD, OpenFiles
-from training.data.pictures import Folders, looks_like_pictures, plain_path
+from training.data.local_source import CARD, DOCUMENTS, OpenFiles
+from training.data.picture_cells.names import PictureNames
+from training.data.picture_cells.text import looks_like_pictures
+from training.data.pictures import Folders, plain_path
 from training.data.refusals import Refusal
 from training.data.shapes.class_labels import features_of_card
+from training.data.source import RowFile
 
 FORMATS = ("parquet", "json", "csv", "arrow", "imagefolder", "webdataset", "cache")
 """Builders of `datasets` that read plain data; `cache` reads what is on disk already."""
@@ -74,7 +78,7 @@ class HubSource(OpenFiles):
             subset = config.subset or "default"
             only = [path for paths in chosen.values() for path in paths]
             inside: dict[str, list[tuple[RowFile, Folders]]] = {}
-            if len(only) == 1 and ".json" in only[0]:  # which may name its splits
+            if len(only) == 1 and suffix_of(PurePosixPath(only[0])) in DOCUMENTS:  # which may name its splits
                 inside = repository.opened(only[0])
                 inside = {next(iter(chosen)): inside[""]} if "" in inside else inside
 
@@ -112,6 +116,7 @@ class _Repository:
         self.notes: list[str] = []
         """What is not read, and what is read as another thing than it says."""
         self._by_plain: dict[str, str] = {}
+        self._names = (PictureNames(self._root, lambda: self._files),)
         self._pictures: set[str] = set()
         self._picture_bytes = 0
         self._lock = threading.Lock()
@@ -196,7 +201,7 @@ class _Repository:
 
     def _folders(self, path: str) -> Folders:
         tried = dict.fromkeys(((self._root / path).parent, self._root))
-        return Folders(tuple(tried), (self._root,), self._picture, self._near)
+        return Folders(tuple(tried), (self._root,), self._picture, self._near, names=self._names)
 
     def _near(self, path: str) -> str | None:
         with self._lock:

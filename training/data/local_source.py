@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -32,15 +32,17 @@ from training.data.files.layout import (
     split_files,
     writer_of,
 )
-from training.data.files.row_files import RowFile, open_file, saved_splits
+from training.data.files.row_files import open_file, saved_splits
 from training.data.files.split_column import lists_of, open_splits
-from training.data.pictures import MAX_PATH_CHARS, Folders, file_of, looks_like_pictures, moved_paths
+from training.data.picture_cells.names import PictureNames
+from training.data.picture_cells.text import looks_like_pictures
+from training.data.pictures import MAX_PATH_CHARS, PLACES, Folders, file_of, moved_paths
 from training.data.refusals import Refusal
 from training.data.shapes.class_labels import features_of_card, named
 from training.data.shapes.image_columns import image_columns, listed_pictures
-from training.data.source import Cells, RawRow, digest
+from training.data.source import Cells, RawRow, RowFile, digest
 
-_DOCUMENTS = (".json", ".jsonl", ".ndjson")
+DOCUMENTS = (".json", ".jsonl", ".ndjson", ".tar")
 """Formats of files that may name their splits."""
 SAMPLE_ROWS = 20
 """Rows of a file from which the columns that name pictures are told."""
@@ -137,18 +139,19 @@ class LocalSource(OpenFiles):
         self.features = features_of_card(folder / CARD)
         self._places, self._one_file = [folder, *more], None if path.is_dir() else path
         self._named_places = more  # which go before the dataset's own folders
+        self._names = tuple(PictureNames(place, partial(self._listed, place)) for place in self._places)
         self._opened: dict[Path, bytes] = {}
         saved = saved_splits(path) if path.is_dir() else None
         notes: list[str] = []
         inside: Mapping[str, Sequence[tuple[RowFile, Folders]]] = {}
         paths: dict[str, list[Path]] = {}
         if saved is not None:
-            folders = Folders.of(*more, folder)
+            folders = Folders.of(*more, folder, names=self._names)
             inside = {split: [(file, folders) for file in found] for split, found in saved.items()}
         else:
             paths, notes, pictures = _find(path, [path, *more])
             only = [file for found in paths.values() for file in found]
-            if len(only) == 1 and suffix_of(only[0]) in _DOCUMENTS:
+            if len(only) == 1 and suffix_of(only[0]) in DOCUMENTS:
                 inside = self._open(only[0], folder, notes)
                 inside = {next(iter(paths)): inside[""]} if "" in inside else inside
 
@@ -172,7 +175,16 @@ class LocalSource(OpenFiles):
         self._opened[path] = entry
         notes += [note] if note else []
         tried = (*self._named_places, path.parent, folder)
-        return {name: [(rows, Folders.of(*tried, within=self._places))] for name, rows in found.items()}
+        folders = Folders.of(*tried, within=self._places, names=self._names)
+        return {name: [(rows, folders)] for name, rows in found.items()}
+
+    def _listed(self, place: Path) -> Iterator[str]:
+        """The files under a folder; for a dataset that is one file, those beside it and in `PLACES` there."""
+        files = _files_under(place, 0)
+        if self._one_file is not None and place not in self._named_places:
+            beside = (name for name in PLACES if (place / name).is_dir())
+            files = (one for name in beside for one in _files_under(place / name, 0 if name else MAX_DEPTH))
+        return (path.relative_to(place).as_posix() for path in files)
 
     def signature(self) -> str:
         """A digest of the names, sizes and times of all files: while it is the same, so is their content."""
@@ -312,6 +324,7 @@ def _texts_of(cells: Cells, columns: Iterable[str]) -> Iterator[tuple[str, str]]
     waiting = [(name, listed_pictures(cells.get(name))) for name in columns]
     while waiting:
         name, value = waiting.pop()
+        value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
         if isinstance(value, str) and value and len(value) <= MAX_PATH_CHARS:
             yield name, value
         elif isinstance(value, list | tuple):

@@ -7,8 +7,6 @@ No address is fetched. A path, and every link on it, must lead into one of the f
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import os
 import re
@@ -25,6 +23,8 @@ from PIL import Image
 
 from inference.common.errors import UserError
 from inference.common.settings import Limits
+from training.data.picture_cells.names import PictureNames
+from training.data.picture_cells.text import FILE_NAME, REMEDY, bytes_in, from_base64, looks_like_pictures
 from training.data.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ MAX_DEPTH = 3
 """Mappings within one another around a picture: `{"image_url": {"url": …}}`."""
 _DRIVE = re.compile(r"[a-zA-Z]:[\\/]")
 _ADDRESS = re.compile(r"\s*(?!data:)[a-zA-Z][a-zA-Z0-9+.-]+:")
-_DATA_URI = re.compile(
-    r"\s*data:(?:image/[a-z0-9.+-]+|application/octet-stream)?(?:;[a-z0-9-]+=[^;,]{0,40}){0,4};base64,", re.IGNORECASE
-)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")
-_FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2)", re.IGNORECASE)
-_MAGIC = ("iVBORw0KGgo", "/9j/", "_9j_", "UklGR", "R0lGOD", "Qk0", "Qk1", "Qk2", "Qk3", "AAAA", "SUkq", "TU0A")
-"""Beginnings of pictures in base64: PNG, JPEG, WebP, GIF, BMP, AVIF and HEIC, TIFF."""
-_MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
 MAX_TAILS = 40
 """Folders on a path whose ends are sought here."""
 PLACES = ("", "images/", "image/", "imgs/", "img/", "pictures/", "photos/", "figures/")
@@ -68,11 +60,14 @@ class Folders:
     """Names a file of the repository that has nearly this path."""
     moved: tuple[str, str] | None = None
     """The beginning of paths of another machine, and the folder here that stands in its place."""
+    names: tuple[PictureNames, ...] = ()
+    """The pictures here, by their names without suffixes."""
 
     @classmethod
-    def of(cls, *tried: Path, within: Sequence[Path] = ()) -> Folders:
+    def of(cls, *tried: Path, within: Sequence[Path] = (), names: tuple[PictureNames, ...] = ()) -> Folders:
         """By default a path must lead into one of the folders that are tried."""
-        return cls(tuple(dict.fromkeys(tried)), tuple(folder.resolve() for folder in within or tried))
+        allowed = tuple(folder.resolve() for folder in within or tried)
+        return cls(tuple(dict.fromkeys(tried)), allowed, names=names)
 
 
 def read_pictures(cell: object, folders: Folders | None, limits: Limits) -> Iterator[bytes | Image.Image]:
@@ -82,19 +77,6 @@ def read_pictures(cell: object, folders: Folders | None, limits: Limits) -> Iter
         raise Refusal("too many pictures", f"{len(cells)} pictures; a row may have {limits.max_pictures}")
     for one in cells or [None]:
         yield _read(one, folders, limits)
-
-
-def looks_like_pictures(cell: object) -> bool:
-    """True for what can only be a picture or a list of them: bytes, base64, a data URI, the name of such a file."""
-    if isinstance(cell, list | tuple):
-        return bool(cell) and all(map(looks_like_pictures, cell))
-    if isinstance(cell, Mapping):
-        return any(isinstance(value, bytes) or looks_like_pictures(value) for value in cell.values())
-    if isinstance(cell, bytes):
-        return cell.startswith(_MAGIC_BYTES)
-    if not isinstance(cell, str):
-        return False
-    return bool(_DATA_URI.match(cell) or _FILE_NAME.fullmatch(cell)) or cell.startswith(_MAGIC) and len(cell) >= 64
 
 
 def pictures_of(rows: Mapping[str, list[Any]]) -> list[list[Image.Image]]:
@@ -135,20 +117,20 @@ def _read(cell: object, folders: Folders | None, limits: Limits) -> bytes | Imag
         if not isinstance(cell, Mapping):
             break
         data = cell.get("bytes")
-        if isinstance(data, str) and data and not _DATA_URI.match(data):
-            data = _from_base64(data)
+        if isinstance(data, str) and data:
+            content = bytes_in(data)
+            data = from_base64(data) if content is None else content
         cell = data or cell.get("url") or cell.get("image_url") or cell.get("image") or cell.get("path")
+    if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) < 1e30 and folders and folders.names:
+        cell = str(cell)
     if cell is None or cell == "":
         raise Refusal("picture missing", "the cell is empty")
     if isinstance(cell, bytes | Image.Image):
         return cell
     if not isinstance(cell, str):
         raise Refusal("picture missing", f"a {type(cell).__name__} is no picture")
-    if match := _DATA_URI.match(cell):
-        return _from_base64(cell[match.end() :])
-    if cell.lstrip()[:16].startswith(_MAGIC) and _BASE64.fullmatch("".join(cell.split())):
-        return _from_base64(cell)
-    return _read_file(cell, folders, limits)
+    content = bytes_in(cell)
+    return content if content is not None else _read_file(cell, folders, limits)
 
 
 def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
@@ -158,12 +140,14 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
         raise Refusal("picture refused", f"{shown} is an address; write the path alone, without file://")
     if path[:200].lower().lstrip().startswith("data:"):
         raise Refusal("picture refused", f"{shown} is no data URI of a picture in base64: data:image/png;base64,…")
-    if _ADDRESS.match(path) and not _DRIVE.match(path) or path.startswith(("//", "\\\\")):
-        raise Refusal("picture refused", f"{shown} is an address; pictures are never fetched")
+    if is_address(path) or path.startswith(("//", "\\\\")):
+        raise Refusal(
+            "picture refused", f"{shown} is an address; pictures are never fetched: download it, and write its path"
+        )
     if folders is None:
         raise Refusal("picture refused", f"{shown} is a path, and this dataset has no folder of pictures")
     if len(path) > MAX_PATH_CHARS or "\0" in path:
-        raise Refusal("picture refused", f"{shown} is no path of a file")
+        raise Refusal("picture refused", f"{shown} of {len(path):,} characters is no path of a file; {REMEDY}")
     try:
         target = _found(path, folders, limits)
         if target is None:
@@ -178,23 +162,50 @@ def _read_file(path: str, folders: Folders | None, limits: Limits) -> bytes:
         raise Refusal("picture missing", f"{shown} cannot be read: {type(error).__name__}") from error
 
 
+def is_address(cell: object) -> bool:
+    """True for the address of a picture, which is never fetched; a drive of Windows is none."""
+    return isinstance(cell, str) and _ADDRESS.match(cell) is not None and not _DRIVE.match(cell)
+
+
 def _without_scheme(path: str) -> str:
     return unquote(path[len("file://") :]) if path.lower().startswith("file:///") else path
 
 
 def file_of(path: str, folders: Folders) -> Path | None:
     """The file on this machine that a cell names, with all links followed; `None` if there is none within `folders`."""
+    if (target := _exactly(path, folders)) is not None or folders.fetch is not None:
+        return target
+    found = _by_name(path, folders)
+    return _within(found[0], folders) if len(found) == 1 else None
+
+
+def _exactly(path: str, folders: Folders) -> Path | None:
     if folders.fetch is not None or len(path) > MAX_PATH_CHARS or "\0" in path or _ADDRESS.match(path):
         return None
-    for name in _ways(path, folders):
-        for folder in folders.tried:
-            try:
-                target = (folder / name).resolve()
-                if any(target.is_relative_to(allowed) for allowed in folders.within) and target.is_file():
-                    return target
-            except (OSError, ValueError, RuntimeError):  # a name too long, a loop of links
-                continue
-    return None
+    places = (_within(folder / name, folders) for name in _ways(path, folders) for folder in folders.tried)
+    return next((target for target in places if target is not None), None)
+
+
+def _within(place: Path, folders: Folders) -> Path | None:
+    try:
+        target = place.resolve()
+        is_allowed = any(target.is_relative_to(allowed) for allowed in folders.within)
+        return target if is_allowed and target.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # a name too long, a loop of links
+        return None
+
+
+def _by_name(path: str, folders: Folders) -> list[Path]:
+    """The pictures whose paths end with this one, also without their suffixes."""
+    if not folders.names or len(path) > MAX_PATH_CHARS:
+        return []
+    found: dict[Path, None] = {}
+    for names in folders.names:
+        inside = (_inside(folder, [names.root]) for folder in folders.tried)
+        beside = ["" if one == "." else f"{one}/" for one in inside if one is not None]
+        for plain in _spellings(path):
+            found |= dict.fromkeys(names.root / name for name in names.find(plain, beside))
+    return list(found)
 
 
 def _ways(path: str, folders: Folders | None = None) -> Iterator[str]:
@@ -220,7 +231,8 @@ def _found(path: str, folders: Folders, limits: Limits) -> Path | None:
             in_repository = _inside(folder / name, folders.within)
             if in_repository and (target := folders.fetch(in_repository, limits.max_upload_mb * 1e6)):
                 return target
-    return None
+    found = [_inside(place, folders.within) for place in _by_name(path, folders)]
+    return folders.fetch(found[0], limits.max_upload_mb * 1e6) if len(found) == 1 and found[0] else None
 
 
 @lru_cache(16)
@@ -272,6 +284,14 @@ def _inside(path: Path, folders: Sequence[Path]) -> str | None:
 def _refuse(path: str, folders: Folders) -> bytes:
     """Raises the refusal for a path that names no file, or one outside the folders."""
     shown, looked = repr(path[:120]), " and ".join(f"{folder.name}/" for folder in folders.tried)
+    if len(several := _by_name(path, folders)) > 1:
+        may_be = " or ".join(
+            repr(str(_inside(one, [names.root for names in folders.names]))[:120]) for one in several[:2]
+        )
+        raise Refusal(
+            "picture missing",
+            f"{shown} may be {may_be}; write the path of the one that is meant, or name its folder with image_root",
+        )
     if found := _ends_here(path, folders, PLACES):
         start, place = min(found)
         here = (place + path[len(start) :])[:120]
@@ -281,7 +301,8 @@ def _refuse(path: str, folders: Folders) -> bytes:
         raise Refusal("picture missing", f"{detail} all begin with {start[:120]!r}, or lead to several files here")
     if folders.fetch is not None:
         if any(_inside(folder / path, folders.within) for folder in folders.tried):
-            raise Refusal("picture missing", f"{shown} is no file of the repository{_meant(path, folders)}")
+            near = _meant(path, folders) or "; write the path of one, as images/1.png"
+            raise Refusal("picture missing", f"{shown} is no file of the repository{near}")
         raise Refusal("picture refused", f"{shown} leads out of the repository; only its own files are read")
     _refuse_link(path, folders)
     targets = [(folder / path).resolve() for folder in folders.tried]
@@ -290,6 +311,9 @@ def _refuse(path: str, folders: Folders) -> bytes:
     if any(target.is_dir() for target in targets):
         raise Refusal("picture missing", f"{shown} is a folder, and no picture; name a file in it")
     remedy = "name the folder of the pictures with image_root"
+    if folders.names and not FILE_NAME.fullmatch(path):
+        looked += f", and {' and '.join(names.words for names in folders.names)} without its suffix"
+        remedy = f"write the file's path, as images/1.png, or {remedy}"
     if _DRIVE.match(path):
         remedy = "write it relative to the data file, as images/1.png"
     if near := _meant(path, folders):
@@ -319,8 +343,7 @@ def _ends_here(path: str, folders: Folders, places: Sequence[str]) -> set[tuple[
     """
     own = {folder.name for folder in folders.tried}
     is_absolute = path.startswith("/") or _DRIVE.match(path) is not None
-    is_address = path.startswith(("//", "\\\\")) or _ADDRESS.match(path) and not _DRIVE.match(path)
-    if is_address or ".." in re.split(r"[/\\]", unquote(path)):
+    if path.startswith(("//", "\\\\")) or is_address(path) or ".." in re.split(r"[/\\]", unquote(path)):
         return set()
     starts = [0, *(match.end() for match in islice(re.finditer(r"[/\\]|\?d=", path), MAX_TAILS))]
     for at in starts if len(path) <= MAX_PATH_CHARS else ():
@@ -339,7 +362,7 @@ def _ends_here(path: str, folders: Folders, places: Sequence[str]) -> set[tuple[
 
 def _is_here(path: str, folders: Folders) -> bool:
     if folders.fetch is None:
-        return file_of(path, folders) is not None
+        return _exactly(path, folders) is not None
     inside = {
         name for way in _ways(path) for folder in folders.tried if (name := _inside(folder / way, folders.within))
     }
@@ -361,12 +384,3 @@ def _refuse_link(path: str, folders: Folders) -> None:
                 to = target if target.is_dir() else target.parent
                 detail = f"{shown} is a link out of the dataset's folder; name what it leads to with image_root {to}"
                 raise Refusal("picture refused", detail)
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        text = unquote(text) if "%" in text else text
-        plain = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refusal("picture broken", "the picture's base64 is broken") from error

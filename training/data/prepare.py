@@ -38,7 +38,7 @@ from training.data.refusals import Drop, Dropped, Refusal
 from training.data.source import RawRow, Source, digest, row_shapes
 from training.data.splits import ROLES, RowAssignment, RowKey
 
-VERSION = 8
+VERSION = 9
 """Raise it when cleaning changes, so that files of an earlier version are not used."""
 FACTS = ("sizes", "original_pixels", "earlier_turns", "picture_digest", "look", "row_digest")
 """Columns that describe a row and are not part of it: those of `CleanRow`."""
@@ -107,7 +107,7 @@ def prepare(
             kept = [key for part in parts for key in part.kept]
             if not kept:
                 raise _nothing_left(config, assignment, refused)
-            about = {"dataset": _shown_name(config), "rows": len(positions), "parts": len(parts)}
+            about = {"dataset": shown_name(config), "rows": len(positions), "parts": len(parts)}
             write_json(folder / ABOUT, about | {"identity": identity, "signature": signature})  # its time: the last use
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -154,7 +154,7 @@ def _with_roles(
     keys_by_role = {role: [key for key in assignment.keys[role] if key in index] for role in ROLES}
     if config.drop_repeats:
         dropped += _drop_leaks(keys_by_role, dict(zip(kept, rows["row_digest"])))
-    about = {"dataset": _shown_name(config), "revision": source.revision, "allotted": assignment.sizes}
+    about = {"dataset": shown_name(config), "revision": source.revision, "allotted": assignment.sizes}
     roles = {role: [index[key] for key in keys] for role, keys in keys_by_role.items()}
     return Prepared(rows, roles, Dropped(dropped), about)
 
@@ -163,10 +163,12 @@ def _nothing_left(config: DataConfig, assignment: RowAssignment, refused: Mappin
     dropped = [
         Drop(role, _name(k), refused[k].reason, refused[k].detail) for role in ROLES for k in assignment.keys[role]
     ]
-    return UserError(f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail}.")
+    return UserError(
+        f"No row of {config.dataset} can be used: {Dropped(dropped)}. First: {dropped[0].detail.rstrip('.')}."
+    )
 
 
-def _shown_name(config: DataConfig) -> str:
+def shown_name(config: DataConfig) -> str:
     return (
         Path(config.dataset).name if config.source_kind == "local" else config.dataset
     )  # a path means nothing elsewhere
@@ -187,7 +189,7 @@ def _state_file(folder: Path, number: int) -> Path:
     return folder / f"state-{number:05d}.json"
 
 
-def _read_part(folder: Path, number: int) -> Part | None:
+def read_part(folder: Path, number: int) -> Part | None:
     """A part; `None` for one that is missing or damaged, which is then made anew."""
     state, file = read_json(_state_file(folder, number), MAX_STATE_BYTES), _rows_file(folder, number)
     try:
@@ -206,9 +208,9 @@ def _whole_parts(
 ) -> list[Part]:
     """All parts; those that are not there yet, or not whole, are written first."""
     keys = [positions[first : first + PART_ROWS] for first in range(0, len(positions), PART_ROWS)]
-    found = [_read_part(folder, number) for number in range(len(keys))]
+    found = [read_part(folder, number) for number in range(len(keys))]
     _write_parts(config, source, folder, keys, [number for number, part in enumerate(found) if part is None], progress)
-    parts = [part or _read_part(folder, number) for number, part in enumerate(found)]
+    parts = [part or read_part(folder, number) for number, part in enumerate(found)]
     whole = [part for part in parts if part is not None]
     if len(whole) < len(keys):
         raise UserError(f"The disk under {folder.parent} does not keep what is written to it. Check it.")

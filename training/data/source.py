@@ -56,6 +56,20 @@ class RawRow:
     """Those that its picture may be read from."""
 
 
+class RowFile(Protocol):
+    """The rows of one file."""
+
+    def __len__(self) -> int: ...
+
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        ...
+
+    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The rows at increasing `positions`, with these columns at least."""
+        ...
+
+
 class Source(Protocol):
     """A dataset that streams its rows."""
 

@@ -17,6 +17,7 @@ from PIL import Image
 from inference.common.settings import DEFAULT_LIMITS
 from tests.inference.prompt.test_image import bomb, claimed, encoded, gradient
 from training.data.clean_row import clean_row, normalised
+from training.data.picture_cells.names import PictureNames
 from training.data.pictures import Folders
 from training.data.refusals import REASONS, Refusal
 
@@ -204,10 +205,13 @@ cells = st.recursive(
     max_leaves=5,
 )
 
+NOWHERE = Path("/nonexistent-folder")
+FOLDERS = Folders.of(NOWHERE, names=(PictureNames(NOWHERE, lambda: ["0.png", "a/1.png", "b/1.jpg"]),))
+
 
 @given(st.dictionaries(st.sampled_from(["image", "problem", "solution", "kind"]), cells))
 def test_anything_is_cleaned_or_refused(raw: dict[str, Any]) -> None:
     try:
-        clean_row(raw, Path("/nonexistent-folder"))
+        clean_row(raw, FOLDERS)
     except Refusal as refusal:
         assert refusal.reason in REASONS

@@ -354,6 +354,35 @@ def an_object_by_id(folder: Path) -> None:
     (folder / "problems.json").write_text(json.dumps(found))
 
 
+@shape(LETTERS)
+def pictures_by_the_ids_of_their_rows(folder: Path) -> None:
+    """Of TabMWP: `tables/ID.png`."""
+    pictures(folder / "tables")
+    found = {
+        str(n): {"question": problem(n), "choices": OPTIONS, "answer": OPTIONS["ABCD".index(LETTERS[n])]}
+        for n in range(NUM)
+    }
+    (folder / "problems_train.json").write_text(json.dumps(found))
+
+
+@shape()
+def pictures_by_numbers_of_a_column(folder: Path) -> None:
+    """Of COCO, A-OKVQA and GQA."""
+    (folder / "train2017").mkdir(parents=True)
+    for n in range(NUM):
+        (folder / "train2017" / f"{n:012}.png").write_bytes(picture(n))
+    found = [{"image_id": n, "question": problem(n), "answer": GOLDS[n]} for n in range(NUM)]
+    (folder / "train.json").write_text(json.dumps(found))
+
+
+@shape()
+def pictures_in_a_folder_of_another_name(folder: Path) -> None:
+    """Of InfographicVQA and FigureQA."""
+    pictures(folder / "infographics")
+    found = [{"question_string": problem(n), "image_local_name": f"{n}.png", "answer": GOLDS[n]} for n in range(NUM)]
+    (folder / "train.json").write_text(json.dumps({"qa_pairs": found, "total": 6}))
+
+
 @shape()
 def answers_of_several_people(folder: Path) -> None:
     """Of VQAv2, in a picture's mapping within another."""
@@ -492,6 +521,16 @@ def test_a_picture_stays_on_one_side(tmp_path: Path, home: Path) -> None:
         words = f"group_by is {group}, and no row of .* has a value there; the first '{group.split('.')[0]}' is "
         with pytest.raises(UserError, match=words + ".*Name a column or a field that the rows have, or image"):
             load_rows(read_data_config(dataset=str(tmp_path), group_by=group))
+
+
+def test_problems_and_answers_in_two_files_are_refused(tmp_path: Path) -> None:
+    """Of VQAv2."""
+    pictures(tmp_path / "images")
+    for name, cells in (("questions", {"question": "How high?"}), ("annotations", {"answer": "7"})):
+        found = [{"question_id": n, "image": f"images/{n}.png"} | cells for n in range(NUM)]
+        (tmp_path / f"train_{name}.json").write_text(json.dumps({name: found}))
+    with pytest.raises(UserError, match="has both 'question' and 'answer': .* Join them .* on='question_id'"):
+        load_rows(read_data_config(dataset=str(tmp_path)))
 
 
 HOSTILE: dict[str, bytes] = {

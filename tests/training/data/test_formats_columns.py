@@ -8,7 +8,10 @@ import pytest
 
 from inference.common.errors import UserError
 from training.config.data_config import read_data_config
-from training.data.formats import NoColumn, RowShape, recognise
+from training.data.clean_row import clean_row
+from training.data.formats import RowShape, recognise
+from training.data.refusals import Refusal
+from training.data.shapes.missing_columns import NoColumn
 
 ROW: dict[str, Any] = {
     "image": b"x", "question": "How many?", "answer": "3",
@@ -60,6 +63,38 @@ def test_mapped_columns_are_read(columns: dict[str, str], read: dict[str, Any]) 
 def test_columns_that_cannot_be_are_refused(columns: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         shape_of(ROW, **columns)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"qa": [{"question": "How?", "answer": "3"}]}, "'qa' has several in a row: write a row for each.$"),
+        ({"questions": ["How?", "Why?"], "answers": ["3", "4"]}, "'questions' has several in a row: write a row"),
+        ({"data": {"Question": "How?", "image": "1.png"}}, "It may lie in 'data': {problem: data.Question}.$"),
+        ({"label": 1}, "{problem: NAME}.* or write it into the rows.$"),
+    ],
+)  # fmt: skip
+def test_a_column_that_lies_in_cells_is_said(row: dict[str, Any], words: str) -> None:
+    with pytest.raises(NoColumn, match=words):
+        shape_of({"image": b"x"} | row)
+    if "data" in row:
+        assert shape_of({"image": b"x"} | row | {"answer": "3"}, problem="data.Question").parts == ("data.Question",)
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ({"en": "How?", "de": None}, 'a mapping of en, de: name the text in it, as --columns "{problem: COLUMN.NAME}"'),
+        (["How?", "Why?"], "a list of 2: write a row for each"),
+        (None, "empty"),
+        (7, "a int, not text: write it as text"),
+    ],
+)
+def test_a_problem_that_is_no_text_says_what_to_do(problem: object, words: str) -> None:
+    row = {"image": b"x", "question": problem, "answer": "3"}
+    with pytest.raises(Refusal) as refused:
+        clean_row(shape_of(row).cells(row), None)
+    assert refused.value.detail == words
 
 
 def test_the_last_round_is_read_and_those_before_are_counted() -> None:

@@ -245,6 +245,21 @@ def test_paths_are_relative_to_their_file_or_to_the_repository(hub: Hub) -> None
     assert len(found.dropped) == 0 and len(set(found.rows["picture_digest"])) == 3
 
 
+@pytest.mark.usefixtures("home")
+def test_pictures_are_found_by_numbers_and_by_the_ends_of_paths(hub: Hub) -> None:
+    repo = hub.repo("dataset", NAME)
+    files = {f"scans/{n:03}.png": picture(n) for n in range(3)} | {"a/9.png": picture(4), "b/9.png": picture(5)}
+    cells: list[object] = ["0", 1, "002.png", "9", "9.png", 7]
+    rows = [{"image": cell, "problem": f"What is {n}?", "solution": "7"} for n, cell in enumerate(cells)]
+    repo.commit(files | {"train.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()})
+    found = prepare_rows(read_data_config(dataset=NAME, test_share=0))
+    assert len(found.rows) == 3
+    details = {drop.place: drop.detail for drop in found.dropped.rows}
+    assert details["train[3]"] == details["train[4]"].replace("9.png' may", "9' may")
+    assert details["train[3]"].startswith("'9' may be 'a/9.png' or 'b/9.png'; write the path of the one that is meant")
+    assert details["train[5]"] == "'7' is no file of the repository; write the path of one, as images/1.png"
+
+
 @pytest.mark.parametrize(("kind", "words"), [("401", "status 401"), ("429", "status 429"), ("503", "status 503")])
 @pytest.mark.usefixtures("home", "impatient")
 def test_a_hub_that_fails_amid_the_pictures(hub: Hub, kind: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

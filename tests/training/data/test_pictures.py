@@ -23,7 +23,9 @@ from training.data import pictures
 from training.data.clean_row import clean_picture
 from training.data.dataset import load_rows
 from training.data.local_source import LocalSource
-from training.data.pictures import Folders, looks_like_pictures, read_pictures
+from training.data.picture_cells import names as picture_names
+from training.data.picture_cells.text import looks_like_pictures
+from training.data.pictures import Folders, read_pictures
 from training.data.refusals import Refusal
 from training.data.source import group_keys
 
@@ -62,6 +64,8 @@ CELLS: dict[str, object] = {
     "no bytes, but a data URI": {"bytes": None, "url": URI},
     "no bytes, but a path": {"bytes": None, "path": "a.png"},
     "empty bytes, and a path": {"bytes": b"", "path": "a.png"},
+    "bytes as Python prints them": repr(PNG),
+    "a mapping with such bytes": str({"bytes": PNG, "path": None}),
     "a part of a message": {"type": "image_url", "image_url": {"url": URI}},
 }
 
@@ -71,6 +75,32 @@ def test_cells_with_a_picture(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     assert list(read_pictures(CELLS[name], Folders.of(tmp_path), DEFAULT_LIMITS)) == [PNG]
     assert looks_like_pictures(CELLS[name])
+
+
+TEXTS = {
+    "cut off": (repr(PNG)[:90], "picture broken: its bytes, which are written as text, are cut off; write"),
+    "of the mapping cut off": (str({"bytes": PNG})[:90], "picture broken: .* cut off; .* the table as Parquet"),
+    "with a letter that is no byte": (repr(PNG)[:40] + "\\u1234'", "picture .*"),
+    "of Pillow": ("<PIL.PngImagePlugin.PngImageFile image mode=RGB size=36x30 at 0x7F>", ".*of a picture in memory"),
+    "of numpy": ("array([[[255, 255, 255]]], dtype=uint8)", ".*prints of a picture in memory; write the pictures"),
+    "rows of numbers": ("[[[255 255 255]\n  [255 255 255]]]", ".*prints of a picture in memory; .* as Parquet"),
+    "anything long": ("[" + "0, " * 2_000, "picture refused: .* of 6,001 characters is no path of a file; write"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_of_pictures_that_hold_none(tmp_path: Path, name: str) -> None:
+    text, words = TEXTS[name]
+    with pytest.raises(Refusal) as refused:
+        list(read_pictures(text, Folders.of(tmp_path), DEFAULT_LIMITS))
+    assert re.match(words, f"{refused.value.reason}: {refused.value.detail}")
+
+
+@given(st.binary(min_size=48))
+def test_bytes_as_python_prints_them_are_read_and_nothing_is_run(content: bytes) -> None:
+    for data in (b"\x89PNG" + content, b"GIF89a" + content, b"\xff\xd8\xff" + content):
+        for text in (repr(data), str({"bytes": data, "path": None}), repr(bytearray(data))):
+            assert looks_like_pictures(text) and list(read_pictures(text, None, DEFAULT_LIMITS)) == [data]
 
 
 @given(st.binary(min_size=48), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]), st.integers(1, 200))
@@ -91,6 +121,10 @@ FORMATS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int] | str]] = {
     "TIFF of 12 bits": (lambda: grey_tiff(12, 1), (100, 100, 100)),
     "TIFF of 16 bits": (lambda: grey_tiff(16, 1), (100, 100, 100)),
     "half a TIFF": (lambda: grey_tiff(16, 1)[:900], "picture broken"),
+    "HEIC": (
+        lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400),
+        "picture broken.*HEIC pictures cannot be read. Export the picture as JPEG. docs/data.md has the commands",
+    ),
     "PDF": (lambda: b"%PDF-1.7" + bytes(99), "picture broken"),
 }
 
@@ -195,6 +229,97 @@ def test_paths_that_were_written_elsewhere(tmp_path: Path, name: str) -> None:
         else:
             with pytest.raises(Refusal, match="picture"):
                 list(read_pictures(line["image"], row.folders, DEFAULT_LIMITS))
+
+
+PADDED = ["images/000.png", "images/001.png", "images/002.png"]
+STEMS: dict[str, tuple[list[str], list[object], str]] = {
+    "a number": (PADDED, ["0", "1", "2"], ""),
+    "a number that is none": (PADDED, [0, 1.0, "2.0"], ""),
+    "a number with zeros": (PADDED, ["000", "images/001", "./images\\002"], ""),
+    "more zeros than the file": (["0.png", "1.png", "2.png"], ["00", "01", "000002"], ""),
+    "words and dots": (["a/x.v1.png", "a/x.v2.jpg", "b/y z.PNG"], ["x.v1", "x.v2", "y%20z"], ""),
+    "in any folder": (["deep/er/0.jpg", "other/1.png", "2.webp"], ["0", "1", "2"], ""),
+    "beside the table goes first": (["0.png", "img/1.png", "2.png", "masks/0.png"], ["0", "1", "2"], ""),
+    "masks beside pictures": (["images/0.png", "masks/0.png"], ["0"], "may be '(images|masks)/0.png' or '"),
+    "of COCO": (
+        [f"{split}2014/COCO_{split}2014_{at:012}.jpg" for at, split in enumerate(("train", "val", "train"))],
+        [0, "1", "000000000002"],
+        "",
+    ),
+    "numbers of two kinds": (["bar_1.png", "pie_1.png"], ["1"], "none of the 2 pictures"),
+    "numbers alone go first": (["0.png", "pie_1.png"], ["1"], "none of the 2 pictures"),
+    "whole names in folders of any name": (["scans/0.png", "a b/c/1.png", "2.png"], ["0.png", "c/1.png", "2.png"], ""),
+    "whole names in two folders": (
+        ["a/0.png", "b/0.png"],
+        ["0.png"],
+        "'0.png' may be '[ab]/0.png' or '[ab]/0.png'",
+    ),
+    "another suffix": (["scans/0.png"], ["0.jpg"], "'0.jpg' is no file in set/"),
+    "two suffixes": (["0.png", "0.jpg"], ["0"], "'0' may be '0.(png|jpg)' or '0.(png|jpg)'; write the path of the one"),
+    "two folders": (["a/0.png", "b/0.png"], ["0"], "'0' may be '[ab]/0.png' or '[ab]/0.png'; write the path"),
+    "a number that two files are": (["0.png", "00.png", "01.png"], ["1"], "none of the 3 pictures under set/ has that"),
+    "another number": (
+        PADDED,
+        [9],
+        "'9' is no file in set/, and none of the 3 pictures under set/ has that name without",
+    ),
+    "other zeros": (PADDED, ["00", "01", "0002"], ""),
+    "the end of a name": (
+        ["images/ab.png"],
+        ["b"],
+        "none of the 1 pictures .*; write the file's path, as images/1.png",
+    ),
+    "out of the folder": (PADDED, ["../set/images/000"], "picture refused|is no file"),
+    "a truth value": (PADDED, [True], "a bool is no picture"),
+}
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_names_without_a_suffix(tmp_path: Path, name: str) -> None:
+    """Are those of the one picture that has that name; what may be two pictures is refused with both."""
+    files, cells, words = STEMS[name]
+    for number, path in enumerate(files):
+        (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / path).write_bytes(picture(number))
+    rows = [{"image": cell, "problem": f"What is {at}?", "solution": "7"} for at, cell in enumerate(cells)]
+    write_lines(tmp_path / "set" / "train.jsonl", rows)
+    source = LocalSource(tmp_path / "set", ["train"])
+    for row in source.rows("train", range(len(cells)), ["image"]):
+        assert not isinstance(row.cells, Refusal)
+        if not words:
+            assert list(read_pictures(row.cells["image"], row.folders, DEFAULT_LIMITS)) == [picture(row.position)]
+            continue
+        with pytest.raises(Refusal) as refused:
+            list(read_pictures(row.cells["image"], row.folders, DEFAULT_LIMITS))
+        said = f"{refused.value.reason}: {refused.value.detail}"
+        assert re.search(words, said), said
+
+
+def test_names_without_a_suffix_beside_one_file(tmp_path: Path) -> None:
+    """Are sought beside it and in folders of pictures; another picture of that name changes what the dataset is."""
+    for number, path in enumerate(("0.png", "images/train/01.png", "other/2.png")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(picture(number))
+    file = write_lines(tmp_path / "a.jsonl", [{"image": n, "problem": "Who?", "solution": "7"} for n in range(3)])
+    source = LocalSource(file, ["train"])
+    found = [row.folders for row in source.rows("train", range(3), ["image"])]
+    assert [list(read_pictures(n, found[n], DEFAULT_LIMITS)) for n in range(2)] == [[picture(0)], [picture(1)]]
+    with pytest.raises(Refusal, match="none of the 2 pictures"):
+        list(read_pictures(2, found[2], DEFAULT_LIMITS))
+    before = source.identity
+    (tmp_path / "images" / "train" / "01.png").write_bytes(PNG)
+    assert LocalSource(file, ["train"]).identity != before
+
+
+def test_names_without_a_suffix_of_too_many_pictures_are_not_sought(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(picture_names, "MAX_PICTURES", 2)
+    for path in PADDED:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(PNG)
+    write_lines(tmp_path / "train.jsonl", [{"image": "0", "problem": "What?", "solution": "7"}])
+    [row] = LocalSource(tmp_path, ["train"]).rows("train", [0], ["image"])
+    with pytest.raises(Refusal, match="no pictures under .* or more than 2, have that name without its suffix"):
+        list(read_pictures("0", row.folders, DEFAULT_LIMITS))
 
 
 def test_the_folder_that_is_named_goes_first(tmp_path: Path) -> None:

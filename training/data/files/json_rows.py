@@ -23,9 +23,10 @@ from typing import BinaryIO
 
 from inference.common.errors import UserError, first_line
 from training.data.files.file_names import SPLIT_WORDS
-from training.data.formats import PROBLEM_NAMES, TURN_NAMES
 from training.data.refusals import Refusal
 from training.data.shapes.answer_columns import SOLUTION_NAMES
+from training.data.shapes.problems import PROBLEM_NAMES
+from training.data.shapes.turns import TURN_NAMES
 from training.data.source import Cells
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -43,7 +44,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
 _PLAIN = re.compile(rb"[^\s,:]+")
 """A number, a truth value or null, between tokens."""
 _OF_PYTHON = re.compile(rb"(\[\s*)?\{\s*'")
-_SPACE = b"\xef\xbb\xbf \t\r\n"
+SPACE = b"\xef\xbb\xbf \t\r\n"
 _KEY_BYTES = 1_000
 
 
@@ -63,8 +64,11 @@ class _Child:
 class JsonRows:
     """Rows that are JSON values at known places of a file; what is no object is a refusal."""
 
-    def __init__(self, path: Path, places: Iterator[tuple[int, int]], keep: object = None) -> None:
-        self.path, self._keep = path, keep
+    def __init__(
+        self, path: Path, places: Iterator[tuple[int, int]], keep: object = None, by_id: int | None = None
+    ) -> None:
+        """Of an object with rows by their ids, `by_id` is the place where it begins."""
+        self.path, self._keep, self._by_id = path, keep, by_id
         self._starts, self._ends = array("Q"), array("Q")
         for start, end in places:
             self._starts.append(start)
@@ -81,7 +85,11 @@ class JsonRows:
         """The rows at `positions`; what is no JSON object is a refusal."""
         with self.path.open("rb") as file:
             for at in positions:
-                yield at, parse(_piece(file, self._starts[at], self._ends[at]))
+                row = parse(_piece(file, self._starts[at], self._ends[at]))
+                if self._by_id is not None and not isinstance(row, Refusal) and "id" not in row:
+                    key = _piece(file, self._ends[at - 1] if at else self._by_id + 1, self._starts[at])
+                    row = {**row, "id": _key(key.strip(SPACE + b",:")[:_KEY_BYTES])}
+                yield at, row
 
 
 class JsonColumns:
@@ -114,17 +122,17 @@ def open_json(path: Path, name: str, keep: object = None) -> tuple[dict[str, Jso
     is_document = False
     with path.open("rb") as file:
         start, first = 0, read_line(file)
-        while first and not first.strip(_SPACE):
+        while first and not first.strip(SPACE):
             start, first = file.tell(), read_line(file)
         if not first:
             return {"": JsonRows(path, iter(()), keep)}, ""
-        start += len(first) - len(first.lstrip(_SPACE))
+        start += len(first) - len(first.lstrip(SPACE))
         _check_quotes(first, name)
         is_document = not _is_row_of_many(first, file)
     if is_document:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_json = ".json" in Path(name.lower()).suffixes
-            found, note = _of_document(path, content, start, len(first.strip(_SPACE)), is_json, keep)
+            found, note = _of_document(path, content, start, len(first.strip(SPACE)), is_json, keep)
             if found:
                 return found, f"{name}: {note}" if note else ""
             if content[start : start + 1] == b"[" or is_json:
@@ -137,7 +145,7 @@ def open_json(path: Path, name: str, keep: object = None) -> tuple[dict[str, Jso
 
 def _check_quotes(first: bytes, name: str) -> None:
     """Raises `UserError` for dictionaries as Python prints them."""
-    if match := _OF_PYTHON.match(first.lstrip(_SPACE)):
+    if match := _OF_PYTHON.match(first.lstrip(SPACE)):
         each, text = ("[{}]", "sys.stdin.read()") if match[1] else ("[{} for line in sys.stdin]", "line")
         converted = each.format(f"print(json.dumps(ast.literal_eval({text})))")
         raise UserError(
@@ -182,7 +190,7 @@ def _is_row_of_many(first: bytes, file: BinaryIO) -> bool:
     except (ValueError, RecursionError):
         return False
     while line := read_line(file):
-        if line.strip(_SPACE):
+        if line.strip(SPACE):
             return True
     return False
 
@@ -219,7 +227,8 @@ def _of_document(
     if listed:
         return listed, note
     if inside and is_json and not is_row and all(child.kind == b"{" for child in inside):
-        return {"": JsonRows(path, ((child.start, child.end) for child in _children(content, start)), keep)}, ""
+        places = ((child.start, child.end) for child in _children(content, start))
+        return {"": JsonRows(path, places, keep, start)}, ""
     return (row if inside and (is_one_line or is_row) else {}), ""
 
 
@@ -359,7 +368,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int]]:
     with path.open("rb") as file:
         start = 0
         while line := read_line(file):
-            if line.strip(_SPACE):
+            if line.strip(SPACE):
                 yield start, file.tell()
             start = file.tell()
 

@@ -12,6 +12,7 @@ twice, or the rows of two splits, is refused or left out, and named.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from training.data.files.file_names import (
     tell,
     tokens_of,
 )
-from training.data.pictures import looks_like_pictures
+from training.data.picture_cells.text import looks_like_pictures
 
 MAX_DEPTH = 4
 """Folders within one another that are searched for data files."""
@@ -94,6 +95,8 @@ def split_files(
     at_top = [one for one in tables if not _subset_of(one.name)]
     tables = at_top if any(one.split == "train" and not one.is_folders for one in at_top) else tables
     subsets = {_subset_of(one.name) for one in tables}
+    if len(subsets) > MAX_SUBSETS and len({one.name.name for one in tables}) == 1:
+        raise _a_folder_each(title, [one.name for one in tables])
     if len(subsets) > 1:
         named = ", ".join(sorted(shown(one) for one in subsets if one)[:MAX_SUBSETS])
         named += f" and {len(subsets) - MAX_SUBSETS:,} more" if len(subsets) > MAX_SUBSETS else ""
@@ -247,6 +250,17 @@ def a_file_each(what: str, first: PurePath) -> UserError:
         f"{what}, such as {first.as_posix()[-120:]}. If each is of a picture, write one file with a row for each, "
         "whose image is the picture's path, in their folder: "
         'jq -c \'. + {image: (input_filename | sub("json$"; "png"))}\' *.json > train.jsonl'
+    )
+
+
+def _a_folder_each(title: str, files: Sequence[PurePath]) -> UserError:
+    """The error for folders of one row each, with its picture, as those of Geometry3K and IconQA."""
+    name = files[0].name
+    return UserError(
+        f"{title} has {len(files):,} folders with a {name} each, such as {files[0].as_posix()[-120:]}. If each is a "
+        "row, write one file with a row for each, whose image is the picture's path (here image.png beside it): "
+        f"find . -name {shlex.quote(name)} -exec jq -c '. + "
+        '{image: (input_filename | sub("[^/]*$"; "image.png"))}\' {} + > train.jsonl'
     )
 
 

@@ -18,7 +18,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,8 +29,8 @@ from training.data.files.encodings import in_utf8
 from training.data.files.expansion import MAX_RATIO, Budget, check_arrow, most_bytes, parquet_bytes, too_large
 from training.data.files.file_names import PACKED, suffix_of
 from training.data.files.json_rows import open_json
-from training.data.files.tar_rows import TarRows
-from training.data.source import Cells, cells_of
+from training.data.files.tar_rows import TableRows, TarRows, copied_table
+from training.data.source import Cells, RowFile, cells_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,20 +56,6 @@ _STATE = "state.json"
 MAX_STATE_BYTES = 2**20
 
 
-class RowFile(Protocol):
-    """The rows of one file."""
-
-    def __len__(self) -> int: ...
-
-    def columns(self) -> list[str]:
-        """The names of its columns."""
-        ...
-
-    def rows(self, positions: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-        """The rows at increasing `positions`, with these columns at least."""
-        ...
-
-
 def open_file(path: Path) -> tuple[Mapping[str, RowFile], str]:
     """The rows of each split that a file names, as JSON can; under an empty name those of another. And a note, or none.
 
@@ -85,7 +71,12 @@ def open_file(path: Path) -> tuple[Mapping[str, RowFile], str]:
             return {"": ArrowRows(_arrow_file(readable, name), keep)}, ""
         if suffix == ".tar":
             archive = TarRows(readable, name, keep)
-            return {"": archive}, archive.note
+            if not archive.table:
+                return {"": archive}, archive.note
+            table, folder = copied_table(archive)
+            found, note = open_file(table)
+            in_tar = {split: TableRows(rows, archive, folder) for split, rows in found.items()}
+            return in_tar, "; ".join(filter(None, (archive.note, note)))
         is_table = suffix in (".csv", ".tsv")
         recoded, note = in_utf8(readable, name, is_table)
         if recoded is not None:

@@ -15,9 +15,8 @@ from typing import TypeVar
 
 from inference.common.errors import UserError
 from training.data.files.file_names import SPLIT_WORDS, Writer, meaning, split_asked, splits_in
-from training.data.files.row_files import RowFile
 from training.data.refusals import Refusal
-from training.data.source import Cells, no_such_split
+from training.data.source import Cells, RowFile, no_such_split
 
 COLUMN = "split"
 OTHER_COLUMNS = ("data_split", "dataset_split", "split_name", "partition", "subset", "set", "usage", "phase")
@@ -91,6 +90,9 @@ def open_splits(
         elif not only and (parts := _parts(files, notes)):
             column, by_split = parts
             same = [one for one in by_split if meaning(one) == meaning(name)]
+            if not same and _says_the_same(column, list(by_split), [one for one in names if one != name], opened):
+                notes.append(f"the column {column!r} is not read: it says {next(iter(by_split))} in all files")
+                continue
             if not same:
                 raise UserError(
                     f"The files of {name} in {title} hold no row of {name}: their column {column!r} says "
@@ -98,8 +100,20 @@ def open_splits(
                     "rename the column if it tells something else."
                 )
             found[split] = by_split[same[0]]
-            notes += [note for note in [_note(split, found[split], column, sum(len(f) for f, _ in files))] if note]
+            if note := _note(split, found[split], column, sum(len(file) for file, _ in files)):
+                notes.append(
+                    f"{note}: of others the names of the files say {name}, and the column says "
+                    f"{', '.join(one for one in by_split if one not in same)} (to read all, rename the column)"
+                )
     return list(names), found
+
+
+def _says_the_same(
+    column: str, values: Sequence[str], others: Sequence[str], opened: Callable[[str], Sequence[File[Place]]]
+) -> bool:
+    """True if the column has one value, and has it in the files of all other splits too: it tells none apart."""
+    of_others = (_by_value(opened(other), column, True) for other in others)
+    return len(values) == 1 and all(found is not None and list(found) == values for found in of_others)
 
 
 def lists_of(found: Mapping[str, T], split: str, name: str) -> T:

@@ -10,19 +10,17 @@ name it is known. Rows that were left out are in `left_out.jsonl`, which no read
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inference.common.errors import UserError
-from inference.common.files import exclusive, read_lines, write_whole
+from inference.common.files import changing, read_lines, write_whole
 from inference.common.settings import DEFAULT_LIMITS, Limits
 from training.config.data_config import COLUMNS
 from training.data.clean_row import clean_picture, clean_row
@@ -37,8 +35,6 @@ MAX_ROWS = 100_000
 """Rows of a set."""
 STORED_PIXELS = 4_000_000
 """Larger pictures are scaled down when they are kept."""
-WAIT_SECONDS = 20.0
-"""Time that a change waits for another one."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _KEY = re.compile(r"[0-9a-f]{16}")
 _EXTRAS = COLUMNS[3:]
@@ -161,7 +157,7 @@ class OwnSets:
 
     def delete(self, name: str) -> None:
         """Deletes a set with its pictures."""
-        with self._locked():
+        with changing(self.folder, "the sets"):
             if not self.path(name).is_dir():
                 raise UserError(f"There is no set {name}.")
             gone = self.folder / f".gone-{secrets.token_hex(8)}"
@@ -177,7 +173,7 @@ class OwnSets:
         """Writes pictures, and then all rows at once; on an error nothing stays."""
         folder = self.path(name)
         taken: list[OwnRow] = []
-        with self._locked():
+        with changing(self.folder, "the sets"):
             is_new = not folder.exists()
             if is_new and len(self.names()) >= MAX_SETS:
                 raise UserError(f"There are {MAX_SETS} sets already; delete one first.")
@@ -205,7 +201,7 @@ class OwnSets:
 
     def _change(self, name: str, key: str, change: Callable[[OwnRow], OwnRow]) -> None:
         folder = self.path(name)
-        with self._locked():
+        with changing(self.folder, "the sets"):
             rows = {row.key: row for row in self.rows(name)}
             if key not in rows:
                 raise UserError("That row is no longer in the set. Look again.")
@@ -214,19 +210,6 @@ class OwnSets:
             for is_left_out in (rows[key].is_left_out, not rows[key].is_left_out):
                 own = [row for row in rows.values() if row.is_left_out is is_left_out]
                 _write(folder / (LEFT_OUT if is_left_out else ROWS), own)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Holds the lock of all sets; an error of the disk becomes words."""
-        try:
-            with exclusive(self.folder / ".lock", WAIT_SECONDS):
-                yield
-        except TimeoutError as error:
-            raise UserError("Another change to the sets is under way. Try again in a moment.") from error
-        except OSError as error:
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            why = "the disk is full" if is_full else str(error.strerror or error)
-            raise UserError(f"The set cannot be written: {why}. Free some space under {self.folder}.") from error
 
 
 def seen(cells: Mapping[str, object], folders: Folders | None, limits: Limits = DEFAULT_LIMITS) -> SeenRow:

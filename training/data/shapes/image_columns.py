@@ -10,12 +10,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from inference.common.settings import DEFAULT_LIMITS
-from training.data.pictures import Folders, looks_like_pictures, read_pictures
+from training.data.picture_cells.text import FILE_NAME, looks_like_pictures
+from training.data.pictures import Folders, read_pictures
 from training.data.refusals import Refusal
 from training.data.shapes.cells import first_named, holds, is_empty, value_at
 from training.data.shapes.options import MAX_TEXT, listed
 
 IMAGE_NAMES = ("image", "images", "file_name", "decoded_image", "picture", "img", "image_path", "image_bytes", "photo")
+ID_NAMES = ("image_id", "imageid", "img_id", "image_index", "id")
+"""Columns that name the picture of a row without its suffix, if pictures of these names are there."""
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 """Columns of pictures in a tar archive."""
 _PICTURE_WORDS = {"image", "images", "img", "imgs", "picture", "pictures", "pic", "photo", "photos", "figure", "fig"}
@@ -29,8 +32,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _PROBED_CELLS = 3
 _WRITTEN = re.compile(r"""\s*(?:\[\s*["'{]|\{\s*["'])""")
 _SEPARATORS = (";", "|", "\n", ",")
-_FILE_NAME = re.compile(r"[^\n]{1,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|jp2)", re.IGNORECASE)
-"""One of several names in a cell; a comma may stand in the name of a single file."""
+"""Between several names in a cell; a comma may stand in the name of a single file."""
 
 
 def image_columns(
@@ -58,6 +60,17 @@ def image_columns(
             return ()
         first = found[0]
     return _with_the_others(first, columns, sample)
+
+
+def named_by_id(
+    image: tuple[str, ...], columns: Sequence[str], sample: Sequence[Mapping[str, object]], folders: Folders | None
+) -> tuple[str, ...]:
+    """The column whose ids are the names of pictures that are here; `image` if none is, or if its own can be read."""
+    ids = [here for name in ID_NAMES if (here := first_named((name,), columns, sample)) and here not in image]
+    if not ids or folders is None or any(_num_read(name, sample, folders) for name in image):
+        return image
+    num = min(_PROBED_CELLS, len(sample))
+    return next(((name,) for name in ids if num and _num_read(name, sample, folders) == num), image)
 
 
 def _num_read(name: str, sample: Sequence[Mapping[str, object]], folders: Folders | None) -> int:
@@ -125,7 +138,7 @@ def listed_pictures(cell: object) -> object:
     if isinstance(cell, str) and len(cell) <= MAX_TEXT:
         for separator in _SEPARATORS:
             names = [name.strip() for name in cell.strip(separator + " ").split(separator)]
-            if separator in cell and all(map(_FILE_NAME.fullmatch, names)):
+            if separator in cell and all(map(FILE_NAME.fullmatch, names)):
                 return names
     return cell
 

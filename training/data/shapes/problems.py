@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from training.data.pictures import looks_like_pictures
+from training.data.picture_cells.text import looks_like_pictures
 from training.data.refusals import Refusal
 from training.data.shapes.cells import first_named, is_empty, value_at
 from training.data.shapes.golds import one_answer, says_nothing
@@ -20,6 +20,8 @@ from training.data.shapes.turns import turns_of
 from training.grading.cleaning import MAX_ANSWER_CHARS, clean
 from training.grading.grader import FULL_WIDTH, gold_answer
 
+PROBLEM_NAMES = ("problem", "question", "question_string", "query", "instruction", "prompt", "text", "txt")
+"""Columns of problems."""
 BEFORE = ("hint", "context", "passage")
 """Columns with a text that the problem is about, which stands before it."""
 AFTER = {"instruction": ("input",)}

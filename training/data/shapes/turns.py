@@ -12,6 +12,8 @@ from training.data.shapes.options import MAX_TEXT
 _TAGGED_PICTURE = re.compile(r"(?:Picture \d+: ?)?<img>([^<\n]{1,1000})</img>\n?")
 """A picture in the text of a turn, as the first Qwen-VL has it."""
 
+TURN_NAMES = ("messages", "conversations", "conversation", "message", "prompt", "turns", "texts")
+"""Columns of chat turns."""
 USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "bot", "chatbot")
 """Roles in chat turns, in lower case."""
 

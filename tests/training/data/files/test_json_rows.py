@@ -35,7 +35,10 @@ LISTS: dict[str, tuple[object, list[str], object, str]] = {
     "columns of rows with names": (
         {name: {"a1": cell, "b 2": cell, "": cell} for name, cell in ROW.items()}, ["train"], [ROW, ROW, ROW], "",
     ),
-    "objects by names": ({"a1": ROW, "b 2": ROW}, ["train"], [ROW, ROW], ""),
+    "objects by names": (
+        {"a1": ROW, 'b "2": ': ROW | {"id": 7}, "": ROW}, ["train"],
+        [ROW | {"id": "a1"}, ROW | {"id": 7}, ROW | {"id": " "}], "",
+    ),
     "one row": (ROW, ["train"], [ROW], ""),
     "one row with lists": (ROW | {"shapes": [{"label": "bar"}], "tags": ["a"]}, ["train"], None, ""),
 }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import time
 from pathlib import Path, PurePosixPath
 
@@ -204,6 +206,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
         "for the split train; they may hold the same rows",
     ),
+    "a folder a row": ([f"train/{n}/data.json" for n in range(24)], "24 folders with a data.json each, such as train/"),
     "a file a picture": ([f"bird{'abcdefgh'[n % 8]}{'xyz'[n // 8]}.json" for n in range(24)], "24 JSON files .*jq -c"),
 }  # fmt: skip
 
@@ -246,6 +249,22 @@ def test_a_json_file_for_each_picture(tmp_path: Path, names: list[str]) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(shapes, indent=1))
     with pytest.raises(UserError, match="has 3 JSON files named after pictures, such as .*jq -c"):
         LocalSource(tmp_path, ["train"])
+
+
+def test_a_folder_for_each_row(tmp_path: Path) -> None:
+    """The command that is named makes rows of them."""
+    for at in range(24):
+        (tmp_path / "set" / "train" / str(at)).mkdir(parents=True)
+        (tmp_path / "set" / "train" / str(at) / "image.png").write_bytes(picture(at))
+        (tmp_path / "set" / "train" / str(at) / "data.json").write_text('{"problem": "What?", "solution": "7"}')
+    with pytest.raises(UserError, match="24 folders with a data.json each") as refused:
+        LocalSource(tmp_path / "set", ["train"])
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq")
+    subprocess.run(str(refused.value).rpartition("): ")[2], shell=True, check=True, cwd=tmp_path / "set")
+    source = LocalSource(tmp_path / "set", ["train"])
+    rows = list(source.rows("train", range(24), ["image"]))
+    assert all((tmp_path / "set" / str(raw.cells["image"])).is_file() for raw in rows)  # type: ignore[index]
 
 
 def test_a_json_file_for_each_picture_on_the_hub() -> None:

@@ -57,7 +57,6 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
         ("a.json", json.dumps({name: list(cells.values()) for name, cells in INDEXED.items()})),
         ("a.json", json.dumps({"data": ROWS})),
         ("a.json", json.dumps({"version": "1.0", "info": {"tags": []}, "data": ROWS, "n": 3}, indent=1)),
-        ("a.json", json.dumps({"q-7": ROWS[0], "q-8": ROWS[1], "q-9": ROWS[2]})),
         ("a.json", json.dumps(ROWS).replace("\n", "").replace("},", "},\r\n\t")),
         ("a.jsonl", LINES.encode("utf-16")),
         ("a.json", json.dumps(ROWS).encode("utf-16")),

@@ -43,7 +43,22 @@ CASES: dict[str, tuple[Mapping[str, Sequence[dict[str, object]]], list[str], dic
         {"train.jsonl": lines("train", "val"), "test.jsonl": lines("test")},
         ["train", "test"],
         {"train": "0", "test": "0"},
-        "train = the 1 of 2 rows whose split says so",
+        "train = the 1 of 2 rows whose split says so: of others the names of the files say train, and the column says "
+        "val (to read all, rename the column)",
+    ),
+    "files that were cut anew": (
+        {"train.jsonl": lines("train", "test", "train", "val"), "test.jsonl": lines("train", "test")},
+        ["test", "train"],
+        {"train": "02", "test": "1"},
+        "train = the 2 of 4 rows whose split says so: of others the names of the files say train, and the column says "
+        "test, val (to read all, rename the column); test = the 1 of 2 rows whose split says so: of others the names "
+        "of the files say test, and the column says train",
+    ),
+    "files that were cut from one split": (
+        {"train.jsonl": lines("train", "train"), "test.jsonl": lines("train"), "val.jsonl": lines("train")},
+        ["test", "train", "val"],
+        {"train": "01", "test": "0"},
+        "the column 'split' is not read: it says train in all files",
     ),
     "another word for it": (
         {"dev.jsonl": lines("validation"), "test.jsonl": lines("test")},
@@ -167,6 +182,7 @@ def test_splits_that_were_saved_go_before_a_column_of_their_rows(tmp_path: Path,
             {"train.jsonl": ["val"], "test.jsonl": ["test"]},
             "files of train in set hold no row of train: their column 'split' says val. Give the path .*--split val",
         ),
+        ({"train.jsonl": ["val"], "val.jsonl": ["val", "test"]}, "files of train in set hold no row of train"),
     ],
 )
 def test_a_split_without_rows_is_told_in_words(tmp_path: Path, files: dict[str, list[str]], words: str) -> None:

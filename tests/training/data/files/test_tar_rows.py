@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from inference.common.errors import UserError
 from tests.support.datasets_on_disk import picture
 from tests.training.data.files.test_row_files import read
 from training.config.data_config import read_data_config
+from training.data.files import tar_rows
 from training.data.local_source import LocalSource
 from training.data.source import row_shape
 
@@ -45,6 +48,10 @@ SAMPLES: dict[str, tuple[dict[str, bytes], list[set[str]]]] = {
         [{"png", "of"}] * 2,
     ),
     "words after the dot": (sample("bar.red", "png", "json") | sample("bar.blue", "png", "json"), [{"png", "of"}] * 2),
+    "one sample of each name with a dot": (
+        sample("chart_0.v1", "png", "json") | sample("chart_1.v1", "png", "json"),
+        [{"png", "of"}] * 2,
+    ),
     "several names with dots": (
         sample("a.0", "jpg", "txt") | sample("a.1", "jpg", "txt") | sample("b.0", "jpg", "txt")
         | sample("b.1", "jpg", "txt"),
@@ -148,3 +155,66 @@ def test_a_header_of_a_tar_is_bounded_before_it_is_read(tmp_path: Path, kind: by
     (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**21))
     with pytest.raises(UserError, match="a header of 1,048,577 bytes; at most 1,048,576 are read"):
         read(tmp_path / "a.tar")
+
+
+LINES = [{"image": f"images/{n}.png", "problem": f"How high is {n}?", "solution": "7"} for n in range(3)]
+PICTURES = {f"images/{n}.png": picture(n) for n in range(3)}
+TABLE = "".join(json.dumps(row) + "\n" for row in LINES).encode()
+CSV = b"file_name,problem,solution\n0.png,a?,7\n1.png,b?,7\n2,c?,7\n"
+TABLES: dict[str, tuple[Mapping[str, bytes], str]] = {
+    "lines": (PICTURES | {"train.jsonl": TABLE}, "train.jsonl"),
+    "an array": (PICTURES | {"set.json": json.dumps(LINES).encode()}, "set.json"),
+    "packed lines": (PICTURES | {"train.jsonl.gz": gzip.compress(TABLE)}, "train.jsonl.gz"),
+    "metadata": (PICTURES | {"images/metadata.csv": CSV}, "images/metadata.csv"),
+    "of a folder": ({f"./set/{name}": one for name, one in (PICTURES | {"a.jsonl": TABLE}).items()}, "set/a.jsonl"),
+    "with other files": (PICTURES | {"train.jsonl": TABLE, "README.md": b"Mine.", "LICENSE": b"-"}, "train.jsonl"),
+    "of two splits": (PICTURES | {"all.json": json.dumps({"train": LINES, "test": LINES[:1]}).encode()}, "all.json"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_beside_pictures_in_a_tar(tmp_path: Path, name: str) -> None:
+    files, table = TABLES[name]
+    source = LocalSource(archive(tmp_path, files), ["train"])
+    shape = row_shape(read_data_config(dataset=str(tmp_path)), source, "train")
+    assert f"a.tar: rows are those of {table}" in source.notes
+    found = [raw.cells for raw in source.rows("train", range(3), source.columns("train"))]
+    assert [shape.pictures(cells) for cells in found] == [picture(n) for n in range(3)]  # type: ignore[arg-type]
+    assert source.names == (["train", "test"] if "splits" in name else ["train"])
+
+
+def test_what_a_table_in_a_tar_names_in_vain_costs_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = [{"image": name} for name in ("images/9.png", "images/0.jpg", "../images/0.png", ["images/0.png"] * 3)]
+    found = read(archive(tmp_path, PICTURES | {"a.jsonl": "".join(json.dumps(row) + "\n" for row in more).encode()}))
+    assert [row["image"] for row in found] == ["images/9.png", "images/0.jpg", "../images/0.png", [picture(0)] * 3]
+    monkeypatch.setattr(tar_rows, "MAX_LINE_BYTES", 2 * len(picture(0)))
+    assert read(tmp_path / "a.tar")[3] == f"its pictures have more than {2 * len(picture(0)):,} bytes"
+
+
+def test_several_tables_beside_pictures_are_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    path = archive(tmp_path, PICTURES | {"train.jsonl": TABLE, "test.jsonl": TABLE})
+    with pytest.raises(UserError, match="a.tar holds pictures and 2 tables, such as train.jsonl and test.jsonl") as no:
+        read(path)
+    subprocess.run(str(no.value).rpartition(": ")[2], shell=True, check=True, cwd=tmp_path)
+    assert LocalSource(tmp_path / "unpacked", ["train", "test"]).sizes == {"train": 3, "test": 3}
+
+
+TURNS = [{"from": "human", "value": "How?"}, {"from": "gpt", "value": "7"}]
+
+
+@pytest.mark.parametrize(
+    ("said", "row"),
+    [
+        ([{"problem": "How?"}], {"problem": "How?"}),
+        (TURNS, {"conversations": TURNS}),
+        (
+            [LINES[0]] * 2,
+            "its JSON holds a list of 2, and a sample is one row: write one object into it, or",
+        ),
+        ([], "its JSON holds a list of 0"),
+        ([[1]], "its JSON holds a list of 1"),
+    ],
+)
+def test_a_list_in_the_json_of_a_sample(tmp_path: Path, said: object, row: object) -> None:
+    [found] = read(archive(tmp_path, {"0.png": picture(0), "0.json": b"\xef\xbb\xbf " + json.dumps(said).encode()}))
+    assert found.startswith(row) if isinstance(row, str) else found == {"png": picture(0)} | row  # type: ignore[operator]

@@ -18,10 +18,10 @@ import pytest
 
 from inference.common.errors import UserError
 from tests.inference.prompt.test_image import encoded, gradient
-from training.data.formats import NoColumn
 from training.data.own_sets import upload as module
 from training.data.own_sets.upload import opened
 from training.data.refusals import Refusal
+from training.data.shapes.missing_columns import NoColumn
 
 PICTURE = encoded(gradient())
 LINES = "".join(
