@@ -49,6 +49,7 @@ class Version:
     comparison: Json = field(default_factory=dict)
     """With the adapter served when the run ended (`training.evaluation.compare`); empty if there is none."""
     promoted_at: str | None = None
+    """The time of its newest promotion that is remembered."""
     promoted_by: str | None = None
     is_served: bool = False
     is_before: bool = False
@@ -123,6 +124,8 @@ def delete_version(home: Path, version: Version) -> None:
 
 def _version(path: Path, origin: Origin, settings: Settings, now: Serving) -> Version:
     about = promotion_of(path) if origin == "promoted" else {}
+    promotions = [one for one in now.history if origin == "promoted" and one.action == "promote"]
+    newest = next((one for one in reversed(promotions) if one.adapter == path.name), None)
     record, problem = None, ""
     try:
         record = read_record(path)
@@ -138,8 +141,8 @@ def _version(path: Path, origin: Origin, settings: Settings, now: Serving) -> Ve
         record=record,
         run=_text(run),
         comparison=comparison_of(path),
-        promoted_at=_text(about.get("at")),
-        promoted_by=_text(about.get("by")),
+        promoted_at=newest.at if newest else _text(about.get("at")),
+        promoted_by=newest.by if newest else _text(about.get("by")),
         is_served=path == now.path,
         is_before=_is_before(path, now, origin == "settings"),
         problem=problem,

@@ -28,6 +28,8 @@ COMPARISON_FILE = "comparison.json"
 ORIGIN_FILE = "origin.json"
 """In the folder of an adapter of the Hub: its name, its commit, and whether its repository says its system prompt."""
 SAYS_PROMPT = "says_prompt"
+SCALED_FILE = "scaled.json"
+"""Beside an adapter at another strength: what it was made of (`training.learn.strength`), and its own digest."""
 LEARN_FOLDER = "learn"
 """In an adapter's folder: the record of what its training changed (`training.learn.record`)."""
 PROMOTION_FILE = "promotion.json"
@@ -226,6 +228,12 @@ def read_beside(folder: Path, name: str) -> Json:
 def evaluation_of(folder: Path) -> Json:
     """The evaluation beside an adapter; empty if there is none, or if it is of other weights."""
     return _of_these_weights(folder, read_beside(folder, RECORD_FILE))
+
+
+def scaled_from(folder: Path) -> Json:
+    """Says which adapter a copy at another strength was made of; empty for one as trained, and if of other weights."""
+    about = read_beside(folder, SCALED_FILE)
+    return about if about.get("digest") == digest_or_none(folder) else {}
 
 
 def comparison_of(folder: Path) -> Json:

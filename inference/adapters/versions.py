@@ -3,11 +3,11 @@
     adapters/20261122-143000-a1b2-3f9c0d12/
         adapter_config.json, adapter_model.safetensors      copied, then checked, then hashed
         prompt.json                                         likewise, or the system prompt that the owner chose
-        evaluation.json, comparison.json, learn/            copied from beside it
+        evaluation.json, comparison.json, scaled.json, learn/    copied from beside it
         promotion.json                                      its run, its digest, who promoted it and when
 
-A name ends in the first digits of the digest of the content. A version does not change, and the deletion of the run
-that it came from does not touch it.
+A name ends in the first digits of the digest of the content. The weights of a version do not change, and the deletion
+of the run that it came from does not touch it; what is put on record of that run later is copied too.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from inference.adapters.record import (
     PROMOTION_FILE,
     RECORD_FILE,
     SAY_SO,
+    SCALED_FILE,
     AdapterRecord,
     adapter_digest,
     base_problem,
@@ -37,6 +38,7 @@ from inference.adapters.record import (
     promotion_of,
     read_beside,
     read_record,
+    scaled_from,
 )
 from inference.common.errors import UserError
 from inference.common.files import sync_folder, write_json, write_whole
@@ -53,7 +55,7 @@ from inference.prompt.system_prompt import (
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 """Names that a version may have: a folder inside `adapters/`, and nothing outside."""
 _COPIED = (CONFIG_FILE, WEIGHTS_FILE)
-_BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of}
+_BESIDE = {RECORD_FILE: evaluation_of, COMPARISON_FILE: comparison_of, SCALED_FILE: scaled_from}
 _INCOMING = ".incoming-"
 MAX_LEARN_BYTES = 8_000_000
 _NAME_DIGITS = 8
@@ -218,16 +220,29 @@ def run_of(adapter: Path) -> str | None:
     adapter = adapter.absolute()
     run = adapter.parent
     is_result = adapter.name == "adapter" and (run.parent.name == "runs" or (run / "metrics.jsonl").is_file())
-    return run.name if is_result else promotion_of(adapter).get("run")
+    if is_result:
+        return run.name
+    named = promotion_of(adapter).get("run")
+    return named if isinstance(named, str) and NAME.fullmatch(named) else None
+
+
+def update_records(home: Path, adapter: Path) -> list[str]:
+    """Copies what was put on record of an adapter after its promotion to the versions of it; returns their names."""
+    digest, names = digest_or_none(adapter), []
+    for version in sorted((home / "adapters").glob("*")) if digest else ():
+        if NAME.fullmatch(version.name) and promotion_of(version).get("digest") == digest:
+            _copy_beside(adapter, version)
+            names.append(version.name)
+    return names
 
 
 def _copy_beside(adapter: Path, target: Path) -> None:
-    """Copy the evaluation and the comparison of these weights, unless they are there already."""
+    """Copy what is on record of these weights and is newer than what is there."""
     for name, read in _BESIDE.items():
         source = adapter / name
-        if read(adapter) and source.stat().st_size <= MAX_JSON_BYTES and not (target / name).exists():
+        if read(adapter) and source.stat().st_size <= MAX_JSON_BYTES and _is_newer(source, target / name):
             write_whole(target / name, source.read_bytes())
-    if evaluation_of(adapter) and not (target / LEARN_FOLDER).exists():  # else it may be of other weights
+    if evaluation_of(adapter) or scaled_from(adapter):  # else `learn` may be of other weights
         _copy_learn(adapter / LEARN_FOLDER, target / LEARN_FOLDER)
 
 
@@ -240,5 +255,10 @@ def _copy_learn(source: Path, target: Path) -> None:
         left -= path.stat().st_size
         if left < 0:
             return
-        target.mkdir(exist_ok=True)
-        write_whole(target / path.name, path.read_bytes())
+        if _is_newer(path, target / path.name):
+            target.mkdir(exist_ok=True)
+            write_whole(target / path.name, path.read_bytes())
+
+
+def _is_newer(source: Path, target: Path) -> bool:
+    return not target.exists() or source.stat().st_mtime_ns > target.stat().st_mtime_ns

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from inference.adapters.record import LEARN_FOLDER
+from inference.adapters.versions import update_records
 from inference.common.errors import UserError
-from inference.common.settings import STARTER
+from inference.common.settings import STARTER, load_settings
 from inference.prompt.format import THINK_PROMPT
 from training.config.data_config import read_data_config
 from training.config.options import add_data_options, data_values, option
@@ -83,6 +84,8 @@ def main(args: argparse.Namespace) -> int:
         _evaluate_checkpoints(args)
     else:
         make_report(*read_options(args))
+    if args.run:
+        update_records(load_settings().home, RunFolder.open(args.run)[0].adapter)
     return 0
 
 
@@ -94,7 +97,8 @@ def _evaluate_checkpoints(args: argparse.Namespace) -> None:
     run = RunFolder.open(args.run) if args.run else None
     paths = kept_checkpoints(Path(args.checkpoints) if args.checkpoints or run is None else run[0])
     if run and args.output is None:
-        args.output = run[0].adapter / LEARN_FOLDER / "checkpoints.json"  # where the page reads it
+        own = run[0].adapter / LEARN_FOLDER / "checkpoints.json"  # where the page reads it
+        args.output = run[0].path / f"checkpoints-{args.benchmark}.json" if args.benchmark else own
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.plots = args.plots or str(run[0].path)
     args.adapter, args.conditions = str(paths[-1]), list(SAMPLED)
@@ -105,6 +109,8 @@ def _evaluate_checkpoints(args: argparse.Namespace) -> None:
 def read_options(args: argparse.Namespace) -> tuple[EvaluationConfig, Outputs]:
     """The evaluation that the options ask for, and its outputs. Raises `UserError`."""
     data = data_values(args)
+    if args.benchmark and args.role != "test":
+        raise UserError(f"--role is {args.role}, and of a benchmark all rows are test rows; leave --role out")
     common = {
         "role": args.role,
         "seed": args.seed,

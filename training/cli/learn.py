@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from inference.adapters.versions import update_records
 from inference.common.errors import UserError
 from inference.common.settings import STARTER, STARTER_NAME, base_source, load_settings
 from inference.engine.engine import Engine
+from training.evaluation.compare import validation_rows
 from training.evaluation.evaluate import MIN_TOKENS, completion_limit
 from training.evaluation.held_out import load_held_out
 from training.learn.record import MAX_CHANGES, Recorder, kept_checkpoints, shipped_checkpoints
@@ -26,6 +28,7 @@ def main(args: argparse.Namespace) -> int:
     """Runs the command."""
     if not 1 <= args.rows <= MAX_CHANGES:
         raise UserError(f"--rows is {args.rows}; give 1 to {MAX_CHANGES}")
+    config = None
     if args.run is None:
         base, revision, data, limit, adapter = STARTER_NAME, None, None, MIN_TOKENS, STARTER / "adapter"
         checkpoints = shipped_checkpoints()
@@ -35,7 +38,12 @@ def main(args: argparse.Namespace) -> int:
         base, revision, data, adapter = config.base, config.base_revision, config.data, folder.adapter
         limit, checkpoints = completion_limit(config), kept_checkpoints(folder)
     test = load_held_out(data, "test", args.rows).rows
-    validation = load_held_out(data, "validation", args.strengths).rows if args.strengths else None
+    validation = None
+    if args.strengths:
+        shipped = load_held_out(None, "validation", args.strengths).rows
+        validation = validation_rows(config, None, args.strengths) if config else shipped
+        if validation is None:
+            raise UserError(f"{args.run} has no validation rows, so no strengths can be asked; leave --strengths out")
     engine = Engine.load(base_source(base), revision=revision)
     recorder = Recorder(
         engine, adapter, test, max_new_tokens=limit, tolerance=data.tolerance if data else 0.0, progress=True
@@ -44,4 +52,6 @@ def main(args: argparse.Namespace) -> int:
     if validation is not None:
         recorder.write_strengths(validation)
     print(f"what the training of {adapter} changed: {recorder.folder}")
+    for name in update_records(load_settings().home, adapter):
+        print(f"copied beside {name}, which is the same adapter")
     return 0

@@ -29,7 +29,7 @@ from training.evaluation.held_out import clusters_of
 from training.evaluation.plots import draw_checkpoints
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import count_votes, evaluate, progress_bar
-from training.evaluation.statistics import Clusters, PairedDifference, bootstrap, mcnemar, mean_share, pass_at_k, share
+from training.evaluation.statistics import Clusters, PairedDifference, mean_share, paired_difference, pass_at_k, share
 from training.runs.folder import RunFolder, step_of
 from training.runs.provenance import model_digest
 
@@ -170,8 +170,8 @@ def sentence(base: Scores, forced: Scores, last: Scores, clusters: Clusters) -> 
 
     A difference counts where its interval and the sign test over the rows agree.
     """
-    once, passed = (_difference(a, b, clusters) for a, b in ((last.once, base.once), (last.passed, base.passed)))
-    over_forced = _difference(last.passed, forced.passed, clusters)
+    once, passed = (paired_difference(a, b, clusters) for a, b in ((last.once, base.once), (last.passed, base.passed)))
+    over_forced = paired_difference(last.passed, forced.passed, clusters)
     name, n = f"pass@{last.k}", f"{len(base.once):,} rows"
     made = "the base that is made to think"
     if passed.is_up and over_forced.is_up:
@@ -191,15 +191,6 @@ def sentence(base: Scores, forced: Scores, last: Scores, clusters: Clusters) -> 
     if once.is_down:
         return f"It got worse: on {n} pass@1 changed by {_points(once, '+')}."
     return f"{n} cannot tell: pass@1 changed by {_points(once, '+')}, {name} by {_points(passed, '+')}."
-
-
-def _difference(after: Sequence[float], before: Sequence[float], clusters: Clusters) -> PairedDifference:
-    """The mean difference of rates on the same rows, its interval drawn by whole clusters."""
-    differences = [a - b for a, b in zip(after, before, strict=True)]
-    low, high = bootstrap(differences, clusters)
-    gained, lost = (sum(sign * each > 0 for each in differences) for sign in (1, -1))
-    mean = sum(differences) / len(differences)
-    return PairedDifference(mean, low, high, len(differences), gained, lost, mcnemar(gained, lost))
 
 
 def _points(difference: PairedDifference, sign: str = "") -> str:

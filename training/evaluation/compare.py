@@ -36,8 +36,8 @@ from training.config.run_config import RunConfig
 from training.data.dataset import Splits, load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
-from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, clusters_of, rows_digest
-from training.evaluation.measures.outside import Outside, ask_outside
+from training.evaluation.held_out import STARTER_ROWS, VALIDATION_SEED, clusters_of, draw_rows, rows_digest
+from training.evaluation.measures.outside import NUM_ROWS, Outside, ask_outside
 from training.evaluation.outcomes import MEASURES, GradedCompletion, graded_difference, graded_share
 from training.evaluation.resume import Parts
 from training.evaluation.scoring import evaluate
@@ -79,7 +79,7 @@ def compare_with_served(
     if not same_base(config.base, settings.base):
         base = Path(settings.base).name
         return _write(folder, about, None, f"It is an adapter of {config.base}, and {base} is served here.")
-    rows = _validation_rows(config, splits)
+    rows = validation_rows(config, splits)
     if rows is None:
         return _write(folder, about, None, NO_ROWS.format(config.data.dataset))
     conditions = _conditions(config, rows)
@@ -133,12 +133,18 @@ def conclude(
     return _decide(run_folder, comparison, "waits", "It waits: each time, another adapter was promoted meanwhile.")
 
 
-def conclude_run(run_folder: Path, splits: Splits | None = None) -> None:
-    """Runs `conclude` and prints the result; an obstacle to the comparison is logged and does not fail the run."""
+def conclude_run(run_folder: Path, splits: Splits | None = None) -> bool:
+    """Runs `conclude` and prints the result; an obstacle to the comparison is logged and does not fail the run.
+
+    Returns true if the adapter is the served one now.
+    """
     try:
-        print(comparison_text(conclude(run_folder, splits=splits)), flush=True)
+        comparison = conclude(run_folder, splits=splits)
+        print(comparison_text(comparison), flush=True)
     except UserError as error:
         log.error("not compared with the served adapter: %s", error)
+        return False
+    return comparison["decision"] == "promoted"
 
 
 def rule_interval(difference: PairedDifference) -> tuple[float, float]:
@@ -179,13 +185,13 @@ def read_request(run_folder: Path) -> Json:
     return read_beside(run_folder, "request.json")
 
 
-def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None:
-    """The run's validation rows; `None` if there are none.
+def validation_rows(config: RunConfig, splits: Splits | None, num_rows: int | None = None) -> Dataset | None:
+    """The run's validation rows, at most `num_rows`; `None` if there are none.
 
-    The starter's problems are generated: as many as its evaluation has, from a random stream of their own.
+    The starter's problems are generated from a random stream of their own: `num_rows`, or as its evaluation has.
     """
     if config.data.is_starter and not config.data.validation_rows:
-        return load_problems("test", config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
+        return load_problems("test", num_rows or config.eval_rows or STARTER_ROWS, config.data.seed + VALIDATION_SEED)
     if splits is None:
         processor = None
         if config.data.max_prompt_tokens is not None:
@@ -193,7 +199,7 @@ def _validation_rows(config: RunConfig, splits: Splits | None) -> Dataset | None
 
             processor = AutoProcessor.from_pretrained(base_source(config.base), revision=config.base_revision)
         splits = load_rows(config.data, processor, system_prompt=config.system_prompt_text)
-    return splits.validation if len(splits.validation) else None
+    return draw_rows(splits.validation, num_rows) if len(splits.validation) else None
 
 
 def _conditions(config: RunConfig, rows: Dataset) -> Json:
@@ -239,7 +245,7 @@ def _evaluate_both(
             )
             outcomes[name] = report.outcomes[condition.name]
         served = "served" if adapters["served"][0] else None
-        outside = ask_outside(engine, rows, after="new", before=served, tolerance=tolerance)
+        outside = ask_outside(engine.generate, rows[:NUM_ROWS], after="new", before=served, tolerance=tolerance)
         for parts in all_parts:
             parts.delete()
         for other in target.parent.glob(f"{target.stem}.*.parts.jsonl"):  # with an adapter that was served before

@@ -39,7 +39,7 @@ from training.evaluation.conditions import (
     with_careful_beginning,
 )
 from training.evaluation.held_out import HeldOut, load_benchmark_rows, load_held_out, rows_digest
-from training.evaluation.measures.outside import ask_outside
+from training.evaluation.measures.outside import NUM_ROWS, ask_outside
 from training.evaluation.plots import draw_plots
 from training.evaluation.report import Report
 from training.evaluation.resume import Parts, others_beside
@@ -174,6 +174,7 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
     engine, held_out = open_evaluation(config, splits)
     fingerprint = fingerprint_of(config, held_out, engine) if outputs.target else {}
     parts = _open_parts(outputs.target, fingerprint) if outputs.target else None
+    tolerance = config.data.tolerance if config.data else 0.0
     try:
         report = evaluate(
             engine,
@@ -186,10 +187,12 @@ def make_report(config: EvaluationConfig, outputs: Outputs, splits: Splits | Non
             num_samples=config.samples,
             progress=True,
             parts=parts,
-            tolerance=config.data.tolerance if config.data else 0.0,
+            tolerance=tolerance,
         )
         if report.has_difference:
-            report = replace(report, outside=ask_outside(engine, held_out.rows, after=ADAPTER_NAME, parts=parts))
+            rows = held_out.rows[:NUM_ROWS]
+            outside = ask_outside(engine.generate, rows, after=ADAPTER_NAME, parts=parts, tolerance=tolerance)
+            report = replace(report, outside=outside)
         report.baselines.update(held_out.baselines)
         report.about.update(_about(config, held_out), fingerprint=fingerprint)
         tables = outputs.tables

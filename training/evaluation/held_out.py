@@ -84,7 +84,7 @@ def load_held_out(
     if not len(rows):
         option = "--validation-rows" if role == "validation" else "--test-rows or --test-split"
         raise UserError(f"{data.dataset} has no {role} rows as it is split; give {option}, or another --role")
-    rows = _draw(rows, num_rows, seed)
+    rows = draw_rows(rows, num_rows, seed)
     name = Path(data.dataset).name if data.source_kind == "local" else data.dataset
     about = {"dataset": name, "revision": splits.about["revision"], "split": data.split, "role": role}
     if words := splits.dropped.words(role):
@@ -95,10 +95,11 @@ def load_held_out(
 def load_benchmark_rows(name: str, num_rows: int | None = None, seed: int = 0, **settings: object) -> HeldOut:
     """The rows of a public benchmark (`training.data.benchmarks`), at most `num_rows`, drawn with `seed`."""
     rows, about = load_benchmark(benchmark_configs(name, **settings), progress=True)
-    return HeldOut(_draw(rows, num_rows, seed), about | {"benchmark": name})
+    return HeldOut(draw_rows(rows, num_rows, seed), about | {"benchmark": name})
 
 
-def _draw(rows: Dataset, num_rows: int | None, seed: int) -> Dataset:
+def draw_rows(rows: Dataset, num_rows: int | None, seed: int = 0) -> Dataset:
+    """At most so many of the rows, in order, drawn with `seed`."""
     if num_rows is None or num_rows >= len(rows):
         return rows
     return rows.select(sorted(random.Random(f"rows-{seed}").sample(range(len(rows)), num_rows)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +18,9 @@ from typing import Protocol
 from PIL import Image
 
 from inference.engine.engine import Engine
-from inference.model.request import Completion, Request
+from inference.model.request import Request
 from inference.prompt.format import is_well_formed
+from training.evaluation.measures.outside import Complete
 from training.grading.grader import grade_lenient
 from training.starter.everyday import EVERYDAY_KINDS, everyday_problem
 from training.starter.problems import make_problem
@@ -27,8 +28,6 @@ from training.starter.problems import make_problem
 NUM_PROBLEMS = 3
 MAX_NEW_TOKENS = 256
 _SEED = 23
-Complete = Callable[[Sequence[Request]], Sequence[Completion]]
-"""Completes requests together, one completion for each, in order."""
 
 
 class AskedProblem(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from training.data.pictures import pictures_of
 from training.evaluation.conditions import ADAPTER_THINKING, CONDITIONS, Condition, with_thoughts
 from training.evaluation.held_out import clusters_of, sizes_and_keys, swap
 from training.evaluation.measures.calibration import Vote, calibration
-from training.evaluation.measures.probes import Said, measure, prefix_of, read_said
+from training.evaluation.measures.probes import Probe, Said, measure, prefix_of, read_said
 from training.evaluation.outcomes import GradedCompletion
 from training.evaluation.report import Report
 from training.evaluation.resume import KeptCompletion, Parts
@@ -80,32 +80,9 @@ def evaluate(
     completer = _Completer(engine, rows, adapter, own_prompt, max_new_tokens, seed, batch_size, partners)
     started = time.perf_counter()
     completions = _complete(completer, conditions, num_samples, progress, parts)
-    outcomes: dict[str, list[GradedCompletion]] = {}
-    samples: dict[str, list[list[GradedCompletion]]] = {}
-    for condition in conditions:
-        graded = [
-            grade_rows(rows["solution"], each, condition.is_direct, rows["problem"], tolerance)
-            for each in completions[condition.name]
-        ]
-        outcomes[condition.name] = graded[0]
-        if len(graded) > 1:
-            samples[condition.name] = [list(row) for row in zip(*graded, strict=True)]
+    outcomes, samples = _graded(rows, conditions, completions, tolerance)
     clusters = clusters_of(rows)
-    probes = {
-        c.name: measure(
-            c.thought,
-            [read_said(own.text) for own in outcomes[ADAPTER_THINKING.name]],
-            [outcome.text for outcome in outcomes[c.name]],
-            rows["problem"],
-            partners,
-            clusters,
-        )
-        for c in conditions
-        if c.thought != "own"
-    }
-    for name, probe in probes.items():
-        if not probe.rows:
-            del outcomes[name]
+    probes = _measured(rows, conditions, outcomes, partners, clusters)
     votes = {name: count_votes(graded) for name, graded in samples.items()}
     return Report(
         kinds=rows["kind"] if "kind" in rows.column_names else ["all"] * len(rows),
@@ -125,6 +102,46 @@ def evaluate(
         votes={name: [vote.is_right for vote in each] for name, each in votes.items()},
         calibration={name: calibration(each, num_samples, clusters) for name, each in votes.items()},
     )
+
+
+def _graded(
+    rows: Dataset,
+    conditions: Sequence[Condition],
+    completions: Mapping[str, Sequence[Sequence[KeptCompletion]]],
+    tolerance: float,
+) -> tuple[dict[str, list[GradedCompletion]], dict[str, list[list[GradedCompletion]]]]:
+    """The outcomes of each condition's first sample, and of those with several all samples, row by row."""
+    outcomes: dict[str, list[GradedCompletion]] = {}
+    samples: dict[str, list[list[GradedCompletion]]] = {}
+    for condition in conditions:
+        graded = [
+            grade_rows(rows["solution"], each, condition.is_direct, rows["problem"], tolerance)
+            for each in completions[condition.name]
+        ]
+        outcomes[condition.name] = graded[0]
+        if len(graded) > 1:
+            samples[condition.name] = [list(row) for row in zip(*graded, strict=True)]
+    return outcomes, samples
+
+
+def _measured(
+    rows: Dataset,
+    conditions: Sequence[Condition],
+    outcomes: dict[str, list[GradedCompletion]],
+    partners: Sequence[int] | None,
+    clusters: Sequence[int],
+) -> dict[str, Probe]:
+    """The measures of the conditions that change a thought; of `outcomes` those go that asked no row."""
+    probes = {}
+    for condition in conditions:
+        if condition.thought == "own":
+            continue
+        own = [read_said(outcome.text) for outcome in outcomes[ADAPTER_THINKING.name]]
+        texts = [outcome.text for outcome in outcomes[condition.name]]
+        probes[condition.name] = measure(condition.thought, own, texts, rows["problem"], partners, clusters)
+        if not probes[condition.name].rows:
+            del outcomes[condition.name]
+    return probes
 
 
 def grade_rows(

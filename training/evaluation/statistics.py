@@ -95,9 +95,9 @@ class PairedDifference(Estimate):
     """A difference of two shares on the same rows, with the rows that changed."""
 
     gained: int
-    """Rows that fail before and pass after."""
+    """Rows that are better after: of shares those that fail before and pass after."""
     lost: int
-    """Rows that pass before and fail after."""
+    """Rows that are worse after."""
     p_value: float
     """The p-value of the exact McNemar test."""
 
@@ -124,27 +124,26 @@ class PairedDifference(Estimate):
 
 
 def paired_difference(
-    after: Sequence[bool], before: Sequence[bool], clusters: Clusters | None = None
+    after: Sequence[float], before: Sequence[float], clusters: Clusters | None = None
 ) -> PairedDifference:
-    """The share of true values in `after` less that in `before`, for the same rows in the same order.
+    """The mean of `after` less that of `before`, shares or rates of 0 to 1 for the same rows in the same order.
 
-    The interval is Bonett and Price's (2012) adjusted Wald interval for paired proportions: with `gained` and `lost`
-    the rows that changed, a = (gained + 1) / (n + 2) and b = (lost + 1) / (n + 2), it is
-    a - b ± z · sqrt((a + b - (a - b)²) / (n + 2)). It keeps some width when no row, or every row, changed. With
-    `clusters` it is widened by the bootstrap; the p-value is that for independent rows.
+    The interval is Bonett and Price's (2012) adjusted Wald interval for paired proportions, as if one more row had
+    been gained and one more lost: with the mean m of these n + 2 differences and the mean q of their squares, it is
+    m ± z · sqrt((q - m²) / (n + 2)). It keeps some width when no row, or every row, changed. With `clusters` it is
+    widened by the bootstrap; the p-value is that of the rows that rose and fell, for independent rows.
     """
     n = len(after)
     if n == 0 or n != len(before):
         raise ValueError(
             f"{n} rows after and {len(before)} before; a paired difference needs the same rows, at least 1"
         )
-    gained = sum(a and not b for a, b in zip(after, before))
-    lost = sum(b and not a for a, b in zip(after, before))
-    a, b = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = Z * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
-    independent = max(-1.0, a - b - half), min(1.0, a - b + half)
-    low, high = _widened(independent, [int(x) - int(y) for x, y in zip(after, before)], clusters)
-    return PairedDifference((gained - lost) / n, low, high, n, gained, lost, mcnemar(gained, lost))
+    differences = [float(a) - float(b) for a, b in zip(after, before)]
+    gained, lost = (sum(sign * each > 0 for each in differences) for sign in (1, -1))
+    mean, square = sum(differences) / (n + 2), (sum(each**2 for each in differences) + 2) / (n + 2)
+    half = Z * math.sqrt((square - mean**2) / (n + 2))
+    low, high = _widened((max(-1.0, mean - half), min(1.0, mean + half)), differences, clusters)
+    return PairedDifference(sum(differences) / n, low, high, n, gained, lost, mcnemar(gained, lost))
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -381,7 +381,7 @@ def test_a_prompt_that_its_repository_says_is_not_chosen(repo: Repo, home: Path)
 def test_promote_on_the_command_line(repo: Repo, home: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("LOOKTHINK_BASE", "starter")
     assert main(["promote", f"{NAME}@main"]) == 0
-    name = capsys.readouterr().out.strip().rpartition(": ")[2]
+    name = capsys.readouterr().out.partition("served from now on: ")[2].splitlines()[0]
     assert name.startswith("someone--counting-") and (home / "adapters" / name / "evaluation.json").is_file()
     assert main(["promote", "someone/nowhere"]) != 0
     assert "no adapter someone/nowhere" in capsys.readouterr().err

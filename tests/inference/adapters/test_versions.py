@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from inference.adapters.record import adapter_digest, comparison_of, evaluation_of, read_record
-from inference.adapters.versions import NAME, Stored, _source_name, store_version
+from inference.adapters.versions import NAME, Stored, _source_name, store_version, update_records
 from inference.common.errors import UserError
 from inference.common.settings import STARTER
 from tests.support.samples import perturbed_adapter
@@ -43,6 +43,20 @@ def run(tmp_path: Path) -> Path:
 
 def store(home: Path, adapter: Path) -> Stored:
     return store_version(home, adapter, BASE, "alice")
+
+
+def test_what_is_put_on_record_later_is_copied_too(tmp_path: Path, run: Path) -> None:
+    home = tmp_path / "home"
+    stored = store(home, run / "adapter")
+    other = store(home, perturbed_adapter(tmp_path / "other", seed=1))
+    (run / "adapter" / "learn" / "checkpoints.json").write_text('{"k": 8}')
+    (run / "adapter" / "evaluation.json").write_text('{"about": {"num_rows": 960}}')
+    (stored.folder / "learn" / "0.jpg").write_text("newer here")
+    assert update_records(home, run / "adapter") == [stored.name]
+    assert json.loads((stored.folder / "learn" / "checkpoints.json").read_text()) == {"k": 8}
+    assert json.loads((stored.folder / "evaluation.json").read_text())["about"]["num_rows"] == 960
+    assert (stored.folder / "learn" / "0.jpg").read_text() == "newer here"
+    assert not (other.folder / "learn").exists() and update_records(home, tmp_path / "none") == []
 
 
 def test_a_version_has_what_serving_takes_and_what_is_known_of_it(tmp_path: Path, run: Path) -> None:

@@ -60,7 +60,8 @@ class Calibration:
     def sentence(self) -> str:
         low, high = (100 * end for end in (self.gap.low, self.gap.high))
         size = f"{abs(100 * self.gap.value):.1f} points"
-        gap = f"differs from the share that is right by {100 * self.gap.value:+.1f} points ({low:+.1f} to {high:+.1f})"
+        apart = f"{100 * self.gap.value:+.1f} points, {low:+.1f} to {high:+.1f}"
+        gap = f"is not shown to differ from the share that is right ({apart})"
         if self.gap.low > 0:
             gap = f"is {size} above the share that is right ({low:.1f} to {high:.1f}): it is overconfident"
         elif self.gap.high < 0:
@@ -69,7 +70,7 @@ class Calibration:
         chance = f"so many rows show {100 * self.ece_by_chance:.1f} by chance alone"
         return (
             f"Asked {self.num_samples} times, the share of votes {gap}; on {self.ece.num_rows:,} rows its expected "
-            f"calibration error is {error:.1f} points ({ends}), of which {chance}."
+            f"calibration error is {error:.1f} points ({ends}); {chance}."
         )
 
     def to_json(self) -> Json:

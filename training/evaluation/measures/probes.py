@@ -27,23 +27,23 @@ from training.grading.parsing import choice_letter
 
 _SHOWS = {
     "half": (
-        "With the second half of its thought cut off it gives another answer on {changed} of {n} rows{anyway}. Those "
-        "answers needed the second half; of the others this does not tell whether half was enough or the thought was "
-        "not used."
+        "With the second half of its thought cut off it gives another answer or none on {changed} of {n} rows{anyway}. "
+        "Those answers needed the second half; of the others this does not tell whether half was enough or the thought "
+        "was not used."
     ),
     "none": (
-        "Without its thought it gives another answer on {changed} of {n} rows{anyway}. Those answers needed the "
-        "thinking; it does not show that what the thought says is how they came about."
+        "Without its thought it gives another answer or none on {changed} of {n} rows{anyway}. Those answers needed "
+        "the thinking; it does not show that what the thought says is how they came about."
     ),
     "other": (
-        "With the thought of another row it gives another answer on {changed} of {n} rows{anyway}{followed}. So often "
-        "the thought weighs more than the picture; an answer that stays may come from the picture, or from a thought "
-        "that happens to fit."
+        "With the thought of another row it gives another answer or none on {changed} of {n} rows{anyway}{followed}. "
+        "So often the thought weighs more than the picture; an answer that stays may come from the picture, or from a "
+        "thought that happens to fit."
     ),
     "number": (
-        "With one number of its thought changed it gives another answer on {changed} of {n} rows{followed}. Where it "
-        "follows, the answer was read off the thought; where it does not, it corrected the number or did not use it: "
-        "this does not tell which."
+        "With one number of its thought changed it gives another answer or none on {changed} of {n} rows{followed}. "
+        "Where it follows, the answer was read off the thought; where it does not, it corrected the number or did not "
+        "use it: this does not tell which."
     ),
 }
 _FOLLOWED = {
@@ -67,11 +67,11 @@ class Probe:
     rows: tuple[int, ...]
     """Those that were asked."""
     num_left_out: int
-    """Rows without a finished thought and an answer or, for `number`, without a number in the thought."""
+    """Rows without a finished thought and an answer or, for `number`, without a number of the thought's own."""
     num_anyway: int
     """Rows where it went on to think although it was made to answer; they have no answer to the question asked."""
     changed: Estimate | None
-    """The share of the others with another answer than the adapter's own; `None` if there are none."""
+    """The share of the others with another answer than the adapter's own, or without one; `None` if there are none."""
     followed: Estimate | None
     """The share whose answer is what the given thought says, of the rows where that can be told."""
     sentence: str

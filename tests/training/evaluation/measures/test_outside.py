@@ -12,7 +12,7 @@ from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
 from inference.prompt.format import DIRECT_PROMPT
 from tests.support.samples import STARTER
-from training.evaluation.measures.outside import DESCRIBE, NUM_ROWS, Outside, ask_outside
+from training.evaluation.measures.outside import DESCRIBE, NUM_ROWS, Outside, ask_outside, drawn_rows
 from training.evaluation.resume import Parts
 from training.grading.grader import gold_answer, grade_answer
 from training.starter.problems import load_problems
@@ -52,7 +52,7 @@ TAGGED = "<think>Look.</think>\n<answer>7</answer>"
 @pytest.mark.parametrize(
     ("adapter", "said"),
     [
-        (GOOD, "Outside the reward nothing is shown to have changed, on 24 rows of each task at most."),
+        (GOOD, "Outside the reward nothing is shown to have changed, on 24 rows of each task."),
         (GOOD | {"describe": TAGGED}, "it describes the picture less often (100 % before, 0 % now, of 24 rows; "),
         (GOOD | {"describe": "7"}, "it describes the picture less often (100 % before, 0 % now, of 24 rows; "),
         (GOOD | {"direct": TAGGED}, "it gives the answer without tags less often (100 % before, 0 % now, of 24"),
@@ -60,36 +60,37 @@ TAGGED = "<think>Look.</think>\n<answer>7</answer>"
     ],
 )
 def test_what_broke_is_named(adapter: dict[str, str], said: str) -> None:
-    rows = load_problems("test", 30, seed=2)
+    rows = load_problems("test", 30, seed=2)[:NUM_ROWS]
     speaker: Any = Speaker(GOOD, adapter)
-    found = ask_outside(speaker, rows, after="tuned")
+    found = ask_outside(speaker.generate, rows, after="tuned")
     assert said in found.sentence and speaker.asked == 6
     assert {each.before.num_rows for each in found.abilities} == {NUM_ROWS}
-    other = ask_outside(speaker, rows, before="tuned", after=None)
+    other = ask_outside(speaker.generate, rows, before="tuned", after=None)
     assert other.sentence.replace("less", "more") == other.sentence, "the other way round it is a gain"
     assert [a.difference.value for a in other.abilities] == [-a.difference.value for a in found.abilities]
 
 
 def test_a_right_answer_counts_with_tags_or_without() -> None:
-    rows = load_problems("test", 1, seed=2)
+    rows = load_problems("test", 1, seed=2)[:NUM_ROWS]
     right = gold_answer(rows["solution"][0])
     assert grade_answer(right, right).correct
     speaker: Any = Speaker(GOOD | {"direct": right}, GOOD | {"direct": f"<answer>{right}</answer>"})
-    found = ask_outside(speaker, rows, after="tuned")
+    found = ask_outside(speaker.generate, rows, after="tuned")
     shares = {each.name: (each.before.value, each.after.value) for each in found.abilities}
     assert shares["is right when asked for the answer alone"] == (1, 1)
     assert shares["gives the answer without tags"] == (1, 0)
+    assert found.sentence.endswith("changed, on 1 to 24 rows of each task."), "arithmetic has 24"
 
 
 def test_the_starter_keeps_its_descriptions_and_loses_bare_answers(engine: Engine, tmp_path: Path) -> None:
     """The real thing; what is in its parts is not asked again."""
-    rows = load_problems("test", 24, seed=0)
+    rows = load_problems("test", 24, seed=0)[:NUM_ROWS]
     engine.add_adapter("tuned", STARTER / "adapter")
     parts = Parts.beside(tmp_path / "evaluation.json", {})
-    found = ask_outside(engine, rows, after="tuned", parts=parts)
+    found = ask_outside(engine.generate, rows, after="tuned", parts=parts)
     engine.remove_adapter("tuned")
     nobody: Any = Speaker({}, {})
-    assert ask_outside(nobody, rows, after="tuned", parts=parts) == found and nobody.asked == 0
+    assert ask_outside(nobody.generate, rows, after="tuned", parts=parts) == found and nobody.asked == 0
     parts.close()
     shares: dict[str, Any] = {each.name: each for each in found.abilities}
     assert shares["describes the picture"].after.value > 0.9
@@ -98,3 +99,13 @@ def test_the_starter_keeps_its_descriptions_and_loses_bare_answers(engine: Engin
         shares["gives the answer without tags"].before.value > 0.9 > shares["gives the answer without tags"].after.value
     )
     assert isinstance(found, Outside) and found.to_json()["abilities"][0]["difference"]["num_rows"] == 24
+
+
+@pytest.mark.parametrize("is_starter", [True, False])
+def test_drawn_rows_are_always_the_same_ones_and_can_be_graded(is_starter: bool) -> None:
+    rows, again = drawn_rows(is_starter), drawn_rows(is_starter)
+    asked = [(image.tobytes(), problem) for image, problem in zip(rows["image"], rows["problem"], strict=True)]
+    assert asked == [(image.tobytes(), problem) for image, problem in zip(again["image"], again["problem"])]
+    assert len(asked) == len(set(asked)) == NUM_ROWS
+    golds = [gold_answer(solution) for solution in rows["solution"]]
+    assert all(grade_answer(gold, gold).correct for gold in golds)

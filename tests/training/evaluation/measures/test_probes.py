@@ -62,6 +62,13 @@ def test_what_changed_and_what_followed() -> None:
     assert prefix_of("number", by_letter, None, choice) == prefix_of("number", ADDED), "the text of the option counts"
     picked = measure("number", [by_letter] * 2, ["<answer>A</answer>", "<answer>B</answer>"], [choice] * 2)
     assert picked.followed and (picked.followed.num_rows, picked.followed.value) == (2, 0.5)
+    cut = measure("number", [ADDED] * 2, ["<think>2 + 8 = 11. Che", "<think>…</think>\n<answer>10</answer>"], ["?"] * 2)
+    assert cut.changed and cut.followed and (cut.changed.value, cut.followed.value) == (0.5, 0.0)
+    assert "gives another answer or none on 50.0 %" in cut.sentence
+    bar = Said("So bar B is 1. A is 2. B is 1. That is choice B.", "B")
+    copied = Said("A is 2. B is 1. That is choice B.", "B")
+    bars = measure("number", [bar, copied], ["<answer>A</answer>"] * 2, ["How high is bar B?\nA. 2\nB. 1"] * 2)
+    assert bars.followed and (bars.rows, bars.followed.num_rows, bars.followed.value) == ((0,), 1, 1.0)
     nothing = measure("half", [None, None], ["", ""], ["?"] * 2)
     assert (nothing.rows, nothing.changed, nothing.to_json()["left_out"]) == ((), None, 2)
 
