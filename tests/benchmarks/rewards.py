@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.benchmarks.table import Measurement
 from tests.support.recorded_run import record_rollouts
 from training.config.run_config import load_config
-from training.learn.regrading import GradeStore, grade_missing, lab_config, needed
+from training.learn.grades import GradeStore
+from training.learn.regrading import grade_missing, lab_config, needed
 from training.learn.reward_lab import compare, read_rollouts, scored
 from training.runs.folder import RunFolder
 
@@ -27,7 +28,7 @@ def measure() -> Iterator[Measurement]:
         record_rollouts(folder, config, STEPS)
         store = GradeStore(Path(home))
         started = time.perf_counter()
-        recorded = read_rollouts(folder.path)
+        recorded = read_rollouts(folder.path, config)
         other = lab_config(config, {name: 1.0 for name in rewards}, 0.0, config.max_completion_length)
         needs = needed(recorded, config, other, store)
         compare(recorded, scored(recorded, config, recorded.rewards), scored(recorded, other, needs.rewards))
@@ -37,7 +38,7 @@ def measure() -> Iterator[Measurement]:
         other = lab_config(config, rewards, 0.05, config.max_completion_length)
         needs = needed(recorded, config, other, store)
         started = time.perf_counter()
-        grade_missing(folder.path, needs, other, store, lambda _: None)
+        grade_missing(folder.path, config, other, needs, store, lambda _: None)
         speed = needs.num_missing / (time.perf_counter() - started)
         note = "another tolerance, two functions; numbers, which need no mathematics"
         yield Measurement("regrading recorded completions", f"{speed:,.0f} grades/s", "", note)

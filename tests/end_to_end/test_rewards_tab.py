@@ -79,6 +79,11 @@ def test_rewards_are_weighed_graded_and_taken_into_start(browser: Any, app: Serv
     assert page.evaluate("location.hash") == f"#/train/rewards/{RUN}"
     assert figure(visit, "swap places") == "0 (0 %)"
 
+    page.locator("#rewards-weight-1 input[type=range]").press("Home")  # a key moves a weight, as the pointer does
+    swaps = page.locator("#rewards-figures tr").filter(has_text="swap places").locator("td").last
+    swaps.and_(page.locator(":not(:text-is('0 (0 %)'))")).wait_for()
+    page.locator("#rewards-reset").click()
+    swaps.and_(page.get_by_text("0 (0 %)", exact=True)).wait_for()
     set_field(visit, "#rewards-weight-1 input[type=number]", "0.2")  # right is worth less than well formed
     page.locator("#rewards-groups .lt-group").first.wait_for()
     assert figure(visit, "swap places") != "0 (0 %)" and figure(visit, "Problems with another best") != "0 (0 %)"

@@ -18,20 +18,23 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from inference.common.errors import UserError
 from inference.common.files import Json
-from inference.common.settings import load_settings
+from inference.common.settings import Settings, load_settings
 from training.config.data_config import STARTER
 from training.config.options import add_config_options, config_values
 from training.config.run_config import RunConfig, read_config_file
 from training.grading.grader import Grade, grade_many
-from training.learn.fresh_sample import make_sample, sample_config
-from training.learn.regrading import GradeStore, grade_missing, lab_config, needed
-from training.learn.reward_lab import compare, figures, read_rollouts, scored
+from training.launch.sampling import room
+from training.learn.fresh_sample import check_size, forget_old, make_sample, sample_config
+from training.learn.grades import GradeStore
+from training.learn.regrading import Needs, grade_missing, lab_config, needed
+from training.learn.reward_lab import Recorded, compare, figures, read_rollouts, scored
 from training.runs.folder import RunFolder
 
 _CHANGED = ("rewards", "max_completion_length")
@@ -132,26 +135,52 @@ def _rewards(args: argparse.Namespace) -> int:
     """Grades what is missing, and prints the figures before and after."""
     settings = load_settings() if args.sample is not None else load_settings(has_gpu=False)
     if args.sample is not None:
-        plan = sample_config(args.dataset, settings)
-        with tqdm(total=args.sample * plan.num_generations, desc="sampling", unit="completion") as bar:
-            make_sample(Path(args.run), plan, args.sample, settings, bar.update)
+        _sample(args, settings)
     path = Path(args.run) if Path(args.run).is_dir() else settings.home / "runs" / args.run
     folder, config = RunFolder.open(path)
     other = _other(config, args)
-    recorded = read_rollouts(folder.path)
+    recorded = read_rollouts(folder.path, config)
     if not recorded.num_completions:
-        raise UserError(f"{folder.path} has no rollouts yet; wait for the first step")
+        raise UserError(f"{folder.path} has no rollouts that can be read; wait for the first step")
     store = GradeStore(settings.home)
-    needs = needed(recorded, config, other, store)
-    if needs.num_missing:
-        with tqdm(total=needs.num_missing, desc="grading", unit="grade") as bar:
-            grade_missing(folder.path, needs, other, store, bar.update)
-        needs = needed(recorded, config, other, store)
-    before, after = scored(recorded, config, recorded.rewards), scored(recorded, other, needs.rewards)
+    after, before = (_graded(folder.path, recorded, config, each, store) for each in (other, config))
+    for words in dict.fromkeys([*before.left_out_words, *after.left_out_words]):
+        _note(words)
+    change = compare(recorded, scored(recorded, config, before.rewards), scored(recorded, other, after.rewards))
     print(f"{recorded.num_completions:,} completions in {len(recorded.steps):,} groups")
-    for name, was, now in figures(compare(recorded, before, after), recorded):
+    for name, was, now in figures(change, recorded):
         print(f"{name:55} {was:>10} {now:>10}")
     return 0
+
+
+def _sample(args: argparse.Namespace, settings: Settings) -> None:
+    """Makes a sample in a new folder where there is room for a second model."""
+    path, plan = Path(args.run), sample_config(args.dataset, settings)
+    check_size(args.sample)
+    total = args.sample * plan.num_generations
+    with room(settings.home, plan), tqdm(total=total, desc="sampling", unit="completion") as bar:
+        make_sample(path, plan, args.sample, settings, bar.update)
+    forget_old(path, settings.home)
+
+
+def _graded(folder: Path, recorded: Recorded, config: RunConfig, wanted: RunConfig, store: GradeStore) -> Needs:
+    """The rewards that a configuration asks for, with what is missing graded; what fails is noted if it can be."""
+    needs = needed(recorded, config, wanted, store)
+    if not needs.num_missing:
+        return needs
+    try:
+        with tqdm(total=needs.num_missing, desc="grading", unit="grade") as bar:
+            grade_missing(folder, config, wanted, needs, store, bar.update, _note)
+    except UserError as error:
+        if not needs.is_enough:
+            raise
+        _note(f"Not graded: {error}.")
+    return needed(recorded, config, wanted, store)
+
+
+def _note(words: str) -> None:
+    """On the page too, which reads these lines (`training.learn.lab_process`)."""
+    tqdm.write(f"note: {words}", file=sys.stderr)
 
 
 def _other(config: RunConfig, args: argparse.Namespace) -> RunConfig:

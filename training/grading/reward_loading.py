@@ -65,7 +65,7 @@ def _imported(name: str) -> Reward:
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything at import; the message says what
+    except (Exception, SystemExit) as error:  # a user's module may raise anything at import; the message says what
         raise UserError(
             f"the reward {name!r} cannot be imported ({type(error).__name__}: {error}); "
             "the module must be installed, or lie in the folder from which the run starts"
@@ -127,7 +127,7 @@ def _named_errors(name: str) -> Iterator[None]:
         yield
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
             f"the reward {name!r} raised {type(error).__name__} ({error}) in {Path(last.filename).name}, line "

@@ -14,7 +14,6 @@ import copy
 import hashlib
 import io
 import itertools
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
@@ -36,15 +35,13 @@ from inference.model.lora_layers import Adapter, Factors
 from inference.model.request import Request
 from inference.prompt.format import PLACE, THINK_PROMPT, build_messages, neutralise
 from inference.prompt.image import content_key
+from training.data.copied_rows import ROW_ID, Row
 from training.data.pictures import MORE_IMAGES
 from training.data.prepare import OTHERS
-from training.grading.reward_loading import RESERVED
 from training.grading.rewards import completion_text
 from training.runs.estimate.memory import WHOLE_BYTES
 from training.runs.folder import RunFolder
 
-Row = dict[str, Any]
-"""A row of the dataset, by column."""
 _Model = TypeVar("_Model", bound=nn.Module)
 _Entry = TypeVar("_Entry")
 _POLICY = "policy"
@@ -172,7 +169,7 @@ class PolicyEngine:
 
 def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = THINK_PROMPT) -> Dataset:
     """Rows as TRL takes them: `prompt` (plain messages, TRL adds the pictures), `image`, `more_images` if there are
-    any, `solution`, `problem`.
+    any, `solution`, `problem`, and `row_id`, which is recorded.
 
     `markers` are the base's special tokens. Raises `UserError` for a system prompt that has one.
     """
@@ -183,20 +180,9 @@ def prompt_rows(rows: Dataset, markers: Collection[str], system_prompt: str = TH
         user = {"role": "user", "content": neutralise(problem, markers)}
         return {"prompt": [{"role": "system", "content": system_prompt}, user]}
 
-    needed = ("image", MORE_IMAGES, "solution", "problem", OTHERS)
+    needed = ("image", MORE_IMAGES, "solution", "problem", ROW_ID, OTHERS)
     unneeded = [name for name in rows.column_names if name not in needed]
     return rows.map(row, input_columns=["problem"], remove_columns=unneeded)
-
-
-def with_columns(rows: Sequence[Row]) -> list[Row]:
-    """Copies of rows with the dataset's other columns, which reward functions get; `None` where a row has none.
-
-    A column does not take the name of a parameter of ours or of TRL's.
-    """
-    others: list[Row] = [json.loads(row.get(OTHERS) or "{}") for row in rows]
-    names = {name for each in others for name in each} - RESERVED
-    plain = [{name: value for name, value in row.items() if name != OTHERS} for row in rows]
-    return [{name: each.get(name) for name in sorted(names)} | row for row, each in zip(plain, others)]
 
 
 def decode_pictures(rows: Sequence[Row], group_size: int, first: int) -> list[Row]:

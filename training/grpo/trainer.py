@@ -24,6 +24,7 @@ from inference.engine.fast_paths import PLAIN, proven_here
 from inference.model.families import is_known
 from inference.model.tokenizer import chat_markers
 from training.config.run_config import RunConfig
+from training.data.copied_rows import Row, with_columns
 from training.data.pictures import undecoded
 from training.grading.reward_loading import load_reward, reward_settings
 from training.grpo.arguments import grpo_config, rolls_out_by_trl
@@ -36,13 +37,11 @@ from training.grpo.rollouts import (
     PolicyEngine,
     Rollouts,
     RolloutWriter,
-    Row,
     decode_pictures,
     prompt_rows,
     rollout_seed,
     row_for_trl,
     share_weights,
-    with_columns,
 )
 from training.grpo.sharding import Shards, load_sharded
 from training.runs.estimate.memory import BatchChoice

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -21,16 +22,18 @@ import numpy as np
 
 from inference.adapters.served import serving
 from inference.common.errors import UserError
+from inference.common.files import read_json, write_json
 from inference.common.settings import STARTER, STARTER_NAME, Settings
 from training.config.run_config import RunConfig, change_config, load_config
-from training.grading.advantages import Weighing
 from training.grading.reward_loading import load_reward, reward_settings
+from training.learn.reward_lab import weighing_of
 from training.runs.folder import RunFolder
 
 MAX_PROBLEMS = 256
 MAX_SAMPLES = 8
-"""Samples that a home keeps; the page deletes the oldest for a new one."""
+"""Samples that a home keeps; the oldest go once a new one is made."""
 _ADAPTER = "served"
+_PLAN = "sample.json"
 
 
 def samples(home: Path) -> Path:
@@ -39,10 +42,15 @@ def samples(home: Path) -> Path:
 
 
 def new_sample(home: Path) -> Path:
-    """A folder for a new sample, not made yet; the oldest ones beyond `MAX_SAMPLES` are deleted."""
-    for old in sorted(samples(home).glob("sample-*"))[: 1 - MAX_SAMPLES]:
-        shutil.rmtree(old, ignore_errors=True)
-    return samples(home) / time.strftime("sample-%Y%m%d-%H%M%S")
+    """A folder for a new sample, not made yet, by a name that no other has."""
+    return samples(home) / f"{time.strftime('sample-%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def forget_old(path: Path, home: Path) -> None:
+    """Deletes the samples beyond `MAX_SAMPLES`, the oldest first, if the one at `path`, just made, is one of them."""
+    if path.parent.resolve() == samples(home).resolve():
+        for old in sorted(set(samples(home).glob("sample-*")) - {samples(home) / path.name})[: 1 - MAX_SAMPLES]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def sample_config(dataset: str, settings: Settings) -> RunConfig:
@@ -56,6 +64,18 @@ def sample_config(dataset: str, settings: Settings) -> RunConfig:
     return load_config(None, values, deployment=settings)
 
 
+def num_planned(path: Path) -> int:
+    """The number of problems that a sample was to have; 0 where it is not on record."""
+    num = (read_json(path / _PLAN) or {}).get("num_problems")
+    return num if type(num) is int and 0 < num <= MAX_PROBLEMS else 0
+
+
+def check_size(num_problems: float) -> None:
+    """Raises `UserError` for a number of problems that a sample cannot have."""
+    if not (1 <= num_problems <= MAX_PROBLEMS and num_problems == int(num_problems)):
+        raise UserError(f"{num_problems:g} problems are asked for; give a whole number from 1 to {MAX_PROBLEMS}")
+
+
 def make_sample(
     path: Path, config: RunConfig, num_problems: int, settings: Settings, progress: Callable[[int], object]
 ) -> None:
@@ -63,19 +83,21 @@ def make_sample(
 
     By the served adapter, or by the base where none is served. Raises `UserError`.
     """
-    if not 1 <= num_problems <= MAX_PROBLEMS:
-        raise UserError(f"{num_problems} problems are asked for; give 1 to {MAX_PROBLEMS}")
+    check_size(num_problems)
     from inference.engine.engine import Engine  # these load torch, which weighing does without
     from inference.model.request import Request
+    from training.data.copied_rows import with_columns
     from training.data.dataset import load_rows
     from training.data.pictures import pictures_of
-    from training.grpo.rollouts import RolloutWriter, with_columns
+    from training.grpo.rollouts import RolloutWriter
 
     train = load_rows(config.data, home=settings.home).train
     rows = train.shuffle(seed=config.seed).select(range(min(num_problems, len(train))))
     adapter = serving(settings).path
     config = change_config(config, {"start_adapter": str(adapter) if adapter else None})  # on record: who answers
-    folder, engine = RunFolder.create(path, config), Engine.load(settings.base)
+    folder = RunFolder.create(path, config)
+    write_json(path / _PLAN, {"num_problems": len(rows)})
+    engine = Engine.load(settings.base)
     if adapter:
         engine.add_adapter(_ADAPTER, adapter)
     prompt = (engine.system_prompt(_ADAPTER) if adapter else None) or config.system_prompt_text
@@ -128,6 +150,5 @@ def _rewarded(config: RunConfig, columns: dict[str, Any], num: int) -> dict[str,
         rewards[function.__name__] = list(asyncio.run(given) if inspect.iscoroutinefunction(function) else given)
     table = np.array([[np.nan if each is None else each for each in given] for given in rewards.values()], float).T
     group = np.arange(num) // config.num_generations
-    weighing = Weighing(np.array(list(config.rewards.values())))
-    advantages = weighing.advantages(table, group, np.zeros(num, np.int64))
+    advantages = weighing_of(config).advantages(table, group, np.zeros(num, np.int64))
     return {"rewards": rewards, "extra": extra, "advantages": advantages.tolist()}

@@ -1,6 +1,6 @@
 """The reward lab: a run's recorded rollouts as they would have been scored by other settings. No torch.
 
-    recorded = read_rollouts(folder)
+    recorded = read_rollouts(folder, config)
     before = scored(recorded, config, recorded.rewards)
     after = scored(recorded, change_config(config, {"rewards": {"accuracy_reward": 1.0}}), recorded.rewards)
     change = compare(recorded, before, after)
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ MAX_COMPLETIONS = 100_000
 MAX_READ_BYTES = 400_000_000
 """Of a file; of a larger one fewer steps are read."""
 MAX_FUNCTIONS = 32
-"""Reward functions that are read."""
+"""Reward functions up to which so many completions are read; of more, fewer."""
 _LINE_BYTES = 16 << 20
 _STEP = re.compile(rb'\{"step": ?(\d{1,12})[,}]')
 _DECIMALS = 5
@@ -54,10 +55,13 @@ class Recorded:
     group: Ints
     """(N,) from 0 on."""
     rewards: Mapping[str, Floats]
-    """(N,) by the function's name; NaN where it gave none."""
+    """(N,) of each of the run's functions, by its name; NaN where it gave none, or none can be read."""
+    absent: Mapping[str, Bools]
+    """(N,) by the same names, True where the record has no entry of the function that can be read."""
     advantages: Floats
     """(N,) as they were trained on."""
     num_tokens: Ints
+    """At most as many as the run allowed."""
     truncated: Bools
     """(N,) cut off at the run's length limit."""
     identities: tuple[bytes, ...]
@@ -65,6 +69,8 @@ class Recorded:
     num_without_solution: int
     every: int
     """1 where every step was read, 2 for every second one, and so on."""
+    is_whole: bool
+    """False where reading ended early, at twice `MAX_COMPLETIONS`."""
 
     @property
     def num_completions(self) -> int:
@@ -77,9 +83,9 @@ class Recorded:
         return np.asarray(numbers[self.group], dtype=np.int64)
 
 
-def recorded_groups(folder: Path) -> Iterator[tuple[int, Json]]:
-    """Each group that the lab reads of `rollouts.jsonl`, with its number in its step, in order."""
-    every = _every(folder / "rollouts.jsonl")
+def recorded_groups(folder: Path, config: RunConfig) -> Iterator[tuple[int, Json]]:
+    """Each group that the lab reads of a run's `rollouts.jsonl`, with its number in its step, in order."""
+    every = _every(folder / "rollouts.jsonl", config)
     step, number = -1, 0
     try:
         with (folder / "rollouts.jsonl").open("rb") as file:
@@ -89,16 +95,22 @@ def recorded_groups(folder: Path) -> Iterator[tuple[int, Json]]:
                     continue
                 row = json_object(line) if line.endswith(b"\n") else None
                 at = None if row is None else step_in(row)
-                if row is None or at is None or at % every or not is_group(row) or not row["completions"]:
+                if row is None or at is None or at % every or not is_group(row):
                     continue
                 step, number = (step, number + 1) if at == step else (at, 0)
-                yield number, row
+                if row["completions"]:
+                    yield number, row
     except FileNotFoundError:
         return
 
 
-def _every(path: Path) -> int:
-    """The distance of the steps that are read, so that neither limit is passed."""
+def _most(config: RunConfig) -> int:
+    """The number of completions that are read of a run with so many reward functions."""
+    return MAX_COMPLETIONS * MAX_FUNCTIONS // max(MAX_FUNCTIONS, len(config.rewards))
+
+
+def _every(path: Path, config: RunConfig) -> int:
+    """The distance of the steps that are read, so that neither limit is passed, by the start of the file."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -106,42 +118,45 @@ def _every(path: Path) -> int:
     except OSError:
         return 1
     completions = start.count(b'"num_tokens"') * size / max(1, len(start))
-    return max(1, -int(-size // MAX_READ_BYTES), -int(-completions // MAX_COMPLETIONS))
+    return max(1, -int(-size // MAX_READ_BYTES), -int(-completions // max(1, _most(config))))
 
 
 def identity(row: Json, completion: Json) -> bytes:
-    """The digest of a completion with its problem and its solution: what a grade can depend on."""
-    parts = (row.get("solution"), row["prompt"], completion["text"], completion.get("num_tokens"))
+    """The digest of a completion with its row, problem and solution: what a grade can depend on."""
+    parts = (row.get("row"), row.get("solution"), row["prompt"], completion["text"], tokens_of(completion))
     return hashlib.blake2b(repr(parts).encode(errors="replace"), digest_size=16).digest()
 
 
 def tokens_of(completion: Json) -> int:
     """The number of tokens that a completion has on record; 0 where it has none."""
     num = completion.get("num_tokens")
-    return int(num) if is_number(num) else 0
+    return int(num) if is_number(num) and num >= 0 else 0
 
 
-def read_rollouts(folder: Path) -> Recorded:
+def read_rollouts(folder: Path, config: RunConfig) -> Recorded:
     """The rollouts of a run folder, as far as the limits go; of no group where it has none."""
-    steps: list[int] = []
-    group: list[int] = []
-    numbers, num_tokens, truncated, advantages = [], [], [], []
+    steps, numbers, group, num_tokens = array("q"), array("q"), array("q"), array("q")
+    advantages, truncated = array("d"), bytearray()
     identities: list[bytes] = []
-    rewards: dict[str, list[float]] = {}
-    without = 0
-    for at, row in recorded_groups(folder):
+    names = {short_name(name) for name in config.rewards}
+    rewards, absent = {name: array("d") for name in names}, {name: bytearray() for name in names}
+    without, is_whole = 0, True
+    for at, row in recorded_groups(folder, config):
         completions = row["completions"]
+        if len(group) + len(completions) > 2 * _most(config):  # the start of the file has said too little
+            is_whole = False
+            break
         for one in completions:
             given = one.get("rewards") if isinstance(one.get("rewards"), dict) else {}
-            for name in list(given.keys() - rewards.keys())[: MAX_FUNCTIONS - len(rewards)]:
-                rewards[name] = [np.nan] * len(group)
-            for name, values in rewards.items():
-                values.append(float(given[name]) if is_number(given.get(name)) else np.nan)
-            group.append(len(steps))
+            for name in names:
+                value = given.get(name)
+                rewards[name].append(value if is_number(value) else np.nan)
+                absent[name].append(name not in given or value is not None and not is_number(value))
             advantage = one.get("advantage")
-            num_tokens.append(tokens_of(one))
+            group.append(len(steps))
+            num_tokens.append(min(tokens_of(one), config.max_completion_length))
             truncated.append(one.get("truncated") is True)
-            advantages.append(float(advantage) if is_number(advantage) else np.nan)
+            advantages.append(advantage if is_number(advantage) else np.nan)
             identities.append(identity(row, one))
         without += 0 if isinstance(row.get("solution"), str) else len(completions)
         steps.append(step_in(row) or 0)
@@ -151,12 +166,14 @@ def read_rollouts(folder: Path) -> Recorded:
         np.array(numbers, np.int64),
         np.array(group, np.int64),
         {name: np.array(values, np.float64) for name, values in rewards.items()},
+        {name: np.array(values, np.bool_) for name, values in absent.items()},
         np.array(advantages, np.float64),
         np.array(num_tokens, np.int64),
         np.array(truncated, np.bool_),
         tuple(identities),
         without,
-        _every(folder / "rollouts.jsonl"),
+        _every(folder / "rollouts.jsonl", config),
+        is_whole,
     )
 
 
@@ -173,11 +190,17 @@ class Scored:
 def scored(recorded: Recorded, config: RunConfig, rewards: Mapping[str, Floats]) -> Scored:
     """Totals and advantages by a configuration's weights, of rewards (N,) by the functions' names."""
     columns = np.stack([rewards[short_name(name)] for name in config.rewards], axis=1)
+    weighing = weighing_of(config)
+    with np.errstate(all="ignore"):  # sums of weights and rewards without bound
+        return Scored(weighing.totals(columns), weighing.advantages(columns, recorded.group, recorded.batch))
+
+
+def weighing_of(config: RunConfig) -> Weighing:
+    """The weights of a run's reward functions, and how its trainer makes advantages of them."""
     fields = {
         name: str(config.trl[name]) for name in ("scale_rewards", "multi_objective_aggregation") if name in config.trl
     }
-    weighing = Weighing(np.array(list(config.rewards.values())), **fields)
-    return Scored(weighing.totals(columns), weighing.advantages(columns, recorded.group, recorded.batch))
+    return Weighing(np.array(list(config.rewards.values())), **fields)
 
 
 def short_name(name: str) -> str:
@@ -295,9 +318,9 @@ def _best(totals: Floats, recorded: Recorded) -> Bools:
 
 def _mean(values: Floats) -> float:
     """The mean of what is there; 0 where nothing is."""
-    known = values[~np.isnan(values)]
+    known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else 0.0
 
 
 def _points(steps: Ints, values: Floats) -> Points:
-    return [(float(step), float(value)) for step, value in zip(steps, values) if value == value]
+    return [(float(step), float(value)) for step, value in zip(steps, values) if np.isfinite(value)]

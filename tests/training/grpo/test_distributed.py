@@ -50,7 +50,7 @@ def steps_of(folder: Path) -> list[int]:
     return [row["step"] for row in RunFolder(folder).history()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_shared_run_is_stopped_resumed_and_finished(tmp_path) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     launcher = start(log, "--folder", str(folder), *options())

@@ -15,6 +15,8 @@ from inference.adapters.record import LEARN_FOLDER
 from inference.common.settings import STARTER
 from inference.engine.engine import Engine
 from inference.model.lora_file import CONFIG_FILE, WEIGHTS_FILE
+from training.config.run_config import load_config
+from training.data.dataset import load_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.held_out import load_held_out
 from training.evaluation.scoring import evaluate
@@ -23,7 +25,6 @@ from training.learn.record import (
     MAX_CHECKPOINTS,
     MAX_FILE_BYTES,
     REPLAY,
-    STRENGTHS_FILE,
     ChangedRow,
     Changes,
     Recorder,
@@ -31,11 +32,14 @@ from training.learn.record import (
     Side,
     Strengths,
     _varied,
+    is_recorded,
     kept_checkpoints,
     read_record,
+    record_run,
     shipped_checkpoints,
     spread,
 )
+from training.learn.strength import STRENGTHS_FILE
 from training.runs.folder import RunFolder
 
 ROWS = 8
@@ -151,7 +155,11 @@ ROW = {"pictures": [], "problem": "?", "gold": "1", "kind": "", "sides": []}
     [
         (REPLAY, Replay, {"steps": [], "rows": []}),
         (REPLAY, Replay, {"steps": [0, 5], "rows": [ROW]}),
+        (REPLAY, Replay, {"steps": [5, 0], "rows": []}),
+        (REPLAY, Replay, {"steps": [-5], "rows": []}),
         (STRENGTHS_FILE, Strengths, {"strengths": [], "accuracy": [], "in_format": [], "num_rows": 3}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0], "accuracy": SHARES[:1], "in_format": SHARES[:1], "num_rows": 3}),
+        (STRENGTHS_FILE, Strengths, {"strengths": [0, 1], "accuracy": SHARES, "in_format": SHARES, "num_rows": 0}),
         (STRENGTHS_FILE, Strengths, {"strengths": [0, 1], "accuracy": SHARES[:1], "in_format": SHARES, "num_rows": 3}),
         (STRENGTHS_FILE, Strengths, {"strengths": [0, 99], "accuracy": SHARES, "in_format": SHARES, "num_rows": 3}),
         (STRENGTHS_FILE, Strengths, {"strengths": [0, 1], "accuracy": SHARES, "in_format": SHARES, "num_rows": -5}),
@@ -169,6 +177,47 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / LEARN_FOLDER).mkdir()
     os.mkfifo(tmp_path / LEARN_FOLDER / REPLAY)
     assert read_record(tmp_path, REPLAY, Replay) is None
+
+
+def test_nothing_is_read_through_a_link(tmp_path: Path) -> None:
+    """A link could lead to any file of the machine."""
+    elsewhere, linked_folder, linked_file = tmp_path / "elsewhere", tmp_path / "one", tmp_path / "other"
+    write_json_at(elsewhere / CHANGES)
+    linked_folder.mkdir()
+    (linked_folder / LEARN_FOLDER).symlink_to(elsewhere)
+    (linked_file / LEARN_FOLDER).mkdir(parents=True)
+    (linked_file / LEARN_FOLDER / CHANGES).symlink_to(elsewhere / CHANGES)
+    assert read_record(linked_folder, CHANGES, Changes) is None is read_record(linked_file, CHANGES, Changes)
+    write_json_at(tmp_path / "own" / LEARN_FOLDER / CHANGES)
+    assert read_record(tmp_path / "own", CHANGES, Changes) == Changes(rows=[])
+
+
+def write_json_at(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text('{"rows": []}')
+
+
+def test_a_run_records_what_its_record_lacks(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill between two parts the first stays; without validation rows the record says that there were none."""
+    config = load_config(None, {"eval_rows": 3})
+    folder = RunFolder.create(tmp_path / "run", config)
+    folder.adapter.mkdir(parents=True)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        shutil.copyfile(STARTER / "adapter" / name, folder.adapter / name)
+    monkeypatch.setattr(Engine, "load", lambda *args, **options: engine)
+    splits = load_rows(config.data)
+    record_run(folder, config, splits)
+    assert is_recorded(folder.adapter)
+    found = read_record(folder.adapter, STRENGTHS_FILE, Strengths)
+    assert found and found.num_rows == 3, "as many as its evaluation has"
+    before = (folder.adapter / LEARN_FOLDER / CHANGES).stat().st_mtime_ns
+    (folder.adapter / LEARN_FOLDER / STRENGTHS_FILE).unlink()
+    assert not is_recorded(folder.adapter)
+    monkeypatch.setattr("training.learn.record.validation_rows", lambda *args: None)
+    record_run(folder, config, splits)
+    found = read_record(folder.adapter, STRENGTHS_FILE, Strengths)
+    assert found and found.num_rows == 0 and found.best == 1 and is_recorded(folder.adapter)
+    assert (folder.adapter / LEARN_FOLDER / CHANGES).stat().st_mtime_ns == before
 
 
 def a_row(kind: str, base: bool, adapter: bool) -> ChangedRow:

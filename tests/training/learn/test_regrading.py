@@ -14,11 +14,13 @@ from inference.common.errors import UserError
 from inference.common.files import append_line, read_lines
 from tests.support.recorded_run import record_rollouts
 from training.__main__ import main
-from training.config.run_config import RunConfig, load_config
+from training.config.run_config import RunConfig, change_config, load_config
 from training.grading.grader import grade
-from training.learn import regrading
-from training.learn.regrading import GradeStore, Regrading, Texts, grade_missing, lab_config, needed
-from training.learn.reward_lab import read_rollouts
+from training.learn import grades
+from training.learn.grades import GradeStore
+from training.learn.lab_process import Regrading
+from training.learn.regrading import Texts, grade_missing, lab_config, needed
+from training.learn.reward_lab import read_rollouts, scored
 from training.runs.folder import RunFolder
 
 SMALL = {"prompts_per_step": 2, "num_generations": 4, "max_steps": 6, "warmup_steps": 0}
@@ -52,9 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunConfig]:
 def graded(run: tuple[Path, RunConfig], home: Path, **values: object) -> tuple[dict[str, np.ndarray], int]:
     """The rewards under other settings, and how many grades were made for them."""
     settings = {"rewards": REWARDS, "tolerance": 0.0, "max_completion_length": 96} | values
-    other, store, recorded = lab_config(run[1], **settings), GradeStore(home), read_rollouts(run[0])  # type: ignore[arg-type]
+    other, store, recorded = lab_config(run[1], **settings), GradeStore(home), read_rollouts(*run)  # type: ignore[arg-type]
     needs, made = needed(recorded, run[1], other, store), []
-    grade_missing(run[0], needs, other, store, made.append)
+    grade_missing(*run, other, needs, store, made.append)
     assert sum(made) == needs.num_missing
     after = needed(recorded, run[1], other, store)
     assert after.num_missing == 0
@@ -70,7 +72,7 @@ def test_a_tolerance_is_graded_as_the_grader_does_and_once(run: tuple[Path, RunC
     rows = [(row, one) for row in read_lines(run[0] / "rollouts.jsonl") for one in row["completions"]]
     wanted = [float(grade(row["solution"], one["text"], row["prompt"], 0.05).correct) for row, one in rows]
     assert num == 48 and rewards["accuracy_reward"].tolist() == wanted
-    own = read_rollouts(run[0]).rewards
+    own = read_rollouts(*run).rewards
     assert (
         wanted != own["accuracy_reward"].tolist() and rewards["format_reward"].tolist() == own["format_reward"].tolist()
     )
@@ -82,18 +84,18 @@ def test_grading_anew_gives_what_the_run_had(run: tuple[Path, RunConfig], tmp_pa
     """As if the run had had another function only: all that it recorded is found again."""
     without = run[1].model_copy(update={"rewards": {"soft_format_reward": 1.0}})
     assert {name: values.tolist() for name, values in graded((run[0], without), tmp_path)[0].items()} == {
-        name: values.tolist() for name, values in read_rollouts(run[0]).rewards.items()
+        name: values.tolist() for name, values in read_rollouts(*run).rewards.items()
     }
 
 
 def test_a_shorter_limit_cuts_texts_by_the_bases_tokens(run: tuple[Path, RunConfig], tmp_path: Path) -> None:
     rewards, num = graded(run, tmp_path, max_completion_length=20)
-    recorded = read_rollouts(run[0])
+    recorded = read_rollouts(*run)
     is_long = recorded.num_tokens > 20
     assert 0 < is_long.sum() < 48 and num == 2 * is_long.sum()
     assert not rewards["format_reward"][is_long].any(), "an answer that is cut off has no end"
     assert (rewards["format_reward"] == recorded.rewards["format_reward"])[~is_long].all()
-    texts = Texts(lab_config(run[1], REWARDS, 0.0, 20))
+    texts = Texts(run[1], lab_config(run[1], REWARDS, 0.0, 20))
     one = next(one for row in read_lines(run[0] / "rollouts.jsonl") for one in row["completions"] if texts.is_cut(one))
     assert one["text"].startswith(texts.text(one)) and len(texts.ids(one)) == 20
 
@@ -105,7 +107,7 @@ def test_a_file_of_ones_own(run: tuple[Path, RunConfig], tmp_path: Path, monkeyp
     (tmp_path / "own_lab_rewards.py").write_text(OWN, encoding="utf-8")
     rewards, num = graded(run, tmp_path, rewards={**REWARDS, "own_lab_rewards:brevity_reward": 1.0})
     assert num == 48 and (tmp_path / "calls").read_text() == "8 " * 6
-    recorded, [first, *_] = read_rollouts(run[0]), read_lines(run[0] / "rollouts.jsonl")
+    recorded, [first, *_] = read_rollouts(*run), read_lines(run[0] / "rollouts.jsonl")
     wanted = recorded.num_tokens[0] + int(first["solution"]) / 100 + 1
     assert rewards["brevity_reward"][0] == pytest.approx(wanted, abs=1.01)  # the record counts an end token too
     assert np.isnan(graded(run, tmp_path, rewards={"own_lab_rewards:later_reward": 1.0})[0]["later_reward"]).all()
@@ -143,8 +145,59 @@ def test_a_record_without_solutions_is_only_weighed(run: tuple[Path, RunConfig],
         graded(old, tmp_path, tolerance=0.05)
 
 
+@pytest.mark.parametrize("kept", [0, 3])
+def test_what_the_record_lacks_is_left_out_until_it_is_graded(
+    kept: int, run: tuple[Path, RunConfig], tmp_path: Path
+) -> None:
+    """Of all completions, or of all but the first of each group of four; graded anew, it is as the run had it."""
+    for row in read_lines(run[0] / "rollouts.jsonl"):
+        for one in row["completions"][kept // 3 :]:
+            del one["rewards"]["accuracy_reward"]
+        append_line(tmp_path / "rollouts.jsonl", row)
+    old, store, num = (tmp_path, run[1]), GradeStore(tmp_path), 48 - 4 * kept
+    recorded = read_rollouts(*old)
+    needs = needed(recorded, run[1], run[1], store)
+    assert needs.is_enough and needs.num_missing == num and needs.left_out == {"accuracy_reward": (num, "")}
+    [words] = needs.left_out_words
+    assert (
+        words.startswith(f"The record lacks accuracy_reward for {num} of 48 answers") and "until it is graded" in words
+    )
+    without = change_config(run[1], {"rewards": {"format_reward": 0.5}})
+    if not kept:
+        totals = scored(recorded, run[1], needs.rewards).totals
+        assert totals.tolist() == scored(recorded, without, needs.rewards).totals.tolist()
+    grade_missing(*old, run[1], needs, store, lambda _: None)
+    after = needed(recorded, run[1], run[1], store)
+    assert not after.left_out and after.rewards["accuracy_reward"].tolist() == (
+        read_rollouts(*run).rewards["accuracy_reward"].tolist()
+    )
+
+
+def test_what_cannot_be_graded_is_said_and_the_rest_is_shown(run: tuple[Path, RunConfig], tmp_path: Path) -> None:
+    config = change_config(run[1], {"rewards": REWARDS | {"no_such_module_here:a_reward": 0.2}})
+    recorded = read_rollouts(run[0], config)
+    needs = needed(recorded, config, config, GradeStore(tmp_path))
+    assert needs.is_enough and not needs.num_missing
+    [words] = needs.left_out_words
+    assert "lacks no_such_module_here:a_reward for 48 of 48 answers" in words and "no file of the reward" in words
+    found, plain = scored(recorded, config, needs.rewards), scored(recorded, run[1], recorded.rewards)
+    assert found.totals.tolist() == plain.totals.tolist()
+
+
+def test_a_package_around_a_reward_is_not_run_to_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loud_lab").mkdir()
+    (tmp_path / "loud_lab" / "__init__.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    (tmp_path / "loud_lab" / "inner.py").write_text("x = 1", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = grades.Keys("loud_lab.inner:a_reward", {}, 96)(b"x", is_cut=False)
+    (tmp_path / "loud_lab" / "inner.py").write_text("x = 2", encoding="utf-8")
+    assert grades.Keys("loud_lab.inner:a_reward", {}, 96)(b"x", is_cut=False) != first
+    with pytest.raises(UserError, match="no file of the reward"):
+        grades.Keys("loud_lab.none:a_reward", {}, 96)
+
+
 def test_the_store_is_bounded_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regrading, "MAX_GRADES", 10)
+    monkeypatch.setattr(grades, "MAX_GRADES", 10)
     store, keys = GradeStore(tmp_path), [b"%d" % i for i in range(25)]
     store.add("a", [(key, None if i % 2 else float(i)) for i, key in enumerate(keys)], 1.0)
     assert store.find(keys) == {b"%d" % i: None if i % 2 else float(i) for i in range(15, 25)}
@@ -160,7 +213,7 @@ def test_the_process_shows_its_progress_and_is_stopped(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     other = lab_config(run[1], {"slow_lab_rewards:slow_reward": 1.0}, 0.0, 96)
-    process, recorded, store = Regrading(tmp_path), read_rollouts(run[0]), GradeStore(tmp_path)
+    process, recorded, store = Regrading(tmp_path), read_rollouts(*run), GradeStore(tmp_path)
     before = set(psutil.Process().children())  # of other tests
     process.start(run[0], other)
     with pytest.raises(UserError, match="graded or sampled already"):

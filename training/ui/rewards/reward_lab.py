@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,31 @@ from training.config.data_config import STARTER, check_there
 from training.config.run_config import RunConfig
 from training.grading.reward_loading import check_name
 from training.grading.rewards import REWARDS
-from training.learn.fresh_sample import MAX_PROBLEMS, new_sample, sample_config, samples
-from training.learn.regrading import GradeStore, Needs, lab_config, needed
+from training.launch.sampling import check_room
+from training.learn.fresh_sample import MAX_PROBLEMS, check_size, new_sample, sample_config, samples
+from training.learn.grades import GradeStore
+from training.learn.regrading import lab_config, needed, num_to_grade
 from training.learn.reward_lab import Recorded, compare, read_rollouts, scored
 from training.runs.record import RunRecord
 from training.ui.base.context import Context, Part, Section
-from training.ui.base.html import capitalised, duration
+from training.ui.base.html import capitalised
 from training.ui.base.plots import PLOTS_JS
 from training.ui.rewards.reward_cards import changed_groups_html, curves_html, figures_html
+from training.ui.rewards.reward_words import about_html, config_of, cost_words, label, note_html, read_words
 from training.ui.sections.data import set_choices
 from training.ui.sections.form_fields import number_field, read_number
-from training.ui.sections.watch_cards import choice_label
 
 DEFAULT_PROBLEMS = 16
 """Problems of a sample where the field is empty."""
 MAX_REWARDS = 8
 """Reward functions that have a slider."""
+MAX_WEIGHT = 1_000_000.0
+MAX_LENGTH = 32_768
+"""Tokens that a run's `max_completion_length` can be."""
 _MAX_KEPT = 4
 """Runs whose rewards stay in memory."""
 _STEP = 0.001
-NO_RUN = '<p class="lt-note lt-quiet">There are no rollouts yet. They come with the first step of a run.</p>'
-ABOUT = (
-    '<p class="lt-note lt-quiet">These are the answers that the run gave, scored otherwise. A run with such '
-    "settings learns other things, so that its answers differ from the second step on.</p>"
-)
+NO_RUN = "There are no rollouts yet. They come with the first step of a run, or with a fresh sample of a dataset."
 
 
 def build_rewards(context: Context, note: gr.Textbox) -> tuple[Section, RewardLab]:
@@ -87,7 +89,7 @@ class RewardLab:
         ]
         with gr.Row(elem_classes="lt-two"):
             self.length = number_field("Length limit (tokens)", "Longer answers are cut there.", "lab-length")
-            self.tolerance = number_field("Tolerance", "Relative error that a number may have.", "lab-tolerance")
+            self.tolerance = number_field("Tolerance", "Relative error allowed.", "lab-tolerance")
         with gr.Row(elem_classes="lt-two"):
             self.more = LiveDropdown(
                 [*REWARDS],
@@ -111,14 +113,16 @@ class RewardLab:
                     allow_custom_value=True,
                     elem_id="rewards-dataset",
                 )
-                self.problems = number_field("Problems", f"At most {MAX_PROBLEMS}.", "lab-problems")
+                self.problems = number_field(
+                    "Problems", f"{DEFAULT_PROBLEMS} if empty, at most {MAX_PROBLEMS}.", "lab-problems"
+                )
             self.sample = gr.Button("Sample", size="sm", elem_id="rewards-sample")
 
     def _wire(self) -> None:
         on = self.section.on
         on(self.chosen.input, self.refresh)
-        for slider in self.weights:
-            on(slider.release, self.refresh, trigger_mode="always_last")
+        moved = [event for slider in self.weights for event in (slider.input, slider.release)]  # keys give no release
+        on(partial(gr.on, moved), self.refresh, trigger_mode="always_last")
         for field in (self.tolerance, self.length):
             on(field.submit, self.refresh)
             on(field.blur, self.refresh)
@@ -132,19 +136,19 @@ class RewardLab:
         """The settings of the chosen run, or of the newest with rollouts, and what the fields change."""
         records, regrading = self.records(), self._context.regrading
         record = next((one for one in records if one.id == run_id), None)
-        labels, hidden = [(_label(one), one.id) for one in records], gr.update(visible=False)
+        labels, hidden = [(label(one), one.id) for one in records], gr.update(visible=False)
         is_begun = record is None and regrading.folder is not None and regrading.folder.name == run_id
         if is_begun and regrading.is_running:
             choices = gr.update(choices=[(f"{run_id} · being made", run_id), *labels], value=run_id)
-            words = _note(f"{capitalised(regrading.progress)}.")
+            words = note_html(f"{capitalised(regrading.progress)}.")
             return [choices, "", [], *[gr.skip()] * len(fields), words, hidden, gr.update(visible=True), "", "", ""]
-        trouble = _note(regrading.error, "bad") if is_begun and regrading.error else ""
+        trouble = note_html(capitalised(regrading.error), "bad") if is_begun and regrading.error else ""
         record = record or next(iter(records), None)
         choices = gr.update(choices=labels, value=record.id if record else None)
-        config = None if record is None else _config_of(record)
+        config = None if record is None else config_of(record)
         if record is None or config is None or trouble:
-            words = f"The settings of {record.id} are of another version." if record else ""
-            words = trouble or (_note(words, "bad") if words else NO_RUN)
+            words = f"This version cannot read the settings of {record.id}. Choose another run." if record else ""
+            words = trouble or (note_html(words, "bad") if words else note_html(NO_RUN))
             return [choices, "", [], *[gr.skip()] * len(fields), words, hidden, hidden, "", "", ""]
         known = [str(name) for name in names] if isinstance(names, list) else []
         if str(filled).partition("#")[0] != record.id:
@@ -172,24 +176,41 @@ class RewardLab:
         """Status, the two buttons, figures, curves and groups."""
         regrading = self._context.regrading
         hidden, nothing = gr.update(visible=False), ["", "", ""]
-        if regrading.is_running and regrading.folder == record.folder:
+        is_here = regrading.folder == record.folder
+        if regrading.is_running and is_here:
             words = f"{capitalised(regrading.progress)}. What is done is kept, also if you stop."
-            return [_note(words), hidden, gr.update(visible=True), *nothing]
+            return [note_html(words), hidden, gr.update(visible=True), *nothing]
         try:
-            recorded = self._rollouts(record)
+            recorded = self._rollouts(record, config)
             other = self._config(config, names, fields)
-            needs = needed(recorded, config, other, self._store)
+            after = needed(recorded, config, other, self._store)
+            before = needed(recorded, config, config, self._store)
         except UserError as error:
-            return [_note(capitalised(str(error)), "bad"), hidden, hidden, *nothing]
-        if needs.num_missing:
-            reason = regrading.error if regrading.folder == record.folder else ""
-            words = (_note(reason, "bad") if reason else "") + _note(_cost(needs))
-            return [words, gr.update(visible=not regrading.is_running), hidden, *nothing]
-        before, after = scored(recorded, config, recorded.rewards), scored(recorded, other, needs.rewards)
-        change = compare(recorded, before, after)
-        groups = changed_groups_html(change, recorded, needs.rewards, self._context, record)
-        words = _note(_read_words(recorded, config, other, needs)) + (ABOUT if record.launcher else _sampled(config))
-        return [words, hidden, hidden, figures_html(change, recorded), curves_html(change), groups]
+            return [note_html(capitalised(str(error)), "bad"), hidden, hidden, *nothing]
+        lacking = num_to_grade(config, other, before, after)
+        is_asked = is_here and regrading.asked == other
+        notes = regrading.notes if is_asked else []
+        reason = self._reason(notes) if lacking and is_asked else ""
+        cost = note_html(cost_words(lacking, after, regrading.folder if regrading.is_running else None))
+        button = gr.update(visible=bool(lacking) and not regrading.is_running)
+        if not after.is_enough:
+            return [reason + cost, button, hidden, *nothing]
+        change = compare(recorded, scored(recorded, config, before.rewards), scored(recorded, other, after.rewards))
+        words = note_html(read_words(recorded, config, other, after, names))
+        for each in dict.fromkeys([*before.left_out_words, *after.left_out_words, *notes]):
+            words += note_html(each, "warn")
+        words += (reason + cost if lacking else "") + about_html(record, config, recorded)
+        groups = changed_groups_html(change, recorded, after, other.max_completion_length, self._context, record)
+        return [words, button, hidden, figures_html(change, recorded), curves_html(change), groups]
+
+    def _reason(self, notes: Sequence[str]) -> str:
+        """The reason why the grades that were asked for lack all the same; "" if they were stopped or notes say it."""
+        words = self._context.regrading.error
+        if not words and not notes and self._context.regrading.has_ended:
+            words = (
+                "the process ended before the grades were made, as if a reward function had ended it; look into that"
+            )
+        return note_html(f"{capitalised(words.rstrip('.'))}.", "bad") if words else ""
 
     def records(self) -> list[RunRecord]:
         """The runs with rollouts, the newest first, and then the samples, which no launcher has made."""
@@ -205,12 +226,15 @@ class RewardLab:
             raise UserError(f"{str(run_id)[:80]} has no rollouts here. Choose a run first.")
         return record
 
-    def _rollouts(self, record: RunRecord) -> Recorded:
+    def _rollouts(self, record: RunRecord, config: RunConfig) -> Recorded:
         """The rollouts of a run, read again where the file has changed."""
-        state = (record.folder / "rollouts.jsonl").stat()
+        try:
+            state = (record.folder / "rollouts.jsonl").stat()
+        except OSError as error:
+            raise UserError(f"the rollouts of {record.id} cannot be read ({error.strerror})") from error
         key = (record.folder, state.st_mtime_ns, state.st_size)
         if key not in self._recorded:
-            recorded = read_rollouts(record.folder)
+            recorded = read_rollouts(record.folder, config)
             kept = [(k, v) for k, v in self._recorded.items() if k[0] != record.folder]
             self._recorded = dict([*kept[1 - _MAX_KEPT :], (key, recorded)])
         recorded = self._recorded[key]
@@ -219,22 +243,29 @@ class RewardLab:
         return recorded
 
     def _config(self, config: RunConfig, names: Sequence[str], fields: Sequence[Any]) -> RunConfig:
-        """The run's configuration with the fields' values; raises `UserError`."""
-        rewards = {}
+        """The run's configuration with the fields' values; what has no slider keeps its weight. Raises `UserError`."""
+        rewards = dict(config.rewards)
         for name, value in zip(names, fields):
             weight, own = read_number(f"the weight of {name}", value) or 0.0, config.rewards.get(name)
+            most = max(MAX_WEIGHT, own or 0.0)
+            if not 0 <= weight <= most:
+                raise UserError(f"the weight of {name} is {weight:g}; give 0 to {most:,.0f}")
             rewards[name] = own if own is not None and abs(own - weight) < _STEP else weight
         rewards = {name: weight for name, weight in rewards.items() if weight or name in config.rewards}
-        tolerance = read_number("tolerance", fields[MAX_REWARDS])
-        length = read_number("the length limit", fields[MAX_REWARDS + 1])
-        if length is not None and not length.is_integer():
-            raise UserError(f"the length limit is {length:g}; give whole tokens")
-        limit = config.max_completion_length if length is None else int(length)
-        return lab_config(config, rewards, tolerance or 0.0, limit)
+        if not any(rewards.values()):
+            raise UserError("all weights are 0, so that nothing is rewarded; raise at least one")
+        tolerance = read_number("the tolerance", fields[MAX_REWARDS], "0.05") or 0.0
+        if not 0 <= tolerance < 1:
+            raise UserError(f"the tolerance is {tolerance:g}; give a share from 0 to below 1, such as 0.05")
+        typed = read_number("the length limit", fields[MAX_REWARDS + 1], "64")
+        length = float(config.max_completion_length) if typed is None else typed
+        if not (1 <= length <= MAX_LENGTH and length.is_integer()):
+            raise UserError(f"the length limit is {length:,g}; give whole tokens from 1 to {MAX_LENGTH:,}")
+        return lab_config(config, rewards, tolerance, int(length))
 
     def config(self, run_id: object, filled: object, names: object, *fields: Any) -> RunConfig:
         """The settings of the next run: the run's, changed by the fields. Raises `UserError`."""
-        config = _config_of(self._record(run_id))
+        config = config_of(self._record(run_id))
         if config is None or not isinstance(names, list):
             raise UserError("Choose a run first.")
         other = self._config(config, [str(name) for name in names], fields)
@@ -248,14 +279,17 @@ class RewardLab:
         if name in known:
             raise UserError(f"{name} is there already; change its weight.")
         if len(known) >= MAX_REWARDS:
-            raise UserError(f"There are {len(known)} rewards; at most {MAX_REWARDS} have a slider here.")
+            raise UserError(
+                f"{MAX_REWARDS} rewards have a slider here, which is the limit. Score a run with more of them in a "
+                "terminal: python -m training rewards RUN --rewards NAMES_AND_WEIGHTS"
+            )
         fields[len(known)] = 1.0
         return self.refresh(caller, run_id, filled, [*known, name], *fields)
 
     def _reset(self, caller: Caller, run_id: object, filled: object, names: object, *fields: Any) -> list[object]:
         """The fields as the run had them."""
         run, _, number = str(filled).partition("#")
-        config = _config_of(self._record(run))
+        config = config_of(self._record(run))
         if config is None:
             return self.refresh(caller, run_id, "", names, *fields)
         known, own = _filled(config)
@@ -264,7 +298,7 @@ class RewardLab:
     def _grade(self, caller: Caller, run_id: object, filled: object, names: object, *fields: Any) -> list[object]:
         """Start the process that makes the missing grades."""
         record = self._record(run_id)
-        config = _config_of(record)
+        config = config_of(record)
         if config is not None and isinstance(names, list):
             self._context.regrading.start(record.folder, self._config(config, [str(name) for name in names], fields))
         return self.refresh(caller, run_id, filled, names, *fields)
@@ -272,13 +306,13 @@ class RewardLab:
     def _sample(self, caller: Caller, run_id: object, filled: object, names: object, *values: Any) -> list[object]:
         """Start the process that samples a dataset; the sample is chosen at once."""
         *fields, dataset, asked = values
-        num, settings = read_number("the number of problems", asked) or DEFAULT_PROBLEMS, self._context.settings
+        typed, settings = read_number("the number of problems", asked, "16"), self._context.settings
+        num = DEFAULT_PROBLEMS if typed is None else typed
         wanted = str(dataset or "").strip()
         name = dict(set_choices(self._context.sets)).get(wanted, wanted)
         check_there(name)
-        sample_config(name, settings)
-        if not (num == int(num) and 1 <= num <= MAX_PROBLEMS):
-            raise UserError(f"the number of problems is {num:g}; give 1 to {MAX_PROBLEMS}")
+        check_size(num)
+        check_room(settings.home, sample_config(name, settings))
         path = new_sample(settings.home)
         self._context.regrading.start_sample(path, name, int(num))
         return self.refresh(caller, path.name, "", names, *fields)
@@ -288,20 +322,6 @@ class RewardLab:
         return self.refresh(caller, *values)
 
 
-def _label(record: RunRecord) -> str:
-    """The label of a run or a sample in the dropdown; not escaped."""
-    config = _config_of(record)
-    if record.launcher or config is None:
-        return choice_label(record)
-    return f"{record.id} · {Path(config.data.dataset).name}"
-
-
-def _sampled(config: RunConfig) -> str:
-    """The model that gave the answers of a sample."""
-    name = f"the adapter {Path(config.start_adapter).name}" if config.start_adapter else "the base alone"
-    return _note(f"These are answers of {name} to problems of {Path(config.data.dataset).name}, sampled once.")
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -309,43 +329,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _config_of(record: RunRecord) -> RunConfig | None:
-    """A run's configuration; `None` for one of another version."""
-    try:
-        return record.run_config
-    except ValueError:
-        return None
-
-
 def _filled(config: RunConfig) -> tuple[list[str], tuple[Any, ...]]:
     """The reward functions of a run, and the values of the fields for it."""
     names = list(config.rewards)[:MAX_REWARDS]
     weights = [config.rewards[name] for name in names] + [0.0] * (MAX_REWARDS - len(names))
     return names, (*weights, f"{config.data.tolerance:g}", str(config.max_completion_length))
-
-
-def _cost(needs: Needs) -> str:
-    """The grades that must be made first, and what they take."""
-    names = ", ".join(f"{int(lacking.sum()):,} of {name}" for name, lacking in needs.missing.items())
-    took = "" if needs.seconds is None else f" About {duration(max(1.0, needs.seconds))}, by the last ones."
-    return f"To see this, {needs.num_missing:,} grades must be made first: {names}.{took}"
-
-
-def _read_words(recorded: Recorded, config: RunConfig, other: RunConfig, needs: Needs) -> str:
-    """The compared answers, and what of them is not known."""
-    words = f"{recorded.num_completions:,} answers to {len(recorded.steps):,} problems are compared."
-    if recorded.every > 1:
-        words += f" That is one step in {recorded.every}: the whole record is too long."
-    if needs.num_cut:
-        words += f" {needs.num_cut:,} are longer than the limit and were cut there."
-    if other.max_completion_length > config.max_completion_length and (num := int(recorded.truncated.sum())):
-        words += (
-            f" {num:,} were cut off at {config.max_completion_length} tokens; what they would have said is unknown."
-        )
-    if config.trl.get("scale_rewards") == "batch" and config.resample_rounds:
-        words += " Groups that were sampled anew are taken into their step's deviation, which the run did in rounds."
-    return words
-
-
-def _note(words: str, kind: str = "quiet") -> str:
-    return f'<p class="lt-note lt-{kind}" role="{"alert" if kind == "bad" else "status"}">{escape(words)}</p>'
