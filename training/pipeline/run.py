@@ -21,9 +21,10 @@ import torch
 import transformers
 from accelerate.utils import broadcast_object_list
 
-from inference.adapters.record import LEARN_FOLDER, RECORD_FILE
+from inference.adapters.record import RECORD_FILE
 from inference.common.errors import UserError
 from inference.common.files import write_json
+from inference.common.settings import load_settings
 from inference.model.lora_file import CONFIG_FILE
 from training.config.run_config import RunConfig
 from training.data.dataset import Splits, order_by_difficulty
@@ -42,7 +43,8 @@ from training.grpo.distributed import (
 )
 from training.grpo.fitting import fit_batch, longer_rows, prompt_tokens, with_batch
 from training.grpo.trainer import build_trainer
-from training.learn.record import REPLAY, record_run
+from training.learn.asking import answers_here
+from training.learn.record import is_recorded, record_run
 from training.pipeline.budget import Budget, BudgetSpent
 from training.pipeline.pinned_inputs import OtherSources, check_sources
 from training.pipeline.preflight import RunInputs, check_run, check_train_rows
@@ -139,12 +141,13 @@ class RunPipeline:
         if config.eval_rows and is_main_process() and not (folder.adapter / RECORD_FILE).is_file():
             self._enter("evaluating the adapter")
             make_report(run_evaluation(self.inputs.config, folder.adapter), run_outputs(folder), splits)
-        if config.eval_rows and is_main_process() and not (folder.adapter / LEARN_FOLDER / REPLAY).is_file():
+        if config.eval_rows and is_main_process() and not is_recorded(folder.adapter):
             self._enter("recording what training changed")
             record_run(folder, self.inputs.config, splits)
         if is_main_process() and (config.eval_rows or read_request(folder.path)):
             self._enter("comparing it with the served adapter")
-            conclude_run(folder.path, splits)
+            if conclude_run(folder.path, splits):
+                print(answers_here(load_settings(), folder.path.name, wait_seconds=0), flush=True)
         self._record_budget()
         if self.publishing is not None:
             self.publishing.result()

@@ -34,8 +34,8 @@ _VM_COUNTERS = Path("/proc/vmstat")
 NICENESS = 5
 """Priority below the app's own: a visitor comes first, and beside a run that takes every core it still goes on."""
 _ROOT = Path(__file__).parents[2]
-_PROGRESS = re.compile(r"([a-z][a-z ]+):\s+\d+%\|[^|]*\|\s*(\d+)/(\d+) \[[\d:]+<([\d:?]+)")
-"""A line of `tqdm`: work, rows done, rows in all, time left."""
+_PROGRESS = re.compile(r"^([a-z][a-z ]+):\s+\d+%\|[^|]*\|\s*(\d+)/(\d+) \[[\d:]+<([\d:?]+)", re.MULTILINE)
+"""A line of our own from `tqdm`, as libraries begin theirs with a capital: work, rows done, rows in all, time left."""
 _TAIL_BYTES = 8_000
 
 
@@ -222,11 +222,13 @@ def log_tail(log: Path) -> str:
     """The end of what a command has said, without secrets; "" where there is nothing."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            start = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
+            file.seek(start)
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    return hide_secrets(text.replace("\r", "\n"))
+    text = text.replace("\r", "\n")
+    return hide_secrets(text.partition("\n")[2] if start else text)  # without a line whose beginning is cut off
 
 
 def progress_words(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -40,8 +41,14 @@ _NOT_MODEL_FILES = ("evaluation.json", "comparison.json", "promotion.json", "kno
 def versions_here() -> Json:
     """`python`, `system`, `cpus`, `code_commit`, `code_dirty`, and the version of each library; `None` where unknown.
 
-    `code_dirty` is true where tracked files differ from the commit. Outside a git checkout both are `None`.
+    `code_dirty` is true where tracked files differ from the commit. Outside a git checkout both are `None`. Looks once
+    in a process, which goes on with what it has loaded.
     """
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> Json:
     libraries = {name: metadata.version(name) for name in LIBRARIES}
     here = {"python": platform.python_version(), "system": platform.system(), "cpus": os.cpu_count()}
     return here | code_version(_ROOT) | libraries

@@ -84,7 +84,7 @@ def record_of(folder: Path) -> RunRecord | None:
         values |= {"status": "failed", "reason": folder_problem(folder)}
     elif "status" not in values:
         values |= {"status": "interrupted", "reason": f"{folder / REQUEST} cannot be read; its content is lost"}
-    values.setdefault("asked_at", folder.stat().st_mtime)
+    values = facts_of_starts(folder) | values
     record = RunRecord(id=folder.name, folder=folder, config=config or "{}", **values)
     process, launch = process_of(folder), (read_json(folder / PROCESS) or {}).get("launch")
     if process is not None and is_alive(process) and isinstance(launch, str):
@@ -137,16 +137,31 @@ def _by_hand(folder: Path, config: str | None) -> RunRecord | None:
         status, state = "failed", {"reason": folder_problem(folder)}
     elif status not in ("succeeded", "failed", "interrupted"):
         status, state = "interrupted", _INTERRUPTED
+    read = RunConfig.model_validate_json(config) if config else None
     return RunRecord(
         id=folder.name,
         folder=folder,
         config=config or "{}",
         asked_by="the command line",
-        asked_at=folder.stat().st_mtime,
         status=cast(RunStatus, status),
         reason=str(state.get("reason", ""))[:2000],
         step=step if is_number(step := state.get("step")) and isinstance(step, int) else 0,
+        max_steps=read.max_steps or None if read else None,
+        max_hours=read.max_hours if read else None,
+        **facts_of_starts(folder),
     )
+
+
+def facts_of_starts(folder: Path) -> Json:
+    """Fields of the record as `hours.json` tells them: when the run began, and the hours of all its starts; without
+    it the time of the folder's newest change."""
+    listed = (read_json(folder / "hours.json") or {}).get("starts")
+    starts = [row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict)]
+    seconds = [row["seconds"] for row in starts if is_number(row.get("seconds")) and row["seconds"] >= 0]
+    times = [row["time"] for row in starts if is_number(row.get("time")) and row["time"] > 0]
+    if not times:
+        return {"asked_at": folder.stat().st_mtime, "hours": sum(seconds) / 3600}
+    return {"asked_at": min(times), "started_at": min(times), "hours": sum(seconds) / 3600}
 
 
 def _config_of(folder: Path, request: Json | None) -> str | None:

@@ -18,7 +18,7 @@ from inference.common.errors import UserError
 from inference.common.files import read_json
 from training.runs.folder import RunFolder
 from training.runs.record import RESUMABLE
-from training.runs.recovery import folder_problem, is_trained_by_hand, record_of, run_folders
+from training.runs.recovery import facts_of_starts, folder_problem, is_trained_by_hand, record_of, run_folders
 from training.runs.store import RunStore
 
 TRASH = ".deleted-"
@@ -199,7 +199,8 @@ def record_by_hand(store: RunStore) -> None:
             continue
         with contextlib.suppress(OSError):  # a folder that cannot be read must not hide the others
             if (read_json(record.folder / "status.json") or {}).get("status") == "succeeded":
-                store.transition(record, "succeeded", reason="it was resumed by hand, and finished")
+                hours = max(record.hours, facts_of_starts(record.folder)["hours"])
+                store.transition(record, "succeeded", reason="it was resumed by hand, and finished", hours=hours)
             elif record.reason != BY_HAND and is_trained_by_hand(record.folder):
                 store.update(record, reason=BY_HAND)
 

@@ -31,10 +31,12 @@ from training.hub.space.sleep_timer import SleepTimer
 from training.launch.gpu_sharing import CardSharing
 from training.launch.jobs.launcher import launcher_for
 from training.launch.watcher import Watcher
+from training.learn.asking import PromotionAsker
 from training.runs.store import RunStore
 from training.starter.everyday import EVERYDAY_KINDS, EverydayProblem, everyday_problem
 from training.starter.problems import Problem, make_problem
 from training.starter.templates import KINDS, TEMPLATES
+from training.ui.answers.pinned import PinAnswer
 from training.ui.base.context import Context
 from training.ui.base.download import Downloads
 from training.ui.base.guard import Guard
@@ -61,6 +63,7 @@ class TrainingApp:
         self.watcher = Watcher(self.launcher, also=[self._update_sleep_timer, PublishRetry(self.store.folder).look])
         self.backup = Backup(settings, self.store)
         self.examination = Examination(settings)
+        self._asker: PromotionAsker | None = None
 
     @property
     def routes(self) -> list[Route]:
@@ -73,6 +76,7 @@ class TrainingApp:
         self.watcher.also = [CardSharing(self.store, queue).look, *self.watcher.also, first_look.look]
         self.watcher.start()
         self.setup.start()
+        self.asker(queue).look()
 
     def is_run_active(self) -> bool:
         """True while a run trains here; creates no file."""
@@ -86,6 +90,11 @@ class TrainingApp:
         """The licence of the base that answers here; waits for the Hub some seconds at most."""
         return licence_words(STARTER_NAME if self._settings.is_starter else self._settings.base)
 
+    def asker(self, queue: RequestQueue | None) -> PromotionAsker:
+        """Asks what broke with each promotion; always the same one."""
+        self._asker = self._asker or PromotionAsker(self._settings, queue)
+        return self._asker
+
     def build(self, tab: gr.Tab, refresh_served: Callable[[], object], queue: RequestQueue) -> TrainTab:
         """Build the tab, inside its context; the owner's own questions go to `queue` too."""
         return TrainTab(self.context(refresh_served, queue), self._downloads, tab)
@@ -97,20 +106,27 @@ class TrainingApp:
 
     def build_learn(self, service: Service, tab: gr.Tab, refresh_served: Callable[[], object]) -> LearnTab:
         """Build the Learn tab, inside its context."""
-        return LearnTab(service, Guard(self.access), refresh_served, tab)
+        asker = self.asker(service.queue)
+        return LearnTab(service, Guard(self.access), _both(refresh_served, asker.look), asker, tab)
+
+    def build_pin(self, service: Service) -> PinAnswer:
+        """Build what pins an answered question, under the answer."""
+        return PinAnswer(self.asker(service.queue).promoted.questions, Guard(self.access), service.is_owner)
 
     def context(self, refresh_served: Callable[[], object], queue: RequestQueue | None = None) -> Context:
         """The context of the tab's sections."""
+        asker = self.asker(queue)
         return Context(
             self._settings,
             Guard(self.access),
             self.store,
             self.launcher,
             self.watcher,
-            refresh_served,
+            _both(refresh_served, asker.look),
             self.backup,
             PublishOffer(self._settings, self.setup.publish_owner),
             self.examination,
+            asker,
             queue,
             lambda: owner_html(self.setup, [self.sleep_timer.note]),
         )
@@ -124,6 +140,14 @@ class TrainingApp:
         self.sleep_timer.set_training(
             any(r.is_active and r.launcher == "local" or r.status == "queued" and here for r in records)
         )
+
+
+def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def grade_expected(expected: str, completion: str, question: str) -> Verdict:

@@ -18,8 +18,10 @@ from training.runs.processes import (
     identity_of,
     is_alive,
     kill_marked,
+    log_tail,
     marked,
     own_identity,
+    progress_words,
     send,
 )
 
@@ -150,3 +152,24 @@ def test_a_real_kill_for_want_of_memory_is_counted(monkeypatch) -> None:
         process.kill()
         process.wait()
         group.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("sampling:  12%|█▏ | 16/128 [00:05<00:35,  3.20completion/s]\r", "sampling: 16 of 128, 0:35 left"),
+        ("Loading weights: 100%|███| 116/116 [00:00<00:00, 900.00it/s]\n", "the libraries are being loaded"),
+        (
+            "reading rows:   0%|   | 0/9 [00:00<?, ?row/s]\rLoading weights: 100%|██| 116/116 [00:00<00:00, 9.0it/s]\r",
+            "reading rows: 0 of 9",
+        ),
+        ("x" * 20 + "oading weights:  50%|█ | 58/116 [00:00<00:01, 9.0it/s]\n", "the libraries are being loaded"),
+    ],
+)
+def test_progress_is_that_of_our_own_bars(said, words, tmp_path, monkeypatch):
+    """Also where the end of the log begins in the middle of a line."""
+    log = tmp_path / "log"
+    log.write_text(said, encoding="utf-8")
+    if said.startswith("x"):
+        monkeypatch.setattr(processes, "_TAIL_BYTES", len(said.encode()) - 20)
+    assert progress_words(log_tail(log)) == words

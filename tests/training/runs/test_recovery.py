@@ -175,6 +175,31 @@ def test_how_a_run_by_hand_ended_is_kept(status, store) -> None:
     store.adopt_folders()
     (found,) = store.list()
     assert (found.id, found.status, found.reason, found.step) == ("mine", status, "so it was", 7)
+    assert (found.max_steps, found.max_hours, found.started_at) == (20, CONFIG.max_hours, None)
+
+
+@pytest.mark.parametrize(
+    ("starts", "began", "hours"),
+    [
+        ([{"time": 1e9, "seconds": 249.0}], 1e9, 249 / 3600),
+        ([{"time": 1e9, "seconds": 600}, {"time": 2e9, "seconds": 3000, "by": "x"}, 3, {"seconds": "x"}], 1e9, 1.0),
+        ([{"seconds": -3, "time": 10**400}, {"seconds": 10**400, "time": float("nan")}], None, 0.0),
+        ("soon", None, 0.0),
+    ],
+)
+def test_a_run_by_hand_began_and_took_what_its_hours_say(starts, began, hours, store, record) -> None:
+    folder = RunFolder.create(store.folder / "mine", CONFIG)
+    folder.set_status("succeeded", step=20)
+    (folder.path / "hours.json").write_text(json.dumps({"starts": starts}))
+    store.adopt_folders()
+    found = store.get("mine")
+    assert (found.asked_at, found.started_at) == (began or folder.path.stat().st_mtime, began)
+    assert found.hours == pytest.approx(hours)
+    ended = store.transition(record, "cancelled", reason="withdrawn")
+    shutil.copy(folder.path / "hours.json", record.folder)
+    RunFolder(record.folder).set_status("succeeded")
+    record_by_hand(store)
+    assert store.get(ended.id).hours == pytest.approx(hours) and store.get(ended.id).asked_at == record.asked_at
 
 
 def test_what_is_no_run_is_left_alone(store, record) -> None:

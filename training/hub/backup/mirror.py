@@ -26,6 +26,8 @@ from training.hub.space.sleep_timer import FILE as SLEEP
 from training.runs.folder import MARKER, RunFolder
 
 _LEFT_OUT = ("lock", "__pycache__")
+PINNED, QUESTIONS = "pinned", "pinned/questions.json"
+"""The folder of the pinned questions in a home, and their list (`training.learn.pinned`)."""
 _LAST = ("process.json", "status.json", "request.json", "exit.json")
 _FINISH_WAITS = (1.0, 5.0, 20.0, 0.0)
 log = logging.getLogger(__name__)
@@ -77,8 +79,8 @@ class RunMirror:
 
 
 class ServingMirror:
-    """The served adapter of a home folder, with its versions, the sleep time of its Space and the datasets that were
-    made on its page, and their copy."""
+    """The served adapter of a home folder, with its versions, the sleep time of its Space, the datasets that were made
+    on its page and the pinned questions, and their copy."""
 
     def __init__(self, home: Path, state: Path) -> None:
         self.home, self._state = home, state
@@ -86,7 +88,7 @@ class ServingMirror:
 
     def step(self) -> Copied:
         """One pass. `served.json` is read before the versions: one that is promoted meanwhile is copied too. So are a
-        dataset's rows before its pictures."""
+        dataset's rows, and the pinned questions, before their pictures."""
         _check_is_there(self._state)
         self._copier.begin()
         self._copier.copy([FILE, SLEEP])
@@ -95,6 +97,11 @@ class ServingMirror:
         self._copier.copy(rows)
         pictures = (f"sets/{name}" for name in _files(self.home / "sets"))
         self._copier.copy(name for name in pictures if name not in rows)
+        self._copier.copy([QUESTIONS])
+        pinned = (f"{PINNED}/{name}" for name in _files(self.home / PINNED))
+        self._copier.copy(name for name in pinned if name != QUESTIONS)
+        if not (self.home / QUESTIONS).exists():  # none was ever pinned here, or they could not be brought back yet
+            self._copier.keep_as_before(f"{PINNED}/")
         return self._copier.end()
 
 

@@ -24,7 +24,7 @@ from inference.adapters.versions import NAME
 from inference.common.errors import UserError
 from inference.common.hub_errors import status_of
 from training.hub.backup.copies import CopyFolder, Manifest, Part, StoredFile
-from training.hub.backup.mirror import in_words, run_copy, served_copy
+from training.hub.backup.mirror import PINNED, QUESTIONS, in_words, run_copy, served_copy
 from training.hub.space.sleep_timer import FILE as SLEEP
 from training.runs.folder import MARKER, is_complete
 from training.runs.record import RUN_ID
@@ -54,6 +54,8 @@ class Restored:
     """True if it is known again which adapter is served."""
     sets: list[str] = field(default_factory=list)
     """Datasets that were made on the page."""
+    pinned: bool = False
+    """True if the pinned questions came back."""
     num_bytes: int = 0
     problems: list[str] = field(default_factory=list)
     """A sentence for each copy that could not be restored."""
@@ -65,7 +67,7 @@ class Restored:
         """A sentence; empty if there was nothing."""
         counted = ((len(self.runs), "run"), (len(self.versions), "promoted adapter"), (len(self.sets), "dataset"))
         parts = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted if n]
-        parts += ["which adapter is served"] * self.served
+        parts += ["which adapter is served"] * self.served + ["the pinned questions"] * self.pinned
         return f"{', '.join(parts)} ({self.num_bytes / 1e6:.1f} MB)" if parts else ""
 
     @contextlib.contextmanager
@@ -188,7 +190,8 @@ def _restore_folder(run_id: str, state: Path, home: Path) -> int:
 
 
 def _restore_serving(home: Path, state: Path, restored: Restored) -> None:
-    """Brings back the versions and the datasets that are not here, then `served.json` if there is none."""
+    """Brings back the versions and the datasets that are not here, then `served.json` and the pinned questions if there
+    are none."""
     copy = served_copy(state)
     manifests = copy.manifests()
     if not manifests:
@@ -212,6 +215,25 @@ def _restore_serving(home: Path, state: Path, restored: Restored) -> None:
             what = f"The Space's sleep time, {SLEEP},"
             with restored.noting(what, f"{what} is damaged."):
                 _bring(copy, files[SLEEP], home / SLEEP)
+        _restore_pinned(home, copy, files, restored)
+
+
+def _restore_pinned(home: Path, copy: CopyFolder, files: Mapping[str, StoredFile], restored: Restored) -> None:
+    """Brings the list of the pinned questions last: it stands for all of them. One picture that is damaged does not
+    keep the others; its question then says that it cannot be read."""
+    if QUESTIONS not in files or (home / QUESTIONS).exists():
+        return
+    pinned = sorted((name for name in files if name.startswith(f"{PINNED}/")), key=lambda name: name == QUESTIONS)
+    is_all = restored.is_all
+    restored.is_all = True
+    for name in pinned:
+        if name == QUESTIONS and not restored.is_all:
+            break  # a picture can be read later, and then with the list
+        with restored.noting(f"{name}, of the pinned questions,", f"{name} in {copy.path} is damaged."):
+            _bring(copy, files[name], home / name)
+            restored.num_bytes += files[name].size
+            restored.pinned |= name == QUESTIONS
+    restored.is_all &= is_all
 
 
 def _by_folder(files: Mapping[str, StoredFile], top: str) -> dict[str, dict[str, StoredFile]]:

@@ -28,7 +28,7 @@ for a smaller vocabulary too."""
 CPU_HEAD_COPIES = 6
 """Copies of the logits of a tile in fp32 on a CPU, where no kernel works in place."""
 CONTEXT_BYTES = 1.0 * GB
-"""Bytes of a process's CUDA context with its kernels."""
+"""Bytes of a process's CUDA context with its kernels, or on a CPU of the libraries that a process loads."""
 SLACK = 1.1
 """The factor for the allocator's fragmentation."""
 PROMPT_TOKENS = 512
@@ -209,6 +209,12 @@ def memory_need(
     return MemoryNeed(parts.weights, parts.adapter, parts.pictures, parts.rollouts, parts.loss, overhead)
 
 
+def sampling_bytes(config: RunConfig, sizes: ModelSizes, on_gpu: bool) -> float:
+    """The peak memory of a process that samples a step's completions with a model of its own, and does not learn."""
+    need = memory_need(config, sizes, on_gpu)
+    return CONTEXT_BYTES + SLACK * (need.weights + max(need.pictures, need.rollouts))
+
+
 def bytes_per_number(config: RunConfig, on_gpu: bool) -> int:
     """Bytes of a weight and of an activation."""
     return 4 if config.precision == "fp32" or (config.precision == "auto" and not on_gpu) else 2
@@ -332,6 +338,13 @@ def card_here() -> Card | None:
     held = torch.cuda.memory_reserved()
     total = torch.cuda.mem_get_info()[1]
     return Card(float(total), held + CONTEXT_BYTES if held else 0.0)
+
+
+def on_gpu_here() -> bool:
+    """True where models are on a card. Imports torch."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def free_bytes_here() -> float:

@@ -33,7 +33,8 @@ from training.hub.publish.offer import PublishOffer
 from training.hub.publish.queue import waiting_runs
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
-from training.learn.regrading import Regrading
+from training.learn.asking import PromotionAsker
+from training.learn.lab_process import Regrading
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
@@ -71,6 +72,8 @@ class Context:
     """The repository that Start offers to publish to."""
     examination: Examination
     """The doctor of this machine."""
+    asker: PromotionAsker
+    """Asks what broke with each promotion."""
     queue: RequestQueue | None = None
     """The queue in front of the app's engine; `None` where no page is served."""
     setup_html: Callable[[], str] = str
@@ -115,10 +118,12 @@ class Context:
 
     def is_busy(self) -> bool:
         """True while a run is active or waits, an adapter is being published, a set is being audited, rollouts are
-        being graded, or the doctor looks at this machine."""
+        being graded, a new adapter is asked what broke, or the doctor looks at this machine."""
         has_runs = any(record.is_active or record.status == "queued" for record in self.store.list())
-        is_looking = self.examination.is_running or self.audits.is_running or self.regrading.is_running
-        return has_runs or is_looking or next(waiting_runs(self.store.folder), None) is not None
+        works = (self.examination, self.audits, self.regrading, self.asker)
+        return (
+            has_runs or any(one.is_running for one in works) or next(waiting_runs(self.store.folder), None) is not None
+        )
 
 
 @dataclass(frozen=True)

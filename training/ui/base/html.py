@@ -55,7 +55,7 @@ def picture_uri(path: Path, pixels: int = PICTURE_PIXELS) -> str | None:
         return None
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _picture(path: Path, pixels: int, modified: int, size: int) -> str:
     """The picture of a file in one state."""
     with Image.open(path, formats=("JPEG", "PNG")) as image:

@@ -68,10 +68,8 @@ class CardFacts:
     can_merge: bool = False
     """True if the base is small enough to be merged for a download."""
     deletable: frozenset[str] = frozenset()
-    pinned: Mapping[str, str] = field(default_factory=dict)
-    """By the names of adapters that were asked the pinned questions, what they said, as HTML."""
-    can_ask: bool = False
-    """True if questions are pinned."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """By the names of adapters that were asked what broke, what they said, as HTML."""
 
 
 def versions_html(versions: Sequence[Version], facts: CardFacts) -> str:
@@ -124,7 +122,7 @@ def _version_html(one: Version, facts: CardFacts) -> str:
     head = f'<div class="lt-version-head"><h2>{link}</h2>{badge}{buttons}</div>'
     return (
         f'<article class="lt-version">{head}<p class="lt-quiet">{own}{_origin(one)}</p>{hub}{problem}{verdict}'
-        f"{_figures(one)}{facts.pinned.get(one.name, '')}{_more(one, facts)}</article>"
+        f"{_figures(one)}{facts.told.get(one.name, '')}{_more(one, facts)}</article>"
     )
 
 
@@ -141,7 +139,7 @@ def _more(one: Version, facts: CardFacts) -> str:
         acts += _button(
             "hide" if is_shown else "show", one.name, "Hide from visitors" if is_shown else "Show to visitors"
         )
-    if facts.can_ask and not one.problem:
+    if not one.problem:
         acts += _button("ask pinned", one.name, "Ask the pinned questions")
     files = ""
     if (one.path / CONFIG_FILE).is_file():

@@ -24,17 +24,14 @@ from training.admin.access import Caller
 from training.hub.publish.licence import licence_words
 from training.hub.publish.merged import MAX_DOWNLOAD_BYTES, base_bytes, merge_command, write_merged
 from training.hub.publish.queue import publish_words, queue_run
-from training.ui.answers.pinned import ASKING, PinnedPanel, asked_pair
+from training.learn.promoted import ALONE
+from training.ui.answers.pinned import PinnedPanel, Told, asked_pair
 from training.ui.base.context import Context, Section
 from training.ui.base.download import Downloads
 from training.ui.base.html import KEEP_FOLDED
 from training.ui.sections.adapter_cards import CardFacts, serving_html, shared_html, versions_html
 from training.ui.sections.prompt_choice import PromptChoice
 
-ALONE = "the base alone"
-_FOUND = 6
-"""The place of what was said to the pinned questions among the values of `AdapterActions`."""
-_NUM_VALUES = 9
 HINT = (
     '<p class="lt-quiet">Promote an adapter to let it answer visitors from then on. No restart is needed, and '
     "answers under way end on the adapter they began with.</p>"
@@ -74,23 +71,16 @@ def build_adapters(context: Context, note: gr.Textbox, downloads: Downloads) -> 
         pinned = PinnedPanel(context, _BUTTONS)
         versions = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-list")
         shared = gr.HTML(js_on_load=_BUTTONS + KEEP_FOLDED, elem_id="adapters-shared")
-        to_ask = gr.State("")
     actions = AdapterActions(context, publish, choice, downloads, pinned)
-    outputs = [done, served, publish.licence, versions, shared, pinned.list, found, to_ask, choice.trials]
+    outputs = [done, served, publish.licence, versions, shared, pinned.list, found, choice.trials]
     section = Section("adapters", context, note, [], outputs, actions.refresh)
     options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": done, "trigger_mode": "once"}
-    ends = [
-        section.on(
-            part.submit, actions.act, [choice.prompt, *publish.fields], with_event=True, promotes=True, **options
-        )
-        for part in (served, versions, shared, pinned.list)
-    ]
-    ends += [
+    for part in (served, versions, shared, pinned.list):
+        fields = [choice.prompt, *publish.fields]
+        acted = section.on(part.submit, actions.act, fields, with_event=True, promotes=True, **options)
+        section.on(acted.failure, actions.refresh)  # such as after "Look again"
+    for event in (fetch.click, name.submit):
         section.on(event, actions.fetch, [name, choice.prompt], promotes=True, **options)
-        for event in (fetch.click, name.submit)
-    ]
-    for end in ends:  # apart, so that the promotion is told at once
-        section.on(end.success, actions.ask_pinned, [to_ask])
     pinned.clear_after(section.on(pinned.add.click, actions.pin, pinned.fields, **options))
     section.on(choice.compare.click, actions.compare_prompts, [name, choice.prompt], **options)
     return section
@@ -162,8 +152,8 @@ class PublishPanel:
 
 class AdapterActions:
     """The section's actions; each returns a message, the served adapter, the licence of the base, the cards, the
-    shared answers, the pinned questions, what was said to them, the adapter that they are to be put to next, and the
-    problems under each system prompt."""
+    shared answers, the pinned questions, what was said with the last promotion, and the problems under each system
+    prompt."""
 
     def __init__(
         self,
@@ -174,7 +164,7 @@ class AdapterActions:
         pinned: PinnedPanel,
     ) -> None:
         self._context, self._publish, self._choice, self._downloads = context, publish, choice, downloads
-        self._pinned = pinned
+        self._pinned, self._told = pinned, Told(context.asker)
 
     def refresh(self, caller: Caller) -> list[object]:
         """The current values, with the message as it was."""
@@ -190,14 +180,13 @@ class AdapterActions:
             licence=self._publish.licence_words(),
             can_merge=size is not None and size <= MAX_DOWNLOAD_BYTES,
             deletable=frozenset(one.name for one in versions if can_delete(one, settings.home)),
-            pinned=self._pinned.results(),
-            can_ask=bool(self._pinned.questions.all()),
+            told=self._told.cards(versions),
         )
         cards = versions_html(versions, facts)
         licence = f'<p class="lt-quiet">{escape(facts.licence)}</p>'
         shared = shared_html(Shares(settings.home, settings.sharing))
         serving_now = serving_html(now, before_name(settings, now))
-        pinned = [self._pinned.list_html(), gr.skip(), gr.skip()]
+        pinned = [self._pinned.list_html(), self._told.newest_html()]
         return [gr.skip(), serving_now, licence, cards, shared, *pinned, gr.skip()]
 
     def act(self, caller: Caller, event: gr.EventData, prompt: object, *fields: object) -> list[object]:
@@ -209,7 +198,9 @@ class AdapterActions:
         if act == "promote":
             return self._served(self._promote(adapter, prompt, caller), caller)
         if act == "roll back":
-            return self._served(self._roll_back(adapter, caller), caller, ask=False)
+            now = self._roll_back(adapter, caller)
+            self._context.asker.last = ""  # what broke is no longer served
+            return self._served(now, caller)
         if act == "publish":
             message = self._publish.publish(adapter_versions(self._context.settings), adapter, *fields)
             return self._done(message, caller)
@@ -219,11 +210,15 @@ class AdapterActions:
         if act == "unpin":
             self._pinned.questions.remove(adapter)
             return self._done("The question is no longer pinned.", caller)
-        version = next((one for one in adapter_versions(self._context.settings) if one.name == adapter), None)
+        settings = self._context.settings
+        now = serving(settings)
+        versions = adapter_versions(settings, now)
+        version = next((one for one in versions if one.name == adapter), None)
         if version is None:
             raise UserError("That adapter is no longer here. Choose another one.")
         if act == "ask pinned":
-            return self._to_ask(["", *self.refresh(caller)[1:]], adapter)
+            self._context.asker.ask(*asked_pair(version, versions, before_name(settings, now)))
+            return ["", *self.refresh(caller)[1:]]
         if act in ("download", "merge"):
             folder = version.path if act == "download" else self._merged(version)
             return self._done("", caller, _link(self._downloads.folder_address(folder), folder.name))
@@ -270,29 +265,6 @@ class AdapterActions:
         self._pinned.questions.add(picture, question, gold)
         return self._done("The question is pinned.", caller)
 
-    def ask_pinned(self, caller: Caller, adapter: str) -> list[object]:
-        """Put the pinned questions to the adapter of that name and to the one before it; an empty name is none."""
-        if not adapter:
-            return [gr.skip()] * _NUM_VALUES
-        settings = self._context.settings
-        now = serving(settings)
-        versions = adapter_versions(settings, now)
-        version = next((one for one in versions if one.name == adapter), None)
-        if version is None:
-            raise UserError("That adapter is no longer here. Choose another one.")
-        found = self._pinned.found_html(*asked_pair(version, versions, before_name(settings, now)))
-        values = self.refresh(caller)
-        values[_FOUND : _FOUND + 2] = [found, ""]
-        return values
-
-    def _to_ask(self, values: list[object], adapter: str | None) -> list[object]:
-        """The values with the word that the pinned questions, if there are any, are put to an adapter next."""
-        if adapter and self._pinned.questions.all():
-            values[_FOUND : _FOUND + 2] = [ASKING, adapter]
-        else:
-            values[_FOUND] = ""
-        return values
-
     def compare_prompts(self, caller: Caller, typed: object, prompt: object) -> list[object]:
         """Fetch an adapter of the Hub by its name, and ask it a few problems under each system prompt."""
         trials = self._choice.trials_html(self._fetched(typed), prompt)
@@ -305,9 +277,9 @@ class AdapterActions:
             raise UserError(f"{name[:80]!r} is no adapter's name on the Hub. Write owner/name, or owner/name@revision.")
         return fetch_adapter(name, settings.home, settings.base)
 
-    def _served(self, now: Serving, caller: Caller, ask: bool = True) -> list[object]:
+    def _served(self, now: Serving, caller: Caller) -> list[object]:
         self._context.refresh_served()
-        return self._to_ask(self._done(f"{now.name or ALONE} answers from now on.", caller), now.name if ask else None)
+        return self._done(f"{now.name or ALONE} answers from now on.", caller)
 
     def _done(self, message: str, caller: Caller, link: str = "") -> list[object]:
         _, *rest = self.refresh(caller)

@@ -19,10 +19,10 @@ from inference.common.errors import UserError
 from inference.common.html import escape
 from inference.ui.components import LiveDropdown, Picture
 from training.admin.access import Caller
-from training.data.formats import NoColumn
 from training.data.own_sets.sets import OwnSets, SeenRow, seen
 from training.data.own_sets.upload import Upload, opened
 from training.data.refusals import MAX_PROBLEM_CHARS, Refusal
+from training.data.shapes.missing_columns import NoColumn
 from training.hub.publish.own_set import keep_set
 from training.hub.publish.publisher import hub_api
 from training.hub.space.setup import token_here

@@ -17,6 +17,13 @@ from training.ui.base.html import finite, mapping
 ADAPTER, BASE = "adapter-thinking", "base-thinking"
 MAX_KINDS = 20
 """Kinds of problems in a table."""
+_WORDS = (
+    '<details class="lt-fold" data-key="words of the verdict"><summary>What these words mean</summary>'
+    "<p>base-thinking: the base, asked to think. base-forced: the same, and its answer must begin with a thought. "
+    "base-careful: the thought must begin as its most careful way to think does. Strict accuracy reads the answer in "
+    "its tags, lenient accuracy the last answer that is stated. Differences are in points of 100, with their 95 % "
+    "intervals.</p></details>"
+)
 
 
 def verdict_html(folder: Path) -> str:
@@ -27,7 +34,8 @@ def verdict_html(folder: Path) -> str:
         return ""
     levels = evaluation.get("levels")
     items = "".join(map(_level, levels[:8] if isinstance(levels, list) else []))
-    return f'<p class="lt-verdict">{escape(words, 2000)}</p>' + (f'<ul class="lt-levels">{items}</ul>' if items else "")
+    listed = f'<p>What it learnt, each more than the one before:</p><ul class="lt-levels">{items}</ul>' if items else ""
+    return f'<p class="lt-verdict">{escape(words, 2000)}</p>{listed}{_WORDS}'
 
 
 def _level(level: object) -> str:
@@ -36,7 +44,8 @@ def _level(level: object) -> str:
     sign, words, kind = shown.get(values.get("is_shown"), ("–", "not measured", "quiet"))  # type: ignore[call-overload]
     title = escape(values.get("evidence") or "", 400)
     name = escape(values.get("name") or "", 80)
-    return f'<li class="lt-{kind}" title="{title}"><span aria-hidden="true">{sign}</span> {name}: {words}</li>'
+    evidence = f'<span class="lt-quiet lt-evidence">{title}</span>' if title else ""
+    return f'<li class="lt-{kind}"><span aria-hidden="true">{sign}</span> {name}: {words}{evidence}</li>'
 
 
 def evaluation_table(folder: Path) -> str:

@@ -148,8 +148,8 @@ def number_field(label: str, info: str, name: str) -> gr.Textbox:
     )
 
 
-def read_number(name: str, value: object) -> float | None:
-    """The number typed into a `number_field`; `None` if it is empty. Raises `UserError` for other text."""
+def read_number(name: str, value: object, example: str = "2.5") -> float | None:
+    """The number typed into a `number_field`; `None` if it is empty. Raises `UserError`, with `example`, for others."""
     text = str("" if value is None else value).strip().removeprefix("$").replace(",", "")
     if not text:
         return None
@@ -158,7 +158,7 @@ def read_number(name: str, value: object) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{name} is {text[:40]!r}; give a number such as 2.5, or leave it empty")
+        raise UserError(f"{name} is {text[:40]!r}; give a number such as {example}, or leave it empty")
     return number
 
 

@@ -57,7 +57,8 @@ def rollouts_html(
 
 
 def group_html(group: Mapping[str, object], address: str, is_open: bool, taught: tuple[str, str] | None = None) -> str:
-    """One group, with links if it has an address; a completion with `advantage_before` shows that too.
+    """One group, with links if it has an address; a completion shows `advantage_before`,
+    `changes_places` and `cut_at` (tokens) too.
 
     With `taught`, as in `rollouts_html`, each completion has a button for its tokens.
     """
@@ -121,7 +122,9 @@ def _completion_html(one: Mapping[str, object], count: int, address: str, taught
     facts = [f"{count} times"] if count > 1 else []
     facts += [f"{tokens:,} tokens"] if type(tokens) is int else []
     facts += ["cut off"] if one.get("truncated") is True else []
+    facts += [f"cut at {one['cut_at']:,} tokens"] if type(one.get("cut_at")) is int else []
     facts += [f"was {_signed(finite(one['advantage_before']))}"] if "advantage_before" in one else []
+    facts += ["changes places"] if one.get("changes_places") is True else []
     names = [str(name) for name in rewards] + [f"{name}_reward" for name in reasons if f"{name}_reward" not in rewards]
     rewards_html = "".join(_reward_html(name, rewards.get(name), reasons) for name in names[:12])
     if one.get("answer") not in (None, ""):

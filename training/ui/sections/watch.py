@@ -14,8 +14,10 @@ from inference.ui.components import LiveDropdown, LiveSlider
 from training.admin.access import Caller
 from training.hub.publish.queue import queue_run
 from training.runs.record import RunRecord
+from training.ui.answers.pinned import Told
 from training.ui.answers.taught import TAUGHT_JS, TaughtTokens, address_parts
 from training.ui.base.context import Context, Section
+from training.ui.base.html import mapping
 from training.ui.base.plots import PLOTS_JS
 from training.ui.sections.rollout_cards import ALL, FILTERS, rollouts_html
 from training.ui.sections.watch_cards import (
@@ -29,6 +31,8 @@ from training.ui.sections.watch_cards import (
 )
 
 NEWEST = ("The active run, or the newest", "")
+_SLIDER = 6
+"""The slider's place among the outputs."""
 _BUTTONS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-run]');
@@ -87,13 +91,14 @@ class WatchPanel:
                 rollouts = gr.HTML(js_on_load=_KEEP_FOLDED + TAUGHT_JS, elem_id="watch-rollouts")
                 gr.HTML("<h2>Log</h2>", js_on_load=None)
                 log = gr.HTML(js_on_load=_KEEP_END, elem_id="watch-log")
-        self._taught = TaughtTokens(context)
+        self._taught, self._told = TaughtTokens(context), Told(context.asker)
         outputs = [chosen, status, plots, findings, details, follows, step, rollouts, log, opened]
         inputs = [chosen, follows, step, only, opened, first]
         self.section = Section("watch", context, note, inputs, outputs, self.refresh)
         for event in (chosen.input, follows.input, only.input):
             self.section.on(event, self.refresh)
         self.section.on(step.release, self._to_step)
+        self.section.on(step.input, self._while_moved, trigger_mode="always_last")  # keys give no release
         options: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": rollouts, "trigger_mode": "once"}
         self.section.on(rollouts.submit, self._tokens, with_event=True, **options)
         self.section.on(status.submit, self._act, with_event=True, promotes=True, trigger_mode="once")
@@ -128,7 +133,7 @@ class WatchPanel:
         slider = gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), value=at) if steps else gr.skip()
         return [
             choice,
-            status_html(record, now, result_html(version, context.settings, record) if version else ""),
+            status_html(record, now, self._result_html(version, record) if version else ""),
             plots_html(now, version.path if version else None),
             findings_html(now.findings, now.step),
             gr.update(visible=True),
@@ -139,11 +144,20 @@ class WatchPanel:
             gr.skip(),
         ]
 
+    def _result_html(self, version: Version, record: RunRecord) -> str:
+        return result_html(version, self._context.settings, record, self._told.of(version.name))
+
     def _to_step(self, caller: Caller, run_id: object, follow: object, *values: object) -> list[object]:
         """The step that the slider was moved to, of this run, stays until the newest is followed again."""
         record = next((one for one in self._context.store.list() if one.id == run_id), None)
         record = record or _newest(self._context.store.list())
         return self.refresh(caller, record.id if record else "", False, *values)
+
+    def _while_moved(self, *sent: Any) -> list[object]:
+        """As `_to_step`, without a value for the slider, which may have moved on, or get a longer number."""
+        values = self._to_step(*sent)
+        ends = {name: part for name, part in mapping(values[_SLIDER]).items() if name != "value"}
+        return [*values[:_SLIDER], ends, *values[_SLIDER + 1 :]]
 
     def _tokens(
         self, caller: Caller, event: gr.EventData, run_id: object, follow: object, step: object, *values: object

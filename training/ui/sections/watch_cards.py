@@ -68,8 +68,11 @@ _OPTIONAL = ("choosing the checkpoint",)
 """Stages that not every run has: shown only while they last."""
 
 
-def result_html(version: Version, settings: Settings, record: RunRecord) -> str:
-    """Of a run that is done: what its training changed, against the base and the served adapter, and what to do."""
+def result_html(version: Version, settings: Settings, record: RunRecord, told: str = "") -> str:
+    """Of a run that is done: what its training changed, against the base and the served adapter, and what to do.
+
+    `told` is what its adapter said when it was promoted, as HTML.
+    """
     name = quote(version.name, "")
     if version.is_served:
         state = "Its adapter answers visitors now."
@@ -91,8 +94,8 @@ def result_html(version: Version, settings: Settings, record: RunRecord) -> str:
     against = f'<p class="lt-verdict">{escape(version.verdict)}</p>' if version.verdict else ""
     return (
         f'<section class="lt-result" aria-label="Result of the run"><h3>Result</h3>{verdict_html(version.path)}'
-        f'{against}<p class="lt-run-reason" data-part="served">{state}</p><p class="lt-own-acts">{buttons}</p>{tables}'
-        "</section>"
+        f'{against}<p class="lt-run-reason" data-part="served">{state}</p><p class="lt-own-acts">{buttons}</p>{told}'
+        f"{tables}</section>"
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 from inference.adapters.served import promote, serving
 from inference.common.files import append_line
 from inference.common.settings import Settings, load_settings
+from tests.inference.prompt.test_image import encoded, gradient
 from tests.support.hub.client import Client
 from tests.support.hub.faults import KINDS, NONSENSE, Fault
 from tests.support.hub.repos import Hub, Repo
@@ -25,6 +26,7 @@ from training.hub.backup.backup import REPOSITORY_RESTORED, Backup
 from training.hub.backup.copies import digest_of
 from training.hub.backup.mirror import run_copy
 from training.launch.local import LocalLauncher
+from training.learn.pinned import PinnedQuestions
 from training.runs.folder import RunFolder
 from training.runs.store import RunStore
 from training.runs.upkeep import delete_run
@@ -90,16 +92,23 @@ def test_an_empty_disk_finds_every_run_and_what_was_served(tmp_path: Path, state
     done, stopped = first.ended(), first.ended("interrupted")
     promoted = promote(first.settings.home, perturbed_adapter(tmp_path / "own"), "alice", settings=first.settings)
     first.backup.look()
+    pinned = PinnedQuestions(first.settings.home)
+    pinned.add(encoded(gradient()), "How many?", "4")
+    first.backup.look()
     assert first.backup.trouble is None
     second = App(tmp_path / "second", state)
     second.backup.look()
+    assert PinnedQuestions(second.settings.home).all() == pinned.all()
     assert second.runs() == first.runs() == {done.path.name: "succeeded", stopped.path.name: "interrupted"}
     assert [r.number for r in second.store.list()] == [r.number for r in first.store.list()]
     assert RunFolder(second.store.folder / done.path.name).history() == done.history()
     again = serving(second.settings)
     assert (again.name, again.digest, again.by) == (promoted.name, promoted.digest, "alice") and not again.notice
     said = str(second.store.notice)
-    assert "2 runs, 1 promoted adapter, which adapter is served" in said and "after the restart" in said
+    assert (
+        "2 runs, 1 promoted adapter, which adapter is served, the pinned questions" in said
+        and "after the restart" in said
+    )
     newest = run_copy(state, done.path.name).newest_path()
     second.backup.look()
     assert newest == run_copy(state, done.path.name).newest_path(), "nothing has changed, nothing is written"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from tests.support.samples import SMALL_RUN
 from training.config.run_config import RunConfig
 from training.data.own_sets.sets import OwnSets
 from training.hub.backup import copies
-from training.hub.backup.copies import NUM_MANIFESTS, Manifest
+from training.hub.backup.copies import NUM_MANIFESTS, CopyFolder, Manifest
 from training.hub.backup.mirror import (
     RunBackup,
     RunMirror,
@@ -25,8 +26,10 @@ from training.hub.backup.mirror import (
     forget_run,
     mirror_run,
     run_copy,
+    served_copy,
 )
 from training.hub.backup.restore import restore_home, restore_run
+from training.learn.pinned import PinnedQuestions
 from training.runs.folder import RunFolder
 
 RUN = "20261122-143000-a1b2"
@@ -324,3 +327,38 @@ def test_a_set_of_ones_own_is_copied_and_comes_back(home: Path, state: Path, tmp
     assert OwnSets(new).rows("bars") == sets.rows("bars") and OwnSets(new).names() == ["bars"]
     assert all((new / "sets" / "bars" / row.file_name).is_file() for row in sets.rows("bars"))
     assert mirror.step().num_changed == 0
+
+
+def test_pinned_questions_are_copied_and_come_back(home: Path, state: Path, tmp_path: Path) -> None:
+    """One that is removed stays removed; a damaged picture keeps no other; a home with an own list keeps that."""
+    pinned, new = PinnedQuestions(home), PinnedQuestions(home.parent / "new")
+    picture = encoded(gradient())
+    one, gone, damaged = (pinned.add(picture, f"How many, {number}?", "4") for number in range(3))
+    mirror = ServingMirror(home, state)
+    mirror.step()
+    pinned.remove(gone.key)
+    (home / "pinned" / "results.json").write_text('{"results": {}}')
+    assert mirror.step().num_changed == 3 and not mirror.step().num_changed
+    piece = served_copy(state).manifests()[0].files[f"pinned/{damaged.key}.png"].parts[0]
+    (served_copy(state).path / piece.where).unlink()
+    found = restore_home(new.folder.parent, state)
+    assert found.pinned and "the pinned questions" in found.summary and damaged.key in found.problems[0]
+    assert new.all() == [one, damaged] and (new.folder / "results.json").is_file()
+    assert new.picture(one).read_bytes() == pinned.picture(one).read_bytes() and not new.picture(damaged).exists()
+    new.remove(one.key)
+    assert not restore_home(new.folder.parent, state).pinned and new.all() == [damaged]
+
+
+def test_pinned_questions_that_cannot_be_read_now_stay_in_the_copy(
+    home: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned, new = PinnedQuestions(home), tmp_path / "empty"
+    pinned.add(encoded(gradient()), "How many?", "4")
+    ServingMirror(home, state).step()
+    monkeypatch.setattr(CopyFolder, "read", lambda tree, part: (_ for _ in ()).throw(OSError(errno.EIO, "gone")))
+    found = restore_home(new, state)
+    assert not found.pinned and not found.is_all and not PinnedQuestions(new).all()
+    (new / "served.json").write_text("{}")
+    assert ServingMirror(new, state).step().num_changed == 1
+    monkeypatch.undo()
+    assert restore_home(new, state).pinned and PinnedQuestions(new).all() == pinned.all()

@@ -19,8 +19,9 @@ from tests.support.samples import perturbed_adapter
 from tests.support.shared_answers import answer_about, noise, shared
 from training.admin.access import Access, Caller
 from training.hub.publish.queue import PublishQueue
-from training.learn.pinned import PinnedResult, PinnedRow, Said
-from training.ui.answers.pinned import PinnedPanel, asked_pair, card_html
+from training.learn.pinned import PinnedRow, Said
+from training.learn.promoted import Answers
+from training.ui.answers.pinned import PinnedPanel, asked_pair, report_html
 from training.ui.base.download import Downloads
 from training.ui.sections.adapter_cards import CardFacts, shared_html, versions_html
 from training.ui.sections.adapters import AdapterActions, PublishPanel
@@ -146,40 +147,73 @@ def test_a_file_of_shown_adapters_that_was_edited_is_read_as_far_as_it_makes_sen
 
 
 def test_questions_are_pinned_and_put_to_what_was_promoted(actions: AdapterActions, home: Path) -> None:
-    """Without an engine: the promotion stands, and the reason why nothing was asked is told."""
+    """Without an engine: the promotion stands, and the questions wait."""
     assert "None yet" in str(actions.refresh(Caller("admin"))[5])
-    assert actions._to_ask(actions.refresh(Caller("admin")), "mine")[6:8] == ["", gr.skip()], "nothing is pinned"
     picture = home / "p.png"
     noise().save(picture)
     values = actions.pin(Caller("admin"), str(picture), "<img src=x onerror=hurt>?", "<b>4</b>")
     assert "&lt;img src=x" in str(values[5]) and "<img src=x" not in str(values[5]) and "<b>4</b>" not in str(values[5])
     assert str(values[3]).count('data-act="ask pinned"') == 2
     promote(home, home / "adapters" / "mine", "me", settings=actions._context.settings)
-    served = adapter_versions(actions._context.settings)[0].name
-    said, adapter = pressed_values(actions, "ask pinned", served)[6:8]
-    assert "are being asked" in str(said) and adapter == served
-    told = actions.ask_pinned(Caller("admin"), served)
-    assert "The pinned questions were not answered. The model is not loaded" in str(told[6]) and told[7] == ""
-    assert actions.ask_pinned(Caller("admin"), "") == [gr.skip()] * len(told)
+    asker = actions._context.asker
+    assert [one.new.name[:5] for one in asker.promoted.pending()] == ["mine-"] and not asker.is_running
     with pytest.raises(UserError, match="no longer here"):
-        actions.ask_pinned(Caller("admin"), "../served.json")
+        pressed_values(actions, "ask pinned", "../served.json")
     key = actions._pinned.questions.all()[0].key
     assert "no longer pinned" in str(pressed_values(actions, "unpin", key)[0])
     assert not actions._pinned.questions.all()
+    (home / "pinned" / "questions.json").write_text("<script>")
+    listed = str(actions.refresh(Caller("admin"))[5])
+    assert "cannot be read as a list" in listed and "None yet" not in listed
+
+
+def test_the_page_tells_what_was_asked_last_and_cards_tell_of_each(actions: AdapterActions, home: Path) -> None:
+    promote(home, home / "adapters" / "mine", "me", settings=actions._context.settings)
+    asker = actions._context.asker
+    promotion = asker.promoted.pending()[0]
+    asker.promoted._keep(promotion.new.name, result())
+    asker.last = promotion.new.name
+    values = actions.refresh(Caller("admin"))
+    assert "<b>2 of 4 broke</b>" in str(values[6]) and "Pinned questions: 2 of 4 broke</summary>" in str(values[3])
+    back = pressed_values(actions, "roll back", "starter-adapter")
+    assert back[6] == "" and "Pinned questions: 2 of 4 broke</summary>" in str(back[3])
+
+
+EVIL = "<script>x</script>"
+
+
+def result(**values: object) -> Answers:
+    sides = {True: Said(answer=EVIL, right=True), False: Said(answer="", right=False)}
+    rows = [
+        PinnedRow(question=EVIL, gold=EVIL, before=sides[before], new=sides[new])
+        for before, new in ((True, False), (True, True), (False, True), (True, False))
+    ]
+    return Answers.model_validate({"before": EVIL, "at": "2026-11-22T14:30:00Z", "rows": rows, **values})
 
 
 def test_answers_to_pinned_questions_are_counted_first_and_escaped() -> None:
-    evil = "<script>x</script>"
-    sides = {True: Said(answer=evil, right=True), False: Said(answer="", right=False)}
-    rows = [
-        PinnedRow(question=evil, gold=evil, before=sides[before], new=sides[new])
-        for before, new in ((True, False), (True, True), (False, True), (True, False))
-    ]
-    result = PinnedResult(before=evil, at="2026-11-22T14:30:00Z", rows=rows)
-    html = card_html(evil, result)
-    assert "Pinned questions: 2 of 4 broke" in html and "<b>2 of 4 broke</b>, 1 mended" in html
-    assert "2 of 4 are right now" in html and "no answer" in html and "<script" not in html
+    html = report_html(EVIL, result(), None)
+    assert "<b>2 of 4 broke</b>, 1 mended" in html and "has 2 of 4 right" in html
+    assert "no answer" in html and "<script" not in html and "Answer of &lt;script" in html
     assert [html.count(f">{change}</td>") for change in ("broke", "mended", "same")] == [2, 1, 1]
+    assert html.index(">broke</td>") < html.index(">mended</td>") < html.index(">same</td>")
+    unasked = [PinnedRow(question=EVIL, gold=EVIL, trouble=f"No picture {EVIL}")]
+    html = report_html(EVIL, result(rows=unasked), None)
+    assert "1 not asked" in html and "No picture &lt;script" in html and "<script" not in html
+
+
+def test_what_changed_outside_the_reward_is_told_with_rows_and_intervals() -> None:
+    """Of a file that somebody edited, what is no figure is left out."""
+    share = {"value": 0.5, "low": 0.3, "high": 0.7, "num_rows": 24}
+    good = {"name": "calculates", "before": share, "after": share, "difference": share}
+    bad = [good | {"after": change} for change in (3, {}, share | {"low": "<b>"}, share | {"value": float("nan")})]
+    html = report_html("mine", result(rows=[]), {"sentence": EVIL, "abilities": [good, *bad, None, 7]})
+    assert html.count("It calculates") == 1 and "50.0 % (30.0 to 70.0)" in html and ">24</td>" in html
+    assert "+50.0 (+30.0 to +70.0)" in html and "<script" not in html
+    for outside in ({}, {"abilities": 3}, {"abilities": [[]]}):
+        assert "<table" not in report_html("mine", result(rows=[]), outside)
+    told = report_html("mine", result(rows=[], trouble=EVIL, outside_trouble=EVIL), None)
+    assert "were not answered" in told and "it was not asked" in told and "<script" not in told
 
 
 def test_what_is_asked_beside_an_adapter_is_the_served_one_or_the_one_before(settings: Settings, home: Path) -> None:
