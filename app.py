@@ -77,6 +77,7 @@ def build_app(settings: Settings, training: TrainingApp, engine: Engine | None =
             training.setup_html,
             training.licence_words,
             partial(training.vote_words, service),
+            partial(training.build_pin, service),
         )
     return blocks.queue(max_size=None), service
 

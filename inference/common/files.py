@@ -9,6 +9,7 @@ After a kill at any moment, and for any reader, a file has its old content or it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from inference.common.errors import UserError
+
 __all__ = [
     "Json",
     "Timeout",
     "append_line",
+    "changing",
     "exclusive",
     "json_object",
     "read_json",
@@ -116,3 +120,26 @@ def exclusive(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path, timeout=wait_seconds):
         yield
+
+
+CHANGE_SECONDS = 20.0
+"""Time that a change to a folder waits for another one."""
+
+
+@contextmanager
+def changing(folder: Path, what: str) -> Iterator[None]:
+    """Holds the lock of a folder while `what` ("the sets") in it is changed, in all processes of this home.
+
+    Raises `UserError` where another change takes longer than `CHANGE_SECONDS`, and for an error of the disk.
+    """
+    try:
+        with exclusive(folder / ".lock", CHANGE_SECONDS):
+            yield
+    except Timeout as error:
+        raise UserError(f"Another change to {what} is under way. Try again in a moment.") from error
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "the disk is full" if is_full else str(error.strerror or error)
+        raise UserError(
+            f"{what[:1].upper()}{what[1:]} cannot be written: {why}. Free some space in {folder}."
+        ) from error

@@ -50,7 +50,7 @@ _STATEMENT = re.compile(
     re.IGNORECASE,
 )
 _BOX = "\\boxed{"
-_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|\n\s*")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![。！？」』”）])\s*(?=\S)|\n\s*")
 _LABEL = re.compile(r"\W{0,4}\w{1,2}[.)]\W{0,4}")
 """The letter of an option or the number of an item, which is no sentence."""
 _OPERATION = re.compile(r"[\w)}]\s{0,4}[-+*/×÷·−]\s{0,4}[\w({\\]|\\(?:times|div|cdot|d?frac|sqrt)")

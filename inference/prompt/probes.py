@@ -17,8 +17,15 @@ from decimal import Decimal, InvalidOperation
 
 from inference.prompt.format import sentences
 
-_NUMBER = re.compile(r"(?<![\w.,])\d{1,15}(?:\.\d{1,15})?(?![\w]|[.,]\d)")
-_RESULT = re.compile(rf"=\s{{0,4}}(?P<number>{_NUMBER.pattern})")
+_WORD = r"[^\W\u3040-\u30ff\u4e00-\u9fff]"
+"""A character of a word; Chinese and Japanese put no space between words and numbers."""
+_WHOLE = r"(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})"
+_NUMBER = re.compile(rf"(?<![.,])(?<!{_WORD}){_WHOLE}(?:[.,]\d{{1,15}})?(?!{_WORD}|[.,]\d)")
+_RESULT = re.compile(rf"[=＝]\s{{0,4}}(?P<number>{_NUMBER.pattern})")
+_OPTION = re.compile(r"(?m)(?:^|\s)[(（]?([A-Ja-j])[.):、．：）]\s{0,4}(\S.{0,40}?)(?=$|\s[(（]?[A-Ja-j][.):、．：）])")
+_RESTATED = re.compile(
+    r"\s*(?:(?:option|choice)\s)?[(（]?([A-Ja-j])(?:\s{1,4}(?:is|=)\s|[.):、．：）])\s{0,4}(.{1,60})", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -64,36 +71,45 @@ def half(thought: str) -> str:
 def changed_number(thought: str, answer: str, question: str = "") -> ChangedNumber | None:
     """The thought with one result changed: the last that equals the answer, or that is used later, or the last number.
 
-    The letter of an option stands for what the question has behind it.
+    The letter of an option stands for what the question has behind it. A sentence that only says an option again has
+    none of the thought's own numbers.
 
     What follows that sentence is cut off, for the model to go on from the mistake. A whole number grows by one, of
-    another the last digit. `None` for a thought without a number.
+    another the last digit. `None` for a thought without a number of its own.
     """
-    results = [match.span("number") for match in _RESULT.finditer(thought)]
-    numbers = [match.span() for match in _NUMBER.finditer(thought)]
-    option = (
-        re.search(rf"(?m)^\s*\(?{re.escape(answer.strip())}[.):]\s{{0,4}}(.{{1,40}}?)\s*$", question)
-        if answer
-        else None
-    )
-    value = _value(option[1] if option else answer)
-    same = [span for span in results if _value(thought[slice(*span)]) == value is not None]
-    used = [span for span in results[-20:] if thought[slice(*span)] in _NUMBER.findall(thought, span[1])]
+    options = {letter.upper(): _bare(text) for letter, text in _OPTION.findall(question)}
+    results, numbers, ends = list[tuple[int, int]](), list[tuple[int, int]](), [0]
+    for sentence in sentences(thought):
+        ends.append(ends[-1] + len(sentence))
+        again = _RESTATED.fullmatch(sentence.rstrip())
+        if not again or options.get(again[1].upper()) != _bare(again[2]):
+            results += [match.span("number") for match in _RESULT.finditer(thought, ends[-2], ends[-1])]
+            numbers += [match.span() for match in _NUMBER.finditer(thought, ends[-2], ends[-1])]
     if not numbers:
         return None
-    start, end = (same or used or results or numbers)[-1]
+    value = _value(options.get(answer.strip(" ().").upper(), answer))
+    equal = [span for span in numbers if _value(thought[slice(*span)]) == value is not None]
+    same = sorted({*results} & {*equal})
+    used = [span for span in results[-20:] if thought[slice(*span)] in _NUMBER.findall(thought, span[1])]
+    start, end = (same or used or results or equal or numbers)[-1]
     old = thought[start:end]
-    new = old[:-1] + str((int(old[-1]) + 1) % 10) if "." in old else str(int(old) + 1)
-    sentence_end = 0
-    for sentence in sentences(thought):
-        sentence_end += len(sentence)
-        if sentence_end >= end:
-            break
+    if re.fullmatch(_WHOLE, old):
+        grown = int(old.replace(",", "")) + 1
+        new = f"{grown:,}" if "," in old else str(grown)
+    else:
+        new = old[:-1] + str((int(old[-1]) + 1) % 10)
+    sentence_end = next(place for place in ends if place >= end)
     return ChangedNumber((thought[:start] + new + thought[end:sentence_end]).rstrip(), old, new)
 
 
+def _bare(text: str) -> str:
+    return text.strip(" \n.,;。；").casefold()
+
+
 def _value(text: str) -> Decimal | None:
+    text = text.strip()
     try:
-        return Decimal(text.strip())
+        number = Decimal(text.replace(",", "" if re.match(rf"-?{_WHOLE}(?![\d,])", text) else "."))
     except InvalidOperation:
         return None
+    return number if number.is_finite() else None  # the comparison with a signalling NaN raises

@@ -130,8 +130,9 @@ class RequestQueue:
             if not wait:
                 self._reading[id(visitor)] = visitor
         if wait:
+            most = self._limits.questions_per_minute
             raise Busy(
-                f"You have asked {self._limits.questions_per_minute} questions in a minute, which is the limit here; "
+                f"Each visitor may ask {most} question{'s' * (most != 1)} a minute here, and none of yours is left; "
                 f"ask again in {whole_seconds(wait)}."
             )
         try:

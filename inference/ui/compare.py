@@ -17,7 +17,8 @@ from inference.server.submission import Submission
 from inference.server.visitors import Visitor, is_on_space
 from inference.ui.answering import Answering, Panel, panel_title_html
 from inference.ui.compare_words import NAMES, describe
-from inference.ui.inputs import Inputs
+from inference.ui.inputs import Inputs, asked_with
+from inference.ui.probes.panel import Calibrated, Probes
 from inference.ui.recorded import recorded_html
 from inference.ui.view import CompletionState, View
 
@@ -48,7 +49,7 @@ class CompareTab:
         return [gr.update(visible=is_missing), gr.update(visible=not is_missing)]
 
 
-def build_compare(service: Service) -> CompareTab:
+def build_compare(service: Service, calibration: Calibrated = lambda adapter, share: "") -> CompareTab:
     """Build the tab and wire its buttons."""
     is_missing = lacks_adapter(service)
     missing = gr.HTML(missing_html(service), visible=is_missing, js_on_load=None, elem_id="compare-missing")
@@ -62,17 +63,22 @@ def build_compare(service: Service) -> CompareTab:
                 with gr.Column(min_width=240, elem_classes="lt-card"):
                     tuned = Panel("compare-tuned", "Right", RIGHT_HINT)
             words = gr.HTML(js_on_load=None, elem_classes="lt-words", elem_id="compare-words")
+            with gr.Row(elem_classes="lt-pair"):
+                sides = [Probes(service, calibration, f"compare-{side}") for side in ("base", "tuned")]
     answering = Answering(service, [base, tuned], inputs.run, inputs.stop)
 
     def compare_on_page(request: gr.Request, left: object, *values: object) -> Iterator[list[object]]:
-        names = NAMES
+        names, asked = NAMES, [tuple[object, ...]()] * 2
+        for side in sides:
+            side.dismiss(request)
 
         def submit(visitor: Visitor) -> tuple[Submission, Question]:
-            nonlocal names
+            nonlocal names, asked
             for_owner = service.is_owner(request.cookies)
             question = service.read_question(*values, for_owner=for_owner)  # type: ignore[arg-type]
             pair = two_requests(question, service.adapter_named(left, for_owner))
             names = names_of(pair)
+            asked = [asked_with(values, row.adapter, row.temperature) for row in pair]
             return service.queue.submit(pair, visitor), question
 
         for frame in answering.stream(submit, request):
@@ -83,11 +89,17 @@ def build_compare(service: Service) -> CompareTab:
                 grade = service.grader_of(frame.question)
                 said = words_html(left_view, right_view, engine.repetition_penalty, names, grade)
             titles = [panel_title_html(_capital(name)) for name in names] if frame.question else [gr.skip()] * 2
-            yield [*frame.updates, *titles, said]
+            of_sides = zip(sides, frame.views, asked, map(_capital, names))
+            probed = [update for side, view, own, name in of_sides for update in side.updates(view, own, name)]
+            yield [*frame.updates, *titles, said, *probed]
 
-    outputs = [*answering.outputs, base.title, tuned.title, words]
+    of_probes = [component for side in sides for component in side.outputs]
+    outputs = [*answering.outputs, base.title, tuned.title, words, *of_probes]
     titles = [(base.title, panel_title_html("Left")), (tuned.title, panel_title_html("Right"))]
-    inputs.wire(answering, compare_on_page, outputs, [*titles, (words, "")])
+    emptied = [update for side in sides for update in side.emptied]
+    inputs.wire(answering, compare_on_page, outputs, [*titles, (words, ""), *emptied])
+    for side in sides:
+        side.end_with(*inputs.replacing)
     return CompareTab(inputs, missing, columns)
 
 

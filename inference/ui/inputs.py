@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from inference.adapters.record import BASE_NAME
 from inference.common.errors import UserError
 from inference.common.settings import Limits
 from inference.prompt.image import load_image, load_images, thumbnail_uri
@@ -32,6 +33,12 @@ Ask = Callable[..., Iterator[list[object]]]
 Emptied = Sequence[tuple[Component, object]]
 """Components with the values, or updates, that they have while nothing is asked."""
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def asked_with(values: Sequence[object], adapter: str | None, temperature: float) -> tuple[object, ...]:
+    """The values of `Inputs.question_inputs` with what answered: by name, so that a promotion changes nothing."""
+    picture, question, expected, _, _, *rest = values
+    return picture, question, expected, adapter or BASE_NAME, temperature, *rest
 
 
 class Inputs:
@@ -166,6 +173,11 @@ class Inputs:
         return [*([self.left] if self._has_two_sides else []), *self.question_inputs]
 
     @property
+    def replacing(self) -> list[Callable[..., object]]:
+        """Gradio's events after which the answer is no longer that of the picture."""
+        return [self.new.click, self.picture.upload, self.picture.clear, self.others.upload, self.others.delete]
+
+    @property
     def shared(self) -> list[Component]:
         """The components that Ask and Compare have in common, the picture first: all but the adapter."""
         return [component for component in self.question_inputs if component is not self.adapter]
@@ -200,7 +212,7 @@ class Inputs:
             answering.dismiss(request)
 
         own_changes = (self.others.upload, self.others.delete)
-        for replaced in (self.new.click, self.picture.upload, self.picture.clear, *own_changes):
+        for replaced in self.replacing:
             replaced(dismiss, None, None, queue=False, **_HIDDEN)
         for own in (self.picture.upload, self.picture.clear):  # the expected answer belonged to another picture
             own(lambda: "", None, self.expected, queue=False, **_HIDDEN)

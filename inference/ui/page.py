@@ -19,10 +19,11 @@ from inference.server.routes import BROKEN
 from inference.server.service import ONLY_OWNER, SERVED, Service
 from inference.ui.about import build_about, prompt_note, scores_html
 from inference.ui.api import build_endpoints
-from inference.ui.ask import build_ask
+from inference.ui.ask import UnderAnswer, build_ask
 from inference.ui.compare import CompareTab, build_compare
 from inference.ui.components import with_uploads
 from inference.ui.inputs import Inputs
+from inference.ui.probes.panel import Calibrated
 from inference.ui.theme import MARK
 
 _TAKE_OVER = """(...values) => {
@@ -136,13 +137,14 @@ def build_page(
     learn: Callable[[gr.Tab], LearnTab],
     setup: Callable[[], str] = str,
     licence_words: Callable[[], str] = str,
-    vote_words: Callable[[str | None, float], str] = lambda adapter, share: "",
+    vote_words: Calibrated = lambda adapter, share: "",
+    pin: Callable[[], UnderAnswer] | None = None,
 ) -> None:
     """Build the page inside the app's `blocks`, whose context must be open.
 
     `train` and `learn` build the tabs of these names, in their contexts; `setup` returns a notice of what is not set up
-    yet as HTML, or ""; `licence_words` a sentence on the licence of the base. `vote_words` is the `calibration` of
-    `Probes`.
+    yet as HTML, or ""; `licence_words` a sentence on the licence of the base. `vote_words` is what `Probes` calls
+    `calibration`; `pin` builds what stands under an answer for the owner.
     """
 
     def notices() -> str:
@@ -152,9 +154,9 @@ def build_page(
     notice = gr.HTML(notices(), visible=bool(notices()), js_on_load=None, elem_id="lt-notices")
     with gr.Tabs(elem_id="lt-tabs"):
         with gr.Tab("Ask", id="ask") as ask_tab:
-            ask = build_ask(service, licence_words, vote_words)
+            ask = build_ask(service, licence_words, vote_words, pin)
         with gr.Tab("Compare", id="compare") as compare_tab:
-            compare = build_compare(service)
+            compare = build_compare(service, vote_words)
         with gr.Tab("Learn", id="learn") as learn_tab:
             learn_part = learn(learn_tab)
         with gr.Tab("Train", id="train") as train_tab:

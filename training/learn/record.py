@@ -4,6 +4,7 @@
         changes.json            base and adapter on up to `MAX_CHANGES` test rows, graded
         replay.json             base and each kept checkpoint on `REPLAYED` of these rows
         strengths.json          accuracy and format of the adapter at each strength, on validation rows
+        checkpoints.json        pass@k over the checkpoints (`training.evaluation.checkpoints`)
         0.jpg, 1.jpg, …         the pictures of the rows, small
 
 The page shows it without a call of the model. It may come from another machine: every value is checked when it is read.
@@ -26,17 +27,24 @@ from inference.common.settings import STARTER, base_source
 from inference.common.validation import Strict
 from inference.engine.engine import Engine
 from inference.model.lora_file import WEIGHTS_FILE
+from inference.model.lora_layers import holding, scaled
+from inference.model.request import Request
+from inference.prompt.format import THINK_PROMPT
 from inference.prompt.image import small_jpeg
+from inference.prompt.system_prompt import read_system_prompt
 from training.config.run_config import RunConfig
 from training.data.pictures import pictures_of
 from training.evaluation.checkpoint_choice import candidates
+from training.evaluation.compare import validation_rows
 from training.evaluation.conditions import ADAPTER_THINKING, BASE_THINKING
 from training.evaluation.evaluate import completion_limit
-from training.evaluation.held_out import load_held_out
+from training.evaluation.held_out import clusters_of, load_held_out
 from training.evaluation.outcomes import GradedCompletion
-from training.evaluation.scoring import evaluate
+from training.evaluation.resume import KeptCompletion
+from training.evaluation.scoring import evaluate, grade_rows, progress_bar
+from training.evaluation.statistics import Estimate, share
 from training.grading.grader import gold_answer, last_answer
-from training.learn.strength import STRENGTHS
+from training.learn.strength import STRENGTHS, STRENGTHS_FILE, part_of
 from training.runs.folder import RunFolder, step_of
 
 if TYPE_CHECKING:
@@ -44,12 +52,16 @@ if TYPE_CHECKING:
 
     from training.data.dataset import Splits
 
-CHANGES, REPLAY, STRENGTHS_FILE = "changes.json", "replay.json", "strengths.json"
+CHANGES, REPLAY = "changes.json", "replay.json"
 MAX_CHANGES = 96
 """Rows of the gallery."""
 REPLAYED = 6
 MAX_CHECKPOINTS = 8
 """Kept checkpoints that are asked; as many adapters as share a batch."""
+STRENGTH_ROWS = 48
+"""Validation rows that a run asks at each strength at its end, if its evaluation has as many."""
+_BATCH_ROWS = 64
+"""Rows whose pictures are held at a time while the strengths are asked."""
 MAX_TEXT_CHARS = 4_000
 """Of a completion that is kept."""
 PICTURE_PIXELS = 200
@@ -113,41 +125,45 @@ class Replay(Strict):
     def _is_whole(self) -> Replay:
         if any(len(row.sides) != len(self.steps) for row in self.rows):
             raise ValueError("each row has a completion for each step")
+        if self.steps != sorted(set(self.steps)) or self.steps[0] < 0:
+            raise ValueError("steps grow, from 0 on")
         return self
 
 
 class Strengths(Strict):
-    """The content of `strengths.json`: shares with their intervals, by strength."""
+    """The content of `strengths.json`: shares with their intervals, by strength; empty if the run had no rows."""
 
-    strengths: list[Annotated[float, Field(ge=0, le=STRENGTHS[-1])]] = Field(min_length=2, max_length=20)
+    strengths: list[Annotated[float, Field(ge=0, le=STRENGTHS[-1])]] = Field(max_length=20)
     accuracy: list[tuple[_Share, _Share, _Share]]
     """Lenient: value, low, high."""
     in_format: list[tuple[_Share, _Share, _Share]]
-    num_rows: int = Field(ge=1)
+    num_rows: int = Field(ge=0, le=10**9)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Strengths:
         if not len(self.strengths) == len(self.accuracy) == len(self.in_format):
             raise ValueError("each strength has its shares")
+        if self.num_rows and not any(self.strengths) or bool(self.num_rows) != bool(self.strengths):
+            raise ValueError("rows were asked at a strength above 0, or there was none")
         return self
 
     @property
     def best(self) -> float:
-        """The strength with the highest accuracy; among equals the one nearest to 1."""
-        pairs = zip(self.strengths, self.accuracy)
-        return max((pair for pair in pairs if pair[0]), key=lambda pair: (pair[1][0], -abs(pair[0] - 1)))[0]
+        """The strength with the highest accuracy; among equals the one nearest to 1, which it is without rows."""
+        pairs = [pair for pair in zip(self.strengths, self.accuracy) if pair[0]]
+        return max(pairs, key=lambda pair: (pair[1][0], -abs(pair[0] - 1)))[0] if pairs else 1.0
 
 
 def read_record(adapter: Path, name: str, kind: type[_Part]) -> _Part | None:
     """A part of the record beside an adapter; `None` if there is none, or it is damaged or of another version."""
-    path = adapter / LEARN_FOLDER / name
     try:
-        state = path.stat()
+        path = part_of(adapter, name)
+        state = path.stat() if path else None
     except OSError:
         return None
-    if not path.is_file():  # a pipe would be waited for
+    if path is None or state is None or state.st_size > MAX_FILE_BYTES:
         return None
-    return _read(path, kind, state.st_mtime_ns, state.st_size) if state.st_size <= MAX_FILE_BYTES else None
+    return _read(path, kind, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=16)
@@ -162,17 +178,25 @@ def _read(path: Path, kind: type[_Part], modified: int, size: int) -> _Part | No
 
 
 def record_run(folder: RunFolder, config: RunConfig, splits: Splits | None = None, num_rows: int = MAX_CHANGES) -> Path:
-    """Writes the changes and the replay of a finished run; returns the folder of the record.
+    """Writes the parts that a finished run's record lacks; returns the folder of the record.
 
-    `splits` are its rows if they are loaded already. Of its test rows those are taken that its evaluation takes.
+    `splits` are its rows if they are loaded already. Of its test rows those are taken that its evaluation takes, and of
+    its validation rows as many, at most `STRENGTH_ROWS`.
     """
     most = min(num_rows, config.eval_rows or num_rows, MAX_CHANGES)
     rows = load_held_out(config.data, "test", most, splits=splits).rows
     engine = Engine.load(base_source(config.base), revision=config.base_revision)
     limit, tolerance = completion_limit(config), config.data.tolerance
     recorder = Recorder(engine, folder.adapter, rows, max_new_tokens=limit, tolerance=tolerance)
-    recorder.write_replay(recorder.write_changes(), kept_checkpoints(folder))
+    if not (recorder.folder / REPLAY).is_file():
+        recorder.write_replay(recorder.write_changes(), kept_checkpoints(folder))
+    recorder.write_strengths(validation_rows(config, splits, min(most, STRENGTH_ROWS)))
     return recorder.folder
+
+
+def is_recorded(adapter: Path) -> bool:
+    """True if a run's record has all that the run writes."""
+    return all((adapter / LEARN_FOLDER / name).is_file() for name in (REPLAY, STRENGTHS_FILE))
 
 
 def kept_checkpoints(run: RunFolder) -> dict[int, Path]:
@@ -248,29 +272,46 @@ class Recorder:
         write_json(self.folder / REPLAY, replay.model_dump())
         return replay
 
-    def write_strengths(self, validation: Dataset) -> Strengths:
-        """`strengths.json`."""
-        accuracy: list[tuple[float, float, float]] = []
-        in_format: list[tuple[float, float, float]] = []
-        for strength in STRENGTHS:
-            self._engine.add_adapter("recorded", self._adapter, strength)
-            report = evaluate(
-                self._engine,
-                validation,
-                [ADAPTER_THINKING],
-                adapter="recorded",
-                max_new_tokens=self._limit,
-                tolerance=self._tolerance,
-                progress=self._progress,
-            )
-            for shares, measure in ((accuracy, "lenient"), (in_format, "format")):
-                found = report.estimate(ADAPTER_THINKING.name, measure)
-                shares.append((round(found.value, 4), round(found.low, 4), round(found.high, 4)))
-        strengths = Strengths(
-            strengths=list(STRENGTHS), accuracy=accuracy, in_format=in_format, num_rows=len(validation)
-        )
-        write_json(self.folder / STRENGTHS_FILE, strengths.model_dump())
-        return strengths
+    def write_strengths(self, validation: Dataset | None) -> Strengths:
+        """`strengths.json`; each row is asked at all strengths together. Without rows it says that there were none."""
+        if validation is None:
+            found = Strengths(strengths=[], accuracy=[], in_format=[], num_rows=0)
+        else:
+            by_strength = self._at_strengths(validation)
+            clusters = clusters_of(validation)
+            accuracy = [_rounded(share([one.lenient for one in own], clusters)) for own in by_strength]
+            in_format = [_rounded(share([one.well_formed for one in own], clusters)) for own in by_strength]
+            num_rows = len(validation)
+            found = Strengths(strengths=list(STRENGTHS), accuracy=accuracy, in_format=in_format, num_rows=num_rows)
+        write_json(self.folder / STRENGTHS_FILE, found.model_dump())
+        return found
+
+    def _at_strengths(self, rows: Dataset) -> list[list[GradedCompletion]]:
+        """The greedy completions of the rows at each of `STRENGTHS`, graded."""
+        weights, prompt = self._engine.read_adapter(self._adapter), read_system_prompt(self._adapter) or THINK_PROMPT
+        held = [(f"{strength:g}", holding(scaled(weights, strength))) if strength else None for strength in STRENGTHS]
+        kept: list[list[KeptCompletion]] = [[] for _ in STRENGTHS]
+        with progress_bar(len(rows) * len(STRENGTHS), self._progress) as bar:
+            for first in range(0, len(rows), _BATCH_ROWS):
+                batch = rows[first : first + _BATCH_ROWS]
+                requests = [
+                    Request(
+                        image=images[0],
+                        more_images=tuple(images[1:]),
+                        question=problem,
+                        system_prompt=prompt,
+                        adapter=at_strength and at_strength[0],
+                        get_adapter=at_strength and at_strength[1],
+                        max_new_tokens=self._limit,
+                        repetition_penalty=None,  # the base's own, as visitors ask
+                    )
+                    for images, problem in zip(pictures_of(batch), batch["problem"], strict=True)
+                    for at_strength in held
+                ]
+                for i, one in enumerate(self._engine.generate(requests)):
+                    kept[i % len(held)].append(KeptCompletion(one.text, one.num_tokens, one.truncated))
+                bar.update(len(requests))
+        return [grade_rows(rows["solution"], own, False, rows["problem"], self._tolerance) for own in kept]
 
     def _ask(self, rows: Dataset, name: str, with_base: bool = False) -> dict[str, list[GradedCompletion]]:
         conditions = [*([BASE_THINKING] if with_base else []), ADAPTER_THINKING]
@@ -310,6 +351,10 @@ class Recorder:
             problem, gold = batch["problem"][0], gold_answer(batch["solution"][0])
             rows.append(Row(pictures=names, problem=problem[:2_000], gold=str(gold)[:200], kind=str(kind or "")[:40]))
         return rows
+
+
+def _rounded(found: Estimate) -> tuple[float, float, float]:
+    return round(found.value, 4), round(found.low, 4), round(found.high, 4)
 
 
 def _varied(rows: Sequence[ChangedRow]) -> list[int]:

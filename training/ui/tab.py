@@ -95,6 +95,8 @@ class TrainTab:
         self.form.button.click(guard(self._start), [*inputs, *self.form.inputs], outputs, **HIDDEN)
         for button in (self.form.check, self.runs.resume, self.data.audit, self.lab.grade, self.lab.sample):
             button.click(None, None, self.timer, js=_TICK, api_visibility="private")
+        for promoted in self.promotions:  # what broke is asked in the background
+            promoted(None, None, self.timer, js=_TICK, api_visibility="private")
         self.runs.watch.click(guard(self._watch_chosen), [*inputs, self.runs.chosen], outputs, **HIDDEN)
         taken = [*self.form.taken_outputs, self.tabs, self.open]
         self.lab.take.click(guard(self._take), [*rewards_inputs, *self.form.taken_inputs], taken, **HIDDEN)
@@ -208,6 +210,7 @@ class TrainTab:
         """Updates for `_outputs`: the frame, and what changed in the sections `names`."""
         shown = Shown(note)
         notices = shown.updates("notices", self._notices())
+        is_busy = self._context.is_busy()  # before the sections: what ends meanwhile is shown by one more tick
         updates: list[object] = []
         at = 0
         for name, section in self.sections.items():
@@ -217,7 +220,6 @@ class TrainTab:
                 updates += shown.updates(name, section.refresh(caller, *own))
             else:
                 updates += [gr.skip()] * len(section.outputs)
-        is_busy = self._context.is_busy()
         timer = gr.skip() if is_tick and is_busy else gr.Timer(active=is_busy)
         tabs = gr.Tabs(selected=opened) if move else gr.skip()
         columns = [gr.skip(), gr.skip()] if is_tick else [gr.update(visible=False), gr.update(visible=True)]

@@ -10,6 +10,7 @@ looked at. Votes are self-consistency (Wang et al. 2022).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,12 +26,18 @@ from inference.server.visitors import Visitor
 
 PARTS = 4
 """Parts of the picture along each side; each is hidden once."""
+LOOK_REQUESTS = PARTS**2 + 4
+"""Requests of `probe_look`: a part hidden, the own and no picture; and two that are answered anew."""
 VOTES = 8
 """Completions of "Ask 8 times"."""
 VOTES_TEMPERATURE = 1.0
 """Of these; the evaluation's sampled conditions have it too, so that its calibration holds."""
 MAX_REQUESTS = 8
-"""Of one submission; each takes a place in the visitor's minute like a question."""
+"""Of one submission, which takes a place in the visitor's minute like a question."""
+THOUGHT_REQUESTS = 5
+"""Requests of `probe_thought` at most; the first alone, for a thought about another problem."""
+ROOM_TOKENS = 64
+"""Tokens that an answer may take more than the one before, if that has come further than the page's limit."""
 MAX_SENTENCES = 12
 """Sentences of a thought that get a map of their own; the last one has the rest."""
 
@@ -85,11 +92,13 @@ class LookProbe:
     thought: tuple[Dependence, ...]
     """By sentence."""
     blank: str
-    """The answer to white paper."""
+    """The answer to white paper; "" if it gave none."""
     swapped: str
-    """The answer to another picture."""
+    """The answer to another picture; "" if it gave none."""
     is_same: tuple[bool, bool]
     """These two, compared with the answer to the own picture."""
+    is_cut: tuple[bool, bool]
+    """True for one that its length limit cut off; its answer is ""."""
     other: Image.Image
     """The other picture."""
 
@@ -99,20 +108,22 @@ class VoteProbe:
     """The answers to the same question, sampled."""
 
     counts: tuple[tuple[str, int], ...]
-    """Each answer with its votes, most first; one without an answer is ""."""
+    """Each answer with its votes, most first; one without an answer, or that was cut off, is ""."""
+    num_cut: int
+    """Those that their length limit cut off."""
 
 
 def probe_thought(
-    service: Service, question: Question, answered: Answered, visitor: Callable[[], Visitor], watch: Watch
+    service: Service, question: Question, answered: Answered, visitor: Visitor, watch: Watch
 ) -> Generator[tuple[int, int], None, list[ThoughtProbe]]:
     """Yields its progress. Raises `UserError`, also if there is no thought."""
     if not answered.thought:
         raise UserError("This answer has no thought before it, so there is none to change. Ask a question with one.")
     other = service.new_problem()
-    request = question.request(question.adapter)
-    asked = replace(request, image=other.image.convert("RGB"), more_images=(), question=other.question, prefix="")
+    request = _request(service, question, answered, temperature=0.0)
+    asked = replace(request, image=other.image.convert("RGB"), more_images=(), question=other.question)
     changed = changed_number(answered.thought, answered.answer, question.question)
-    total = 3 + bool(half(answered.thought).strip()) + (changed is not None)
+    total = THOUGHT_REQUESTS - (not half(answered.thought).strip()) - (changed is None)
     [completion] = yield from ask(service, [asked], visitor, watch, 0, total)
     thoughts = {
         "half": half(answered.thought).strip(),
@@ -120,14 +131,10 @@ def probe_thought(
         "other": parts_of(completion).thought,
         "number": changed.thought if changed else None,
     }
-    given = {name: thought for name, thought in thoughts.items() if thought is not None}
-    if not given["half"]:
-        del given["half"]
-    requests = [
-        replace(request, prefix=f"<think>{thought}" if name == "number" else forced_answer(thought))
-        for name, thought in given.items()
-    ]
-    completions = yield from ask(service, requests, visitor, watch, 1, total)
+    given = {name: it or "" for name, it in thoughts.items() if it or name == "none"}  # "" asks for none
+    prefixes = [f"<think>{it}" if name == "number" else forced_answer(it) for name, it in given.items()]
+    requests = [_request(service, question, answered, 0.0, prefix) for prefix in prefixes]
+    completions = yield from ask(service, requests, visitor, watch, 1, 1 + len(requests))
     is_same = sameness(service, question)
     answers = [parts_of(completion).answer for completion in completions]
     return [
@@ -144,17 +151,16 @@ def probe_thought(
 
 
 def probe_look(
-    service: Service, question: Question, answered: Answered, visitor: Callable[[], Visitor], watch: Watch
+    service: Service, question: Question, answered: Answered, visitor: Visitor, watch: Watch
 ) -> Generator[tuple[int, int], None, LookProbe]:
     """Yields its progress. Raises `UserError`. Of several pictures the first is hidden."""
-    request = question.request(question.adapter)
-    scored = replace(request, prefix=answered.text, prefix_logprobs=True, max_new_tokens=1, temperature=0.0)
+    request = _request(service, question, answered, temperature=0.0)
+    scored = replace(request, prefix=answered.text, prefix_logprobs=True, max_new_tokens=1)
     blank, other = Image.new("RGB", question.image.size, "white"), service.new_problem().image.convert("RGB")
     pictures = [question.image, blank, *hidden_parts(question.image)]
     requests = [replace(scored, image=picture) for picture in pictures]
     anew = [replace(request, image=picture) for picture in (blank, other)]
-    total = len(requests) + len(anew)
-    completions = yield from ask(service, [*anew, *requests], visitor, watch, 0, total)
+    completions = yield from ask(service, [*anew, *requests], visitor, watch, 0, LOOK_REQUESTS)
     of_blank, of_other, own, no_picture, *hidden = completions
     engine = service.queue.engine
     assert engine is not None, "it has answered"
@@ -173,39 +179,55 @@ def probe_look(
         for span in spans
     ]
     is_same = sameness(service, question)
-    answers = parts_of(of_blank).answer, parts_of(of_other).answer
+    answers = _whole_answer(of_blank), _whole_answer(of_other)
     same = is_same(answered.answer, answers[0]), is_same(answered.answer, answers[1])
-    return LookProbe(maps[-1], tuple(maps[:-1]), *answers, same, other)
+    cut = of_blank.truncated, of_other.truncated
+    return LookProbe(maps[-1], tuple(maps[:-1]), *answers, same, cut, other)
 
 
 def probe_votes(
-    service: Service, question: Question, visitor: Callable[[], Visitor], watch: Watch
+    service: Service, question: Question, answered: Answered, visitor: Visitor, watch: Watch
 ) -> Generator[tuple[int, int], None, VoteProbe]:
     """Yields its progress. The prompt is read once for all."""
-    request = replace(question.request(question.adapter), temperature=VOTES_TEMPERATURE)
+    request = _request(service, question, answered, VOTES_TEMPERATURE)
     requests = [replace(request, seed=question.seed + number) for number in range(VOTES)]
     completions = yield from ask(service, requests, visitor, watch, 0, VOTES)
     is_same = sameness(service, question)
     counts: list[tuple[str, int]] = []
     for completion in completions:
-        answer = parts_of(completion).answer
+        answer = _whole_answer(completion)
         at = next((i for i, (one, _) in enumerate(counts) if is_same(one, answer)), None)
         if at is None:
             counts.append((answer, 1))
         else:
             counts[at] = counts[at][0], counts[at][1] + 1
-    return VoteProbe(tuple(sorted(counts, key=lambda pair: (not pair[0], -pair[1]))))
+    num_cut = sum(completion.truncated for completion in completions)
+    return VoteProbe(tuple(sorted(counts, key=lambda pair: (not pair[0], -pair[1]))), num_cut)
 
 
-def ask(
-    service: Service, requests: Sequence[Request], visitor: Callable[[], Visitor], watch: Watch, done: int, total: int
-) -> Steps:
-    """The completions, in submissions of at most `MAX_REQUESTS`; `visitor()` is who asks, as of now."""
+def num_questions(*num_requests: int) -> int:
+    """The questions that a probe counts as, which asks so many requests one after the other."""
+    return sum(math.ceil(number / MAX_REQUESTS) for number in num_requests)
+
+
+def _request(service: Service, question: Question, answered: Answered, temperature: float, prefix: str = "") -> Request:
+    """The question again, with room for an answer as long as the one before, which Continue may have lengthened."""
+    engine = service.queue.engine
+    assert engine is not None, "it has answered"
+    whole, begun = (len(engine.tokenizer.prefix_pieces(text)) for text in (answered.text, prefix))
+    length = max(question.max_new_tokens, min(whole - begun + ROOM_TOKENS, service.settings.limits.max_new_tokens))
+    return replace(question.request(question.adapter, prefix), temperature=temperature, max_new_tokens=length)
+
+
+def ask(service: Service, requests: Sequence[Request], visitor: Visitor, watch: Watch, done: int, total: int) -> Steps:
+    """The completions, in submissions of at most `MAX_REQUESTS`.
+
+    `visitor` asks all of them since the probe began: a page that was closed between two asks for nothing more.
+    """
     completions: list[Completion] = []
     for first in range(0, len(requests), MAX_REQUESTS):
-        asking = visitor()
-        with service.queue.admit(asking):
-            submission = service.queue.submit(requests[first : first + MAX_REQUESTS], asking)
+        with service.queue.admit(visitor):
+            submission = service.queue.submit(requests[first : first + MAX_REQUESTS], visitor)
         watch(submission)
         try:
             while not submission.wait(0.1):
@@ -220,6 +242,10 @@ def ask(
         if len(completions) < first + len(found):
             raise UserError("It was stopped.")
     return completions
+
+
+def _whole_answer(completion: Completion) -> str:
+    return "" if completion.truncated else parts_of(completion).answer
 
 
 def _void(name: str, thought: str, completion: Completion) -> str:

@@ -87,6 +87,11 @@ class Sharing:
 
         self._calls.select(open_share, None, outputs, **_HIDDEN)
 
+    @property
+    def opened(self) -> Callable[..., object]:
+        """Gradio's event after which an answer that was shared stands in the panel."""
+        return self._calls.select  # type: ignore[no-any-return]
+
     def _updates(self, record: str) -> list[object]:
         return [gr.update(visible=bool(record)), gr.update(**_CLOSED), record]
 

@@ -45,7 +45,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     running.popen.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sixty_questions_take_little_memory(process: Process) -> None:
     """A sample of what make torture asks: the first thirty make it warm, as far as so few can."""
     process.wait_for("Admin token")

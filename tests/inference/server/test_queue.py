@@ -103,7 +103,7 @@ def test_a_minute_has_so_many_questions() -> None:
     )  # type: ignore[arg-type,return-value]
     for _ in range(3):
         read(queue, Visitor("one"))
-    with pytest.raises(Busy, match="3 questions in a minute"):
+    with pytest.raises(Busy, match="may ask 3 questions a minute here, and none of yours is left; ask again in"):
         read(queue, Visitor("one"))
     read(queue, Visitor("two"))
 

@@ -6,25 +6,35 @@ be read is left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from inference.adapters.record import LEARN_FOLDER
 from inference.common.files import Json
 from inference.common.html import escape
 from inference.prompt.format import parse_completion, stated_answer
 from training.learn.record import ChangedRow, Changes, Replay, Row, Side, Strengths
+from training.learn.strength import Scaled, part_of
 from training.runs.metrics import METRICS
-from training.ui.base.html import picture_uri
+from training.ui.base.html import finite, mapping, picture_uri
 from training.ui.base.plots import Series, curves_plot
 
 CURVES = ("accuracy", "format", "completion_tokens")
 """Of the run, beside the replay."""
 CHOSEN = (
-    "These problems were chosen because training gained them, where it could: they show how, not how often. How many "
-    "of all it gained and lost stands below."
+    "As far as there are such, these are problems that the base got wrong and the adapter right: they show how answers "
+    "changed, not how often. How many of all were gained and lost stands below."
 )
+FORCED = "the base made to think"
+"""Of `evaluate --checkpoints`: its completions begin with `<think>`."""
+_FORCED_SHOWS = (
+    " The level lines are the base's where its answer has to begin with a thought: what it gets right so, training did "
+    "not have to teach."
+)
+MAX_RATES = 3
+MAX_SHOWN_STEPS = 100
+_RATE = re.compile(r"(?:pass|majority)@[1-9]\d{0,3}", re.ASCII)
 _CHANGES = {
     "gained": ("Gained", "Wrong before, right after training."),
     "lost": ("Lost", "Right before, wrong after training."),
@@ -78,12 +88,14 @@ def moments(replay: Replay) -> str:
     sentences = []
     if (at := _lasting(tagged)) is not None:
         start = "Already the base keeps" if at == 0 else f"From step {replay.steps[at]} on most of these answers keep"
-        sentences.append(f"{start} the tags.")
+        sentences.append(f"{start} the format: one thought, then one answer, each in its tags.")
     if at := _lasting(longer):
         sentences.append(f"From step {replay.steps[at]} on the texts are at least half as long again as the base's.")
     if right[most] > right[0]:
         sentences.append(f"Most are right at step {replay.steps[most]}: {right[most]} of {len(replay.rows)}.")
-    return " ".join(sentences) or "On these problems training changed neither the tags nor the length nor the answers."
+    return (
+        " ".join(sentences) or "On these problems training changed neither the format nor the length nor the answers."
+    )
 
 
 def _lasting(holds: Sequence[bool]) -> int | None:
@@ -133,32 +145,113 @@ def _change_html(adapter: Path, row: ChangedRow) -> str:
     )
 
 
-def strengths_html(found: Strengths) -> str:
-    """Accuracy and format at each strength, with intervals."""
+def strengths_html(found: Strengths | None, scaled: Scaled | None = None) -> str:
+    """Accuracy and format at each strength, with intervals, or why there are none; `scaled` is of an adapter that is
+    at one of them itself."""
+    if found is None:
+        return (
+            "<p>It has not been measured at other strengths. <code>python -m training learn RUN --strengths 240</code> "
+            "does, on 240 validation problems.</p>"
+        )
+    if not found.num_rows:
+        return (
+            "<p>It was not measured at other strengths, because its run had no validation problems. Train with "
+            "<code>--validation-rows</code> to have some.</p>"
+        )
     rows = ""
     for strength, accuracy, in_format in zip(found.strengths, found.accuracy, found.in_format):
-        name = f"{100 * strength:.0f} %{' (the base)' if not strength else ''}"
+        note = " (the base)" if not strength else " (as trained)" if strength == 1 else ""
+        if scaled and strength == scaled.strength:
+            note += " (this adapter)"
+        name = f"{100 * strength:.0f} %{note}"
         rows += f'<tr><th scope="row">{name}</th><td>{_share(accuracy)}</td><td>{_share(in_format)}</td></tr>'
     head = "".join(f'<th scope="col">{words}</th>' for words in ("Strength", "Correct (lenient)", "Format kept"))
+    of = f"Of {escape(scaled.of, 200)}, on" if scaled else "On"
     return (
-        f"<p>On {found.num_rows} validation problems, with 95 % intervals. Strengths whose intervals overlap are not "
-        f'shown to differ.</p><div class="lt-wide"><table class="lt-probe-table"><thead><tr>{head}</tr></thead>'
+        f"<p>{of} {found.num_rows:,} validation problems, with 95 % intervals: at 50 % the adapter adds half of what "
+        "it learnt to the base. Correct (lenient): the last answer that is stated is right, with tags or without. "
+        "Strengths whose intervals overlap are not shown to differ.</p>"
+        f'<div class="lt-wide"><table class="lt-probe-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
 
+def scaled_html(scaled: Scaled, address: str) -> str:
+    """The adapter that an adapter at another strength was made of; `address` is of its record, "" without one."""
+    name = escape(scaled.of, 200)
+    linked = f'<a href="{escape(address)}">{name}</a>' if address else name
+    where = (
+        "What its training changed is shown there."
+        if address
+        else "That adapter is not among those above, so what its training changed cannot be shown."
+    )
+    return (
+        f"<p>This adapter is {linked} at {100 * scaled.strength:g} % of its strength: the same training, with "
+        f"{'less' if scaled.strength < 1 else 'more'} of what it changed. {where}</p>"
+    )
+
+
 def checkpoints_html(found: Json) -> str:
-    """pass@1, majority@8 and pass@8 over the checkpoints (`evaluate --checkpoints`), and the sentence on them."""
-    steps, sentence = found.get("steps"), found.get("sentence")
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for name in ("pass@1", "majority@8", "pass@8"):
-        values = found.get(name)
-        if isinstance(steps, list) and isinstance(values, list):
-            values = [value[0] if isinstance(value, list) and value else value for value in values]
-            lines[name] = list(zip(steps, values))
-    if not any(lines.values()):
+    """pass@1, majority and pass@k over the checkpoints (`evaluate --checkpoints`), the base that is made to think as
+    level lines, the figures with their intervals, and the sentence on them."""
+    names = _rates(found)
+    steps = [step for each in _items(found.get("steps")) if (step := finite(each)) is not None]
+    by_name = {name: [_interval(each) for each in _items(found.get(name))] for name in names}
+    lines = {name: [(x, one[0]) for x, one in zip(steps, by_name[name]) if one] for name in names}
+    if not any(lines.values()) or len(steps) != len(_items(found.get("steps"))):
         return ""
-    return f'<div class="lt-plots">{curves_plot(lines, METRICS["lenient"])}</div><p>{escape(sentence or "", 600)}</p>'
+    forced = {name: one for name in names if (one := _interval(mapping(found.get("forced")).get(name)))}
+    level = {f"{name}, {FORCED}": [(min(steps), one[0]), (max(steps), one[0])] for name, one in forced.items()}
+    cells = [[_share(one) if one else "" for one in column] for column in by_name.values()]
+    rows = [(_step_name(int(step)), list(row)) for step, row in zip(steps, zip(*cells))]
+    rows[1:1] = [(FORCED.capitalize(), [_share(forced[name]) if name in forced else "" for name in names])] * bool(
+        forced
+    )
+    body = "".join(f'<tr><th scope="row">{title}</th>{_cells(row)}</tr>' for title, row in rows)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Step", *names))
+    tries = next((name.partition("@")[2] for name in names if name != "pass@1"), "1")
+    return (
+        f"<p>Of the problems, pass@1 is the share that one try gets right{_of_several(tries)}."
+        f"{_FORCED_SHOWS if forced else ''}</p>"
+        f'<div class="lt-plots">{curves_plot({**lines, **level}, METRICS["lenient"])}</div>'
+        f"<p>{escape(found.get('sentence') or '', 600)}</p><details><summary>The figures with their 95 % intervals"
+        f'</summary><div class="lt-wide"><table class="lt-probe-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></details>"
+    )
+
+
+def _rates(found: Json) -> list[str]:
+    """The names of the rates in the file: of its k, not of one that is expected here.
+
+    >>> _rates({"pass@4": [], "steps": [], "pass@1": [], "majority@4": [], "pass@x": []})
+    ['pass@1', 'majority@4', 'pass@4']
+    """
+    names = [name for name in found if _RATE.fullmatch(name)]
+    return sorted(names, key=lambda name: (name != "pass@1", name))[:MAX_RATES]
+
+
+def _of_several(tries: str) -> str:
+    if tries == "1":
+        return ""
+    return (
+        f", majority@{tries} the share of which the most frequent answer of {tries} tries is right, and pass@{tries} "
+        f"the share that at least one of {tries} tries gets right"
+    )
+
+
+def _items(value: object) -> list[object]:
+    return value[:MAX_SHOWN_STEPS] if isinstance(value, list) else []
+
+
+def _interval(value: object) -> tuple[float, float, float] | None:
+    """A rate with the ends of its interval; `None` for what is none."""
+    ends = [finite(one) for one in value] if isinstance(value, list) and len(value) == 3 else []
+    given = [one for one in ends if one is not None and 0 <= one <= 1]
+    return (given[0], given[1], given[2]) if len(given) == 3 else None
+
+
+def _cells(row: Sequence[str]) -> str:
+    return "".join(f"<td>{one}</td>" for one in row)
 
 
 def side_html(side: Side) -> str:
@@ -182,13 +275,13 @@ def _step_name(step: int) -> str:
 
 def _share(value: tuple[float, float, float]) -> str:
     share, low, high = (100 * one for one in value)
-    return f"{share:.0f} % ({low:.0f} to {high:.0f})"
+    return f"{share:.0f}\u00a0% ({low:.0f}\u00a0to\u00a0{high:.0f})"  # on a phone it breaks before the bracket only
 
 
 def _pictures(adapter: Path, row: Row, most: int = 16) -> str:
     images = ""
     for name in row.pictures[:most]:
-        path = adapter / LEARN_FOLDER / Path(name).name
-        uri = picture_uri(path) if path.is_file() and not path.is_symlink() else None
+        path = part_of(adapter, Path(name).name)
+        uri = picture_uri(path) if path else None
         images += f'<img src="{uri}" alt="" loading="lazy">' if uri else ""
     return f'<div class="lt-row-pictures">{images}</div>'

@@ -5,19 +5,22 @@ from __future__ import annotations
 import functools
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 
-from inference.adapters.record import LEARN_FOLDER, adapter_name
+from inference.adapters.record import BASE_NAME, LEARN_FOLDER, RECORD_FILE, SCALED_FILE, adapter_name, digest_or_none
 from inference.adapters.served import promote
 from inference.adapters.versions import run_of
 from inference.common.errors import Busy, UserError
 from inference.common.files import read_json, read_lines
 from inference.common.html import escape
 from inference.common.settings import STARTER
+from inference.model.lora_file import WEIGHTS_FILE
 from inference.model.lora_layers import Adapter, holding, scaled
 from inference.model.request import Completion, Request
 from inference.server.service import SERVED, Question, Service
@@ -27,10 +30,11 @@ from inference.ui.components import LiveDropdown, Picture
 from inference.ui.probes import asking as probes
 from inference.ui.probes.panel import shown
 from training.admin.access import Caller
+from training.learn.asking import PromotionAsker
 from training.learn.record import (
     CHANGES,
+    MAX_CHECKPOINTS,
     REPLAY,
-    STRENGTHS_FILE,
     Changes,
     Replay,
     Strengths,
@@ -38,13 +42,14 @@ from training.learn.record import (
     read_record,
     shipped_checkpoints,
 )
-from training.learn.strength import STRENGTHS, write_scaled
+from training.learn.strength import STRENGTHS, STRENGTHS_FILE, Scaled, part_of, read_scaled, write_scaled
 from training.runs.folder import RunFolder
 from training.runs.metrics import CURVES, figures_of
+from training.ui.answers.pinned import Told
 from training.ui.base.guard import HIDDEN, SILENT, Guard
 from training.ui.base.html import finite
 from training.ui.base.plots import Series
-from training.ui.learn.record_html import changes_html, checkpoints_html, replay_html, strengths_html
+from training.ui.learn.record_html import changes_html, checkpoints_html, replay_html, scaled_html, strengths_html
 from training.ui.learn.votes_html import calibration_html
 from training.ui.sections.evaluation_tables import verdict_html
 
@@ -53,6 +58,8 @@ BOUNDED = HIDDEN | {"concurrency_limit": 4}
 """For events that are open to everybody: so many at a time, the others wait in Gradio's queue."""
 MAX_BUILDING = 2
 """Questions to many adapters whose weights are read at a time."""
+TELL_SECONDS = 300.0
+"""Time that the page waits for the answers after a promotion; later they stand on the adapter's card."""
 HERE = Path(__file__).parent
 CSS_PATH = HERE / "learn.css"
 CHECKPOINTS_FILE = "checkpoints.json"
@@ -68,9 +75,16 @@ _NO_ADAPTER = "<p>No adapter answers here, so there is nothing that training cha
 class LearnTab:
     """The tab's components and events; build it inside its `gr.Tab`."""
 
-    def __init__(self, service: Service, guard: Guard, refresh_served: Callable[[], object], tab: gr.Tab) -> None:
-        """`refresh_served` is called after a promotion."""
-        self._service, self._refresh_served = service, refresh_served
+    def __init__(
+        self,
+        service: Service,
+        guard: Guard,
+        refresh_served: Callable[[], object],
+        asker: PromotionAsker,
+        tab: gr.Tab,
+    ) -> None:
+        """`refresh_served` is called after a promotion; then `asker` asks what broke."""
+        self._service, self._refresh_served, self._told = service, refresh_served, Told(asker)
         self._building = threading.Semaphore(MAX_BUILDING)
         with gr.Column(elem_id="lt-learn"):
             self.adapter = LiveDropdown(
@@ -82,9 +96,11 @@ class LearnTab:
             )
             record = gr.HTML(js_on_load=_JS, elem_id="learn-record")
             promote_best = gr.Button("", visible=False, size="sm", elem_id="learn-promote", elem_classes="lt-small")
+            told = gr.HTML(js_on_load=None, elem_id="learn-told")
             gr.HTML(
                 "<h2>Your own question</h2><p>The same question to every checkpoint, or to the adapter at every "
-                "strength.</p>",
+                f"strength. It counts as {_num_questions(len(STRENGTHS))} questions of yours at every strength, and "
+                f"as up to {_num_questions(MAX_CHECKPOINTS + 1)} at every checkpoint.</p>",
                 js_on_load=None,
             )
             with gr.Row(elem_classes="lt-columns"):
@@ -106,9 +122,10 @@ class LearnTab:
         asked = [self.adapter, picture, question]
         steps.click(self._asker(self._checkpoints), asked, answers, trigger_mode="once", **EVENT)
         strengths.click(self._asker(self._strengths), asked, answers, trigger_mode="once", **EVENT)
-        promoted = promote_best.click(guard(self._promote_best), self.adapter, parts, **HIDDEN)
+        promoted = promote_best.click(guard(self._promote_best), self.adapter, [*parts, told], **HIDDEN)
         self.promoted = promoted.success
         promoted.success(self._show, self.adapter, parts, **SILENT)
+        promoted.success(guard(self._tell), None, told, **HIDDEN)
 
     def _show(self, request: gr.Request, name: object) -> list[object]:
         """The choices, the record of the chosen adapter, and for the owner the promotion of its best strength."""
@@ -120,27 +137,20 @@ class LearnTab:
         folder = self._folder(name, is_owner)
         if folder is None:
             return [chosen, _NO_ADAPTER, gr.update(visible=False)]
-        found = read_record(folder, STRENGTHS_FILE, Strengths)
-        can_promote = is_owner and found is not None and found.best != 1
-        words = _offer_words(found) if found else ""
-        return [chosen, self.record_html(folder), gr.update(visible=can_promote, value=words)]
+        scaled = read_scaled(folder)
+        origin = scaled_html(scaled, self._address_of(scaled, is_owner)) if scaled else ""
+        offered = _offered(folder) if is_owner else None
+        words = _offer_words(offered) if offered else ""
+        html = origin + record_html(folder, self._metrics(folder))
+        return [chosen, html, gr.update(visible=bool(words), value=words)]
 
-    def record_html(self, folder: Path) -> str:
-        """All that is on record beside an adapter."""
-        changes, replay = read_record(folder, CHANGES, Changes), read_record(folder, REPLAY, Replay)
-        strengths = read_record(folder, STRENGTHS_FILE, Strengths)
-        path = folder / LEARN_FOLDER / CHECKPOINTS_FILE
-        checkpoints = checkpoints_html((read_json(path) if path.is_file() else None) or {})
-        parts = [
-            ("What the test problems say", verdict_html(folder)),
-            ("The run, checkpoint by checkpoint", replay and replay_html(folder, replay, self._curves(folder))),
-            ("Something new, or the same more reliably?", checkpoints),
-            ("Does the share of votes tell whether it is right?", calibration_html(folder)),
-            ("What training changed", changes and changes_html(folder, changes)),
-            ("How much of it is needed", strengths and strengths_html(strengths)),
-        ]
-        shown = "".join(f"<h2>{title}</h2>{part}" for title, part in parts if part)
-        return shown if changes or replay else f"{shown}{_NOTHING}"
+    def _address_of(self, scaled: Scaled, is_owner: bool) -> str:
+        """The address of the record of the adapter as trained; "" if this reader has no such adapter."""
+        offer = self._service.offer
+        for name, record in offer.records.items():
+            if (is_owner or name in offer.visible) and digest_or_none(record.path) == scaled.of_digest:
+                return "#/learn" if name == offer.served else f"#/learn/{quote(name)}"
+        return ""
 
     def _new(self) -> list[object]:
         example = self._service.new_problem()
@@ -157,7 +167,8 @@ class LearnTab:
                 folder = self._folder(name, is_owner)
                 if folder is None:
                     raise UserError("No adapter answers here. Choose one, or train one.")
-                with self._service.queue.admit(visitor_of(request)):  # before any weights are read
+                visitor = visitor_of(request)
+                with self._service.queue.admit(visitor):  # before any weights are read
                     if not self._building.acquire(blocking=False):
                         raise Busy("Others are asking all checkpoints just now. Try again in some seconds.")
                     try:
@@ -166,7 +177,7 @@ class LearnTab:
                         self._building.release()
                 yield '<p class="lt-quiet" role="status">Asking…</p>'
                 requests = [row for _, row in rows]
-                steps = probes.ask(self._service, requests, lambda: visitor_of(request), held.append, 0, len(requests))
+                steps = probes.ask(self._service, requests, visitor, held.append, 0, len(requests))
                 completions = yield from shown(steps)
                 yield answers_html([(title, one) for (title, _), one in zip(rows, completions)], asked)
             except Exception as error:  # as for an answer: the page must not go on waiting
@@ -180,6 +191,10 @@ class LearnTab:
     def _checkpoints(self, question: Question, folder: Path) -> list[tuple[str, Request]]:
         """The base, and each kept checkpoint of the adapter's run."""
         found = checkpoints_of(folder, self._service.settings.home)
+        if not found and (made_of := read_scaled(folder)):
+            raise UserError(
+                f"This adapter is a copy at another strength. Choose {made_of.of}, whose run it comes from."
+            )
         if not found:
             raise UserError("The checkpoints of this adapter's run are no longer on this machine. Choose another one.")
         named = [("The base", question.request(None))]
@@ -191,10 +206,11 @@ class LearnTab:
 
     def _strengths(self, question: Question, folder: Path) -> list[tuple[str, Request]]:
         """The adapter at each strength; none of it is the base."""
-        own, weights = question.request(question.adapter), self._read(folder)
+        own, weights, scaled_from = question.request(question.adapter), self._read(folder), read_scaled(folder)
+        whole = 1 / scaled_from.strength if scaled_from else 1.0  # of the adapter as trained
         rows = []
         for strength in STRENGTHS:
-            name, at_strength = f"{100 * strength:.0f} %", scaled(weights, strength)
+            name, at_strength = f"{100 * strength:.0f} %", scaled(weights, whole * strength)
             row = replace(own, adapter=name, get_adapter=holding(at_strength))
             rows.append((name, row if strength else question.request(None)))
         return rows
@@ -211,27 +227,29 @@ class LearnTab:
         record = self._service.offer.records.get(adapter) if adapter else None
         return record.path if record else None
 
-    def _curves(self, folder: Path) -> dict[str, Series]:
-        """The curves of the run that made an adapter; empty if its folder is gone."""
+    def _metrics(self, folder: Path) -> Path | None:
+        """The figures of the steps of the run that made an adapter; `None` if its folder is gone."""
         if folder == STARTER / "adapter":
-            rows = [row for line in read_lines(STARTER / "history" / "metrics.jsonl") if (row := figures_of(line))]
-        else:
-            run = run_of(folder)
-            path = self._service.settings.home / "runs" / run if run else None
-            rows = RunFolder(path).history() if path and path.is_dir() else []
-        pairs = {
-            name: [(finite(row.get("step")), finite(row.get(column))) for row in rows]
-            for name, column in CURVES.items()
-        }
-        return {name: [(x, y) for x, y in own if x is not None and y is not None] for name, own in pairs.items()}
+            return STARTER / "history" / "metrics.jsonl"
+        run = run_of(folder)
+        path = RunFolder(self._service.settings.home / "runs" / run).metrics if run else None
+        return path if path and path.is_file() else None
+
+    def _tell(self, caller: Caller) -> str:
+        """The answers after the promotion, once they are known."""
+        end = time.monotonic() + TELL_SECONDS
+        while self._told.is_running and time.monotonic() < end:
+            time.sleep(0.5)
+        return self._told.newest_html()
 
     def _promote_best(self, caller: Caller, name: object) -> list[object]:
         """A copy of the adapter at its best strength is put into service."""
         service, folder = self._service, self._folder(name, True)
-        found = read_record(folder, STRENGTHS_FILE, Strengths) if folder else None
+        found = _offered(folder) if folder else None
         if folder is None or found is None:
             raise UserError(
-                "There is no record of the strengths of this adapter; `python -m training learn` makes one."
+                "There is no better strength on record of this adapter; `python -m training learn RUN --strengths 240` "
+                "measures them."
             )
         home = service.settings.home
         with tempfile.TemporaryDirectory(dir=home) as made:
@@ -239,7 +257,61 @@ class LearnTab:
             write_scaled(folder, found.best, target)
             promote(home, target, caller.name, settings=service.settings)
         self._refresh_served()
-        return [SERVED, gr.skip(), gr.update(visible=False)]
+        return [SERVED, gr.skip(), gr.update(visible=False), self._told.newest_html()]
+
+
+def _num_questions(num_requests: int) -> int:
+    """Number of questions that so many requests count as: one for the weights, and one for each group."""
+    return 1 + -(-num_requests // probes.MAX_REQUESTS)
+
+
+def record_html(folder: Path, metrics: Path | None = None) -> str:
+    """All that is on record beside an adapter; `metrics` are the figures of the steps of its run."""
+    files = [folder / LEARN_FOLDER / name for name in ("", CHANGES, REPLAY, STRENGTHS_FILE, CHECKPOINTS_FILE)]
+    files += [*(folder / name for name in (RECORD_FILE, SCALED_FILE, WEIGHTS_FILE)), *([metrics] if metrics else [])]
+    return _record_html(folder, metrics, tuple(map(_state, files)))
+
+
+@functools.lru_cache(maxsize=8)
+def _record_html(folder: Path, metrics: Path | None, states: tuple[object, ...]) -> str:
+    """The record in one state of its files; a picture that is replaced changes the state of the folder."""
+    changes, replay = read_record(folder, CHANGES, Changes), read_record(folder, REPLAY, Replay)
+    strengths, scaled = read_record(folder, STRENGTHS_FILE, Strengths), read_scaled(folder)
+    path = part_of(folder, CHECKPOINTS_FILE)
+    is_known = bool(changes or replay or strengths)
+    parts = [
+        ("What the test problems say", verdict_html(folder)),
+        ("The run, checkpoint by checkpoint", replay and replay.rows and replay_html(folder, replay, _curves(metrics))),
+        ("Something new, or the same more reliably?", checkpoints_html((path and read_json(path)) or {})),
+        ("Does the share of votes tell whether it is right?", calibration_html(folder)),
+        ("What training changed", changes and changes_html(folder, changes)),
+        ("How much of the adapter is needed", is_known and strengths_html(strengths, scaled)),
+    ]
+    shown = "".join(f"<h2>{title}</h2>{part}" for title, part in parts if part)
+    return shown if is_known or scaled else f"{shown}{_NOTHING}"
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _curves(metrics: Path | None) -> dict[str, Series]:
+    """The curves of a run; empty without its figures."""
+    rows = [row for line in read_lines(metrics) if (row := figures_of(line))] if metrics else []
+    pairs = {
+        name: [(finite(row.get("step")), finite(row.get(column))) for row in rows] for name, column in CURVES.items()
+    }
+    return {name: [(x, y) for x, y in own if x is not None and y is not None] for name, own in pairs.items()}
+
+
+def _offered(folder: Path) -> Strengths | None:
+    """The strengths of an adapter as trained, if one of them is better than the whole."""
+    found = read_record(folder, STRENGTHS_FILE, Strengths)
+    return found if found is not None and found.best != 1 and read_scaled(folder) is None else None
 
 
 def _offer_words(found: Strengths) -> str:
@@ -271,7 +343,7 @@ def answers_html(named: Sequence[tuple[str, Completion]], question: Question) ->
             cell = _answer_html(completion)
         rows += f'<tr><th scope="row">{escape(title, 40)}</th><td>{cell}</td></tr>'
         before = text
-    caption = escape(question.question, 300)
+    caption = f"{escape(question.adapter or BASE_NAME, 120)}, asked: {escape(question.question, 300)}"
     table = f'<table class="lt-probe-table"><caption>{caption}</caption><tbody>{rows}</tbody></table>'
     return f'<div class="lt-wide">{table}</div>'
 

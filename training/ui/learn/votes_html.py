@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from inference.adapters.record import LEARN_FOLDER, evaluation_of
-from inference.common.files import read_json
+from inference.adapters.record import evaluation_of
 from inference.common.html import escape
 from training.evaluation.measures.calibration import said_of_share
 from training.ui.base.html import finite, mapping
 
-CALIBRATION = "calibration.json"
-"""In the record: the `calibration` of an evaluation, where the adapter's own has none."""
 CONDITIONS = {"base-sampled": "The base", "adapter-sampled": "After training"}
 _Bin = tuple[float, float, float, float, float]
 """The mean share of votes; the share that is right, its interval, and the rows."""
@@ -36,24 +33,27 @@ def calibration_html(adapter: Path) -> str:
 
 
 def _figure_html(title: str, measured: Mapping[str, object]) -> str:
-    dots = ""
+    dots = rows = ""
     for votes, value, low, high, num_rows in _bins(measured):
         places = {"x": votes, "y": value, "low": low, "high": high}
         style = ";".join(f"--{name}:{100 * place:.1f}%" for name, place in places.items())
-        words = f"{100 * votes:.0f} % of the votes: {100 * value:.0f} % right of {num_rows:.0f}"
-        dots += f'<b style="{style}"></b><i style="{style}" title="{words}"></i>'
+        dots += f'<b style="{style}"></b><i style="{style}"></i>'
+        cells = f"{100 * votes:.0f} %", f"{100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f})", f"{num_rows:.0f}"
+        rows += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     if not dots:
         return ""
     sentence = escape(measured.get("sentence") or "", 500)
     return (
         f'<figure class="lt-reliability"><figcaption>{title}</figcaption><div class="lt-reliability-area" role="img" '
         f'aria-label="{sentence}">{dots}</div><p class="lt-quiet">Across: share of votes. Up: share that is right, '
-        f"with its interval. On the line both are the same.</p><p>{sentence}</p></figure>"
+        f"with its interval. On the line both are the same.</p><p>{sentence}</p>"
+        f'<details class="lt-fold"><summary>Figures</summary><table class="lt-table"><thead><tr><th>Share of votes</th>'
+        f"<th>Right</th><th>Problems</th></tr></thead><tbody>{rows}</tbody></table></details></figure>"
     )
 
 
 def _calibration(adapter: Path) -> Mapping[str, object]:
-    return mapping(evaluation_of(adapter).get("calibration")) or read_json(adapter / LEARN_FOLDER / CALIBRATION) or {}
+    return mapping(evaluation_of(adapter).get("calibration"))
 
 
 def _bins(measured: object) -> list[_Bin]:
