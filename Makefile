@@ -15,8 +15,9 @@ PYTHON := .venv/bin/python
 checksum = $(firstword $(shell cat $(1) | cksum))
 # A stamp is named after what the requirements say, so that an install happens again when, and only when, they change.
 RUN_STAMP := .venv/.run-$(call checksum,requirements.txt constraints.txt)
-# Two files of tests at a time, each on one core; `make test PYTEST_ARGS="-n 0"` runs one after the other.
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three files of tests at a time, each on one core, because tests wait for a third of their time; `make test
+# PYTEST_ARGS="-n 0"` runs one after the other.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 DEV_STAMP := .venv/.dev-$(call checksum,requirements.txt requirements-dev.txt constraints.txt)
 HAS_UV := $(shell uv --version >/dev/null 2>&1 && echo yes)
 

@@ -11,7 +11,7 @@ import pytest
 
 from inference.adapters.shown import change_shown
 from inference.engine.engine import Engine
-from tests.support.browser import LAPTOP, MARKS, PHONE, Visit, browser
+from tests.support.browser import LAPTOP, MARKS, VIEWPORTS, Visit, browser
 from tests.support.proxy import proxy
 from tests.support.samples import random_adapter
 from tests.support.serving import ADAPTER, ADMIN_TOKEN, WAIT_SECONDS, Server, serve
@@ -114,7 +114,7 @@ def test_an_unknown_adapter_is_said_in_words(visit: Any) -> None:
     at(page, "#/ask")
 
 
-@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("viewport", VIEWPORTS)
 def test_a_link_to_a_run_opens_it(visit: Any, runs: list[str], viewport: dict[str, int]) -> None:
     """Of somebody who is logged in; back leads to the run before, and to the section before that."""
     page = visit(f"#/train/watch/{runs[0]}", viewport, log_in=True)
@@ -169,6 +169,7 @@ def test_an_adapter_of_train_has_an_address(visit: Any) -> None:
     page.page.wait_for_function(f"document.activeElement?.textContent === {OTHER!r}")
 
 
+@pytest.mark.long
 def test_the_seventh_tab_of_one_browser_opens(visit: Any, server: Server) -> None:
     """A browser has six connections to a host for all its tabs; an open page keeps none of them."""
     page = visit()

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from tests.support.browser import ENDED, LAPTOP, MARKS, PHONE, browser, server, visit
+from tests.support.browser import ENDED, LAPTOP, MARKS, PHONE, SCHEMES, browser, server, visit
 from tests.support.serving import WAIT_SECONDS, Server
 
 __all__ = ["browser", "server", "visit"]
@@ -27,8 +27,8 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", ["laptop", "phone"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("device", [pytest.param("laptop", marks=pytest.mark.matrix), "phone"])
 def test_screenshots(visit: Any, server: Server, shots: Path, device: str, scheme: str) -> None:
     page = visit(LAPTOP if device == "laptop" else PHONE, scheme)
 
@@ -88,7 +88,7 @@ def gradios_own(browser: Any) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_no_new_violations_of_accessibility(visit: Any, server: Server, gradios_own: set[str], scheme: str) -> None:
     page = visit(LAPTOP, scheme)
     seen = {"start": violations(page.page)}

@@ -69,8 +69,8 @@ def compare(visit: Visit) -> None:
 
 def probed(visit: Visit) -> None:
     answered(visit)
-    visit.page.locator("#probe-look").click()
-    visit.page.locator("#probe-found .lt-maps").wait_for()
+    visit.page.locator("#ask-probe-look").click()
+    visit.page.locator("#ask-probe-found .lt-maps").wait_for()
 
 
 def learn(visit: Visit) -> None:

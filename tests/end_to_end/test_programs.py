@@ -217,7 +217,7 @@ def test_too_many_questions_are_told_to_wait(engine: Engine, tmp_path: Path) -> 
         client = openai.OpenAI(base_url=f"{few.url}/v1", api_key="none", max_retries=0)
         options: dict[str, Any] = {"model": "base", "messages": message(PICTURE), "max_tokens": 2}
         client.chat.completions.create(**options)
-        with pytest.raises(openai.RateLimitError, match="1 questions in a minute") as refused:
+        with pytest.raises(openai.RateLimitError, match="may ask 1 question a minute here") as refused:
             client.chat.completions.create(**options)
         assert int(refused.value.response.headers["retry-after"]) >= 1
     with serve(engine, tmp_path / "home", None, calls_per_minute=10) as few:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ import pytest
 
 from inference.common.files import append_line
 from inference.engine.engine import Engine
-from tests.support.browser import LAPTOP, MARKS, PHONE, Visit, browser
-from tests.support.samples import random_adapter
+from tests.support.browser import LAPTOP, MARKS, PHONE, SCHEMES, Visit, browser
+from tests.support.samples import problems, random_adapter
 from tests.support.serving import ADMIN_TOKEN, Server, serve
 from training.config.run_config import load_config
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
+from training.learn.pinned import PinnedQuestions
 from training.runs.folder import RunFolder
 from training.runs.record import RunRecord
 from training.runs.rollout_file import RolloutFile
@@ -189,6 +191,9 @@ def test_a_finished_run_shows_its_result_and_what_can_be_done(seen: Seen) -> Non
 def test_any_step_is_looked_at_and_filtered(seen: Seen) -> None:
     page = seen.visit.page
     first = page.locator("#watch-rollouts .lt-group-step").first
+    page.locator("#watch-step input[type=range]").press("Home")
+    first.get_by_text("Step 1", exact=True).wait_for()
+    assert not page.locator("#watch-follow input").is_checked(), "a key chooses a step too"
     page.locator("#watch-step input[type=number]").fill("2")
     page.locator("#watch-step input[type=number]").press("Tab")
     first.get_by_text("Step 2", exact=True).wait_for()
@@ -332,7 +337,22 @@ def test_an_adapter_is_promoted_and_rolled_back(seen: Seen, app: Server) -> None
     assert page.locator("#adapters-served button").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_put_into_service_from_watch_its_run_shows_what_broke(seen: Seen, app: Server) -> None:
+    problem, page = problems(1, seed=3)[0], seen.visit.page
+    PinnedQuestions(app.settings.home).add(problem.image, problem.problem, problem.answer)
+    seen.open("Watch")
+    result = page.locator("#watch-status .lt-result")
+    result.get_by_role("button", name="Put it into service").click()
+    result.get_by_text(re.compile(r"\d of 1 broke")).wait_for()
+    result.get_by_text("Against the base.").wait_for()
+    assert "Answer of first" in result.inner_text()
+    seen.shoot("watch-promoted")
+    seen.open("Adapters")
+    page.get_by_role("button", name="Roll back to first").click()
+    page.locator("#adapters-served h2").get_by_text("first", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_looks_and_accessibility(seen: Seen, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 

@@ -37,6 +37,9 @@ FLAGS = [
     "--disable-sync",
 ]
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+VIEWPORTS = [pytest.param(LAPTOP, id="laptop"), pytest.param(PHONE, id="phone", marks=pytest.mark.matrix)]
+SCHEMES = ["light", pytest.param("dark", marks=pytest.mark.matrix)]
+"""For a test that is the same at each: `make test` takes the first, `make check-page` the other."""
 
 
 @pytest.fixture(scope="module")

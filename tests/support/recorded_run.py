@@ -38,7 +38,7 @@ def record_rollouts(folder: RunFolder, config: RunConfig, num_steps: int, seed: 
         ids = [tokenizer(text)["input_ids"] for text in texts]
         extra: dict[str, Any] = {}
         columns = {"solution": solutions, "completion_ids": ids, "log_extra": extra.__setitem__}
-        rewards = {name: function(completions=texts, **columns) for name, function in functions.items()}
+        rewards = {each.__name__: each(completions=texts, **columns) for each in functions.values()}
         table = np.array([[np.nan if each is None else each for each in given] for given in rewards.values()]).T
         weighing, group = Weighing(np.array(list(config.rewards.values()))), np.arange(num) // size
         prompts = [f"How many circles are in picture {i // size} of step {step}?" for i in range(num)]

@@ -59,8 +59,8 @@ def learn(visit: Visit, file: Path) -> None:
 
 def probes(visit: Visit, file: Path) -> None:
     visit.page.locator("#ask-examples button").nth(EXAMPLE).click()
-    visit.page.locator("#probe-look").click()
-    visit.page.wait_for_selector("#probe-found .lt-maps")
+    visit.page.locator("#ask-probe-look").click()
+    visit.page.wait_for_selector("#ask-probe-found .lt-maps")
     visit.page.locator(".lt-right").first.screenshot(path=file)
 
 

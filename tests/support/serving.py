@@ -112,6 +112,7 @@ def serve(
         yield Server(blocks.local_url.rstrip("/"), steered, settings, blocks, service, access)
     finally:
         blocks.close(verbose=False)
+        side.asker(service.queue).stop(WAIT_SECONDS)
         service.adapters.stop()
         if uploads_before is not None:  # another server of this process goes on with its own
             os.environ["GRADIO_TEMP_DIR"] = uploads_before

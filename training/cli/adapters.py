@@ -7,9 +7,10 @@
     python -m training promote owner/name --same-base
     python -m training promote --roll-back
 
-One whose repository does not say its system prompt is promoted with the one that is chosen. An adapter on the Hub is
-fetched, checked and served from its copy. A running app changes to a promoted adapter within two seconds; answers under
-way end on the adapter they began with.
+After a promotion the lines say what the adapter before and the new one answer to the pinned questions, what broke, and
+what else changed. One whose repository does not say its system prompt is promoted with the one that is chosen. An
+adapter on the Hub is fetched, checked and served from its copy. A running app changes to a promoted adapter within two
+seconds; answers under way end on the adapter they began with.
 """
 
 from __future__ import annotations
@@ -140,8 +141,18 @@ def _promote(args: argparse.Namespace) -> int:
         except PromptUnknown as error:
             options = "--try-prompts shows a few problems under each; --system-prompt r1, for example, chooses one"
             raise UserError(f"{error} ({options}.)") from error
-    print(f"served from now on: {now.name or 'the base alone'}")
+    print(f"served from now on: {now.name or 'the base alone'}", flush=True)
+    if not args.roll_back:
+        _tell_what_broke(settings)
     return 0
+
+
+def _tell_what_broke(settings: Settings) -> None:
+    """Prints what the new adapter and the one before it say; the promotion stands whatever becomes of that."""
+    from training.learn.asking import answers_here  # torch, which promoting does not need
+
+    if text := answers_here(settings):
+        print(text)
 
 
 def _try_prompts(settings: Settings, folder: Path, chosen: str | None) -> int:

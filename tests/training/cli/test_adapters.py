@@ -11,11 +11,12 @@ import pytest
 
 from inference.adapters.catalog import adapter_versions
 from inference.adapters.record import adapter_digest
-from inference.adapters.served import serving
+from inference.adapters.served import promote, serving
 from inference.common.settings import STARTER, load_settings
 from tests.support.run_folders import add_evaluation
-from tests.support.samples import perturbed_adapter
+from tests.support.samples import perturbed_adapter, problems
 from training.__main__ import main
+from training.learn.pinned import PinnedQuestions
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home / "runs" / "night"
 
 
-def test_promote_list_and_roll_back(home: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_promote_list_and_roll_back(
+    home: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["adapters"]) == 0
     before = capsys.readouterr().out
     measured = json.loads((STARTER / "adapter" / "evaluation.json").read_text())["conditions"]
@@ -44,7 +47,13 @@ def test_promote_list_and_roll_back(home: Path, run: Path, capsys: pytest.Captur
     assert name and name.startswith("night-") and f"served from now on: {name}" in said and "It is better." in said
     mine = perturbed_adapter(home / "adapters" / "mine", seed=1)
     shutil.rmtree(run)
+    for problem in problems(2, seed=3):
+        PinnedQuestions(home).add(problem.image, problem.problem, problem.answer)
+    (home / "pinned" / "results.json").unlink(missing_ok=True)
     assert main(["promote", str(mine)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"Pinned questions: \d of 2 broke, \d mended, against {name}; mine-\w+ has \d of 2 right\.", said)
+    assert "Outside the reward " in said and "calculates without a picture: base " in said and "of 24 rows" in said
     assert main(["adapters"]) == 0
     listed = capsys.readouterr().out
     assert f"{name}: promoted, before, {scores}, promoted 20" in listed
@@ -64,6 +73,13 @@ def test_promote_list_and_roll_back(home: Path, run: Path, capsys: pytest.Captur
     assert "is gone" in gone.problem and gone.is_before
     assert main(["promote", "--roll-back"]) == 0
     assert "served from now on: starter-adapter" in capsys.readouterr().out
+    assert first.promoted_at and first.promoted_by
+    with monkeypatch.context() as patch:
+        patch.setattr("inference.adapters.served.now", lambda: "2999-01-01T00:00:00Z")
+        promote(home, mine, "somebody else")
+    again = adapter_versions(load_settings())[0]
+    assert (again.name, again.promoted_at, again.promoted_by) == (first.name, "2999-01-01T00:00:00Z", "somebody else")
+    assert main(["promote", "--roll-back"]) == 0
     assert main(["promote", "mine"]) == 0, "by the name it is listed under"
 
 
