@@ -335,6 +335,7 @@ def own_files(folder: Path) -> tuple[list[tuple[Path, Problem]], Path]:
     return by_hand, folder / "bars.zip"
 
 
+@pytest.mark.long
 def test_a_newcomer_trains_on_own_pictures(browser: Any, app: App) -> None:
     """Two are labelled by hand, twenty come from a ZIP; they are audited, a run trains on them, and its adapter
     answers."""

@@ -184,7 +184,7 @@ def signalled(when: Callable[[], bool], signals: int = 1) -> Iterator[None]:
         assert not stray, "the signal came when nobody listened"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stop_in_every_stage_and_an_evaluation_that_fails(tmp_path) -> None:
     """One run: stopped by SIGTERM in each stage, its evaluation refused once, resumed each time, in the end whole."""
     data = {"train_rows": 40, "test_rows": 8, "validation_rows": 4}
