@@ -140,7 +140,7 @@ def test_an_adapter_without_a_record_says_how_to_make_one(visit: Any) -> None:
     page.locator("#learn-new").click()
     page.wait_for_selector("#learn-picture img")
     page.locator("#learn-steps").click()
-    page.get_by_text("are no longer on this machine").wait_for()
+    page.get_by_text("No checkpoints of this adapter's run are on this machine").wait_for()
 
 
 def test_the_owner_alone_may_promote_the_best_strength(visit: Any, server: Server) -> None:

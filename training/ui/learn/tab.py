@@ -196,7 +196,7 @@ class LearnTab:
                 f"This adapter is a copy at another strength. Choose {made_of.of}, whose run it comes from."
             )
         if not found:
-            raise UserError("The checkpoints of this adapter's run are no longer on this machine. Choose another one.")
+            raise UserError("No checkpoints of this adapter's run are on this machine. Choose another adapter.")
         named = [("The base", question.request(None))]
         for step, path in found.items():
             weights = self._read(path)
