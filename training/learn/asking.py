@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from inference.common.background import PeriodicTask
 from inference.common.errors import Busy, UserError, first_line
 from inference.common.files import Json, Timeout, exclusive
+from inference.common.logs import failure
 from inference.common.settings import Settings, base_source
 from inference.engine.engine import Engine
 from inference.model.request import Completion, Request
@@ -186,7 +187,9 @@ def answers_here(settings: Settings, own_run: str | None = None, wait_seconds: f
                     promoted.keep_without_asking(promotion)
     except Timeout:
         return _answers_of_app(promoted, pending[-1], wait_seconds)
-    except (UserError, RuntimeError, OSError) as error:  # the last two: no memory, no disk
+    except Exception as error:  # no memory, no disk, weights that cannot be read: the adapter is served already
+        if not isinstance(error, UserError):
+            failure("The questions of a promotion failed.", error)
         return f"The pinned questions were not asked: {first_line(error)} {LATER}"
     return answers_text(promoted, pending[-1].new)
 

@@ -1,6 +1,6 @@
 """The process that grades or samples for the page: `python -m training rewards FOLDER …`, one at a time in a home.
 
-    process = Regrading(home)
+    process = LabProcess(home)
     process.start(folder, other)        # fills the `GradeStore` with what `other` needs
     process.progress, process.error, process.notes
 
@@ -27,7 +27,7 @@ FOLDER = ".rewards"
 """Of what the process is asked and says, in the home."""
 
 
-class Regrading:
+class LabProcess:
     """The process that grades or samples, one at a time in a home. Thread-safe."""
 
     def __init__(self, home: Path) -> None:

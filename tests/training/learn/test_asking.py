@@ -4,6 +4,7 @@ in a promotion's way."""
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -224,13 +225,15 @@ def test_without_an_app_the_process_asks_itself(world: World, asker: PromotionAs
 
 def test_the_promotion_stands_where_nothing_can_be_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     name = world.promote()
+    kinds: list[type[Exception]] = [ValueError, sqlite3.DatabaseError, MemoryError, RuntimeError]
+    for kind in kinds:
 
-    def no_memory(*args: object, **options: object) -> Engine:
-        raise RuntimeError("CUDA out of memory.\nmore")
+        def fails(*args: object, kind: type[Exception] = kind, **options: object) -> Engine:
+            raise kind("CUDA out of memory.\nmore")
 
-    monkeypatch.setattr(Engine, "load", no_memory)
-    text = answers_here(world.settings)
-    assert "not asked: CUDA out of memory. An app that runs, or starts, asks by itself" in text
+        monkeypatch.setattr(Engine, "load", fails)
+        text = answers_here(world.settings)
+        assert "not asked: CUDA out of memory. An app that runs, or starts, asks by itself" in text
     assert serving(world.settings).name == name and world.promoted.pending(), "it is asked later"
     store = RunStore(world.home)
     monkeypatch.setattr(RunStore, "active", lambda self: type("Run", (), {"id": "night", "launcher": "local"}))

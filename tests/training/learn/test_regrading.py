@@ -18,7 +18,7 @@ from training.config.run_config import RunConfig, change_config, load_config
 from training.grading.grader import grade
 from training.learn import grades
 from training.learn.grades import GradeStore
-from training.learn.lab_process import Regrading
+from training.learn.lab_process import LabProcess
 from training.learn.regrading import Texts, grade_missing, lab_config, needed
 from training.learn.reward_lab import read_rollouts, scored
 from training.runs.folder import RunFolder
@@ -213,7 +213,7 @@ def test_the_process_shows_its_progress_and_is_stopped(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     other = lab_config(run[1], {"slow_lab_rewards:slow_reward": 1.0}, 0.0, 96)
-    process, recorded, store = Regrading(tmp_path), read_rollouts(*run), GradeStore(tmp_path)
+    process, recorded, store = LabProcess(tmp_path), read_rollouts(*run), GradeStore(tmp_path)
     before = set(psutil.Process().children())  # of other tests
     process.start(run[0], other)
     with pytest.raises(UserError, match="graded or sampled already"):

@@ -34,7 +34,7 @@ from training.hub.publish.queue import waiting_runs
 from training.launch.local import LocalLauncher
 from training.launch.watcher import Watcher
 from training.learn.asking import PromotionAsker
-from training.learn.lab_process import Regrading
+from training.learn.lab_process import LabProcess
 from training.runs.record import RunRecord
 from training.runs.snapshot import RunWatch, Snapshot
 from training.runs.store import RunStore
@@ -81,14 +81,14 @@ class Context:
     sets: OwnSets = field(init=False)
     """The datasets that were made on the page."""
     audits: SetAudits = field(init=False)
-    regrading: Regrading = field(init=False)
+    regrading: LabProcess = field(init=False)
     """The process that grades rollouts by other settings."""
     _watched: dict[str, _WatchedRun] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.sets, self.audits = OwnSets(self.settings.home), SetAudits(self.settings.home)
-        self.regrading = Regrading(self.settings.home)
+        self.regrading = LabProcess(self.settings.home)
 
     def snapshot(self, record: RunRecord) -> Snapshot:
         """A run's state and figures, at most `FRESH_SECONDS` old."""
