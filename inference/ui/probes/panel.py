@@ -41,9 +41,9 @@ _LEFT_OUT = {
     "number": "one number changed, as the thought has none of its own",
 }
 _THOUGHT_SHOWS = (
-    "Asked at temperature 0. An answer that changes with the thought depends on it, unless the first was sampled at a "
-    "higher one. One that stays may not have needed it, or the model found it again. It does not show how the model "
-    "came to its first thought."
+    "Asked at temperature 0. An answer that changes with the thought depends on it, unless your first answer was "
+    "sampled at a higher temperature. One that stays may not have needed it, or the model found it again. It does not "
+    "show how the model came to its first thought."
 )
 _LOOK_SHOWS = (
     "The darker a part, the less likely the same words become without it. Words that depend on no part may come from "
@@ -51,10 +51,10 @@ _LOOK_SHOWS = (
     "training, so a map is a hint and no proof."
 )
 _COST = (
-    f"Each asks the model again, at most {probes.MAX_REQUESTS} times together. “Change the thought” asks up to "
-    f"{probes.THOUGHT_REQUESTS} times, which counts as {probes.num_questions(1, probes.THOUGHT_REQUESTS - 1)} of your "
-    f"questions, “Hide the picture” {probes.LOOK_REQUESTS} times as {probes.num_questions(probes.LOOK_REQUESTS)}, "
-    f"“Ask {probes.VOTES} times” as {probes.num_questions(probes.VOTES)}."
+    f"Each asks the model again: “Change the thought” up to {probes.THOUGHT_REQUESTS} times, which counts as "
+    f"{probes.num_questions(1, probes.THOUGHT_REQUESTS - 1)} of your questions; “Hide the picture” "
+    f"{probes.LOOK_REQUESTS} times, which counts as {probes.num_questions(probes.LOOK_REQUESTS)}; “Ask {probes.VOTES} "
+    f"times” counts as {probes.num_questions(probes.VOTES)}."
 )
 _VOTES_SHOW = "Answers that agree may agree on an error."
 
